@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-from pypid.service import tac_application
+from pypid.wiring.recipe import tac_application
 
 application = tac_application(Path("etc/pypid.ini"))

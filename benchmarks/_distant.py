@@ -67,10 +67,10 @@ class Bucket:
     """What it holds. Records are made when they are asked for, all alike."""
 
     def __init__(self, projects: int, files: int) -> None:
-        from pypid.core.layout import ObjectKind, key
         from pypid.core.model import File
-        from pypid.core.names import project_name
-        from pypid.core.records import dump_record
+        from pypid.core.packaging.names import project_name
+        from pypid.core.records.documents import dump_record
+        from pypid.core.records.layout import ObjectKind, key
 
         self.written: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()

@@ -14,16 +14,16 @@ from hashlib import sha256
 from pathlib import Path
 
 from pypid.blobs.disk import blob
+from pypid.catalog.dump import CatalogDump
 from pypid.catalog.lines import Loaded, no_shards, shard_of
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import CatalogDump
-from pypid.core.layout import STORAGE_IDENTITY, ObjectKind, key
 from pypid.core.model import Blob, File, Project, Summary, in_order
-from pypid.core.names import ProjectName, project_name
-from pypid.core.records import StorageIdentity, dump_project, dump_record, load
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.records.documents import StorageIdentity, dump_project, dump_record, load
+from pypid.core.records.layout import STORAGE_IDENTITY, ObjectKind, key
 from pypid.core.summaries import MutableSummaries
 from pypid.flow import World, at_once, start
-from pypid.index.truth import mark_of
+from pypid.index.store.records import mark_of
 
 FILES = 10
 """Of each project."""

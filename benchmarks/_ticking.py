@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from time import perf_counter, process_time
 
-from pypid.service import serve
+from pypid.wiring.recipe import serve
 
 TICK = 0.001
 

@@ -37,10 +37,10 @@ def best_of(times: int, call: Callable[[], object]) -> float:
 
 def decisions() -> tuple[float, float, float]:
     """Seconds for one decision, for a list of 10,000 filtered, and for all rules put together, by the rules alone."""
+    from pypid.core.accounts.rights import Right, Whom, grants_of
     from pypid.core.model import Summary
-    from pypid.core.names import project_name
+    from pypid.core.packaging.names import project_name
     from pypid.core.permissions import Action, Identity, Rules, may, sight
-    from pypid.core.rights import Right, Whom, grants_of
     from pypid.web.sights import seen
 
     chance = random.Random(5)

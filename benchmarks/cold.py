@@ -23,12 +23,12 @@ from render import example
 from twisted.internet import reactor as _reactor
 
 from pypid.core.model import Project
-from pypid.core.negotiation import Format
+from pypid.core.simple_api.negotiation import Format
 from pypid.flow import start
-from pypid.index.asking import DIRECT
-from pypid.service import load_config, make_daemon
+from pypid.index.request_context import DIRECT
 from pypid.web.face import App
 from pypid.web.negotiation import Encoding
+from pypid.wiring.recipe import load_config, make_daemon
 
 reactor: Any = _reactor
 GOALS = {10: 0.5, 1000: 8.0}

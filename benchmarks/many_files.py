@@ -22,10 +22,10 @@ from pathlib import Path
 import _rig as rig
 from _wheels import build, upload
 
-from pypid.core.layout import ObjectKind, key
 from pypid.core.model import File
-from pypid.core.names import project_name
-from pypid.core.records import dump_record
+from pypid.core.packaging.names import project_name
+from pypid.core.records.documents import dump_record
+from pypid.core.records.layout import ObjectKind, key
 
 FILES = 10
 """Of each project."""

@@ -129,7 +129,7 @@ def upstream_of_this_machine() -> str:
     )
     if found.returncode == 0 and found.stdout.strip():
         return found.stdout.strip()
-    from pypid.core.settings import PUBLIC_INDEX
+    from pypid.core.configuration.keys import PUBLIC_INDEX
 
     return PUBLIC_INDEX
 

@@ -59,11 +59,12 @@ def one_at_a_time(distant: Distant, folder: Path) -> float:
     from pypid.catalog.memory import MemoryCatalog
     from pypid.core.policy import Policy
     from pypid.flow import World, start
-    from pypid.index import Index, reconciling, truth
+    from pypid.index import Index
+    from pypid.index.store import reconcile, records
     from pypid.upstream.nothing import Nothing
 
     spreading.AT_ONCE = 2  # one, and one that is next
-    reconciling.PROJECTS_AT_ONCE = truth.RECORDS_AT_ONCE = 1
+    reconcile.PROJECTS_AT_ONCE = records.RECORDS_AT_ONCE = 1
     world = World(reactor, lambda: datetime.now(UTC), deferToThread, secrets.token_bytes)
     endpoint = f"http://127.0.0.1:{distant.port}"
     settings = S3Settings(bucket=BUCKET, endpoint_url=endpoint, access_key="bench", secret_key="bench")

@@ -27,11 +27,11 @@ from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.task import deferLater, react
 
+from pypid.catalog.dump import CatalogDump
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import CatalogDump
 from pypid.core.model import File, Project
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import start
 
 

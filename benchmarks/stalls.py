@@ -31,21 +31,21 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater, react
 
 from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.dump import CatalogDump
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import CatalogDump
-from pypid.core.choices import Mode
-from pypid.core.listing import ParsedListing
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.model import Listing, Presence, Span
-from pypid.core.names import ProjectName, project_name
-from pypid.core.negotiation import Format
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState
-from pypid.core.reading import slices_of_names, slices_of_page
-from pypid.core.values import Cooldown
-from pypid.daemon import answer_soon
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.parse import ParsedListing
+from pypid.core.simple_api.parse_pages import slices_of_names, slices_of_page
+from pypid.daemon.daemon import answer_soon
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.asking import DIRECT
-from pypid.index.kept import with_kept
+from pypid.index.request_context import DIRECT
+from pypid.index.upstream.cached_records import with_kept
 from pypid.index.views import Views
 from pypid.ports import Body
 from pypid.upstream.pages import PageReader

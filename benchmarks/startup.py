@@ -84,7 +84,7 @@ def main() -> None:
                 idle = server.rss()
             with daemon.running():
                 daemons.append(daemon.started)
-            imported.append(imports("pypid.service"))
+            imported.append(imports("pypid.wiring.recipe"))
         makes = [make_run(server) for _ in range(options.runs + 1)] if installed() else []
     start, make = rig.median(starts[1:]), rig.median(makes[1:]) if makes else None
     floor = rig.median(floors[1:])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pypid import __version__
-from pypid.core.documenting import configuration_rst
+from pypid.core.configuration.reference import configuration_rst
 
 project = "pypid"
 author = "the founders of pypid"

@@ -15,27 +15,18 @@ from urllib.parse import parse_qsl
 
 from attrs import field, frozen
 
-from pypid.core import (
-    archive,
-    attestations,
-    coremetadata,
-    finding,
-    htmllisting,
-    listing,
-    locks,
-    moment,
-    names,
-    needs,
-    reading,
-    requirements,
-    via,
-)
-from pypid.core.archive import Inside
-from pypid.core.collection_request import JSON, parse_collection
+from pypid.core.accounts import attestations
+from pypid.core.archives import inspection
+from pypid.core.archives.inspection import Inside
 from pypid.core.errors import PypidError
-from pypid.core.names import parse_filename
-from pypid.core.negotiation import negotiate
-from pypid.core.targets import target
+from pypid.core.packaging import core_metadata, dependencies, lock_files, names, requirements
+from pypid.core.packaging.collection_request import JSON, parse_collection
+from pypid.core.packaging.install_targets import target
+from pypid.core.packaging.names import parse_filename
+from pypid.core.records import as_of_time
+from pypid.core.search import ranking
+from pypid.core.simple_api import parse, parse_html, parse_pages, via
+from pypid.core.simple_api.negotiation import negotiate
 from pypid.web import ranges
 from pypid.web.conditional import entity_tags, parse_http_date
 from pypid.web.credentials import credential_of
@@ -128,7 +119,7 @@ def numbered(line: str, before: str = "") -> Make:
 
 def pins_of_uv_lock(text: str) -> None:
     """Read a ``uv.lock`` and choose what a target needs of it."""
-    locks.parse_uv_lock(text).pins_for(target("linux", "3.12"))
+    lock_files.parse_uv_lock(text).pins_for(target("linux", "3.12"))
 
 
 LOCKS = {
@@ -165,11 +156,11 @@ def wheel_with(record: Callable[[int], bytes], members: int = 0) -> Make:
 
     def make(size: int) -> BytesIO:
         file, info = BytesIO(), "spam-1.0.dist-info"
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as inspection:
             for number in range(size // members if members else 0):
-                archive.writestr(f"{number}", "")
+                inspection.writestr(f"{number}", "")
             for name, data in ("METADATA", METADATA.encode()), ("WHEEL", b"Wheel-Version: 1.0\n"), ("RECORD", record(size)):
-                archive.writestr(f"{info}/{name}", data)
+                inspection.writestr(f"{info}/{name}", data)
         return file
 
     return make
@@ -177,7 +168,7 @@ def wheel_with(record: Callable[[int], bytes], members: int = 0) -> Make:
 
 def inspected(file: BytesIO) -> Inside:
     """Look into a wheel."""
-    return archive.inspect(file, parse_filename("spam-1.0-py3-none-any.whl"))
+    return inspection.inspect(file, parse_filename("spam-1.0-py3-none-any.whl"))
 
 
 METADATA = "Metadata-Version: 2.1\nName: spam\nVersion: 1.0\n"
@@ -227,7 +218,7 @@ METADATA_TEXTS = {
 
 def judged_metadata(data: bytes) -> None:
     """Read metadata, and judge the requirements in it."""
-    coremetadata.requirement_problems(coremetadata.read_metadata(data))
+    core_metadata.requirement_problems(core_metadata.read_metadata(data))
 
 
 NAMES = {
@@ -329,9 +320,9 @@ def parts_of(boundary: bytes) -> Callable[[bytes], None]:
     """Take a multipart body apart."""
 
     def parse(data: bytes) -> None:
-        reading = MultipartParser(boundary, at_most=5000)
+        parse_pages = MultipartParser(boundary, at_most=5000)
         for begin in range(0, len(data), 16 * KIB):
-            list(reading.parse(data[begin : begin + 16 * KIB]))
+            list(parse_pages.parse(data[begin : begin + 16 * KIB]))
 
     return parse
 
@@ -359,7 +350,7 @@ def each_of(*calls: Callable[[str], Any]) -> Callable[[str], None]:
 
 PARSERS = (
     Parser("requirements", requirements.parse_requirements, requirements.LARGEST // 16, REQUIREMENTS),
-    Parser("pylock.toml", locks.parse_pylock, 32 * KIB, LOCKS),
+    Parser("pylock.toml", lock_files.parse_pylock, 32 * KIB, LOCKS),
     Parser("uv.lock", pins_of_uv_lock, 32 * KIB, LOCKS),
     Parser("collection request", lambda text: parse_collection([(JSON, text.encode())], "3.12"), 128 * KIB, JSONS),
     Parser("RECORD", inspected, 96 * KIB, RECORDS),
@@ -368,14 +359,14 @@ PARSERS = (
         "names of projects, files and versions",
         each_of(
             *(names.project_name, names.parse_filename, names.version_of, names.version_key, names.is_safe_filename),
-            *(moment.parse_moment, lambda text: coremetadata.python_specifier(text, []), needs.need_of),
-            lambda text: needs.needs_of([text], [text]),
+            *(as_of_time.parse_moment, lambda text: core_metadata.python_specifier(text, []), dependencies.need_of),
+            lambda text: dependencies.needs_of([text], [text]),
         ),
         64 * KIB,
         NAMES,
     ),
     Parser("attestations", lambda text: attestations.read_attestations([text], ABOUT), 128 * KIB, JSONS),
-    Parser("search words", each_of(finding.words_of, finding.classifier_of), HEAD, {**NAMES, **HEADERS}),
+    Parser("search words", each_of(ranking.words_of, ranking.classifier_of), HEAD, {**NAMES, **HEADERS}),
     Parser(
         "headers of requests",
         each_of(
@@ -393,7 +384,7 @@ PARSERS = (
     ),
     Parser("headers of form parts", file_name_in, 4 * KIB, AGAIN),
     Parser("multipart forms", parts_of(b"x"), 256 * KIB, BODIES),
-    Parser("project pages in HTML", lambda data: htmllisting.read_html(data, SPAM, PAGE), 32 * KIB, PAGES),
-    Parser("project pages in JSON", lambda data: listing.read_json(data, SPAM, PAGE), 128 * KIB, JSON_PAGES),
-    Parser("project lists", reading.read_names, 128 * KIB, {**JSON_PAGES, **PAGES}),
+    Parser("project pages in HTML", lambda data: parse_html.read_html(data, SPAM, PAGE), 32 * KIB, PAGES),
+    Parser("project pages in JSON", lambda data: parse.read_json(data, SPAM, PAGE), 128 * KIB, JSON_PAGES),
+    Parser("project lists", parse_pages.read_names, 128 * KIB, {**JSON_PAGES, **PAGES}),
 )

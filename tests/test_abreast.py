@@ -60,7 +60,7 @@ class TakingTests(SynchronousTestCase):
         self.patch(sys, "path", [*sys.path, str(folder)])
         give, take = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with give, take:
-            for line in (b"test_abreast_bad test_abreast_torn", b"tests.test_sdnotify"):
+            for line in (b"test_abreast_bad test_abreast_torn", b"tests.daemon.test_sd_notify"):
                 give.send(line)
             give.close()
             said, result = io.StringIO(), Reporter(io.StringIO())
@@ -68,7 +68,7 @@ class TakingTests(SynchronousTestCase):
                 Taking(take).run(result)
         self.assertEqual((len(result.failures), len(result.errors)), (1, 1))
         self.assertGreater(result.successes, 1)
-        self.assertEqual([line.split()[-1] for line in said.getvalue().splitlines()][-1], "tests.test_sdnotify")
+        self.assertEqual([line.split()[-1] for line in said.getvalue().splitlines()][-1], "tests.daemon.test_sd_notify")
 
     def test_slowest(self) -> None:
         """The longest times come first, by their value and not by their letters."""
@@ -79,10 +79,10 @@ class TakingTests(SynchronousTestCase):
     def test_whole(self) -> None:
         """The command ends with trial's summary of each process, with the modules that took longest, and with 0."""
         command = [sys.executable, "-m", "tests.abreast", "-j1", "--temp-directory", str(Path(self.mktemp()).absolute())]
-        done = subprocess.run([*command, "tests.test_sdnotify"], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, "tests.daemon.test_sd_notify"], cwd=ROOT, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("PASSED (successes=", done.stdout)
-        self.assertRegex(done.stdout, r"The slowest of 1 modules:\n +\S+ s +\d+  tests.test_sdnotify\n")
+        self.assertRegex(done.stdout, r"The slowest of 1 modules:\n +\S+ s +\d+  tests.daemon.test_sd_notify\n")
 
     def test_ended_run_leaves_no_process_behind(self) -> None:
         """The processes with tests end with the command, whether it is asked to end or killed."""

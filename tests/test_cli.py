@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import cli
 from pypid.cli import asking
-from pypid.control import ControlRefused, ControlRequest
 from pypid.core.errors import NoSuchProject
-from tests.access.sql.test_inherited import PEOPLE, pypiclouds
+from pypid.daemon.control import ControlRefused, ControlRequest
+from tests.access.sql.test_pypicloud_people import PEOPLE, pypiclouds
 
 COMMANDS = [
     "serve",

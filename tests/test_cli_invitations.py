@@ -1,6 +1,6 @@
 """The invitations of the command line: its requests, and what it prints."""
 
-from pypid.control import ControlRefused
+from pypid.daemon.control import ControlRefused
 from tests.test_cli import CliCase
 
 SECRET = "pypid-invitation-Xyzzy"

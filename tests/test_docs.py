@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.documenting import configuration_rst
+from pypid.core.configuration.reference import configuration_rst
 
 DOCS = Path(__file__).parent.parent / "docs"
 

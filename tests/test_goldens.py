@@ -17,16 +17,16 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.heard import dump_heard
-from pypid.core.layout import Plan
 from pypid.core.model import Listing, Status
-from pypid.core.names import project_name
-from pypid.core.records import dump_project
+from pypid.core.packaging.names import project_name
+from pypid.core.records.documents import dump_project
+from pypid.core.records.layout import Plan
+from pypid.core.records.upstream_entry import dump_heard
 from pypid.flow import whole
 from pypid.web.app import app
 from pypid.web.guard import guarded_routes
 from pypid.web.openapi import document
-from tests.core.test_heard import WHEN, a_file
+from tests.core.records.test_upstream_entry import WHEN, a_file
 from tests.index.fetching import KeeperCase, listed, noise
 from tests.index.uploads import SPAM, WHEEL, IndexCase, sent, signed
 

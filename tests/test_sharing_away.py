@@ -14,15 +14,15 @@ from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
 from pypid.access.tokens import PREFIX
+from pypid.core.accounts.entries import TOKEN_USER
 from pypid.core.errors import PeopleUnknown, Unauthenticated
-from pypid.core.people import TOKEN_USER
 from pypid.core.permissions import Credential
 from pypid.core.policy import Claims
+from pypid.daemon.state import where
 from pypid.flow import start
-from pypid.service import load_config
-from pypid.sources import identities
-from pypid.state import where
 from pypid.testing.worlds import world
+from pypid.wiring.people import identities
+from pypid.wiring.recipe import load_config
 from tests.live.processes import free_port
 
 

@@ -21,18 +21,24 @@ NOT_FOR_A_PAGE = (
     *("prometheus_client", "pypid.metrics.exposition", "pypid.web.metrics"),
     *("boto3", "botocore", "ldap", "psycopg", "pypi_attestations", "sigstore", "txredisapi"),  # extras
     *("passlib.handlers", "hypothesis", "twisted.trial"),
-    *("pypid.control", "pypid.core.htmllisting", "pypid.testing", "pypid.web.mirrors"),
+    *("pypid.daemon.control", "pypid.core.simple_api.parse_html", "pypid.testing", "pypid.web.mirrors"),
     *("readme_renderer", "docutils", "pygments", "nh3", "comrak", "pypid.rendering.making"),  # of the child
     *("argon2", "packaging.specifiers", "concurrent.futures.thread"),
     *(
         "pypid.upstream.opening",
-        "pypid.reaching",
+        "pypid.http_client",
         "pypid.resolver",
-        "pypid.throwaway",
+        "pypid.jobs.stateless_node",
         "pypid.access.oidc",
         "pypid.access.remote",
     ),
-    *("pypid.core.archive", "pypid.core.zips", "pypid.core.collection", "pypid.index.adopting", "pypid.index.checking"),
+    *(
+        "pypid.core.archives.inspection",
+        "pypid.core.archives.zips",
+        "pypid.core.packaging.collection",
+        "pypid.index.local.adoption",
+        "pypid.index.local.storage_check",
+    ),
     *("pypid.web.app", "pypid.web.manage", "pypid.web.people", "pypid.web.uploads"),  # see pypid.web.routes
 )
 """Modules (with what is below them); some are not even installed everywhere."""
@@ -43,7 +49,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
-from pypid.service import load_config, make_daemon
+from pypid.wiring.recipe import load_config, make_daemon
 
 daemon = make_daemon(load_config(Path("pypid.ini")), reactor, dict(os.environ))
 

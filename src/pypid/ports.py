@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from pypid.core.accounts.entries import Account, AuditEntry, DownloadEntry, Minted, Session, Token
+from pypid.core.accounts.rights import Right, Whom
 from pypid.core.model import (
     ArchiveState,
     Blob,
@@ -21,15 +23,13 @@ from pypid.core.model import (
     Unfinished,
     UpstreamEntry,
 )
-from pypid.core.names import ProjectName
-from pypid.core.people import Account, AuditEntry, DownloadEntry, Minted, Session, Token
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Credential, Identity
-from pypid.core.rights import Right, Whom
 
 if TYPE_CHECKING:
-    from pypid.core.acl import Dump
-    from pypid.core.aclmerged import Merged
-    from pypid.core.targets import InstallTarget
+    from pypid.core.accounts.acl_dump import Dump
+    from pypid.core.accounts.acl_merge import Merged
+    from pypid.core.packaging.install_targets import InstallTarget
 
 
 class Body(Protocol):
@@ -94,7 +94,7 @@ class Blobs(Protocol):
 class Describing(Protocol):
     """What a `Blobs` may be able to do besides: to keep with a blob what is said of it, a few short ASCII texts by name.
 
-    pypicloud describes its files so in a bucket (`core.descriptions`). Everything raises `StorageDown`.
+    pypicloud describes its files so in a bucket (`core.records.pypicloud_descriptions`). Everything raises `StorageDown`.
     """
 
     async def description(self, key: str) -> Mapping[str, str]:

@@ -17,15 +17,16 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access import passwords
+from pypid.access.cached_source import KEPT
 from pypid.access.chain import ENDED, FLOOR, WRONG_TOKEN, AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import WRONG, PasswordVerdict, Verifier, hash_password, verify
-from pypid.access.slow import KEPT
 from pypid.access.throttle import BURST, FREE, PROVEN
 from pypid.access.tokens import new_token
+from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session, Token
+from pypid.core.accounts.sessions import digest_of, new_secret
 from pypid.core.errors import Busy, PeopleUnknown, TooManyAttempts, Unauthenticated
-from pypid.core.names import project_name
-from pypid.core.people import SESSION_USER, TOKEN_USER, Session, Token
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import (
     ANONYMOUS,
     NOBODY,
@@ -39,7 +40,6 @@ from pypid.core.permissions import (
     may,
     sight,
 )
-from pypid.core.sessions import digest_of, new_secret
 from pypid.flow import start
 from pypid.testing.people import GROUPS, USERS
 from pypid.testing.worlds import Turns, world

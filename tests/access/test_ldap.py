@@ -16,9 +16,9 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.access.ldap.route import _once, is_encrypted_first
 from pypid.access.ldap.starttls import REQUEST, answer
-from pypid.access.ldap.way import _once, is_encrypted_first
-from pypid.core.ldapfilters import GROUP_FILTER, filled, user_filter
+from pypid.core.accounts.ldap_filters import GROUP_FILTER, filled, user_filter
 from tests.live.clients import in_ci
 
 try:

@@ -22,19 +22,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from pypid.access.oidc import publishing
+from pypid.access.oidc import token_exchange
 from pypid.access.oidc.issuer import AFTER_FAILURE, AGAIN, DISCOVERY, FRESH, LARGEST, PATIENCE
 from pypid.access.oidc.keys import MOST, read_keys
-from pypid.access.oidc.publishing import AT_ONCE, LIFETIME, WAITING
+from pypid.access.oidc.token_exchange import AT_ONCE, LIFETIME, WAITING
 from pypid.access.tokens import token_digest
+from pypid.core.accounts.entries import AuditEntry, Minted, Token
+from pypid.core.accounts.identity_tokens import LEEWAY
+from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.errors import Busy, MintRefused, PeopleUnknown
-from pypid.core.idtokens import LEEWAY
-from pypid.core.people import AuditEntry, Minted, Token
 from pypid.core.permissions import NOBODY, Action, Identity, Rules, may
-from pypid.core.settings import IssuerSettings
 from pypid.flow import at_once, start
+from pypid.http_client.connections import HttpConnections
 from pypid.ports import Accounts, Journal
-from pypid.reaching.connecting import HttpConnections
 from pypid.testing.worlds import Awaiting, Turns, world
 from tests.access.peopleservice import Wired
 from tests.issuers import Documents, Key, b64, curve_key, edwards_key, github, jwt, number, rsa_key, segment
@@ -111,7 +111,9 @@ class MintCase(Awaiting, SynchronousTestCase):
         self.wired = Wired(cast(Any, self.site), self.clock)
         self.books = Books()
         accounts, journal = cast(Accounts, self.books), cast(Journal, self.books)
-        self.publishers = publishing.open(ISSUERS, accounts, journal, self.world, HttpConnections(self.wired, cast(Any, None)))
+        self.publishers = token_exchange.open(
+            ISSUERS, accounts, journal, self.world, HttpConnections(self.wired, cast(Any, None))
+        )
 
     def token(self, **options: Any) -> str:
         """A good token, but for the options."""
@@ -196,7 +198,7 @@ class MintTests(MintCase):
     def test_audience(self) -> None:
         """The first issuer's audience is told; none where there is none."""
         self.assertEqual(self.publishers.audience, "pypid")
-        self.publishers.trust(publishing.trusted_by({"x": IssuerSettings(), "y": IssuerSettings(url=URL, audience="acme")}))
+        self.publishers.trust(token_exchange.trusted_by({"x": IssuerSettings(), "y": IssuerSettings(url=URL, audience="acme")}))
         self.assertEqual(self.publishers.audience, "acme")
         self.publishers.trust(())
         self.assertIsNone(self.publishers.audience)
@@ -379,7 +381,7 @@ class ReplayTests(MintCase):
         """Ids are each issuer's own."""
         other = Documents("https://other.example")
         issuers = {**ISSUERS, "other": IssuerSettings(url=other.url, allow=("app sub=*o*",))}
-        self.publishers.trust(publishing.trusted_by(issuers))
+        self.publishers.trust(token_exchange.trusted_by(issuers))
         self.mint(self.token(jti="same"))
         self.site.documents = other
         self.mint(other.token(self.world.now(), jti="same"))
@@ -389,7 +391,9 @@ class ReplayTests(MintCase):
         token = self.token(repository="octo/else", sub="repo:octo/else:pull_request\n")
         words = ("[issuer:github] allow", "sub=repo:octo/else:pull_request\\n", "repository=octo/else", "ref=refs/heads/main")
         self.assert_refused(token, *words, code="invalid-publisher")
-        self.publishers.trust(publishing.trusted_by({"github": evolve(ISSUERS["github"], allow=("app repository=octo/else",))}))
+        self.publishers.trust(
+            token_exchange.trusted_by({"github": evolve(ISSUERS["github"], allow=("app repository=octo/else",))})
+        )
         self.mint(token)
         self.assertEqual(self.site.asked, [DISCOVERY, JWKS])
 

@@ -17,7 +17,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.access import remote
-from pypid.access.answering import (
+from pypid.access.answer_cache import Memory
+from pypid.access.passwords import LONGEST_PASSWORD
+from pypid.access.remote import MOST_REMEMBERED, MOST_WAITING, PATIENCE, RemotePeople, RemoteSourceSettings
+from pypid.access.remote_answers import (
     LONGEST_NAME,
     MOST_GROUPS,
     InvalidAnswer,
@@ -27,11 +30,8 @@ from pypid.access.answering import (
     read_checked,
     read_found,
 )
-from pypid.access.passwords import LONGEST_PASSWORD
-from pypid.access.remembering import Memory
-from pypid.access.remote import MOST_REMEMBERED, MOST_WAITING, PATIENCE, RemotePeople, RemoteSourceSettings
+from pypid.core.configuration.combinations import IN_CLEAR
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
-from pypid.core.fitting import IN_CLEAR
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import start
 from pypid.ports import People

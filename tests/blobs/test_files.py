@@ -20,8 +20,8 @@ from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.disk import prepare
 from pypid.blobs.files import FilesBlobs, FilesSettings
 from pypid.core.errors import CannotStart, Exists, Missing, PypidError, StorageDown, StorageFull
-from pypid.core.layout import is_only_ours
 from pypid.core.model import Blob, SignedUrl, Span
+from pypid.core.records.layout import is_only_ours
 from pypid.flow import BytesBody, FileBody, at_once, start
 from pypid.ports import Blobs, Body
 from pypid.testing import BEGINNING, BlobsContract, Fed, Turns, contents, world

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from pypid.blobs.s3 import addresses, store
 from pypid.blobs.s3.store import S3Blobs
 from pypid.blobs.s3.writing import Ability
-from pypid.core.choices import Encryption
+from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import Exists, Missing
 from pypid.flow import BytesBody, World, at_once, start
 from pypid.testing import BlobsContract

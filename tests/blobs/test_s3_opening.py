@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pypid.blobs.s3.store import S3Settings
-from pypid.core.choices import Encryption
+from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import CannotStart
 from tests.blobs.bucket import Said, error
 from tests.blobs.fake_s3 import hangs_up, says

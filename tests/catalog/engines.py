@@ -30,7 +30,7 @@ from pypid.catalog.engine import (
 )
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 
 _log = Logger()
 

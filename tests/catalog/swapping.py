@@ -24,7 +24,7 @@ from twisted.internet.task import Clock
 from pypid.catalog.engine import CatalogRow, Conflict, DatabaseAway, Engine, Position, RowChange, RowKind, slices
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import place_of
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import World, at_once, start
 from tests.children import with_us
 

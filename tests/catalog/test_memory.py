@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import table
+from pypid.catalog.dump import CatalogDump
 from pypid.catalog.lines import Later
 from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings, open
-from pypid.catalog.snapshot import CatalogDump
 from pypid.catalog.table import DECODED
 from pypid.core.model import Project, UpstreamEntry
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import start
 from pypid.testing import CatalogContract, world
 from pypid.testing.catalog import SPAM, a_file, a_project, said

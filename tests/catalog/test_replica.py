@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import CatalogRow, RowKind
 from pypid.catalog.replica import Replica
-from pypid.core.records import dump_project
+from pypid.core.records.documents import dump_project
 from pypid.flow import at_once
 from pypid.testing.catalog import SPAM, a_project
 from pypid.testing.worlds import Awaiting

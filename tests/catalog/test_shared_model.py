@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.following import FRESH, PAUSE
 from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.replica_follower import FRESH, PAUSE
 from pypid.catalog.shared import SharedSettings, open
 from pypid.core.errors import CatalogDown
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.testing import world
 from pypid.testing.catalog import a_file, a_project, becomes, said
 from pypid.testing.worlds import Awaiting

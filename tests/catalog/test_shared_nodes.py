@@ -12,11 +12,11 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import RowChange, RowKind
-from pypid.catalog.following import FRESH, PAUSE
+from pypid.catalog.replica_follower import FRESH, PAUSE
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
 from pypid.testing.catalog import SPAM, a_file, a_project, becomes, said
 from pypid.testing.worlds import Timed

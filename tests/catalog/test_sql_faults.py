@@ -25,7 +25,7 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
 )
-from pypid.catalog.hearing import SILENCE
+from pypid.catalog.feed_events import SILENCE
 from pypid.catalog.sql import engine as engines
 from pypid.catalog.sql import sqlite
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
@@ -34,7 +34,7 @@ from pypid.catalog.sql.place import Server, SqliteFile, place_of
 from pypid.catalog.sql.schema import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import at_once, start
 from pypid.testing.engine import IDENTITY, OTHER, SPAM, to_be
 from pypid.testing.worlds import Timed, Turns

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import Anew, CatalogRow, Conflict, DatabaseAway, DatabaseFull, RowChange, RowKind
 from pypid.catalog.sql.grouping import MOST_BYTES, MOST_CHANGES, Grouping, Made
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import start
 
 

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid import cli
 from pypid.access.operator import Operator
 from pypid.cli import asking
-from pypid.control import ControlRefused, ControlRequest
+from pypid.daemon.control import ControlRefused, ControlRequest
 from pypid.web.channel import Site
 from pypid.web.registry import Configured
 from tests.web.peopled import Peopled
@@ -47,7 +47,7 @@ class CommandCase(SynchronousTestCase):
         """What happens between two questions of a row."""
 
     def ask(self, file: Path, question: ControlRequest) -> Any:
-        """What `control.Control.answers` gives."""
+        """What `daemon.control.Control.answers` gives."""
         answer = self.answer(question)
         while question.then is not None and (following := question.then(answer)) is not None:
             self.between()
@@ -55,7 +55,7 @@ class CommandCase(SynchronousTestCase):
         return answer
 
     def answer(self, question: ControlRequest) -> Any:
-        """What `control.Control.answer` gives."""
+        """What `daemon.control.Control.answer` gives."""
         self.questions.append(question)
         body = None if question.document is None else msgspec.json.encode(question.document)
         ours, self.pypid.face.access = self.pypid.face.access, Operator()

@@ -4,9 +4,9 @@ import gzip
 import json
 from pathlib import Path
 
-from pypid.core.acl import read_dump
-from pypid.core.names import project_name
-from pypid.core.rights import Right, Whom
+from pypid.core.accounts.acl_dump import read_dump
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.packaging.names import project_name
 from tests.cli.commands import CommandCase
 from tests.web.peopled import have
 from tests.web.whole import basic

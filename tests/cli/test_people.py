@@ -4,8 +4,8 @@ import getpass
 import json
 
 from pypid.cli.rights import right_url
-from pypid.core.names import project_name
-from pypid.core.rights import Right, Whom
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.packaging.names import project_name
 from pypid.web.registry import Configured
 from tests.cli.commands import CommandCase
 from tests.web.peopled import have

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid import cli
 from pypid.access.passwords import PasswordVerdict, verify
 from pypid.cli import pypicloud
-from pypid.core.config import parse
+from pypid.core.configuration.parse import parse
 
 
 class NamesCase(SynchronousTestCase):

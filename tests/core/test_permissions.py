@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER
 from pypid.core.errors import Forbidden, Unauthenticated
-from pypid.core.names import ProjectName, project_name
-from pypid.core.people import SESSION_USER, TOKEN_USER
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import (
     ADMINS,
     ANONYMOUS,

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import ProjectClosed, UpstreamDown
 from pypid.core.model import Digests, File, Listing, Presence, Project, Status, Summary, Upload
-from pypid.core.names import parse_filename, project_name
+from pypid.core.packaging.names import parse_filename, project_name
 from pypid.core.policy import (
     Hidden,
     Keep,
@@ -31,7 +32,6 @@ from pypid.core.policy import (
     view,
     visible_from,
 )
-from pypid.core.values import Cooldown
 
 SPAM = project_name("spam")
 NOW = datetime(2026, 1, 20, tzinfo=UTC)

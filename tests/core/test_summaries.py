@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core import summaries
 from pypid.core.model import Summary
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.core.summaries import (
     Blend,
     MutableSummaries,

@@ -11,10 +11,10 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import BadRequest, StorageDown
 from pypid.core.model import Blob
 from pypid.export.buckets import BucketPlace, content_type
-from pypid.export.once import export
-from pypid.export.places import Stamp
-from pypid.export.publishing import LONGEST, Publishing
-from pypid.export.wishes import ExportOptions
+from pypid.export.one_pass import export
+from pypid.export.options import ExportOptions
+from pypid.export.publish import LONGEST, Publishing
+from pypid.export.targets import Stamp
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Body
 from tests.distributions import wheel_filename

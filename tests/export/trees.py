@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from pypid.core.errors import BadRequest
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Identity, Principals, Rules
-from pypid.export.once import ExportOutcome, export
-from pypid.export.places import ExportPlace, FolderPlace
-from pypid.export.seeing import Authority
-from pypid.export.wishes import ExportOptions
+from pypid.export.one_pass import ExportOutcome, export
+from pypid.export.options import ExportOptions
+from pypid.export.targets import ExportPlace, FolderPlace
+from pypid.export.visibility import Authority
 from pypid.flow import start
 from tests.web.test_local import LocalCase
 from tests.web.whole import PASSWORDS, Pypid

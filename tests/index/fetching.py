@@ -15,18 +15,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
 from pypid.core.errors import NotThere
 from pypid.core.model import File, Listing, Presence, Span
-from pypid.core.names import ProjectName, parse_filename
+from pypid.core.packaging.names import ProjectName, parse_filename
 from pypid.core.policy import Policy
 from pypid.flow import Blocking, BytesBody, at_once, start
-from pypid.index.envoy import UpstreamGate
-from pypid.index.filehosts import FileHostBreakers
-from pypid.index.keeping import FileCache
-from pypid.index.outage import CircuitBreaker
+from pypid.flow.spool import sweep
+from pypid.http_client.circuit_breaker import CircuitBreaker
+from pypid.index.upstream.file_cache import FileCache
+from pypid.index.upstream.file_hosts import FileHostBreakers
+from pypid.index.upstream.gate import UpstreamGate
 from pypid.ports import Blobs, Body, Upstream
-from pypid.spool import sweep
 from pypid.testing import Fed, contents, world
 from pypid.testing.worlds import Awaiting
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pypid.core.errors import NoSuchProject, StorageDown
 from pypid.core.model import Presence
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import BytesBody, start
 from pypid.index import Index
 from tests.index.storms import Gated, Storm, Watched

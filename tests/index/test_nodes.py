@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 
 from pypid.core.errors import AlreadyExists, Busy, CatalogDown, NoSuchProject
 from pypid.core.model import Presence, Project, Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.earlier import LOOKS, PAUSE
-from pypid.index.publishing import UNDER_WAY, PublishOutcome
+from pypid.index.local.existing_files import LOOKS, PAUSE
+from pypid.index.local.publish import UNDER_WAY, PublishOutcome
 from tests.index.nodes import NodesCase, SqliteNodesCase
 from tests.index.storms import Died, Gated, Storm
 from tests.index.uploads import SPAM, WHEEL, Sent, publishing, sent

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from pypid.core.errors import CatalogDown, NoSuchFile, NoSuchProject, NotYetKnown
 from pypid.core.model import File, Summary
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.index import Index
-from pypid.index.asking import DIRECT
-from pypid.index.storing import MOST_LOOKED
+from pypid.index.request_context import DIRECT
+from pypid.index.upstream.cache_store import MOST_LOOKED
 from tests.index.nodes import STALE_FOR, THEIR_DATA, NodesCase
 from tests.index.uploads import SPAM, WHEEL, sent
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from attrs import evolve
 
 from pypid.core.errors import Busy
-from pypid.core.layout import key
+from pypid.core.records.layout import key
 from pypid.flow import BytesBody, start
 from pypid.index import Index
-from pypid.index.publishing import UNDER_WAY, PublishOutcome
-from pypid.leases import HELD, RENEWED, Shared
+from pypid.index.local.publish import UNDER_WAY, PublishOutcome
+from pypid.jobs.leases import HELD, RENEWED, Shared
 from tests.index.nodes import NodesCase
 from tests.index.uploads import SPAM, WHEEL, publishing, sent
 

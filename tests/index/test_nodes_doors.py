@@ -10,11 +10,11 @@ from pathlib import Path
 from attrs import define, field
 from twisted.internet.error import ConnectionDone
 
-from pypid.catalog.following import FRESH
+from pypid.catalog.replica_follower import FRESH
 from pypid.catalog.shared import SharedCatalog
 from pypid.core.errors import CatalogDown, Unauthenticated
 from pypid.core.model import Project, Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Credential, Identity, Rules
 from pypid.index import Index
 from pypid.ports import Catalog

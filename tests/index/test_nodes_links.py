@@ -13,17 +13,17 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import Engine
-from pypid.catalog.links import EngineLinks
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
+from pypid.catalog.shared_signed_urls import EngineLinks
+from pypid.catalog.signed_urls import AGAIN, Links
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import SqliteFile
 from pypid.core.model import SignedUrl
 from pypid.flow import at_once, start
-from pypid.index.links import AGAIN, Links
 from pypid.ports import Blobs
 from pypid.testing.worlds import Timed
 from tests.catalog.engines import Place, PlacedEngine
-from tests.index.test_links import Signer, file
+from tests.catalog.test_signed_urls import Signer, file
 
 LIFETIME, BUFFER = timedelta(seconds=100), timedelta(seconds=10)
 

@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred
 from pypid.core.errors import AlreadyExists, Busy
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.earlier import PAUSE
-from pypid.index.publishing import PublishOutcome
+from pypid.index.local.existing_files import PAUSE
+from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs
 from tests.index.nodes import NodesCase
 from tests.index.storms import Gated

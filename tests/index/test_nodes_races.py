@@ -24,11 +24,11 @@ from pypid.core.errors import (
     ProjectClosed,
 )
 from pypid.core.model import Project, Status
-from pypid.core.records import load_project
+from pypid.core.records.documents import load_project
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.earlier import PAUSE
-from pypid.index.publishing import UNDER_WAY, PublishOutcome
+from pypid.index.local.existing_files import PAUSE
+from pypid.index.local.publish import UNDER_WAY, PublishOutcome
 from tests.index.nodes import NodesCase
 from tests.index.storms import Gated
 from tests.index.uploads import SPAM, WHEEL, publishing, sent, signed

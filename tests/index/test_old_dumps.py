@@ -7,7 +7,7 @@ from typing import Any
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import ListIncomplete, NameUsedUp, NoSuchProject, ProjectClosed, StorageDown
 from pypid.core.model import Project, Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
 from pypid.index import Index

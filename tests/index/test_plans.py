@@ -17,12 +17,12 @@ from attrs import evolve
 from pypid.blobs import files
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import Missing, NameUsedUp, NoSuchFile, StorageDown
-from pypid.core.layout import Plan, is_only_ours, lies_at
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
+from pypid.core.records.layout import Plan, is_only_ours, lies_at
 from pypid.flow import start, whole
 from pypid.index import Index
-from pypid.index.checking import StorageProblem
-from pypid.index.publishing import UNDER_WAY, PublishOutcome
+from pypid.index.local.publish import UNDER_WAY, PublishOutcome
+from pypid.index.local.storage_check import StorageProblem
 from pypid.ports import Blobs
 from pypid.testing import contents, world
 from tests.distributions import sdist, wheel

@@ -13,8 +13,8 @@ from pypid.core.errors import AlreadyExists, Busy, NameUsedUp, NoSuchFile, NoSuc
 from pypid.core.model import File, Status
 from pypid.flow import start, whole
 from pypid.index import Index
-from pypid.index.earlier import PAUSE
-from pypid.index.publishing import PublishOutcome
+from pypid.index.local.existing_files import PAUSE
+from pypid.index.local.publish import PublishOutcome
 from tests.index.storms import Gated
 from tests.index.uploads import SPAM, WHEEL, IndexCase, fetched, publishing, sent, signed
 

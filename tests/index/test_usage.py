@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import CatalogDown
 from pypid.core.model import File, Presence, Project, Summary, UpstreamEntry
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
 from pypid.index.usage import PATIENCE, ProjectUse, Usage, Used
 from pypid.testing.worlds import world

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.model import File, Listing, Presence, Project, Status
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState, view
-from pypid.core.values import Cooldown
 from pypid.flow import at_once, start
 from pypid.index.views import FEW, LIMIT, View, Views
 from pypid.testing.worlds import Turns

@@ -13,13 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.layout import Plan
 from pypid.core.model import Blob, Digests, File, Project, Upload
-from pypid.core.names import parse_filename, project_name
+from pypid.core.packaging.names import parse_filename, project_name
 from pypid.core.policy import Policy
+from pypid.core.records.layout import Plan
 from pypid.flow import BytesBody, Hashes, whole
 from pypid.index import Index
-from pypid.index.publishing import PublishOutcome
+from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs, Body
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting

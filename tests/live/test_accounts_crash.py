@@ -25,7 +25,7 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.database import Database
-from pypid.access.sql.journal import SqlJournal
+from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.place import SqliteFile
 from pypid.flow import at_once, start
 from pypid.testing.accounts import an_account

@@ -20,15 +20,15 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access.sql import current, database, days
+from pypid.access.sql import database, download_counts, state_in_force
 from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
-from pypid.access.sql.downloads import SqlDownloads
-from pypid.access.sql.journal import SqlJournal
+from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.place import place_of
+from pypid.core.accounts.entries import Account
+from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import CannotStart, PeopleUnknown
-from pypid.core.people import Account
-from pypid.core.rights import Right, Whom
 from pypid.databases.threads import Threads
 from pypid.flow import at_once, start
 from pypid.ports import Accounts, Downloads, Journal
@@ -137,7 +137,7 @@ class DownloadsTests(InPostgresql, DownloadsContract, SynchronousTestCase):
             connection.execute(text("UPDATE pypid_schema SET version = 1 WHERE part = 'downloads'"))
 
         self.have(nodes[0]._database.write("downloads", make_older))
-        self.patch(days, "AT_ONCE", 7)
+        self.patch(download_counts, "AT_ONCE", 7)
         at_the_same_time(*[lambda each=each: self.have(each.sweep()) for each in nodes[1:]])
         self.assertEqual(self.have(nodes[1].by_day("spam", BEGINNING.date())), [(BEGINNING.date(), 300)])
 
@@ -347,7 +347,7 @@ class FrozenTests(TestCase):
         """A change ends after a while with nothing granted, the reactor goes on meanwhile, and all threads end."""
         await deferLater(reactor, 0)  # trial begins a test before the reactor runs, and then there are no threads
         self.patch(database, "LONGEST", 2.0)
-        self.patch(current, "CONTACT", 1.0)
+        self.patch(state_in_force, "CONTACT", 1.0)
         threads = Threads(reactor, "accounts-of-this-test")
         with postgresql() as server:
             kept = Database(place_of(server.database(), NO_FILE), threads, reactor)

@@ -23,7 +23,7 @@ from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import place_of
 from pypid.catalog.sql.schema import SCHEMA
 from pypid.core.errors import CannotStart
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.databases.threads import Threads
 from pypid.flow import World, at_once, start
 from pypid.testing.engine import IDENTITY, EngineContract

@@ -18,7 +18,7 @@ from pypid.catalog.shared import SharedCatalog, SharedSettings
 from pypid.catalog.shared import open as share
 from pypid.core.errors import CatalogDown
 from pypid.core.model import Presence, Project
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import World, at_once, start
 from pypid.testing.engine import IDENTITY, EngineContract
 from pypid.testing.worlds import BEGINNING, Awaiting

@@ -33,7 +33,7 @@ from pypid.catalog.engine import (
 )
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.testing.engine import IDENTITY, OTHER
 from pypid.testing.worlds import BEGINNING
 from tests.live.certificates import Authority

@@ -31,8 +31,8 @@ from pypid.catalog.sql import engine as engines
 from pypid.catalog.sql import sqlite
 from pypid.core.errors import CatalogDown
 from pypid.core.model import Project, Status
-from pypid.core.names import project_name
-from pypid.core.records import dump_project
+from pypid.core.packaging.names import project_name
+from pypid.core.records.documents import dump_project
 from pypid.flow import World, start
 from tests.catalog.swapping import NAMES, engine_at, now
 from tests.children import with_us

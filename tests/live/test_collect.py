@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import SkipTest
 
-from pypid.core.settings import PUBLIC_INDEX
+from pypid.core.configuration.keys import PUBLIC_INDEX
 from pypid.resolver.uv import find_uv
 from tests.live.clients import pythons
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared

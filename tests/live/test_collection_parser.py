@@ -13,13 +13,13 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from pypid.core.collection import CollectOptions
-from pypid.core.collection_request import JSON, parse_collection
 from pypid.core.errors import BadRequest
+from pypid.core.packaging.collection import CollectOptions
+from pypid.core.packaging.collection_request import JSON, parse_collection
 from pypid.flow import start
-from pypid.parsing import collections as module
-from pypid.parsing.collections import CollectionParser
-from tests.core.test_locks import PYLOCK, WHOLE
+from pypid.resolver.collection_parser import collections as module
+from pypid.resolver.collection_parser.collections import CollectionParser
+from tests.core.packaging.test_lock_files import PYLOCK, WHOLE
 
 reactor: Any = installed
 SHA = "a" * 64

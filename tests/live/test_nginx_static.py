@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.negotiation import Format, negotiate
-from tests.core.test_negotiation import CLIENTS, RULES
+from pypid.core.simple_api.negotiation import Format, negotiate
+from tests.core.simple_api.test_negotiation import CLIENTS, RULES
 from tests.live.asking import Answered, ask, basic
 from tests.live.clients import ROOT, client, in_ci
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid, stop

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pypid.core.names import ALL_SDIST_SUFFIXES
+from pypid.core.packaging.names import ALL_SDIST_SUFFIXES
 from tests.live.isolation import pip, works
 from tests.live.projects import Artifact
 from tests.live.test_install import NEWEST

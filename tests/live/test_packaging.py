@@ -184,7 +184,14 @@ class CheckoutTests(SynchronousTestCase):
             trial = "import sys; sys.path.insert(0, ''); sys.argv[0] = 'trial'; from twisted.scripts.trial import run; run()"
             # without `site` an editable pypid is not found, nor anything else but this folder
             environ = clean_environ(PYTHONPATH=sysconfig.get_path("purelib"))
-            command = [sys.executable, "-S", "-c", trial, f"--temp-directory={folder / 'trial'}", "tests.core.test_names"]
+            command = [
+                sys.executable,
+                "-S",
+                "-c",
+                trial,
+                f"--temp-directory={folder / 'trial'}",
+                "tests.core.packaging.test_names",
+            ]
             self.assertIn("PASSED", done(command, cwd=source, environ=environ))
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from pypid.safekeeping.sealing import unseal
+from pypid.jobs.backup.sealing import unseal
 from tests.live.asking import ask, basic, bearer, command
 from tests.live.clients import client
 from tests.live.processes import BIN, clean_environ, done

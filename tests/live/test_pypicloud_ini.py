@@ -18,7 +18,7 @@ from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core import ini
+from pypid.core.configuration import ini
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.paste import Paste
 from tests.live.clients import ROOT, client

@@ -22,9 +22,9 @@ from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.passwords import PasswordVerdict, verify
-from pypid.access.sql.inherited import read_people
+from pypid.access.sql.pypicloud_people import read_people
 from pypid.core.errors import CannotStart
-from tests.access.sql.test_inherited import PEOPLE, RIGHTS, TABLES
+from tests.access.sql.test_pypicloud_people import PEOPLE, RIGHTS, TABLES
 from tests.live.clients import client
 from tests.live.postgresql import PASSWORD as DATABASE_PASSWORD
 from tests.live.postgresql import shared

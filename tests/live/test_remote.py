@@ -29,8 +29,8 @@ from pypid.access.remote import RemotePeople, RemoteSourceSettings
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, at_once, start
+from pypid.http_client.trust import Trust, certificates
 from pypid.ports import People
-from pypid.reaching.trust import Trust, certificates
 from pypid.testing.people import PeopleContract
 from tests.live.certificates import Authority
 from tests.live.clients import ROOT

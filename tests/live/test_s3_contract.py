@@ -16,7 +16,7 @@ from twisted.internet.defer import DeferredList
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.s3.store import S3Blobs, S3Settings
-from pypid.core.choices import Encryption
+from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import CannotStart, Exists, StorageDown
 from pypid.core.model import Blob, Span
 from pypid.flow import BytesBody, FileBody, start, whole

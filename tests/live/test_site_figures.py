@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from pypid.core.layout import ObjectKind, key
 from pypid.core.model import File
-from pypid.core.names import project_name
-from pypid.core.records import dump_record
+from pypid.core.packaging.names import project_name
+from pypid.core.records.documents import dump_record
+from pypid.core.records.layout import ObjectKind, key
 from tests.live.browser import Look, SiteTestCase
 from tests.live.daemon import LiveIndex, shared
 from tests.live.projects import publish

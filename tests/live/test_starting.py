@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from pypid.core.layout import STORAGE_IDENTITY
+from pypid.core.records.layout import STORAGE_IDENTITY
 from tests.distributions import sdist
 from tests.live.certificates import Authority
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
@@ -135,7 +135,7 @@ class PortTests(StartCase):
         self.state.mkdir(mode=0o700)
         os.chown(self.state, NOBODY, NOBODY)
         # imported before the change, since the checkout may be for root alone
-        early = "import pypid.cli, pypid.service, sys\npypid.cli.parser()\n"
+        early = "import pypid.cli, pypid.wiring.recipe, sys\npypid.cli.parser()\n"
         said = done([BIN / "python", "-c", early + program, "serve", "-c", self.ini], cwd=self.folder, status=1)
         self.assertIn("Permission denied. This user may not use that port", said)
         self.assertNotIn("Traceback", said)

@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadFilename, BadName
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.static.naming import _guessed, places
 from tests.children import with_us
 from tests.distributions import wheel, wheel_filename

@@ -1,4 +1,4 @@
-"""etc/pypid.service and etc/pypid.socket, judged by systemd's own tools, and the daemon under socket activation."""
+"""etc/pypid.wiring.recipe and etc/pypid.socket, judged by systemd's own tools, and the daemon under socket activation."""
 
 import re
 import shutil
@@ -28,33 +28,35 @@ class UnitTests(SynchronousTestCase):
         made = scratch()
         folder = made.__enter__()
         self.addCleanup(made.__exit__, None, None, None)
-        service = (ROOT / "etc/pypid.service").read_text()
-        (folder / "pypid.service").write_text(service.replace("ExecStart=/opt/pypid/bin/twistd", f"ExecStart={BIN / 'twistd'}"))
+        service = (ROOT / "etc/pypid.wiring.recipe").read_text()
+        (folder / "pypid.wiring.recipe").write_text(
+            service.replace("ExecStart=/opt/pypid/bin/twistd", f"ExecStart={BIN / 'twistd'}")
+        )
         shutil.copy(ROOT / "etc/pypid.socket", folder)
         return folder
 
     def test_verify(self) -> None:
         """systemd-analyze finds nothing to say about the two units: no unknown key, no missing program."""
         folder = self.units()
-        said = done([tool("systemd-analyze"), "verify", "--man=no", folder / "pypid.service", folder / "pypid.socket"])
+        said = done([tool("systemd-analyze"), "verify", "--man=no", folder / "pypid.wiring.recipe", folder / "pypid.socket"])
         self.assertEqual([line for line in said.splitlines() if "pypid" in line], [])
 
     def test_exposure(self) -> None:
         """The service is locked in: systemd's exposure score, 0 (none) to 10, is at most 1.5."""
-        said = done([tool("systemd-analyze"), "security", "--offline=true", "--no-pager", self.units() / "pypid.service"])
-        score = re.search(r"Overall exposure level for pypid.service: ([0-9.]+)", said)
+        said = done([tool("systemd-analyze"), "security", "--offline=true", "--no-pager", self.units() / "pypid.wiring.recipe"])
+        score = re.search(r"Overall exposure level for pypid.wiring.recipe: ([0-9.]+)", said)
         assert score is not None, said
         self.assertLessEqual(float(score[1]), 1.5, said)
 
     def test_time_to_stop(self) -> None:
         """systemd waits longer for the end than the 10 s that requests under way may take."""
-        found = re.search(r"^TimeoutStopSec=(\d+)s$", (ROOT / "etc/pypid.service").read_text(), re.MULTILINE)
+        found = re.search(r"^TimeoutStopSec=(\d+)s$", (ROOT / "etc/pypid.wiring.recipe").read_text(), re.MULTILINE)
         assert found is not None
         self.assertGreater(int(found[1]), 10)
 
     def test_reload_waits_until_the_configuration_is_in_force(self) -> None:
         """ExecReload lasts long enough for RELOADING=1 to arrive: systemd waits for READY=1 from then on."""
-        lines = re.findall(r"^ExecReload=(.*)$", (ROOT / "etc/pypid.service").read_text(), re.MULTILINE)
+        lines = re.findall(r"^ExecReload=(.*)$", (ROOT / "etc/pypid.wiring.recipe").read_text(), re.MULTILINE)
         self.assertEqual(lines, ["/bin/kill -HUP $MAINPID", "/bin/sleep 1"])
 
 

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from pypid.index.outage import LONGEST_PAUSE
+from pypid.http_client.circuit_breaker import LONGEST_PAUSE
 from tests.live.daemon import LiveIndex, stop
 from tests.live.isolation import fails, pip, uv, works
 from tests.live.processes import scratch

@@ -14,10 +14,10 @@ from hashlib import sha256
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall, deferLater
 
-from pypid.core.layout import kept_key
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
+from pypid.core.records.layout import kept_key
 from pypid.flow import start
-from pypid.index.outage import STRIKES
+from pypid.http_client.circuit_breaker import STRIKES
 from tests.distributions import metadata, wheel
 from tests.index.fetching import noise
 from tests.live.test_upstream_faults import HELD_BACK, MIB, SOON, around, head, listing

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.counted import CountedPeople
+from pypid.access.counted_source import CountedPeople
 from pypid.core.errors import BadListing, Missing, NotThere, PeopleUnknown, Unauthenticated, UpstreamDown
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import BytesBody, start
@@ -22,7 +22,7 @@ from pypid.metrics.families import (
 )
 from pypid.testing import world
 from tests.blobs.s3_cases import S3Case
-from tests.index.test_theirs import ANSWERS_500, TTL, CorrespondentCase
+from tests.index.upstream.test_listings import ANSWERS_500, TTL, CorrespondentCase
 from tests.upstream.cases import SPAM, UpstreamCase
 from tests.upstream.fake import says, status
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.index.publishing import PublishOutcome
+from pypid.index.local.publish import PublishOutcome
 from pypid.metrics import families
 from pypid.metrics.counts import Counts, MetricsSample, lasting, summed
 from pypid.metrics.exposition import page

@@ -6,14 +6,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Busy, Unauthenticated, Unresolvable
+from pypid.core.packaging.install_targets import target
 from pypid.core.permissions import Credential, Identity
-from pypid.core.targets import target
+from pypid.daemon.loopback import OneTime
 from pypid.flow import start
+from pypid.flow.spool import COLLECTING, sweep_collections
 from pypid.resolver import uv
-from pypid.resolver.loopback import OneTime
 from pypid.resolver.process import ProgramResult
 from pypid.resolver.uv import ResolverIndex, Uv
-from pypid.spool import COLLECTING, sweep_collections
 
 SECRET = "5ecre7"
 NO = f"""error: No solution found when resolving dependencies

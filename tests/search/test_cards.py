@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.finding import ProjectDescription
 from pypid.core.model import File, Project, in_order
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
+from pypid.core.search.ranking import ProjectDescription
 from pypid.search.cards import LONGEST_KEYWORD, MOST_KEYWORDS, NOTHING, CardSource, Filed, describe, filed, pythons
-from pypid.search.matching import words
+from pypid.search.fts_query import words
 from tests.distributions import metadata
 
 SPAM = project_name("spam")

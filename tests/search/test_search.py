@@ -7,19 +7,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import Busy, StorageDown
-from pypid.core.finding import SearchQuery, SearchResults
 from pypid.core.model import Span, Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import Policy
-from pypid.core.values import Cooldown
+from pypid.core.search.ranking import SearchQuery, SearchResults
 from pypid.flow import start
 from pypid.ports import Body
-from pypid.search import reading
-from pypid.search.cabinet import READERS
-from pypid.search.following import PAUSE
+from pypid.search import reader
+from pypid.search.follower import PAUSE
+from pypid.search.fts_index import READERS
 from pypid.search.search import FROM_A_PLACE, Search
 from tests.distributions import metadata
 from tests.web.test_local import CACHE, LocalCase
@@ -96,8 +96,8 @@ class FindTests(SearchCase):
         for name in ("lovely-ham", "antiham"):
             self.add(name)
         self.add("toast", summary="With hammered eggs")
-        for few in (reading.FEW, 0):
-            self.patch(reading, "FEW", few)
+        for few in (reader.FEW, 0):
+            self.patch(reader, "FEW", few)
             self.assertEqual(self.names_of("ha"), ["lovely-ham", "ham"])
             self.assertEqual(self.names_of("hamm"), ["toast"])
             self.assertEqual(self.names_of("ham"), ["ham", "lovely-ham", "antiham", "toast"])

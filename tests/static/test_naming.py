@@ -8,7 +8,7 @@ from packaging.utils import canonicalize_name
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadFilename
-from pypid.core.names import project_and_version
+from pypid.core.packaging.names import project_and_version
 from pypid.static.naming import PagePlace, places
 from pypid.static.pages import project_paths
 from pypid.static.reading import PackageListEntry

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.htmllisting import read_html
-from pypid.core.listing import read_json
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
+from pypid.core.simple_api.parse import read_json
+from pypid.core.simple_api.parse_html import read_html
 from pypid.static.pages import is_project_page, project_paths
 from pypid.static.tree import PATH
 from tests.static.lists import HASH, POOL, SETTINGS, names, objects, tree_of

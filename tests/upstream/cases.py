@@ -16,10 +16,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import World, at_once
+from pypid.http_client.trust import Trust
 from pypid.ports import Upstream
-from pypid.reaching.trust import Trust
 from pypid.upstream.opening import UpstreamSourceSettings, connected, open
 from tests.upstream.fake import Fake, Script
 

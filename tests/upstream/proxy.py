@@ -26,14 +26,14 @@ from pypid.access.chain import AccessChain
 from pypid.access.passwords import Verifier
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.flow import World
+from pypid.flow.spool import sweep
+from pypid.http_client.connections import HttpConnections
+from pypid.http_client.trust import Trust
 from pypid.index import Index
-from pypid.reaching.connecting import HttpConnections
-from pypid.reaching.trust import Trust
-from pypid.spool import sweep
 from pypid.testing import contents
 from pypid.upstream.opening import UpstreamSourceSettings, connected, open
 from pypid.web.app import App, FaceSettings, resource

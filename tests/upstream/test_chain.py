@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import Listing
 from pypid.flow import whole
-from pypid.index.outage import CircuitBreaker
+from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.ports import Upstream
 from pypid.testing import UpstreamContract
 from pypid.testing.upstream import FILENAME, SPAM

@@ -12,8 +12,8 @@ from twisted.internet.task import deferLater
 from pypid.core.errors import NotThere, UpstreamDown
 from pypid.core.model import Span
 from pypid.flow import start, whole
+from pypid.http_client.response_body import FULL
 from pypid.ports import Body, Upstream
-from pypid.reaching.incoming import FULL
 from tests.upstream.cases import UpstreamCase
 from tests.upstream.fake import Script, Talk, raw, says, status
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.config import Config
+from pypid.core.configuration.parse import Config
 from pypid.upstream.hosts import FileHosts
 
 

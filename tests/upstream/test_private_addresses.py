@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 
-from pypid.core.layout import kept_key
-from pypid.core.names import project_name
-from pypid.reaching import public_only
+from pypid.core.packaging.names import project_name
+from pypid.core.records.layout import kept_key
+from pypid.http_client import public_only
 from tests.distributions import metadata, wheel, wheel_filename
 from tests.live.upstreams import sends
 from tests.upstream.fake import J, says, status

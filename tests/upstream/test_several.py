@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pypid.core.errors import BadListing, NotThere, UpstreamDown
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import whole
-from pypid.index.outage import STRIKES, CircuitBreaker
+from pypid.http_client.circuit_breaker import STRIKES, CircuitBreaker
 from pypid.ports import Upstream
 from pypid.testing.worlds import world
 from pypid.upstream.nothing import Nothing

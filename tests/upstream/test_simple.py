@@ -10,9 +10,9 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from pypid.core.errors import BadListing, Loop, UpstreamDown
 from pypid.core.model import Listing, Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import start
-from pypid.reaching.trust import Trust, certificates
+from pypid.http_client.trust import Trust, certificates
 from pypid.upstream import simple
 from pypid.upstream.opening import CERTIFICATES, connected
 from tests.upstream.cases import OWN, SPAM, UpstreamCase

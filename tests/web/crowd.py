@@ -15,18 +15,18 @@ from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
-from pypid.access.sql.downloads import SqlDownloads
-from pypid.access.sql.journal import SqlJournal
+from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.place import SqliteFile
 from pypid.access.tokens import new_token
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.choices import Mode
-from pypid.core.layout import SNAPSHOTS
+from pypid.core.accounts.rights import claimed, grants_of, parse_right
+from pypid.core.configuration.choices import Mode
 from pypid.core.permissions import EVERYONE, Action, Principals, Rules, Scope
 from pypid.core.policy import Claims, Policy
-from pypid.core.records import SnapshotDocument, dump
-from pypid.core.rights import claimed, grants_of, parse_right
+from pypid.core.records.documents import SnapshotDocument, dump
+from pypid.core.records.layout import SNAPSHOTS
 from pypid.flow import BytesBody, at_once
 from pypid.testing.worlds import BEGINNING
 from pypid.web.registry import Configured, Registry

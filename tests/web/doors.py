@@ -12,10 +12,10 @@ from twisted.internet.error import ConnectionDone
 from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
+from pypid.catalog.signed_urls import Links
+from pypid.core.accounts.entries import Session
+from pypid.core.accounts.sessions import COOKIE, digest_of
 from pypid.core.model import SignedUrl
-from pypid.core.people import Session
-from pypid.core.sessions import COOKIE, digest_of
-from pypid.index.links import Links
 from pypid.web.accesslog import AccessLog, AccessLogEntry, Many
 from pypid.web.app import App, resource
 from pypid.web.channel import Site

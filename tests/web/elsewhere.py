@@ -10,9 +10,9 @@ from attrs import define, field
 from msgspec.structs import replace
 
 from pypid.core.errors import NotThere, PypidError
-from pypid.core.listed_names import version_of
 from pypid.core.model import File, Listing, Span, Status, in_order
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.listed_names import version_of
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import BytesBody
 from pypid.ports import Body, Upstream
 from pypid.testing.worlds import BEGINNING

@@ -14,16 +14,16 @@ from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
-from pypid.access.sql.downloads import SqlDownloads
-from pypid.access.sql.journal import SqlJournal
+from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import SqliteFile
 from pypid.access.tokens import new_token
+from pypid.core.accounts.entries import AuditEntry
+from pypid.core.accounts.rights import grants_of
 from pypid.core.errors import BadRequest, PeopleUnknown
-from pypid.core.people import AuditEntry
 from pypid.core.permissions import Credential, Identity, Rules
-from pypid.core.rights import grants_of
 from pypid.flow import at_once, start
 from pypid.ports import People
 from pypid.web.registry import Configured, Registry

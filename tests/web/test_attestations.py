@@ -10,7 +10,7 @@ from typing import Any
 
 from pypi_attestations import Provenance
 
-from pypid.attesting import Attesting
+from pypid.attestations.verification import Attesting
 from pypid.core.permissions import Principals, Rules
 from tests.distributions import wheel, wheel_filename
 from tests.sigstores import SLSA, OwnSigstore, github, gitlab, statement

@@ -16,21 +16,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.choices import Mode, Registration
+from pypid.catalog.signed_urls import Links
+from pypid.core.accounts.entries import Account, AccountStatus, AuditEntry
+from pypid.core.accounts.registration import AccountSettings
+from pypid.core.accounts.sessions import csrf_token
+from pypid.core.configuration.choices import Mode, Registration
 from pypid.core.errors import StorageDown
 from pypid.core.model import SignedUrl
-from pypid.core.people import Account, AccountStatus, AuditEntry
 from pypid.core.policy import Policy
-from pypid.core.registration import AccountSettings
-from pypid.core.sessions import csrf_token
-from pypid.index.links import Links
-from pypid.logs import Threshold
+from pypid.daemon.logs import Threshold
 from pypid.testing.worlds import BEGINNING
 from pypid.web.app import app
 from pypid.web.deeds import listed
 from pypid.web.guard import guarded_routes
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.index.test_tiering import Shelves
+from tests.index.local.test_tiering import Shelves
 from tests.web.elsewhere import Elsewhere
 from tests.web.peopled import Peopled, have
 from tests.web.test_collecting import Scripted

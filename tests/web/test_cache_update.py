@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, EVERYONE, NOBODY, Credential, Principals, Rules
 from pypid.core.policy import Policy
+from pypid.daemon.loopback import OneTime, _CurrentRules, _seen_by
 from pypid.flow import start
-from pypid.resolver.loopback import OneTime, _CurrentRules, _seen_by
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import Elsewhere
 from tests.web.whole import RULES, Answer, J, Pypid, WholeCase

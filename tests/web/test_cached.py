@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename

@@ -14,14 +14,14 @@ from packaging.requirements import Requirement
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import NeedsExtra, Unresolvable, UpstreamDown
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.install_targets import InstallTarget
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Identity
 from pypid.core.policy import Policy
-from pypid.core.targets import InstallTarget
-from pypid.core.values import Cooldown
-from pypid.index.collecting import REDIRECTED, STILL
+from pypid.index.collect import REDIRECTED, STILL
 from pypid.ports import Resolver
 from pypid.web.app import App
 from pypid.web.collecting import READING

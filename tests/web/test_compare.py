@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
 from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.policy import Policy
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename

@@ -13,11 +13,10 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 
-from pypid import spool
 from pypid.core.errors import StorageDown, StorageFull
-from pypid.core.layout import ObjectKind
 from pypid.core.permissions import Principals, Rules
-from pypid.flow import at_once
+from pypid.core.records.layout import ObjectKind
+from pypid.flow import at_once, spool
 from pypid.web.face import LOOKING
 from tests.distributions import egg, egg_filename, metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.test_conformance_files import SIGNATURE

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pypid.core.choices import Mode
-from pypid.core.contents import MOST_SHOWN
+from pypid.core.archives.contents import MOST_SHOWN
+from pypid.core.configuration.choices import Mode
 from pypid.core.errors import Archived, StorageDown
 from pypid.core.model import Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Principals, Rules
 from pypid.core.policy import Policy
 from pypid.testing.worlds import contents

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from pypid.core.errors import BadRequest
-from pypid.core.exporting import Exported, ExportWanted
+from pypid.core.export_request import Exported, ExportWanted
 from tests.web.whole import WholeCase, basic
 
 

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest, PypidError, TooLarge
 from pypid.core.model import Checksum, Digests
-from pypid.core.upload import UploadFields
+from pypid.core.packaging.upload import UploadFields
 from pypid.flow import Hashes
 from pypid.web.forms import Limits, file_name_in, read_form
 

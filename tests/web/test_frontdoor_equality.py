@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.permissions import EVERYONE, Principals, Rules
-from pypid.core.rights import grants_of, parse_right
 from pypid.testing.worlds import world
 from tests.web.doors import SESSION, Both, Pair, link_files
 from tests.web.whole import HOST, HTML, SECRET, Fragile, H, J, Pypid, WholeCase, basic

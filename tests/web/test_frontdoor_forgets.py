@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from attrs import evolve
 
+from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Principals, Rules
-from pypid.core.rights import grants_of, parse_right
 from pypid.web.epoch import FAR
 from pypid.web.frontdoor import doorway
 from pypid.web.frontdoor.doorway import Asking

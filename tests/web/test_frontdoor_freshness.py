@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from twisted.internet.error import ConnectionDone
 
-from pypid.core.choices import Mode
+from pypid.core.accounts.entries import Account, AccountStatus, Session
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.sessions import COOKIE, digest_of
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Status
-from pypid.core.names import ProjectName
-from pypid.core.people import Account, AccountStatus, Session
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Action, Principals, Scope
 from pypid.core.policy import Claims, Policy
-from pypid.core.rights import Right, Whom
-from pypid.core.sessions import COOKIE, digest_of
-from pypid.core.values import Cooldown
 from pypid.web.app import resource
 from pypid.web.channel import Site
 from pypid.web.frontdoor.door import FastPath

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.tls import Certificate
+from pypid.daemon.tls import Certificate
 from pypid.web.frontdoor import tlswire
 from pypid.web.frontdoor.tlswire import TlsWire, quicken
 from tests.web.turning import VERSIONS, Ends, certificate

@@ -20,14 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pypid.access.tokens import new_token
-from pypid.core.choices import Mode
+from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
+from pypid.core.accounts.rights import grants_of, parse_right
+from pypid.core.configuration.choices import Mode
 from pypid.core.errors import PeopleUnknown
 from pypid.core.model import SignedUrl
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import ANONYMOUS, EVERYONE, Action, Identity, Rules, Scope, may
 from pypid.core.policy import EVERY_NAME
-from pypid.core.rights import grants_of, parse_right
-from pypid.index.links import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
 from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING
 from pypid.web.app import app

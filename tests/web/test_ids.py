@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogPublisher, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid import logs
+from pypid.daemon import logs
 from pypid.web import health
 from pypid.web.ids import OF_REQUEST, PLAIN, Ids, blocks, given_id
 from pypid.web.proxies import TrustedProxies

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.policy import Policy
-from pypid.core.values import Cooldown
 from pypid.testing import contents
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import Elsewhere

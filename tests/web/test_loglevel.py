@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from pypid import logs
+from pypid.daemon import logs
 from pypid.web.face import LOUDNESS
 from tests.web.peopled import Peopled
 from tests.web.whole import Answer, WholeCase

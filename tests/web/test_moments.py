@@ -11,14 +11,14 @@ from urllib.parse import urljoin
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import StorageDown
 from pypid.core.model import Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.core.values import Cooldown
 from pypid.flow import BytesBody
-from pypid.index.snapshots import AGAIN, FRESH
+from pypid.index.history.named_snapshots import AGAIN, FRESH
 from pypid.web.then import MOST
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import Elsewhere

@@ -8,10 +8,10 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pypid.core.feeds import News, news_of
+from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.model import Project
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Rules
-from pypid.core.rights import grants_of, parse_right
+from pypid.core.presentation.feeds import News, news_of
 from pypid.web import newest
 from tests.web.ui.test_pages import BROWSER
 from tests.web.whole import HOST, RULES, Answer, Pypid, WholeCase, basic

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from pypid.access.oidc import publishing
+from pypid.access.oidc import token_exchange
 from pypid.access.oidc.issuer import DISCOVERY
+from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.permissions import NOBODY, Rules
-from pypid.core.settings import IssuerSettings
+from pypid.http_client.connections import HttpConnections
 from pypid.ports import Accounts, Journal
-from pypid.reaching.connecting import HttpConnections
 from tests.access.peopleservice import Wired
 from tests.access.test_oidc import Books, Published
 from tests.distributions import wheel, wheel_filename
@@ -36,7 +36,7 @@ class MintCase(WholeCase):
         accounts, journal = cast(Accounts, self.books), cast(Journal, self.books)
         reached = HttpConnections(Wired(cast(Any, self.site), self.pypid.clock), cast(Any, None))
         issuers = {"github": IssuerSettings(url=URL, allow=("spam repository=octo/app",))}
-        self.publishers = publishing.open(issuers, accounts, journal, self.pypid.world, reached)
+        self.publishers = token_exchange.open(issuers, accounts, journal, self.pypid.world, reached)
         self.pypid.face.publishers = self.publishers
 
     def token(self, **options: Any) -> str:

@@ -12,18 +12,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.model import Presence, Project
-from pypid.core.names import project_name
-from pypid.core.negotiation import Format
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import EVERYTHING
 from pypid.core.policy import Policy, UpstreamState, view
-from pypid.core.simple import render_project
-from pypid.core.values import Cooldown
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import render_project
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index import views as views_module
-from pypid.index.asking import DIRECT
+from pypid.index.request_context import DIRECT
 from pypid.index.views import View, Views
 from pypid.testing import BEGINNING, world
 from pypid.testing.catalog import SPAM, a_file, a_project, said

@@ -18,11 +18,11 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core import summaries
 from pypid.core.model import Project, Status, Summary
-from pypid.core.names import ProjectName
-from pypid.core.negotiation import Format
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import Policy
-from pypid.core.simple import render_names
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import render_names
 from pypid.core.summaries import in_runs
 from pypid.index import Index
 from pypid.testing import world

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
-from pypid.core.rights import Right, Whom
 from pypid.web.newnames import new_name
 from pypid.web.registry import Configured
 from tests.distributions import wheel_filename

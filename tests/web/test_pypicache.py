@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
 from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.policy import Policy
 from tests.distributions import egg, egg_filename, sdist, sdist_filename, wheel, wheel_filename

@@ -14,11 +14,11 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from pypid.configured import rules_of
-from pypid.core.config import parse
+from pypid.core.configuration.parse import parse
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import EVERYONE, NOBODY, Principals, Rules
 from pypid.core.policy import Policy
+from pypid.daemon.rules_in_force import rules_of
 from tests.distributions import wheel, wheel_filename
 from tests.web.elsewhere import FILES, Elsewhere
 from tests.web.whole import Answer, J, Pypid, WholeCase, basic

@@ -11,11 +11,11 @@ from xmlrpc.client import Fault, dumps, loads
 
 from attrs import evolve
 
-from pypid.configured import rules_of
-from pypid.core.choices import Mode
-from pypid.core.config import parse
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.parse import parse
 from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, EVERYONE, NOBODY, Grants, Principals, Rules
 from pypid.core.policy import Policy
+from pypid.daemon.rules_in_force import rules_of
 from pypid.testing.worlds import BEGINNING
 from pypid.web import stock
 from pypid.web.pypicloud import packages

@@ -15,12 +15,12 @@ from urllib.parse import urlencode
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from pypid.core.acl import read_dump
-from pypid.core.choices import Registration
-from pypid.core.names import project_name
-from pypid.core.people import Account, AccountStatus
-from pypid.core.registration import AccountSettings
-from pypid.core.rights import Right, Whom
+from pypid.core.accounts.acl_dump import read_dump
+from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.accounts.registration import AccountSettings
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.configuration.choices import Registration
+from pypid.core.packaging.names import project_name
 from pypid.testing.accounts import an_account
 from pypid.web.registry import Configured
 from tests.web.peopled import Peopled, have

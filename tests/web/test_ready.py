@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pypid.condition import Condition
 from pypid.core.errors import PeopleUnknown, StorageDown
-from pypid.index.reconciling import ReconcileProgress
+from pypid.flow.conditions import Condition
+from pypid.index.store.reconcile import ReconcileProgress
 from tests.distributions import wheel, wheel_filename
 from tests.web.whole import PRIVATE, Pypid, WholeCase
 

@@ -12,12 +12,12 @@ from altcha import v2
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.choices import Registration
-from pypid.core.names import project_name
-from pypid.core.people import AccountStatus
+from pypid.core.accounts.entries import AccountStatus
+from pypid.core.accounts.registration import MOST_FROM_A_PLACE, AccountSettings
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.configuration.choices import Registration
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Scope
-from pypid.core.registration import MOST_FROM_A_PLACE, AccountSettings
-from pypid.core.rights import Right, Whom
 from pypid.web import riddles
 from pypid.web.proxies import TrustedProxies
 from pypid.web.registry import Configured

@@ -16,7 +16,7 @@ from twisted.web.http import Request
 
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import File, RenderedPage, Span
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.flow import PIECE, BytesBody, at_once
 from pypid.web.finished import AT_ONCE, FinishedPage, gzipped
 from pypid.web.heads import TEXT, DownloadHead

@@ -15,17 +15,17 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pypid.catalog.snapshot import CatalogDump, Ignored
-from pypid.core.choices import Mode
+from pypid.catalog.dump import CatalogDump, Ignored
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import StorageDown, UpstreamDown
-from pypid.core.layout import key
 from pypid.core.model import Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.core.values import Cooldown
+from pypid.core.records.layout import key
 from pypid.flow import BytesBody
+from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.testing.worlds import BEGINNING
-from pypid.upkeep import CacheMaintenance
 from pypid.web.app import app
 from pypid.web.guard import guarded_routes
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename

@@ -32,7 +32,7 @@ from pypid.blobs import files as folder_of_blobs
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import File, Project, Span
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.flow import PIECE, FileBody, at_once, start

@@ -7,10 +7,10 @@ from argon2 import PasswordHasher
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.people import Account, Session
+from pypid.core.accounts.entries import Account, Session
+from pypid.core.accounts.registration import AccountSettings
+from pypid.core.accounts.sessions import digest_of
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
-from pypid.core.registration import AccountSettings
-from pypid.core.sessions import digest_of
 from tests.distributions import wheel, wheel_filename
 from tests.web.registers import KEY, OURS, Registering, cookie_of, now
 from tests.web.whole import PASSWORDS, TOKEN, Answer, WholeCase, basic

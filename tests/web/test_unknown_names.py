@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
 from pypid.core.errors import Busy
 from pypid.core.model import Listing
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
-from pypid.index.asking import RequestContext
+from pypid.index.request_context import RequestContext
 from pypid.web.proxies import TrustedProxies
 from pypid.web.unknown_names import ADDRESSES, NameBudget, UnknownNames
 from tests.distributions import sdist, sdist_filename

@@ -6,12 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.model import Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.core.values import Cooldown
 from pypid.testing import BEGINNING
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import INDEX, Elsewhere

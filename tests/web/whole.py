@@ -28,19 +28,19 @@ from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.tokens import new_token
-from pypid.attesting import Attesting
+from pypid.attestations.verification import Attesting
 from pypid.blobs.keys import pieces
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
+from pypid.core.accounts.entries import Session, Token
 from pypid.core.errors import PypidError, StorageDown
 from pypid.core.model import Blob, Span
-from pypid.core.people import Session, Token
 from pypid.core.permissions import AUTHENTICATED, Action, Principals, Rules, Scope
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody, start
+from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.ports import Body, Upstream
-from pypid.spool import sweep
 from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.accesslog import AccessLog

@@ -10,15 +10,15 @@ from typing import Protocol
 from attrs import evolve, frozen
 from twisted.internet.task import deferLater
 
-from pypid.access.counted import login_counted
+from pypid.access.cached_source import SlowPeople
+from pypid.access.counted_source import login_counted
 from pypid.access.passwords import WRONG, Verifier, is_usable
-from pypid.access.slow import SlowPeople
 from pypid.access.throttle import Throttle
 from pypid.access.tokens import token_digest
+from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session, Token
+from pypid.core.accounts.sessions import digest_of
 from pypid.core.errors import PeopleUnknown, Unauthenticated
-from pypid.core.people import SESSION_USER, TOKEN_USER, Session, Token
 from pypid.core.permissions import Credential, Identity, account_name
-from pypid.core.sessions import digest_of
 from pypid.flow import Flights, World
 from pypid.ports import Access, People
 
@@ -80,7 +80,7 @@ class AccessChain:
         session_key: bytes | None = None,
         throttle: Throttle | None = None,
     ) -> None:
-        """`accounts` hold the tokens and sessions; None: there are none. `session_key`: that of `core.sessions.digest_of`."""
+        """`accounts` hold the tokens and sessions; None: there are none. `session_key`: that of `core.accounts.sessions.digest_of`."""
         self.sources: tuple[Source, ...] = tuple(sources)
         self.admins: frozenset[str] = frozenset(admins)
         self.accounts = accounts

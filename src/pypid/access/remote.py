@@ -16,7 +16,9 @@ from twisted.logger import Logger
 from twisted.web.iweb import IAgent, IResponse
 
 from pypid import __version__
-from pypid.access.answering import (
+from pypid.access.answer_cache import Memory
+from pypid.access.passwords import WRONG, is_usable
+from pypid.access.remote_answers import (
     MEDIA_TYPE,
     InvalidAnswer,
     PasswordRejected,
@@ -26,19 +28,17 @@ from pypid.access.answering import (
     read_checked,
     read_found,
 )
-from pypid.access.passwords import WRONG, is_usable
-from pypid.access.remembering import Memory
+from pypid.core.configuration.combinations import IN_CLEAR
+from pypid.core.configuration.value_kinds import is_readable_on_the_way
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
-from pypid.core.fitting import IN_CLEAR
 from pypid.core.permissions import Credential, Identity
-from pypid.core.values import is_readable_on_the_way
 from pypid.flow import Flights, World, start, whole
+from pypid.http_client.connections import HttpConnections, connections
+from pypid.http_client.exchange import exchange
+from pypid.http_client.faults import UNVERIFIED, Fault
+from pypid.http_client.response_body import IncomingBody
+from pypid.http_client.trust import Trust
 from pypid.ports import People
-from pypid.reaching.connecting import HttpConnections, connections
-from pypid.reaching.exchange import exchange
-from pypid.reaching.faults import UNVERIFIED, Fault
-from pypid.reaching.incoming import IncomingBody
-from pypid.reaching.trust import Trust
 
 S = TypeVar("S")
 
@@ -260,7 +260,7 @@ def _refuse(response: IResponse) -> None:
 
 @frozen
 class _Document:
-    """A `reaching.outgoing.Payload`."""
+    """A `http_client.request_body.Payload`."""
 
     data: bytes = field(repr=False)
 

@@ -13,10 +13,10 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from pypid.core.accounts.client_networks import place_of
 from pypid.core.errors import TooManyAttempts
+from pypid.core.lru import Recent
 from pypid.core.permissions import Credential
-from pypid.core.places import place_of
-from pypid.core.recent import Recent
 from pypid.flow import World
 
 FREE = 5

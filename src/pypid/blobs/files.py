@@ -29,8 +29,8 @@ from pypid.blobs.walk import walk
 from pypid.core.errors import Missing, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import BATCH, BytesBody, FileBody, World
+from pypid.flow.reserve import FILE, SMALL, Reserve
 from pypid.ports import Blobs, Body
-from pypid.reserve import FILE, SMALL, Reserve
 
 LISTED = 500
 """Blobs listed in one go in a thread."""

@@ -26,7 +26,7 @@ from typing import Protocol
 from attrs import define, field, frozen
 
 from pypid.core.model import SignedUrl
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.databases.faults import DatabaseAway as DatabaseAway
 from pypid.databases.faults import DatabaseFull as DatabaseFull
 from pypid.databases.faults import DatabaseUnusable as DatabaseUnusable

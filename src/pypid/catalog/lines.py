@@ -14,8 +14,8 @@ import msgspec
 from attrs import field, frozen
 
 from pypid.core.model import Summary
-from pypid.core.names import ProjectName
-from pypid.core.records import Head, load_head
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.documents import Head, load_head
 from pypid.core.summaries import MutableSummaries, Summaries
 
 SHARDS = 256

@@ -14,13 +14,13 @@ from operator import attrgetter
 from attrs import evolve, frozen
 
 from pypid.catalog.entries import files_of, files_said, our_head, same, seen, their_head
-from pypid.catalog.forgetting import MOST, Forgettable
+from pypid.catalog.forgettable import MOST, Forgettable
 from pypid.catalog.lines import CatalogLines, Later, LinePart, LinesState, Loaded, head_of, written
 from pypid.catalog.table import Table
-from pypid.core.heard import dump_heard, load_heard
 from pypid.core.model import Presence, Project, Summary, UpstreamEntry
-from pypid.core.names import ProjectName
-from pypid.core.records import dump_project, load_project
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.documents import dump_project, load_project
+from pypid.core.records.upstream_entry import dump_heard, load_heard
 from pypid.core.summaries import Sieve, Summaries, only
 from pypid.flow import Blocking, World, at_once
 from pypid.ports import Catalog, Glance
@@ -28,7 +28,7 @@ from pypid.ports import Catalog, Glance
 
 @frozen
 class MemoryCatalogSettings:
-    """`serial`: to go on from, where an earlier catalog's must not come again. `forgettable`: bytes (`catalog.forgetting`)."""
+    """`serial`: to go on from, where an earlier catalog's must not come again. `forgettable`: bytes (`catalog.forgettable`)."""
 
     serial: int = 0
     forgettable: int = MOST

@@ -11,14 +11,14 @@ from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogRow, Position, RowKind
 from pypid.catalog.entries import files_of
-from pypid.catalog.forgetting import MOST, Forgettable
+from pypid.catalog.forgettable import MOST, Forgettable
 from pypid.catalog.lines import Line, Loaded, no_shards, shard_of, written
 from pypid.catalog.table import SHORT, Table
 from pypid.core.errors import Unreadable
-from pypid.core.heard import load_heard
 from pypid.core.model import Project, Status, Summary, UpstreamEntry
-from pypid.core.names import ProjectName
-from pypid.core.records import load_head, load_project
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.documents import load_head, load_project
+from pypid.core.records.upstream_entry import load_heard
 from pypid.core.summaries import MutableSummaries, Sieve, Summaries, only
 from pypid.flow import Blocking
 

@@ -18,18 +18,18 @@ from functools import partial
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
+from pypid.catalog.compare_and_set import RowDraft, swapped
 from pypid.catalog.engine import Anew, Conflict, DatabaseAway, DatabaseUnusable, Engine, RowChange, RowKind
 from pypid.catalog.entries import files_of, files_said, same, seen
-from pypid.catalog.following import ReplicaFollower
-from pypid.catalog.forgetting import MOST
+from pypid.catalog.forgettable import MOST
 from pypid.catalog.replica import Half, Replica, ReplicaEntry
-from pypid.catalog.swapping import RowDraft, swapped
+from pypid.catalog.replica_follower import ReplicaFollower
 from pypid.catalog.table import FEW
 from pypid.core.errors import CatalogDown, Unreadable
-from pypid.core.heard import dump_heard
 from pypid.core.model import Presence, Project, Summary, UpstreamEntry
-from pypid.core.names import ProjectName
-from pypid.core.records import dump_project, load_head
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.documents import dump_project, load_head
+from pypid.core.records.upstream_entry import dump_heard
 from pypid.flow import World, start
 from pypid.metrics.families import STALE
 from pypid.ports import Catalog, Glance
@@ -41,7 +41,7 @@ _log = Logger()
 class SharedSettings:
     """`identity`: of the storage. `serial`: to go on from, where nothing is shared yet.
 
-    `forgettable`: bytes (`catalog.forgetting`).
+    `forgettable`: bytes (`catalog.forgettable`).
     """
 
     identity: str

@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 from twisted.logger import Logger
 
 from pypid.catalog.lines import CatalogLines, Later, Line, LinePart, written
+from pypid.core.lru import Recent
 from pypid.core.model import Summary
-from pypid.core.names import ProjectName
-from pypid.core.recent import Recent
+from pypid.core.packaging.names import ProjectName
 from pypid.flow import Blocking, Flights, start
 
 _log = Logger()

@@ -55,7 +55,7 @@ def _export(options: argparse.Namespace) -> None:
     if options.file is None:
         print_json(document)
         return
-    from pypid.core.acl import write_dump
+    from pypid.core.accounts.acl_dump import write_dump
 
     data = write_dump(document)
     try:
@@ -90,7 +90,7 @@ def _import(options: argparse.Namespace) -> int | None:
 
 def _read(name: str | None) -> Any:
     """The document that the dump holds; what it means is judged by the daemon."""
-    from pypid.core.acl import LARGEST, unpacked
+    from pypid.core.accounts.acl_dump import LARGEST, unpacked
     from pypid.core.errors import BadRequest
 
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:  # `--help` need not wait for it
-    from pypid.control import ControlRequest
+    from pypid.daemon.control import ControlRequest
 
 
 def ask(
@@ -27,14 +27,14 @@ def ask(
 
     With `of_running` none is started.
     """
-    from pypid.control import ControlRequest
+    from pypid.daemon.control import ControlRequest
 
     return answer(options.config, ControlRequest(method, url, document, tell, of_running=of_running))
 
 
 def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) -> None:
     """Ask the running daemon again and again, until somebody presses Ctrl-C; `heard` gets each answer."""
-    from pypid.control import ControlRequest
+    from pypid.daemon.control import ControlRequest
 
     def again(answer: Any) -> ControlRequest:
         heard(answer)
@@ -46,9 +46,9 @@ def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) 
 
 def answer(file: Path, question: ControlRequest) -> Any:
     """That of the daemon of this configuration, or of one that is started for the question. Raises `ControlRefused`."""
-    from pypid.control import Control, ControlRefused, listens
-    from pypid.loading import load_config
-    from pypid.state import control_socket, where
+    from pypid.daemon.control import Control, ControlRefused, listens
+    from pypid.daemon.state import control_socket, where
+    from pypid.wiring.configuration import load_config
 
     config = load_config(file)
     path = control_socket(where(config, os.environ).state)
@@ -58,9 +58,9 @@ def answer(file: Path, question: ControlRequest) -> Any:
         raise ControlRefused("There is nothing to follow: pypid is not running. Start it, or ask without --follow.")
     if question.of_running:
         raise ControlRefused("pypid is not running. It starts with what the configuration says: [log] level, for example.")
-    from pypid import alone  # all of a daemon, which takes a while
+    from pypid.wiring import single_command  # all of a daemon, which takes a while
 
-    return alone.ask(config, question)
+    return single_command.ask(config, question)
 
 
 def print_json(answer: Any) -> None:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from pypid.cli.command import add_command, add_config
-from pypid.core.clientfiles import CA, FILES, IndexAddress
+from pypid.core.presentation.client_files import CA, FILES, IndexAddress
 
 EXAMPLES = """\
   pypid client-config                                  # all of them
@@ -33,10 +33,10 @@ def add(commands: Any) -> None:
 
 
 def _client_config(options: argparse.Namespace) -> None:
-    from pypid import listening
-    from pypid.loading import load_config
-    from pypid.state import where
+    from pypid.daemon import listeners
+    from pypid.daemon.state import where
     from pypid.web.clientfiles import PUBLIC, roots
+    from pypid.wiring.configuration import load_config
 
     config = load_config(options.config)
     places = where(config, os.environ)
@@ -46,7 +46,7 @@ def _client_config(options: argparse.Namespace) -> None:
             sys.exit(f"pypid: {PUBLIC}")
         print(found.decode(), end="")
         return
-    base = (options.url or listening.base_url(config)).rstrip("/")
+    base = (options.url or listeners.base_url(config)).rstrip("/")
     place = IndexAddress(base, bool(found) and base.startswith("https:"), login=not config.access.read.everyone)
     chosen = (
         [FILES[options.file](place)] if options.file else [f"# --- {name}\n{write(place)}" for name, write in FILES.items()]

@@ -14,7 +14,7 @@ from pypid.cli.command import add_command
 from pypid.cli.table import printable
 
 if TYPE_CHECKING:
-    from pypid.index.copying import Copied
+    from pypid.index.local.copy import Copied
 
 EXAMPLE = """\
   pypid copy-storage etc/pypid.ini etc/on-s3.ini
@@ -54,14 +54,14 @@ def copy_storage(options: argparse.Namespace) -> None:
 def _copied(source: Path, target: Path) -> Copied:
     from twisted.internet import reactor
 
-    from pypid import service
-    from pypid.alone import run
-    from pypid.index.copying import Copier
-    from pypid.state import where
-    from pypid.stores import open_storage
+    from pypid.daemon.state import where
+    from pypid.index.local.copy import Copier
+    from pypid.wiring import recipe
+    from pypid.wiring.single_command import run
+    from pypid.wiring.storage import open_storage
 
-    configs = [service.load_config(file) for file in (source, target)]
-    world = service.the_world(reactor)
+    configs = [recipe.load_config(file) for file in (source, target)]
+    world = recipe.the_world(reactor)
 
     async def work() -> Copied:
         opened = [await open_storage(config, where(config, os.environ), world, reactor) for config in configs]

@@ -82,7 +82,7 @@ def _project(options: argparse.Namespace) -> str:
 def _selected(options: argparse.Namespace) -> str:
     """The URL of a file or a release: what looks like a distribution's file name is one."""
     from pypid.core.errors import BadFilename
-    from pypid.core.names import parse_filename
+    from pypid.core.packaging.names import parse_filename
 
     try:
         parse_filename(options.what)

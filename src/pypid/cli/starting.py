@@ -12,8 +12,8 @@ from typing import Any
 
 from pypid.cli.command import DEFAULT_CONFIG, add_command, add_config
 from pypid.cli.prompting import password
-from pypid.sdnotify import name_sockets
-from pypid.workers import how_many
+from pypid.daemon.sd_notify import name_sockets
+from pypid.prefork import how_many
 
 SECRET = 32
 """Bytes of chance in a secret."""
@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
 def _serve(options: argparse.Namespace) -> None:
     name_sockets(os.environ)
     gc.disable()  # what is imported stays: to look for garbage among it again and again is a tenth of a start
-    from pypid.service import serve
+    from pypid.wiring.recipe import serve
 
     serve(options.config, options.workers)
 
@@ -73,8 +73,8 @@ def _gen_secret(options: argparse.Namespace) -> None:
 
 
 def _check_config(options: argparse.Namespace) -> None:
-    from pypid.core.inforce import describe
-    from pypid.loading import load_config
+    from pypid.core.configuration.in_force import describe
+    from pypid.wiring.configuration import load_config
 
     config = load_config(Path(options.file))
     for note in config.notes:
@@ -91,7 +91,7 @@ def _notes_of_accounts(url: str | None, file: Path) -> list[str]:
     """
     if url is None:
         return []
-    from pypid.access.sql.inherited import read_people
+    from pypid.access.sql.pypicloud_people import read_people
     from pypid.core.errors import CannotStart
 
     try:
@@ -102,7 +102,7 @@ def _notes_of_accounts(url: str | None, file: Path) -> list[str]:
 
 
 def _convert_config(options: argparse.Namespace) -> None:
-    from pypid.service import converted_config
+    from pypid.wiring.recipe import converted_config
 
     text, held = converted_config(Path(options.file))
     print(text)

@@ -13,7 +13,7 @@ def main() -> None:
     for heard_by_the_first in signal.SIGINT, signal.SIGHUP, signal.SIGUSR1:  # which are sent to all in a terminal
         signal.signal(heard_by_the_first, signal.SIG_IGN)
     gc.disable()  # as `pypid serve`
-    from pypid.workers.link import first_orders
+    from pypid.prefork.link import first_orders
 
     try:
         orders = first_orders()
@@ -25,7 +25,7 @@ def main() -> None:
         del os.environ["PYTHONPATH"]
     else:
         os.environ["PYTHONPATH"] = orders["path"]
-    from pypid.working import work
+    from pypid.wiring.worker import work
 
     work(orders)
 

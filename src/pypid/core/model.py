@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 from attrs import field, frozen
 
-from pypid.core.names import Distribution, ProjectName, version_key
-from pypid.core.past import FileHistory
+from pypid.core.packaging.names import Distribution, ProjectName, version_key
+from pypid.core.records.file_history import FileHistory
 
 
 class Status(Enum):
@@ -282,4 +282,4 @@ class Upload:
     attestations: tuple[bytes, ...] = field(default=(), repr=False)
     """PEP 740 attestation objects, the exact JSON that came: they are about this file; who signed them is not known yet."""
     provenance: bytes | None = field(default=None, repr=False)
-    """The provenance object to serve, made of attestations whose signatures were verified (`pypid.attesting`)."""
+    """The provenance object to serve, made of attestations whose signatures were verified (`pypid.attestations.verification`)."""

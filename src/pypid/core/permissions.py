@@ -9,8 +9,8 @@ from enum import Enum
 from attrs import evolve, field, frozen
 
 from pypid.core.errors import Forbidden, Unauthenticated
-from pypid.core.globs import matches
-from pypid.core.names import ProjectName
+from pypid.core.packaging.globs import matches
+from pypid.core.packaging.names import ProjectName
 
 
 class Action(Enum):

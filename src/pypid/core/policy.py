@@ -13,15 +13,15 @@ from typing import assert_never
 from attrs import define, evolve, field, frozen
 from msgspec.structs import replace
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import ProjectClosed, PypidError
-from pypid.core.globs import first_match, matches
 from pypid.core.model import File, Listing, Presence, Project, Status, Summary, Upload, in_order
-from pypid.core.names import ProjectName
-from pypid.core.offering import offering
-from pypid.core.past import FileHistory
-from pypid.core.values import Cooldown
-from pypid.core.verifying import claim_of, is_copy
+from pypid.core.packaging.expected_digest import claim_of, is_copy
+from pypid.core.packaging.globs import first_match, matches
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.file_history import FileHistory
+from pypid.core.simple_api.metadata_offer import offering
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -40,7 +40,7 @@ EVERY_NAME = EveryName()
 
 @define(eq=False)
 class Claims:
-    """The names that rules of their own say are ours, though perhaps nothing was published yet (`core.rights.claimed`).
+    """The names that rules of their own say are ours, though perhaps nothing was published yet (`core.accounts.rights.claimed`).
 
     The set is replaced whole when the rules change.
     """
@@ -61,7 +61,7 @@ class Policy:
     require_hashes: bool = False
     restored: tuple[str, ...] = ()
     """Files that as-of views show although upstream removed them soon after their upload
-    (`core.history`).
+    (`core.records.history`).
     """
     claims: Claims = field(factory=Claims, eq=False)
 
@@ -141,7 +141,7 @@ class UpstreamState:
     serial: int = 0
     failure: PypidError | None = None
     history: tuple[FileHistory, ...] = field(default=(), repr=False)
-    """How what it said has changed since then (`core.history`); no rule of today looks at it."""
+    """How what it said has changed since then (`core.records.history`); no rule of today looks at it."""
     since: datetime | None = None
 
     @property
@@ -202,7 +202,7 @@ def exists(theirs: UpstreamState) -> bool:
 def listed(theirs: UpstreamState) -> tuple[File, ...]:
     """The files of theirs: what upstream listed, with the keys of those that are stored; never heard: what is stored.
 
-    Of their metadata each says what can be served now (`core.offering`).
+    Of their metadata each says what can be served now (`core.simple_api.metadata_offer`).
     """
     if theirs.said is None or theirs.said.files is None:
         return theirs.kept if theirs.said is None else ()

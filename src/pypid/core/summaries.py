@@ -17,7 +17,7 @@ from zlib import crc32
 from attrs import define, field, frozen
 
 from pypid.core.model import Summary
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 
 RUN = 512
 """Names in a run, on average."""

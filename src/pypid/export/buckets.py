@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from pypid.core.errors import Missing
 from pypid.core.model import Blob
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
+from pypid.export.options import JSON_PAGE, MANIFEST, PAGE, owner_of
 from pypid.export.pages import WrittenPage
-from pypid.export.places import Copy, ExportPlace, Stamp, all_of, must_be_ours
-from pypid.export.wishes import JSON_PAGE, MANIFEST, PAGE, owner_of
+from pypid.export.targets import Copy, ExportPlace, Stamp, all_of, must_be_ours
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
 

@@ -14,12 +14,13 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
 from pypid.core.errors import BadRequest, NoSuchFile, PypidError, StorageDown
+from pypid.core.lru import Recent
 from pypid.core.model import File, Project
-from pypid.core.names import ProjectName
-from pypid.core.recent import Recent
-from pypid.core.releases import describing_file
+from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.releases import describing_file
 from pypid.core.summaries import only
 from pypid.export.newest import NewestProjects
+from pypid.export.options import ExportOptions, can_be_copied, file_path, provenance_path
 from pypid.export.pages import (
     ShownProject,
     WrittenPage,
@@ -29,13 +30,12 @@ from pypid.export.pages import (
     pages_for_people,
     project_pages,
 )
-from pypid.export.places import Copy, ExportPlace, FilePiece, VerifiedBody, all_of
-from pypid.export.seeing import ExportView, ExportViewer
-from pypid.export.wishes import ExportOptions, can_be_copied, file_path, provenance_path
+from pypid.export.targets import Copy, ExportPlace, FilePiece, VerifiedBody, all_of
+from pypid.export.visibility import ExportView, ExportViewer
 from pypid.flow import BytesBody, start
 from pypid.index import Index
-from pypid.index.asking import RequestContext
-from pypid.index.parts import Pace
+from pypid.index.context import Pace
+from pypid.index.request_context import RequestContext
 from pypid.ports import Body
 
 _log = Logger()

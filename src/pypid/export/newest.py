@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from attrs import define, field
 
-from pypid.core.feeds import UPDATES, News, newest_first, news_of
 from pypid.core.model import Project
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.releases import choose_release
 from pypid.core.policy import BEGINNING
-from pypid.core.releases import choose_release
-from pypid.core.simple import plain
-from pypid.export.wishes import ExportOptions
+from pypid.core.presentation.feeds import UPDATES, News, newest_first, news_of
+from pypid.core.simple_api.render import plain
+from pypid.export.options import ExportOptions
 from pypid.static.front import ChangelogEntry, Latest, changelog_page
 from pypid.static.settings import StaticSettings
 

@@ -9,15 +9,15 @@ from typing import NamedTuple
 from attrs import field, frozen
 from msgspec.structs import replace
 
-from pypid.core.feeds import OF_PROJECT, PROJECTS, UPDATES, News, news_of, projects, releases_of, updates
-from pypid.core.legacy import render_legacy
 from pypid.core.model import File, Project, Summary
-from pypid.core.names import ProjectName
-from pypid.core.negotiation import Format
-from pypid.core.releases import choose_release, releases
-from pypid.core.simple import FILES_URL, render_names, render_project
+from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.releases import choose_release, releases
+from pypid.core.presentation.feeds import OF_PROJECT, PROJECTS, UPDATES, News, news_of, projects, releases_of, updates
+from pypid.core.simple_api.legacy_json import render_legacy
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import FILES_URL, render_names, render_project
 from pypid.export.newest import NewestProjects
-from pypid.export.wishes import JSON_PAGE, PAGE, ExportOptions, release_path, url_below
+from pypid.export.options import JSON_PAGE, PAGE, ExportOptions, release_path, url_below
 from pypid.static.front import FEED, FILTER, first_page
 
 FORMATS = ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML))

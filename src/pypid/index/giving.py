@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from pypid.catalog.signed_urls import Links
 from pypid.core.errors import Archived, Busy, Missing, NoSuchFile, PypidError, StorageDown, Unreadable
-from pypid.core.layout import ObjectKind, beside_key, metadata_key
 from pypid.core.model import File, SignedUrl, Span
 from pypid.core.policy import PassOn, UnknownOwner, delivery
-from pypid.index import truth
-from pypid.index.asking import DIRECT, RequestContext
-from pypid.index.describing import metadata_url
-from pypid.index.envoy import UpstreamGate
-from pypid.index.keeping import FileCache
-from pypid.index.links import Links
-from pypid.index.parts import IndexContext
-from pypid.index.thawing import Thawing
+from pypid.core.records.layout import ObjectKind, beside_key, metadata_key
+from pypid.index.context import IndexContext
+from pypid.index.local.archive_restore import Thawing
+from pypid.index.request_context import DIRECT, RequestContext
+from pypid.index.store import records
+from pypid.index.upstream.file_cache import FileCache
+from pypid.index.upstream.file_metadata import metadata_url
+from pypid.index.upstream.gate import UpstreamGate
 from pypid.ports import Blobs, Body
 
 
@@ -93,7 +93,7 @@ class FileReader:
         """Why the bytes of a file that was visible a moment ago are not there; the catalog learns what else is gone."""
         await self.parts.look(file.project)
         try:
-            recorded = await truth.read_record(self.blobs, file.project, file.filename)
+            recorded = await records.read_record(self.blobs, file.project, file.filename)
         except Unreadable:
             recorded = file
         if recorded is None:
@@ -130,7 +130,7 @@ class FileReader:
         return await self._beside(file, beside_key(file, ObjectKind.PROVENANCE) if file.attested else None, ".provenance")
 
     async def _beside(self, file: File, where: str | None, what: str) -> bytes:
-        data = None if where is None else await truth.read_bytes(self.blobs, where)
+        data = None if where is None else await records.read_bytes(self.blobs, where)
         if data is None:
             raise NoSuchFile(file.filename + what)
         return data

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
+from pypid.catalog.signed_urls import Links
 from pypid.core.errors import (
     ListIncomplete,
     NoSuchFile,
@@ -16,9 +17,8 @@ from pypid.core.errors import (
     NotYetKnown,
     PypidError,
 )
-from pypid.core.layout import Plan
 from pypid.core.model import Blob, File, Presence, Project, SignedUrl, Span, Status, Upload
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import (
     Policy,
     Silence,
@@ -29,32 +29,32 @@ from pypid.core.policy import (
     may_show_theirs,
     silence,
 )
+from pypid.core.records.layout import Plan
 from pypid.core.summaries import Summaries, in_runs
 from pypid.flow import World
-from pypid.index.asking import DIRECT, RequestContext
-from pypid.index.counting import change_counted, publish_counted
-from pypid.index.envoy import UpstreamGate
-from pypid.index.filehosts import FileHostBreakers
+from pypid.http_client.circuit_breaker import CircuitBreaker
+from pypid.index.change_counts import change_counted, publish_counted
+from pypid.index.context import IndexContext, UnderWay, without_lease
 from pypid.index.giving import FileReader
-from pypid.index.keeping import FileCache
-from pypid.index.links import Links
-from pypid.index.managing import Manager, files_of_release
-from pypid.index.names import Names
-from pypid.index.outage import CircuitBreaker
-from pypid.index.parts import IndexContext, UnderWay, without_lease
+from pypid.index.local.archive_restore import Thawing
+from pypid.index.local.manage import Manager, files_of_release
+from pypid.index.local.publish import BodyAnew, Publisher, PublishOutcome
 from pypid.index.progress import Tell
-from pypid.index.publishing import BodyAnew, Publisher, PublishOutcome
-from pypid.index.reconciling import Reconciled, ReconcileProgress, Reconciler
-from pypid.index.thawing import Thawing
-from pypid.index.theirs import UpstreamListings
+from pypid.index.project_lists import Names
+from pypid.index.request_context import DIRECT, RequestContext
+from pypid.index.store.reconcile import Reconciled, ReconcileProgress, Reconciler
+from pypid.index.upstream.file_cache import FileCache
+from pypid.index.upstream.file_hosts import FileHostBreakers
+from pypid.index.upstream.gate import UpstreamGate
+from pypid.index.upstream.listings import UpstreamListings
 from pypid.index.views import View, Views, ViewSources
 from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Upstream
 
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
-    from pypid.index.adopting import Adopted
-    from pypid.index.checking import CheckReport
-    from pypid.index.moments import Moments
-    from pypid.index.takeover import TakeOver
+    from pypid.index.history.as_of import Moments
+    from pypid.index.local.adoption import Adopted
+    from pypid.index.local.pypicloud_takeover import TakeOver
+    from pypid.index.local.storage_check import CheckReport
 
 SAME_SIGNER = timedelta(seconds=10)
 """For so long a finished redirect is sent before it is asked again who signs: keys may be replaced at any time."""
@@ -92,7 +92,7 @@ class Index:
     under_way: UnderWay | None = None
     """How other nodes are told what is just being published, if there are any."""
     identity: str = "pypid"
-    """Of this process, in the chain of pypids that a request comes through (`core.via.identity`)."""
+    """Of this process, in the chain of pypids that a request comes through (`core.simple_api.via.identity`)."""
     is_sole: Callable[[], bool] | None = None
     """Whether this process has the lease by which no other one may write to the storage; None for a storage without leases."""
     parts: IndexContext = field(init=False, repr=False)
@@ -161,7 +161,7 @@ class Index:
         return self.lists_are_complete and not self.unsettled
 
     def trust_dump(self) -> None:
-        """The catalog dump was written after the last change (`pypid.cleanstop`): its entries need no look at the storage."""
+        """The catalog dump was written after the last change (`pypid.jobs.clean_stop`): its entries need no look at the storage."""
         self.parts.verified.dump_is_exact = self.keeper.kept.dump_is_exact = True
 
     async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
@@ -212,7 +212,7 @@ class Index:
     def moments(self) -> Moments:
         """The index as it was."""
         if self._moments is None:
-            from pypid.index.moments import Moments  # here: no start needs it
+            from pypid.index.history.as_of import Moments  # here: no start needs it
 
             self._moments = Moments(self)
         return self._moments
@@ -359,7 +359,7 @@ class Index:
         return found
 
     def _takeover(self, tell: Tell | None) -> TakeOver:
-        from pypid.index.takeover import TakeOver
+        from pypid.index.local.pypicloud_takeover import TakeOver
 
         return TakeOver(self.parts, tell)
 
@@ -397,15 +397,15 @@ class Index:
     async def _take_in(self, strays: Sequence[Blob], foreign: Sequence[Blob], by: str, tell: Tell | None) -> Sequence[Adopted]:
         if self.plan.pypicloud:
             return await self._takeover(tell).take(strays, foreign, by)
-        from pypid.index.adopting import Adopter
+        from pypid.index.local.adoption import Adopter
 
         return await Adopter(self.parts, tell).adopt(strays, by)
 
     async def check(self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None) -> CheckReport:
         """Look for what is wrong in the storage; see `Checker.check`, and `Auditor.check` for what is kept of theirs."""
-        from pypid.index.auditing import Auditor
-        from pypid.index.checking import Checker
-        from pypid.index.unfinished import Remnants
+        from pypid.index.local.storage_check import Checker
+        from pypid.index.local.unfinished_uploads import Remnants
+        from pypid.index.upstream.cache_check import Auditor
 
         ours = await Checker(self.parts, tell).check(sweep=sweep, hashes=hashes)
         theirs = await Auditor(self.parts, self.keeper.kept, tell).check(sweep=sweep, hashes=hashes)

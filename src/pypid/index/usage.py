@@ -12,9 +12,9 @@ from twisted.logger import Logger
 
 from pypid.core.errors import PypidError
 from pypid.core.model import File, Project, Summary
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.flow import World, start
-from pypid.index.parts import Pace
+from pypid.index.context import Pace
 from pypid.ports import Catalog
 
 _log = Logger()

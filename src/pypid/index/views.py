@@ -7,10 +7,10 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from pypid.core.lru import Recent
 from pypid.core.model import Presence, Project
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy, UpstreamState, changes_at, view
-from pypid.core.recent import Recent
 from pypid.flow import Blocking, Flights
 
 LIMIT = 256

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 
-from pypid.core.recent import Recent
+from pypid.core.lru import Recent
 from pypid.flow import Flights, start
 from pypid.rendering.child import PROGRAM, Child, ChildEnded, start_child
 from pypid.rendering.kinds import MarkupKind, kind_of

@@ -15,8 +15,8 @@ from attrs import field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadName, Busy, Unresolvable, shortened
-from pypid.core.names import ProjectName, project_name
-from pypid.core.targets import InstallTarget
+from pypid.core.packaging.install_targets import InstallTarget
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.resolver.process import ProgramResult, run
 
 _log = Logger()

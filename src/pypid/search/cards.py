@@ -9,11 +9,11 @@ from typing import Any
 
 from attrs import frozen
 
-from pypid.core.coremetadata import read_metadata
-from pypid.core.finding import Card, ProjectDescription
 from pypid.core.model import File, Project
-from pypid.core.names import ProjectName
-from pypid.core.releases import Release, choose_release, describing_file, release_of
+from pypid.core.packaging.core_metadata import read_metadata
+from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.releases import Release, choose_release, describing_file, release_of
+from pypid.core.search.ranking import Card, ProjectDescription
 
 MOST_KEYWORDS, LONGEST_KEYWORD = 30, 50
 MOST_CLASSIFIERS, LONGEST_CLASSIFIER = 60, 200

@@ -11,15 +11,15 @@ from attrs import define, field
 from twisted.internet.defer import DeferredSemaphore
 
 from pypid.core.errors import Busy
-from pypid.core.finding import FoundProject, SearchQuery, SearchResults
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
+from pypid.core.search.ranking import FoundProject, SearchQuery, SearchResults
 from pypid.core.summaries import Summaries, differing
 from pypid.flow import start
 from pypid.index import Index
-from pypid.search.cabinet import READERS, IndexOutdated, SearchIndex
-from pypid.search.following import SearchFollower
-from pypid.search.reading import Reader, SearchViewer
+from pypid.search.follower import SearchFollower
+from pypid.search.fts_index import READERS, IndexOutdated, SearchIndex
+from pypid.search.reader import Reader, SearchViewer
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class Search:
     ) -> SearchResults:
         """At most so many projects (`MOST`) that fit, the best first, behind those that are skipped (`FARTHEST`).
 
-        `place`: where whoever asks comes from (`core.places`); "" is everywhere.
+        `place`: where whoever asks comes from (`core.accounts.client_networks`); "" is everywhere.
         """
         if not place:
             return await self._find(query, by, most, skip)

@@ -14,7 +14,7 @@ from io import BytesIO
 import msgspec
 from attrs import evolve, frozen
 
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.static.front import FEED, Latest, changelog, feed, first_page
 from pypid.static.pages import is_project_page, latest, list_pages, project_pages, project_paths, standing
 from pypid.static.reading import PackageList, PackageListEntry

@@ -13,8 +13,8 @@ from itertools import islice
 
 from attrs import frozen
 
-from pypid.core.names import ProjectName
-from pypid.core.simple import plain, utc_text
+from pypid.core.packaging.names import ProjectName
+from pypid.core.simple_api.render import plain, utc_text
 from pypid.static.reading import PackageListEntry, moment_of
 from pypid.static.settings import StaticSettings
 

@@ -14,7 +14,7 @@ from attrs import frozen
 from packaging.version import Version
 
 from pypid.core.errors import BadFilename, BadName
-from pypid.core.names import LONGEST_NAME, ProjectName, project_and_version, project_name
+from pypid.core.packaging.names import LONGEST_NAME, ProjectName, project_and_version, project_name
 
 LONGEST = 255
 """Characters of a file name; versions out of it become names of folders."""

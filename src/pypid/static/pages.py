@@ -1,4 +1,4 @@
-"""The pages of a project: the Simple API's by `core.simple`, and the legacy JSON API's with the keys of dumb-pypi."""
+"""The pages of a project: the Simple API's by `core.simple_api.render`, and the legacy JSON API's with the keys of dumb-pypi."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from attrs import frozen
 from msgspec import UNSET, UnsetType
 
 from pypid.core.model import File, Project, Summary, in_order
-from pypid.core.names import ProjectName, version_key
-from pypid.core.negotiation import Format
-from pypid.core.simple import render_names, render_project, utc_text
+from pypid.core.packaging.names import ProjectName, version_key
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import render_names, render_project, utc_text
 from pypid.static.naming import PagePlace, places
 from pypid.static.reading import PackageListEntry, moment_of
 from pypid.static.settings import StaticSettings

@@ -15,7 +15,7 @@ import msgspec
 from attrs import Factory, define, field
 
 from pypid.core.errors import BadFilename, PypidError, shortened
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.static.naming import places
 
 LONGEST_LINE = 1 << 20

@@ -11,11 +11,11 @@ from attrs import evolve
 from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
 
+from pypid.core.accounts.entries import MOST_SESSIONS, Account, AccountStatus, Session, Token
+from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
-from pypid.core.names import ProjectName, project_name
-from pypid.core.people import MOST_SESSIONS, Account, AccountStatus, Session, Token
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Scope
-from pypid.core.rights import Right, Whom
 from pypid.ports import Accounts
 from pypid.testing.worlds import BEGINNING, Timed
 

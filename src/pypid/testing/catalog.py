@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
 
 from pypid.core.model import File, Listing, Presence, Project, Status, Summary, UpstreamEntry
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.ports import Catalog
 from pypid.testing.worlds import Awaiting
 

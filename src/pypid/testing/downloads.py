@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 from attrs import define, evolve, field
 
-from pypid.core.people import DownloadEntry
+from pypid.core.accounts.entries import DownloadEntry
 from pypid.ports import Downloads
 from pypid.testing.worlds import BEGINNING, Timed
 

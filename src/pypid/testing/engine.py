@@ -28,7 +28,7 @@ from pypid.catalog.engine import (
 )
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.testing.worlds import BEGINNING, Timed
 
 SPAM = project_name("spam")

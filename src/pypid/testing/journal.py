@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from attrs import evolve
 
-from pypid.core.people import AuditEntry
+from pypid.core.accounts.entries import AuditEntry
 from pypid.ports import Journal
 from pypid.testing.worlds import BEGINNING, Timed
 

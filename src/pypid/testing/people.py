@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import gatherResults
 
+from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER
 from pypid.core.errors import Unauthenticated
-from pypid.core.people import SESSION_USER, TOKEN_USER
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import start
 from pypid.ports import People

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from pypid.core.errors import NotThere, UpstreamDown
 from pypid.core.model import File, Listing, Span
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import whole
 from pypid.ports import Upstream
 from pypid.testing.worlds import Awaiting

@@ -18,12 +18,12 @@ from twisted.web.iweb import IAgent, IResponse
 
 from pypid import __version__
 from pypid.core.errors import AddressRefused, UnlistedHost, UpstreamDown
-from pypid.core.via import refuse_loop, write_via
+from pypid.core.simple_api.via import refuse_loop, write_via
+from pypid.http_client.faults import UNVERIFIED, Fault, understood
+from pypid.http_client.public_only import NotPublic
+from pypid.http_client.response_body import IncomingBody
 from pypid.metrics.counts import Counts
 from pypid.metrics.families import UPSTREAM_BYTES
-from pypid.reaching.faults import UNVERIFIED, Fault, understood
-from pypid.reaching.incoming import IncomingBody
-from pypid.reaching.public_only import NotPublic
 from pypid.upstream.hosts import FileHosts
 from pypid.upstream.origin import Base, askable, origin, redirected
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Listing, Span
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.ports import Upstream
 
 OFFLINE = "this index is offline ([upstream] mode), and asks nobody."

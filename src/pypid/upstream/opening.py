@@ -8,10 +8,10 @@ from typing import Any
 from attrs import field, frozen
 
 from pypid.flow import World
-from pypid.index.outage import CircuitBreaker
+from pypid.http_client.circuit_breaker import CircuitBreaker
+from pypid.http_client.connections import HttpConnections, connections
+from pypid.http_client.trust import Trust
 from pypid.ports import Upstream
-from pypid.reaching.connecting import HttpConnections, connections
-from pypid.reaching.trust import Trust
 from pypid.upstream.asking import UpstreamClient
 from pypid.upstream.hosts import FileHosts
 from pypid.upstream.origin import Base
@@ -58,7 +58,7 @@ def connected(reactor: Any, trust: Trust, settings: UpstreamSourceSettings) -> H
 
 
 def open(settings: UpstreamSourceSettings, world: World, identity: str, reached: HttpConnections) -> Upstream:
-    """The other indexes. `identity` is ours in the chain of pypids (`core.via.identity`)."""
+    """The other indexes. `identity` is ours in the chain of pypids (`core.simple_api.via.identity`)."""
     asker = UpstreamClient(reached.agent, world.clock, identity, settings.timeout, settings.hosts, world.counts)
     reading = PageReader(world.thinking)
     indexes = [SimpleUpstream(Base.parse(url), asker, world, reading) for url in settings.urls]

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from pypid.core.errors import BadListing, UpstreamDown
-from pypid.core.listing import at_once as all_at_once
-from pypid.core.manynames import in_order
 from pypid.core.model import Listing, Span
-from pypid.core.names import ProjectName
+from pypid.core.packaging.name_sets import in_order
+from pypid.core.packaging.names import ProjectName
+from pypid.core.simple_api.parse import at_once as all_at_once
 from pypid.flow import Blocking, at_once
-from pypid.index.outage import CircuitBreaker
+from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.ports import Body, Upstream
 from pypid.upstream.simple import SimpleUpstream
 

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import BadListing, Loop, NotThere, PypidError, UpstreamDown
-from pypid.core.manynames import ManyNames
 from pypid.core.model import File, Listing, Span
-from pypid.core.names import ProjectName
-from pypid.core.reading import slices_of_names, slices_of_page
+from pypid.core.packaging.name_sets import ManyNames
+from pypid.core.packaging.names import ProjectName
+from pypid.core.simple_api.parse_pages import slices_of_names, slices_of_page
 from pypid.flow import World, start
 from pypid.ports import Body, Upstream
 from pypid.upstream.asking import UpstreamClient, UpstreamResponse, within

@@ -10,8 +10,8 @@ from attrs import define
 
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Span
+from pypid.http_client.response_body import BROKEN_OFF
 from pypid.ports import Body
-from pypid.reaching.incoming import BROKEN_OFF
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)\Z", re.IGNORECASE)
 

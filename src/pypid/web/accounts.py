@@ -8,6 +8,8 @@ from typing import Literal
 import msgspec
 from attrs import evolve
 
+from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.accounts.registration import proper_password
 from pypid.core.errors import (
     BadRequest,
     ChangedElsewhere,
@@ -16,10 +18,8 @@ from pypid.core.errors import (
     NotByToken,
     Unauthenticated,
 )
-from pypid.core.people import Account, AccountStatus
 from pypid.core.permissions import Action, Credential, Identity, may
-from pypid.core.registration import proper_password
-from pypid.core.simple import utc_text
+from pypid.core.simple_api.render import utc_text
 from pypid.web.admins import keeping_an_admin
 from pypid.web.deeds import recorded
 from pypid.web.describing_people import UserDocument, Users, WholeUser

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from pypid.core.accounts.entries import AccountStatus
 from pypid.core.errors import LastAdmin, PeopleUnknown
-from pypid.core.people import AccountStatus
 from pypid.web.face import App
 
 T = TypeVar("T")

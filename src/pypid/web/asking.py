@@ -7,11 +7,11 @@ from functools import partial
 from urllib.parse import urljoin
 
 from pypid.core.errors import PypidError
-from pypid.core.names import project_name
-from pypid.core.negotiation import Format
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity, demand
-from pypid.core.via import read_via
-from pypid.index.asking import RequestContext
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.via import read_via
+from pypid.index.request_context import RequestContext
 from pypid.web.face import App
 from pypid.web.guard import UNIX
 from pypid.web.request import Request

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from pypid.core.accounts.entries import AuditEntry
 from pypid.core.errors import NotAvailable
-from pypid.core.people import AuditEntry
 from pypid.core.permissions import Action, Identity
-from pypid.core.simple import utc_text
+from pypid.core.simple_api.render import utc_text
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
 from pypid.web.face import App, app

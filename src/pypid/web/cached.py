@@ -10,13 +10,13 @@ from typing import NotRequired, TypedDict
 
 from attrs import frozen
 
+from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.simple import utc_text
-from pypid.core.values import parse_duration
-from pypid.index.purging import purge, stock_of
-from pypid.index.stock import InventoryEntry
+from pypid.core.simple_api.render import utc_text
+from pypid.index.upstream.inventory import InventoryEntry
+from pypid.index.upstream.purge import purge, stock_of
 from pypid.web.deeds import Details, attempted, listed
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json

@@ -1,13 +1,13 @@
 """Deeds on what is published, each done and written down in the audit log, for whichever route was asked: yank, delete ...
 
-Whether somebody may do them the guard has found out, by the route's right. All raise what `index.managing.Manager` does, and
+Whether somebody may do them the guard has found out, by the route's right. All raise what `index.local.manage.Manager` does, and
 then nothing is written down but what broke off half-way.
 """
 
 from __future__ import annotations
 
 from pypid.core.model import Project, Status
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Identity
 from pypid.web.deeds import listed, recorded
 from pypid.web.face import App, user_of

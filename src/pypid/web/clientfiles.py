@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pypid.core.clientfiles import CA, FILES, IndexAddress
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Identity
+from pypid.core.presentation.client_files import CA, FILES, IndexAddress
 from pypid.web.documents import send, send_plain
 from pypid.web.errors import ErrorResponse, send_refusal
 from pypid.web.face import App, app

@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import TimeoutError as TimedOut
 
-from pypid.core.collection import (
+from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError, TooSlow
+from pypid.core.model import Checksum, Digests
+from pypid.core.packaging.collection import (
     Collected,
     CollectOptions,
     CollectOutcome,
@@ -24,15 +26,13 @@ from pypid.core.collection import (
     Resolved,
     Resolving,
 )
-from pypid.core.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, Parts
-from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError, TooSlow
-from pypid.core.model import Checksum, Digests
-from pypid.core.names import ProjectName
+from pypid.core.packaging.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, Parts
+from pypid.core.packaging.install_targets import InstallTarget
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Identity, demand
-from pypid.core.targets import InstallTarget
 from pypid.flow import shielded, start
-from pypid.index.asking import RequestContext
-from pypid.index.collecting import Collector
+from pypid.index.collect import Collector
+from pypid.index.request_context import RequestContext
 from pypid.ports import Body
 from pypid.web.asking import asked_of
 from pypid.web.body import read_small, refuse_early

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TypedDict
 
-from pypid.core.contents import Inner
-from pypid.core.differences import DiffLine, MemberDifferences, Pair
+from pypid.core.archives.contents import Inner
+from pypid.core.archives.differences import DiffLine, MemberDifferences, Pair
+from pypid.core.archives.metadata_differences import Changed, FieldDifference
 from pypid.core.errors import BadRequest, NoSuchFile
-from pypid.core.fielddifferences import Changed, FieldDifference
 from pypid.core.model import File, Project
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
+from pypid.core.packaging.releases import Release, release_of
 from pypid.core.permissions import Action, Identity
-from pypid.core.releases import Release, release_of
-from pypid.index.differing import Compared, ComparedText, Comparison
+from pypid.index.release_comparison import Compared, ComparedText, Comparison
 from pypid.web.asking import asked_of
 from pypid.web.contents import WHAT_MAY_HAPPEN
 from pypid.web.describing import Described

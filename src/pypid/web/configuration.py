@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pypid.core.inforce import SettingSection, written
+from pypid.core.configuration.in_force import SettingSection, written
 from pypid.core.permissions import Action, Identity
 from pypid.web.describing import Described
 from pypid.web.describing_machine import ConfigurationDocument, KeyDocument

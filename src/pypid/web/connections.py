@@ -12,7 +12,7 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
-from pypid.core.places import place_of
+from pypid.core.accounts.client_networks import place_of
 
 RESERVED = 16
 """Descriptors in reserve for requests about the health of the service."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from pypid.core.contents import Inner, MemberListing, OpenedMember, Text, read_text
+from pypid.core.archives.contents import Inner, MemberListing, OpenedMember, Text, read_text
+from pypid.core.archives.tars import TarKind
 from pypid.core.errors import (
     Archived,
     BadListing,
@@ -26,9 +27,8 @@ from pypid.core.errors import (
     WrongBytes,
 )
 from pypid.core.model import File
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.tars import TarKind
 from pypid.web.asking import asked_of
 from pypid.web.describing import Described
 from pypid.web.documents import send_json

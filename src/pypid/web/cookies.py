@@ -6,10 +6,10 @@ subdomains), and only our own pages can read the token.
 
 from __future__ import annotations
 
+from pypid.core.accounts.entries import SESSION_USER
+from pypid.core.accounts.sessions import is_csrf_token, secret_in, set_cookie
 from pypid.core.errors import NoCsrfToken
-from pypid.core.people import SESSION_USER
 from pypid.core.permissions import Credential
-from pypid.core.sessions import is_csrf_token, secret_in, set_cookie
 from pypid.web.request import Request
 from pypid.web.respond import header_of
 

@@ -6,8 +6,8 @@ import re
 from base64 import b64decode
 from binascii import Error
 
+from pypid.core.accounts.entries import SESSION_USER
 from pypid.core.errors import Unauthenticated
-from pypid.core.people import SESSION_USER
 from pypid.core.permissions import Credential
 
 LONGEST_HEADER = 8192

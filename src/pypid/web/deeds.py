@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError
 
+from pypid.core.accounts.entries import AuditEntry
 from pypid.core.errors import StorageDown
-from pypid.core.people import AuditEntry
 from pypid.core.permissions import Identity
 from pypid.flow import shielded
 from pypid.web.face import App, user_of

@@ -16,10 +16,10 @@ from pypid.core.errors import PypidError
 from pypid.web.query import Parameter
 
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-"""``2027-01-31T12:00:00Z``, as `core.simple.utc_text` writes it."""
+"""``2027-01-31T12:00:00Z``, as `core.simple_api.render.utc_text` writes it."""
 
 Duration = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]})]
-"""As `core.values.parse_duration` reads it, which is what refuses others."""
+"""As `core.configuration.value_kinds.parse_duration` reads it, which is what refuses others."""
 
 
 FILE_BYTES = "the bytes of a file"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
 from pypid.web.describing import Moment
 
 

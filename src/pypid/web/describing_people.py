@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
 
-from pypid.core.people import AccountStatus
+from pypid.core.accounts.entries import AccountStatus
 from pypid.web.describing import Moment
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from pypid.core.model import File, Project, Status
-from pypid.core.simple import utc_text
-from pypid.index.adopting import Result
-from pypid.index.checking import StorageProblem
+from pypid.core.simple_api.render import utc_text
+from pypid.index.local.adoption import Result
+from pypid.index.local.storage_check import StorageProblem
 from pypid.web.describing import Moment
 
 

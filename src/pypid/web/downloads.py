@@ -9,11 +9,11 @@ import re
 from datetime import timedelta
 from typing import TypedDict
 
+from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.errors import BadListing, BadRequest, Busy, Loop, NoSuchProject, NotAvailable, NotYetKnown, UpstreamDown
-from pypid.core.names import project_name
-from pypid.core.people import DownloadEntry
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.simple import utc_text
+from pypid.core.simple_api.render import utc_text
 from pypid.web.asking import asked_of
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json

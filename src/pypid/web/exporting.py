@@ -8,7 +8,7 @@ from typing import TypedDict
 import msgspec
 
 from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
-from pypid.core.exporting import Exported, ExportWanted
+from pypid.core.export_request import Exported, ExportWanted
 from pypid.core.permissions import Action, Identity
 from pypid.web.deeds import attempted
 from pypid.web.describing import Described

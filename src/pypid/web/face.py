@@ -13,19 +13,20 @@ from attrs import Factory, define, field, frozen
 from klein import Klein
 from twisted.internet.defer import DeferredSemaphore
 
-from pypid.attesting import Attesting
-from pypid.condition import Condition
+from pypid.attestations.verification import Attesting
+from pypid.core.accounts.registration import AccountSettings
 from pypid.core.errors import NotAvailable, PypidError
-from pypid.core.exporting import Exported, ExportWanted
+from pypid.core.export_request import Exported, ExportWanted
 from pypid.core.model import Summary
 from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Visibility
-from pypid.core.registration import AccountSettings
 from pypid.flow import World
+from pypid.flow.conditions import Condition
 from pypid.index import Index
 from pypid.metrics.together import WorkerMetrics, alone
-from pypid.parsing.collections import CollectionParser
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
+from pypid.prefork.messages import Siblings
 from pypid.rendering.readmes import Readmes
+from pypid.resolver.collection_parser.collections import CollectionParser
 from pypid.web.body import BodyBudget
 from pypid.web.epoch import AuthGeneration
 from pypid.web.newest import NewsCache
@@ -37,11 +38,10 @@ from pypid.web.sights import Lists, VisibilityCache
 from pypid.web.stock import StoredProjects
 from pypid.web.turnstile import RateLimit
 from pypid.web.unknown_names import NameBudget, UnknownNames
-from pypid.workers.messages import Siblings
 
 if TYPE_CHECKING:
-    from pypid.core.inforce import SettingSection
-    from pypid.index.contents import Contents
+    from pypid.core.configuration.in_force import SettingSection
+    from pypid.index.file_contents import Contents
     from pypid.search.search import Search
     from pypid.web.measures import Measures
     from pypid.web.then import ThenPages
@@ -211,7 +211,7 @@ class App:
     def contents(self) -> Contents:
         """What is inside files."""
         if self._contents is None:
-            from pypid.index.contents import Contents  # here: no start needs it
+            from pypid.index.file_contents import Contents  # here: no start needs it
 
             self._contents = Contents(self.index, self.settings.spool, self.looking)
         return self._contents

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from pypid.core.errors import NoSuchFile, NotAcceptable
 from pypid.core.model import File, Span
-from pypid.core.names import project_name, same_version
+from pypid.core.packaging.names import project_name, same_version
 from pypid.core.permissions import ANONYMOUS, Action, Identity, may
-from pypid.core.simple import finished
-from pypid.index.asking import RequestContext
+from pypid.core.simple_api.render import finished
+from pypid.index.request_context import RequestContext
 from pypid.ports import Body
 from pypid.web.asking import asked_of
 from pypid.web.face import App, app

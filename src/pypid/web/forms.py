@@ -17,7 +17,7 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached
 
 from pypid.core.errors import BadRequest, TooLarge
 from pypid.core.model import Checksum, Digests
-from pypid.core.upload import UploadFields, checksums_in
+from pypid.core.packaging.upload import UploadFields, checksums_in
 from pypid.ports import Body
 from pypid.web.body import refuse_early
 from pypid.web.parts import MultipartParser
@@ -40,7 +40,7 @@ _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"\x00-\x1f]+)"|([^;"\s\x00-\x
 
 
 class Sink(Protocol):
-    """Where the distribution goes (`pypid.spool.Spool`)."""
+    """Where the distribution goes (`pypid.flow.spool.Spool`)."""
 
     def want(self, checksums: Iterable[Checksum]) -> None: ...
 
@@ -89,7 +89,7 @@ async def read_form(body: Body, content_type: str, *, limits: Limits, spool: Sin
     """The form in `body`; the file in its `part` goes to `spool`, which is finished then. Reads the body to its end.
 
     Raises `BadRequest` for what is not a form, `TooLarge` beyond `limits`, and what body and spool raise. Whether fields make
-    sense is not judged here: `pypid.core.upload` does that.
+    sense is not judged here: `pypid.core.packaging.upload` does that.
     """
     refuse_early_form(body.size, limits)
     kind = content_type.partition(";")[0].strip().lower()

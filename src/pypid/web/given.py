@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.model import File
-from pypid.core.people import DownloadEntry
 from pypid.core.permissions import Identity
 from pypid.web.face import App, user_of
 from pypid.web.request import Request

@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 from klein import Klein
 
 from pypid.core.errors import BadRequest, OtherSite, PypidError, Unauthenticated
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, Rules, demand
 from pypid.ports import Access
 from pypid.web.cookies import FIELD, HARMLESS, credential_of_cookie, demand_csrf_token

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 from attrs import frozen
 
-from pypid.core.listed_names import is_mutable
 from pypid.core.model import File, RenderedPage
+from pypid.core.packaging.listed_names import is_mutable
 from pypid.web.conditional import http_date
 from pypid.web.negotiation import Encoding
 

@@ -8,12 +8,12 @@ from typing import TypedDict
 
 import msgspec
 
-from pypid.core.choices import Registration
+from pypid.core.accounts.registration import LONGEST_INVITATION, USUAL_INVITATION, Invitation, invite
+from pypid.core.configuration.choices import Registration
+from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest, NotAvailable
 from pypid.core.permissions import Action, Identity
-from pypid.core.registration import LONGEST_INVITATION, USUAL_INVITATION, Invitation, invite
-from pypid.core.simple import utc_text
-from pypid.core.values import parse_duration
+from pypid.core.simple_api.render import utc_text
 from pypid.web.deeds import note, recorded
 from pypid.web.describing import Described, Duration, Moment
 from pypid.web.documents import read_json, send_json

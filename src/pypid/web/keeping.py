@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import field, frozen
 
 from pypid.core.model import File
-from pypid.core.names import ProjectName
-from pypid.index.asking import DIRECT, RequestContext
+from pypid.core.packaging.names import ProjectName
+from pypid.index.request_context import DIRECT, RequestContext
 
 if TYPE_CHECKING:
     from pypid.web.request import Request

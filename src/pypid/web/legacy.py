@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from pypid.core.errors import BadRequest, NoSuchFile, PypidError, UpstreamDown, WrongBytes
-from pypid.core.legacy import render_legacy
 from pypid.core.model import File, Project
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
+from pypid.core.packaging.releases import choose_release, describing_file
 from pypid.core.permissions import Action, Identity
-from pypid.core.releases import choose_release, describing_file
-from pypid.index.asking import RequestContext
+from pypid.core.simple_api.legacy_json import render_legacy
+from pypid.index.request_context import RequestContext
 from pypid.web.asking import asked_of
 from pypid.web.body import read_small
 from pypid.web.documents import send, send_plain

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.index.asking import RequestContext
+from pypid.index.request_context import RequestContext
 from pypid.web.asking import absolute_below, provenance_below
 from pypid.web.face import App, app
 from pypid.web.files import send_named

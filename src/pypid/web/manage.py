@@ -15,7 +15,7 @@ from pypid.core.errors import (
     UpstreamDown,
 )
 from pypid.core.model import Project, Status
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, may
 from pypid.web import changing
 from pypid.web.asking import asked_of

@@ -11,8 +11,8 @@ from xml.parsers.expat import ParserCreate
 from xmlrpc.client import Fault, Unmarshaller, dumps
 
 from pypid.core.model import Project, Summary
-from pypid.core.searching import LegacySearchQuery, search
-from pypid.core.simple import plain
+from pypid.core.search.legacy_search import LegacySearchQuery, search
+from pypid.core.simple_api.render import plain
 
 SEARCH = "search"
 KNOWN = (

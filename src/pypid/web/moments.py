@@ -10,9 +10,9 @@ from functools import partial
 
 from attrs import frozen
 
-from pypid.core.moment import AsOfTime, moment_of, parse_moment, settled
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
+from pypid.core.records.as_of_time import AsOfTime, moment_of, parse_moment, settled
 from pypid.web.asking import absolute_below, asked_of, provenance_below
 from pypid.web.face import App, app
 from pypid.web.files import send_named

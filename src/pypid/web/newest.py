@@ -8,14 +8,14 @@ from heapq import nsmallest
 from attrs import define, field, frozen
 
 from pypid.core.errors import NoSuchProject, NotYetKnown
-from pypid.core.feeds import News, newest_first, news_of
+from pypid.core.lru import Recent
 from pypid.core.model import Project
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
-from pypid.core.recent import Recent
+from pypid.core.presentation.feeds import News, newest_first, news_of
 from pypid.flow import Flights
 from pypid.index import Index
-from pypid.index.asking import RequestContext
+from pypid.index.request_context import RequestContext
 from pypid.web.pages import FEW_FILES
 
 STORED = RequestContext(local=True)

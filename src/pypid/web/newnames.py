@@ -7,9 +7,9 @@ from unicodedata import normalize
 
 from msgspec import Meta
 
+from pypid.core.accounts.rights import Whom
 from pypid.core.errors import BadRequest, NameTaken
 from pypid.core.permissions import account_name
-from pypid.core.rights import Whom
 from pypid.web.face import App
 
 LONGEST = 100

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TypedDict
 
 from pypid.core.errors import BadRequest, NotAvailable
-from pypid.core.feeds import CONTENT_TYPE, OF_PROJECT, PAGES, PROJECTS, UPDATES, News
-from pypid.core.feeds import projects as feed_of_projects
-from pypid.core.feeds import releases_of as feed_of_project
-from pypid.core.feeds import updates as feed_of_updates
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.simple import finished, utc_text
+from pypid.core.presentation.feeds import CONTENT_TYPE, OF_PROJECT, PAGES, PROJECTS, UPDATES, News
+from pypid.core.presentation.feeds import projects as feed_of_projects
+from pypid.core.presentation.feeds import releases_of as feed_of_project
+from pypid.core.presentation.feeds import updates as feed_of_updates
+from pypid.core.simple_api.render import finished, utc_text
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
 from pypid.web.face import App, app

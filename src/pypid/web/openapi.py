@@ -17,11 +17,11 @@ from klein import Klein
 
 from pypid import __version__
 from pypid.core import errors
+from pypid.core.accounts.rights import NAMED, Whom
+from pypid.core.accounts.sessions import cookie_name
 from pypid.core.errors import PypidError
-from pypid.core.names import LONGEST_NAME
+from pypid.core.packaging.names import LONGEST_NAME
 from pypid.core.permissions import Action, Identity
-from pypid.core.rights import NAMED, Whom
-from pypid.core.sessions import cookie_name
 from pypid.web.cookies import HARMLESS
 from pypid.web.describing import FILE_BYTES, Described
 from pypid.web.documents import send_json

@@ -6,14 +6,14 @@ from collections.abc import Callable, Hashable
 
 from attrs import frozen
 
-from pypid.core.names import ProjectName
-from pypid.core.negotiation import Format
+from pypid.core.lru import Recent
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
-from pypid.core.recent import Recent
-from pypid.core.simple import render_project
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import render_project
 from pypid.flow import Flights, World
 from pypid.index import Index
-from pypid.index.asking import RequestContext
+from pypid.index.request_context import RequestContext
 from pypid.metrics.families import PAGES
 from pypid.web.finished import FinishedPage
 from pypid.web.patchwork import Patchwork, patched

@@ -16,8 +16,8 @@ from itertools import chain, islice, repeat
 from attrs import define, evolve, field, frozen
 
 from pypid.core.model import RenderedPage
-from pypid.core.negotiation import Format
-from pypid.core.simple import finished, names_between, names_frame, names_piece
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import finished, names_between, names_frame, names_piece
 from pypid.core.summaries import Run, Summaries
 from pypid.web.finished import LEVEL, gzipped_etag
 

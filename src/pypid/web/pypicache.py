@@ -10,12 +10,12 @@ import msgspec
 
 from pypid.core.errors import BadRequest, NoSuchFile, TooLarge
 from pypid.core.model import Digests
-from pypid.core.names import Distribution, parse_filename, project_name
+from pypid.core.packaging.names import Distribution, parse_filename, project_name
+from pypid.core.packaging.upload import UploadFields
 from pypid.core.permissions import Action, Identity
-from pypid.core.upload import UploadFields
 from pypid.flow import shielded
+from pypid.flow.spool import Spool
 from pypid.ports import Body
-from pypid.spool import Spool
 from pypid.web.asking import asked_of
 from pypid.web.body import refuse_early
 from pypid.web.documents import send_json

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pypid.core.configuration.value_kinds import COOLDOWN, duration_text
 from pypid.core.errors import CatalogDown
 from pypid.core.permissions import Action, Identity
-from pypid.core.simple import utc_text
-from pypid.core.values import COOLDOWN, duration_text
+from pypid.core.simple_api.render import utc_text
 from pypid.web.describing import Described
 from pypid.web.describing_machine import UpstreamDocument
 from pypid.web.documents import send_json

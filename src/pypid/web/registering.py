@@ -6,11 +6,8 @@ from typing import Annotated, TypedDict
 
 import msgspec
 
-from pypid.core.choices import Registration
-from pypid.core.errors import BadRequest, NameTaken, NoRiddles, NotAvailable, RegistrationClosed, TooManyRegistrations
-from pypid.core.people import Account, AccountStatus
-from pypid.core.permissions import Identity
-from pypid.core.registration import (
+from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.accounts.registration import (
     SHORTEST_PASSWORD,
     Invitation,
     proper_password,
@@ -20,7 +17,10 @@ from pypid.core.registration import (
     standing_of,
     used_up,
 )
-from pypid.core.rights import Whom
+from pypid.core.accounts.rights import Whom
+from pypid.core.configuration.choices import Registration
+from pypid.core.errors import BadRequest, NameTaken, NoRiddles, NotAvailable, RegistrationClosed, TooManyRegistrations
+from pypid.core.permissions import Identity
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described
 from pypid.web.documents import read_json, send_json

@@ -9,9 +9,9 @@ from typing import Protocol
 from attrs import field, frozen
 from twisted.internet.defer import DeferredLock
 
-from pypid.core.people import Token
+from pypid.core.accounts.entries import Token
+from pypid.core.accounts.rights import Right
 from pypid.core.permissions import Identity, Scope
-from pypid.core.rights import Right
 from pypid.ports import Accounts, Downloads, Journal
 
 

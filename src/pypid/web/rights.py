@@ -9,10 +9,10 @@ from typing import Literal, NotRequired, TypedDict
 import msgspec
 from attrs import frozen
 
+from pypid.core.accounts.rights import NAMED, Right, Whom, claimed, grants_of
 from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, Principals, account_name
-from pypid.core.rights import NAMED, Right, Whom, claimed, grants_of
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described
 from pypid.web.documents import read_json, send_json

@@ -49,7 +49,14 @@ HEALTH, READY = b"health", b"ready"
 SOON = ("pypid.web.health", "pypid.web.files")
 """What a running pypid brings by itself."""
 LEGACY = b"legacy/"
-UPLOADS = ("argon2", "pypid.web.forms", "pypid.core.archive", "pypid.core.facts", "pypid.index.evidence", "pypid.web.uploads")
+UPLOADS = (
+    "argon2",
+    "pypid.web.forms",
+    "pypid.core.archives.inspection",
+    "pypid.core.presentation.release_facts",
+    "pypid.index.local.evidence",
+    "pypid.web.uploads",
+)
 """What an upload needs, and the check of its password. A running pypid brings it by itself, too: an import opens files,
 and while clients hold all descriptors none can be opened."""
 METRICS, MEASURES = b"metrics", "pypid.web.metrics"
@@ -62,37 +69,60 @@ OTHER_HOST = (
 )
 ALL = "pypid.web.app"
 LATER = (
-    *("pypid.core.requirements", "pypid.core.collection", "pypid.core.locks", "pypid.index.collecting", "pypid.web.forms"),
-    *("pypid.web.collecting", "pypid.web.local", "pypid.core.archive", "pypid.web.uploads"),
+    *(
+        "pypid.core.packaging.requirements",
+        "pypid.core.packaging.collection",
+        "pypid.core.packaging.lock_files",
+        "pypid.index.collect",
+        "pypid.web.forms",
+    ),
+    *("pypid.web.collecting", "pypid.web.local", "pypid.core.archives.inspection", "pypid.web.uploads"),
     *(
         "pypid.web.legacy",
         "pypid.web.manage",
-        "pypid.index.checking",
+        "pypid.index.local.storage_check",
         "pypid.web.storage",
-        "pypid.core.idtokens",
+        "pypid.core.accounts.identity_tokens",
         "pypid.web.people",
     ),
-    *("pypid.web.groups", "pypid.web.rights", "pypid.web.tokens", "pypid.web.oidc", "pypid.core.tiering"),
-    *("pypid.core.acl", "pypid.web.pypicloud.permissions", "pypid.web.pypicloud.accounts", "pypid.web.pypicloud.packages"),
-    *("pypid.core.why", "pypid.core.clientfiles"),
+    *("pypid.web.groups", "pypid.web.rights", "pypid.web.tokens", "pypid.web.oidc", "pypid.core.tiering_rules"),
+    *(
+        "pypid.core.accounts.acl_dump",
+        "pypid.web.pypicloud.permissions",
+        "pypid.web.pypicloud.accounts",
+        "pypid.web.pypicloud.packages",
+    ),
+    *("pypid.core.presentation.explanation", "pypid.core.presentation.client_files"),
     # pages for people
     *(
         "jinja2",
         "pypid.web.ui.pages",
         "pypid.web.ui.account",
-        "pypid.search.reading",
+        "pypid.search.reader",
         "pypid.search.search",
         "pypid.web.ui.home",
     ),
-    *("pypid.web.measures", "pypid.web.ui.manage", "pypid.web.ui.upstream", "pypid.web.ui.search", "pypid.core.contents"),
+    *(
+        "pypid.web.measures",
+        "pypid.web.ui.manage",
+        "pypid.web.ui.upstream",
+        "pypid.web.ui.search",
+        "pypid.core.archives.contents",
+    ),
     *(
         "pypid.web.contents",
-        "pypid.core.differences",
-        "pypid.core.fielddifferences",
+        "pypid.core.archives.differences",
+        "pypid.core.archives.metadata_differences",
         "pypid.web.compare",
         "pypid.web.ui.compare",
     ),
-    *("pypid.core.facts", "pypid.core.needs", "pypid.web.ui.exhibits", "pypid.web.ui.project", "pypid.web.ui.configuration"),
+    *(
+        "pypid.core.presentation.release_facts",
+        "pypid.core.packaging.dependencies",
+        "pypid.web.ui.exhibits",
+        "pypid.web.ui.project",
+        "pypid.web.ui.configuration",
+    ),
     ALL,
 )
 """Modules in the order in which they are brought, so that none holds up the reactor for long; the last one brings the rest."""

@@ -9,11 +9,11 @@ from typing import TypedDict
 
 from attrs import frozen
 
+from pypid.core.accounts.client_networks import place_of
 from pypid.core.errors import BadRequest, Busy
-from pypid.core.finding import FoundProject, SearchQuery
 from pypid.core.permissions import Action, Identity
-from pypid.core.places import place_of
-from pypid.core.simple import plain, utc_text
+from pypid.core.search.ranking import FoundProject, SearchQuery
+from pypid.core.simple_api.render import plain, utc_text
 from pypid.search.search import FARTHEST, MOST, Search
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json

@@ -7,11 +7,11 @@ from typing import TypedDict
 
 import msgspec
 
+from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session
+from pypid.core.accounts.sessions import csrf_token, digest_of, new_secret
 from pypid.core.errors import LoginRefused, NotAvailable, Unauthenticated
-from pypid.core.people import SESSION_USER, TOKEN_USER, Session
 from pypid.core.permissions import Credential, Identity
-from pypid.core.sessions import csrf_token, digest_of, new_secret
-from pypid.core.simple import utc_text
+from pypid.core.simple_api.render import utc_text
 from pypid.web.cookies import begin_session, credential_of_cookie, end_session
 from pypid.web.credentials import LONGEST_USER
 from pypid.web.deeds import recorded

@@ -7,9 +7,9 @@ from functools import partial
 
 from attrs import define, evolve, field
 
+from pypid.core.lru import Recent
 from pypid.core.model import Summary
 from pypid.core.permissions import Identity, Rules, Visibility, sight
-from pypid.core.recent import Recent
 from pypid.core.summaries import Run, Sieve, Summaries
 from pypid.flow import World
 

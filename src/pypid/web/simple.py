@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from pypid.core.errors import NotAcceptable
-from pypid.core.names import project_name
-from pypid.core.negotiation import Format, negotiate
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
+from pypid.core.simple_api.negotiation import Format, negotiate
 from pypid.web.asking import absolute_below, asked_of, provenance_below
 from pypid.web.face import App, app
 from pypid.web.guard import guarded

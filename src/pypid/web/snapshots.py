@@ -7,11 +7,11 @@ from typing import NotRequired, TypedDict
 import msgspec
 
 from pypid.core.errors import BadMoment, BadRequest, NameTaken, NoSuchSnapshot
-from pypid.core.moment import moment_of, parse_moment, settled
 from pypid.core.permissions import Action, Identity
-from pypid.core.records import SnapshotDocument
-from pypid.core.simple import utc_text
-from pypid.index.snapshots import snapshot_name
+from pypid.core.records.as_of_time import moment_of, parse_moment, settled
+from pypid.core.records.documents import SnapshotDocument
+from pypid.core.simple_api.render import utc_text
+from pypid.index.history.named_snapshots import snapshot_name
 from pypid.web.deeds import Details, recorded
 from pypid.web.describing import Described, Moment, Removed
 from pypid.web.documents import read_json, send_json

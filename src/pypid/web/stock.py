@@ -9,14 +9,14 @@ from collections.abc import Callable, Hashable, Sequence
 
 from attrs import frozen
 
+from pypid.core.lru import Recent
 from pypid.core.model import Presence, Project, RenderedPage
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
 from pypid.core.policy import may_show_theirs, view
-from pypid.core.recent import Recent
 from pypid.flow import Flights, World
 from pypid.index import Index
-from pypid.index.parts import Pace
+from pypid.index.context import Pace
 from pypid.web.finished import FinishedPage
 from pypid.web.sights import seen
 

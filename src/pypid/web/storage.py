@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 
 from pypid.core.errors import BadRequest, Busy, PypidError
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity
-from pypid.index.adopting import Adopted, Result
-from pypid.index.checking import CheckReport
+from pypid.index.local.adoption import Adopted, Result
+from pypid.index.local.storage_check import CheckReport
 from pypid.index.progress import Tell
-from pypid.index.reconciling import Reconciled
+from pypid.index.store.reconcile import Reconciled
 from pypid.web.deeds import Details, attempted, listed
 from pypid.web.describing import Described
 from pypid.web.describing_projects import CheckedStorage, FindingDocument, Rebuilt

@@ -10,16 +10,16 @@ from datetime import datetime
 
 from attrs import evolve, frozen
 
-from pypid.core.asof import AsOf
+from pypid.core.lru import Recent
 from pypid.core.model import File
-from pypid.core.names import ProjectName
-from pypid.core.negotiation import Format
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
-from pypid.core.recent import Recent
-from pypid.core.simple import quoted, render_names, render_project
+from pypid.core.simple_api.as_of_header import AsOf
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import quoted, render_names, render_project
 from pypid.flow import Flights, World
 from pypid.index import Index
-from pypid.index.asking import RequestContext
+from pypid.index.request_context import RequestContext
 from pypid.web.finished import FinishedPage
 from pypid.web.sights import seen
 

@@ -8,11 +8,11 @@ from typing import TypedDict
 
 import msgspec
 
+from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
 from pypid.core.permissions import Action, Identity
-from pypid.core.tiering import Moved, Tiered, TieringOutcome, TieringRule
-from pypid.core.values import parse_duration
-from pypid.index.tiering import Tierer, ignored, tierer
+from pypid.core.tiering_rules import Moved, Tiered, TieringOutcome, TieringRule
+from pypid.index.local.tiering import Tierer, ignored, tierer
 from pypid.web.deeds import Details, attempted, listed
 from pypid.web.describing import Described, Duration
 from pypid.web.documents import read_json, send_json

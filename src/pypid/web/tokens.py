@@ -8,12 +8,12 @@ from typing import Annotated, Literal, TypedDict
 
 import msgspec
 
+from pypid.core.accounts.entries import Token
+from pypid.core.configuration.value_kinds import GLOB, parse_duration
 from pypid.core.errors import BadRequest, Forbidden, NoSuchToken, NotAvailable, NotByToken, shortened
-from pypid.core.globs import WILD
-from pypid.core.people import Token
+from pypid.core.packaging.globs import WILD
 from pypid.core.permissions import Action, Identity, Scope, may
-from pypid.core.simple import utc_text
-from pypid.core.values import GLOB, parse_duration
+from pypid.core.simple_api.render import utc_text
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import read_json, send_json

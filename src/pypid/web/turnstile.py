@@ -7,10 +7,10 @@ from math import ceil
 from attrs import define, field, frozen
 from twisted.internet.defer import DeferredLock
 
+from pypid.core.accounts.client_networks import place_of
+from pypid.core.accounts.registration import MOST_FROM_A_PLACE, WHILE
 from pypid.core.errors import TooManyAttempts, TooManyRegistrations
-from pypid.core.places import place_of
-from pypid.core.recent import Recent
-from pypid.core.registration import MOST_FROM_A_PLACE, WHILE
+from pypid.core.lru import Recent
 
 PLACES = 16384
 """That are remembered; the one that was not seen for longest is forgotten first."""

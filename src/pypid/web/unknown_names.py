@@ -11,9 +11,9 @@ from math import ceil
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
+from pypid.core.accounts.client_networks import place_of
 from pypid.core.errors import Busy
-from pypid.core.places import place_of
-from pypid.core.recent import Recent
+from pypid.core.lru import Recent
 
 ADDRESSES = 16384
 """Addresses that are remembered, least recently used first out: a forgotten one has its whole budget again."""

@@ -7,16 +7,16 @@ from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
-from pypid.core.archive import inspect
+from pypid.core.archives.inspection import inspect
 from pypid.core.errors import BadRequest
 from pypid.core.model import Upload
-from pypid.core.names import Distribution
+from pypid.core.packaging.names import Distribution
+from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
 from pypid.core.permissions import Action, Identity, demand, may
-from pypid.core.upload import FormAction, UploadFields, action_of, check, distribution_of
 from pypid.flow import shielded
-from pypid.index.publishing import PublishOutcome
+from pypid.flow.spool import Spool
+from pypid.index.local.publish import PublishOutcome
 from pypid.metrics.families import UPLOADS
-from pypid.spool import Spool
 from pypid.web.deeds import Details, attempted
 from pypid.web.documents import send_plain
 from pypid.web.errors import ErrorResponse, send_refusal

@@ -13,12 +13,12 @@ import msgspec
 
 from pypid.core.errors import NotYetKnown
 from pypid.core.model import Project, Status
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity, demand
-from pypid.core.simple import utc_text
-from pypid.core.why import FileWhy, Why
-from pypid.index.explaining import why
-from pypid.index.outage import CircuitBreaker
+from pypid.core.presentation.explanation import FileWhy, Why
+from pypid.core.simple_api.render import utc_text
+from pypid.http_client.circuit_breaker import CircuitBreaker
+from pypid.index.explain import why
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send, send_json
 from pypid.web.face import App, app

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
-from pypid.access.sql.downloads import SqlDownloads
-from pypid.access.sql.journal import SqlJournal
+from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.place import Place, SqliteFile
 from pypid.flow import at_once
 from pypid.testing.worlds import Timed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.journal import SqlJournal
+from pypid.access.sql.audit import SqlJournal
 from pypid.ports import Accounts, Downloads, Journal
 from pypid.testing import AccountsContract, DownloadsContract, JournalContract
 from pypid.testing.downloads import MemoryDownloads

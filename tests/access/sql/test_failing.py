@@ -14,12 +14,12 @@ from attrs import evolve
 from sqlalchemy import Connection, text
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import engine, rows, tables, writing
+from pypid.access.sql import changes, engine, rows, tables
 from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.current import PAUSE
 from pypid.access.sql.place import SqliteFile
-from pypid.access.sql.roll import AccountsState
 from pypid.access.sql.schema import SchemaPart
+from pypid.access.sql.state import AccountsState
+from pypid.access.sql.state_in_force import PAUSE
 from pypid.access.sql.tables import PARTS
 from pypid.core.errors import CannotStart, NoSuchUser, PeopleUnknown, StorageFull
 from pypid.flow import start
@@ -223,7 +223,7 @@ class MigrationTests(FileCase):
         patched = dict(PARTS, accounts=SchemaPart(part.name, part.version + 1, part.tables, {part.version: migrate}))
         self.patch(tables, "PARTS", patched)
         self.patch(rows, "PART", patched["accounts"])
-        self.patch(writing, "PART", patched["accounts"])
+        self.patch(changes, "PART", patched["accounts"])
 
     def test_migrated(self) -> None:
         """It is brought up to date at the start, with everybody in it; who runs the older version does no harm then."""

@@ -10,10 +10,10 @@ from typing import Any
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import downloads, journal
+from pypid.access.sql import audit, download_log
+from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
-from pypid.access.sql.downloads import AGE, SqlDownloads
-from pypid.access.sql.journal import SqlJournal
+from pypid.access.sql.download_log import AGE, SqlDownloads
 from pypid.access.sql.place import SqliteFile
 from pypid.core.errors import PeopleUnknown
 from pypid.flow import start
@@ -65,7 +65,7 @@ class JournalTests(Logged):
 
     def test_bounded(self) -> None:
         """What is too much to wait, and what still waits at the end, is told in the log."""
-        self.patch(journal, "MOST_WAITING", 2)
+        self.patch(audit, "MOST_WAITING", 2)
         self.path.rename(self.away)
         for number in range(1, 5):
             self.have(self.journal.note(a_deed(number)))
@@ -109,7 +109,7 @@ class DownloadsTests(Logged):
         """What is noted is written by the next flush, or before as soon as there is much of it; at the end all is."""
         turns = Turns()
         late = SqlDownloads(Database(SqliteFile(self.path, of_record=False), turns, self.clock), self.world)
-        for number in range(downloads.AT_ONCE - 1):
+        for number in range(download_log.AT_ONCE - 1):
             late.note(a_download(number))
         self.assertEqual(len(turns), 0)
         late.note(a_download(1))
@@ -118,7 +118,7 @@ class DownloadsTests(Logged):
         closing = start(late.close())
         turns.all()
         self.successResultOf(closing)
-        self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), downloads.AT_ONCE + 1)
+        self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), download_log.AT_ONCE + 1)
 
     def test_away(self) -> None:
         """A file that was deleted is made anew: downloads are not of record. What cannot wait is counted."""
@@ -126,7 +126,7 @@ class DownloadsTests(Logged):
         self.have(self.downloads.flush())
         for beside in ("", "-wal", "-shm"):
             self.path.with_name(f"{self.path.name}{beside}").unlink(missing_ok=True)
-        self.patch(downloads, "MOST_WAITING", 2)
+        self.patch(download_log, "MOST_WAITING", 2)
         for number in range(2, 5):
             self.downloads.note(a_download(number))
         self.have(self.downloads.flush())

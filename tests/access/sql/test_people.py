@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.access.passwords import Verifier, hash_password, needs_upgrade
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.people import SqlPeople
+from pypid.core.accounts.entries import AccountStatus
 from pypid.core.errors import PeopleUnknown, Unauthenticated
-from pypid.core.people import AccountStatus
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import start
 from pypid.testing.accounts import a_session, an_account

@@ -15,8 +15,8 @@ from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.sql.people import SqlPeople
+from pypid.core.accounts.entries import AccountStatus
 from pypid.core.errors import Unauthenticated
-from pypid.core.people import AccountStatus
 from pypid.core.permissions import Credential, Identity
 from pypid.ports import People
 from pypid.testing.accounts import an_account

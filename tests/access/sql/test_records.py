@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.place import SqliteFile
 from pypid.blobs.memory import MemoryBlobs
-from pypid.safekeeping.keeping import Backup
-from pypid.safekeeping.records import ACCOUNTS
+from pypid.jobs.backup.copies import Backup
+from pypid.jobs.backup.records import ACCOUNTS
 from pypid.testing.accounts import an_account
 from tests.access.sql.sqlite import InFiles
 

@@ -10,7 +10,7 @@ from docutils.nodes import system_message
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.passwords import kind_of
-from pypid.core.config import Config, parse
+from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig
 from pypid.core.pypicloud.documenting import page
 from pypid.core.pypicloud.keys import KEYS, Fate, known

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core import ini
-from pypid.core.config import Config, parse
+from pypid.core.configuration import ini
+from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig
 from pypid.core.pypicloud import is_pypicloud
 from pypid.core.pypicloud.ledger import Ledger

@@ -8,12 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.configured import rules_of
-from pypid.core.config import Config, parse
+from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, may
 from pypid.core.pypicloud.keys import KEYS
+from pypid.daemon.rules_in_force import rules_of
 from tests.core.pypicloud.oracle import HASH, Oracle, normalized
 
 modest = settings(max_examples=25, deadline=None, database=None)

@@ -9,7 +9,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.config import Config, parse
+from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig
 from pypid.core.permissions import Principals
 from pypid.core.pypicloud.translation import translate

@@ -7,7 +7,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
 from pypid.core.policy import Policy
 from tests.distributions import wheel, wheel_filename
 from tests.web.elsewhere import Elsewhere

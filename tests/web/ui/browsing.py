@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from attrs import define, evolve, field
 
-from pypid.core.people import Account, AccountStatus
-from pypid.core.registration import AccountSettings
+from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.accounts.registration import AccountSettings
 from pypid.web.registry import Configured
 from tests.web.peopled import Peopled, have
 from tests.web.whole import CHEAP, HOST, PASSWORDS, Answer, Pypid, WholeCase

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from pypid.core.contents import Inner
-from pypid.core.differences import MemberDifferences, member_differences
+from pypid.core.archives.contents import Inner
+from pypid.core.archives.differences import MemberDifferences, member_differences
 from pypid.core.errors import StorageDown
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.web.ui.compare import LONGEST_VALUE, MOST_MEMBERS, MOST_VALUES, sorts_of
 from tests.web.ui.test_pages import BROWSER, Seen
 from tests.web.whole import PRIVATE, Answer, WholeCase

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pypid import logs
-from pypid.core.config import Config, parse
-from pypid.core.inforce import describe, in_force
+from pypid.core.configuration.in_force import describe, in_force
+from pypid.core.configuration.parse import Config, parse
+from pypid.daemon import logs
 from pypid.web.face import LOUDNESS
 from pypid.web.ui.configuration import MOST
-from tests.core.test_config import HASH, with_secrets
+from tests.core.configuration.test_parse import HASH, with_secrets
 from tests.web.ui.administered import NASTY, AdministeredCase
 
 URL = "/manage/configuration"

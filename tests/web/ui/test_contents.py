@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
 from pypid.core.policy import Policy
 from pypid.web.ui.contents import LINES, LONGEST_LINE, MEMBERS, line_of
 from pypid.web.ui.pages import part

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from pypid.core.choices import Registration
-from pypid.core.people import AccountStatus
+from pypid.core.accounts.entries import AccountStatus
+from pypid.core.accounts.registration import AccountSettings
+from pypid.core.configuration.choices import Registration
 from pypid.core.permissions import AUTHENTICATED, Rules
-from pypid.core.registration import AccountSettings
 from tests.web.ui.browsing import BROWSER, FORM, OURS, BrowsedCase, Browser
 from tests.web.whole import PASSWORDS, RULES, Pypid, basic
 

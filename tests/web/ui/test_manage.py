@@ -7,10 +7,10 @@ from datetime import timedelta
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
+from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.errors import CatalogDown, PeopleUnknown, UpstreamDown
-from pypid.core.people import Account, AccountStatus
 from pypid.flow import start
-from pypid.index.reconciling import ReconcileProgress
+from pypid.index.store.reconcile import ReconcileProgress
 from pypid.testing.worlds import BEGINNING
 from pypid.web import measures
 from pypid.web.measures import Disk, Disks

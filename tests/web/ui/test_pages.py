@@ -13,9 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.core.accounts.registration import AccountSettings
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Principals, Rules
-from pypid.core.registration import AccountSettings
 from pypid.flow import BytesBody
 from pypid.web.app import app
 from pypid.web.entrance import way_back

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from pypid.core.names import project_name
-from pypid.core.people import AccountStatus
+from pypid.core.accounts.entries import AccountStatus
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
-from pypid.core.rights import Right, Whom
 from pypid.web.registry import Configured
 from tests.web.peopled import have
 from tests.web.ui.browsing import HOSTILE, BrowsedCase

@@ -14,15 +14,15 @@ from attrs import evolve
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail
 
-from pypid.core.choices import Mode
+from pypid.core.accounts.entries import DownloadEntry
+from pypid.core.accounts.registration import AccountSettings
+from pypid.core.configuration.choices import Mode
 from pypid.core.errors import PeopleUnknown, StorageDown, UpstreamDown
 from pypid.core.model import Status, in_order
-from pypid.core.names import project_name
-from pypid.core.people import DownloadEntry
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from pypid.core.policy import Policy
-from pypid.core.registration import AccountSettings
-from pypid.core.showing import MOST_FILES
+from pypid.core.presentation.project_view import MOST_FILES
 from pypid.flow import start
 from pypid.ports import Downloads
 from pypid.web.ui.exhibits import FRESH, PATIENCE, ProjectPageCache

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from pypid.core.choices import Registration
-from pypid.core.people import AccountStatus
-from pypid.core.registration import AccountSettings
+from pypid.core.accounts.entries import AccountStatus
+from pypid.core.accounts.registration import AccountSettings
+from pypid.core.configuration.choices import Registration
 from pypid.web import riddles
 from tests.web.test_riddles import Stopped, widget
 from tests.web.ui.browsing import BrowsedCase, Browser

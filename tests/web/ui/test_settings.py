@@ -12,10 +12,10 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.tokens import new_token
+from pypid.core.accounts.registration import AccountSettings
 from pypid.core.model import Project, in_order
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import AUTHENTICATED, Action, Principals, Rules, Scope
-from pypid.core.registration import AccountSettings
 from pypid.testing.worlds import BEGINNING
 from pypid.web.ui.settings import LINES, listing
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename

@@ -10,10 +10,10 @@ from twisted.internet.error import ConnectionDone
 
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob, Project
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.flow import BytesBody
+from pypid.index.local.publish import UNDER_WAY
 from pypid.index.progress import EVERY
-from pypid.index.publishing import UNDER_WAY
 from pypid.web.ui.going_on import STILL
 from pypid.web.ui.storage import MOST_TOLD
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.core.accounts.registration import AccountSettings
 from pypid.core.errors import StorageDown, StorageFull
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Grants, Principals, Rules
-from pypid.core.registration import AccountSettings
-from pypid.spool import PREFIX
+from pypid.flow.spool import PREFIX
 from pypid.web.ui.taking import MOST_FILES
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.registers import OURS, Registering, cookie_of

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from pypid.core.choices import Mode
-from pypid.core.config import parse
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.parse import parse
+from pypid.core.configuration.value_kinds import COOLDOWN
 from pypid.core.errors import CatalogDown, UpstreamDown
 from pypid.core.policy import Policy
-from pypid.core.values import COOLDOWN
-from pypid.upstreams import indexes_of
+from pypid.wiring.upstreams import indexes_of
 from tests.distributions import sdist, sdist_filename
 from tests.web.ui.administered import HAM, NASTY, AdministeredCase, unchunked
 from tests.web.whole import Answer

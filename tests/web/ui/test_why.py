@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from urllib.parse import urljoin
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import COOLDOWN
 from pypid.core.errors import UpstreamDown
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from pypid.core.policy import Policy
-from pypid.core.values import COOLDOWN
 from pypid.testing.worlds import BEGINNING
 from tests.distributions import sdist_filename
 from tests.web.ui.administered import NASTY, AdministeredCase

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from pypid.core.accounts.ldap_filters import GROUP_FILTER, USER_FILTER
 from pypid.core.errors import CannotStart
-from pypid.core.ldapfilters import GROUP_FILTER, USER_FILTER
 from pypid.flow import World
-from pypid.reaching.trust import Trust, certificates
+from pypid.http_client.trust import Trust, certificates
 
 if TYPE_CHECKING:
     from pypid.access.ldap.source import LdapPeople
@@ -30,7 +30,7 @@ def _groups(text: str | None) -> str:
 
 @frozen(kw_only=True)
 class LdapSourceSettings:
-    """``[ldap]``. The filters are those of `core.ldapfilters`; None, or nothing, stands for its defaults.
+    """``[ldap]``. The filters are those of `core.accounts.ldap_filters`; None, or nothing, stands for its defaults.
 
     `bind_dn` None: the directory is searched by nobody in particular. `group_base_dn` None: groups are below `base_dn`, too.
     `ca_certificates`: a PEM file, trusted beside the system's. `step` and `patience` in seconds: for one answer of the
@@ -62,8 +62,8 @@ def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople
             "[access] backend = ldap needs python-ldap, which is built where it is installed: pip install 'pypid[ldap]' (on "
             "Debian first: apt install gcc python3-dev libldap2-dev libsasl2-dev)."
         ) from None
+    from pypid.access.ldap.route import DirectoryRoute, is_encrypted_first
     from pypid.access.ldap.source import LdapPeople
-    from pypid.access.ldap.way import DirectoryRoute, is_encrypted_first
 
     start_tls = is_encrypted_first(settings.url, settings.ca_certificates is not None)
     return LdapPeople(

@@ -8,7 +8,7 @@ import ldap.dn
 import ldap.filter
 from attrs import field, frozen
 
-from pypid.core.ldapfilters import filled
+from pypid.core.accounts.ldap_filters import filled
 
 Key = tuple[tuple[tuple[str, str], ...], ...]
 """A distinguished name such that two that mean the same are equal."""

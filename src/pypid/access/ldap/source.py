@@ -14,14 +14,14 @@ from twisted.logger import Logger
 from pypid.access.ldap import LdapSourceSettings
 from pypid.access.ldap.directory import DirectoryConnection, connected
 from pypid.access.ldap.entries import MOST_GROUPS, DirectoryEntry, Key, groups_of, key_of
-from pypid.access.ldap.way import DirectoryRoute, Pipe
+from pypid.access.ldap.route import DirectoryRoute, Pipe
 from pypid.access.passwords import WRONG, is_usable
+from pypid.core.accounts.ldap_filters import filled, name_attribute
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated, shortened
-from pypid.core.ldapfilters import filled, name_attribute
 from pypid.core.permissions import Credential, Identity, account_name
 from pypid.flow import World, shielded, start
+from pypid.http_client.faults import Fault
 from pypid.ports import People
-from pypid.reaching.faults import Fault
 
 AT_ONCE = 4
 """Threads, and so connections. The daemon has more of them, and other uses for them."""

@@ -13,13 +13,13 @@ from twisted.web.iweb import IAgent
 
 from pypid import __version__
 from pypid.access.oidc.keys import IssuerKey, fitting, read_keys
+from pypid.core.accounts.identity_tokens import Unproven, read_object, refused
+from pypid.core.accounts.trusted_publishers import Allowance, is_safe
 from pypid.core.errors import PeopleUnknown
-from pypid.core.idtokens import Unproven, read_object, refused
-from pypid.core.publishers import Allowance, is_safe
 from pypid.flow import Flights, World, whole
-from pypid.reaching.exchange import exchange
-from pypid.reaching.faults import Fault
-from pypid.reaching.incoming import IncomingBody
+from pypid.http_client.exchange import exchange
+from pypid.http_client.faults import Fault
+from pypid.http_client.response_body import IncomingBody
 
 _log = Logger()
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import field, frozen
 
+from pypid.core.accounts.identity_tokens import ALGORITHMS, Unproven, read_object, refused
 from pypid.core.errors import shortened
-from pypid.core.idtokens import ALGORITHMS, Unproven, read_object, refused
 
 MOST = 100
 """Keys of one issuer that are looked at; they have two to five."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
-from pypid.access.sql.current import NAME, Current
 from pypid.access.sql.database import Database
-from pypid.access.sql.roll import KEPT, AccountsState
+from pypid.access.sql.state import KEPT, AccountsState
+from pypid.access.sql.state_in_force import NAME, Current
 from pypid.access.sql.texts import LONGEST_NAME, new_name, sound, storable
+from pypid.core.accounts.entries import Account, Session, Token
+from pypid.core.accounts.rights import NAMED, Right, Whom
 from pypid.core.errors import BadRequest, NoSuchGroup, NoSuchToken, NoSuchUser, PeopleUnknown, PypidError
-from pypid.core.names import ProjectName
-from pypid.core.people import Account, Session, Token
-from pypid.core.rights import NAMED, Right, Whom
+from pypid.core.packaging.names import ProjectName
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow import World, shielded
 from pypid.ports import Accounts
@@ -24,9 +24,9 @@ from pypid.ports import Accounts
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pypid.access.sql.writing import Writing
-    from pypid.core.acl import Dump
-    from pypid.core.aclmerged import Merged
+    from pypid.access.sql.changes import Writing
+    from pypid.core.accounts.acl_dump import Dump
+    from pypid.core.accounts.acl_merge import Merged
 
 T = TypeVar("T")
 
@@ -236,13 +236,13 @@ _INHERITED = _digest("inherited", "pypicloud")
 
 
 def _may_inherit(connection: Connection) -> bool:
-    from pypid.access.sql.merging import is_empty, is_marked
+    from pypid.access.sql.import_people import is_empty, is_marked
 
     return is_empty(connection) and not is_marked(connection, _INHERITED)
 
 
 def _has_inherited(connection: Connection) -> bool:
-    from pypid.access.sql.merging import is_marked
+    from pypid.access.sql.import_people import is_marked
 
     return is_marked(connection, _INHERITED)
 

@@ -14,7 +14,7 @@ from pypid.databases.faults import DatabaseAway
 from pypid.databases.places import Place, SqliteFile
 from pypid.databases.transacting import no_longer_than, transact
 from pypid.flow import Blocking, shielded
-from pypid.reserve import Reserve
+from pypid.flow.reserve import Reserve
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.roll import NO_GROUPS
+from pypid.access.sql.state import NO_GROUPS
 from pypid.core.permissions import Credential, Identity
 from pypid.ports import People
 

@@ -9,12 +9,12 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from pypid.access.sql import days
+from pypid.access.sql import download_counts
 from pypid.access.sql.schema import take
 from pypid.access.sql.tables import PARTS
 from pypid.access.sql.tables import deeds as log
 from pypid.access.sql.tables import downloads as given
-from pypid.core.people import AuditEntry, DownloadEntry
+from pypid.core.accounts.entries import AuditEntry, DownloadEntry
 
 AT_ONCE = 10_000
 """Downloads that are forgotten in one transaction."""
@@ -70,7 +70,7 @@ def find_deeds(connection: Connection, before: int | None, most: int, wanted: Ma
 
 def add_downloads(connection: Connection, downloads: Sequence[DownloadEntry]) -> None:
     """In this order; and they are counted."""
-    days.count(connection, downloads)
+    download_counts.count(connection, downloads)
     rows = [
         {
             "when": each.when,

@@ -9,9 +9,9 @@ from twisted.logger import Logger
 
 from pypid.access.passwords import WRONG, Verifier, hash_password, needs_upgrade
 from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.roll import NO_GROUPS, AccountsState
+from pypid.access.sql.state import NO_GROUPS, AccountsState
+from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.errors import PypidError, Unauthenticated
-from pypid.core.people import Account, AccountStatus
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, start
 from pypid.ports import People

@@ -10,12 +10,12 @@ from attrs import frozen
 from sqlalchemy import Column, Connection, Row, Table, select
 
 from pypid.access.sql import tables
-from pypid.access.sql.roll import AccountsState, Patch, RightKey, roll_of
 from pypid.access.sql.schema import standing
-from pypid.core.names import ProjectName
-from pypid.core.people import Account, AccountStatus, Session, Token
+from pypid.access.sql.state import AccountsState, Patch, RightKey, roll_of
+from pypid.core.accounts.entries import Account, AccountStatus, Session, Token
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Scope
-from pypid.core.rights import Right, Whom
 from pypid.databases.faults import DatabaseUnusable
 
 AT_ONCE = 500

@@ -14,8 +14,8 @@ from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader
 
-from pypid.core.buckets import is_bucket_name, is_region_name
-from pypid.core.choices import Addressing
+from pypid.core.configuration.bucket_names import is_bucket_name, is_region_name
+from pypid.core.configuration.choices import Addressing
 from pypid.core.errors import CannotStart
 
 Query = Sequence[tuple[str, str]]

@@ -22,11 +22,11 @@ from pypid.blobs.s3.refusals import Remedy, S3Refusal, down, refusal
 from pypid.blobs.s3.signing import Keys, signed
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.flow import World, is_patient
+from pypid.http_client.exchange import exchange
+from pypid.http_client.faults import Fault
+from pypid.http_client.request_body import Payload
+from pypid.http_client.response_body import IncomingBody
 from pypid.metrics.families import S3, S3_SECONDS
-from pypid.reaching.exchange import exchange
-from pypid.reaching.faults import Fault
-from pypid.reaching.incoming import IncomingBody
-from pypid.reaching.outgoing import Payload
 
 TRIES = 6
 """Of a request that no client waits for patiently (`flow.is_patient`)."""

@@ -19,10 +19,10 @@ from pypid.blobs.s3.payloads import BytesPayload, digest
 from pypid.blobs.s3.refusals import S3Refusal, local, parsed
 from pypid.core.errors import Archived, BadRequest, StorageDown
 from pypid.core.model import ArchiveState, Unfinished
-from pypid.core.tiering import ARCHIVES, STANDARD
+from pypid.core.tiering_rules import ARCHIVES, STANDARD
 from pypid.flow import Blocking, start
+from pypid.http_client.faults import Fault
 from pypid.ports import Bucket
-from pypid.reaching.faults import Fault
 
 LARGEST_COPY = 5 << 30
 """Bytes that one request can copy (S3: CopyObject); what is larger is copied in parts."""

@@ -16,9 +16,9 @@ from pypid.blobs.s3.multipart import MultipartUpload
 from pypid.blobs.s3.refusals import S3Refusal, local, parsed
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
-from pypid.core.tiering import ARCHIVES
+from pypid.core.tiering_rules import ARCHIVES
 from pypid.flow import World
-from pypid.reaching.faults import Fault
+from pypid.http_client.faults import Fault
 
 LONGEST_PAGE = 8 << 20
 """Bytes: a thousand keys of 1,024 bytes, each percent-encoded, and what is said of them."""

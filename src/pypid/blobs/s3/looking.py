@@ -10,8 +10,8 @@ from pypid.blobs.s3.asking import S3Client, S3Request
 from pypid.blobs.s3.refusals import S3Refusal, http_date
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Blob
-from pypid.core.tiering import ARCHIVES
-from pypid.reaching.faults import Fault
+from pypid.core.tiering_rules import ARCHIVES
+from pypid.http_client.faults import Fault
 
 CLASS = "x-amz-storage-class"
 """Not said of what has none."""

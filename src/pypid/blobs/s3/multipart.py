@@ -16,8 +16,8 @@ from pypid.blobs.s3.looking import plain_etag
 from pypid.blobs.s3.payloads import BytesPayload, digest
 from pypid.blobs.s3.refusals import S3Refusal, local, parsed
 from pypid.flow import Blocking, start
-from pypid.reaching.faults import Fault
-from pypid.reaching.outgoing import Payload
+from pypid.http_client.faults import Fault
+from pypid.http_client.request_body import Payload
 
 CHECKSUM = "x-amz-checksum-sha256"
 ALGORITHM = "x-amz-checksum-algorithm"

@@ -12,7 +12,7 @@ JSON = "application/json"
 _NOT_PLAIN = re.compile(r"[^ -~]|[\"\\%]")
 _TEXTS = (".metadata", ".asc")
 _OVERWRITE = re.compile(r"\.at-[0-9a-f]{16}(?=\Z|\.)")
-"""What `core.layout` puts behind the name of a file whose bytes were replaced: nobody else knows it by that."""
+"""What `core.records.layout` puts behind the name of a file whose bytes were replaced: nobody else knows it by that."""
 
 
 def content_type(key: str) -> str:

@@ -15,8 +15,8 @@ from attrs import field, frozen
 
 from pypid.blobs.keys import pieces
 from pypid.flow import Blocking, BytesBody, FileBody
+from pypid.http_client.request_body import Payload
 from pypid.ports import Body
-from pypid.reaching.outgoing import Payload
 
 MEBI = 1 << 20
 SINGLE = 64 * MEBI

@@ -15,7 +15,7 @@ from pypid.blobs.s3.payloads import BytesPayload, digest
 from pypid.blobs.s3.refusals import S3Refusal
 from pypid.blobs.s3.writing import ONLY_IF_ABSENT, Ability
 from pypid.flow import World, start
-from pypid.reaching.faults import Fault
+from pypid.http_client.faults import Fault
 
 TEXT = BytesPayload((b"pypid tries here what this store can do; this may be deleted.\n",))
 RACERS = 4

@@ -14,8 +14,8 @@ from pypid.blobs.s3.refusals import S3Refusal
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Span
 from pypid.flow import BytesBody
+from pypid.http_client.faults import Fault
 from pypid.ports import Body
-from pypid.reaching.faults import Fault
 
 RESUMED = 4
 """How often a body goes on after a break, without a byte in between."""

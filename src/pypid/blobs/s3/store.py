@@ -30,15 +30,15 @@ from pypid.blobs.s3.refusals import S3Refusal
 from pypid.blobs.s3.signing import CloudFront, cloudfront, presigned
 from pypid.blobs.s3.spreading import listed
 from pypid.blobs.s3.writing import NOTHING_SAID, Writer
-from pypid.core.choices import Addressing, Encryption
+from pypid.core.configuration.choices import Addressing, Encryption
 from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span
-from pypid.core.tiering import ARCHIVES
+from pypid.core.tiering_rules import ARCHIVES
 from pypid.flow import World, start
+from pypid.http_client.connections import HttpConnections, connections
+from pypid.http_client.faults import Fault
+from pypid.http_client.trust import Trust, certificates
 from pypid.ports import Blobs, Body, Describing
-from pypid.reaching.connecting import HttpConnections, connections
-from pypid.reaching.faults import Fault
-from pypid.reaching.trust import Trust, certificates
 
 CONNECTING = 10.0
 """Seconds in which a connection is made."""

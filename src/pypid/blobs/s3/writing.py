@@ -20,9 +20,9 @@ from pypid.blobs.s3.refusals import S3Refusal, http_date
 from pypid.core.errors import Exists, PypidError, StorageDown
 from pypid.core.model import Blob
 from pypid.flow import Locks, World, start
+from pypid.http_client.faults import Fault
+from pypid.http_client.request_body import Payload
 from pypid.ports import Body
-from pypid.reaching.faults import Fault
-from pypid.reaching.outgoing import Payload
 
 AT_ONCE_FROM_FILE, AT_ONCE_HELD = 4, 2
 """Parts under way at a time: those of a file need no memory."""

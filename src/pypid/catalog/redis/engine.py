@@ -31,7 +31,7 @@ from pypid.catalog.engine import (
     RowKind,
     Slice,
 )
-from pypid.catalog.hearing import SILENCE
+from pypid.catalog.feed_events import SILENCE
 from pypid.catalog.redis import scripts
 from pypid.catalog.redis.connections import RedisConnections
 from pypid.catalog.redis.faults import Lost, refusal
@@ -41,7 +41,7 @@ from pypid.catalog.redis.scripts import Script
 from pypid.catalog.redis.wire import PATIENCE, RedisWire, Word
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.flow import World, shielded
 
 T = TypeVar("T")

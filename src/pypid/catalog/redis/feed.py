@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 
 from pypid.catalog import engine
 from pypid.catalog.engine import HEARTBEAT, Beat, DatabaseAway, DatabaseUnusable, EngineState
-from pypid.catalog.hearing import AGAIN, SILENCE, Hearing
+from pypid.catalog.feed_events import AGAIN, SILENCE, Hearing
 from pypid.catalog.redis.connections import RedisConnections
 from pypid.catalog.redis.wire import RedisWire
 from pypid.flow import start

@@ -30,7 +30,7 @@ from pypid.catalog.engine import (
 )
 from pypid.catalog.sql.grouping import Grouping
 from pypid.core.model import SignedUrl
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.databases.places import Place, Server, SqliteFile
 from pypid.databases.transacting import no_longer_than, transact
 from pypid.flow import Blocking, World, shielded

@@ -11,7 +11,7 @@ from twisted.internet.task import LoopingCall
 
 from pypid.catalog import engine
 from pypid.catalog.engine import Anew, Beat, DatabaseAway, DatabaseUnusable
-from pypid.catalog.hearing import AGAIN, SILENCE, Hearing
+from pypid.catalog.feed_events import AGAIN, SILENCE, Hearing
 from pypid.flow import Blocking, start
 
 

@@ -22,7 +22,7 @@ from pypid.catalog.engine import (
 )
 from pypid.catalog.sql.schema import begin_anew, leases, links, rows, standing, standing_of
 from pypid.core.model import SignedUrl
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 
 CHANNEL = "pypid_catalog"
 """Of PostgreSQL's notifications: "look". All catalogs of one database share it."""

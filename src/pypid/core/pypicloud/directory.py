@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from pypid.core.ini import IniEntry
-from pypid.core.ldapfilters import name_attribute, user_filter
+from pypid.core.accounts.ldap_filters import name_attribute, user_filter
+from pypid.core.configuration.ini import IniEntry
+from pypid.core.configuration.value_kinds import DN, is_readable_on_the_way
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.people import may_be_called
 from pypid.core.pypicloud.settings import PypicloudSettings, asbool
-from pypid.core.values import DN, is_readable_on_the_way
 
 NO_GROUPS = "(&(objectClass=pypicloudKnowsNoGroups)(member={dn}))"
 """Finds none: a group of the directory must not be taken for one of the file."""

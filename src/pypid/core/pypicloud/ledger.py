@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from attrs import define, field, frozen
 
+from pypid.core.configuration.ini import IniEntry, IniSection, printable
 from pypid.core.errors import ConfigProblem
-from pypid.core.ini import IniEntry, IniSection, printable
 
 DEFAULT = "pypicloud's default"
 """Where a value comes from that the file does not say."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import define, field, frozen
 
-from pypid.core.ini import IniDocument, IniEntry, IniSection, printable
+from pypid.core.configuration.ini import IniDocument, IniEntry, IniSection, printable
 from pypid.core.pypicloud import LEADING
 from pypid.core.pypicloud.ledger import Ledger
 

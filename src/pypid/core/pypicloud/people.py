@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from pypid.core.ini import printable
+from pypid.core.configuration.ini import printable
 from pypid.core.permissions import WORDS, account_name
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.settings import PypicloudSettings

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import frozen
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.errors import BadName
-from pypid.core.ini import IniEntry, printable
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.people import AUTHENTICATED, EVERYONE, PypicloudGroups, may_be_called
 from pypid.core.pypicloud.settings import PypicloudSettings, asbool, is_boolean

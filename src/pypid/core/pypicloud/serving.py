@@ -9,10 +9,10 @@ from posixpath import join, normpath
 
 from attrs import frozen
 
-from pypid.core.ini import IniEntry, printable
+from pypid.core.configuration.ini import IniEntry, printable
+from pypid.core.configuration.value_kinds import NETWORK
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.paste import Paste
-from pypid.core.values import NETWORK
 
 _WAITRESS_PORT = "8080"
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:\s]*):(?P<port>[0-9]{1,5})\Z")

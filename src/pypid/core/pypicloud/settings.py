@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from attrs import define, field
 
-from pypid.core.ini import IniEntry
+from pypid.core.configuration.ini import IniEntry
 from pypid.core.pypicloud.keys import PEOPLE, SWEPT, Fate, known, names
 from pypid.core.pypicloud.ledger import Ledger
 

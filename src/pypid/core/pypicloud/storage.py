@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from posixpath import join, normpath
 
-from pypid.core.ini import IniEntry, printable
+from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.settings import PypicloudSettings, asbool, without_comment
 

@@ -8,9 +8,10 @@ from posixpath import dirname, join, normpath
 
 from attrs import evolve, field, frozen
 
-from pypid.core import ini
+from pypid.core.configuration import ini
+from pypid.core.configuration.ini import IniDocument, IniEntry, printable
+from pypid.core.configuration.keys import FREE, SECTIONS
 from pypid.core.errors import ConfigProblem
-from pypid.core.ini import IniDocument, IniEntry, printable
 from pypid.core.pypicloud.directory import directory
 from pypid.core.pypicloud.keys import are_first_generation
 from pypid.core.pypicloud.ledger import Ledger, Note, TranslatedValue
@@ -21,7 +22,6 @@ from pypid.core.pypicloud.serving import serve
 from pypid.core.pypicloud.settings import PypicloudSettings, of_environment
 from pypid.core.pypicloud.storage import storage
 from pypid.core.pypicloud.upstream import upstream
-from pypid.core.settings import FREE, SECTIONS
 
 _BACKENDS = {
     "ConfigAccessBackend": "config",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from pypid.core.choices import Mode
-from pypid.core.ini import printable
-from pypid.core.names import LONGEST_NAME
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.ini import printable
+from pypid.core.packaging.names import LONGEST_NAME
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.settings import PypicloudSettings, asbool, without_comment
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from posixpath import basename
 
-from pypid.core import ini
+from pypid.core.configuration import ini
+from pypid.core.configuration.ini import printable
+from pypid.core.configuration.keys import FREE, SECTIONS, keys
 from pypid.core.errors import BadConfig, ConfigProblem
-from pypid.core.ini import printable
 from pypid.core.pypicloud.ledger import TranslatedValue
 from pypid.core.pypicloud.translation import Translation
-from pypid.core.settings import FREE, SECTIONS, keys
 
 _WIDTH = 124
 

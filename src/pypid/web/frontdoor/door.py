@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall
 from twisted.web.http import datetimeToString
 
-from pypid.index.standing import stands
+from pypid.index.store.validity import stands
 from pypid.ports import Glance
 from pypid.web.accesslog import AccessLog, LogClient, SharedLogFields, entry_of
 from pypid.web.counting import count_long, count_short

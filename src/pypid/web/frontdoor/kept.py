@@ -10,7 +10,7 @@ from attrs import define, field
 
 from pypid.core.model import File
 from pypid.core.permissions import Identity
-from pypid.index.standing import Validity
+from pypid.index.store.validity import Validity
 from pypid.web.accesslog import LogClient, SharedLogFields
 from pypid.web.frontdoor.sending import MemoryFile
 from pypid.web.keeping import SentHead

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pypid.core.permissions import ANONYMOUS
-from pypid.index.standing import Validity, standing_of
+from pypid.index.store.validity import Validity, standing_of
 from pypid.web.accesslog import AccessLog, LogClient, SharedLogFields
 from pypid.web.counting import kind_of
 from pypid.web.frontdoor.kept import (

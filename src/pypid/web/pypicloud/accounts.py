@@ -6,7 +6,9 @@ from typing import TypedDict
 
 import msgspec
 
-from pypid.core.choices import Registration
+from pypid.core.accounts.registration import Invitation
+from pypid.core.accounts.sessions import csrf_token
+from pypid.core.configuration.choices import Registration
 from pypid.core.errors import (
     BadRequest,
     ChangedElsewhere,
@@ -21,8 +23,6 @@ from pypid.core.errors import (
     Unauthenticated,
 )
 from pypid.core.permissions import Credential, Identity
-from pypid.core.registration import Invitation
-from pypid.core.sessions import csrf_token
 from pypid.web.accounts import changeable_account, set_own_password
 from pypid.web.cookies import credential_of_cookie, end_session
 from pypid.web.describing import Described

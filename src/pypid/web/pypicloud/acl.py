@@ -7,13 +7,13 @@ from typing import Any, TypedDict
 from attrs import evolve
 
 from pypid import __version__
-from pypid.core import acl, aclmerged
-from pypid.core.aclrights import KEPT_CLOSED
-from pypid.core.choices import Registration
+from pypid.core.accounts import acl_dump, acl_merge
+from pypid.core.accounts.acl_rights import KEPT_CLOSED
+from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.accounts.rights import Whom
+from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
-from pypid.core.people import Account, AccountStatus
 from pypid.core.permissions import Action, Identity
-from pypid.core.rights import Whom
 from pypid.web.body import read_small
 from pypid.web.deeds import note, recorded
 from pypid.web.describing import Described
@@ -48,7 +48,7 @@ class Import(TypedDict):
     oddities: list[OddityDocument]
 
 
-async def _dump(face: App) -> acl.Dump:
+async def _dump(face: App) -> acl_dump.Dump:
     """Everybody whom the configuration or the accounts database has. Who cannot log in here waits for approval there."""
     configured, known = face.known.configured(), await face.accounts.users()
 
@@ -56,7 +56,7 @@ async def _dump(face: App) -> acl.Dump:
         return configured.accounts_log_in and account.standing is AccountStatus.ACTIVE
 
     users = {
-        account.name: acl.DumpedPerson(
+        account.name: acl_dump.DumpedPerson(
             name=account.name,
             hash=account.hash,
             admin=is_active(account) and (account.admin or account.name in configured.admins),
@@ -65,11 +65,11 @@ async def _dump(face: App) -> acl.Dump:
         for account in known
     }
     for name, hash in configured.hashes.items():  # asked first, so it is these who log in
-        users[name] = acl.DumpedPerson(name=name, hash=hash, admin=name in configured.admins)
+        users[name] = acl_dump.DumpedPerson(name=name, hash=hash, admin=name in configured.admins)
     groups = {name: frozenset(members) for name, members in (await face.accounts.memberships()).items()}
     for name, members in configured.members.items():
         groups[name] = groups.get(name, frozenset()) | members
-    return acl.Dump(
+    return acl_dump.Dump(
         users=tuple(users[name] for name in sorted(users)),
         groups=dict(sorted(groups.items())),
         rights=tuple(in_force(configured.rights, await face.accounts.rights()).values()),
@@ -83,13 +83,13 @@ async def _exported(face: App, request: Request, who: Identity) -> Any:
         raise NotByToken()
     dump = await _dump(face)
     await note(face, request, who, "export-people", "all", {"users": str(len(dump.users))})
-    return acl.document_of(dump, __version__)
+    return acl_dump.document_of(dump, __version__)
 
 
 @guarded(app, f"/admin/{FILENAME}", may=Action.ADMIN)
 async def download(face: App, request: Request, who: Identity) -> None:
     """The dump as ``ppc-import`` reads it."""
-    packed = await face.world.thinking(acl.write_dump, await _exported(face, request, who))
+    packed = await face.world.thinking(acl_dump.write_dump, await _exported(face, request, who))
     disposition = f'attachment; filename="{FILENAME}"'.encode()
     request.responseHeaders.setRawHeaders(b"Content-Disposition", [disposition])
     send(request, 200, "application/gzip", packed)
@@ -103,18 +103,18 @@ async def export(face: App, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/api/acl", may=Action.ADMIN, methods=("POST",))
-@Described(Import, takes=acl.AclDocument, refuses=(NotByToken, PeopleFixed, NotAvailable))
+@Described(Import, takes=acl_dump.AclDocument, refuses=(NotByToken, PeopleFixed, NotAvailable))
 async def take_in(face: App, request: Request, who: Identity) -> None:
     """Take over a dump of a pypicloud: what is missing here is added, and whoever is here stays as he is."""
     if who.scope is not None:
         raise NotByToken()
     demand_changing(face)
-    data = await read_small(request.body, acl.LARGEST)
+    data = await read_small(request.body, acl_dump.LARGEST)
     if not data:
         raise BadRequest("Send a dump of ppc-export: JSON, gzipped or plain.")
-    taken = _beside_the_file(face, await face.world.thinking(acl.read_dump, data))
+    taken = _beside_the_file(face, await face.world.thinking(acl_dump.read_dump, data))
 
-    def told(merged: aclmerged.Merged) -> dict[str, str] | None:
+    def told(merged: acl_merge.Merged) -> dict[str, str] | None:
         counts = {"users": len(merged.users), "groups": merged.groups, "members": merged.members, "rights": merged.rights}
         return {name: str(count) for name, count in counts.items()} if merged.changed else None
 
@@ -133,7 +133,7 @@ async def take_in(face: App, request: Request, who: Identity) -> None:
     send_json(request, document)
 
 
-def _beside_the_file(face: App, taken: acl.ParsedAcl) -> acl.ParsedAcl:
+def _beside_the_file(face: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
     """Without the users and groups that the configuration has: it is asked first. Raises `BadRequest` where a group that shall
     be empty has members there."""
     configured, oddities, users = face.known.configured(), list(taken.oddities), []
@@ -145,7 +145,7 @@ def _beside_the_file(face: App, taken: acl.ParsedAcl) -> acl.ParsedAcl:
         done = "no account is made; what the dump gives to the name holds"
         if loses:
             done += ", but for being an administrator: write the name into [access] admins"
-        oddities.append(acl.Oddity(f"the user {person.name!r} stands in the configuration", done, loses))
+        oddities.append(acl_dump.Oddity(f"the user {person.name!r} stands in the configuration", done, loses))
     groups = dict(taken.dump.groups)
     given = {right.name for right in taken.dump.rights if right.whom is Whom.GROUP}
     for name in sorted((groups.keys() | given) & configured.groups):
@@ -156,12 +156,12 @@ def _beside_the_file(face: App, taken: acl.ParsedAcl) -> acl.ParsedAcl:
                 "it there, reload, and try again. Nothing was done."
             )
         if ours - theirs and name in given:
-            oddities.append(aclmerged.grown(name, ours - theirs))
+            oddities.append(acl_merge.grown(name, ours - theirs))
         if name not in taken.dump.groups:
             continue
         missing = theirs - ours
         done = "its members are those that stand there"
         if missing:
             done += f"; not there: {' '.join(sorted(missing)[:20])}"
-        oddities.append(acl.Oddity(f"the group {name!r} stands in the configuration", done, bool(missing)))
-    return acl.ParsedAcl(evolve(taken.dump, users=tuple(users), groups=groups), tuple(oddities))
+        oddities.append(acl_dump.Oddity(f"the group {name!r} stands in the configuration", done, bool(missing)))
+    return acl_dump.ParsedAcl(evolve(taken.dump, users=tuple(users), groups=groups), tuple(oddities))

@@ -12,11 +12,11 @@ from typing import Any, TypedDict
 import msgspec
 from attrs import evolve
 
-from pypid.core.choices import Registration
+from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup, NoSuchUser
-from pypid.core.people import Account, AccountStatus
 from pypid.core.permissions import Action, Identity, account_name
-from pypid.core.simple import utc_text
+from pypid.core.simple_api.render import utc_text
 from pypid.web.accounts import changeable_account
 from pypid.web.admins import keeping_an_admin
 from pypid.web.deeds import note, recorded

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from pypid.core.model import File, Project, RenderedPage
-from pypid.core.simple import finished, quoted
+from pypid.core.simple_api.render import finished, quoted
 
 PREFIX = "/api/package/"
 JSON = "application/json"

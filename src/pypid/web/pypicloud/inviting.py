@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from hashlib import blake2b
 
+from pypid.core.accounts.registration import USUAL_INVITATION, Invitation, invite, read_invitation, registrable
 from pypid.core.errors import BadRequest
-from pypid.core.registration import USUAL_INVITATION, Invitation, invite, read_invitation, registrable
 from pypid.web.face import App
 
 _NOT_ONE = "This is no token that pypid has made. Ask an administrator for a new one (GET /admin/token/NAME)."

@@ -6,9 +6,9 @@ from functools import cache
 
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.simple import render_every_file
+from pypid.core.simple_api.render import render_every_file
 from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect

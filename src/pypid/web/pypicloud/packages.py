@@ -24,12 +24,12 @@ from pypid.core.errors import (
     WrongBytes,
 )
 from pypid.core.model import File
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.upload import distribution_of
 from pypid.core.permissions import Action, Identity, demand, may
-from pypid.core.upload import distribution_of
 from pypid.flow import shielded
-from pypid.index.publishing import PublishOutcome
-from pypid.spool import Spool
+from pypid.flow.spool import Spool
+from pypid.index.local.publish import PublishOutcome
 from pypid.web.asking import asked_of
 from pypid.web.describing import FILE_BYTES, Described
 from pypid.web.describing_projects import ChangedProject

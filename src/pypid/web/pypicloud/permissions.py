@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypedDict
 
-from pypid.core.acl import sorted_rights, words_of
-from pypid.core.aclrights import group_or_word
+from pypid.core.accounts.acl_dump import sorted_rights, words_of
+from pypid.core.accounts.acl_rights import group_or_word
+from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, ChangedElsewhere, InseparableRight
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, account_name
-from pypid.core.rights import Right, Whom
 from pypid.web.deeds import recorded
 from pypid.web.documents import send_json
 from pypid.web.face import App, app

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pypid.core.accounts.entries import Token
+from pypid.core.accounts.registration import SHORTEST_PASSWORD, proper_password
 from pypid.core.errors import BadRequest, ChangedElsewhere, Forbidden, NoSuchUser
-from pypid.core.people import Token
 from pypid.core.permissions import Action, Identity, may
-from pypid.core.registration import SHORTEST_PASSWORD, proper_password
 from pypid.web.accounts import IN_THE_FILE, NOT_CURRENT, NewPassword, changeable_account, demand_current, password_set
 from pypid.web.cookies import end_session
 from pypid.web.entrance import LOGIN

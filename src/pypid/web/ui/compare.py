@@ -8,15 +8,15 @@ from typing import Any
 
 from attrs import frozen
 
-from pypid.core.contents import Inner, visible
-from pypid.core.differences import DiffLine, MemberDifferences, Pair, choose_pair, pairs_of
+from pypid.core.archives.contents import Inner, visible
+from pypid.core.archives.differences import DiffLine, MemberDifferences, Pair, choose_pair, pairs_of
+from pypid.core.archives.metadata_differences import Changed, FieldDifference
 from pypid.core.errors import NoSuchFile, Opaque
-from pypid.core.fielddifferences import Changed, FieldDifference
 from pypid.core.model import Project
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
+from pypid.core.packaging.releases import Release, choose_release, releases
 from pypid.core.permissions import Action, Identity
-from pypid.core.releases import Release, choose_release, releases
-from pypid.index.differing import ComparedText, Comparison
+from pypid.index.release_comparison import ComparedText, Comparison
 from pypid.web.asking import asked_of
 from pypid.web.compare import both
 from pypid.web.face import App, app

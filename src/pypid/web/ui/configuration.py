@@ -7,7 +7,7 @@ from typing import get_args
 
 from attrs import frozen
 
-from pypid.core.inforce import SettingLine, SettingSection
+from pypid.core.configuration.in_force import SettingLine, SettingSection
 from pypid.core.permissions import Action, Identity
 from pypid.web.configuration import said
 from pypid.web.face import App, app

@@ -1,6 +1,6 @@
 """What is inside a file: the list of its members, and one of them as text, with the numbers of its lines.
 
-Of an archive nothing but text comes into a page, and nothing that turns it around or cannot be seen (`core.contents.visible`).
+Of an archive nothing but text comes into a page, and nothing that turns it around or cannot be seen (`core.archives.contents.visible`).
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from pypid.core.contents import ArchiveFolder, Inner, MemberListing, OpenedMember, look_in, visible
+from pypid.core.archives.contents import ArchiveFolder, Inner, MemberListing, OpenedMember, look_in, visible
+from pypid.core.archives.tars import TarKind
 from pypid.core.errors import NoSuchMember, Opaque
 from pypid.core.model import File
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.tars import TarKind
 from pypid.web.asking import asked_of
 from pypid.web.contents import text_of
 from pypid.web.face import App, app

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 
 from pypid.core.errors import BadRequest, shortened
 from pypid.core.model import Project, Status
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, may
 from pypid.web import changing
 from pypid.web.face import App, app

@@ -13,19 +13,19 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
+from pypid.core.accounts.signers import Signer, signers_in
 from pypid.core.errors import Busy, NoSuchFile, NoSuchMember, Opaque, PeopleUnknown, PypidError, UpstreamDown, WrongBytes
-from pypid.core.facts import NOTHING, Facts, facts_of
+from pypid.core.lru import Recent
 from pypid.core.model import File, Project
-from pypid.core.names import ProjectName
-from pypid.core.plot import bars
-from pypid.core.recent import Recent
-from pypid.core.showing import FileLine, ReleaseLines, ShownRelease, all_lines, is_pkg_info, shown
-from pypid.core.signers import Signer, signers_in
+from pypid.core.packaging.names import ProjectName
+from pypid.core.presentation.plot import bars
+from pypid.core.presentation.project_view import FileLine, ReleaseLines, ShownRelease, all_lines, is_pkg_info, shown
+from pypid.core.presentation.release_facts import NOTHING, Facts, facts_of
 from pypid.flow import Flights, World, start
 from pypid.index import Index
-from pypid.index.asking import RequestContext
-from pypid.index.contents import Contents
-from pypid.index.together import JobGroup
+from pypid.index.file_contents import Contents
+from pypid.index.job_group import JobGroup
+from pypid.index.request_context import RequestContext
 from pypid.index.views import View
 from pypid.ports import Downloads
 from pypid.web.pages import FEW_FILES

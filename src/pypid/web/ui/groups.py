@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pypid.core.accounts.rights import Whom
 from pypid.core.errors import NoSuchGroup, PypidError
 from pypid.core.permissions import Action, Identity
-from pypid.core.rights import Whom
 from pypid.web.face import App, app
 from pypid.web.fields import Fields, asked
 from pypid.web.groups import IN_THE_FILE, added, joined, left, removed

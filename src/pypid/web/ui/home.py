@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pypid.core.clientfiles import FILES
 from pypid.core.errors import ListIncomplete
 from pypid.core.permissions import Action, Identity
-from pypid.core.snippets import to_install, to_publish
+from pypid.core.presentation.client_files import FILES
+from pypid.core.presentation.snippets import to_install, to_publish
 from pypid.web.clientfiles import place_of
 from pypid.web.face import App, app
 from pypid.web.guard import guarded

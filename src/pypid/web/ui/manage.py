@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
-from pypid.core.choices import Mode
+from pypid.core.accounts.entries import AccountStatus, AuditEntry
+from pypid.core.configuration.choices import Mode
 from pypid.core.errors import BadName, PypidError
-from pypid.core.names import project_name
-from pypid.core.people import AccountStatus, AuditEntry
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.web.face import App, app
 from pypid.web.fields import asked

@@ -17,9 +17,9 @@ from jinja2.meta import find_referenced_templates
 from markupsafe import Markup
 
 from pypid import __version__
+from pypid.core.accounts.sessions import csrf_token
 from pypid.core.permissions import Action, Identity, may
-from pypid.core.sessions import csrf_token
-from pypid.core.simple import utc_text
+from pypid.core.simple_api.render import utc_text
 from pypid.web.entrance import root_of, see_other
 from pypid.web.errors import POLICY
 from pypid.web.face import App
@@ -153,7 +153,7 @@ def part(text: str) -> str:
 
 
 def marked_up(safe: str) -> Markup:
-    """HTML that was made safe in `pypid.rendering`, or is made of numbers and escaped text alone (`core.plot`)."""
+    """HTML that was made safe in `pypid.rendering`, or is made of numbers and escaped text alone (`core.presentation.plot`)."""
     return Markup(safe)
 
 

@@ -1,6 +1,6 @@
 """The page of a project: one release, described, with its files; and what there is besides.
 
-Of somebody's metadata nothing but text comes into it (`core.facts`), and a README that was made safe (`pypid.rendering`).
+Of somebody's metadata nothing but text comes into it (`core.presentation.release_facts`), and a README that was made safe (`pypid.rendering`).
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from pypid.core.clientfiles import IndexAddress
 from pypid.core.errors import NoSuchFile
-from pypid.core.facts import NOTHING, Facts
 from pypid.core.model import Project, Status
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import ANONYMOUS, Action, Identity, may
-from pypid.core.showing import Age, ShownRelease
-from pypid.core.snippets import Snippet, to_install
+from pypid.core.presentation.client_files import IndexAddress
+from pypid.core.presentation.project_view import Age, ShownRelease
+from pypid.core.presentation.release_facts import NOTHING, Facts
+from pypid.core.presentation.snippets import Snippet, to_install
 from pypid.index.views import ViewSources
 from pypid.web.asking import asked_of
 from pypid.web.entrance import root_of

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pypid.core.choices import Registration
+from pypid.core.accounts.entries import AccountStatus
+from pypid.core.accounts.registration import LONGEST_NAME, SHORTEST_PASSWORD
+from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest
-from pypid.core.people import AccountStatus
 from pypid.core.permissions import Identity
-from pypid.core.registration import LONGEST_NAME, SHORTEST_PASSWORD
 from pypid.web.entrance import LOGIN
 from pypid.web.face import App, app
 from pypid.web.fields import Fields, asked

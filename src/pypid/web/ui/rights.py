@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
+from pypid.core.accounts.rights import NAMED, Right, Whom
 from pypid.core.errors import BadRequest, PypidError
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, Principals, together
-from pypid.core.rights import NAMED, Right, Whom
 from pypid.web.asking import asked_of
 from pypid.web.face import App, app
 from pypid.web.fields import Fields, asked

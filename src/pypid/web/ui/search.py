@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from pypid.core.finding import SearchQuery
 from pypid.core.permissions import Action, Identity
+from pypid.core.search.ranking import SearchQuery
 from pypid.search.search import FARTHEST
 from pypid.web.face import App, app
 from pypid.web.fields import asked

@@ -9,10 +9,10 @@ from attrs import frozen
 
 from pypid.core.errors import NoSuchFile, PypidError
 from pypid.core.model import File, Project, Status
-from pypid.core.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.releases import Release, release_of, releases
 from pypid.core.permissions import Action, Identity, demand, may
-from pypid.core.releases import Release, release_of, releases
-from pypid.index.managing import LONGEST_REASON
+from pypid.index.local.manage import LONGEST_REASON
 from pypid.web.errors import refusal_of
 from pypid.web.face import App, app
 from pypid.web.fields import Fields

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pypid.core.errors import BadMoment, BadRequest, NameTaken, NoSuchSnapshot, shortened
 from pypid.core.permissions import Action, Identity
-from pypid.core.records import SnapshotDocument
+from pypid.core.records.documents import SnapshotDocument
 from pypid.web.face import App, app
 from pypid.web.fields import Fields
 from pypid.web.guard import guarded

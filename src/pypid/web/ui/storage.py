@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from attrs import field, frozen
 
 from pypid.core.errors import CatalogDown, PypidError
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.index.adopting import Adopted, Result
-from pypid.index.checking import Finding
+from pypid.index.local.adoption import Adopted, Result
+from pypid.index.local.storage_check import Finding
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse, Used
 from pypid.web.face import App, app

@@ -11,11 +11,11 @@ from attrs import define, field, frozen
 from multipart import MultipartError, MultipartSegment
 
 from pypid.core.errors import BadRequest, PypidError, TooLarge, UploadRejected, shortened
-from pypid.core.names import parse_filename
+from pypid.core.packaging.names import parse_filename
+from pypid.core.packaging.upload import UploadFields
 from pypid.core.permissions import Identity
-from pypid.core.upload import UploadFields
 from pypid.flow import shielded
-from pypid.spool import Spool
+from pypid.flow.spool import Spool
 from pypid.web.body import refuse_early
 from pypid.web.cookies import FIELD, credential_of_cookie, demand_csrf_token
 from pypid.web.errors import refusal_of
@@ -44,7 +44,7 @@ class ReceivedFile:
 
     filename: str
     outcome: str
-    """A value of `index.publishing.PublishOutcome`, or ``refused``."""
+    """A value of `index.local.publish.PublishOutcome`, or ``refused``."""
     words: str
     problems: tuple[str, ...] = ()
     """All that is wrong with it."""

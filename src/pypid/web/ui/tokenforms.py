@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 from attrs import frozen
 
+from pypid.core.accounts.entries import TOKEN_USER, Token
 from pypid.core.errors import BadRequest
-from pypid.core.people import TOKEN_USER, Token
 from pypid.core.permissions import Action
 from pypid.web.fields import Fields
 from pypid.web.tokens import ALL, NewToken, State, state_of, words_of

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypedDict
 
-from pypid.core.names import ProjectName
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Identity, Rules, may
-from pypid.core.snippets import to_publish
+from pypid.core.presentation.snippets import to_publish
 from pypid.web.clientfiles import place_of
 from pypid.web.documents import send_json
 from pypid.web.errors import error_format, refusal_of

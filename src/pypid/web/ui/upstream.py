@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from attrs import frozen
 
-from pypid.core.choices import Mode
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import duration_text, parse_duration
 from pypid.core.errors import BadRequest, PypidError, StorageDown
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.values import duration_text, parse_duration
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse
 from pypid.web.cached import Purge, purged

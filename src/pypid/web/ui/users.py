@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
-from pypid.core.choices import Registration
+from pypid.core.accounts.entries import AccountStatus
+from pypid.core.accounts.rights import Whom
+from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NoSuchUser
-from pypid.core.people import AccountStatus
 from pypid.core.permissions import Action, Identity, may
-from pypid.core.rights import Whom
 from pypid.web.accounts import (
     ELSEWHERE,
     IN_THE_FILE,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from pypid.core.model import Project
-from pypid.core.names import project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.why import FileWhy
+from pypid.core.presentation.explanation import FileWhy
 from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect

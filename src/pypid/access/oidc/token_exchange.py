@@ -1,0 +1,174 @@
+"""Identity tokens in exchange for tokens of ours: what a workflow shows once, and publishes with for a quarter of an hour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.web.iweb import IAgent
+
+from pypid.access.oidc.issuer import Keyring, Trusted
+from pypid.access.oidc.keys import proven_claims
+from pypid.access.tokens import new_token
+from pypid.core.accounts.entries import AuditEntry, Minted, Token
+from pypid.core.accounts.identity_tokens import LEEWAY, Proven, judge, refused, take_apart
+from pypid.core.accounts.trusted_publishers import allowed_projects, forge_of, parse_allowance, publisher_of, told
+from pypid.core.configuration.ini import printable
+from pypid.core.configuration.keys import IssuerSettings
+from pypid.core.errors import Busy, MintRefused
+from pypid.core.permissions import Action, Scope
+from pypid.flow import World, shielded
+from pypid.http_client.connections import HttpConnections, connections
+from pypid.http_client.trust import Trust
+from pypid.ports import Accounts, Journal, Publishers
+
+LIFETIME = timedelta(minutes=15)
+"""Of a token; no draft or client wants less (PEP 807: 900 to 21,600 seconds)."""
+AT_ONCE = 4
+"""Identity tokens that are looked at at once."""
+WAITING = 64
+"""How many others may wait for their turn."""
+USED = "jti"
+"""What `Accounts.once` is asked about."""
+
+_SCOPE = frozenset({Action.READ, Action.WRITE})
+
+
+@define(eq=False)
+class TrustedPublishing:
+    """`Publishers` of the issuers that the configuration trusts."""
+
+    accounts: Accounts
+    journal: Journal
+    world: World
+    agent: IAgent = field(repr=False)
+    _trusted: tuple[Trusted, ...] = field(default=(), init=False)
+    _keyrings: Mapping[str, Keyring] = field(factory=dict, init=False, repr=False)
+    _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False)
+
+    def trust(self, trusted: Sequence[Trusted]) -> None:
+        """Go on with these issuers; what is known of the keys of those that stay is kept."""
+        self._trusted = tuple(trusted)
+        new = ((each.url, Keyring(each.url, self.world, self.agent)) for each in trusted)
+        self._keyrings = {url: self._keyrings.get(url, keyring) for url, keyring in new}
+
+    @property
+    def audience(self) -> str | None:
+        """As `Publishers.audience`. Clients do not say whose token they are going to get: the first issuer's audience it is."""
+        return self._trusted[0].audience if self._trusted else None
+
+    async def mint(self, jwt: str, address: str) -> Minted:
+        """As `Publishers.mint`."""
+        if not self._trusted:
+            raise refused("No issuer is trusted here: an administrator can name one ([issuer:github]).", "not-enabled")
+        if len(self._turns.waiting) >= WAITING:
+            raise Busy("Too many tokens are asked for at once.")
+        minted: Minted = await self._turns.run(lambda: Deferred.fromCoroutine(self._mint(jwt, address)))
+        return minted
+
+    async def _mint(self, jwt: str, address: str) -> Minted:
+        trusted, proven = await self._prove(jwt)
+        projects = allowed_projects(trusted.allowances, proven.claims)
+        if not projects:
+            raise _no_rule(trusted, proven)
+        return await shielded(self._give(trusted, proven, projects, address))
+
+    async def _give(self, trusted: Trusted, proven: Proven, projects: tuple[str, ...], address: str) -> Minted:
+        """To its end, even if the client is gone by then: no token is given that the audit log does not know."""
+        await self._use_up(trusted, proven)
+        now = self.world.now()
+        user = publisher_of(trusted.name, proven.subject)
+        secret, token = new_token(
+            self.world.random,
+            name="trusted publishing",
+            user=user,
+            scope=Scope(_SCOPE, projects),
+            now=now,
+            expires=now + LIFETIME,
+            publisher=True,
+        )
+        await self.accounts.add_token(token)
+        await self.journal.note(_deed(trusted, proven, token, address))
+        return Minted(secret, now + LIFETIME)
+
+    async def _prove(self, jwt: str) -> tuple[Trusted, Proven]:
+        token = take_apart(jwt)
+        trusted = next((each for each in self._trusted if each.url == token.issuer.removesuffix("/")), None)
+        if trusted is None:
+            raise refused("The token's issuer is not trusted here (iss): an administrator can name it ([issuer:...] url).")
+        issuer, keys = await self._keyrings[trusted.url].keys_for(token)
+        claims = await self.world.blocking(proven_claims, token, keys)
+        return trusted, judge(claims, issuer=issuer, audience=trusted.audience, now=self.world.now())
+
+    async def _use_up(self, trusted: Trusted, proven: Proven) -> None:
+        """Last of all, so that a token that was refused for a mistake in the configuration can be shown again."""
+        value = sha256(f"{trusted.url}\n{proven.id}".encode()).hexdigest()
+        if not await self.accounts.once(USED, value, proven.expires + LEEWAY):
+            raise refused("The token was used before: ask for a new one.", "invalid-reuse-token")
+
+
+def _no_rule(trusted: Trusted, proven: Proven) -> MintRefused:
+    said = ", ".join(f"{name}={value}" for name, value in [("sub", proven.subject), *told(proven.claims).items()])
+    return refused(
+        f"No rule of [issuer:{trusted.name}] allow fits this token. It says: {printable(said, 1000)}.", "invalid-publisher"
+    )
+
+
+def _deed(trusted: Trusted, proven: Proven, token: Token, address: str) -> AuditEntry:
+    details = {"issuer": trusted.url, "projects": " ".join(token.scope.projects), **told(proven.claims)}
+    return AuditEntry(
+        when=token.created,
+        who=token.user,
+        what="mint-token",
+        subject=token.id,
+        where=address,
+        token=token.id,
+        details=MappingProxyType(details),
+    )
+
+
+# --- the way in -------------------------------------------------------------------------------------------------
+
+
+def connected(reactor: Any) -> HttpConnections:
+    """How issuers are reached: verified by the system's authorities (OpenSSL's SSL_CERT_FILE names others)."""
+    return connections(reactor, Trust(), 10.0, idle=2, idle_time=30, again=True)
+
+
+def trusted_by(issuers: Mapping[str, IssuerSettings]) -> tuple[Trusted, ...]:
+    """The issuers of a configuration (`Config.issuers`), which was checked; those without a url are none."""
+    return tuple(
+        Trusted(
+            name=name,
+            url=said.url,
+            audience=said.audience,
+            allowances=tuple(parse_allowance(line, forge_of(name, said.url)) for line in said.allow),
+        )
+        for name, said in issuers.items()
+        if said.url is not None
+    )
+
+
+def open(
+    issuers: Mapping[str, IssuerSettings],
+    accounts: Accounts,
+    journal: Journal,
+    world: World,
+    reached: HttpConnections,
+) -> TrustedPublishing:
+    """What goes into `face.publishers`; `reached` is `connected(reactor)`, whoever made it closes it at the end.
+
+    On a reload: ``publishers.trust(trusted_by(config.issuers))``. Without any issuer it answers ``not-enabled``, so that it may
+    always be there.
+    """
+    publishing = TrustedPublishing(accounts, journal, world, reached.agent)
+    publishing.trust(trusted_by(issuers))
+    return publishing
+
+
+_: type[Publishers] = TrustedPublishing

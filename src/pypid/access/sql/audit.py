@@ -1,0 +1,171 @@
+"""The audit log in a database. What cannot be written waits, in order, and is written once it can be."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from pypid.access.sql.database import Database
+from pypid.access.sql.texts import storable
+from pypid.core.accounts.entries import AuditEntry
+from pypid.core.errors import PeopleUnknown, PypidError
+from pypid.databases.faults import DatabaseAway, DatabaseUnusable
+from pypid.flow import Flights, World, shielded
+from pypid.ports import Journal
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+PART = "journal"
+NAME = "the audit log's database"
+MOST_WAITING = 10_000
+"""Deeds that wait for the database; those that come then are only told in the log."""
+AT_ONCE = 200
+MOST = 1000
+"""Deeds in one answer."""
+_MOST_DETAILS = 50
+
+
+@frozen
+class _Failed:
+    """Nobody waits for the same failure again."""
+
+    reason: str
+
+
+class SqlJournal:
+    """`Journal` in a database, which may be that of the accounts. Call `retry` every few seconds."""
+
+    _log = Logger()
+
+    def __init__(self, database: Database, world: World) -> None:
+        self._database = database
+        self._world = world
+        self._waiting: deque[AuditEntry] = deque()
+        self._flights: Flights[None, None] = Flights()
+        self._failed: _Failed | None = None
+
+    async def note(self, deed: AuditEntry) -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            self._tell(deed)
+            return
+        self._waiting.append(_storable(deed))
+        if self._failed is None:
+            await shielded(self._written())
+
+    async def _written(self) -> None:
+        """Once all that waits now is written, or cannot be."""
+        last = self._waiting[-1]
+        while self._failed is None and last in self._waiting:
+            await self.retry()
+
+    async def retry(self) -> None:
+        """Write what waits. What fails is logged, once."""
+        if self._waiting:
+            await self._flights.single(None, self._write)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
+            try:
+                await self._database.write(PART, partial(_insert, batch))
+            except (DatabaseAway, DatabaseUnusable, PypidError) as error:
+                self._fail(str(error))
+                return
+            for _ in batch:
+                self._waiting.popleft()
+        if self._failed is not None:
+            self._log.info("The audit log can be written again, and all that waited for it is.")
+            self._failed = None
+
+    def _fail(self, reason: str) -> None:
+        if self._failed is None or self._failed.reason != reason:
+            said = "The audit log cannot be written, which is tried again (lines that wait: {count}): {error}"
+            self._log.error(said, count=len(self._waiting), error=reason)
+        self._failed = _Failed(reason)
+
+    def _tell(self, deed: AuditEntry) -> None:
+        self._log.error(
+            "The audit log could not take this: {when} {who!r} {what} {subject!r} from {where!r}, token {token!r}, {details!r}",
+            when=deed.when.isoformat(),
+            who=deed.who,
+            what=deed.what,
+            subject=deed.subject,
+            where=deed.where,
+            token=deed.token,
+            details=dict(deed.details),
+        )
+
+    async def deeds(
+        self,
+        *,
+        before: int | None = None,
+        most: int = 100,
+        who: str | None = None,
+        what: str | None = None,
+        subject: str | None = None,
+    ) -> Sequence[AuditEntry]:
+        if not self._database.is_there():
+            return ()
+        asked = {"who": who, "what": what, "subject": subject}
+        wanted = {name: storable(text) for name, text in asked.items() if text is not None}
+        try:
+            return await self._database.read(PART, partial(_select, before, max(0, min(most, MOST)), wanted))
+        except (DatabaseAway, DatabaseUnusable) as error:
+            self._log.error("The audit log cannot be read: {error}", error=str(error))
+            raise PeopleUnknown(NAME) from None
+
+    async def has_any(self, what: Sequence[str]) -> bool:
+        """Return whether there is a line of any of these kinds, as far as the audit log can be read."""
+        if not self._database.is_there():
+            return False
+        try:
+            return await self._database.read(PART, partial(_has_any, what))
+        except (DatabaseAway, DatabaseUnusable) as error:
+            self._log.error("The audit log cannot be read: {error}", error=str(error))
+            return False
+
+    async def close(self) -> None:
+        """Try a last time to write what waits; the log then has what could not be written."""
+        await self.retry()
+        while self._waiting:
+            self._tell(self._waiting.popleft())
+
+
+def _storable(deed: AuditEntry) -> AuditEntry:
+    details = list(deed.details.items())[:_MOST_DETAILS]
+    return evolve(
+        deed,
+        who=storable(deed.who),
+        what=storable(deed.what),
+        subject=storable(deed.subject),
+        where=storable(deed.where),
+        token=None if deed.token is None else storable(deed.token),
+        details={storable(key): storable(value) for key, value in details},
+    )
+
+
+def _insert(batch: Sequence[AuditEntry], connection: Connection) -> None:
+    from pypid.access.sql.lines import add_deeds
+
+    add_deeds(connection, batch)
+
+
+def _select(before: int | None, most: int, wanted: dict[str, str], connection: Connection) -> Sequence[AuditEntry]:
+    from pypid.access.sql.lines import find_deeds
+
+    return find_deeds(connection, before, most, wanted)
+
+
+def _has_any(what: Sequence[str], connection: Connection) -> bool:
+    from pypid.access.sql.lines import has_any
+
+    return has_any(connection, what)
+
+
+_: type[Journal] = SqlJournal

@@ -1,0 +1,296 @@
+"""What a change of the accounts does to their tables, in a transaction that is under way. Everything here blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import evolve
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
+
+from pypid.access.sql import import_people
+from pypid.access.sql.rows import (
+    AT_ONCE,
+    MOST_TOUCHED,
+    PART,
+    Touch,
+    account_of,
+    account_row,
+    follow,
+    load,
+    patch,
+    session_row,
+    token_of,
+    token_row,
+)
+from pypid.access.sql.schema import take
+from pypid.access.sql.state import KEPT, AccountsState
+from pypid.access.sql.tables import changes, groups, members, once, rights, sessions, tokens, users
+from pypid.core.accounts.acl_dump import Dump
+from pypid.core.accounts.acl_merge import Merged
+from pypid.core.accounts.entries import MOST_SESSIONS, Account, AccountStatus, Session, Token
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.errors import NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
+from pypid.core.packaging.names import ProjectName
+
+REMEMBERED = 10_000
+"""Changes of which it is known what they touched."""
+
+
+class Writing:
+    """One transaction that changes the accounts. It is the only one, on all nodes: it has taken the serial."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+        self.touched: set[Touch] = set()
+
+    def _has(self, condition: ColumnElement[bool]) -> bool:
+        return bool(self._connection.scalar(select(select(1).where(condition).exists())))
+
+    def _touch(self, kind: str, *keys: str) -> None:
+        self.touched.add(Touch(kind, *keys))
+
+    # --- users ---
+
+    def add_user(self, account: Account) -> None:
+        """Raises `NameTaken`."""
+        if self._has(users.c.name == account.name):
+            raise NameTaken(account.name)
+        self._connection.execute(insert(users).values(account_row(account)))
+        self._touch("user", account.name)
+        # of somebody whom another source knew by this name, and who may be another person
+        self._revoke(account.name)
+        self._end_sessions(sessions.c.user == account.name)
+
+    def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
+        """Raises `NoSuchUser`, `ValueError` for another name, and what `change` raises."""
+        old = self._user(name)
+        new = change(old)
+        if new.name != name:
+            raise ValueError("an account keeps its name")
+        if new == old:
+            return old
+        if new.changed == old.changed and _matter(new) != _matter(old):
+            new = evolve(new, changed=max(self._now, old.changed))
+        self._connection.execute(update(users).where(users.c.name == name).values(account_row(new)))
+        self._touch("user", name)
+        if new.hash != old.hash or new.standing is not AccountStatus.ACTIVE:
+            self._end_sessions(sessions.c.user == name)
+        if new.standing is not AccountStatus.ACTIVE:
+            self._revoke(name)
+        return new
+
+    def _user(self, name: str) -> Account:
+        row = self._connection.execute(select(users).where(users.c.name == name)).one_or_none()
+        if row is None:
+            raise NoSuchUser(name)
+        return account_of(row)
+
+    def rehash(self, name: str, old: str, new: str) -> None:
+        """Another hash of the same password, unless there is another password by now. Nothing ends by it."""
+        condition = (users.c.name == name) & (users.c.hash == old)
+        if self._connection.execute(update(users).where(condition).values(hash=new)).rowcount:
+            self._touch("user", name)
+
+    def remove_user(self, name: str) -> None:
+        """Raises `NoSuchUser`."""
+        self._user(name)
+        for group in self._connection.scalars(select(members.c.group).where(members.c.user == name)):
+            self._touch("group", group)
+        self._connection.execute(delete(members).where(members.c.user == name))
+        self._withdraw((rights.c.whom == Whom.USER.value) & (rights.c.name == name))
+        self._remove_tokens((tokens.c.user == name) & ~tokens.c.publisher)
+        self._end_sessions(sessions.c.user == name)
+        self._connection.execute(delete(users).where(users.c.name == name))
+        self._touch("user", name)
+
+    def merge(self, dump: Dump) -> Merged:
+        """Add what is not there yet. Raises as `merging.merge`."""
+        merged = import_people.merge(self._connection, self._now, dump, self.touched.add)
+        tokened = {*self._connection.scalars(select(tokens.c.user)), *self._connection.scalars(select(sessions.c.user))}
+        for name in tokened.intersection(merged.users):  # as in `add_user`
+            self._revoke(name)
+            self._end_sessions(sessions.c.user == name)
+        return merged
+
+    def inherit(self, dump: Dump, digest: str) -> Merged | None:
+        """The same where nobody is there yet, and nobody was ever inherited; else None, and nothing is done."""
+        if not import_people.is_empty(self._connection) or import_people.is_marked(self._connection, digest):
+            return None
+        self._connection.execute(insert(once).values(digest=digest, until=import_people.FOR_EVER))
+        return self.merge(dump)
+
+    # --- groups and rights ---
+
+    def add_group(self, name: str) -> None:
+        """Raises `NameTaken`."""
+        if self._has(groups.c.name == name):
+            raise NameTaken(name)
+        self._connection.execute(insert(groups).values(name=name))
+        self._touch("group", name)
+
+    def remove_group(self, name: str) -> None:
+        """Raises `NoSuchGroup`."""
+        self._group(name)
+        self._connection.execute(delete(members).where(members.c.group == name))
+        self._withdraw((rights.c.whom == Whom.GROUP.value) & (rights.c.name == name))
+        self._connection.execute(delete(groups).where(groups.c.name == name))
+        self._touch("group", name)
+
+    def _group(self, name: str) -> None:
+        if not self._has(groups.c.name == name):
+            raise NoSuchGroup(name)
+
+    def join(self, group: str, user: str) -> None:
+        """Raises `NoSuchGroup`."""
+        self._group(group)
+        if not self._has((members.c.group == group) & (members.c.user == user)):
+            self._connection.execute(insert(members).values(group=group, user=user))
+            self._touch("group", group)
+
+    def leave(self, group: str, user: str) -> None:
+        """Raises `NoSuchGroup`."""
+        self._group(group)
+        condition = (members.c.group == group) & (members.c.user == user)
+        if self._connection.execute(delete(members).where(condition)).rowcount:
+            self._touch("group", group)
+
+    def grant(self, right: Right) -> None:
+        """In place of another one."""
+        key = _right(right.project, right.whom, right.name)
+        if self._has(key & (rights.c.write == right.write)):
+            return
+        self._connection.execute(delete(rights).where(key))
+        row = {"project": right.project, "whom": right.whom.value, "name": right.name, "write": right.write}
+        self._connection.execute(insert(rights).values(row))
+        self._touch("right", right.project, right.whom.value, right.name)
+
+    def withdraw(self, project: ProjectName, whom: Whom, name: str) -> None:
+        """If it is there."""
+        self._withdraw(_right(project, whom, name))
+
+    def _withdraw(self, condition: ColumnElement[bool]) -> None:
+        for row in self._connection.execute(select(rights).where(condition)):
+            self._touch("right", row.project, row.whom, row.name)
+        self._connection.execute(delete(rights).where(condition))
+
+    # --- tokens and sessions ---
+
+    def add_token(self, token: Token) -> None:
+        """Its id and digest are new ones: they are of chance."""
+        self._connection.execute(insert(tokens).values(token_row(token)))
+        self._touch("token", token.id)
+
+    def revoke_token(self, id: str) -> Token:
+        """Raises `NoSuchToken`."""
+        row = self._connection.execute(select(tokens).where(tokens.c.id == id)).one_or_none()
+        if row is None:
+            raise NoSuchToken(id)
+        token = token_of(row)
+        if token.revoked is not None:
+            return token
+        self._connection.execute(update(tokens).where(tokens.c.id == id).values(revoked=self._now))
+        self._touch("token", id)
+        return evolve(token, revoked=self._now)
+
+    def _revoke(self, user: str) -> None:
+        condition = (tokens.c.user == user) & ~tokens.c.publisher & tokens.c.revoked.is_(None)
+        for id in self._connection.scalars(select(tokens.c.id).where(condition)):
+            self._touch("token", id)
+        self._connection.execute(update(tokens).where(condition).values(revoked=self._now))
+
+    def _remove_tokens(self, condition: ColumnElement[bool]) -> None:
+        for id in self._connection.scalars(select(tokens.c.id).where(condition)):
+            self._touch("token", id)
+        self._connection.execute(delete(tokens).where(condition))
+
+    def tokens_used(self, uses: Mapping[str, tuple[datetime, str]]) -> None:
+        """When and from where they were used last, by id."""
+        later = or_(tokens.c.used.is_(None), tokens.c.used < bindparam("when"))
+        one = update(tokens).where((tokens.c.id == bindparam("token")) & later)
+        for id, (when, address) in uses.items():
+            values = {"used": when, "used_from": address}
+            if self._connection.execute(one.values(values), {"token": id, "when": when}).rowcount:
+                self._touch("token", id)
+
+    def add_session(self, session: Session) -> None:
+        """Its digest is of chance."""
+        theirs = select(sessions.c.digest).where(sessions.c.user == session.user)
+        newest = theirs.order_by(sessions.c.created.desc(), sessions.c.digest)
+        for surplus in self._connection.scalars(newest.offset(MOST_SESSIONS - 1)).all():
+            self.end_session(surplus)
+        self._connection.execute(insert(sessions).values(session_row(session)))
+        self._touch("session", session.digest)
+
+    def end_session(self, digest: str) -> None:
+        """If it is there."""
+        self._end_sessions(sessions.c.digest == digest)
+
+    def _end_sessions(self, condition: ColumnElement[bool]) -> None:
+        for digest in self._connection.scalars(select(sessions.c.digest).where(condition)):
+            self._touch("session", digest)
+        self._connection.execute(delete(sessions).where(condition))
+
+    # --- tidying up ---
+
+    def sweep(self) -> None:
+        """Remove sessions that have ended, and tokens that ended a month ago."""
+        self._end_sessions(sessions.c.expires <= self._now)
+        month = self._now - KEPT
+        self._remove_tokens(or_(tokens.c.expires <= month, tokens.c.revoked <= month))
+
+
+def _matter(account: Account) -> tuple[Any, ...]:
+    return account.hash, account.admin, account.standing
+
+
+def _right(project: ProjectName, whom: Whom, name: str) -> ColumnElement[bool]:
+    return (rights.c.project == project) & (rights.c.whom == whom.value) & (rights.c.name == name)
+
+
+def change(
+    connection: Connection, roll: AccountsState | None, now: datetime, work: Callable[[Writing], Any]
+) -> tuple[Any, AccountsState]:
+    """Do `work`, and what it returns; with it the roll as it is then. `roll` is the one before, None: there is none yet.
+
+    Where nothing was touched the serial stays as it was. Raises what `work` raises, `Unusable`.
+    """
+    serial = take(connection, PART)
+    writing = Writing(connection, now)
+    done = work(writing)
+    if not writing.touched:
+        take(connection, PART, -1)
+        now_there = load(connection) if roll is None else follow(connection, roll)
+        if (transaction := connection.get_transaction()) is not None:
+            transaction.rollback()  # so that not a byte of a file is another one, and nobody copies it
+        return done, now_there
+    rows = [
+        {"serial": serial, "kind": touch.kind, "key": touch.key, "whom": touch.whom, "name": touch.name}
+        for touch in sorted(writing.touched, key=lambda touch: (touch.kind, touch.key, touch.whom, touch.name))
+    ]
+    for begin in range(0, len(rows), AT_ONCE):
+        connection.execute(insert(changes), rows[begin : begin + AT_ONCE])
+    if roll is None:
+        return done, load(connection)
+    if roll.serial != serial - 1 or len(rows) > MOST_TOUCHED:
+        return done, follow(connection, roll)
+    return done, roll.patched(patch(connection, serial, writing.touched))
+
+
+def say_once(connection: Connection, digest: str, until: datetime, now: datetime) -> bool:
+    """Whether the digest was not there, or only until `now`."""
+    take(connection, PART, 0)
+    connection.execute(delete(once).where((once.c.digest == digest) & (once.c.until <= now)))
+    if connection.scalar(select(select(1).where(once.c.digest == digest).exists())):
+        return False
+    connection.execute(insert(once).values(digest=digest, until=until))
+    return True
+
+
+def forget(connection: Connection, now: datetime) -> None:
+    """Remove used-once values whose time is over, and what changes of long ago have touched."""
+    serial = take(connection, PART, 0)
+    connection.execute(delete(once).where(once.c.until <= now))
+    connection.execute(delete(changes).where(changes.c.serial <= serial - REMEMBERED))

@@ -1,0 +1,73 @@
+"""How many downloads of a project there were on each day: counted as they come, and kept apart from them. All blocks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pypid.access.sql.tables import days, uncounted
+from pypid.access.sql.tables import downloads as given
+from pypid.core.accounts.entries import DownloadEntry
+
+AT_ONCE = 10_000
+"""Lines, and downloads, that are looked at in one transaction."""
+_BEGINNING = date(1970, 1, 1)
+
+
+def day_of(moment: datetime) -> int:
+    """Days since 1970, in UTC."""
+    return (moment.astimezone(UTC).date() - _BEGINNING).days
+
+
+def count(connection: Connection, downloads: Sequence[DownloadEntry]) -> None:
+    """These are there, too."""
+    _add(connection, Counter((each.project, day_of(each.when)) for each in downloads))
+
+
+def _add(connection: Connection, counted: Mapping[tuple[str, int], int]) -> None:
+    if not counted:
+        return
+    make: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    adding = make(days)
+    more = {"count": days.c["count"] + adding.excluded["count"]}
+    adding = adding.on_conflict_do_update(index_elements=[days.c.project, days.c.day], set_=more)
+    # in one order: of two nodes none waits for a line of the other that waits for one of its own
+    rows = [{"project": project, "day": day, "count": number} for (project, day), number in sorted(counted.items())]
+    connection.execute(adding, rows)
+
+
+def find_days(connection: Connection, project: str, since: date) -> Sequence[tuple[date, int]]:
+    """Those with downloads, the oldest first."""
+    wanted = (days.c.project == project) & (days.c.day >= (since - _BEGINNING).days)
+    found = connection.execute(select(days.c.day, days.c["count"]).where(wanted).order_by(days.c.day))
+    return [(_BEGINNING + timedelta(days=day), number) for day, number in found]
+
+
+def forget_days(connection: Connection, begin: datetime, most: int) -> bool:
+    """Remove some of the lines from before the day of `begin`, and the oldest where there are more than `most`; whether there
+    may be more to do."""
+    first = day_of(begin)
+    if (connection.scalar(select(func.count()).select_from(days)) or 0) > most:
+        first = max(first, (connection.scalar(select(func.min(days.c.day))) or 0) + 1)
+    unwanted = select(days.c.project, days.c.day).where(days.c.day < first).limit(AT_ONCE)
+    return connection.execute(delete(days).where(tuple_(days.c.project, days.c.day).in_(unwanted))).rowcount > 0
+
+
+def count_older(connection: Connection) -> bool:
+    """Count some of the downloads that were there before days were counted; whether there are more."""
+    last: int | None = connection.scalar(select(uncounted.c.id).with_for_update())
+    if last is None:
+        return False
+    first = max(last - AT_ONCE, 0)
+    piece = select(given.c.project, given.c.when).where(given.c.id > first, given.c.id <= last)
+    _add(connection, Counter((project, day_of(when)) for project, when in connection.execute(piece)))
+    if first:
+        connection.execute(update(uncounted).values(id=first))
+    else:
+        connection.execute(delete(uncounted))
+    return first > 0

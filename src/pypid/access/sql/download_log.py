@@ -1,0 +1,186 @@
+"""Who was given which file: noted in memory, written in batches, forgotten after a while."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+from twisted.logger import Logger
+
+from pypid.access.sql.database import Database
+from pypid.access.sql.texts import storable
+from pypid.core.accounts.entries import DownloadEntry
+from pypid.core.errors import PeopleUnknown, PypidError
+from pypid.databases.faults import DatabaseAway, DatabaseUnusable
+from pypid.flow import Flights, World, start
+from pypid.ports import Downloads
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+PART = "downloads"
+NAME = "the database of downloads"
+AT_ONCE = 500
+"""Downloads that are written together; as many as these do not wait for `flush`."""
+MOST_WAITING = 50_000
+"""Downloads that wait for the database; those that come then are only counted."""
+AGE = timedelta(days=400)
+ROWS = 10_000_000
+"""How long, and how many, are kept; so are the counts of a project's days."""
+MOST = 10_000
+"""Downloads in one answer."""
+
+
+class SqlDownloads:
+    """`Downloads` in a database. Call `flush` each second, and `sweep` each hour."""
+
+    _log = Logger()
+
+    def __init__(self, database: Database, world: World, *, rows: int = ROWS) -> None:
+        self._database = database
+        self._world = world
+        self._rows = rows
+        self._waiting: deque[DownloadEntry] = deque()
+        self._flights: Flights[str, None] = Flights()
+        self._missed = 0
+        self._reason: str | None = None
+        self._counted = False
+        """Whether all are counted by day, those of an older pypid, too."""
+        self._closing = False
+
+    def note(self, download: DownloadEntry) -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            self._missed += 1
+            return
+        self._waiting.append(download)
+        if len(self._waiting) % AT_ONCE == 0 and self._reason is None:
+            start(self.flush())
+
+    async def flush(self) -> None:
+        """Write what waits. What fails is logged, once, and is tried again with the next call."""
+        if self._waiting:
+            await self._flights.single("write", self._write)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
+            try:
+                await self._database.write(PART, partial(_insert, batch))
+            except (DatabaseAway, DatabaseUnusable, PypidError) as error:
+                if self._reason != str(error):
+                    said = "The downloads cannot be written down, which is tried again: {error}"
+                    self._log.error(said, error=str(error))
+                self._reason = str(error)
+                return
+            for _ in batch:
+                self._waiting.popleft()
+        if self._reason is not None:
+            self._log.info("The downloads are written down again; {count} were not.", count=self._missed)
+        self._reason, self._missed = None, 0
+
+    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[DownloadEntry]:
+        await self.flush()
+        if not self._database.is_there():
+            return ()
+        try:
+            return await self._database.read(PART, partial(_select, storable(sha256), max(0, min(most, MOST)), before))
+        except (DatabaseAway, DatabaseUnusable) as error:
+            self._log.error("The downloads cannot be read: {error}", error=str(error))
+            raise PeopleUnknown(NAME) from None
+
+    async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
+        await self.flush()
+        if not self._database.is_there():
+            return ()
+        if not (self._counted or self._closing):
+            start(self._flights.single("count", self._count))  # what an older pypid left is there soon, and not waited for
+        try:
+            return await self._database.read(PART, partial(_select_days, storable(project), since))
+        except (DatabaseAway, DatabaseUnusable) as error:
+            self._log.error("The downloads cannot be read: {error}", error=str(error))
+            raise PeopleUnknown(NAME) from None
+
+    async def _count(self) -> None:
+        """Count what is older than the counts. What fails is logged, and tried again."""
+        try:
+            more = True
+            while more and not self._closing:
+                more = await self._database.write(PART, _count_older)  # a piece at a time, as below
+            self._counted = not more
+        except (DatabaseAway, DatabaseUnusable, PypidError) as error:
+            self._log.error("Older downloads cannot be counted, which is tried again: {error}", error=str(error))
+
+    async def sweep(self) -> None:
+        """Forget what is too old or too much. What fails is logged."""
+        if not self._database.is_there():
+            return
+        if not self._counted:
+            await self._flights.single("count", self._count)
+        begin = self._world.now() - AGE
+        try:
+            while await self._database.write(PART, partial(_forget, begin, self._rows)):
+                pass  # a piece at a time, so that nobody else waits long
+        except (DatabaseAway, DatabaseUnusable, PypidError) as error:
+            self._log.error("Old downloads cannot be removed, which is tried again: {error}", error=str(error))
+
+    async def close(self) -> None:
+        """Write what waits; what cannot be written is lost, and the log says how many."""
+        self._closing = True
+        await self._flights.single("count", self._nothing)  # whoever counts has ended then
+        await self.flush()
+        if self._waiting:
+            self._log.error("{count} downloads were not written down.", count=len(self._waiting) + self._missed)
+
+    async def _nothing(self) -> None:
+        return
+
+
+def _insert(batch: Sequence[DownloadEntry], connection: Connection) -> None:
+    from pypid.access.sql.lines import add_downloads
+
+    add_downloads(connection, [_storable(download) for download in batch])
+
+
+def _select(sha256: str, most: int, before: int | None, connection: Connection) -> Sequence[DownloadEntry]:
+    from pypid.access.sql.lines import find_downloads
+
+    return find_downloads(connection, sha256, most, before)
+
+
+def _select_days(project: str, since: date, connection: Connection) -> Sequence[tuple[date, int]]:
+    from pypid.access.sql.download_counts import find_days
+
+    return find_days(connection, project, since)
+
+
+def _count_older(connection: Connection) -> bool:
+    from pypid.access.sql.download_counts import count_older
+
+    return count_older(connection)
+
+
+def _forget(begin: datetime, rows: int, connection: Connection) -> bool:
+    from pypid.access.sql.download_counts import forget_days
+    from pypid.access.sql.lines import forget_downloads
+
+    more = forget_downloads(connection, begin, rows)
+    return forget_days(connection, begin, rows) or more
+
+
+def _storable(download: DownloadEntry) -> DownloadEntry:
+    return evolve(
+        download,
+        sha256=storable(download.sha256),
+        project=storable(download.project),
+        filename=storable(download.filename),
+        who=storable(download.who),
+        where=storable(download.where),
+        token=None if download.token is None else storable(download.token),
+    )
+
+
+_: type[Downloads] = SqlDownloads

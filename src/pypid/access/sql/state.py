@@ -1,0 +1,169 @@
+"""All that the accounts database says, at one time, as one value: requests look here and nowhere else. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TypeVar
+
+from attrs import field, frozen
+
+from pypid.core.accounts.entries import Account, Session, Token
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.packaging.names import ProjectName
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+RightKey = tuple[ProjectName, Whom, str]
+"""What there is at most one right for."""
+NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
+NO_GROUPS: frozenset[str] = frozenset()
+KEPT = timedelta(days=30)
+"""How long a token is still listed after its end."""
+
+
+def key_of(right: Right) -> RightKey:
+    """Project, kind and name."""
+    return right.project, right.whom, right.name
+
+
+@frozen(kw_only=True)
+class Patch:
+    """What one or more changes left behind: values by key, None for what is gone. `serial` is the last change's."""
+
+    serial: int
+    accounts: Mapping[str, Account | None] = field(factory=dict)
+    members: Mapping[str, frozenset[str] | None] = field(factory=dict)
+    rights: Mapping[RightKey, Right | None] = field(factory=dict)
+    tokens: Mapping[str, Token | None] = field(factory=dict)
+    """By id."""
+    sessions: Mapping[str, Session | None] = field(factory=dict)
+    """By digest."""
+
+
+@frozen(kw_only=True, eq=False)
+class AccountsState:
+    """Everybody and everything, after the change with this `serial`.
+
+    What a change does not touch is the same object in the next roll: ``new.rights is old.rights`` where no right changed.
+    """
+
+    serial: int = 0
+    accounts: Mapping[str, Account] = field(factory=dict)
+    members: Mapping[str, frozenset[str]] = NOTHING
+    """Of each group."""
+    groups: Mapping[str, frozenset[str]] = NOTHING
+    """Of each user who is in any, accounts here or not."""
+    by_right: Mapping[RightKey, Right] = field(factory=dict)
+    by_id: Mapping[str, Token] = field(factory=dict)
+    by_digest: Mapping[str, Token] = field(factory=dict)
+    sessions: Mapping[str, Session] = field(factory=dict)
+    users: Sequence[Account] = ()
+    """By name."""
+    rights: Sequence[Right] = ()
+    """By project."""
+    tokens: Sequence[Token] = ()
+    """By the time they were made."""
+
+    @property
+    def hashes(self) -> list[str]:
+        """Those of the passwords, for `Verifier.resemble`."""
+        return [account.hash for account in self.accounts.values() if account.hash]
+
+    def patched(self, patch: Patch) -> AccountsState:
+        """The roll after what the patch says. Takes some milliseconds with ten thousand of each: off the reactor thread."""
+        by_id = _with(self.by_id, patch.tokens)
+        accounts = _with(self.accounts, patch.accounts)
+        by_right = _with(self.by_right, patch.rights)
+        return AccountsState(
+            serial=patch.serial,
+            accounts=accounts,
+            members=_with(self.members, patch.members),
+            groups=self._groups(patch.members),
+            by_right=by_right,
+            by_id=by_id,
+            by_digest=self._by_digest(patch.tokens),
+            sessions=_with(self.sessions, patch.sessions),
+            users=self.users if accounts is self.accounts else _by_name(accounts.values()),
+            rights=self.rights if by_right is self.by_right else _by_project(by_right.values()),
+            tokens=self.tokens if by_id is self.by_id else _by_age(by_id.values()),
+        )
+
+    def _groups(self, changed: Mapping[str, frozenset[str] | None]) -> Mapping[str, frozenset[str]]:
+        if not changed:
+            return self.groups
+        found = dict(self.groups)
+        for group, now in changed.items():
+            for user in self.members.get(group, NO_GROUPS) ^ (now or NO_GROUPS):
+                left = found.pop(user, NO_GROUPS) ^ {group}
+                if left:
+                    found[user] = left
+        return found
+
+    def _by_digest(self, changed: Mapping[str, Token | None]) -> Mapping[str, Token]:
+        if not changed:
+            return self.by_digest
+        found = dict(self.by_digest)
+        for id, token in changed.items():
+            if id in self.by_id:
+                del found[self.by_id[id].digest]
+            if token is not None:
+                found[token.digest] = token
+        return found
+
+
+def roll_of(
+    serial: int,
+    accounts: Iterable[Account],
+    members: Mapping[str, frozenset[str]],
+    rights: Iterable[Right],
+    tokens: Iterable[Token],
+    sessions: Iterable[Session],
+) -> AccountsState:
+    """The roll with all of these."""
+    groups: dict[str, set[str]] = {}
+    for group, users in members.items():
+        for user in users:
+            groups.setdefault(user, set()).add(group)
+    by_name = _by_name(accounts)
+    by_right = {key_of(right): right for right in rights}
+    by_id = {token.id: token for token in tokens}
+    return AccountsState(
+        serial=serial,
+        accounts={account.name: account for account in by_name},
+        members=members,
+        groups={user: frozenset(names) for user, names in groups.items()},
+        by_right=by_right,
+        by_id=by_id,
+        by_digest={token.digest: token for token in by_id.values()},
+        sessions={session.digest: session for session in sessions},
+        users=by_name,
+        rights=_by_project(by_right.values()),
+        tokens=_by_age(by_id.values()),
+    )
+
+
+def _with(held: Mapping[K, V], changed: Mapping[K, V | None]) -> Mapping[K, V]:
+    if not changed:
+        return held
+    found = dict(held)
+    for key, value in changed.items():
+        if value is None:
+            found.pop(key, None)
+        else:
+            found[key] = value
+    return found
+
+
+def _by_name(accounts: Iterable[Account]) -> Sequence[Account]:
+    return tuple(sorted(accounts, key=lambda account: account.name))
+
+
+def _by_project(rights: Iterable[Right]) -> Sequence[Right]:
+    return tuple(sorted(rights, key=lambda right: (right.project, right.whom.value, right.name)))
+
+
+def _by_age(tokens: Iterable[Token]) -> Sequence[Token]:
+    return tuple(sorted(tokens, key=lambda token: (token.created, token.id)))

@@ -1,0 +1,156 @@
+"""Snapshots of the catalog in memory: a folder of JSON that a start reads in place of the whole storage.
+
+``<shard>-<hash>.jsonl``
+    A header line, then the projects' lines as the catalog holds them. Named after its content, so never changed.
+``manifest.json``
+    Written last, and replaced in one step: it *is* the snapshot. Which shards belong to it and their SHA-256, the catalog's
+    serial, and the identity of the storage that all this was read from.
+
+Files of shards that no manifest names are the rest of a write that failed, or of the snapshot before: they are removed.
+A shard that is damaged is left out: its projects are read from the storage, as all are where the manifest is damaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+from twisted.internet.defer import DeferredLock
+from twisted.logger import Logger
+
+from pypid.catalog.dump_folder import DumpFolder, Manifest, StoredShard, read_shards
+from pypid.catalog.lines import LinesState, Loaded, Shelved, no_shards
+from pypid.core.errors import Unreadable
+from pypid.core.model import Status, Summary
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.documents import FORMAT
+from pypid.core.summaries import MutableSummaries
+from pypid.flow import World, shielded
+
+_STATUS = {status.value: status for status in Status}
+
+
+@frozen
+class Ignored:
+    """Why there is nothing to load; `reason` follows "the snapshot is ignored: ". `usual`: nothing is wrong."""
+
+    reason: str
+    usual: bool = False
+
+
+class CatalogDump:
+    """Keeps a folder up to date with a catalog. `identity` is that of the storage (`records.StorageIdentity`)."""
+
+    _log = Logger()
+
+    def __init__(self, catalog: Shelved, folder: str, identity: str, world: World) -> None:
+        self._catalog = catalog
+        self._shelf = DumpFolder(folder)
+        self._identity = identity
+        self._blocking = world.blocking
+        self._turn = DeferredLock()
+        self._written: LinesState | None = None
+        self._shards: Mapping[int, StoredShard] = {}
+        self.is_whole = False
+        """Whether all that was written before was loaded."""
+
+    async def load(self) -> Loaded | Ignored:
+        """Fill the (still empty) catalog from the folder; where that cannot be, the log says why."""
+        found = await self._blocking(_load, self._shelf, self._identity)
+        if isinstance(found, Ignored):
+            say = self._log.info if found.usual else self._log.warn
+            say("The snapshot is ignored: {reason} The storage is read instead.", reason=found.reason)
+            return found
+        self._catalog.fill(found.loaded)
+        moment = self._catalog.moment(None)  # its serial may be ahead of the snapshot's, which is nothing to write down
+        versions = tuple(-1 if number in found.damaged else version for number, version in enumerate(moment.versions))
+        self._written = LinesState(moment.serial, versions, {})
+        self._shards = found.shards
+        self.is_whole = not found.damaged
+        for error in list(found.damaged.values())[:1]:
+            self._log.warn(
+                "{count} of {shards} files of the snapshot are damaged; their projects are read from the storage: {error}",
+                count=len(found.damaged),
+                shards=len(found.damaged) + len(found.shards),
+                error=error,
+            )
+        return found.loaded
+
+    async def write(self) -> bool:
+        """Write what changed since the last time; whether all is written now.
+
+        The moment that counts is when the write begins, after one that is under way. What the system refuses (a full disk)
+        is logged, and the snapshot before stays; the next call tries again. Goes on to its end if it is cancelled.
+        """
+        return await shielded(self._write_in_turn())
+
+    async def _write_in_turn(self) -> bool:
+        await self._turn.acquire()
+        try:
+            return await self._write()
+        finally:
+            self._turn.release()
+
+    async def _write(self) -> bool:
+        written = self._written
+        moment = self._catalog.moment(None if written is None else written.versions)
+        if written is not None and written.serial == moment.serial and not moment.lines:
+            return True
+        try:
+            shards = await self._blocking(self._shelf.store, self._identity, moment, self._shards)
+        except OSError as error:
+            self._log.error("The snapshot could not be written, the one before is kept: {error}", error=error)
+            return False
+        self._written = LinesState(moment.serial, moment.versions, {})
+        self._shards = shards
+        return True
+
+
+def load(folder: str, identity: str) -> Loaded | Ignored:
+    """The catalog that the snapshot in `folder` holds, if it is whole and of this storage. Never raises; blocks."""
+    found = _load(DumpFolder(folder), identity)
+    return found if isinstance(found, Ignored) else found.loaded
+
+
+@frozen
+class _Found:
+    """What could be read: the projects of all `shards` but those that are `damaged`."""
+
+    loaded: Loaded
+    shards: Mapping[int, StoredShard]
+    damaged: Mapping[int, Unreadable]
+
+
+def _load(shelf: DumpFolder, identity: str) -> _Found | Ignored:
+    try:
+        manifest = shelf.manifest()
+        if manifest is None:
+            return Ignored("there is none yet.", usual=True)
+        if manifest.format != FORMAT:
+            return Ignored(f"it has format {manifest.format}, and this version of pypid reads format {FORMAT}.")
+        if manifest.identity != identity:
+            return Ignored("it belongs to another storage.")
+        found = _sound_shards(shelf, manifest)
+        return found if found.shards or not found.damaged else Ignored(f"{next(iter(found.damaged.values()))}.")
+    except Unreadable as error:
+        return Ignored(f"{error}.")
+    except Exception as error:  # whatever is wrong with it: a snapshot is never a reason not to start
+        return Ignored(f"it cannot be read: {error!r}.")
+
+
+def _sound_shards(shelf: DumpFolder, manifest: Manifest) -> _Found:
+    shards = no_shards()
+    heads: dict[ProjectName, Summary] = {}
+    sound, damaged = manifest.by_number(), dict[int, Unreadable]()
+    for number, projects in read_shards(shelf, dict(sound)):
+        if isinstance(projects, Unreadable):
+            damaged[number] = projects
+            del sound[number]
+            continue
+        shard = shards[number]
+        for head, line in projects:
+            # The digest says that we wrote this line, and we write normalised names only.
+            name = ProjectName(head.name)
+            shard[name] = line
+            heads[name] = Summary(name, head.serial, _STATUS[head.status], head.keeps, head.gone)
+    return _Found(Loaded(manifest.serial, shards, MutableSummaries(heads)), sound, damaged)

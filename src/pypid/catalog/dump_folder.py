@@ -1,0 +1,204 @@
+"""The files of a snapshot: how they are written so that a crash at any step leaves the one before. All here blocks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from attrs import field, frozen
+
+from pypid.catalog.lines import SHARDS, Line, LinePart, LinesState, head_of, shard_of, written
+from pypid.core.errors import Unreadable
+from pypid.core.records.documents import FORMAT, Head, dump
+
+MANIFEST = "manifest.json"
+_PART = ".part"
+_SHARD_FILE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}\.jsonl\Z")
+_LARGEST_MANIFEST = 1 << 20
+
+
+class StoredShard(msgspec.Struct, frozen=True):
+    """What the manifest says of one shard; `size` in bytes, `sha256` lower-case hex."""
+
+    file: str
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The snapshot: see `catalog.dump`. Shards are numbered in two hex digits; an empty one is left out."""
+
+    identity: str
+    serial: int
+    shards: dict[str, StoredShard]
+    format: int = FORMAT
+
+    def by_number(self) -> dict[int, StoredShard]:
+        """The shards by their number."""
+        return {int(number, 16): shard for number, shard in self.shards.items()}
+
+
+class _Header(msgspec.Struct, frozen=True):
+    shard: int
+    format: int = FORMAT
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
+
+
+@frozen
+class DumpFolder:
+    """The folder of a snapshot, mode 0700; its files 0600: the names in it are private."""
+
+    folder: Path = field(converter=Path)
+
+    def manifest(self) -> Manifest | None:
+        """The manifest in place; None where there is none. Raises `Unreadable`; of another format only `format` counts."""
+        try:
+            data = self.manifest_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            found = msgspec.json.decode(data, type=_Format)
+            if found.format != FORMAT:
+                return Manifest("", 0, {}, found.format)
+            manifest = msgspec.json.decode(data, type=Manifest)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unreadable(MANIFEST, str(error)) from None
+        for number, shard in manifest.shards.items():
+            if not re.fullmatch("[0-9a-f]{2}", number) or not _SHARD_FILE.match(shard.file):
+                raise Unreadable(MANIFEST, "it names a file that is no shard")
+        return manifest
+
+    def manifest_bytes(self) -> bytes:
+        """The manifest as it was written. Raises `OSError`, `Unreadable`."""
+        return self.read(MANIFEST, _LARGEST_MANIFEST)
+
+    def read(self, name: str, most: int) -> bytes:
+        """The bytes of a file; raises `OSError`, and `Unreadable` beyond `most` bytes."""
+        with (self.folder / name).open("rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise Unreadable(name, "it is longer than it was")
+        return data
+
+    def store(self, identity: str, moment: LinesState, kept: Mapping[int, StoredShard]) -> dict[int, StoredShard]:
+        """Write a snapshot of the `moment`, with its shards, and those `kept` that did not change. Raises `OSError`."""
+        shards = dict(kept)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for number, lines in moment.lines.items():
+                shards.pop(number, None)
+                if lines:
+                    shards[number] = self._store_shard(number, lines)
+            self._sync()
+            manifest = Manifest(identity, moment.serial, {f"{number:02x}": shard for number, shard in sorted(shards.items())})
+            self._put(MANIFEST, [dump(manifest)])
+            self._sync()
+        except OSError:
+            self._sweep(kept)
+            raise
+        self._sweep({})
+        return shards
+
+    def _store_shard(self, number: int, lines: Sequence[Line]) -> StoredShard:
+        header = dump(_Header(number))[:-1]
+        data = b"\n".join((header, *map(written, lines), b""))
+        digest = sha256(data).hexdigest()
+        shard = StoredShard(f"{number:02x}-{digest[:32]}.jsonl", len(data), digest)
+        self._put(shard.file, [data])
+        return shard
+
+    def _put(self, name: str, pieces: Sequence[bytes]) -> None:
+        """Write beside, sync, rename; the folder is synced by the caller, once for many."""
+        part = self.folder / (name + _PART)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            for piece in pieces:
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(part, self.folder / name)  # noqa: PTH104  # one name, `os`, for all that a test of crashes counts
+
+    def _sync(self) -> None:
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _sweep(self, kept: Mapping[int, StoredShard]) -> None:
+        """Remove what neither the manifest in place nor `kept` names.
+
+        After a failure nobody knows which manifest a power cut would bring back, so both keep their files.
+        """
+        with suppress(OSError, Unreadable):
+            manifest = self.manifest()
+            if manifest is not None and manifest.format != FORMAT:
+                return
+            named = {shard.file for shard in kept.values()}
+            named.update(shard.file for shard in (manifest.shards.values() if manifest else ()))
+            for name in os.listdir(self.folder):  # noqa: PTH208
+                ours = _SHARD_FILE.match(name.removesuffix(_PART)) or name == MANIFEST + _PART
+                if ours and name not in named:
+                    os.unlink(self.folder / name)  # noqa: PTH108
+
+
+READERS = 2
+"""Threads that read shards: to read one and to hash it, which is half of the work, needs no other thread to wait."""
+
+
+def read_shards(
+    shelf: DumpFolder, shards: Mapping[int, StoredShard]
+) -> Iterator[tuple[int, list[tuple[Head, LinePart]] | Unreadable]]:
+    """Each shard's number, and the projects in it, as `read_shard` gives them; or what is wrong with this one."""
+    from concurrent.futures import ThreadPoolExecutor  # here, since without a snapshot nobody needs it
+
+    with ThreadPoolExecutor(READERS) as pool:
+        try:
+            yield from zip(shards, pool.map(partial(_read_if_sound, shelf), shards, shards.values()), strict=True)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_if_sound(shelf: DumpFolder, number: int, stored: StoredShard) -> list[tuple[Head, LinePart]] | Unreadable:
+    try:
+        return read_shard(shelf, number, stored)
+    except Unreadable as error:
+        return error
+    except FileNotFoundError:
+        return Unreadable(stored.file, "it is missing")
+    except OSError as error:
+        return Unreadable(stored.file, error.strerror or "the system refuses")
+
+
+def read_shard(shelf: DumpFolder, number: int, stored: StoredShard) -> list[tuple[Head, LinePart]]:
+    """The projects of a shard: of each the head, and its line. Raises `Unreadable` for anything but what was written."""
+    data = shelf.read(stored.file, stored.size)
+    if len(data) != stored.size or sha256(data).hexdigest() != stored.sha256:
+        raise Unreadable(stored.file, "it is not what was written (torn, or changed by somebody)")
+    header = dump(_Header(number))
+    if number >= SHARDS or not data.startswith(header) or not data.endswith(b"\n"):
+        raise Unreadable(stored.file, "it is another shard, or of another format")
+    found = [(head_of(line), line) for line in _lines(data, len(header))]
+    for head, _ in found:
+        if shard_of(head.name) != number:
+            raise Unreadable(stored.file, f"{head.name!r} does not belong into it")
+    return found
+
+
+def _lines(data: bytes, start: int) -> Iterator[LinePart]:
+    while start < len(data):
+        stop = data.index(b"\n", start)
+        yield LinePart(data, start, stop)
+        start = stop + 1

@@ -1,0 +1,140 @@
+"""The snapshot that lies in the storage itself: a new machine reads it with one request, in place of every record.
+
+Whoever writes last wins, which does no harm: what it says is compared with the listing before anything counts as absent, and
+a project whose mark differs is read. It holds what the records say, and neither signed URLs nor passwords.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import timedelta
+from pathlib import Path
+from tempfile import mkstemp
+from typing import BinaryIO
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from pypid.catalog.dump_file import everything, pack, unpack
+from pypid.catalog.lines import LinesState, Loaded, Shelved
+from pypid.core.errors import Missing, PypidError, StorageDown, Unreadable
+from pypid.core.model import Span
+from pypid.core.records.documents import Head
+from pypid.flow import FileBody, World
+from pypid.flow.spool import PREFIX, Spool
+from pypid.ports import Blobs
+
+_log = Logger()
+
+EVERY = timedelta(minutes=5)
+"""How often what changed is written."""
+LARGEST = 1 << 30
+"""Bytes of one that is read."""
+
+
+@define(eq=False)
+class Faraway:
+    """Keeps the blob under `key` up to date with a catalog. `identity` is the storage's; `wanted` says which lines are written.
+
+    `spool` is a folder for what is under way.
+    """
+
+    catalog: Shelved
+    blobs: Blobs
+    key: str
+    identity: str
+    world: World
+    spool: Path
+    wanted: Callable[[Head], bool] = everything
+    _seen: LinesState | None = field(default=None, init=False, repr=False)
+    """What the blob holds, as far as we wrote it; without lines."""
+    _digest: str | None = field(default=None, init=False)
+    _etag: str | None = field(default=None, init=False)
+    """Of the blob that we wrote, or read, last."""
+
+    async def fill(self) -> int | None:
+        """Take what the blob holds into the catalog, under what was looked up meanwhile; how many projects that were.
+
+        None, and a line in the log, where it cannot be used: then the storage is read instead. Raises `StorageDown`.
+        """
+        try:
+            loaded = await self._read()
+        except Missing:
+            _log.info("There is no snapshot {key} in the storage yet: it is read instead.", key=self.key)
+            return None
+        except Unreadable as error:
+            _log.warn("The snapshot {key} in the storage is ignored: {error}.", key=self.key, error=error)
+            return None
+        except OSError as error:
+            _log.error("The snapshot {key} could not be fetched: {error}", key=self.key, error=error)
+            return None
+        count = len(loaded.roll)
+        self.catalog.merge(loaded)
+        return count
+
+    async def _read(self) -> Loaded:
+        body = await self.blobs.read(self.key)
+        async with aclosing(body), Spool(self.spool, self.world.blocking) as spool:
+            size = 0
+            try:
+                async for piece in body:
+                    size += len(piece)
+                    if size > LARGEST:
+                        raise Unreadable(self.key, "it is too large")
+                    await spool.write(piece)
+            except EOFError as error:
+                raise StorageDown("the snapshot in it ended early.") from error
+            await spool.finish()
+            return await self.world.thinking(self._unpack, spool)
+
+    def _unpack(self, spool: Spool) -> Loaded:
+        with spool.inspected() as file:
+            return unpack(file, self.identity)
+
+    async def write(self, *, anyhow: bool = False) -> bool:
+        """Write it if something changed; whether it is up to date now. What fails is logged: the next call tries again.
+
+        Of several nodes one writes: where another one did so a moment ago that is left alone, unless `anyhow`.
+        """
+        moment = self.catalog.moment(None)
+        if self._seen is not None and self._seen.versions == moment.versions:
+            return True
+        try:
+            if not anyhow and await self._is_anothers():
+                return False
+            await self._write(moment)
+        except (PypidError, OSError) as error:
+            _log.error("The snapshot {key} could not be written to the storage: {error}", key=self.key, error=error)
+            return False
+        self._seen = LinesState(moment.serial, moment.versions, {})
+        return True
+
+    async def _is_anothers(self) -> bool:
+        """Whether another node wrote it, and not long ago."""
+        try:
+            there = await self.blobs.stat(self.key)
+        except Missing:
+            return False
+        age = self.world.now() - there.modified
+        return there.etag != self._etag and timedelta(0) <= age < EVERY
+
+    async def _write(self, moment: LinesState) -> None:
+        digest, file, size = await self.world.blocking(self._packed, moment)
+        body = FileBody(file, Span(0, size), self.world.blocking)
+        if digest == self._digest:
+            return await body.aclose()
+        self._etag = (await self.blobs.write(self.key, body, replace=True)).etag
+        self._digest = digest
+        return None
+
+    def _packed(self, moment: LinesState) -> tuple[str, BinaryIO, int]:
+        """What was packed, by its hash, as a file without a name, and by its size."""
+        descriptor, name = mkstemp(prefix=PREFIX, dir=self.spool)  # mode 0600
+        try:
+            os.close(descriptor)
+            digest = pack(Path(name), self.identity, moment, self.wanted)
+            return digest, open(name, "rb"), Path(name).stat().st_size  # its body closes it
+        finally:
+            Path(name).unlink()

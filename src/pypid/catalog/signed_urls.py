@@ -1,0 +1,150 @@
+"""Signed URLs of files, given again and again while they are good: so that pip's, uv's and proxies' caches know them.
+
+A URL that is new with each request would be another file to every cache between the store and the client.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from attrs import define, evolve, field
+
+from pypid.core.errors import CatalogDown
+from pypid.core.model import File, SignedUrl
+from pypid.core.records.ages import AHEAD
+from pypid.flow import Flights, World
+from pypid.ports import Blobs
+
+MOST = 50_000
+"""URLs that are remembered, some 30 MB; the longest unused go first."""
+AGAIN = timedelta(seconds=10)
+"""After which it is tried again to share a URL that could not be shared."""
+
+
+RESTRICTED_LIFETIME, RESTRICTED_BUFFER = timedelta(minutes=15), timedelta(minutes=5)
+"""At most, of signed URLs of files that not everyone may download."""
+
+
+class SharedLinks(Protocol):
+    """The URLs that several nodes give, by what they give. Everything raises `CatalogDown`; a URL is never logged."""
+
+    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
+        """The URL that all give, if there is one that ends after `good_after`."""
+
+    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
+        """The URL that all give from now on: this one, or one that is there already and ends after `good_after`."""
+
+
+@define(eq=False)
+class Links:
+    """The signed URLs of one storage.
+
+    `lifetime` is how long a URL is asked to be good (`[storage] expire_after`); it is forgotten `buffer` before its end
+    (`buffer_time`), so that a client has at least that long to use it.
+    """
+
+    blobs: Blobs
+    world: World
+    lifetime: timedelta
+    buffer: timedelta
+    most: int = MOST
+    shared: SharedLinks | None = field(default=None, repr=False)
+    """Where other nodes find what this one gives. While that is away each gives its own."""
+    signer: Callable[[], str | None] = field(default=lambda: "", repr=False)
+    """Who signs now (`SignedUrl.signer`); None while that is not known. URLs that other keys signed are not given any more."""
+    restricted: Links | None = field(default=None, repr=False)
+    """Those of files that not everyone may download: they end soon, since a URL outlives the right to read, and no dump has
+    them."""
+    changes: int = field(default=0, init=False)
+    """Grows whenever another URL is remembered: what was written down before is then old."""
+    _held: OrderedDict[str, SignedUrl] = field(factory=OrderedDict, init=False, repr=False)
+    _alone: dict[str, float] = field(factory=dict, init=False, repr=False)
+    """What only this node gives, and when it is tried again to share it."""
+    _flights: Flights[str, SignedUrl | None] = field(factory=Flights, init=False, repr=False)
+
+    async def link(self, file: File) -> SignedUrl | None:
+        """A URL that gives the bytes of the file to whoever has it; None where the store has no such thing.
+
+        Raises `StorageDown` where none can be signed (no credentials).
+        """
+        assert file.key is not None  # only what is stored is linked
+        held = self._held.get(file.key)
+        is_known = self.signer() is not None
+        if held is not None and is_known and self._is_good(held) and not self._may_be_shared(file.key):
+            self._held.move_to_end(file.key)
+            return held
+        key = file.key
+        return await self._flights.single(key, lambda: self._signed(key, file.filename))
+
+    async def _signed(self, key: str, filename: str) -> SignedUrl | None:
+        if self.signer() is None:  # the storage is not open yet: afterwards it is known whose URLs are good
+            await self.blobs.link(key, self.lifetime, filename)
+        shared = None if self.shared is None else await self._shared(self.shared, key, filename)
+        link = shared or self._good(key) or await self.blobs.link(key, self.lifetime, filename)
+        if link is not None and self._is_good(link) and link != self._held.get(key):
+            self._keep(key, link)
+        if key not in self._held:
+            self._alone.pop(key, None)
+        return link
+
+    # --- with other nodes ---
+
+    def _may_be_shared(self, key: str) -> bool:
+        again = self._alone.get(key)
+        return self.shared is not None and again is not None and self.world.clock.seconds() >= again
+
+    async def _shared(self, shared: SharedLinks, key: str, filename: str) -> SignedUrl | None:
+        """The URL that all nodes give; None where they cannot be asked, or there is none that is good for long enough."""
+        signer = self.signer() or ""
+        name, good_after = f"{key}\0{filename}\0{signer}", self.world.now() + self.buffer
+        try:
+            link = await shared.link(name, good_after)
+            if link is None:
+                link = self._good(key) or await self.blobs.link(key, self.lifetime, filename)
+                if link is not None and self._is_good(link):
+                    self._keep(key, link)  # whatever becomes of it elsewhere
+                    link = await shared.keep_link(name, link, good_after)
+            link = None if link is None else evolve(link, signer=signer)
+        except CatalogDown:
+            self._alone[key] = self.world.clock.seconds() + AGAIN.total_seconds()
+            return None
+        self._alone.pop(key, None)
+        return link
+
+    def _good(self, key: str) -> SignedUrl | None:
+        held = self._held.get(key)
+        return held if held is not None and self._is_good(held) else None
+
+    def _is_good(self, link: SignedUrl) -> bool:
+        """Return whether the keys in force signed it and it lasts for `buffer`.
+
+        One that outlasts a new one was signed before the clock was set back.
+        """
+        if self.signer() not in (None, link.signer):
+            return False
+        left = link.expires - self.world.now()
+        return self.buffer < left <= self.lifetime + AHEAD
+
+    def _keep(self, key: str, link: SignedUrl) -> None:
+        self._held[key] = link
+        self._held.move_to_end(key)
+        self.changes += 1
+        if len(self._held) > self.most:
+            forgotten, _ = self._held.popitem(last=False)
+            self._alone.pop(forgotten, None)
+
+    # --- for the snapshot ---
+
+    def good(self) -> list[tuple[str, SignedUrl]]:
+        """The URLs by key that can still be given, the longest unused first."""
+        return [(key, link) for key, link in self._held.items() if self._is_good(link)]
+
+    def remember(self, links: Iterable[tuple[str, SignedUrl]]) -> None:
+        """What was `good` before a restart."""
+        for key, link in links:
+            if self._is_good(link) and key not in self._held:
+                self._keep(key, link)
+                self._alone[key] = self.world.clock.seconds()  # other nodes may give another one by now

@@ -1,0 +1,308 @@
+"""pypicloud's dump of its people (``ppc-export``, ``/admin/acl.json.gz``): read, with all that is odd in it, and written. Pure.
+
+Source: ``dump`` and ``load`` in pypicloud 1.3.12's ``access/base.py``. What cannot be said here as it was said there becomes
+less, never more; where that is a right that somebody loses, the oddity is `grave`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from attrs import define, field, frozen
+
+from pypid.core.accounts.acl_rights import AclRights, group_or_word, rights_in
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.errors import BadRequest, shortened
+from pypid.core.permissions import account_name
+
+LARGEST = 64 << 20
+"""Bytes of JSON, packed or not: that of some hundred thousand rights."""
+MOST = 200_000
+"""Users, groups, members and rights, all together."""
+LONGEST_NAME = 200
+"""Characters of a user's or group's name, as the accounts database has them."""
+LONGEST_HASH = 1000
+KNOWN_HASHES = (
+    *("$argon2id$", "$argon2i$", "$argon2d$", "$2a$", "$2b$", "$2y$"),
+    *("$6$", "$5$", "$pbkdf2-sha512$", "$pbkdf2-sha256$", "$apr1$"),
+)
+"""How the hashes begin that somebody can log in by here (`access.passwords` verifies them)."""
+OURS = "pypid "
+"""What the version begins with in dumps of pypid's own."""
+MANY = frozenset({Whom.EVERYONE, Whom.AUTHENTICATED})
+TAKEN = frozenset({"anonymous", "operator"})
+"""What the audit log calls others by."""
+_GZIP = b"\x1f\x8b"
+
+
+# --- what it says -----------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class DumpedPerson:
+    """A user of the dump. The password's hash is in no repr."""
+
+    name: str
+    hash: str = field(repr=False)
+    admin: bool = False
+    pending: bool = False
+    """Has registered, and was not approved yet."""
+
+
+@frozen(kw_only=True)
+class Dump:
+    """All of it, in our words. Users and rights are sorted."""
+
+    users: tuple[DumpedPerson, ...] = ()
+    groups: Mapping[str, frozenset[str]] = MappingProxyType({})
+    """The members, of whom not each has to be one of `users`."""
+    rights: tuple[Right, ...] = ()
+    allow_register: bool = False
+
+
+@frozen
+class Oddity:
+    """Something in the dump that is not taken as it stands. `grave`: somebody loses a right by it; `wider`: somebody gets one
+    that he had neither there nor here."""
+
+    what: str
+    done: str
+    grave: bool = False
+    wider: bool = False
+
+    @property
+    def text(self) -> str:
+        """In one line."""
+        return f"{self.what}: {self.done}"
+
+
+@frozen
+class ParsedAcl:
+    """A dump, and what was odd about it, each thing once."""
+
+    dump: Dump
+    oddities: tuple[Oddity, ...] = ()
+
+
+# --- the format -------------------------------------------------------------------------------------------------
+
+
+class DumpedUser(msgspec.Struct):
+    """A user, as the format has them. Who is known by a directory has no password there."""
+
+    username: str
+    password: str | None = None
+    admin: bool = False
+
+
+class DumpedPackages(msgspec.Struct):
+    """The rights: by package, then by user or group, ``read`` and ``write``."""
+
+    users: dict[str, dict[str, list[str]]] = {}
+    groups: dict[str, dict[str, list[str]]] = {}
+
+
+class AclDocument(msgspec.Struct):
+    """The whole document; what else stands in it is passed over, as pypicloud does."""
+
+    users: list[DumpedUser]
+    groups: dict[str, list[str]] = {}
+    packages: DumpedPackages = msgspec.field(default_factory=DumpedPackages)
+    pending_users: list[DumpedUser] = []
+    allow_register: bool = False
+    version: str = ""
+
+
+def read_dump(data: bytes) -> ParsedAcl:
+    """The dump in `data`, gzipped or plain. Raises `BadRequest` for what is none, or beyond the bounds.
+
+    What it does not say is said in a plain text without a value of the dump: there are hashes in it.
+    """
+    try:
+        document = msgspec.json.decode(unpacked(data), type=AclDocument)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"This is no dump of pypicloud's people, as ppc-export writes it: {error}.") from None
+    except RecursionError:
+        raise BadRequest("This is no dump of pypicloud's people, as ppc-export writes it: it is nested too deeply.") from None
+    return taken(document)
+
+
+def unpacked(data: bytes) -> bytes:
+    """The JSON in `data`, gzipped or plain. Raises `BadRequest` for a damaged file, and for one larger than `LARGEST`."""
+    text = _unpacked(data) if data.startswith(_GZIP) else data
+    if len(text) > LARGEST:
+        raise _too_large()
+    return text
+
+
+def _unpacked(data: bytes) -> bytes:
+    """No more of it than `LARGEST` and a byte."""
+    reader = zlib.decompressobj(wbits=31)
+    try:
+        text = reader.decompress(data, LARGEST + 1)
+    except zlib.error:
+        raise BadRequest("This is no dump of pypicloud's people: it begins as gzip does, and is damaged.") from None
+    if len(text) <= LARGEST and (not reader.eof or reader.unused_data.strip(b"\0")):
+        raise BadRequest("This is no dump of pypicloud's people: the gzip file is cut off, or goes on behind its end.")
+    return text
+
+
+def _too_large() -> BadRequest:
+    return BadRequest(f"The dump is larger than {LARGEST} bytes, or names more than {MOST} people, groups and rights.")
+
+
+def taken(document: AclDocument) -> ParsedAcl:
+    """What the document says, as far as it can be said here. Raises `BadRequest` beyond the bounds."""
+    if _count(document) > MOST:
+        raise _too_large()
+    judge = _Judge()
+    users = judge.users(document)
+    groups = judge.groups(document.groups)
+    found = rights_in(document.packages.users, document.packages.groups, judge.named, frozenset(groups))
+    judge.found(found)
+    if found.closed is not None:
+        groups[found.closed] = frozenset()
+    if not document.version.startswith(OURS) and not any(right.whom in MANY for right in found.rights):
+        done = "look at /admin/group/everyone and /admin/group/authenticated there, and give those rights (pypid right grant)"
+        judge.odd("pypicloud leaves out of its dump what it gave to everyone and to authenticated", done)
+    if document.allow_register:
+        judge.odd("allow_register is on", "whether people may register, [access] registration of the configuration says")
+    dump = Dump(
+        users=tuple(sorted(users, key=lambda person: person.name)),
+        groups=MappingProxyType(dict(sorted(groups.items()))),
+        rights=found.rights,
+        allow_register=document.allow_register,
+    )
+    return ParsedAcl(dump, tuple(judge.oddities.values()))
+
+
+def _count(document: AclDocument) -> int:
+    packages = (document.packages.users, document.packages.groups)
+    return (
+        len(document.users)
+        + len(document.pending_users)
+        + len(document.groups)
+        + sum(map(len, document.groups.values()))
+        + sum(1 + sum(1 + len(words) for words in these.values()) for kind in packages for these in kind.values())
+    )
+
+
+@define
+class _Judge:
+    """Takes what can be held, and notes the rest."""
+
+    oddities: dict[str, Oddity] = field(factory=dict)
+
+    def odd(self, what: str, done: str, *, grave: bool = False) -> None:
+        """Note it, once."""
+        self.oddities.setdefault(what, Oddity(what, done, grave))
+
+    def named(self, kind: str, name: str) -> bool:
+        """Whether a user or a group (`kind`) can be called so here."""
+        try:
+            account_name(name)
+            if len(name) > LONGEST_NAME:
+                raise ValueError(f"a name of a user or group has at most {LONGEST_NAME} characters")
+            if kind == "user" and name in TAKEN:
+                raise ValueError(f"{name!r} is what the audit log calls others by")
+        except ValueError as error:
+            done = "nothing of it is taken over. Give it another name there, or make it anew here"
+            self.odd(f"the {kind} {shortened(ascii(name))} cannot be called so here ({error})", done, grave=True)
+            return False
+        return True
+
+    def users(self, document: AclDocument) -> Iterator[DumpedPerson]:
+        found: dict[str, DumpedPerson] = {}
+        for pending, listed in ((False, document.users), (True, document.pending_users)):
+            for user in listed:
+                if not self.named("user", user.username):
+                    continue
+                person = self._person(user, pending=pending)
+                if person is None:
+                    continue
+                before = found.get(person.name)
+                if before is not None:
+                    done = "the first password counts, and what says less: waiting for approval, no administrator"
+                    self.odd(f"the user {person.name!r} stands there twice", done, grave=True)
+                    admin, waits = before.admin and person.admin, before.pending or person.pending
+                    person = DumpedPerson(name=before.name, hash=before.hash, admin=admin, pending=waits)
+                found[person.name] = person
+        yield from found.values()
+
+    def _person(self, user: DumpedUser, *, pending: bool) -> DumpedPerson | None:
+        name, stored = user.username, user.password or ""
+        if not stored:
+            done = "no account is made: whoever knows the password, a directory perhaps, goes on to"
+            if user.admin:
+                done += "; to have an administrator, write the name into [access] admins"
+            self.odd(f"the user {name!r} has no password there", done, grave=user.admin)
+            return None
+        if len(stored) > LONGEST_HASH or not stored.isprintable():
+            done = "the account is made without a password. Give it one (pypid user password)"
+            self.odd(
+                f"the password hash of {name!r} is of more than {LONGEST_HASH} characters, or of odd ones", done, grave=True
+            )
+            stored = ""
+        elif not stored.startswith(KNOWN_HASHES):
+            done = "it is kept as it is, and nobody can log in by it. Give the user a new password (pypid user password)"
+            self.odd(f"the password hash of {name!r} is of an unknown kind", done)
+        return DumpedPerson(name=name, hash=stored, admin=user.admin and not pending, pending=pending)
+
+    def groups(self, listed: Mapping[str, list[str]]) -> dict[str, frozenset[str]]:
+        found = {}
+        for name, members in listed.items():
+            if group_or_word(name) is not Whom.GROUP:
+                self.odd(f"there is a group called {name!r}", "its members are passed over: that word stands for many")
+            elif self.named("group", name):
+                found[name] = frozenset(member for member in members if self.named("user", member))
+        return found
+
+    def found(self, found: AclRights) -> None:
+        for what, done, grave in found.oddities:
+            self.odd(what, done, grave=grave)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+def document_of(dump: Dump, version: str) -> Mapping[str, Any]:
+    """The document that says it, for ``ppc-import`` and for `read_dump`; `version` is pypid's.
+
+    Whoever waits for approval has no admin's flag there.
+    """
+    packages: dict[str, dict[str, dict[str, list[str]]]] = {"users": {}, "groups": {}}
+    for right in dump.rights:
+        kind, name = ("users", right.name) if right.whom is Whom.USER else ("groups", right.name or right.whom.value)
+        packages[kind].setdefault(right.project, {})[name] = words_of(write=right.write)
+    return {
+        "version": OURS + version,
+        "allow_register": dump.allow_register,
+        "users": [
+            {"username": person.name, "admin": person.admin, "password": person.hash}
+            for person in dump.users
+            if not person.pending
+        ],
+        "groups": {name: sorted(members) for name, members in dump.groups.items()},
+        "packages": packages,
+        "pending_users": [{"username": person.name, "password": person.hash} for person in dump.users if person.pending],
+    }
+
+
+def write_dump(document: Mapping[str, Any]) -> bytes:
+    """The document, gzipped: the same bytes for the same document."""
+    return gzip.compress(msgspec.json.encode(document), mtime=0)
+
+
+def words_of(*, write: bool) -> list[str]:
+    """A right in pypicloud's words."""
+    return ["read", "write"] if write else ["read"]
+
+
+def sorted_rights(rights: Iterable[Right]) -> tuple[Right, ...]:
+    """By project, kind and name."""
+    return tuple(sorted(rights, key=lambda right: (right.project, right.whom.value, right.name)))

@@ -1,0 +1,141 @@
+"""Identity tokens of OIDC issuers (JWT, RFC 7519): taken apart without believing a word, and judged once they are proven.
+
+The signature is checked in between, by who has the issuer's keys (`pypid.access.oidc`).
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from attrs import field, frozen
+
+from pypid.core.configuration.ini import printable
+from pypid.core.errors import MintRefused, shortened
+
+LONGEST = 16 << 10
+"""Characters of a token; GitHub's and GitLab's have some 2,000."""
+ALGORITHMS = frozenset({"EdDSA", *(f"{family}{size}" for family in ("RS", "PS", "ES") for size in (256, 384, 512))})
+"""Those that need the issuer's private key. With HS* its public key would do as the secret, and ``none`` needs nothing."""
+LEEWAY = timedelta(seconds=60)
+"""How far clocks may be apart."""
+LONGEST_LIFE = timedelta(days=1)
+"""GitHub's live for minutes, GitLab's for as long as a job may take."""
+LONGEST_ID = 512
+"""Characters of a key's or a token's id."""
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]+\Z")
+_LAST_DATE = 253_402_300_799
+"""9999-12-31 in seconds: no datetime is later."""
+
+
+def refused(description: str, code: str = "invalid-token") -> MintRefused:
+    """What is raised for a token that is not good; the codes are the public index's."""
+    return MintRefused(code, description)
+
+
+@frozen
+class Unproven:
+    """What a token says of itself, and anybody may have written. `key_id` tells which of the issuer's keys to try."""
+
+    token: str = field(repr=False)
+    issuer: str
+    algorithm: str
+    key_id: str | None
+
+
+def take_apart(token: str) -> Unproven:
+    """Read it. Raises `MintRefused` for what is no token, or no token that can be checked safely.
+
+    What a token says of where its key is (``jku``, ``jwk``, ``x5u``, ``x5c``) is not looked at: keys come from the issuer.
+    """
+    if len(token) > LONGEST:
+        raise refused(f"The token is longer than {LONGEST} characters.")
+    parts = token.split(".")
+    if len(parts) != 3:
+        raise refused("The token is no signed JWT: it has not three parts with dots between them. Was it cut short?")
+    header, claims = (_object(part) for part in parts[:2])
+    if not _SEGMENT.match(parts[2]):
+        raise refused("The token has no signature.")
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise refused(f"The token's algorithm is not taken here; taken are {', '.join(sorted(ALGORITHMS))}.")
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.upper() != "JWT":
+        raise refused("The token is not of the type JWT: an ID token is wanted here.")
+    if {"crit", "b64", "enc", "zip"} & header.keys():
+        raise refused("The token wants to be read in a way that is not known here (crit, b64, enc, zip).")
+    key_id = header.get("kid")
+    if key_id is not None and not _is_id(key_id):
+        raise refused("The token's kid is no name of a key.")
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str):
+        raise refused("The token does not say who issued it (iss).")
+    return Unproven(token, issuer, algorithm, key_id)
+
+
+def _object(segment: str) -> dict[str, Any]:
+    try:
+        if not _SEGMENT.match(segment):
+            raise ValueError
+        return read_object(urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    except ValueError:
+        raise refused("The token is damaged: it has a part that is no JSON object in base64url.") from None
+
+
+def read_object(data: bytes) -> dict[str, Any]:
+    """The JSON object. Raises `ValueError` for anything else."""
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ValueError("this is no JSON object") from None
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_ID
+
+
+@frozen
+class Proven:
+    """What the issuer says, and said for us, now. `id` was given to this token alone (``jti``); `claims` are all."""
+
+    id: str
+    subject: str
+    expires: datetime
+    claims: Mapping[str, Any] = field(repr=False)
+
+
+def judge(claims: Mapping[str, Any], *, issuer: str, audience: str, now: datetime) -> Proven:
+    """The claims of a token with a good signature. Raises `MintRefused` unless `issuer` made them, for us, and for now."""
+    if claims.get("iss") != issuer:
+        raise refused("The token is of another issuer.")
+    if claims.get("aud") not in (audience, [audience]):
+        heard = shortened(printable(str(claims.get("aud"))))
+        raise refused(
+            f"The token is meant for another audience ({heard}): ask for one for {audience!r}, as the first request told."
+        )
+    issued, expires = _date(claims, "iat"), _date(claims, "exp")
+    if now >= expires + LEEWAY:
+        raise refused("The token has expired: ask for a new one.")
+    begins = _date(claims, "nbf") if "nbf" in claims else issued
+    if max(issued, begins) > now + LEEWAY:
+        raise refused("The token is from the future. Compare the clocks of the issuer and of this index.")
+    if expires - issued > LONGEST_LIFE:
+        raise refused(f"The token lives too long: more than {LONGEST_LIFE // timedelta(hours=1)} hours.")
+    if not _is_id(claims.get("jti")):
+        raise refused("The token has no id (jti), so that nobody could tell whether it was used before.")
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not subject:
+        raise refused("The token does not say whom it is about (sub).")
+    return Proven(claims["jti"], subject, expires, claims)
+
+
+def _date(claims: Mapping[str, Any], name: str) -> datetime:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_DATE - 86400:
+        raise refused(f"The token has no good {name}: a number of seconds since 1970 is wanted.")
+    return datetime.fromtimestamp(value, UTC)

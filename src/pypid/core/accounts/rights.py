@@ -1,0 +1,108 @@
+"""Rights on single projects, as the configuration and the accounts database hold them, and the rules that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from types import MappingProxyType
+
+from attrs import evolve, frozen
+
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import NOBODY, Grants, Principals, account_name
+
+
+class Whom(Enum):
+    """What a right names; the values are pypicloud's words."""
+
+    USER = "user"
+    GROUP = "group"
+    EVERYONE = "everyone"
+    AUTHENTICATED = "authenticated"
+
+
+NAMED = frozenset({Whom.USER, Whom.GROUP})
+"""Those of which there are many, told apart by a name."""
+
+
+@frozen
+class Right:
+    """That somebody may read a project, or read and `write` it. `name` is the user's or the group's, else empty."""
+
+    project: ProjectName
+    whom: Whom
+    name: str = ""
+    write: bool = False
+
+    @property
+    def text(self) -> str:
+        """``r`` or ``rw``, as the configuration spells it."""
+        return "rw" if self.write else "r"
+
+
+def grants_of(rights: Iterable[Right]) -> Mapping[ProjectName, Grants]:
+    """The rules of each project that has any: all its rights together."""
+    readers: dict[ProjectName, list[Right]] = {}
+    for right in rights:
+        readers.setdefault(right.project, []).append(right)
+    found = {
+        name: Grants(_principals(these), _principals(right for right in these if right.write))
+        for name, these in readers.items()
+    }
+    return MappingProxyType(found)
+
+
+def _principals(rights: Iterable[Right]) -> Principals:
+    everyone = authenticated = False
+    users, groups = [], []
+    for right in rights:  # ten thousand projects have some: no more is made for each than has to be
+        match right.whom:
+            case Whom.USER:
+                users.append(right.name)
+            case Whom.GROUP:
+                groups.append(right.name)
+            case Whom.EVERYONE:
+                everyone = True
+            case Whom.AUTHENTICATED:
+                authenticated = True
+    return Principals(everyone, authenticated, False, frozenset(users), frozenset(groups))
+
+
+def parse_right(key: str, value: str) -> Right:
+    """One line of ``[projects]``. Raises `ValueError`, `BadName` with the reason.
+
+    ``<project>.user.<name> = r``: cut at the first ``.user.`` or ``.group.``, else at the last ``.everyone`` or
+    ``.authenticated``; what is left of it is the project's name, what is right the user's or group's, dots and all.
+    """
+    if value not in ("r", "rw"):
+        raise ValueError(f"{value[:80]!r} was read; allowed: r, rw")
+    project, whom, name = _cut(key)
+    return Right(project_name(project), whom, account_name(name) if whom in NAMED else "", value == "rw")
+
+
+def _cut(key: str) -> tuple[str, Whom, str]:
+    cuts = [(at, whom) for whom in NAMED if (at := key.find(f".{whom.value}.")) >= 0]
+    if cuts:
+        at, whom = min(cuts, key=lambda cut: cut[0])
+        return key[:at], whom, key[at + len(whom.value) + 2 :]
+    for whom in (Whom.EVERYONE, Whom.AUTHENTICATED):
+        if key.endswith(f".{whom.value}"):
+            return key[: -len(whom.value) - 1], whom, ""
+    raise ValueError(
+        "a rule is called <project>.user.<name>, <project>.group.<name>, <project>.everyone or <project>.authenticated"
+    )
+
+
+def repeated(rights: Mapping[str, Right]) -> Mapping[str, str]:
+    """The keys whose rule stands under an earlier key already, in another spelling of the project's name; and that key.
+
+    Of two such rules the weaker one would do nothing, and whoever takes a right away would have to find both.
+    """
+    first: dict[Right, str] = {}
+    earlier = {key: first.setdefault(evolve(right, write=False), key) for key, right in rights.items()}
+    return {key: other for key, other in earlier.items() if other != key}
+
+
+def claimed(projects: Mapping[ProjectName, Grants]) -> frozenset[ProjectName]:
+    """The projects that are ours by their rules, though perhaps nothing of them was published yet: somebody may write them."""
+    return frozenset(name for name, grants in projects.items() if grants.write != NOBODY)

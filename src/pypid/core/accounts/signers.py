@@ -1,0 +1,70 @@
+"""Who signed a file, out of its provenance object (PEP 740), in words.
+
+Only of objects that are stored here: pypid makes one of attestations whose signatures it has verified (`core.accounts.provenance`).
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+import msgspec
+from attrs import frozen
+
+from pypid.core.presentation.release_facts import line
+
+MOST = 4
+"""Publishers of one file that are shown."""
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+\Z")
+_FORGES = {"GitHub": ("GitHub Actions", "https://github.com/"), "GitLab": ("GitLab CI", "https://gitlab.com/")}
+
+
+@frozen
+class Signer:
+    """Somebody who signed: which service vouches for them, of which repository (or account), and by which workflow."""
+
+    service: str
+    source: str
+    url: str | None = None
+    """Where the repository is."""
+    workflow: str = ""
+
+
+class _Publisher(msgspec.Struct):
+    kind: str
+    repository: str = ""
+    workflow: str = ""
+    workflow_filepath: str = ""
+    email: str = ""
+    project_id: str = ""
+    vcs_origin: str | None = None
+
+
+class _Bundle(msgspec.Struct):
+    publisher: _Publisher
+
+
+class _Provenance(msgspec.Struct):
+    attestation_bundles: list[_Bundle]
+
+
+def signers_in(provenance: bytes) -> tuple[Signer, ...]:
+    """Those whom a provenance object names; none where it cannot be understood."""
+    try:
+        read = msgspec.json.decode(provenance, type=_Provenance)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return ()
+    return tuple(dict.fromkeys(_signer(bundle.publisher) for bundle in read.attestation_bundles[:MOST]))
+
+
+def _signer(said: _Publisher) -> Signer:
+    if said.kind in _FORGES:
+        service, forge = _FORGES[said.kind]
+        repository = line(said.repository, 200) or "unknown"
+        url = f"{forge}{quote(repository)}" if _REPOSITORY.match(repository) else None
+        return Signer(service, repository, url, line(said.workflow or said.workflow_filepath, 200) or "")
+    if said.kind == "Google":
+        return Signer("Google Cloud", line(said.email, 200) or "unknown")
+    if said.kind == "CircleCI":
+        return Signer("CircleCI", line(said.vcs_origin or said.project_id, 200) or "unknown")
+    return Signer(line(said.kind, 80) or "unknown", line(said.repository or said.email, 200) or "unknown")

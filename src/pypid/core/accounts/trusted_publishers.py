@@ -1,0 +1,205 @@
+"""Trusted publishing: the rules of ``[issuer:*] allow``, and which projects the claims of an identity token may publish.
+
+A rule is ``<project glob> <claim>=<value glob> <claim>=<value glob> ...``: all its claims must fit. A rule that lets
+strangers publish is refused: anybody can have a token from GitHub, so one must say at least whose repository it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from pypid.core.configuration.ini import printable
+from pypid.core.configuration.value_kinds import GLOB
+from pypid.core.errors import shortened
+
+LONGEST_USER = 200
+"""Characters of the text that stands for a workflow in lists and in the audit log."""
+TOLD = (
+    "repository",
+    "ref",
+    "sha",
+    "workflow_ref",
+    "job_workflow_ref",
+    "environment",
+    "run_id",
+    "project_path",
+    "pipeline_id",
+    "job_id",
+)
+"""The claims that are written down with each token, and told to somebody whose token fits no rule: where it came from."""
+
+_WILD = re.compile(r"[*?\[]")
+_CLAIM = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*\Z")
+
+
+class Forge(Enum):
+    """Issuers whose claims are known. The value names it in messages."""
+
+    GITHUB = "GitHub"
+    GITLAB = "GitLab"
+    OTHER = "this issuer"
+
+
+_OWNERS = {
+    Forge.GITHUB: ("repository", "repository_owner", "sub", "repository_id", "repository_owner_id"),
+    Forge.GITLAB: ("project_path", "namespace_path", "sub", "project_id", "namespace_id"),
+}
+"""The claims that say whose workflow it is."""
+_SUBJECTS = ("repo:", "repository:", "project_path:")
+"""How a ``sub`` begins that says it: GitHub makes it of other claims for whoever wants that, perhaps the environment alone."""
+_EVERYBODYS = frozenset({"aud", "iss", "exp", "nbf", "iat", "jti"})
+"""The claims that say nothing of who it is; they are checked anyway."""
+
+
+def forge_of(name: str, url: str) -> Forge:
+    """Which forge the issuer of the section ``[issuer:<name>]`` is; what cannot be known is `Forge.OTHER`."""
+    parts = urlsplit(url)
+    for forge in (Forge.GITHUB, Forge.GITLAB):
+        if forge.value.lower() in f"{name} {parts.hostname or ''}".lower():
+            return forge
+    # GitHub Enterprise Server has its issuer at a path of its own
+    return Forge.GITHUB if parts.path.rstrip("/").endswith("/_services/token") else Forge.OTHER
+
+
+@frozen
+class ClaimCondition:
+    """What one claim must be."""
+
+    claim: str
+    glob: str
+
+    @property
+    def is_firm(self) -> bool:
+        """Whether strangers cannot choose a name that fits: all up to the first ``/`` is said (``acme/*``, not ``acme*``)."""
+        wild = _WILD.search(self.glob)
+        return wild is None or "/" in self.glob[: wild.start()]
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether every value fits."""
+        return not self.glob.strip("*?")
+
+    def fits(self, value: object) -> bool:
+        """Whether a claim's value fits; of a list one item must."""
+        if isinstance(value, list | tuple):
+            return any(self.fits(item) for item in value if not isinstance(item, list | tuple))
+        text = _text(value)
+        return text is not None and fnmatchcase(text, self.glob)
+
+
+def _text(value: object) -> str | None:
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case _:
+            return None
+
+
+@frozen
+class Allowance:
+    """One rule: who fits all the conditions may publish the projects that fit the glob."""
+
+    projects: str
+    conditions: tuple[ClaimCondition, ...]
+
+    def fits(self, claims: Mapping[str, Any]) -> bool:
+        """Whether these are the claims of somebody whom the rule means."""
+        return all(each.claim in claims and each.fits(claims[each.claim]) for each in self.conditions)
+
+
+def parse_allowance(text: str, forge: Forge) -> Allowance:
+    """One line of ``allow``. Raises `ValueError` with the reason and what to write instead."""
+    projects, *rest = text.split() or [""]
+    if "=" in projects:
+        shown = shortened(printable(projects))
+        raise ValueError(f"a rule begins with the projects, then come the claims: <project glob> {shown}")
+    try:
+        GLOB.parse(projects)
+    except ValueError:
+        raise ValueError(f"{shortened(printable(projects))!r} is no glob of projects; allowed: {GLOB.allowed}") from None
+    conditions = tuple(_condition(word) for word in rest)
+    claims = [condition.claim for condition in conditions]
+    twice = next((claim for claim in claims if claims.count(claim) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is there twice, and both would have to fit; write a line for each")
+    _demand_owner(conditions, forge)
+    return Allowance(projects, conditions)
+
+
+def _condition(word: str) -> ClaimCondition:
+    claim, equals, glob = word.partition("=")
+    if not equals or not glob:
+        advice = "a claim has a value, <claim>=<value glob>, and a blank in a value is written as ?"
+        raise ValueError(f"{shortened(printable(word))!r} is none: {advice}")
+    if not _CLAIM.match(claim):
+        raise ValueError(f"{shortened(printable(claim))!r} is no name of a claim")
+    return ClaimCondition(claim, glob)
+
+
+def _demand_owner(conditions: Sequence[ClaimCondition], forge: Forge) -> None:
+    owners = _OWNERS.get(forge)
+    if owners is None:
+        if all(each.claim in _EVERYBODYS or each.says_nothing for each in conditions):
+            raise ValueError(
+                "everybody with a token of this issuer could publish; name a claim that only the right ones have, like sub="
+            )
+        return
+    said = [each for each in conditions if each.claim in owners]
+    if not said:
+        advice = f"add one of {', '.join(f'{owner}=' for owner in owners)}"
+        raise ValueError(f"everybody on {forge.value} could publish; {advice}")
+    if not any(each.is_firm and (each.claim != "sub" or each.glob.startswith(_SUBJECTS)) for each in said):
+        which = said[0]
+        start = " and begin with repo: or project_path:" if which.claim == "sub" else ""
+        raise ValueError(
+            f"strangers could choose a name that fits {which.claim}={shortened(which.glob)};"
+            f" say all up to the first / (acme/*){start}"
+        )
+
+
+def issuer_problems(name: str, url: str | None, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with a section ``[issuer:<name>]``: the key, and why. `lines` are the rules of ``allow``."""
+    if url is None:
+        if lines:
+            yield "url", "the rules of allow are about tokens of an issuer; say its url"
+        return
+    if not is_safe(url):
+        yield "url", "keys that come over http can be anybody's: an issuer's URL is https (http on this machine only)"
+    for number, line in enumerate(lines, 1):
+        try:
+            parse_allowance(line, forge_of(name, url))
+        except ValueError as error:
+            yield "allow", f"rule {number}, {shortened(printable(line))!r}: {error}"
+
+
+def is_safe(url: str) -> bool:
+    """Whether it is certain who answers there: by https, or because it is this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost"))
+
+
+def allowed_projects(allowances: Iterable[Allowance], claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """The globs of projects that somebody with these (proven) claims may publish, in the rules' order; empty: none."""
+    return tuple(dict.fromkeys(each.projects for each in allowances if each.fits(claims)))
+
+
+def publisher_of(issuer: str, subject: str) -> str:
+    """The text that stands for a workflow: the issuer's name in the configuration, and its ``sub``. It is no account's name."""
+    return printable(f"{issuer}:{subject}", LONGEST_USER)[:LONGEST_USER]
+
+
+def told(claims: Mapping[str, Any]) -> dict[str, str]:
+    """Those of `TOLD` that are among the claims, fit to be shown."""
+    found = ((name, _text(claims.get(name))) for name in TOLD)
+    return {name: printable(text, LONGEST_USER)[:LONGEST_USER] for name, text in found if text}

@@ -1,0 +1,119 @@
+"""METADATA out of a wheel of which only some parts are at hand: says which part it needs next.
+
+The central directory of a zip lies at its end, and build tools put ``.dist-info`` last: the first part is mostly enough.
+Nothing of the wheel is judged here (see `archive`): it is another index's, and its reader checks its hash.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import BinaryIO, TypeVar, cast
+
+from attrs import define, field
+
+from pypid.core.archives.members import LARGEST_PART, MemberProblems, UnusableArchive
+from pypid.core.archives.zips import ZipEntry, list_zip, read_entry
+from pypid.core.errors import BadName
+from pypid.core.model import Span
+from pypid.core.packaging.core_metadata import LONGEST_METADATA
+from pypid.core.packaging.names import ProjectName, project_name
+
+T = TypeVar("T")
+
+TAIL = 22 + 0xFFFF
+"""Bytes in which the end of a zip archive begins, at the latest (APPNOTE.TXT 4.3.16)."""
+AHEAD = 1 << 14
+"""Bytes that are asked for at least: most METADATA is smaller when packed."""
+MOST_PARTS = 8
+
+
+@define
+class WheelParts:
+    """What is known of a file of `size` bytes."""
+
+    size: int
+    _parts: list[tuple[int, bytes]] = field(factory=list, repr=False)
+
+    def add(self, span: Span, data: bytes) -> None:
+        """Take in what was asked for. Raises `UnusableArchive` where it is not as long as that, or where it is too much in all."""
+        if len(data) != span.stop - span.start:
+            raise UnusableArchive("the file is not as long as it was said to be.")
+        if len(self._parts) >= MOST_PARTS:
+            raise UnusableArchive("its parts lie too far apart.")
+        self._parts.append((span.start, data))
+
+    def find(self, start: int, size: int) -> bytes | None:
+        """These bytes, if one part has them all."""
+        for begin, data in self._parts:
+            if begin <= start and start + size <= begin + len(data):
+                return data[start - begin : start - begin + size]
+        return None
+
+
+def first_part(size: int) -> Span:
+    """What to begin with."""
+    return Span(max(0, size - TAIL), size)
+
+
+def peek(parts: WheelParts, project: ProjectName) -> bytes | Span:
+    """The METADATA, or the part that is needed for it. Raises `UnusableArchive`."""
+    return look(parts, lambda file: metadata_of(file, project))
+
+
+def look(parts: WheelParts, reading: Callable[[BinaryIO], T]) -> T | Span:
+    """What `reading` finds in the file (no `Span`), or the part that it needs, to be called again. Raises `UnusableArchive`."""
+    try:
+        return reading(cast(BinaryIO, _Sparse(parts)))
+    except _Needed as needed:
+        if needed.span.stop - needed.span.start > LARGEST_PART:
+            raise UnusableArchive("its directory or its metadata is too large to be read by itself.") from None
+        return needed.span
+
+
+def metadata_of(file: BinaryIO, project: ProjectName) -> bytes:
+    """The METADATA of a wheel, read through its central directory; blocks. Raises `UnusableArchive`."""
+    members = list_zip(file, MemberProblems())
+    found = [entry for name, entry in members.items() if _is_metadata(name)]
+    if len(found) != 1 or not _is_named_for(found[0], project):
+        raise UnusableArchive("the wheel does not have exactly one .dist-info/METADATA, of its own project.")
+    return read_entry(file, found[0], LONGEST_METADATA)
+
+
+def _is_metadata(name: str) -> bool:
+    folder, _, rest = name.partition("/")
+    return folder.endswith(".dist-info") and rest == "METADATA"
+
+
+def _is_named_for(entry: ZipEntry, project: ProjectName) -> bool:
+    try:
+        return project_name(entry.name.partition(".dist-info")[0].rpartition("-")[0]) == project
+    except BadName:
+        return False
+
+
+class _Needed(Exception):
+    def __init__(self, span: Span) -> None:
+        super().__init__(span)
+        self.span = span
+
+
+class _Sparse:
+    """What `zips` asks of a file; a part that is not at hand is `_Needed`."""
+
+    def __init__(self, parts: WheelParts) -> None:
+        self._parts = parts
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = self._parts.size + offset if whence == os.SEEK_END else offset
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        start = self._position
+        stop = max(start, min(start + size, self._parts.size))
+        data = b"" if start == stop else self._parts.find(start, stop - start)
+        if data is None:
+            raise _Needed(Span(start, max(stop, min(start + AHEAD, self._parts.size))))
+        self._position = stop
+        return data

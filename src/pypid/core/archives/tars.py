@@ -1,0 +1,214 @@
+"""Tar archives as a stream of members, read strictly and in bounded memory.
+
+Not `tarfile`: it reads extended headers of any declared size into memory, hunts for sparse maps without end, and
+skips over headers that it cannot read, each of which a hostile file can use. Source: POSIX.1-2001 ustar and pax interchange
+formats; GNU tar "Basic Tar Format" for long names (types L and K) and base-256 numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from attrs import frozen
+
+from pypid.core.archives.decompression import Unpacked
+from pypid.core.archives.members import MOST_ENTRIES, UnusableArchive
+from pypid.core.errors import shortened
+
+BLOCK = 512
+_LONGEST_HEADER = 1 << 20
+"""Bytes of an extended header or long name that are read."""
+_MOST_HEADERS = 64 << 20
+"""Bytes of all of them together: an hour of work for us would pack into a small file."""
+
+
+_CUT_OFF = "the tar archive was cut off: build the file anew and upload it again."
+
+
+class TarKind(Enum):
+    """What a member is."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    SYMLINK = "symbolic link"
+    HARDLINK = "hard link"
+    OTHER = "device or other special file"
+
+
+_KINDS = {
+    b"0": TarKind.FILE,
+    b"\0": TarKind.FILE,
+    b"7": TarKind.FILE,
+    b"5": TarKind.FOLDER,
+    b"2": TarKind.SYMLINK,
+    b"1": TarKind.HARDLINK,
+}
+_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"x", b"g", b"L", b"K"
+_EXTENDED = (_PAX, b"X", _PAX_GLOBAL, _LONG_NAME, _LONG_LINK)
+
+
+@frozen
+class TarMember:
+    """One member; `size` is that of its contents in bytes, `link` what a link points to."""
+
+    name: str
+    kind: TarKind
+    size: int
+    link: str
+
+
+def read_tar(stream: Unpacked, keep: Callable[[TarMember], bool]) -> Iterator[tuple[TarMember, bytes]]:
+    """The members in order, each with its contents if `keep` asks for them, else with none.
+
+    `keep` bounds what it asks for by the member's `size`. After the last member the stream is at its end. Raises `UnusableArchive`
+    for what is no tar, is cut off, has bytes after its end, or would need guessing.
+    """
+    pending: dict[str, str] = {}
+    count = headers = 0
+    while True:
+        header = stream.read(BLOCK)
+        if not header.strip(b"\0"):
+            _end(stream, header, count, pending)
+            return
+        count += 1
+        if count > MOST_ENTRIES:
+            raise UnusableArchive(f"the tar archive has more than the {MOST_ENTRIES} members that are allowed.")
+        _verify(header, first=count == 1)
+        kind, size = header[156:157], _number(header[124:136])
+        if kind in _EXTENDED:
+            _extend(kind, _block(stream, size, _LONGEST_HEADER), pending)
+            headers += size
+            if headers > _MOST_HEADERS:
+                raise UnusableArchive(f"the tar archive has more than {_MOST_HEADERS >> 20} MiB of extended headers.")
+            continue
+        member = _member(header, pending, size)
+        pending = {}
+        padded = member.size + (-member.size % BLOCK)
+        if member.kind is TarKind.FILE and keep(member):
+            yield member, _block(stream, member.size, member.size)
+            continue
+        if stream.skip(padded) < padded:
+            raise UnusableArchive(_CUT_OFF)
+        yield member, b""
+
+
+def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -> None:
+    """Nothing but zeros may follow the end mark: readers disagree whether to go on there."""
+    if not count or pending:
+        raise UnusableArchive("the tar archive is empty, or it was cut off.")
+    if header and len(header) < BLOCK:
+        raise UnusableArchive(_CUT_OFF)
+    while piece := stream.pieces():
+        if piece.strip(b"\0"):
+            raise UnusableArchive("the tar archive has data after its end; build the file anew with a current build tool.")
+
+
+def _verify(header: bytes, *, first: bool) -> None:
+    """The checksum, as POSIX sums it or as old tars did (signed)."""
+    if len(header) == BLOCK:
+        blank = header[:148] + b" " * 8 + header[156:]
+        total = sum(blank)
+        digits = header[148:156].split(b"\0")[0].strip()
+        sums = (total, total - 256 * sum(byte > 127 for byte in blank))
+        if digits.isdigit() and digits.lstrip(b"0") in [b"%o" % each for each in sums]:
+            return
+    if first:
+        raise UnusableArchive("it is not a tar archive compressed as its name says: build it anew.")
+    raise UnusableArchive("the tar archive is damaged or was cut off: build the file anew and upload it again.")
+
+
+def _number(text: bytes) -> int:
+    """A size: octal digits, or GNU's base-256. Nothing else that ``int`` takes: other readers differ there."""
+    if text[0] & 0x80:  # 0xff would be a negative number, which no size is
+        value = int.from_bytes(text[1:], "big")
+        if text[0] != 0x80 or value >= 1 << 62:
+            raise UnusableArchive("the tar archive is damaged: a size is out of all bounds.")
+        return value
+    digits = text.split(b"\0")[0].strip()
+    if digits.strip(b"01234567"):
+        raise UnusableArchive("the tar archive is damaged: a size is no number.")
+    return int(digits or b"0", 8)
+
+
+def _block(stream: Unpacked, size: int, most: int) -> bytes:
+    """The next `size` bytes, with their padding taken off the stream."""
+    if size > most:
+        raise UnusableArchive(f"the tar archive has a header of {size} bytes; {most} are allowed.")
+    padded = size + (-size % BLOCK)
+    data = stream.read(padded)
+    if len(data) < padded:
+        raise UnusableArchive(_CUT_OFF)
+    return data[:size]
+
+
+def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:
+    """Take down what an extended header says of the next member."""
+    if kind == _LONG_NAME:
+        said = {"path": _text(data.split(b"\0")[0])}
+    elif kind == _LONG_LINK:
+        said = {"linkpath": _text(data.split(b"\0")[0])}
+    else:
+        said = _pax(data)
+    if kind == _PAX_GLOBAL:  # git archive writes one, with its commit as a comment
+        if said:
+            raise UnusableArchive("the tar archive names all its members alike, in a global header; build the file anew.")
+    elif said.keys() & pending.keys():
+        raise UnusableArchive("the tar archive gives a member two long names; build the file anew.")
+    pending.update(said)
+
+
+def _pax(data: bytes) -> dict[str, str]:
+    """The records ``<length> <key>=<value>\\n`` that matter here (path, linkpath, size)."""
+    records: dict[str, str] = {}
+    damaged = UnusableArchive("the tar archive has a damaged extended (pax) header: build the file anew.")
+    data = data.rstrip(b"\0")
+    start = 0
+    while start < len(data):  # by position: to cut the data each time would take quadratic time
+        digits, blank, _ = data[start : start + 21].partition(b" ")
+        if not blank or not digits.isdigit():
+            raise damaged
+        end = start + int(digits)
+        key, equals, value = data[start + len(digits) + 1 : end].partition(b"=")
+        if end > len(data) or end < start + 5 or not equals or not value.endswith(b"\n"):
+            raise damaged
+        start = end
+        name = _text(key)
+        if name.startswith("GNU.sparse."):
+            raise UnusableArchive("the tar archive has a sparse member; build it without --sparse.")
+        if name in ("path", "linkpath", "size"):
+            records[name] = _text(value[:-1])
+    return records
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _member(header: bytes, extended: dict[str, str], size: int) -> TarMember:
+    kind = _KINDS.get(header[156:157], TarKind.OTHER)
+    name = _text(header[:100].split(b"\0")[0])
+    prefix = _text(header[345:500].split(b"\0")[0])
+    if prefix and header[257:263] != b"ustar\0":
+        # Only POSIX has a prefix there; GNU tar has times, which some readers take for one.
+        raise UnusableArchive(
+            f"the name of {shortened(name)!r} in the tar archive is unclear; build it with a current build tool."
+        )
+    name = f"{prefix}/{name}" if prefix else name
+    name = extended.get("path", name)
+    if kind is TarKind.FILE and name.endswith("/"):
+        kind = TarKind.FOLDER  # how tars before POSIX wrote folders
+    if "size" in extended:
+        said = extended["size"]
+        if not (said.isascii() and said.isdigit()) or len(said) > 18 or size not in (0, int(said)):
+            # Readers that know pax and readers that do not would find other members (CVE-2025-62518).
+            raise UnusableArchive(f"the tar archive gives {shortened(name)!r} two sizes; build the file anew.")
+        size = int(said)
+    if kind is not TarKind.FILE:
+        if size and kind is not TarKind.HARDLINK:
+            raise UnusableArchive(
+                f"{shortened(name)!r} in the tar archive is a {kind.value} with contents; build the file anew."
+            )
+        size = 0
+    link = extended.get("linkpath", _text(header[157:257].split(b"\0")[0]))
+    return TarMember(name, kind, size, link)

@@ -1,0 +1,167 @@
+"""What is inside a wheel or an egg: METADATA, and whether WHEEL, RECORD and the file name agree with it.
+
+Sources: "Binary distribution format" (packaging.python.org; PEP 427, PEP 491) and "Entry points
+specification". Eggs: setuptools' "The Internal Structure of Python Eggs".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from heapq import nsmallest
+from typing import BinaryIO
+
+from pypid.core.archives.members import MemberProblems, UnusableArchive, parts, path_problem
+from pypid.core.archives.zips import ZipEntry, read_entry, read_zip
+from pypid.core.errors import BadName, shortened
+from pypid.core.packaging.core_metadata import LONGEST_METADATA
+from pypid.core.packaging.names import Distribution, project_name, same_version
+
+_LONGEST_WHEEL = 1 << 20
+_LONGEST_RECORD = 64 << 20
+_REST_OF_ROW = 256
+"""Bytes of a row of RECORD beside the path: a hash, a size, commas."""
+_LONGEST_ROW = 256 << 10
+"""Characters of a row that is quoted; a path has at most 65,535 bytes (APPNOTE.TXT 4.4.10)."""
+_SCRIPTS = ("console_scripts", "gui_scripts")
+"""The groups of entry points of which installers make files."""
+_WHEEL_VERSION = re.compile(r"[01](\.[0-9]+)?\Z")
+_REBUILD = "build the wheel anew with a current build tool."
+
+
+def wheel_metadata(file: BinaryIO, distribution: Distribution, findings: MemberProblems) -> bytes | None:
+    """The METADATA of a wheel, or None; problems to `findings`. Raises `UnusableArchive`."""
+    entries = read_zip(file, findings)
+    infos = {name.split("/", 1)[0] for name in entries if name.split("/", 1)[0].endswith(".dist-info") and "/" in name}
+    if len(infos) != 1:
+        what = "no .dist-info folder" if not infos else "several .dist-info folders"
+        findings.add(f"the wheel has {what}, where it needs one, named as the file is; {_REBUILD}")
+        return None
+    info = infos.pop()
+    if not _is_named_for(info.removesuffix(".dist-info"), distribution):
+        findings.add(f"the wheel's folder {shortened(info)!r} is not that of {distribution.filename}; do not rename wheels.")
+    _judge_wheel(_member(file, entries, f"{info}/WHEEL", _LONGEST_WHEEL, findings), findings)
+    _judge_record(_member(file, entries, f"{info}/RECORD", _largest_record(entries), findings), entries, info, findings)
+    _judge_scripts(file, entries, f"{info}/entry_points.txt", findings)
+    return _member(file, entries, f"{info}/METADATA", LONGEST_METADATA, findings)
+
+
+def egg_metadata(file: BinaryIO, findings: MemberProblems) -> bytes | None:
+    """The PKG-INFO of an egg, or None; problems to `findings`. Raises `UnusableArchive`."""
+    entries = read_zip(file, findings)
+    _judge_scripts(file, entries, "EGG-INFO/entry_points.txt", findings)
+    return _member(file, entries, "EGG-INFO/PKG-INFO", LONGEST_METADATA, findings)
+
+
+def _member(file: BinaryIO, entries: Mapping[str, ZipEntry], name: str, limit: int, findings: MemberProblems) -> bytes | None:
+    if name not in entries:
+        findings.add(f"the archive lacks {shortened(name)!r}; build it anew with a current build tool.")
+        return None
+    try:
+        return read_entry(file, entries[name], limit)
+    except UnusableArchive as problem:
+        findings.add(str(problem))
+        return None
+
+
+def _is_named_for(stem: str, distribution: Distribution) -> bool:
+    name, _, version = stem.rpartition("-")
+    try:
+        project = project_name(name)
+    except BadName:
+        return False
+    # Old tools escape the + of a local version as _.
+    return project == distribution.project and any(
+        same_version(spelled, distribution.version)
+        for spelled in (version, version.replace("_", "+", 1), version.replace("_", "-"))
+    )
+
+
+def _judge_wheel(data: bytes | None, findings: MemberProblems) -> None:
+    """Installers must refuse a higher major Wheel-Version than 1. Wheels of 0.1, which is older, pip and uv install.
+
+    The Tags are left alone: pip, uv and PyPI go by the file name only, and vendors rename ``linux_*`` wheels to ``manylinux_*``
+    without touching WHEEL, so that to compare would refuse wheels that everybody can install.
+    """
+    if data is None:
+        return
+    from email.parser import BytesHeaderParser  # here, since no page needs it
+
+    version = str(BytesHeaderParser().parsebytes(data).get("Wheel-Version", "")).strip()
+    if not _WHEEL_VERSION.match(version):
+        findings.add(
+            f"the wheel's WHEEL file says Wheel-Version {shortened(version)!r}; installers know 1.x and older ones only. "
+            f"Please {_REBUILD}"
+        )
+
+
+def _judge_scripts(file: BinaryIO, entries: Mapping[str, ZipEntry], name: str, findings: MemberProblems) -> None:
+    """Refuse scripts whose names are paths out of the folder for scripts: pip and uv do not install them."""
+    data = _member(file, entries, name, LONGEST_METADATA, findings) if name in entries else None
+    group = ""
+    for line in (data or b"").decode("utf-8", "replace").splitlines():
+        line = line.strip()
+        script, equals, _ = line.partition("=")
+        if line.startswith("[") and line.endswith("]"):
+            group = line[1:-1]
+        elif group in _SCRIPTS and equals and not line.startswith("#") and _leads_out(script.strip()):
+            findings.add(
+                f"entry_points.txt has a script that would be installed outside of the folder for scripts: "
+                f"{shortened(script.strip())!r}; name it without a path."
+            )
+
+
+def _leads_out(script: str) -> bool:
+    """Whether a script's name is a path out of its folder, or to the folder itself, on any system."""
+    return path_problem(script, backslash=True) is not None or not parts(script.replace("\\", "/"))
+
+
+def _judge_record(data: bytes | None, entries: Mapping[str, ZipEntry], info: str, findings: MemberProblems) -> None:
+    """Compare RECORD with the members: it names every file and no other (PyPI refuses what differs since 2026).
+
+    The hashes are left to installers. Time and memory are linear in the size of the archive: a row is not kept, and what
+    is no member is counted, not collected.
+    """
+    if data is None:
+        return
+    itself = f"{info}/RECORD"
+    exempt = {itself, f"{itself}.jws", f"{itself}.p7s"}
+    members = {name for name, entry in entries.items() if not entry.is_folder} | exempt
+    missing = set(members)
+    strangers: dict[str, None] = {}
+    try:
+        for name in _recorded(data):
+            missing.discard(name)
+            if name not in members and not name.endswith("/") and len(strangers) < 3:
+                strangers[name] = None
+    except (UnicodeDecodeError, csv.Error):
+        findings.add(f"the wheel's RECORD cannot be read as CSV in UTF-8; {_REBUILD}")
+        return
+    for name in strangers:
+        findings.add(f"the wheel's RECORD names {shortened(name)!r}, which is not in the wheel; {_REBUILD}")
+    for name in nsmallest(3, missing - exempt):
+        findings.add(f"the wheel's RECORD does not name {shortened(name)!r}, which is in the wheel; {_REBUILD}")
+
+
+def _recorded(data: bytes) -> Iterator[str]:
+    """The paths of a RECORD, in its order. Raises `UnicodeDecodeError`, `csv.Error`.
+
+    Each line is a row: a path with a line break in it would be refused anyway. A quoted row is read by itself, so that a
+    quotation without an end, or a million commas, is one bad row and not a long list.
+    """
+    for line in io.TextIOWrapper(io.BytesIO(data), "utf-8", newline=""):
+        path = line.split(",", 1)[0].rstrip("\r\n")
+        if path.startswith('"'):
+            if len(line) > _LONGEST_ROW:
+                raise csv.Error("a row is too long")
+            path = next(csv.reader((line,)))[0].rstrip("\r\n")
+        if path:
+            # pip, uv and the public index take backslashes, which old tools on Windows wrote
+            yield path.replace("\\", "/").removeprefix("./")
+
+
+def _largest_record(entries: Mapping[str, ZipEntry]) -> int:
+    """Bytes that the RECORD of an archive with these members may have: two generous rows for each of them."""
+    return min(_LONGEST_RECORD, 2 * sum(2 * len(entry.raw_name) + _REST_OF_ROW for entry in entries.values()))

@@ -1,0 +1,287 @@
+"""Zip archives, read strictly: whatever two readers could understand differently is a problem.
+
+An installer reads the central directory (pip) or the local headers as they come (uv, when it streams); a file that shows each
+other contents is an attack. So every byte must belong to exactly one record: local headers with their data, the central
+directory, the end records, in this order and without gaps. PyPI demands the same since 2025.
+
+Source: PKWARE APPNOTE.TXT 6.3, by section (``4.3.7``). Only headers are read, never the data of the members, except where
+`read_entry` is asked for one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import zlib
+from typing import BinaryIO
+
+from attrs import frozen
+
+from pypid.core.archives.members import BOMB, MOST_ENTRIES, MemberProblems, UnusableArchive, is_bomb, path_problem
+from pypid.core.archives.zip_directory import Directory, zip_end
+from pypid.core.errors import shortened
+
+_CENTRAL = struct.Struct("<4s4xHH4xLLLHHHH2xLL")  # 4.3.12
+_LOCAL = struct.Struct("<4s2xHH4xLLLHH")  # 4.3.7
+_ENCRYPTED, _DESCRIPTOR, _PATCH, _STRONG, _UTF8, _MASKED = 0x1, 0x8, 0x20, 0x40, 0x800, 0x2000  # 4.4.4
+_STORED, _DEFLATED = 0, 8
+_ZIP64, _UNICODE_PATH = 0x0001, 0x7075
+_ALL_ONES = 0xFFFFFFFF
+
+
+@frozen
+class ZipEntry:
+    """One member as the central directory has it. Sizes and offsets in bytes."""
+
+    name: str
+    raw_name: bytes
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    unpacked: int
+    offset: int
+    mode: int
+    """The Unix file type and permissions, 0 where it has none."""
+
+    @property
+    def is_folder(self) -> bool:
+        return self.name.endswith("/")
+
+
+def read_zip(file: BinaryIO, findings: MemberProblems, *, backslash: bool = False) -> dict[str, ZipEntry]:
+    """The members by name, with all that is wrong with the archive added to `findings`.
+
+    Reads the end, the central directory and each local header. Raises `UnusableArchive` where the structure cannot be followed.
+    """
+    directory = zip_end(file, findings)
+    entries = _read_directory(file, directory)
+    by_name: dict[str, ZipEntry] = {}
+    for entry in entries:
+        _judge(entry, findings, backslash=backslash)
+        if entry.name in by_name:
+            findings.add(f"the zip archive has the member {shortened(entry.name)!r} twice.")
+        by_name[entry.name] = entry
+    if is_bomb(sum(entry.unpacked for entry in entries), directory.size_of_file):
+        findings.add(BOMB)
+    _walk(file, sorted(entries, key=lambda entry: entry.offset), directory.start, findings)
+    return by_name
+
+
+def list_zip(file: BinaryIO, findings: MemberProblems) -> dict[str, ZipEntry]:
+    """The members by name out of the central directory alone, as pip reads it; for an archive that is not ours to judge.
+
+    Raises `UnusableArchive` where the structure cannot be followed.
+    """
+    return {entry.name: entry for entry in zip_entries(file, findings)}
+
+
+def zip_entries(file: BinaryIO, findings: MemberProblems) -> list[ZipEntry]:
+    """The same in the order of the directory, with those whose names come twice."""
+    return _read_directory(file, zip_end(file, findings))
+
+
+def read_entry(file: BinaryIO, entry: ZipEntry, limit: int) -> bytes:
+    """The unpacked bytes of a member; raises `UnusableArchive` above `limit` bytes or if they are not what the directory says."""
+    shown = repr(shortened(entry.name))
+    if entry.unpacked > limit or entry.packed > limit + (limit >> 4) + 64:
+        raise UnusableArchive(f"{shown} is larger than the {limit >> 20} MiB that are allowed for it.")
+    data = _packed(file, entry, entry.packed)
+    if entry.method == _DEFLATED:
+        inflating = zlib.decompressobj(-15)
+        try:
+            data = inflating.decompress(data, limit + 1)
+        except zlib.error:
+            raise UnusableArchive(f"{shown} in the zip archive is damaged.") from None
+        if not inflating.eof or inflating.unused_data:
+            raise UnusableArchive(f"{shown} in the zip archive is damaged, or larger than it says.")
+    elif entry.method != _STORED:
+        raise UnusableArchive(f"{shown} is compressed by a method that installers do not know.")
+    if len(data) != entry.unpacked or zlib.crc32(data) != entry.crc:
+        raise UnusableArchive(f"{shown} in the zip archive is damaged: its size or CRC-32 is not what the directory says.")
+    return data
+
+
+def begin_entry(file: BinaryIO, entry: ZipEntry, most: int) -> bytes:
+    """The first unpacked bytes of a member, at most `most`; all of it, and proven, where it has no more (see `read_entry`)."""
+    shown = repr(shortened(entry.name))
+    if entry.flags & (_ENCRYPTED | _STRONG | _MASKED):
+        raise UnusableArchive(f"{shown} in the zip archive is encrypted; no installer can read it.")
+    if entry.unpacked <= most:
+        return read_entry(file, entry, most)
+    if entry.method not in (_STORED, _DEFLATED):
+        raise UnusableArchive(f"{shown} is compressed by a method that installers do not know.")
+    data = _packed(file, entry, min(entry.packed, most + (most >> 4) + 64))
+    if entry.method == _STORED:
+        return data[:most]
+    try:
+        return zlib.decompressobj(-15).decompress(data, most)
+    except zlib.error:
+        raise UnusableArchive(f"{shown} in the zip archive is damaged.") from None
+
+
+def _packed(file: BinaryIO, entry: ZipEntry, size: int) -> bytes:
+    """The first `size` bytes of a member as they lie in the archive."""
+    ends = file.seek(0, os.SEEK_END)  # an offset may be a number that no file takes
+    file.seek(min(entry.offset, ends))
+    header = file.read(_LOCAL.size)
+    if len(header) < _LOCAL.size:
+        raise UnusableArchive(f"the zip archive ends within {shortened(entry.name)!r}.")
+    *_, name_size, extra_size = _LOCAL.unpack(header)
+    file.seek(entry.offset + _LOCAL.size + name_size + extra_size)
+    return file.read(size)
+
+
+def _read_directory(file: BinaryIO, directory: Directory) -> list[ZipEntry]:
+    file.seek(directory.start)
+    data = io.BytesIO(file.read(directory.size))
+    entries: list[ZipEntry] = []
+    while header := data.read(_CENTRAL.size):
+        if len(header) < _CENTRAL.size or header[:4] != b"PK\x01\x02" or len(entries) >= MOST_ENTRIES:
+            raise UnusableArchive("the central directory of the zip archive is damaged.")
+        entries.append(_entry(header, data))
+    if len(entries) != directory.entries:
+        raise UnusableArchive(f"the zip archive has {len(entries)} members where its end says {directory.entries}.")
+    return entries
+
+
+def _entry(header: bytes, data: io.BytesIO) -> ZipEntry:
+    (_, flags, method, crc, packed, unpacked, name_size, extra_size, comment_size, disk, attributes, offset) = _CENTRAL.unpack(
+        header
+    )
+    raw_name, extra = data.read(name_size), data.read(extra_size)
+    comment = data.read(comment_size)
+    if (len(raw_name), len(extra), len(comment)) != (name_size, extra_size, comment_size):
+        raise UnusableArchive("the central directory of the zip archive is damaged.")
+    fields = _extras(extra)
+    name = _decoded(raw_name, flags, fields.get(_UNICODE_PATH))
+    unpacked, packed, offset = _wide(fields.get(_ZIP64, b""), unpacked, packed, offset)
+    if disk not in (0, 0xFFFF):
+        raise UnusableArchive("the zip archive is one part of several; publish it in one piece.")
+    return ZipEntry(name, raw_name, flags, method, crc, packed, unpacked, offset, attributes >> 16)
+
+
+def _extras(extra: bytes) -> dict[int, bytes]:
+    """The extra fields by number (4.5); a torn rest is ignored, as installers do (old tools pad with zeros)."""
+    fields: dict[int, bytes] = {}
+    start = 0
+    while start + 4 <= len(extra):
+        number, size = struct.unpack_from("<HH", extra, start)
+        start += 4 + size
+        if start > len(extra):
+            break
+        if number in fields and number in (_ZIP64, _UNICODE_PATH):
+            raise UnusableArchive("a member of the zip archive says the same thing twice (a repeated extra field).")
+        fields[number] = extra[start - size : start]
+    return fields
+
+
+def _wide(zip64: bytes, *narrow: int) -> tuple[int, ...]:
+    """Each of `narrow`, or where it is all ones the next number of the zip64 field (4.5.3)."""
+    wide: list[int] = []
+    for number in narrow:
+        if number != _ALL_ONES:
+            wide.append(number)
+            continue
+        if len(zip64) < 8:
+            raise UnusableArchive("a member of the zip archive lacks its zip64 sizes.")
+        wide.append(struct.unpack_from("<Q", zip64)[0])
+        zip64 = zip64[8:]
+    return tuple(wide)
+
+
+def _decoded(raw: bytes, flags: int, unicode_path: bytes | None) -> str:
+    try:
+        name = raw.decode("utf-8" if flags & _UTF8 else "cp437")  # 4.4.4 bit 11, appendix D
+        other = unicode_path[5:].decode() if unicode_path is not None else None
+    except UnicodeDecodeError:
+        raise UnusableArchive("a member of the zip archive has a name that is not UTF-8, though it says so.") from None
+    if other is not None and other != name and (other.isascii() or name.isascii()):
+        raise UnusableArchive(f"a member of the zip archive has two names: {shortened(name)!r} and {shortened(other)!r}.")
+    return name
+
+
+def _judge(entry: ZipEntry, findings: MemberProblems, *, backslash: bool) -> None:
+    shown = repr(shortened(entry.name))
+    problem = path_problem(entry.name, backslash=backslash)
+    if problem is not None:
+        findings.add(problem)
+    if entry.flags & (_ENCRYPTED | _STRONG | _MASKED):
+        findings.add(f"{shown} in the zip archive is encrypted; no installer can read it.")
+    if entry.flags & _PATCH or entry.method not in (_STORED, _DEFLATED):
+        findings.add(f"{shown} is compressed by method {entry.method}; installers know stored and deflated only.")
+    if entry.method == _STORED and entry.packed != entry.unpacked:
+        findings.add(f"{shown} in the zip archive has two sizes.")
+    kind = stat.S_IFMT(entry.mode)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        findings.add(f"{shown} in the zip archive is a link or a device; put a plain file there.")
+    if entry.is_folder and entry.unpacked:
+        findings.add(f"{shown} in the zip archive is a folder with contents of its own.")
+
+
+def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberProblems) -> None:
+    """Go through the local headers as a streaming reader does: each must begin where the one before it ended."""
+    position = 0
+    for entry in entries:
+        if entry.offset != position:
+            what = "overlaps the member before it" if entry.offset < position else "follows bytes that belong to no member"
+            findings.add(f"{shortened(entry.name)!r} in the zip archive {what}; build the file anew with a current build tool.")
+            return
+        after = _local_end(file, entry, end, findings)
+        if after is None:
+            return
+        position = after
+    if position != end:
+        findings.add("the zip archive has bytes before its directory that belong to no member; build the file anew.")
+
+
+def _local_end(file: BinaryIO, entry: ZipEntry, end: int, findings: MemberProblems) -> int | None:
+    """Where the member's record ends, or None where its local header contradicts the directory."""
+    file.seek(entry.offset)
+    data = file.read(_LOCAL.size + len(entry.raw_name))
+    if len(data) < _LOCAL.size or data[:4] != b"PK\x03\x04":
+        findings.add(f"{shortened(entry.name)!r} in the zip archive has no local header.")
+        return None
+    _, flags, method, crc, packed, unpacked, name_size, extra_size = _LOCAL.unpack_from(data)
+    if data[_LOCAL.size :] != entry.raw_name or name_size != len(entry.raw_name):
+        name = shortened(data[_LOCAL.size :].decode("ascii", "backslashreplace"))
+        findings.add(f"{shortened(entry.name)!r} has another name in its local header: {name!r}.")
+        return None
+    fields = _extras(file.read(extra_size))
+    _decoded(entry.raw_name, flags, fields.get(_UNICODE_PATH))
+    descriptor = bool(entry.flags & _DESCRIPTOR)
+    said = (crc, *_wide(fields.get(_ZIP64, b""), unpacked, packed)[:2])
+    expected = (entry.crc, entry.unpacked, entry.packed)
+    same = said == expected or (descriptor and said == (0, 0, 0))
+    important = _ENCRYPTED | _DESCRIPTOR | _UTF8
+    if method != entry.method or (flags ^ entry.flags) & important or not same:
+        findings.add(f"{shortened(entry.name)!r} in the zip archive has a local header that contradicts the directory.")
+        return None
+    after = entry.offset + _LOCAL.size + name_size + extra_size + entry.packed
+    return _after_descriptor(file, entry, after, end, findings) if descriptor else after
+
+
+def _after_descriptor(file: BinaryIO, entry: ZipEntry, position: int, end: int, findings: MemberProblems) -> int | None:
+    """Where the data descriptor ends (4.3.9: a signature or none, 4 or 8 bytes for each size)."""
+    if entry.method == _STORED and entry.packed:
+        # Where such data ends cannot be told by who streams it; uv refuses it too.
+        findings.add(f"{shortened(entry.name)!r} in the zip archive is stored with its size after it; build the file anew.")
+        return None
+    file.seek(position)
+    data = file.read(min(24, max(0, end - position)))
+    numbers = [struct.pack("<LQQ", entry.crc, entry.packed, entry.unpacked)]
+    if max(entry.packed, entry.unpacked) <= _ALL_ONES:
+        numbers.append(struct.pack("<LLL", entry.crc, entry.packed, entry.unpacked))
+    for record in (signature + number for number in numbers for signature in (b"PK\x07\x08", b"")):
+        after = position + len(record)
+        if data.startswith(record) and (after == end or _record_at(file, after)):
+            return after
+    findings.add(f"{shortened(entry.name)!r} in the zip archive is followed by sizes that contradict the directory.")
+    return None
+
+
+def _record_at(file: BinaryIO, position: int) -> bool:
+    file.seek(position)
+    return file.read(4) == b"PK\x03\x04"

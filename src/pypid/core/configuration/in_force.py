@@ -1,0 +1,150 @@
+"""The configuration in force, in words: what `pypid check-config` prints, and an administrator looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from attrs import evolve, frozen
+
+from pypid.core.accounts.rights import Right
+from pypid.core.configuration.checks import is_open
+from pypid.core.configuration.ini import printable
+from pypid.core.configuration.keys import FREE, ISSUER, NOT_YET, SECTIONS, Key, keys
+from pypid.core.configuration.parse import Config
+from pypid.core.configuration.value_kinds import without_userinfo
+
+SET = "(set)"
+"""What stands for a secret that is set."""
+_ORIGIN_COLUMN = 48
+_LIVE = frozenset({("log", "level"), ("server", "metrics")})
+_LASTING = frozenset({("access", "backend"), ("access", "url")})
+
+
+@frozen
+class SettingLine:
+    """A key: its value in words (`SET` for a secret that is set), and where it was found (``default``: nowhere)."""
+
+    key: str
+    value: str
+    origin: str
+    by_reload: bool = False
+    """Whether another value takes effect by a reload; else by a restart."""
+    waits: bool = False
+    """Whether the file says something else by now, which waits for a restart."""
+
+
+@frozen
+class SettingSection:
+    """A section with its lines; there is at least one."""
+
+    section: str
+    lines: tuple[SettingLine, ...]
+
+
+def describe(config: Config, *, not_yet: AbstractSet[str] = NOT_YET) -> str:
+    """The configuration in force, as INI text: each value with where it came from, secrets and hashes as ``(set)``.
+
+    Keys of capabilities that this version does not have are left out.
+    """
+    return written(sections(config, not_yet=not_yet))
+
+
+def written(said: Iterable[SettingSection]) -> str:
+    """The sections as INI text."""
+    return "\n".join("".join(f"{text}\n" for text in _texts(each)) for each in said)
+
+
+def in_force(started: Config, read: Config) -> tuple[SettingSection, ...]:
+    """The sections as they are in force, where pypid was `started` with one configuration, and has `read` another since."""
+    return sections(started) if read is started else sections(_after_reload(started, read), read)
+
+
+def sections(config: Config, read: Config | None = None, *, not_yet: AbstractSet[str] = NOT_YET) -> tuple[SettingSection, ...]:
+    """The sections of `config`. `read`: what the file says by now. Takes a tenth of a second for ten thousand rules."""
+    return tuple(said for said in _sections(config, read or config, not_yet) if said.lines)
+
+
+def _sections(config: Config, read: Config, not_yet: AbstractSet[str]) -> Iterator[SettingSection]:
+    for name in SECTIONS:
+        yield _declared(config, name, getattr(config, name), getattr(read, name), not_yet)
+        if name == "access":
+            yield from (_free(config, free) for free in FREE)
+    for name, issuer in config.issuers.items():
+        yield _declared(config, ISSUER + name, issuer, issuer, not_yet)
+
+
+def _declared(config: Config, name: str, section: Any, read: Any, not_yet: AbstractSet[str]) -> SettingSection:
+    opened = {key: declared for key, declared in keys(type(section)).items() if is_open(declared, not_yet)}
+    return SettingSection(
+        name,
+        tuple(
+            SettingLine(
+                key,
+                _text(declared, getattr(section, key)),
+                _origin(config, name, key),
+                by_reload=_by_reload(name, key),
+                waits=getattr(section, key) != getattr(read, key),
+            )
+            for key, declared in opened.items()
+        ),
+    )
+
+
+def _free(config: Config, name: str) -> SettingSection:
+    given: Mapping[str, Any] = getattr(config, name)
+    lines = (
+        SettingLine(printable(key), _free_text(name, value), _origin(config, name, key), by_reload=True)
+        for key, value in given.items()
+    )
+    return SettingSection(name, tuple(lines))
+
+
+def _free_text(name: str, value: Any) -> str:
+    if name == "users":
+        return SET
+    return value.text if isinstance(value, Right) else " ".join(value)
+
+
+def _text(key: Key, value: Any) -> str:
+    if value == key.kind.parse(key.default):
+        return key.default
+    return SET if key.secret else without_userinfo(str(key.kind.show(value)))
+
+
+def _origin(config: Config, section: str, key: str) -> str:
+    return printable(config.origins.get((section, key), "default"))
+
+
+def _texts(said: SettingSection) -> Iterator[str]:
+    yield f"[{said.section}]"
+    for line in said.lines:
+        yield f"{f'{line.key} = {line.value}':<{_ORIGIN_COLUMN}} ; {line.origin}"
+
+
+# --- what a reload brings into force ------------------------------------------------------------------------------
+
+
+def _by_reload(section: str, key: str) -> bool:
+    """Whether a reload is enough; `wiring.reload.reload` does it."""
+    if (section, key) in _LASTING:
+        return False
+    return section in (*FREE, "access") or section.startswith(ISSUER) or (section, key) in _LIVE
+
+
+def _after_reload(started: Config, read: Config) -> Config:
+    """What is in force: of `read` what a reload brings, and all else of `started`."""
+    origins = {at: found for at, found in started.origins.items() if not _by_reload(*at)}
+    origins |= {at: found for at, found in read.origins.items() if _by_reload(*at)}
+    return evolve(
+        started,
+        users=read.users,
+        groups=read.groups,
+        projects=read.projects,
+        issuers=read.issuers,
+        access=evolve(read.access, backend=started.access.backend, url=started.access.url),
+        log=evolve(started.log, level=read.log.level),
+        server=evolve(started.server, metrics=read.server.metrics),
+        origins=origins,
+    )

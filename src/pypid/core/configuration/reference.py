@@ -1,0 +1,112 @@
+"""The table of the configuration in words: the page docs/configuration is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import frozen
+
+from pypid.core.configuration.checks import allowed, is_open
+from pypid.core.configuration.environment import variable
+from pypid.core.configuration.keys import ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
+
+
+@frozen
+class KeyRow:
+    """One key of the table. `variable` is the environment variable that speaks for it."""
+
+    section: str
+    key: str
+    default: str
+    doc: str
+    allowed: str
+    variable: str
+    secret: bool
+    available: bool
+
+
+def table() -> tuple[KeyRow, ...]:
+    """All keys of all sections with fixed keys, in the contract's order; issuers are shown as ``issuer:<name>``."""
+    return tuple(_rows())
+
+
+def _rows() -> Iterator[KeyRow]:
+    for section, declared in _sections():
+        for name, key in keys(declared).items():
+            said = allowed(key, NOT_YET) if is_open(key, NOT_YET) else key.kind.allowed
+            yield KeyRow(section, name, key.default, key.doc, said, variable(section, name), key.secret, is_open(key, NOT_YET))
+
+
+def _sections() -> Iterator[tuple[str, type[Any]]]:
+    for name, section in SECTIONS.items():
+        if name == "publish":
+            yield f"{ISSUER}<name>", IssuerSettings
+        yield name, section
+
+
+_HEAD = """\
+Configuration
+=============
+
+pypid reads one INI file, and environment variables that win over it. Unknown sections, keys and variables, and bad values,
+stop the start: all problems are told at once, each with its file and line. ``pypid check-config FILE`` tells the same without
+starting, and else prints what is in force and where each value came from.
+
+The file
+--------
+
+* UTF-8. ``key = value``; names are case-sensitive; nothing is interpolated; no section hands its keys to others.
+* Lines that begin with ``#`` or ``;`` are comments, and so is all behind a ``;`` that follows white space.
+* A line that is indented deeper than its key continues the value. An empty value means the default.
+* Sizes are whole numbers of bytes, or of ``k``, ``M``, ``G`` or ``T`` (``1k`` is 1024 bytes).
+* Durations are whole numbers of seconds, or of ``s``, ``m``, ``h`` or ``d``; one unit, no fractions.
+* Lists have white space between their items. Paths are relative to the folder of the file.
+* Lists of people: a bare name or ``user:alice`` is a user, ``group:team`` a group; ``everyone``, ``authenticated``,
+  ``admins`` and ``nobody`` stand for many, and cannot be names. Names have no ``:``, ``=``, ``;``, ``,``, white space or
+  control characters.
+
+The environment
+---------------
+
+``PYPID_<SECTION>_<KEY>`` sets a key of a section: ``PYPID_SERVER_LISTEN``, ``PYPID_ISSUER_GITHUB_URL``. With ``_FILE`` behind
+it, the variable names a file that holds the value, as secrets of containers do. An unknown ``PYPID_*`` variable is a bad value.
+``[users]``, ``[groups]`` and ``[projects]`` come from the file only.
+"""
+
+_FREE_DOCS = {
+    "users": "``name = password hash``, one line a user; ``pypid gen-password`` makes the hash. Clear text is refused.",
+    "groups": "``name = members``, one line a group.",
+    "projects": (
+        "``<project>.user.<name>``, ``<project>.group.<name>``, ``<project>.everyone`` or ``<project>.authenticated``,"
+        " then ``= r`` or ``= rw``."
+    ),
+}
+_LATER = "*Not part of this version yet.*"
+
+
+def configuration_rst() -> str:
+    """The page ``docs/configuration.rst``, made of the table."""
+    parts = [_HEAD]
+    rows = table()
+    for section, declared in _sections():
+        parts.append(_heading(section))
+        parts.append(f"{declared.__doc__}\n")
+        parts.extend(_entry(row) for row in rows if row.section == section)
+        if section == "access":
+            for name, doc in _FREE_DOCS.items():
+                parts.append(_heading(name))
+                parts.append(f"{doc}\n")
+    return "\n".join(parts)
+
+
+def _heading(section: str) -> str:
+    title = f"``[{section}]``"
+    return f"{title}\n{'-' * len(title)}\n"
+
+
+def _entry(row: KeyRow) -> str:
+    default = f"default ``{row.default}``" if row.default else "empty by default"
+    said = row.allowed.replace("*", r"\*").replace("<", r"\<")
+    notes = f"Allowed: {said}.{' Secret: never shown.' if row.secret else ''}{'' if row.available else ' ' + _LATER}"
+    return f"``{row.key}`` ({default})\n    {row.doc}\n    {notes}\n    Environment: ``{row.variable}``.\n"

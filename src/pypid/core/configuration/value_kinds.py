@@ -1,0 +1,381 @@
+"""Kinds of values that the configuration knows: how each is read, how it is written, and what is allowed.
+
+A kind's `parse` raises nothing but `ValueError` (its text, if any, is advice). What it reads, `show` writes so that
+`parse` reads it again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from pypid.core.accounts import ldap_filters
+from pypid.core.permissions import Principals, account_name
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
+
+
+@frozen
+class ValueKind(Generic[T]):
+    """A kind of value. `words` are all that may be said, where these are few; a `url` may hold a password before its @."""
+
+    parse: Callable[[str], T]
+    show: Callable[[T], str]
+    allowed: str
+    words: tuple[str, ...] = ()
+    url: bool = False
+
+
+def optional(kind: ValueKind[T]) -> ValueKind[T | None]:
+    """`kind`, or None for an empty text."""
+    return ValueKind(
+        lambda text: kind.parse(text) if text else None,
+        lambda value: "" if value is None else kind.show(value),
+        kind.allowed,
+        kind.words,
+        kind.url,
+    )
+
+
+def several(kind: ValueKind[T]) -> ValueKind[tuple[T, ...]]:
+    """Any number of `kind`, with white space between them."""
+
+    def parse(text: str) -> tuple[T, ...]:
+        return tuple(one(word) for word in text.split())
+
+    def one(word: str) -> T:
+        try:
+            return kind.parse(word)
+        except ValueError as error:
+            raise ValueError(str(error) or f"{word[:80]!r} is none") from None
+
+    return ValueKind(
+        parse,
+        lambda value: " ".join(kind.show(item) for item in value),
+        f"{kind.allowed}; several with white space between them",
+        kind.words,
+        kind.url,
+    )
+
+
+# --- numbers ------------------------------------------------------------------------------------------------
+
+_NUMBER = re.compile(r"(?P<number>[0-9]{1,15})(?P<unit>[A-Za-z]?)\Z")
+_SIZES = {"T": 1 << 40, "G": 1 << 30, "M": 1 << 20, "k": 1 << 10, "": 1}
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_LONGEST = timedelta(days=365_000)
+
+
+def _measured(text: str, units: dict[str, int]) -> int:
+    match = _NUMBER.match(text)
+    if match is None or match["unit"] not in units:
+        raise ValueError()
+    return int(match["number"]) * units[match["unit"]]
+
+
+def parse_size(text: str) -> int:
+    """Bytes: ``4G`` is 4 * 1024 ** 3."""
+    return _measured(text, _SIZES)
+
+
+def size_text(size: int) -> str:
+    """The shortest text that `parse_size` reads as `size` (bytes, 0 or more)."""
+    unit = next(unit for unit, factor in _SIZES.items() if size >= factor and size % factor == 0) if size else ""
+    return f"{size // _SIZES[unit]}{unit}"
+
+
+def parse_duration(text: str) -> timedelta:
+    """A time span: ``90`` and ``90s`` are 90 seconds; at most 1000 years."""
+    seconds = _measured(text, {**_SECONDS, "": 1})
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError("it is longer than 1000 years")
+    return timedelta(seconds=seconds)
+
+
+def duration_text(duration: timedelta) -> str:
+    """The shortest text that `parse_duration` reads as `duration` (whole seconds, 0 or more)."""
+    seconds = int(duration.total_seconds())
+    unit = next(unit for unit, factor in _SECONDS.items() if seconds % factor == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}" if seconds else "0"
+
+
+def _within(parse: Callable[[str], Any], least: Any, most: Any) -> Callable[[str], Any]:
+    def bounded(text: str) -> Any:
+        value = parse(text)
+        if value < least or (most is not None and value > most):
+            raise ValueError()
+        return value
+
+    return bounded
+
+
+def size(least: int = 0) -> ValueKind[int]:
+    """A number of bytes."""
+    above = f" from {size_text(least)}" if least else ""
+    return ValueKind(
+        _within(parse_size, least, None), size_text, f"a whole number of bytes{above}, or of k, M, G or T (1k = 1024)"
+    )
+
+
+def duration(least: str = "0", most: str | None = None) -> ValueKind[timedelta]:
+    """A time span."""
+    bounds = (f" from {least}" if least != "0" else "") + (f" up to {most}" if most else "")
+    return ValueKind(
+        _within(parse_duration, parse_duration(least), parse_duration(most) if most else None),
+        duration_text,
+        f"a whole number of seconds, or of s, m, h or d (one unit, like 90s or 10m){bounds}",
+    )
+
+
+def count(least: int) -> ValueKind[int]:
+    """A whole number."""
+    return ValueKind(_within(lambda text: _measured(text, {"": 1}), least, 100_000), str, f"a whole number from {least}")
+
+
+# --- words and text -------------------------------------------------------------------------------------------
+
+
+def choice(of: type[E]) -> ValueKind[E]:
+    """One of the values of an `Enum`."""
+    words = tuple(str(member.value) for member in of)
+
+    def parse(text: str) -> E:
+        if text not in words:
+            raise ValueError()
+        return of(text)
+
+    return ValueKind(parse, lambda member: str(member.value), ", ".join(words), words)
+
+
+_TRUTH = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in _TRUTH:
+        raise ValueError()
+    return _TRUTH[text.lower()]
+
+
+BOOLEAN = ValueKind(_boolean, lambda value: "yes" if value else "no", "yes, no")
+
+
+def _line(text: str) -> str:
+    if not text or any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise ValueError()
+    return text
+
+
+TEXT = ValueKind(_line, str, "one line of text without control characters")
+PATH = ValueKind(_line, str, "a path; relative ones begin at the folder of the configuration file")
+
+
+def _like(pattern: str) -> Callable[[str], str]:
+    compiled = re.compile(rf"(?:{pattern})\Z", re.ASCII)
+
+    def parse(text: str) -> str:
+        if not compiled.match(text):
+            raise ValueError()
+        return text
+
+    return parse
+
+
+GLOB = ValueKind(_like(r"[A-Za-z0-9._*?\[\]!-]+"), str, "names of projects and globs (letters, digits, . _ - * ? and [...])")
+FILENAME = ValueKind(_like(r"[A-Za-z0-9][A-Za-z0-9._+!-]*"), str, "names of files, like spam-1.0-py3-none-any.whl")
+HOST = ValueKind(
+    _like(r"[A-Za-z0-9._*:\[\]-]+"), str, "names of hosts and globs, without http:// (index.example.org, *.example.org, *)"
+)
+LINES: ValueKind[tuple[str, ...]] = ValueKind(
+    lambda text: tuple(line.strip() for line in text.splitlines() if line.strip()), "\n    ".join, "one rule a line"
+)
+_PLAIN_FOLDER = _like(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+def _folder(text: str) -> str:
+    if text == "packages":
+        raise ValueError("the packages themselves lie there")
+    return _PLAIN_FOLDER(text)
+
+
+FOLDER = ValueKind(_folder, str, "the plain name of a folder, without / (letters, digits, . _ -)")
+
+
+# --- the network ------------------------------------------------------------------------------------------------
+
+ENDPOINTS = ("tcp", "tcp6", "ssl", "unix", "systemd")
+
+
+def _endpoint(text: str) -> str:
+    prefix, _, rest = text.partition(":")
+    if prefix not in ENDPOINTS or not rest:
+        raise ValueError(f"{text[:80]!r} is no endpoint string")
+    return text
+
+
+ENDPOINT = ValueKind(
+    _endpoint,
+    str,
+    "Twisted endpoint strings that begin with tcp:, tcp6:, ssl:, unix: or systemd:, like tcp:6543:interface=127.0.0.1",
+)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(str(error)[:120]) from None
+
+
+NETWORK: ValueKind[IPv4Network | IPv6Network] = ValueKind(_network, str, "addresses and networks, like 10.0.0.0/8 or ::1")
+
+
+def _url(schemes: tuple[str, ...], userinfo: bool) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if any(character.isspace() or not character.isprintable() or character in "?#" for character in text):
+            raise ValueError()
+        parts = urlsplit(text)  # raises ValueError for a broken [IPv6] host
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError()
+        if parts.port == 0:  # reading it raises ValueError for what is no port
+            raise ValueError()
+        if not userinfo and "@" in parts.netloc:
+            raise ValueError()
+        return text.rstrip("/")
+
+    return parse
+
+
+BASE_URL = ValueKind(
+    _url(("http", "https"), userinfo=False),
+    str,
+    "an absolute http or https URL, like https://index.example.org, without user, query and fragment",
+    url=True,
+)
+INDEX_URL = ValueKind(
+    _url(("http", "https"), userinfo=True), str, "absolute http or https URLs, like https://index.example.org/simple", url=True
+)
+LDAP_URL = ValueKind(
+    _url(("ldap", "ldaps"), userinfo=False), str, "an ldap or ldaps URL, like ldaps://ldap.example.org", url=True
+)
+
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z", re.ASCII)
+_NO_ORIGINS, _ANY_ORIGIN = "off", "*"
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    if text in (_NO_ORIGINS, ""):
+        return ()
+    words = tuple(word.lower().removesuffix("/") for word in text.split())
+    for word in words:
+        if word == _NO_ORIGINS or (word == _ANY_ORIGIN and len(words) > 1):
+            raise ValueError(f"{word!r} has to stand alone")
+        if word != _ANY_ORIGIN and not _ORIGIN.match(word):
+            raise ValueError(f"{word[:80]!r} is no origin")
+    return words
+
+
+ORIGINS = ValueKind(
+    _origins,
+    lambda origins: " ".join(origins) or _NO_ORIGINS,
+    "off, *, or origins with white space between them, like https://notebooks.example.org",
+)
+
+_DN = re.compile(r"\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*(?:,\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*)*")
+
+
+def _dn(text: str) -> str:
+    if not _DN.fullmatch(text):
+        raise ValueError()
+    return text
+
+
+DN = ValueKind(_dn, str, "a distinguished name, like ou=people,dc=example,dc=org")
+USER_FILTER = ValueKind(
+    ldap_filters.user_filter, str, "a search filter of LDAP with (attribute={user}) in it, like (uid={user})"
+)
+GROUP_FILTER = ValueKind(
+    ldap_filters.group_filter, str, "a search filter of LDAP with {dn} or {user} in it, like (member={dn})"
+)
+
+
+def is_this_machine(host: str | None) -> bool:
+    """Whether what is sent to the host does not leave this machine: a loopback address, or ``localhost`` (RFC 6761)."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def is_readable_on_the_way(url: str) -> bool:
+    """Whether others could read a password that is sent there: nothing encrypts it, and it leaves this machine."""
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "ldap") and not is_this_machine(parts.hostname)
+
+
+def without_userinfo(text: str) -> str:
+    """The text of URLs with what stands before their @ hidden."""
+    return re.sub(r"//\S*@", "//(set)@", text)
+
+
+# --- people -----------------------------------------------------------------------------------------------------
+
+PRINCIPALS = ValueKind(
+    Principals.parse, Principals.text, "everyone, authenticated, admins, nobody, names of users, user:<name> and group:<name>"
+)
+
+
+def _user(text: str) -> str:
+    if text.startswith("group:"):
+        raise ValueError(f"{text[:80]!r} is a group, and only users can be named here: name its members")
+    return account_name(text.removeprefix("user:"))
+
+
+USER = ValueKind(_user, str, "names of users")
+
+_HASH = re.compile(r"\$[A-Za-z0-9._-]+\$[\x21-\x7e]+\Z")
+
+
+def parse_hash(text: str) -> str:
+    """A password hash as crypt and passlib write them, ``$kind$...``; the `ValueError` does not show what was read."""
+    if not _HASH.match(text):
+        raise ValueError(
+            "this is no hash that passwords can be checked by (those begin with a `$`; `{SHA}` and the old crypt are not "
+            "taken), and a password never belongs here: `pypid gen-password` makes the hash of one"
+        )
+    return text
+
+
+# --- cooldown ---------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Cooldown:
+    """How young a file may not be, and for which projects (names and globs) another age holds; the first that fits counts."""
+
+    age: timedelta = timedelta()
+    exceptions: tuple[tuple[str, timedelta], ...] = ()
+
+
+def _cooldown(text: str) -> Cooldown:
+    age, *others = text.split() or [""]
+    exceptions = []
+    for word in others:
+        name, _, value = word.partition("=")
+        exceptions.append((GLOB.parse(name), parse_duration(value)))
+    return Cooldown(parse_duration(age), tuple(exceptions))
+
+
+def _cooldown_text(cooldown: Cooldown) -> str:
+    exceptions = (f"{name}={duration_text(age)}" for name, age in cooldown.exceptions)
+    return " ".join([duration_text(cooldown.age), *exceptions])
+
+
+COOLDOWN = ValueKind(_cooldown, _cooldown_text, "an age, and exceptions behind it, like 3d numpy=0 acme-*=14d")

@@ -1,0 +1,102 @@
+"""What is wanted of an export, and what came of one. Pure; whoever asks for one and whoever writes it meet here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from posixpath import normpath
+
+from attrs import frozen
+
+from pypid.core.configuration.choices import AccessStore, StorageBackend
+from pypid.core.configuration.keys import AccessSettings, PublishSettings, ServerSettings, StorageSettings
+
+FIRST_ADMIN = "admin"
+"""Whom a first run makes; no configuration names it."""
+
+
+@frozen(kw_only=True)
+class ExportWanted:
+    """`target`: an absolute folder, or ``s3://bucket/prefix``. `files_url` and `signed` exclude each other."""
+
+    target: str
+    copies: bool = False
+    files_url: str | None = None
+    signed: bool = False
+    as_user: str | None = None
+    clears: bool = False
+    dated: bool = True
+    releases: bool = True
+
+
+@frozen(kw_only=True)
+class Exported:
+    """`hidden`: projects that whoever it was written for may not see; `left`: those that are still there, and seen no more;
+    pages `written` or found the `same`, files `copied`, paths `removed`."""
+
+    projects: int
+    hidden: int
+    left: int
+    written: int
+    same: int
+    copied: int
+    removed: int
+
+
+def bucket_of(target: str) -> tuple[str, str] | None:
+    """The bucket and the prefix (empty, or with its last slash) of ``s3://bucket/prefix``; None for a folder.
+
+    Raises `ValueError`, with advice.
+    """
+    if not target.startswith("s3:"):
+        return None
+    bucket, _, prefix = target.removeprefix("s3://").partition("/")
+    prefix = prefix.strip("/")
+    if not target.startswith("s3://") or not bucket or "//" in prefix:
+        raise ValueError("a bucket is written as s3://bucket/prefix")
+    return bucket, f"{prefix}/" if prefix else ""
+
+
+def misfits_of_publish(
+    publish: PublishSettings,
+    storage: StorageSettings,
+    server: ServerSettings,
+    access: AccessSettings,
+    users: frozenset[str],
+    ini: str,
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with `[publish]`: key and advice. `users`: those of the file `ini`."""
+    if publish.target is None:
+        return
+    try:
+        bucket = bucket_of(publish.target)
+    except ValueError as error:
+        yield "target", str(error)
+        return
+    if bucket is None:
+        folders = {"storage": storage.path if storage.backend is StorageBackend.FILES else None, "state": server.state}
+        for what, folder in folders.items():
+            if folder is not None and overlap(_beside(ini, publish.target), _beside(ini, folder)):
+                yield "target", f"a tree of its own is needed: this is in, or around, the {what} folder"
+    elif storage.backend is StorageBackend.S3 and overlap_of_prefixes(bucket, (storage.bucket or "", storage.prefix or "")):
+        yield "target", "a prefix of its own is needed: this one is in, or around, that of [storage]"
+    unknown = publish.as_user is not None and publish.as_user not in users | {FIRST_ADMIN}
+    if unknown and access.backend == (AccessStore.CONFIG,):
+        yield "as_user", f"[users] has no {publish.as_user!r}, and nobody else is asked ([access] backend)"
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether one of two absolute folders is in the other one, or is it."""
+    first, second = PurePosixPath(normpath(one)), PurePosixPath(normpath(other))
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
+def overlap_of_prefixes(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """The same of a bucket and a prefix."""
+    if one[0] != other[0]:
+        return False
+    return one[1].startswith(other[1]) or other[1].startswith(one[1])
+
+
+def _beside(ini: str, path: str) -> str:
+    return str(PurePosixPath("/", ini).parent / path)

@@ -1,0 +1,84 @@
+"""What a client asks to be collected, and how it is read. Pure.
+
+In a daemon this runs in a confined child process (`pypid.resolver.collection_parser`): a lock file of the largest size takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from attrs import evolve
+
+from pypid.core.errors import BadRequest
+from pypid.core.packaging.collection import CollectOptions
+from pypid.core.packaging.file_choice import applicable
+from pypid.core.packaging.install_targets import targets
+from pypid.core.packaging.lock_files import Lock, parse_pylock, parse_uv_lock
+from pypid.core.packaging.requirements import parse_requirements
+
+MOST_TEXTS = 200
+"""Files of one collection."""
+LARGEST = 20 << 20
+"""Bytes of one request."""
+JSON = ""
+"""The name of the part that is not a field of a form but a JSON document with all of them."""
+
+Texts = str | tuple[str, ...]
+Parts = Sequence[tuple[str, bytes]]
+"""The fields of a request, each with its name; or one part with the name `JSON`."""
+
+
+class CollectionRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The fields of a form, or of a JSON document."""
+
+    requirements: Texts = ()
+    pylock_toml: Texts = msgspec.field(default=(), name="pylock.toml")
+    uv_lock: Texts = msgspec.field(default=(), name="uv.lock")
+    platform: Texts = ()
+    python: Texts = ()
+
+
+FIELDS = {field.encode_name: field.name for field in msgspec.structs.fields(CollectionRequest)}
+"""The attribute of each field, by the name that clients use."""
+
+
+def parse_collection(parts: Parts, running: str) -> CollectOptions | None:
+    """Return what is to be collected; None where nothing is.
+
+    `running` is the Python that stands for none. Raises `BadRequest` with what is wrong.
+    """
+    request = _decoded(parts)
+    requirements = _texts(request.requirements)
+    pylocks, uv_locks = _texts(request.pylock_toml), _texts(request.uv_lock)
+    if not requirements and not pylocks and not uv_locks:
+        return None
+    if len(requirements) + len(pylocks) + len(uv_locks) > MOST_TEXTS:  # JSON has room for millions
+        raise BadRequest(f"At most {MOST_TEXTS} files can be collected for at once.")
+    chosen = targets(_words(request.platform), _words(request.python), running=running)
+    wanted = parse_requirements(*requirements)
+    locks: list[Lock] = [*map(parse_pylock, pylocks), *map(parse_uv_lock, uv_locks)]
+    remarks = [remark for lock in locks for remark in lock.unparseable]
+    wanted = evolve(wanted, unparseable=(*wanted.unparseable, *remarks))
+    return CollectOptions(wanted, tuple(locks), chosen, applicable(wanted.wanted, chosen))
+
+
+def _decoded(parts: Parts) -> CollectionRequest:
+    if [name for name, _ in parts] == [JSON]:
+        try:
+            return msgspec.json.decode(parts[0][1], type=CollectionRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadRequest(f"The JSON document is not what is expected here: {str(error)[:200]}") from None
+    found: dict[str, list[str]] = {}
+    for name, data in parts:
+        if name in FIELDS:
+            found.setdefault(FIELDS[name], []).append(data.decode("utf-8", "replace"))
+    return CollectionRequest(**{name: tuple(texts) for name, texts in found.items()})
+
+
+def _texts(value: Texts) -> list[str]:
+    return [text for text in ((value,) if isinstance(value, str) else value) if text.strip()]
+
+
+def _words(value: Texts) -> list[str]:
+    return [word for text in _texts(value) for word in text.replace(",", " ").split()]

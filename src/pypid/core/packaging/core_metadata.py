@@ -1,0 +1,216 @@
+"""Core metadata: what METADATA and PKG-INFO say.
+
+Sources: packaging.python.org "Core metadata specifications", versions 1.0 (PEP 241) to 2.6. Read leniently, as installers do:
+unknown fields are ignored, odd bytes are tolerated, only what an index lives on (name, version, Requires-Python) is judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.errors import MessageError
+from types import MappingProxyType
+from typing import Any
+
+from attrs import field, frozen
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from pypid.core.errors import BadName, shortened
+from pypid.core.packaging.names import ProjectName, project_name, version_of
+
+LONGEST_METADATA = 8 << 20
+"""Bytes of METADATA or PKG-INFO that are read; the largest on PyPI hold a whole manual and stay below 1 MiB."""
+
+_MOST_LINES = 200_000
+_MOST_FIELDS = 10_000
+_MOST_NAMES = 200
+"""Lines in all, fields, and different names of fields (the specification has some 35). The parser takes 9 s for 10,000
+different names, and a hundred times as long for ten times as many; within these bounds it takes half a second at most."""
+_FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
+_LONGEST_SPECIFIER = 500
+"""Characters. Installers fail on the whole page over a number of more than 4,300 digits (Python refuses to read it)."""
+
+_LONGEST_REQUIREMENT = 10_000
+"""Characters. Markers that tools write for many platforms have some thousand."""
+_JUDGED_REQUIREMENTS = 256 << 10
+"""Characters of all requirements that are judged: to parse them takes up to 4 s for each MiB."""
+
+_LONGEST_SUMMARY = 512
+"""What the specification's readers (and PyPI) keep of a summary."""
+_METADATA_VERSION = re.compile(r"([0-9]{1,4})(\.[0-9]{1,4})?\Z")
+_MAJOR = 2
+"""The specification: refuse metadata of a greater major version, accept a greater minor one."""
+KNOWN_VERSIONS = f"versions 1.0 to {_MAJOR}.x are"
+_UNKNOWN = "UNKNOWN"
+"""What distutils writes where it knows nothing."""
+_WORDS = {"metadata-version": "metadata_version", "name": "name", "version": "version", "requires-python": "requires_python"}
+
+
+@frozen(kw_only=True)
+class CoreMetadata:
+    """What core metadata says. Texts are as written, without white space around them; absent and ``UNKNOWN`` are None.
+
+    `problems` is what forbids publishing; it is empty for metadata that an index can live with.
+    """
+
+    metadata_version: str | None = None
+    name: str | None = None
+    project: ProjectName | None = None
+    """`name`, normalised; None if it is absent or no project name."""
+    version: str | None = None
+    """PEP 440 normalised; None if it is absent or no version."""
+    requires_python: str | None = None
+    summary: str | None = None
+    """One line, at most 512 characters."""
+    dynamic: frozenset[str] = frozenset()
+    """The fields that the build may change (PEP 643), lower-case, as ``requires-dist``."""
+    fields: Mapping[str, Any] = field(factory=dict, repr=False)
+    """All that `packaging.metadata.parse_email` understood: its `RawMetadata` (``requires_dist``, ``classifiers``, ...)."""
+    problems: tuple[str, ...] = ()
+
+    def is_since(self, major: int, minor: int) -> bool:
+        """Whether `metadata_version` is this one or a later one."""
+        match = _METADATA_VERSION.match(self.metadata_version or "")
+        return match is not None and (int(match[1]), int((match[2] or ".0")[1:])) >= (major, minor)
+
+
+def read_metadata(data: bytes) -> CoreMetadata:
+    """What `data`, a METADATA or PKG-INFO file, says. Never raises; what is wrong is in the result's `problems`."""
+    if len(data) > LONGEST_METADATA:
+        return CoreMetadata(problems=(f"the metadata is longer than {LONGEST_METADATA >> 20} MiB.",))
+    excess = _excess(data)
+    if excess is not None:
+        return CoreMetadata(problems=(f"the metadata has more than the {excess} that are allowed.",))
+    from packaging.metadata import parse_email  # here, since no page needs it, and it brings all licenses along
+
+    try:
+        raw, unparsed = parse_email(data)
+    except (ValueError, LookupError, MessageError, RecursionError) as error:  # the email parser, on hostile bytes
+        return CoreMetadata(problems=(f"the metadata cannot be read: {shortened(str(error))}",))
+    fields: dict[str, Any] = dict(raw)
+    problems: list[str] = []
+    for key, word in _WORDS.items():
+        if len(set(unparsed.get(key, ()))) > 1:
+            problems.append(f"the metadata has several {key.title()} fields that differ; keep one.")
+        elif key in unparsed and word not in fields:
+            fields[word] = unparsed[key][0]
+    said = {word: _text(fields.get(word)) for word in _WORDS.values()}
+    _judge_metadata_version(said["metadata_version"], problems)
+    return CoreMetadata(
+        metadata_version=said["metadata_version"],
+        name=said["name"],
+        project=_project(said["name"], problems),
+        version=_version(said["version"], problems),
+        requires_python=python_specifier(said["requires_python"], problems),
+        summary=summary_line(fields.get("summary")),
+        dynamic=frozenset(name.strip().lower() for name in fields.get("dynamic", ())),
+        fields=MappingProxyType(fields),
+        problems=tuple(problems),
+    )
+
+
+def _excess(data: bytes) -> str | None:
+    """What there is too much of for the email parser; None where it may have the metadata."""
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if data.count(b"\n") > _MOST_LINES:
+        return f"{_MOST_LINES} lines"
+    names = _FIELD.findall(data.partition(b"\n\n")[0])
+    if len(names) > _MOST_FIELDS:
+        return f"{_MOST_FIELDS} fields"
+    if len({name.lower() for name in names}) > _MOST_NAMES:
+        return f"{_MOST_NAMES} different fields"
+    return None
+
+
+def _text(value: object) -> str | None:
+    """A field's text, or None where it says nothing."""
+    text = value.strip() if isinstance(value, str) else ""
+    return None if text in ("", _UNKNOWN) else text
+
+
+def _judge_metadata_version(text: str | None, problems: list[str]) -> None:
+    if text is None:
+        problems.append("the metadata has no Metadata-Version: build the file anew with a current build tool.")
+        return
+    if not is_metadata_version(text):
+        problems.append(f"the Metadata-Version {shortened(text)!r} is not known here: {KNOWN_VERSIONS}.")
+
+
+def is_metadata_version(text: str) -> bool:
+    """Whether this is a version of core metadata that may be published."""
+    match = _METADATA_VERSION.match(text)
+    return match is not None and 1 <= int(match[1]) <= _MAJOR
+
+
+def _project(name: str | None, problems: list[str]) -> ProjectName | None:
+    if name is None:
+        problems.append("the metadata has no Name.")
+        return None
+    try:
+        return project_name(name)
+    except BadName as error:
+        problems.append(f"the Name in the metadata: {error}")
+        return None
+
+
+def _version(text: str | None, problems: list[str]) -> str | None:
+    if text is None:
+        problems.append("the metadata has no Version.")
+        return None
+    try:
+        return str(version_of(text))
+    except ValueError:
+        problems.append(f"the Version {shortened(text)!r} in the metadata is not a version (PEP 440).")
+        return None
+
+
+def python_specifier(text: str | None, problems: list[str]) -> str | None:
+    """A Requires-Python on one line; None, with a line in `problems`, if it is no version specifier (PEP 440)."""
+    if text is None:
+        return None
+    one_line = " ".join(text.split())
+    try:
+        if len(one_line) > _LONGEST_SPECIFIER:
+            raise InvalidSpecifier(f"longer than {_LONGEST_SPECIFIER} characters")
+        SpecifierSet(one_line)
+    except InvalidSpecifier:
+        problems.append(f"Requires-Python {shortened(text)!r} is not a version specifier: write it as '>=3.9' or '>=3.9,<4'.")
+        return None
+    return one_line
+
+
+def requirement_problems(metadata: CoreMetadata) -> tuple[str, ...]:
+    """What is wrong with the Requires-Dist of metadata that installers resolve dependencies by; the first three only.
+
+    Not part of `CoreMetadata.problems`: files with such metadata that are stored already stay published.
+    """
+    problems: list[str] = []
+    room = _JUDGED_REQUIREMENTS
+    for text in metadata.fields.get("requires_dist", ()):
+        room -= len(text)
+        if room < 0 or len(problems) == 3:
+            break
+        if not _is_requirement(text):
+            problems.append(
+                f"Requires-Dist {shortened(text)!r} is not a dependency specifier (PEP 508), and pip does "
+                "not install the file: write it as 'eggs>=1.0'."
+            )
+    return tuple(problems)
+
+
+def _is_requirement(text: str) -> bool:
+    from packaging.requirements import Requirement  # here, since no page needs it
+
+    if len(text) > _LONGEST_REQUIREMENT:
+        return False
+    try:
+        Requirement(text)
+    except (ValueError, RecursionError):  # InvalidRequirement is a ValueError, as is what it does not wrap
+        return False
+    return True
+
+
+def summary_line(value: object) -> str | None:
+    """A summary on one line of at most 512 characters, or None where `value` says nothing."""
+    words = (_text(value) or "").split()
+    return "".join(letter for letter in " ".join(words) if letter.isprintable())[:_LONGEST_SUMMARY] or None

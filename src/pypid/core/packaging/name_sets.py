@@ -1,0 +1,92 @@
+"""Very many names of projects, sorted: a million of them as some hundred texts.
+
+As a tuple they would take four times the memory, and to drop it, or to have the garbage collector look at it, would hold up
+everybody for 50 milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from heapq import merge
+from typing import Any, overload
+
+from attrs import field, frozen
+
+from pypid.core.packaging.names import ProjectName
+
+RUN = 2000
+"""Names in one text; as many are put in order without a stop."""
+_LINES = re.compile(r"[^\n]+").finditer
+
+
+@frozen(eq=False, hash=False)
+class ManyNames(Sequence[ProjectName]):
+    """Names in order, each once. Equal to any sequence of the same names."""
+
+    _runs: tuple[str, ...] = field(default=(), repr=False)
+    """Each `RUN` names with a line end between two; the last may have fewer."""
+    _length: int = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[ProjectName]:
+        for run in self._runs:
+            yield from map(ProjectName, run.split("\n"))
+
+    @overload
+    def __getitem__(self, index: int) -> ProjectName: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ProjectName]: ...
+
+    def __getitem__(self, index: int | slice) -> ProjectName | Sequence[ProjectName]:
+        if isinstance(index, slice):
+            return tuple(self[each] for each in range(*index.indices(self._length)))
+        if not -self._length <= index < self._length:
+            raise IndexError(index)
+        run, place = divmod(index % self._length, RUN)
+        return ProjectName(self._runs[run].split("\n")[place])
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str) or not name or "\n" in name:
+            return False
+        run = bisect_right(self._runs, f"{name}\n~")  # behind the run that begins with it: "~" sorts behind all names
+        return run > 0 and f"\n{name}\n" in f"\n{self._runs[run - 1]}\n"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(other) == self._length and all(map(str.__eq__, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # as what is equal to lists and tuples alike cannot have one
+
+
+def in_order(parts: Iterable[Iterable[ProjectName]]) -> Generator[None, None, ManyNames]:
+    """The names of all parts, each of which is in order, in slices; what is in several of them is taken once."""
+    runs: list[str] = []
+    run: list[str] = []
+    last = ""
+    for name in merge(*parts):
+        if name != last:
+            run.append(name)
+            last = name
+            if len(run) == RUN:
+                runs.append("\n".join(run))
+                run.clear()
+                yield
+    length = len(runs) * RUN + len(run)
+    return ManyNames((*runs, "\n".join(run)) if run else tuple(runs), length)
+
+
+def lines(names: Iterable[ProjectName]) -> Iterable[ProjectName]:
+    """The same names, held as one text meanwhile."""
+    return _Lines("\n".join(names))
+
+
+@frozen
+class _Lines:
+    text: str = field(repr=False)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (found[0] for found in _LINES(self.text))

@@ -1,0 +1,110 @@
+"""Releases: the files of a project, grouped by version.
+
+PEP 440 says when two spellings are one version (``1.0`` and ``1.0.0``): their files are one release, under the spelling
+of the file that was uploaded first, so that the release keeps its name when somebody adds a file to it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from attrs import frozen
+from packaging.version import Version
+
+from pypid.core.model import File, Project
+from pypid.core.packaging.names import LONGEST_FILENAME, is_prerelease, same_version, version_key
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@frozen
+class Release:
+    """The files of one version; at least one, `in_order`."""
+
+    version: str
+    files: tuple[File, ...]
+
+    @property
+    def is_yanked(self) -> bool:
+        """Whether every file is yanked."""
+        return all(file.yanked is not None for file in self.files)
+
+    @property
+    def yanked_reason(self) -> str | None:
+        """Why the release is yanked: the first reason that a file gives. None: it is not yanked, or nobody said why."""
+        return next((file.yanked for file in self.files if file.yanked), None) if self.is_yanked else None
+
+
+def releases(project: Project) -> tuple[Release, ...]:
+    """The releases of the project, oldest version first."""
+    global _last
+    last, found = _last
+    if last is not project:
+        found = _releases(project)
+        _last = project, found
+    return found
+
+
+_last: tuple[Project | None, tuple[Release, ...]] = (None, ())
+"""What was worked out last: whoever renders a project asks ten times for its releases."""
+
+
+def _releases(project: Project) -> tuple[Release, ...]:
+    groups: list[list[File]] = []
+    for file in project.files:
+        # Files come in order of version, so what belongs together stands together.
+        if groups and (groups[-1][0].version == file.version or same_version(groups[-1][0].version, file.version)):
+            groups[-1].append(file)
+        else:
+            groups.append([file])
+    return tuple(Release(_spelling(files), tuple(files)) for files in groups)
+
+
+def _spelling(files: list[File]) -> str:
+    if all(file.version == files[0].version for file in files):
+        return files[0].version
+    return min(files, key=lambda file: file.uploaded or _NEVER).version
+
+
+def choose_release(project: Project, version: str | None = None) -> str | None:
+    """The version of the release that is asked for, as the project spells it; None where there is no such release.
+
+    `version` is any spelling, straight from a URL. Without one it is the newest: among those that are not yanked, final
+    ones before pre-releases; a yanked one only where there is nothing else (as the public index chooses).
+    """
+    candidates = releases(project)
+    if version is None:
+        newest = max(candidates, key=_preference, default=None)
+        return None if newest is None else newest.version
+    wanted = _key(version)
+    return next((r.version for r in candidates if version == r.version or version_key(r.version) == wanted), None)
+
+
+def _preference(release: Release) -> tuple[bool, bool, object]:
+    return (not release.is_yanked, not is_prerelease(release.version), version_key(release.version))
+
+
+def _key(version: str) -> tuple[int, Version] | None:
+    """As `version_key`, but nothing that a stranger puts into a URL is remembered."""
+    if len(version) > LONGEST_FILENAME:
+        return None
+    try:
+        return (1, Version(version))
+    except ValueError:
+        return None
+
+
+def release_of(project: Project, version: str) -> Release | None:
+    """The release of this version, in any spelling; or None."""
+    chosen = choose_release(project, version)
+    return next((release for release in releases(project) if release.version == chosen), None)
+
+
+def describing_file(project: Project, version: str) -> File | None:
+    """The file whose stored core metadata describes the release: a wheel's if there is one.
+
+    None where there is no such release, or none of its files has metadata stored.
+    """
+    release = release_of(project, version)
+    described = [file for file in release.files if file.metadata_sha256] if release else []
+    return min(described, key=lambda file: not file.filename.endswith(".whl"), default=None)

@@ -1,0 +1,202 @@
+"""What a project's page shows of its files: one release, and those before and after it. Pure, and bounded.
+
+All of it is worked out once for each change of the project: a project may have ten thousand files.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+
+from attrs import frozen
+
+from pypid.core.model import File, Project
+from pypid.core.packaging.names import ProjectName, is_prerelease, version_key
+from pypid.core.packaging.releases import Release, choose_release, describing_file, releases
+from pypid.core.packaging.tags import Fit, fit_of
+
+MOST_FILES = 200
+"""Files of a release on its page; the Simple API has all of them."""
+LARGEST_INSIDE = 4 << 20
+"""Bytes of a file that is looked into for its page."""
+MOST_RELEASES = 20
+"""Releases on the page of one; the others have a page of their own."""
+
+
+class Whose(Enum):
+    """Whose a project is; the values are shown."""
+
+    OURS = "ours"
+    THEIRS = "upstream"
+    BOTH = "ours and upstream"
+
+
+class Age(Enum):
+    """What a release is beside the one that installers choose."""
+
+    CHOSEN = "chosen"
+    OLDER = "older"
+    NEWER = "newer"
+    """A pre-release, or yanked."""
+
+
+@frozen
+class ReleaseLine:
+    """A release in a list. `uploaded`: when its first file was; `size` in bytes, None where one of them is not known."""
+
+    version: str
+    uploaded: datetime | None
+    files: int
+    size: int | None
+    is_yanked: bool
+    yanked_reason: str | None
+    is_prerelease: bool
+    requires_python: str | None
+
+
+@frozen
+class FileLine:
+    """A file in a list, and where it runs. `requires_python` where it is another one than the release's."""
+
+    file: File
+    fit: Fit
+    requires_python: str | None
+
+
+@frozen(kw_only=True)
+class ShownRelease:
+    """A release, as its page shows it, among the project's."""
+
+    name: ProjectName
+    line: ReleaseLine
+    files: tuple[FileLine, ...]
+    """At most `MOST_FILES`, sdists first."""
+    newest: str
+    """The version that installers choose."""
+    age: Age
+    older: str | None
+    """The release before this one, to compare it with; one that is not yanked, where there is one."""
+    lines: tuple[ReleaseLine, ...]
+    """The newest `MOST_RELEASES`, the newest first."""
+    count: int
+    """Releases in all."""
+    describing: File | None
+    """The file whose metadata describes it."""
+    inside: File | None
+    """Where there is none of that: a file of ours, which has its metadata inside."""
+    summary: str | None
+    """What was said of it where it was published; there may be more in the metadata."""
+    whose: Whose
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether it is the release that installers choose."""
+        return self.age is Age.CHOSEN
+
+
+def shown(project: Project, version: str | None) -> ShownRelease | None:
+    """The release (in any spelling; None: that which installers choose); None where there is no such release."""
+    chosen, newest = choose_release(project, version), choose_release(project)
+    if chosen is None or newest is None:
+        return None
+    each = releases(project)
+    place = next(number for number, release in enumerate(each) if release.version == chosen)
+    release = each[place]
+    requires = requires_python_of(release)
+    files = sorted(release.files, key=lambda file: file.filename.endswith(".whl"))[:MOST_FILES]
+    describing = describing_file(project, chosen) or _tellable(release)
+    return ShownRelease(
+        name=project.name,
+        line=line_of(release),
+        files=tuple(FileLine(file, fit_of(file.filename), _differing(file, requires)) for file in files),
+        newest=newest,
+        age=_age(chosen, newest),
+        older=_before(each[:place]),
+        lines=tuple(line_of(one) for one in reversed(each[-MOST_RELEASES:])),
+        count=len(each),
+        describing=describing,
+        inside=None if describing is not None else _to_be_opened(release),
+        summary=next((file.summary for file in release.files if file.summary), None),
+        whose=whose(project),
+    )
+
+
+@frozen
+class ReleaseLines:
+    """All releases of a project, the newest first; `newest` is the version that installers choose, if there is any."""
+
+    newest: str | None
+    each: tuple[ReleaseLine, ...]
+
+
+def all_lines(project: Project) -> ReleaseLines:
+    """All its releases."""
+    return ReleaseLines(choose_release(project), tuple(line_of(release) for release in reversed(releases(project))))
+
+
+def line_of(release: Release) -> ReleaseLine:
+    """The release in a list."""
+    sizes = [file.size for file in release.files]
+    known = [size for size in sizes if size is not None]
+    moments = [file.uploaded for file in release.files if file.uploaded is not None]
+    return ReleaseLine(
+        version=release.version,
+        uploaded=min(moments, default=None),
+        files=len(release.files),
+        size=sum(known) if len(known) == len(sizes) else None,
+        is_yanked=release.is_yanked,
+        yanked_reason=release.yanked_reason,
+        is_prerelease=is_prerelease(release.version),
+        requires_python=requires_python_of(release),
+    )
+
+
+def requires_python_of(release: Release) -> str | None:
+    """What most installers will find: that of the wheels, or of whatever file says any."""
+    said = [file for file in release.files if file.requires_python]
+    chosen = min(said, key=lambda file: not file.filename.endswith(".whl"), default=None)
+    return None if chosen is None else chosen.requires_python
+
+
+def whose(project: Project) -> Whose:
+    """Whose its files are; it has some."""
+    ours = sum(1 for file in project.files if file.source is None)
+    if ours == len(project.files):
+        return Whose.OURS
+    return Whose.BOTH if ours else Whose.THEIRS
+
+
+def _differing(file: File, requires: str | None) -> str | None:
+    return (file.requires_python or "any") if file.requires_python != requires else None
+
+
+def _age(version: str, newest: str) -> Age:
+    if version == newest:
+        return Age.CHOSEN
+    return Age.OLDER if version_key(version) < version_key(newest) else Age.NEWER
+
+
+def _before(earlier: tuple[Release, ...]) -> str | None:
+    """Of the releases before, oldest first, the one to compare with."""
+    good = next((release for release in reversed(earlier) if not release.is_yanked), None)
+    found = good or (earlier[-1] if earlier else None)
+    return None if found is None else found.version
+
+
+def _tellable(release: Release) -> File | None:
+    """A file of theirs whose metadata is not known here yet, and might be found: upstream offers it, or it is a wheel."""
+    theirs = [file for file in release.files if file.source is not None]
+    found = (file for file in theirs if file.metadata_offered or file.filename.endswith(".whl"))
+    return min(found, key=lambda file: not file.metadata_offered, default=None)
+
+
+def _to_be_opened(release: Release) -> File | None:
+    """A file that is here, and small: old sdists have a PKG-INFO that installers do not trust, and people may read."""
+    here = (file for file in release.files if file.key is not None and not file.archived and file.sha256 is not None)
+    return next((file for file in here if file.size is not None and file.size <= LARGEST_INSIDE), None)
+
+
+def is_pkg_info(path: str) -> bool:
+    """Whether metadata lie there in an sdist (``spam-1.0/PKG-INFO``), an egg, or a wheel."""
+    folder, _, name = path.rpartition("/")
+    return name == "PKG-INFO" and "/" not in folder if name != "METADATA" else folder.endswith(".dist-info")

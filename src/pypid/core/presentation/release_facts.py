@@ -1,0 +1,241 @@
+"""What core metadata says of a release, as people are shown it: who made it, its licence, its links, what it needs.
+
+Everything in it is a stranger's text: it is bounded here, what is linked is certain to be a web page or a mail address, and
+the page escapes it. Sources: "Core metadata specifications", PEP 639 (licences), PEP 753 (well-known project URLs).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from email.utils import getaddresses
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from attrs import field, frozen
+
+from pypid.core.packaging.core_metadata import read_metadata
+from pypid.core.packaging.dependencies import Needs, needs_of
+
+LONGEST_DESCRIPTION = 120_000
+"""Characters of a README that a page shows; of more than 400 kB of the largest nobody reads the end."""
+LONGEST = 300
+"""Characters of any other text."""
+MOST_PEOPLE, MOST_KEYWORDS, MOST_CLASSIFIERS, MOST_LINKS = 20, 40, 150, 40
+
+_UNKNOWN = "UNKNOWN"
+_DROPPED = str.maketrans("", "", string.punctuation + string.whitespace)
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+\Z")
+_WELL_KNOWN = (
+    ("Homepage", ("homepage",)),
+    ("Documentation", ("documentation", "docs")),
+    ("Source", ("source", "repository", "sourcecode", "github")),
+    ("Changelog", ("changelog", "changes", "whatsnew", "history")),
+    ("Release notes", ("releasenotes",)),
+    ("Issues", ("issues", "bugs", "issue", "tracker", "issuetracker", "bugtracker")),
+    ("Download", ("download",)),
+    ("Funding", ("funding", "sponsor", "donate", "donation")),
+)
+"""PEP 753's labels, as they are shown, with their aliases in its normal form; in the order in which they are shown."""
+_RANKS = {alias: rank for rank, (_, aliases) in enumerate(_WELL_KNOWN) for alias in aliases}
+_LICENCE = "License"
+
+
+@frozen
+class Contact:
+    """Somebody who wrote or keeps it up. `mailto` is what a link may lead to; None without an address that can be one."""
+
+    name: str
+    address: str | None = None
+
+    @property
+    def mailto(self) -> str | None:
+        """The link that writes to them."""
+        return None if self.address is None else f"mailto:{quote(self.address, safe='@')}"
+
+
+@frozen
+class ProjectLink:
+    """A project's link: its label, what leads there (None where nothing safe does), and what to show of it."""
+
+    label: str
+    url: str | None
+    shown: str
+
+
+@frozen
+class ClassifierKind:
+    """Classifiers of one kind (``Programming Language``): each without the kind, and whole."""
+
+    name: str
+    each: tuple[tuple[str, str], ...]
+
+
+@frozen(kw_only=True)
+class Facts:
+    """What metadata says, as it is shown. Texts are plain, on one line (but for the description)."""
+
+    name: str | None = None
+    """As its authors spell it."""
+    summary: str | None = None
+    description: str = field(default="", repr=False)
+    is_cut: bool = False
+    """Whether the description goes on."""
+    content_type: str | None = None
+    authors: tuple[Contact, ...] = ()
+    maintainers: tuple[Contact, ...] = ()
+    licence: str | None = None
+    """The License-Expression."""
+    licence_text: str | None = None
+    """The first line of the older License field."""
+    licences: tuple[tuple[str, str], ...] = ()
+    """Classifiers of licences, as `ClassifierKind.each`."""
+    requires_python: str | None = None
+    keywords: tuple[str, ...] = ()
+    kinds: tuple[ClassifierKind, ...] = ()
+    links: tuple[ProjectLink, ...] = ()
+    platforms: tuple[str, ...] = ()
+    needs: Needs = Needs()
+    weight: int = 0
+    """Some measure of the memory that it takes."""
+
+
+NOTHING = Facts()
+"""Of a release whose metadata nobody has."""
+
+
+def facts_of(data: bytes) -> Facts:
+    """What this METADATA says. Never raises. It may take some 50 ms (many requirements): not for the reactor's thread."""
+    metadata = read_metadata(data)
+    said = metadata.fields
+    description, is_cut = _description(said.get("description"))
+    classifiers = list(_each(said, "classifiers"))[:MOST_CLASSIFIERS]
+    licences = [each for each in classifiers if each.split("::")[0].strip() == _LICENCE]
+    return Facts(
+        name=metadata.name if metadata.project else None,
+        summary=metadata.summary,
+        description=description,
+        is_cut=is_cut,
+        content_type=line(said.get("description_content_type")),
+        authors=people(said.get("author"), said.get("author_email")),
+        maintainers=people(said.get("maintainer"), said.get("maintainer_email")),
+        licence=line(said.get("license_expression")),
+        licence_text=_first_line(said.get("license")),
+        licences=tuple((each.rpartition("::")[2].strip(), each) for each in licences),
+        requires_python=metadata.requires_python,
+        keywords=keywords(said.get("keywords") or ()),
+        kinds=_kinds(each for each in classifiers if each not in licences),
+        links=links(said),
+        platforms=tuple(dict.fromkeys(_each(said, "platforms")))[:MOST_KEYWORDS],
+        needs=needs_of(tuple(_each(said, "requires_dist", 2000)), tuple(_each(said, "provides_extra"))),
+        weight=len(data) + 2000,
+    )
+
+
+def line(value: object, most: int = LONGEST) -> str | None:
+    """A field's text on one line, printable and no longer than that; None where it says nothing."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text in ("", _UNKNOWN):
+        return None
+    text = "".join(letter for letter in " ".join(text[: most * 4].split()) if letter.isprintable())
+    return (text if len(text) <= most else text[: most - 1] + "…") or None
+
+
+def people(names: object, addresses: object) -> tuple[Contact, ...]:
+    """The people of ``Author`` and ``Author-email`` (or a maintainer's fields), each once."""
+    named, mailed = line(names), line(addresses, 2000)
+    found: list[Contact] = []
+    try:
+        pairs = getaddresses([mailed]) if mailed else []
+    except RecursionError:  # a comment in a comment in a comment (RFC 5322 lets them)
+        pairs = [(str(line(mailed)), "")]
+    for name, address in pairs:
+        shown, good = line(name), address if _ADDRESS.match(address) else None
+        if shown or good or address:
+            found.append(Contact(shown or address[:LONGEST], good))
+    if named and len(found) == 1 and found[0].name == found[0].address:
+        return (Contact(named, found[0].address),)
+    if named and named not in {person.name for person in found}:
+        found.insert(0, Contact(named))
+    return tuple(dict.fromkeys(found))[:MOST_PEOPLE]
+
+
+def keywords(said: Iterable[str]) -> tuple[str, ...]:
+    """Each keyword once: between commas, or where there is none, between blanks."""
+    each = [text for text in said if isinstance(text, str)]
+    if len(each) == 1:
+        each = each[0].split(",") if "," in each[0] else each[0].split()
+    lines = (line(text, 60) for text in each[: MOST_KEYWORDS * 4])
+    return tuple(dict.fromkeys(text for text in lines if text))[:MOST_KEYWORDS]
+
+
+def links(said: Mapping[str, Any]) -> tuple[ProjectLink, ...]:
+    """The project's links, well-known ones first, each address once."""
+    urls = said.get("project_urls")
+    pairs = [(str(label), str(url)) for label, url in (urls.items() if isinstance(urls, Mapping) else ())]
+    for label, word in (("Homepage", "home_page"), ("Download", "download_url")):
+        if line(said.get(word)):
+            pairs.append((label, str(said[word])))
+    found: dict[str, tuple[int, ProjectLink]] = {}
+    for label, url in pairs[: MOST_LINKS * 2]:
+        rank = _RANKS.get(label.translate(_DROPPED).lower(), len(_WELL_KNOWN))
+        text = line(url, 2000)
+        if text is not None and text not in found:
+            found[text] = rank, _link(line(label, 80) or "Link", text)
+    return tuple(link for _, link in sorted(found.values(), key=lambda each: each[0]))[:MOST_LINKS]
+
+
+def safe_url(text: str) -> str | None:
+    """The address, if it is one of a web page: http or https, a host, and nobody's name before it (which could feign one)."""
+    if len(text) > 2000 or not text.isprintable() or any(letter.isspace() or letter in '\\"<>' for letter in text):
+        return None
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+        return text if fits and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _link(label: str, text: str) -> ProjectLink:
+    url = safe_url(text)
+    return ProjectLink(label, url, shorter(urlsplit(url).netloc if url else text, 80))
+
+
+def shorter(text: str, most: int) -> str:
+    """`text`, or its beginning."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _description(value: object) -> tuple[str, bool]:
+    """The README, cut between two paragraphs where it is too long; and whether it was."""
+    text = value if isinstance(value, str) and value.strip() not in ("", _UNKNOWN) else ""
+    if len(text) <= LONGEST_DESCRIPTION:
+        return text, False
+    end = text.rfind("\n\n", LONGEST_DESCRIPTION // 2, LONGEST_DESCRIPTION)
+    return text[: end if end > 0 else LONGEST_DESCRIPTION], True
+
+
+def _first_line(value: object) -> str | None:
+    """Of a licence that is all there, its first line."""
+    text = value.strip() if isinstance(value, str) else ""
+    first, _, more = text.partition("\n")
+    shown = line(first, 120)
+    return f"{shown} …" if shown and more.strip() and not shown.endswith("…") else shown
+
+
+def _each(said: Mapping[str, Any], word: str, most: int = LONGEST) -> Iterator[str]:
+    values: Sequence[object] = said.get(word) or ()
+    for value in values:
+        text = line(value, most)
+        if text:
+            yield text
+
+
+def _kinds(classifiers: Iterable[str]) -> tuple[ClassifierKind, ...]:
+    grouped: dict[str, list[tuple[str, str]]] = {}
+    for whole in dict.fromkeys(classifiers):
+        kind, _, rest = whole.partition("::")
+        grouped.setdefault(kind.strip(), []).append((rest.strip() or kind.strip(), whole))
+    return tuple(ClassifierKind(name, tuple(each)) for name, each in grouped.items())

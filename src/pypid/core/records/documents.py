@@ -1,0 +1,270 @@
+"""What pypid writes down, as JSON: one format, versioned.
+
+Each file has a *record* of what never changes; yank, tombstone and project status are small documents of their own. The
+snapshot's lines are whole projects (`dump_project`). Keys are those of the Simple API and the upload API where they
+have one. Optional keys are left out, never null. A reader refuses a higher ``format`` and ignores unknown keys.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from pypid.core.errors import BadName, Unreadable
+from pypid.core.model import File, Project, Status
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.records.file_history import Event, FileHistory
+
+FORMAT = 1
+
+
+class StoredFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+    """A file, as it is written down inside a record or a line."""
+
+    filename: str
+    version: str
+    sha256: str | None = None
+    size: int | None = None
+    upload_time: datetime | None = None
+    requires_python: str | None = None
+    core_metadata: str | None = None
+    yanked: str | None = None
+    source: str | None = None
+    key: str | None = None
+    md5: str | None = None
+    blake2b_256: str | None = None
+    uploader: str | None = None
+    summary: str | None = None
+    signed: bool = False
+    attested: bool = False
+    seen: datetime | None = None
+    provenance: str | None = None
+    digest: str | None = None
+    metadata_offered: bool = False
+    archived: bool = False
+
+
+class _Record(msgspec.Struct, rename="kebab", frozen=True):
+    format: int
+    project: str
+    file: StoredFile
+
+
+class _Project(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+    name: str
+    serial: int = 0
+    status: str = "active"
+    status_reason: str = ""
+    mark: str | None = None
+    history: tuple[FileHistory, ...] = ()
+    files: tuple[StoredFile, ...] = ()
+
+
+class Head(msgspec.Struct, rename="kebab", frozen=True, gc=False):
+    """The beginning of a project's line: what a list of projects needs, read without its files."""
+
+    name: str
+    serial: int = 0
+    status: str = "active"
+    mark: str | None = None
+    keeps: bool = False
+    gone: bool = False
+
+
+class Yanked(msgspec.Struct, frozen=True):
+    """The document beside a yanked file; `reason` may be empty (PEP 592)."""
+
+    reason: str
+    format: int = FORMAT
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """A tombstone: the name was used for bytes of this hash (lower-case hex); only the same bytes may come back."""
+
+    sha256: str
+    deleted: datetime
+    by: str = ""
+    format: int = FORMAT
+
+
+class History(msgspec.Struct, frozen=True):
+    """What happened to a file name of ours; stays when the file is deleted. An older pypid passes it over."""
+
+    events: tuple[Event, ...]
+    format: int = FORMAT
+
+
+class ProjectStatus(msgspec.Struct, frozen=True):
+    """The document of a project: its status (PEP 792). That it is there makes the project ours."""
+
+    status: Status = Status.ACTIVE
+    reason: str = ""
+    format: int = FORMAT
+
+
+class StorageIdentity(msgspec.Struct, frozen=True):
+    """Written once into a new storage, so that a snapshot of another storage is never taken for this one's."""
+
+    identity: str
+    format: int = FORMAT
+    recorded: datetime | msgspec.UnsetType = msgspec.UNSET
+    """From when on yanks and deletes were noted with their moments; not in older ones (see `Recording`)."""
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """From when on this was so in a storage that is older."""
+
+    since: datetime
+    format: int = FORMAT
+
+
+class SnapshotDocument(msgspec.Struct, frozen=True):
+    """A snapshot: the index as of a moment, by a name."""
+
+    name: str
+    moment: datetime
+    made: datetime
+    by: str = ""
+    note: str = ""
+    format: int = FORMAT
+
+
+_T = TypeVar("_T")
+_project_decoder = msgspec.json.Decoder(_Project)
+FILES = b',"files":'
+"""Where the head of a line ends. No text in JSON holds this: a quote in one has a backslash before it."""
+_head_decoder = msgspec.json.Decoder(Head)
+_encoder = msgspec.json.Encoder()
+
+
+def dump(document: msgspec.Struct) -> bytes:
+    """The bytes of one of the documents above."""
+    return _encoder.encode(document) + b"\n"
+
+
+def load(kind: type[_T], data: bytes, what: str) -> _T:
+    """The document in `data`; raises `Unreadable`, naming `what`, for anything torn, foreign or of a higher format."""
+    document = decoded(msgspec.json.Decoder(kind), data, what)
+    if getattr(document, "format", FORMAT) != FORMAT:
+        raise Unreadable(what, f"format {getattr(document, 'format', None)!r} is not {FORMAT}")
+    return document
+
+
+def dump_record(file: File) -> bytes:
+    """The record of `file`: all that never changes (not: yanked, archived)."""
+    return dump(_Record(format=FORMAT, project=file.project, file=stored(file, changing=False)))
+
+
+def load_record(data: bytes, what: str) -> File:
+    """The file of a record; raises `Unreadable`."""
+    record = load(_Record, data, what)
+    try:
+        return taken_up(project_name(record.project), record.file)
+    except BadName as error:
+        raise Unreadable(what, str(error)) from None
+
+
+def dump_project(project: Project, mark: str | None = None) -> bytes:
+    """The project as one line of JSON, without a line end; begins with what `load_head` reads.
+
+    `mark` is the reconciler's fingerprint of the listing that the project was read from.
+    """
+    return _encoder.encode(
+        _Project(
+            name=project.name,
+            serial=project.serial,
+            status=project.status.value,
+            status_reason=project.status_reason,
+            mark=mark,
+            history=project.history,
+            files=tuple(stored(file) for file in project.files),
+        )
+    )
+
+
+def load_project(line: bytes) -> Project:
+    """The project of a line; raises `Unreadable`."""
+    document = decoded(_project_decoder, line, "a project's line")
+    try:
+        name = project_name(document.name)
+        return Project(
+            name=name,
+            files=tuple(taken_up(name, file) for file in document.files),
+            status=Status(document.status),
+            status_reason=document.status_reason,
+            serial=document.serial,
+            history=document.history,
+        )
+    except (BadName, ValueError) as error:
+        raise Unreadable("a project's line", str(error)) from None
+
+
+def load_head(data: bytes, start: int = 0, stop: int | None = None) -> Head:
+    """The head of a project's line, which is all of `data`, or from `start` up to `stop` of it; raises `Unreadable`."""
+    end = data.find(FILES, start, stop)
+    return decoded(_head_decoder, data[start:stop] if end < 0 else data[start:end] + b"}", "a project's line")
+
+
+def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
+    """What the bytes say; raises `Unreadable`, naming `what`."""
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(what, str(error)) from None
+
+
+def stored(file: File, changing: bool = True) -> StoredFile:
+    """The file as it is written down, or (not `changing`) all of it that never changes."""
+    return StoredFile(
+        filename=file.filename,
+        version=file.version,
+        sha256=file.sha256,
+        size=file.size,
+        upload_time=file.uploaded,
+        requires_python=file.requires_python,
+        core_metadata=file.metadata_sha256,
+        yanked=file.yanked if changing else None,
+        source=file.source,
+        key=file.key,
+        md5=file.md5,
+        blake2b_256=file.blake2b_256,
+        uploader=file.uploader,
+        summary=file.summary,
+        signed=file.signed,
+        attested=file.attested,
+        seen=file.seen,
+        provenance=file.provenance_url,
+        digest=file.digest,
+        metadata_offered=file.metadata_offered,
+        archived=file.archived if changing else False,
+    )
+
+
+def taken_up(project: ProjectName, file: StoredFile) -> File:
+    """The file of the project that was written down so."""
+    return File(
+        project=project,
+        filename=file.filename,
+        version=file.version,
+        sha256=file.sha256,
+        size=file.size,
+        uploaded=file.upload_time,
+        requires_python=file.requires_python,
+        metadata_sha256=file.core_metadata,
+        yanked=file.yanked,
+        source=file.source,
+        key=file.key,
+        md5=file.md5,
+        blake2b_256=file.blake2b_256,
+        uploader=file.uploader,
+        summary=file.summary,
+        signed=file.signed,
+        attested=file.attested,
+        seen=file.seen,
+        provenance_url=file.provenance,
+        digest=file.digest,
+        metadata_offered=file.metadata_offered,
+        archived=file.archived,
+    )

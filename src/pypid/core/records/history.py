@@ -1,0 +1,307 @@
+"""How things stood at a moment, told from how they stand now and what happened since. Pure.
+
+Only when files came and went, and yanks, are of that moment. Which files somebody may see, what is denied, in quarantine, too
+young, or ours by its name, is as it is now: what is told here goes through `policy.view` of today. And a file whose bytes can
+be had no more is not shown, since a page never names what cannot be downloaded; it is counted.
+
+A moment is told by its end, `before`: what happened earlier than that counts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from operator import itemgetter
+
+from attrs import evolve, frozen
+from msgspec.structs import replace
+
+from pypid.core.model import File, Listing, Presence, Project, UpstreamEntry, in_order
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import BEGINNING, Policy, UpstreamState, may_show_theirs, view
+from pypid.core.records.file_history import FileHistory, of_file
+
+Spans = tuple[tuple[datetime, datetime | None], ...]
+"""Times from, and up to."""
+REMOVED_EARLY = timedelta(days=14)
+"""An upstream file that is removed within this time of its upload is taken for malware or a
+mistake.
+"""
+THE_PROJECT = ""
+"""In place of a file's name: the project of theirs as a whole."""
+
+
+@frozen(kw_only=True)
+class ObservedLife:
+    """From `begun` (None: for ever) until `ended` (None: it has not) there were bytes of this hash under a name."""
+
+    begun: datetime | None
+    ended: datetime | None
+    sha256: str | None
+
+    def covers(self, before: datetime) -> bool:
+        """Whether it was there at the moment."""
+        return (self.begun is None or self.begun < before) and (self.ended is None or before <= self.ended)
+
+
+@frozen(kw_only=True)
+class AsOfState:
+    """What was to be seen of a project.
+
+    `gone`: how many files more there were, whose bytes cannot be had any more. `apart`: files that the other index has taken
+    away since; they are stored here, and what is seen of the project now does not have them. `since`: from when on changes
+    were noticed, where that was later; None: all of them were, or nobody knows.
+    """
+
+    project: Project
+    gone: int = 0
+    apart: frozenset[str] = frozenset()
+    since: datetime | None = None
+
+
+def lives(past: FileHistory, file: File | None) -> Iterator[ObservedLife]:
+    """The lives of a file's name, the ended ones first; `file` is what has the name now."""
+    for event in past.events:
+        if event.gone:
+            yield ObservedLife(begun=event.begun, ended=event.at, sha256=event.sha256)
+    if file is not None:
+        begun = past.since(file.uploaded or file.seen)
+        if begun is not None:  # of what nobody knows when it came nobody can say that it was there
+            yield ObservedLife(begun=begun, ended=None, sha256=file.sha256)
+
+
+def yanked_then(past: FileHistory, now: str | None, before: datetime) -> str | None:
+    """Whether the file was yanked then (as `File.yanked`), which is so `now`."""
+    events = past.events
+    if not events:
+        return now
+    if events[0].at >= before:
+        return events[0].was
+    last = max(number for number, event in enumerate(events) if event.at < before)
+    # of the time since the last change that is what is so now: it may be that the change did not come to be
+    return now if last == len(events) - 1 else events[last].yanked
+
+
+def file_then(file: File, past: FileHistory, before: datetime) -> File | None:
+    """The file as it was then; None if it was not there, or had other bytes, which are gone."""
+    life = _life(past, file, before)
+    if life is None or not _same(life.sha256, file.sha256):
+        return None
+    uploaded = file.uploaded if file.source is not None else life.begun or file.uploaded
+    return _changed(file, yanked_then(past, file.yanked, before), uploaded)
+
+
+def _life(past: FileHistory, file: File | None, before: datetime) -> ObservedLife | None:
+    """The one in which the moment falls; the last where one begins before another has ended (clocks differ)."""
+    return next((life for life in reversed([*lives(past, file)]) if life.covers(before)), None)
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    return one is None or other is None or one == other
+
+
+def _changed(file: File, yanked: str | None, uploaded: datetime | None) -> File:
+    if (file.yanked, file.uploaded) == (yanked, uploaded):
+        return file
+    return replace(file, yanked=yanked, uploaded=uploaded)
+
+
+# --- a project of ours --------------------------------------------------------------------------------------------
+
+
+def ours_then(files: Iterable[File], history: Iterable[FileHistory], before: datetime) -> tuple[File, ...]:
+    """The files of ours that were there."""
+    pasts = _by_name(history)
+    found = (_then(file, pasts, before) for file in files)
+    return tuple([file for file in found if file is not None])
+
+
+def _then(file: File, pasts: Mapping[str, FileHistory], before: datetime) -> File | None:
+    past = pasts.get(file.filename)
+    if past is not None:
+        return file_then(file, past, before)
+    begun = file.uploaded or file.seen
+    return file if begun is not None and begun < before else None
+
+
+def _by_name(history: Iterable[FileHistory]) -> Mapping[str, FileHistory]:
+    return {past.filename: past for past in history}
+
+
+def _lost(history: Iterable[FileHistory], there: Callable[[str], File | None], before: datetime) -> int:
+    """How many names were used then for bytes that are not to be had now."""
+    count = 0
+    for past in history:
+        file = there(past.filename)
+        life = _life(past, file, before) if past.filename != THE_PROJECT else None
+        count += life is not None and (file is None or not _same(life.sha256, file.sha256))
+    return count
+
+
+# --- a project of theirs ------------------------------------------------------------------------------------------
+
+
+def said_then(
+    said: Listing, kept: Iterable[File], history: tuple[FileHistory, ...], before: datetime, restored: Collection[str] = ()
+) -> Listing:
+    """What the other index said then, as far as it can be had: what it took away since only where
+    it is kept here.
+
+    A file that it took away within `REMOVED_EARLY` of its upload is left out, unless its name is in
+    `restored`.
+    """
+    if said.files is None:
+        return said
+    if not _was_there(of_file(history, THE_PROJECT), before):
+        return evolve(said, files=())
+    pasts = _by_name(history)
+    now = ours_then(said.files, history, before)
+    names = {file.filename for file in said.files}
+    left = [
+        found
+        for file in kept
+        if file.filename not in names and file.filename in pasts
+        if _may_be_shown(file, pasts, restored)
+        if (found := _left(file, pasts[file.filename], before)) is not None
+    ]
+    return evolve(said, files=in_order((*now, *left)) if left else now)
+
+
+def _was_removed_early(file: File, past: FileHistory) -> bool:
+    """Whether upstream removed this stored file for good within `REMOVED_EARLY` of its upload, or
+    of its first sight.
+
+    A file that is still listed was not removed. Of one whose age is not known it counts as so.
+    """
+    if not past.events or not past.events[-1].gone:
+        return False
+    removal = past.events[-1]
+    begun = file.uploaded or file.seen or removal.begun
+    return begun is None or removal.at < begun + REMOVED_EARLY
+
+
+def _left(file: File, past: FileHistory, before: datetime) -> File | None:
+    """A kept file that the other index has taken away, if it was there then."""
+    life = _life(past, None, before)
+    if life is None or not _same(life.sha256, file.sha256):
+        return None
+    # where its provenance would be is answered by what is seen now
+    return replace(file, yanked=yanked_then(past, None, before), attested=False)
+
+
+def _was_there(past: FileHistory, before: datetime) -> bool:
+    """Whether the other index had the project: `gone` and `back` of it as a whole."""
+    for event in reversed(past.events):
+        if event.at < before:
+            return not event.gone
+    return True
+
+
+# --- what is seen -------------------------------------------------------------------------------------------------
+
+
+def view_then(
+    policy: Policy,
+    ours: Project | Presence,
+    theirs: UpstreamState | None,
+    now: datetime,
+    name: ProjectName,
+    before: datetime,
+    recorded: datetime | None,
+) -> AsOfState:
+    """What a client may see today of the project as it was; `recorded`: since when changes of ours are noted, if not always."""
+    own = ours if isinstance(ours, Project) else None
+    then, apart, gone, since = theirs, frozenset[str](), 0, recorded if own is not None else None
+    if theirs is not None and may_show_theirs(policy, name, ours) and theirs.said is not None:
+        said = said_then(theirs.said, theirs.kept, theirs.history, before, policy.restored)
+        then = evolve(theirs, said=said)
+        listed_now = {file.filename for file in theirs.said.files or ()}
+        apart = frozenset(file.filename for file in said.files or () if file.filename not in listed_now)
+        since = max((each for each in (since, theirs.since) if each is not None), default=None)
+        pasts = _by_name(theirs.history)
+        kept = [file for file in theirs.kept if _may_be_shown(file, pasts, policy.restored)]
+        held = {file.filename: file for file in (*kept, *(theirs.said.files or ()))}
+        gone = _lost(theirs.history, held.get, before) if theirs.said.status.offers_files else 0
+    elif theirs is not None and theirs.said is None:  # kept, and never heard of: what the storage says
+        then = evolve(theirs, kept=ours_then(theirs.kept, (), before))
+    seen = view(policy, ours, then, now, name)
+    if own is None:
+        return AsOfState(project=seen, gone=gone, apart=apart, since=_later(since, before))
+    if not own.status.offers_files:
+        return AsOfState(project=seen)
+    were = ours_then(own.files, own.history, before)
+    others = [file for file in seen.files if file.source is not None] if then is not None else []
+    files = in_order((*were, *others)) if others else were
+    gone += _lost(own.history, {file.filename: file for file in own.files}.get, before) if own.history else 0
+    return AsOfState(project=evolve(seen, files=files), gone=gone, apart=apart, since=_later(since, before))
+
+
+def _later(since: datetime | None, before: datetime) -> datetime | None:
+    return since if since is not None and since >= before else None
+
+
+def _may_be_shown(file: File, pasts: Mapping[str, FileHistory], restored: Collection[str]) -> bool:
+    """Whether a stored upstream file is in any as-of view: not if it was removed early."""
+    past = pasts.get(file.filename)
+    return past is None or file.filename in restored or not _was_removed_early(file, past)
+
+
+def spans(own: Project | None, heard: UpstreamEntry | None, restored: Collection[str] = ()) -> Spans:
+    """When the project had any of the files that are stored now; for a list of projects. In order, none touches another."""
+    lived: list[ObservedLife] = []
+    if own is not None:
+        pasts = _by_name(own.history)
+        for file in own.files:
+            lived += _of_these(file.sha256, lives(pasts.get(file.filename, FileHistory(file.filename)), file))
+    if heard is not None:
+        for _, its in _lives_of_kept(heard, restored):
+            lived += its
+    return _merged(lived)
+
+
+def shown_at(heard: UpstreamEntry, moments: Iterable[datetime], restored: Collection[str] = ()) -> frozenset[str]:
+    """The names of the kept files that were there in any of the moments: what snapshots of these need."""
+    befores, lived = sorted(moments), _lives_of_kept(heard, restored)
+    return frozenset(filename for filename, its in lived if any(_covers_any(life, befores) for life in its))
+
+
+def _covers_any(life: ObservedLife, befores: Sequence[datetime]) -> bool:
+    """Whether it was there at any of the moments, which are in order: there may be a thousand, for each of many files."""
+    first = 0 if life.begun is None else bisect_right(befores, life.begun)
+    return first < len(befores) and life.covers(befores[first])
+
+
+def _lives_of_kept(heard: UpstreamEntry, restored: Collection[str]) -> Iterator[tuple[str, Sequence[ObservedLife]]]:
+    """The names of the kept files that may be shown, each with when the other index had these very
+    bytes under it.
+    """
+    pasts, said = _by_name(heard.history), heard.said
+    is_heard = said is not None and said.files is not None
+    listed = {file.filename: file for file in (said.files if said is not None else None) or ()} if heard.kept else {}
+    for file in heard.kept:
+        if not _may_be_shown(file, pasts, restored):
+            continue
+        now = listed.get(file.filename) if is_heard else file
+        yield file.filename, tuple(_of_these(file.sha256, lives(pasts.get(file.filename, FileHistory(file.filename)), now)))
+
+
+def _of_these(sha256: str | None, lived: Iterable[ObservedLife]) -> Iterator[ObservedLife]:
+    """Those in which there were these very bytes."""
+    return (life for life in lived if _same(life.sha256, sha256))
+
+
+def _merged(lived: Iterable[ObservedLife]) -> Spans:
+    merged: list[tuple[datetime, datetime | None]] = []
+    for begun, ended in sorted(((life.begun or BEGINNING, life.ended) for life in lived), key=itemgetter(0)):
+        if merged and (merged[-1][1] is None or begun <= merged[-1][1]):
+            first, last = merged.pop()
+            merged.append((first, None if last is None or ended is None else max(last, ended)))
+        else:
+            merged.append((begun, ended))
+    return tuple(merged)
+
+
+def was_any(spans: Spans, before: datetime) -> bool:
+    """Whether the moment falls into one of the spans."""
+    return any(begun < before and (ended is None or before <= ended) for begun, ended in spans)

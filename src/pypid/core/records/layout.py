@@ -1,0 +1,313 @@
+"""Where things lie in a `Blobs`: keys, and back from keys.
+
+Beside the artifact ``<project>/<filename>`` lie small objects whose suffixes no distribution can have::
+
+    <project>/<filename>                 the bytes
+    <project>/<filename>.metadata        core metadata (PEP 658)
+    <project>/<filename>.record.json     the record: written last, only if absent; it is the commit
+    <project>/<filename>.yanked.json     there while the file is yanked
+    <project>/<filename>.deleted.json    a tombstone: the name was used
+    <project>/<filename>.history.json    when it was yanked, un-yanked, deleted; stays with the tombstone
+    <project>/<filename>.asc             a PGP signature
+    <project>/<filename>.provenance.json provenance (PEP 740)
+    <project>/<filename>.at-<hex>        the bytes of an overwrite (the record names its key); what belongs to these
+                                         bytes (metadata, signature, provenance) lies beside them: .at-<hex>.metadata
+    <project>/project.json               project status; a project with this alone is ours and empty
+    .pypid/...                           what belongs to the storage as a whole
+    .pypid/set-aside/<project>/<hex>/<filename>   bytes that lay where a publish had to write (see decision 0002)
+
+No project's name begins with a dot, so ``.pypid`` cannot be one. Below ``.kept/`` lie the files of other indexes, laid out in
+the same way (bytes, metadata, record): whatever is lost, or breaks off, they can never be taken for ours::
+
+    .kept/<project>/<filename>           the bytes; .metadata and .record.json beside them
+
+Only the artifacts may lie elsewhere: the record names their key. Where a pypicloud has to find them again they lie as its own
+do (`Plan`), and everything else is only ours (`is_only_ours`): no pypicloud takes it for a distribution.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from functools import lru_cache
+from hashlib import md5
+
+from attrs import frozen
+
+from pypid.core.errors import BadFilename, BadName
+from pypid.core.model import File
+from pypid.core.packaging.listed_names import version_of
+from pypid.core.packaging.names import ProjectName, parse_filename, project_name, same_version
+
+OURS_AS_A_WHOLE = ".pypid/"
+STORAGE_IDENTITY = f"{OURS_AS_A_WHOLE}storage.json"
+SET_ASIDE = f"{OURS_AS_A_WHOLE}set-aside/"
+SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/ours.jsonl.gz"
+"""What the records of all our projects say, for a new machine (`catalog.remote_dump`)."""
+THEIR_SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/theirs.jsonl.gz"
+"""The same of what is kept of theirs."""
+OF_RECORD = f"{OURS_AS_A_WHOLE}of-record/"
+"""Sealed copies of what is of record below `state` (`safekeeping`)."""
+CLEAN_STOP = f"{OURS_AS_A_WHOLE}clean-stop.json"
+"""Says which catalog dump is as new as the storage (`pypid.jobs.clean_stop`)."""
+LEFT = f"{OURS_AS_A_WHOLE}left.json"
+"""What lies in the storage and was not taken in, so that it is told once (`index.local.pypicloud_takeover`)."""
+RECORDING = f"{OURS_AS_A_WHOLE}recording.json"
+"""Since when changes are noted with their moments, in a storage that is older than that."""
+SNAPSHOTS = f"{OURS_AS_A_WHOLE}snapshots/"
+"""The snapshots that people made (`index.history.named_snapshots`): ``<name>.json``."""
+LEASES = f"{OURS_AS_A_WHOLE}lease/"
+"""The lease of a bucket (`storage_lease`): one object, named by a number."""
+KEPT = ".kept/"
+DESCRIBED = ".meta"
+"""What pypicloud's file store lays beside each file: JSON (`core.records.pypicloud_descriptions`). It looks at no file of such a name."""
+
+
+class ObjectKind(Enum):
+    """What a key below a project holds; the values are the suffixes after the file name."""
+
+    ARTIFACT = ""
+    METADATA = ".metadata"
+    RECORD = ".record.json"
+    YANKED = ".yanked.json"
+    DELETED = ".deleted.json"
+    HISTORY = ".history.json"
+    SIGNATURE = ".asc"
+    PROVENANCE = ".provenance.json"
+    OVERWRITE = ".at-"
+    PROJECT = "project.json"
+
+
+_SUFFIXED = (
+    ObjectKind.RECORD,
+    ObjectKind.YANKED,
+    ObjectKind.DELETED,
+    ObjectKind.HISTORY,
+    ObjectKind.PROVENANCE,
+    ObjectKind.METADATA,
+    ObjectKind.SIGNATURE,
+)
+_OVERWRITE = re.compile(r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<beside>\.metadata|\.asc|\.provenance\.json)?\Z")
+_LISTED = re.compile(
+    r"(?P<name>[A-Za-z0-9_]+(?:[.-][A-Za-z_][A-Za-z0-9_]*)*)-[A-Za-z0-9_.+-]+\.(?:tar\.gz|tar\.bz2|tar|tgz|tbz|zip|egg|exe|whl)\Z"
+)
+_AT = "at-"
+_OVERWRITE_FOLDER = re.compile(rf"{_AT}[0-9a-f]{{16}}\Z")
+
+
+@frozen
+class ObjectPlace:
+    """What a key means. `filename` is empty for `ObjectKind.PROJECT`."""
+
+    project: ProjectName
+    filename: str
+    kind: ObjectKind
+
+
+def key(project: ProjectName, filename: str, kind: ObjectKind = ObjectKind.ARTIFACT) -> str:
+    """The key of the object of this kind that belongs to the file."""
+    if kind is ObjectKind.PROJECT:
+        return f"{project}/{kind.value}"
+    return f"{project}/{filename}{kind.value}"
+
+
+def overwrite_key(project: ProjectName, filename: str, sha256: str) -> str:
+    """The key of bytes that take an older file's place."""
+    return f"{project}/{filename}{ObjectKind.OVERWRITE.value}{sha256[:16]}"
+
+
+def beside_key(file: File, kind: ObjectKind) -> str:
+    """Where the metadata, signature or provenance of the file lies: beside the very bytes that it belongs to, or, where these
+    lie as pypicloud's do, where they would lie.
+    """
+    beside = key(file.project, file.filename)
+    if file.key is not None and _OVERWRITE.match(file.key):
+        beside = file.key
+    elif file.sha256 is not None and f"/{_AT}{file.sha256[:16]}/" in (file.key or ""):
+        beside = overwrite_key(file.project, file.filename, file.sha256)
+    return beside + kind.value
+
+
+def metadata_key(file: File) -> str:
+    """Where the file's core metadata lies; see `beside_key`."""
+    return beside_key(file, ObjectKind.METADATA)
+
+
+def folder(project: ProjectName) -> str:
+    """The prefix of all that belongs to the project."""
+    return f"{project}/"
+
+
+def kept_key(project: ProjectName, filename: str, kind: ObjectKind = ObjectKind.ARTIFACT) -> str:
+    """The key of the object of this kind that belongs to a kept file of theirs."""
+    return KEPT + key(project, filename, kind)
+
+
+def kept_beside_key(project: ProjectName, filename: str, sha256: str) -> str:
+    """The key of a kept file's bytes where other bytes lie under its name."""
+    return KEPT + overwrite_key(project, filename, sha256)
+
+
+def kept_folder(project: ProjectName) -> str:
+    """The prefix of all that is kept of the project of theirs."""
+    return KEPT + folder(project)
+
+
+def kept_place(key: str) -> ObjectPlace | None:
+    """What a key below `KEPT` means, or None for what is not in its layout. (`place` knows none of them.)"""
+    return _place(key.removeprefix(KEPT), _is_listed_as) if key.startswith(KEPT) else None
+
+
+def place(key: str) -> ObjectPlace | None:
+    """What `key` means, or None for what is not in our layout (foreign objects, files that someone dropped elsewhere)."""
+    return _place(key, _is_of)
+
+
+def _place(key: str, belongs: Callable[[str, ProjectName], bool]) -> ObjectPlace | None:
+    project_text, slash, rest = key.partition("/")
+    if not slash or "/" in rest:
+        return None
+    try:
+        project = project_name(project_text)
+        if project != project_text:
+            return None
+        if rest == ObjectKind.PROJECT.value:
+            return ObjectPlace(project, "", ObjectKind.PROJECT)
+        filename, kind = _split(rest)
+        return ObjectPlace(project, filename, kind) if belongs(filename, project) else None
+    except (BadName, BadFilename):
+        return None
+
+
+def _is_of(filename: str, project: ProjectName) -> bool:
+    return _project_of(filename) == project
+
+
+def _is_listed_as(filename: str, project: ProjectName) -> bool:
+    """Whether an upstream's page of the project may list the file."""
+    return version_of(filename, project) is not None
+
+
+@lru_cache(maxsize=64)
+def _project_of(filename: str) -> ProjectName:
+    """The project that the file name tells; raises `BadFilename`. In a listing, what belongs to one file lies together."""
+    return parse_filename(filename).project
+
+
+def _split(rest: str) -> tuple[str, ObjectKind]:
+    overwrite = _OVERWRITE.match(rest)
+    if overwrite:
+        return overwrite["filename"], ObjectKind.OVERWRITE
+    for kind in _SUFFIXED:
+        if rest.endswith(kind.value):
+            return rest.removesuffix(kind.value), kind
+    return rest, ObjectKind.ARTIFACT
+
+
+# --- where new artifacts go -------------------------------------------------------------------------------
+
+
+@frozen
+class Plan:
+    """Where new bytes go, by ``[storage] layout`` and ``prepend_hash``; what lies there already stays where it is.
+
+    `pypicloud`: a pypicloud that is started on the same storage finds them again, and what it left there is taken in by itself.
+    `folders`: as its file store has them, ``<project>/<version>/<filename>`` with ``.meta`` beside; else as in its buckets,
+    ``<project>/<filename>``, with the object's user metadata. `hashed`: behind four digits of the MD5 of the file name.
+    """
+
+    pypicloud: bool = False
+    folders: bool = False
+    hashed: bool = False
+
+    def artifact(self, project: ProjectName, version: str, filename: str) -> str:
+        """The key of a new file's bytes."""
+        if self.pypicloud and self.folders:
+            return f"{project}/{version}/{filename}"
+        return f"{_hash_of(filename)}/{project}/{filename}" if self.hashed else key(project, filename)
+
+    def overwrite(self, project: ProjectName, version: str, filename: str, sha256: str) -> str:
+        """The key of bytes that take an older file's place.
+
+        pypicloud takes the last part of a key for the file's name, so in a bucket the bytes get a folder of their own.
+        """
+        if self.pypicloud and not self.folders:
+            where = self.artifact(project, version, filename).removesuffix(filename)
+            return f"{where}{_AT}{sha256[:16]}/{filename}"
+        return overwrite_key(project, filename, sha256)
+
+    def home(self, file: File) -> str | None:
+        """Where bytes go at last that took an older file's place, if that is elsewhere: in folders the path says all."""
+        if not (self.pypicloud and self.folders):
+            return None
+        return self.artifact(file.project, file.version, file.filename)
+
+    def description(self, where: str) -> str | None:
+        """The key of the description beside bytes that lie there; None where it is kept with the bytes, or not at all."""
+        return where + DESCRIBED if self.pypicloud and self.folders and not is_only_ours(where) else None
+
+    def aside(self, project: ProjectName, filename: str, sha256: str) -> str:
+        """Where bytes are kept that had no record and lay where a publish has to write."""
+        return f"{SET_ASIDE}{project}/{sha256[:16]}/{filename}" + (".aside" if self.hides else "")
+
+    @property
+    def hides(self) -> bool:
+        """Whether bytes that are no distributions of ours must not have a distribution's name: pypicloud would list them."""
+        return self.pypicloud and not self.folders
+
+    def claims(self, keys: Iterable[str]) -> Sequence[str]:
+        """The keys that claim one file name, in the order in which they are believed: the one that pypicloud would serve first.
+
+        In a bucket that is the last of its listing; in a folder it serves what lies where it would have put it.
+        """
+        ordered = sorted(keys)
+        if not self.pypicloud:
+            return ordered
+        return sorted(ordered, key=lambda where: lies_at(where) is None) if self.folders else ordered[::-1]
+
+
+def _hash_of(filename: str) -> str:
+    return md5(filename.encode(), usedforsecurity=False).hexdigest()[:4]
+
+
+def lies_at(where: str) -> ObjectPlace | None:
+    """The file whose bytes lie under this key, if that is where ours or a pypicloud's may lie; None for any other."""
+    *folders, filename = where.split("/")
+    if folders and _OVERWRITE_FOLDER.match(folders[-1]):
+        folders.pop()
+    try:
+        found = parse_filename(filename)
+    except BadFilename:
+        return None
+    match folders:
+        case [project] | [_, project] if project == found.project and (len(folders) == 1 or folders[0] == _hash_of(filename)):
+            pass
+        case [project, version] if project == found.project and same_version(version, found.version):
+            pass
+        case _:
+            return None
+    return ObjectPlace(found.project, filename, ObjectKind.ARTIFACT)
+
+
+def listed_as(where: str) -> ProjectName | None:
+    """The project of which a pypicloud lists an object under this key by its name alone; None where it passes it over.
+
+    It took more kinds of files than installers do today (``util.parse_filename`` of 1.3.12).
+    """
+    match = _LISTED.match(where.rpartition("/")[2])
+    try:
+        return None if match is None else project_name(match["name"])
+    except BadName:
+        return None
+
+
+def is_only_ours(where: str) -> bool:
+    """Whether what lies under the key is no distribution but pypid's own, by its name: a record, ``.pypid/``, and the like."""
+    name = where.rpartition("/")[2]
+    return (
+        where.startswith((OURS_AS_A_WHOLE, KEPT))
+        or name.endswith(tuple(kind.value for kind in _SUFFIXED))
+        or _OVERWRITE.match(name) is not None
+        or (name == ObjectKind.PROJECT.value and where.count("/") == 1)
+    )

@@ -1,0 +1,121 @@
+"""What pypicloud says of a file beside its bytes: S3 user metadata in a bucket, ``<file>.meta`` in a folder.
+
+Source: pypicloud 1.3.12, ``models.Package`` and ``util.normalize_metadata``. It writes ASCII only into a bucket: letters lose
+their accents there, and others are left out, for good.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+import msgspec
+from attrs import frozen
+
+from pypid.core.errors import Unreadable
+from pypid.core.model import File
+from pypid.core.packaging.core_metadata import python_specifier, summary_line
+
+_LONGEST = 200
+"""Characters of a name, a version or an uploader."""
+_LONGEST_TEXT = 512
+"""Characters of what goes into a bucket. One letter may become several (\u3374 is "bar"), and S3 takes 2 KB in all."""
+_LONGEST_WORDS = 8192
+"""Characters of what is decoded: user metadata has 2 KB in all."""
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_MD5 = re.compile(r"[0-9a-f]{32}\Z")
+
+
+@frozen(kw_only=True)
+class PypicloudDescription:
+    """What is said of a file; None where nothing is. `name` and `version` are as they were uploaded. `odd`: what is no use."""
+
+    name: str | None = None
+    version: str | None = None
+    summary: str | None = None
+    requires_python: str | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    uploader: str | None = None
+    odd: tuple[str, ...] = ()
+
+
+def of_texts(texts: Mapping[str, object]) -> PypicloudDescription:
+    """Out of the names and texts of user metadata, or of the JSON, whose names have underscores. Anything may stand there."""
+    said = {name.replace("_", "-"): _decoded(text).strip() for name, text in texts.items() if isinstance(text, str)}
+    odd: list[str] = []
+    return PypicloudDescription(
+        name=_short(said.get("name")),
+        version=_short(said.get("version")),
+        summary=summary_line(said.get("summary")),
+        requires_python=python_specifier(said.get("requires-python") or None, odd),
+        sha256=_hash(said.get("hash-sha256"), _SHA256, odd),
+        md5=_hash(said.get("hash-md5"), _MD5, odd),
+        uploader=_short(said.get("uploader")),
+        odd=tuple(odd),
+    )
+
+
+def of_json(data: bytes, what: str) -> PypicloudDescription:
+    """Out of a ``.meta``. Raises `Unreadable`, naming `what`."""
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(what, str(error)) from None
+    if not isinstance(found, dict):
+        raise Unreadable(what, "it is no JSON object")
+    return of_texts(found)
+
+
+def as_json(file: File) -> bytes:
+    """What pypicloud's file store writes: no name and no version, on which it fails."""
+    said = {name.replace("-", "_"): text for name, text in _said(file).items()}
+    return msgspec.json.encode(said) + b"\n"
+
+
+def as_texts(file: File) -> Mapping[str, str]:
+    """What pypicloud writes into a bucket."""
+    said = {"name": str(file.project), "version": file.version, **_said(file)}
+    return {name: ascii_text for name, text in said.items() if (ascii_text := _ascii(text))}
+
+
+def _said(file: File) -> Mapping[str, str]:
+    said = {
+        "summary": file.summary,
+        "requires-python": file.requires_python,
+        "hash-sha256": file.sha256,
+        "hash-md5": file.md5,
+        "uploader": file.uploader,
+    }
+    return {name: text for name, text in said.items() if text}
+
+
+def _decoded(text: str) -> str:
+    """S3 gives what is not ASCII as encoded words (RFC 2047); the oldest pypiclouds wrote such."""
+    if len(text) > _LONGEST_WORDS or not (text.startswith("=?") and text.endswith("?=")):
+        return text
+    from email.errors import MessageError
+    from email.header import decode_header, make_header
+
+    try:
+        return str(make_header(decode_header(text)))
+    except (MessageError, LookupError, ValueError):
+        return text
+
+
+def _ascii(text: str) -> str:
+    letters = (letter for letter in unicodedata.normalize("NFKD", text) if letter.isascii())
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in letters).split())[:_LONGEST_TEXT].rstrip()
+
+
+def _short(text: str | None) -> str | None:
+    return text if text and len(text) <= _LONGEST and text.isprintable() else None
+
+
+def _hash(text: str | None, form: re.Pattern[str], odd: list[str]) -> str | None:
+    lower = (text or "").lower()
+    if lower and not form.match(lower):
+        odd.append("the hash that is written down of it is none.")
+        return None
+    return lower or None

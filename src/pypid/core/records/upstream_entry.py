@@ -1,0 +1,152 @@
+"""What was heard of a project of theirs, as one line of JSON: in a snapshot, and in the memory of the catalog.
+
+The line ends with the files that were said, which are many and seldom change, and begins with all else. So a revalidation,
+or a file that is kept, costs a new beginning only. The files stand in blocks, whose lengths the beginning tells: whoever
+writes or reads a line lets other threads have their turn after each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from pypid.core.errors import BadName, Unreadable
+from pypid.core.model import File, Listing, Status, UpstreamEntry
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.records.documents import FILES, StoredFile, decoded, stored, taken_up
+from pypid.core.records.file_history import FileHistory
+
+BLOCK = 256
+"""Files that are written or read in one call: a quarter of a millisecond."""
+_WHAT = "a line of what was heard"
+
+
+class _Said(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+    asked: datetime
+    index: str
+    etag: str | None = None
+    status: str = "active"
+    status_reason: str = ""
+
+
+class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+    name: str
+    serial: int = 0
+    status: str = "active"  # what can be told from the rest, said once more: for the head
+    keeps: bool = False
+    gone: bool = False
+    said: _Said | None = None
+    kept: tuple[StoredFile, ...] = ()
+    touched: tuple[tuple[str, int], ...] = ()
+    history: tuple[FileHistory, ...] = ()
+    since: datetime | None = None
+    blocks: tuple[int, ...] | None = None
+    """The lengths of the blocks of files, in bytes; None: no files were said, which is not the same as none."""
+
+
+_encoder = msgspec.json.Encoder()
+_beginning = msgspec.json.Decoder(_Beginning)
+_block = msgspec.json.Decoder(list[StoredFile])
+
+
+def dump_heard(heard: UpstreamEntry, earlier: bytes | None = None) -> bytes:
+    """What is known of a project of theirs as one line of JSON, whose beginning `records.load_head` reads.
+
+    `earlier` is a line with the same `said.files`: they are taken over from there, so that this takes no time.
+    """
+    said = heard.said
+    if said is None or said.files is None:
+        return _dumped_beginning(heard, None) + b"}"
+    if earlier is None:
+        blocks = list(_dumped_blocks(said.files))
+        beginning = _dumped_beginning(heard, tuple(map(len, blocks)))
+        return b"".join((beginning, FILES, b"[", *_between(blocks), b"]}"))  # in one go: they are megabytes
+    end = earlier.index(FILES)
+    return b"".join((_dumped_beginning(heard, _read_beginning(earlier, end).blocks), memoryview(earlier)[end:]))
+
+
+def _dumped_beginning(heard: UpstreamEntry, blocks: tuple[int, ...] | None) -> bytes:
+    """All before the files, without the last brace."""
+    said = heard.said
+    beginning = _Beginning(
+        name=heard.name,
+        serial=heard.serial,
+        status="active" if said is None else said.status.value,
+        keeps=bool(heard.kept),
+        gone=said is not None and said.files is None,
+        said=None
+        if said is None
+        else _Said(
+            asked=said.asked,
+            index=said.index,
+            etag=said.etag,
+            status=said.status.value,
+            status_reason=said.status_reason,
+        ),
+        kept=tuple(map(stored, heard.kept)),
+        touched=heard.touched,
+        history=heard.history,
+        since=heard.since,
+        blocks=blocks,
+    )
+    return _encoder.encode(beginning)[:-1]
+
+
+def _dumped_blocks(files: tuple[File, ...]) -> Iterator[bytes]:
+    for start in range(0, len(files), BLOCK):
+        yield _encoder.encode([stored(file) for file in files[start : start + BLOCK]])
+
+
+def _between(blocks: list[bytes]) -> Iterator[bytes]:
+    for number, block in enumerate(blocks):
+        if number:
+            yield b","
+        yield block
+
+
+def load_heard(line: bytes) -> UpstreamEntry:
+    """What a line of `dump_heard` says; raises `Unreadable`."""
+    end = line.find(FILES)
+    document = _read_beginning(line, end)
+    try:
+        name = project_name(document.name)
+        said = document.said
+        return UpstreamEntry(
+            name=name,
+            serial=document.serial,
+            said=None
+            if said is None
+            else Listing(
+                name=name,
+                asked=said.asked,
+                index=said.index,
+                etag=said.etag,
+                status=Status(said.status),
+                status_reason=said.status_reason,
+                files=None if document.blocks is None else _read_blocks(name, line, end, document.blocks),
+            ),
+            kept=tuple(taken_up(name, file) for file in document.kept),
+            touched=document.touched,
+            history=document.history,
+            since=document.since,
+        )
+    except (BadName, ValueError) as error:
+        raise Unreadable(_WHAT, str(error)) from None
+
+
+def _read_beginning(line: bytes, end: int) -> _Beginning:
+    return decoded(_beginning, line if end < 0 else line[:end] + b"}", _WHAT)
+
+
+def _read_blocks(name: ProjectName, line: bytes, end: int, blocks: tuple[int, ...]) -> tuple[File, ...]:
+    position = end + len(FILES) + 1
+    files: list[File] = []
+    for length in blocks:
+        block = decoded(_block, line[position : position + length], _WHAT)
+        files.extend([taken_up(name, file) for file in block])
+        position += length + 1
+    if end < 0 or position > len(line):
+        raise Unreadable(_WHAT, "it is shorter than it says")
+    return tuple(files)

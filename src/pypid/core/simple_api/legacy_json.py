@@ -1,0 +1,167 @@
+"""The legacy JSON API: ``/pypi/<project>/json`` and ``/pypi/<project>/<version>/json``.
+
+Read by pdm (``pypi.json_api``), bandersnatch and renovate. There is no specification: the keys, and null for what is not
+known, are those of the public index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from pypid.core.errors import BadFilename
+from pypid.core.model import File, Project, RenderedPage
+from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
+from pypid.core.packaging.names import ALL_SDIST_SUFFIXES, Packagetype, parse_filename
+from pypid.core.packaging.releases import Release, choose_release, release_of, releases
+from pypid.core.simple_api.render import finished, quoted, utc_text
+
+CONTENT_TYPE = "application/json"
+
+_UNKNOWN = "UNKNOWN"
+"""What distutils writes where it knows nothing."""
+_encoder = msgspec.json.Encoder()
+
+
+def render_legacy(
+    project: Project,
+    version: str | None,
+    metadata: bytes | None,
+    *,
+    base_url: str,
+    url_of: Callable[[File], str] | None = None,
+) -> RenderedPage | None:
+    """The page of a project (`version` None: told by its newest release) or of one release, in any spelling.
+
+    None where there is no such release, or no file at all: 404. `project` is what the client may see; `metadata` the core
+    metadata of `releases.describing_file`, or None. `base_url` is absolute; file URLs begin with ``<base_url>/packages/``,
+    as bandersnatch demands, unless `url_of` says what else they are. Never raises, whatever the metadata says.
+    """
+    chosen = choose_release(project, version)
+    release = None if chosen is None else release_of(project, chosen)
+    if release is None:
+        return None
+    base_url = base_url.rstrip("/")
+    if url_of is None:
+
+        def url_of(file: File) -> str:
+            return f"{base_url}/packages/{file.project}/{quoted(file.filename)}"
+
+    document: dict[str, Any] = {
+        "info": _info(project, release, read_metadata(metadata or b""), base_url),
+        "last_serial": project.serial,
+        "ownership": {"organization": None, "roles": []},
+        "urls": [_file(file, url_of) for file in release.files],
+    }
+    if version is None:
+        document["releases"] = {one.version: [_file(file, url_of) for file in one.files] for one in releases(project)}
+    return finished(_encoder.encode(document), CONTENT_TYPE)
+
+
+def _info(project: Project, release: Release, metadata: CoreMetadata, base_url: str) -> dict[str, Any]:
+    fields = metadata.fields
+    page = f"{base_url}/simple/{project.name}/"
+    words = (
+        *("author", "author_email", "description_content_type", "download_url", "home_page"),
+        *("license", "license_expression", "maintainer", "maintainer_email"),
+    )
+    return {
+        "bugtrack_url": None,
+        "classifiers": _texts(fields, "classifiers") or [],
+        "description": _text(fields.get("description")) or "",
+        "docs_url": None,
+        "downloads": {"last_day": -1, "last_month": -1, "last_week": -1},
+        "dynamic": _texts(fields, "dynamic"),
+        "keywords": _joined(fields, "keywords", ","),
+        "license_files": _texts(fields, "license_files"),
+        "name": _spelled(project, metadata),
+        "package_url": page,
+        "platform": _joined(fields, "platforms", ", "),
+        "project_url": page,
+        "project_urls": _project_urls(fields),
+        "provides_extra": _texts(fields, "provides_extra"),
+        "release_url": page,
+        "requires_dist": _texts(fields, "requires_dist"),
+        "requires_python": _first(*(file.requires_python for file in release.files), metadata.requires_python),
+        "summary": _first(metadata.summary, *(file.summary for file in release.files)),
+        "version": release.version,
+        "yanked": release.is_yanked,
+        "yanked_reason": _reason(release.yanked_reason),
+        **{word: _text(fields.get(word)) for word in words},
+    }
+
+
+def _file(file: File, url_of: Callable[[File], str]) -> dict[str, Any]:
+    packagetype, python_version = _kind(file.filename)
+    moment = None if file.uploaded is None else utc_text(file.uploaded)
+    digests = {"blake2b_256": file.blake2b_256, "md5": file.md5, "sha256": file.sha256}
+    return {
+        "comment_text": "",
+        "core-metadata": {"sha256": file.metadata_sha256} if file.metadata_sha256 else False,
+        # No null in here: readers take every entry for a hash to check.
+        "digests": {name: digest for name, digest in digests.items() if digest},
+        "downloads": -1,
+        "filename": file.filename,
+        "has_sig": file.signed,
+        "md5_digest": file.md5,
+        "packagetype": packagetype,
+        "python_version": python_version,
+        "requires_python": _text(file.requires_python),
+        "size": file.size,
+        "upload_time": moment and moment[:19],
+        "upload_time_iso_8601": moment,
+        "url": url_of(file),
+        "yanked": file.yanked is not None,
+        "yanked_reason": _reason(file.yanked),
+    }
+
+
+def _kind(filename: str) -> tuple[str | None, str | None]:
+    """The packagetype and the Python version; by the file name's end, since a page may have thousands of files."""
+    if filename.endswith(".whl") and filename.count("-") >= 4:
+        return Packagetype.WHEEL.value, filename[:-4].split("-")[-3]
+    if filename.endswith(ALL_SDIST_SUFFIXES):
+        return Packagetype.SDIST.value, "source"
+    try:
+        distribution = parse_filename(filename)
+    except BadFilename:
+        return None, None
+    return distribution.packagetype.value, distribution.python_version
+
+
+def _spelled(project: Project, metadata: CoreMetadata) -> str:
+    """The name as its authors write it, if it is this project's."""
+    return metadata.name if metadata.name and metadata.project == project.name else project.name
+
+
+def _text(value: object) -> str | None:
+    """The text, or None where it says nothing; what UTF-8 cannot encode becomes ``?``."""
+    text = value.strip() if isinstance(value, str) else ""
+    return None if text in ("", _UNKNOWN) else text.encode(errors="replace").decode()
+
+
+def _reason(yanked: str | None) -> str | None:
+    """The reason of a yank as it was written, encodable; None where there is none."""
+    return yanked.encode(errors="replace").decode() if yanked and yanked.strip() else None
+
+
+def _texts(fields: Mapping[str, Any], word: str) -> list[str] | None:
+    """The texts of a field that may come several times; None where there is none."""
+    return [text for value in fields.get(word) or () if (text := _text(value))] or None
+
+
+def _joined(fields: Mapping[str, Any], word: str, separator: str) -> str | None:
+    texts = _texts(fields, word)
+    return None if texts is None else separator.join(texts)
+
+
+def _project_urls(fields: Mapping[str, Any]) -> dict[str, str] | None:
+    urls = {_text(label) or "": _text(url) or "" for label, url in (fields.get("project_urls") or {}).items()}
+    return urls or None
+
+
+def _first(*texts: str | None) -> str | None:
+    """The first that says something."""
+    return next((text for text in map(_text, texts) if text), None)

@@ -1,0 +1,290 @@
+"""What another index says of a project: its JSON or HTML page, read, and cleaned of what pip or uv would choke on.
+
+Sources: "Simple repository API" (packaging.python.org), and what indexes really send: null and empty optional keys
+(bandersnatch's mirrors), missing sizes, unknown keys, api 1.5 with namespaces, odd HTML. What cannot be understood of one file
+leaves that file out, or that key; what cannot be understood of the whole is `BadListing`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, TypeVar
+from urllib.parse import unquote, urljoin, urlsplit
+
+from attrs import evolve, field, frozen
+
+from pypid.core.errors import BadListing, BadName, shortened
+from pypid.core.model import File, Status, in_order
+from pypid.core.packaging.listed_names import version_of
+from pypid.core.packaging.names import LONGEST_FILENAME, ProjectName, project_name
+from pypid.core.simple_api.json_elements import elements
+
+LONGEST_TEXT = 4096
+"""Characters of a reason, a specifier or a URL."""
+LARGEST_SIZE = (1 << 53) - 1
+"""Bytes; more is a number that some readers of JSON change."""
+FEW = 128
+"""Files that are read without a stop: some 3 milliseconds."""
+_OTHERS = ("sha512", "sha384", "blake2b", "sha224", "sha1")
+_HEX = {"sha256": 64, "md5": 32, "blake2b_256": 64, "sha512": 128, "sha384": 96, "blake2b": 128, "sha224": 56, "sha1": 40}
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class ParsedListing:
+    """A project's page, understood. `left_out` counts files that could not be."""
+
+    files: tuple[File, ...] = field(repr=False)
+    status: Status = Status.ACTIVE
+    status_reason: str = ""
+    left_out: int = 0
+    is_doubtful: bool = False
+    """Whether it is perhaps an error: an HTML page without files or a status, or JSON without files,
+    ``meta`` and ``name``, which a page has to have (PEP 691)."""
+
+
+Slices = Generator[None, None, ParsedListing]
+"""A page being read: it stops after every few milliseconds, so that others get their turn; returns the listing."""
+
+
+def slices_of_json(data: bytes | bytearray, name: ProjectName, url: str) -> Slices:
+    """The listing in a JSON page that came from `url` (relative links count from it). Raises `BadListing`."""
+    gathered = Gathered(name, url)
+    entries = elements(data, "files")
+    while True:
+        try:
+            some = next(entries)
+        except StopIteration as ended:
+            rest: dict[str, Any] = ended.value
+            break
+        for start in range(0, len(some), FEW):
+            gathered.take(some[start : start + FEW])
+            yield
+    meta = rest.get("meta")
+    must_be_known(meta.get("api-version") if isinstance(meta, dict) else None)
+    _must_be_of(name, rest.get("name"))
+    yield
+    listing = gathered.listing(*status_of(rest.get("project-status")))
+    says_nothing = not listing.files and not isinstance(meta, dict) and rest.get("name") is None
+    return evolve(listing, is_doubtful=True) if says_nothing else listing
+
+
+def read_json(data: bytes | bytearray, name: ProjectName, url: str) -> ParsedListing:
+    """The same, at once."""
+    return at_once(slices_of_json(data, name, url))
+
+
+def at_once(slices: Generator[None, None, T]) -> T:
+    """What the slices return, without letting anybody else have a turn."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
+
+
+class Gathered:
+    """The files of a page, each name once: the first counts."""
+
+    def __init__(self, name: ProjectName, url: str) -> None:
+        self._name = name
+        self._url = url
+        self._files: dict[str, File] = {}
+        self._left_out = 0
+
+    def take(self, entries: Iterable[object]) -> None:
+        """Some entries of the page; what is none, or cannot be used, is counted."""
+        for entry in entries:
+            self.add(file_of(entry, self._name, self._url) if isinstance(entry, dict) else None)
+
+    def add(self, file: File | None) -> None:
+        """A file of the page, or None for one that cannot be used."""
+        if file is None or file.filename in self._files:
+            self._left_out += 1
+        else:
+            self._files[file.filename] = file
+
+    def listing(self, status: Status, reason: str) -> ParsedListing:
+        """All of it."""
+        files = in_order(tuple(self._files.values()))
+        return ParsedListing(files=files, status=status, status_reason=reason, left_out=self._left_out)
+
+
+def must_be_known(version: object) -> None:
+    """Raise `BadListing` for a repository version of another major (PEP 629: clients MUST fail). None is 1.0."""
+    said = "1.0" if version is None else repr(version) if isinstance(version, float | int) else version
+    if not isinstance(said, str) or said.strip().partition(".")[0] != "1":
+        raise BadListing(f"its repository version is {shortened(str(said), 20)!r}, and only 1.x is known here.")
+
+
+def _must_be_of(name: ProjectName, said: object) -> None:
+    try:
+        other = project_name(said) if isinstance(said, str) else name
+    except BadName:
+        raise BadListing("its project has no name that is one.") from None
+    if other != name:
+        raise BadListing(f"it is the page of {other!r}, not of {name!r}.")
+
+
+def status_of(said: object) -> tuple[Status, str]:
+    """The project status marker (PEP 792), and its reason; a status that is not known counts as active."""
+    if isinstance(said, str):
+        said = {"status": said}
+    if not isinstance(said, dict):
+        return Status.ACTIVE, ""
+    try:
+        status = Status(said.get("status", "active"))
+    except ValueError:
+        status = Status.ACTIVE
+    return status, _text(said.get("reason")) or ""
+
+
+def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | None:
+    """One file of a page, or None where it cannot be used."""
+    url = _url(entry.get("url"), base)
+    if url is None:
+        return None
+    # pip takes the name from the URL, uv and poetry from the entry: only one that both agree on is safe
+    filename = unquote(url.partition("?")[0].rpartition("/")[2])
+    if len(filename) > LONGEST_FILENAME or entry.get("filename", filename) != filename:
+        return None
+    version = version_of(filename, name)
+    if version is None:
+        return None
+    hashes = hashes_of(entry.get("hashes"))
+    metadata = _metadata_of(entry)
+    return File(
+        project=name,
+        filename=filename,
+        version=version,
+        sha256=hashes.get("sha256"),
+        md5=hashes.get("md5"),
+        blake2b_256=hashes.get("blake2b_256"),
+        digest=_strongest(hashes),
+        size=_size(entry.get("size")),
+        uploaded=moment_of(entry.get("upload-time")),
+        requires_python=specifier_of(entry.get("requires-python")),
+        metadata_sha256=None if metadata is None else metadata.get("sha256"),
+        metadata_offered=metadata is not None,
+        yanked=yanked_of(entry.get("yanked")),
+        source=url,
+        provenance_url=secure(entry.get("provenance")),
+    )
+
+
+def hashes_of(said: object) -> dict[str, str]:
+    """The hashes that are some: known algorithm to lower-case hex of the right length."""
+    if not isinstance(said, dict):
+        return {}
+    sha256 = said.get("sha256")
+    if len(said) == 1 and isinstance(sha256, str) and _IS_SHA256(sha256):
+        return said
+    found = {}
+    for algorithm, value in said.items():
+        length = _HEX.get(algorithm.lower()) if isinstance(algorithm, str) else None
+        if isinstance(value, str) and len(value) == length and _is_hex(value):
+            found[algorithm.lower()] = value.lower()
+    return found
+
+
+_is_hex = re.compile(r"[0-9a-fA-F]+\Z").match
+_IS_SHA256 = re.compile(r"[0-9a-f]{64}\Z").match
+
+
+def _strongest(hashes: Mapping[str, str]) -> str | None:
+    if "sha256" in hashes:
+        return None
+    return next((f"{algorithm}={hashes[algorithm]}" for algorithm in _OTHERS if algorithm in hashes), None)
+
+
+def _metadata_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
+    """The hashes of the core metadata that upstream serves beside the file, as far as it says any; None: it serves none."""
+    said = entry.get("core-metadata")
+    for older in ("dist-info-metadata", "data-dist-info-metadata"):  # PEP 658's name, and what the public index made of it
+        if said is None:
+            said = entry.get(older)
+    return hashes_of(said) if said is True or isinstance(said, dict) else None
+
+
+def yanked_of(said: object) -> str | None:
+    """PEP 592: false, true, or a reason, which keeps the white space around it. Empty and null count as not yanked, as pip has
+    it (uv takes "" for yanked).
+    """
+    if isinstance(said, str):
+        return said[:LONGEST_TEXT] if said.strip() else None
+    return "" if said is True else None
+
+
+def moment_of(said: object) -> datetime | None:
+    """An upload time, aware, UTC; None where there is none, or none that can be read. Without a zone it counts as UTC."""
+    if not isinstance(said, str) or len(said) > 40:
+        return None
+    try:
+        moment = datetime.fromisoformat(said)
+        if moment.tzinfo is UTC:
+            return moment
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _size(said: object) -> int | None:
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said <= LARGEST_SIZE else None
+
+
+def specifier_of(said: object) -> str | None:
+    """The versions of Python that are wanted."""
+    # passed on as it is: what is no specifier, pip ignores, and uv repairs it or leaves out that file
+    text = _text(said)
+    return text if text is not None and len(text) < LONGEST_TEXT else None
+
+
+def _text(said: object) -> str | None:
+    if said is None:
+        return None
+    text = said.strip()[:LONGEST_TEXT] if isinstance(said, str) else ""
+    return text or None
+
+
+_CLEAN_URL = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(/[A-Za-z0-9._~!+,=%/-]+)\Z").match
+
+
+_CLEAN_RELATIVE = re.compile(
+    r"((?:/|(?:\.\./)++)?(?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++)([A-Za-z0-9][A-Za-z0-9._~!+,=-]*+)\Z"
+).match
+"""A folder, from the root or up from the page, and a file in it; nothing in either needs care."""
+
+
+def _url(said: object, base: str) -> str | None:
+    """The absolute URL of a file, without fragment; http and https only, and no credentials that the page brings along."""
+    if not isinstance(said, str) or not 0 < len(said) <= LONGEST_TEXT:
+        return None
+    clean = _CLEAN_URL(said)
+    if clean is not None and "//" not in clean[1] and "/." not in clean[1] and not said.endswith("/"):
+        return said
+    relative = _CLEAN_RELATIVE(said)
+    if relative is not None:  # there are few folders, with many files in each
+        folder = _joined(relative[1], base)
+        return None if folder is None else folder + relative[2]
+    return _joined(said, base)
+
+
+@lru_cache(maxsize=1024)
+def _joined(said: str, base: str) -> str | None:
+    try:
+        parts = urlsplit(urljoin(base, said.partition("#")[0].strip()))
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            return None
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+    except ValueError:
+        return None
+
+
+def secure(said: object) -> str | None:
+    """The URL of a provenance object, which has to be a secure one."""
+    text = _text(said)
+    return text if text is not None and text.startswith("https://") and len(text) < LONGEST_TEXT else None

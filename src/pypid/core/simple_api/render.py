@@ -1,0 +1,327 @@
+"""The renderer: a project, or the list of projects, as a page of the Simple API 1.4, in JSON and HTML.
+
+Both representations are written from the same `_Entry`, so that they cannot say different things.
+
+Sources: "Simple repository API" (packaging.python.org); PEP 592 (yank), 658/714 (core metadata), 700 (size, upload time,
+versions), 740 (provenance), 792 (status), 833 (HTML stays at 1.4). PEP 708 is rejected and 752 would be 1.5: neither is here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from html import escape
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from pypid.core.model import File, Project, RenderedPage, Summary
+from pypid.core.packaging.releases import releases
+from pypid.core.policy import is_listed
+from pypid.core.simple_api.negotiation import Format
+
+if TYPE_CHECKING:
+    from pypid.core.simple_api.as_of_header import AsOf
+
+_T = TypeVar("_T")
+API_VERSION = "1.4"
+API_VERSION_WITHOUT_SIZES = "1.0"
+"""From 1.1 on each file in JSON MUST have a size. All else that is known is still said: readers ignore the keys that they
+do not know, uv and pip read them whatever the version, and without ``upload-time`` uv drops files."""
+
+FILES_URL = "../../packages/"
+"""From ``/simple/<project>/`` to where files are served. bandersnatch demands that their paths begin with ``/packages``."""
+
+
+class _Meta(msgspec.Struct, rename="kebab", frozen=True):
+    api_version: str
+    last_serial: int = msgspec.field(name="_last-serial")
+    moment: str | UnsetType = msgspec.field(name="_moment", default=UNSET)
+    recorded_since: str | UnsetType = msgspec.field(name="_recorded-since", default=UNSET)
+    deleted_since: int | UnsetType = msgspec.field(name="_deleted-since", default=UNSET)
+
+
+class _Status(msgspec.Struct, frozen=True):
+    status: str
+    reason: str | UnsetType = UNSET
+
+
+class _Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False):
+    """What a page says of one file. What is not known is left out: uv refuses the whole page for a null."""
+
+    filename: str
+    url: str
+    hashes: dict[str, str]
+    size: int | UnsetType = UNSET
+    upload_time: str | UnsetType = UNSET
+    requires_python: str | UnsetType = UNSET
+    core_metadata: dict[str, str] | bool | UnsetType = UNSET
+    # and not dist-info-metadata, its older name: pip 22.3 to 23.1, Debian 12's among them, crash on an object there (PEP 714)
+    gpg_sig: bool | UnsetType = UNSET
+    provenance: str | UnsetType = UNSET
+    yanked: bool | str = False
+
+
+class _Detail(msgspec.Struct, rename="kebab", frozen=True):
+    meta: _Meta
+    name: str
+    project_status: _Status
+    versions: list[str]
+    files: tuple[()] = ()
+    """Last, and put in afterwards, as they are many."""
+
+
+_encoder = msgspec.json.Encoder()
+
+BLOCK = 256
+"""Lines of a page that are written in one call: whoever does so in a thread lets others have their turn after each."""
+
+
+def render_project(
+    project: Project,
+    format: Format,
+    *,
+    files_url: str = FILES_URL,
+    provenance_url: str | None = None,
+    flat: bool = False,
+    url_of: Callable[[File], str] | None = None,
+    as_of: AsOf | None = None,
+) -> RenderedPage:
+    """The project's page. `project` is what the client may see (`policy.view`).
+
+    `files_url` is the URL, with its last ``/``, below which files are served, absolute or relative to the page: each project's
+    in a folder of its own or, if `flat`, all together.
+    `provenance_url` is the absolute base of provenance objects (``https://host/integrity/``), or None; as the
+    specification demands a secure one, it is used only if it begins with ``https://``. `url_of` gives each file's URL where
+    no `files_url` can (signed ones). `as_of`: which moment is shown, if it is not this one.
+    """
+    if provenance_url is not None and not provenance_url.startswith("https://"):
+        provenance_url = None
+    if not flat:
+        files_url = f"{files_url}{project.name}/"
+    files = project.files
+    blocks = ([_entry(file, files_url, provenance_url, url_of) for file in block] for block in _in_blocks(files))
+    reason = plain(project.status_reason) or UNSET
+    status = _Status(project.status.value, reason)
+    detail = _detail_json if format.is_json else _detail_html
+    body = detail(project, status, blocks, as_of)
+    return finished(body, format.value)
+
+
+def _in_blocks(lines: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (lines[start : start + BLOCK] for start in range(0, len(lines), BLOCK))
+
+
+def _detail_json(project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None) -> bytes:
+    complete = all(file.size is not None for file in project.files)
+    version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
+    # what only has a name (`pypid.static`) may have no version
+    versions = [plain(release.version) for release in releases(project) if release.version]
+    meta = _Meta(version, project.serial, **({} if as_of is None else as_of.keys()))  # type: ignore[arg-type]
+    beginning = _encoder.encode(_Detail(meta, project.name, status, versions))
+    pieces = [beginning.removesuffix(b"]}")]
+    for block in blocks:
+        pieces += (_encoder.encode(block)[1:-1], b",")
+    if project.files:
+        pieces.pop()
+    return b"".join((*pieces, b"]}"))
+
+
+def render_names(names: Sequence[Summary], format: Format, *, serial: int | None = None, page: str = "") -> RenderedPage:
+    """The list of projects, in the order of `names`; those that `policy.is_listed` hides are left out.
+
+    `serial` is the catalog's last serial; without it, the highest of `names`. `page` is how a project's page is named in its
+    folder, for places where a folder's own URL answers nothing (most buckets).
+    """
+    if serial is None:
+        serial = max((summary.serial for summary in names), default=0)
+    listed = [summary for summary in names if is_listed(summary)]
+    beginning, end = names_frame(serial, format)
+    pieces = [names_piece(block, format, page) for block in _in_blocks(listed)]
+    return finished(b"".join((beginning, names_between(format).join(pieces), end)), format.value)
+
+
+def render_every_file(projects: Sequence[Project]) -> RenderedPage:
+    """One HTML page with the files of all these projects, as they come: for ``--find-links`` of pip, and for buildout.
+
+    It is served where files are, so that links are relative to it. Always HTML: no specification knows such a page.
+    """
+    blocks = (
+        "".join([_anchor(_entry(file, f"{project.name}/", None)) for file in block])
+        for project in projects
+        for block in _in_blocks(project.files)
+    )
+    serial = max((project.serial for project in projects), default=0)
+    return finished(_document("All files", "", blocks, serial), Format.TEXT_HTML.value)
+
+
+def finished(body: bytes, content_type: str) -> RenderedPage:
+    """The page with its strong ETag: a digest of the Content-Type and the body."""
+    digest = sha256(content_type.encode() + b"\n")
+    digest.update(body)
+    return RenderedPage(body, content_type, f'"{digest.hexdigest()[:32]}"')
+
+
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*\Z").match
+
+
+def plain(text: str) -> str:
+    """`text` as every representation can carry it, without white space around it."""
+    return encodable(text.strip())
+
+
+def encodable(text: str) -> str:
+    """`text` as every representation can carry it.
+
+    Line ends become LF; control characters, halves of surrogate pairs and noncharacters, which HTML cannot express or
+    UTF-8 cannot encode, become U+FFFD.
+    """
+    if text.isprintable():
+        return text
+    return _ODD.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def utc_text(moment: datetime) -> str:
+    """`moment` (aware) as ``yyyy-mm-ddThh:mm:ss[.ffffff]Z``, the one form that PEP 700 allows."""
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    text: str = msgspec.to_builtins(moment)  # ten times as fast as isoformat
+    return text
+
+
+def quoted(part: str) -> str:
+    """`part` as one segment of a URL's path; nothing in it can end the segment."""
+    if _UNRESERVED(part):
+        return part
+    return quote(part, safe="", errors="replace")
+
+
+def _entry(file: File, files_url: str, provenance_url: str | None, url_of: Callable[[File], str] | None = None) -> _Entry:
+    filename = name = file.filename
+    if not _UNRESERVED(filename):  # nearly all are plain, and need no quotes
+        filename = plain(filename)
+        name = quoted(filename)
+    metadata: dict[str, str] | bool | UnsetType = UNSET
+    if file.metadata_sha256:
+        metadata = {"sha256": file.metadata_sha256}
+    elif file.metadata_offered:  # PEP 714 allows this, where the hash is not known
+        metadata = True
+    provenance: str | UnsetType = UNSET
+    if provenance_url is not None and file.attested:
+        provenance = f"{provenance_url}{file.project}/{quoted(file.version)}/{name}/provenance"
+    return _Entry(
+        filename=filename,
+        url=files_url + name if url_of is None else url_of(file),
+        hashes=_hashes(file),
+        size=UNSET if file.size is None else file.size,
+        upload_time=UNSET if file.uploaded is None else utc_text(file.uploaded),
+        requires_python=(plain(file.requires_python) or UNSET) if file.requires_python else UNSET,
+        core_metadata=metadata,
+        gpg_sig=True if file.signed else UNSET,
+        provenance=provenance,
+        # uv takes "" for yanked, pip does not: without a reason it is True.
+        yanked=file.yanked is not None and (encodable(file.yanked) if file.yanked.strip() else True),
+    )
+
+
+def _hashes(file: File) -> dict[str, str]:
+    """The one hash that clients are to check: HTML has room for one, and uv refuses algorithms that it does not know."""
+    if file.sha256:
+        return {"sha256": file.sha256}
+    if file.digest and file.source is None:  # of a list (`pypid.static`), whose readers were given this one before
+        algorithm, _, value = file.digest.partition("=")
+        return {algorithm: value}
+    return {"md5": file.md5} if file.md5 else {}
+
+
+# HTML
+
+
+def _document(title: str, head: str, blocks: Iterable[str], serial: int) -> bytes:
+    # No <base>: uv refuses a relative one, and links relative to the page survive any proxy in front.
+    beginning = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="pypi:repository-version" content="{API_VERSION}">\n{head}'
+        f"<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n"
+    )
+    end = f"</body>\n</html>\n<!--SERIAL {serial}-->\n"
+    return b"".join([text.encode() for text in (beginning, *blocks, end)])
+
+
+def _detail_html(project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None) -> bytes:
+    head, told = ("", "") if as_of is None else (as_of.head(), as_of.notice())
+    head += f'<meta name="pypi:project-status" content="{status.status}">\n'
+    notice = ""
+    if status.reason is not UNSET:
+        reason = escape(status.reason)
+        head += f'<meta name="pypi:project-status-reason" content="{reason}">\n'
+        notice = f"<p>{status.status}: {reason}</p>\n"
+    elif project.status is not project.status.ACTIVE:
+        notice = f"<p>{status.status}</p>\n"
+    lines = ("".join(map(_anchor, block)) for block in blocks)
+    return _document(f"Links for {project.name}", head, chain((told, notice), lines), project.serial)
+
+
+def _anchor(entry: _Entry) -> str:
+    """The line of one file. Attributes hold no bare ``>``: hatch reads them with a regular expression."""
+    href = entry.url
+    for name, digest in entry.hashes.items():
+        href = f"{href}#{name}={digest}"
+    attributes = f'href="{escape(href)}"'
+    remarks = ""
+    if entry.size is not UNSET:
+        attributes += f' data-size="{entry.size}"'
+        remarks += f" {entry.size:,} bytes"
+    if entry.upload_time is not UNSET:
+        attributes += f' data-upload-time="{entry.upload_time}"'
+        remarks += f" {entry.upload_time[:10]}"
+    if entry.requires_python is not UNSET:
+        attributes += f' data-requires-python="{escape(entry.requires_python)}"'
+    # Left out where there is none: for pip even "false" means that there is metadata.
+    if entry.core_metadata is not UNSET:
+        digests = entry.core_metadata
+        value = f"sha256={escape(digests['sha256'])}" if isinstance(digests, dict) else "true"
+        attributes += f' data-core-metadata="{value}" data-dist-info-metadata="{value}"'
+    if entry.gpg_sig is not UNSET:
+        attributes += ' data-gpg-sig="true"'
+    if entry.provenance is not UNSET:
+        attributes += f' data-provenance="{escape(entry.provenance)}"'
+    if entry.yanked is not False:
+        reason = "" if entry.yanked is True else escape(entry.yanked)
+        attributes += f' data-yanked="{reason}"'
+        remarks += f" yanked: {reason}" if reason else " yanked"
+    return f"<a {attributes}>{escape(entry.filename)}</a>{remarks}<br>\n"
+
+
+# The list of projects, in pieces, so that a long list can be patched; a name needs no escapes (`ProjectName`).
+
+
+def names_frame(serial: int, format: Format) -> tuple[bytes, bytes]:
+    """What stands before and behind the pieces of the list of projects."""
+    if format.is_json:
+        return f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial}}},"projects":['.encode(), b"]}"
+    beginning, end = _document("Projects", "", (_MARK,), serial).split(_MARK.encode())
+    return beginning, end
+
+
+_MARK = "\0"
+
+
+def names_piece(block: Sequence[Summary], format: Format, page: str = "") -> bytes:
+    """The piece of the list that names these, as they are."""
+    if format.is_json:
+        return ",".join([f'{{"_last-serial":{summary.serial},"name":"{summary.name}"}}' for summary in block]).encode()
+    return "".join([f'<a href="{summary.name}/{page}">{summary.name}</a><br>\n' for summary in block]).encode()
+
+
+def names_between(format: Format) -> bytes:
+    """What stands between two pieces, neither of which is empty."""
+    return b"," if format.is_json else b""

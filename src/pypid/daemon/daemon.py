@@ -1,0 +1,266 @@
+"""The life of a running pypid: start, reload, drain, stop."""
+
+from __future__ import annotations
+
+import gc
+import linecache
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import define, field
+from twisted.application.service import MultiService
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pypid import __version__, prefork
+from pypid.core.errors import CannotStart
+from pypid.daemon.identities import Identities
+from pypid.daemon.listeners import Listener, url_of
+from pypid.daemon.reconcile import Comparing
+from pypid.daemon.sd_notify import READY, STOPPING, WATCHDOG, reloading
+from pypid.daemon.state import StateFolder
+from pypid.daemon.tls import Certificate
+from pypid.flow import Periodic, World, start
+from pypid.flow.conditions import Condition
+from pypid.index import Index
+from pypid.jobs.cache_maintenance import CacheMaintenance
+from pypid.jobs.clean_stop import CleanStop
+from pypid.prefork.sockets import ListeningSocket
+from pypid.web.channel import Site
+from pypid.web.routes import SOON, UPLOADS, furnish
+
+if TYPE_CHECKING:
+    from pypid.daemon.shared_catalog import Sharing  # where it is configured
+    from pypid.jobs.stateless_node import StatelessNode  # for buckets only
+    from pypid.prefork.supervisor import Supervisor  # for several workers only
+
+_log = Logger()
+
+DRAIN = 10.0
+"""Seconds that requests under way get to end when pypid stops."""
+_LOOK = 0.05
+"""Seconds between two looks whether they have ended."""
+FIRST_PAGES = 3.0
+"""Seconds after the start that belong to the first pages."""
+LOOK_AT_CERTIFICATE = 3.0
+"""Seconds between two looks at the certificate's files; see `Certificate.reload_if_changed`."""
+SWITCH = 0.001
+"""Seconds after which a thread that computes gives Python's lock to the reactor, which wants it (Python's own: 5 ms)."""
+
+
+class PeriodicDump(Protocol):
+    """What is written down every now and then, and at the end."""
+
+    async def write(self) -> bool:
+        """Write what changed; whether all is written now. Never fails: the log says what went wrong."""
+
+
+@define(slots=False, eq=False)
+class Daemon(MultiService):
+    """All that runs. `startService` raises `CannotStart`; `stopService` ends when all that was acknowledged is safe."""
+
+    index: Index
+    snapshots: tuple[PeriodicDump, ...]
+    snapshot_interval: float
+    upkeep: CacheMaintenance
+    sites: tuple[Site, ...]
+    listening: tuple[Listener, ...]
+    certificate: Certificate | None
+    state: StateFolder
+    world: World
+    reactor: Any
+    notify: Callable[[str], object]
+    reload_people: Callable[[], Awaitable[None]]
+    people: Identities
+    condition: Condition = field(factory=Condition)
+    watchdog: float | None = None
+    """Seconds after which the service manager takes us for dead, unless it hears of us."""
+    throwaway: StatelessNode | None = None
+    """Where the storage is a bucket."""
+    sharing: Sharing | None = None
+    """Where several nodes share the catalog."""
+    crew: Supervisor | None = None
+    """The other workers, where this is the first one of several."""
+    clean_stop: CleanStop | None = None
+    """Where the next start may trust the dump that this stop writes."""
+    _sockets: list[ListeningSocket] = field(factory=list, init=False)
+    failed: bool = field(default=False, init=False)
+    """Whether it found, once it ran, that it cannot."""
+    stopping: bool = field(default=False, init=False)
+    _ports: list[IListeningPort] = field(factory=list, init=False)
+    _turn: DeferredLock = field(factory=DeferredLock, init=False)
+    _comparing: Comparing = field(init=False)
+    _furnishing: Deferred[None] | None = field(default=None, init=False)
+    _left: float = field(default=DRAIN, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        jobs = self.throwaway, self.sharing
+        self._comparing = Comparing(self.index, self.world, self.notify, self._fail, self._call_others, *jobs)
+        for snapshot in self.snapshots:
+            self._add(self.snapshot_interval, snapshot.write, "writing the snapshot")
+        self.upkeep.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.people.setServiceParent(self)  # type: ignore[no-untyped-call]
+        if self.throwaway is not None:
+            self.throwaway.setServiceParent(self)  # type: ignore[no-untyped-call]
+        if self.sharing is not None:
+            self.sharing.failed = self._fail
+            self.sharing.setServiceParent(self)  # type: ignore[no-untyped-call]
+        if self.watchdog is not None:
+            self._add(self.watchdog / 2, self._bark, "telling the service manager that we are alive")
+        if self.certificate is not None:
+            self._add(LOOK_AT_CERTIFICATE, self._look_at_certificate, "looking at the TLS certificate")
+
+    def _add(self, interval: float, job: Callable[[], Any], what: str) -> None:
+        Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    # --- start ----------------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        answer_soon()
+        _keep()
+        for listening in self.listening:
+            port = listening.listen()
+            self._ports.append(port)
+            if self.crew is not None and listening.text:
+                self._sockets.append(ListeningSocket.of(listening.text, port))
+            if listening.text and prefork.number() == 1:
+                _log.info("pypid {version} answers at {url}", version=__version__, url=url_of(port, secure=listening.secure))
+        super().startService()  # type: ignore[no-untyped-call]
+        self.reactor.callWhenRunning(self._run)
+
+    def _run(self) -> None:
+        self.notify(READY)
+        if self.throwaway is None or self.people.access.is_open:
+            self._call_others()
+        self._furnishing = start(self._furnish())
+        self._furnishing.addErrback(_trap_cancelled)
+        self._comparing.begin()
+
+    async def _furnish(self) -> None:
+        """Bring what most clients ask for; what an upload needs when the first pages were answered."""
+        await furnish(self.world, SOON)
+        await deferLater(self.world.clock, FIRST_PAGES)
+        await furnish(self.world, UPLOADS)
+
+    def _call_others(self) -> None:
+        """Once what is of record is there. The other workers start while this one answers."""
+        if self.crew is not None and not self.stopping:
+            self.crew.begin(self._sockets)
+
+    def _fail(self, error: CannotStart) -> None:
+        """End, since it turned out that it cannot go on as it is configured."""
+        _log.critical("{error}", error=error)
+        self.failed = True
+        self.reactor.stop()
+
+    # --- go on ----------------------------------------------------------------------------------------------
+
+    def reload(self) -> Deferred[None]:
+        """SIGHUP: read the certificate and the people again, one reload after the other; connections stay open."""
+        return self._turn.run(lambda: start(self._reload()))
+
+    async def _reload(self) -> None:
+        if self.stopping:
+            return
+        self.notify(reloading(monotonic()))  # systemd's clock, which is not the reactor's
+        if self.crew is not None:
+            self.crew.reload()
+        try:
+            if self.certificate is not None:
+                await self.world.blocking(self.certificate.reload)
+            await self.reload_people()
+        except Exception:
+            _log.failure("reloading failed; what was in force stays in force")
+        if not self.stopping:
+            self.notify(READY)
+
+    async def _bark(self) -> None:
+        """From the reactor: one that hangs says nothing, and is started again."""
+        self.notify(WATCHDOG)
+
+    async def _look_at_certificate(self) -> None:
+        assert self.certificate is not None
+        await self.world.blocking(self.certificate.reload_if_changed)
+
+    # --- stop -----------------------------------------------------------------------------------------------
+
+    def stopService(self) -> Deferred[None]:
+        self.stopping = self.condition.stopping = True
+        self.notify(STOPPING)
+        self._comparing.end()
+        if self._furnishing is not None:
+            self._furnishing.cancel()
+        return start(self._stop())
+
+    def hurry(self) -> None:
+        """Do not wait any longer for requests under way."""
+        self._left = 0.0
+        if self.crew is not None:
+            self.crew.hurry()
+
+    async def _stop(self) -> None:
+        try:
+            others = None if self.crew is None else self.crew.stop()
+            await self._drain([port.stopListening() for port in self._ports])
+            await _ended(others)  # before the lock goes, and what they have written down is copied
+            await _ended(super().stopService())  # type: ignore[no-untyped-call]
+            await self.upkeep.end()
+            await self.people.end()
+            is_written = [await snapshot.write() for snapshot in self.snapshots]
+            if self.clean_stop is not None and all(is_written) and self.index.may_trust_dump:
+                await self.clean_stop.leave()
+            if self.throwaway is not None:
+                await self.throwaway.end()
+            if self.sharing is not None:
+                await self.sharing.end()
+        finally:
+            self.state.release()
+        _log.info("stopped; all that was acknowledged is written down")
+
+    async def _drain(self, closing: list[Any]) -> None:
+        """Idle connections are closed at once; requests under way get `DRAIN` seconds."""
+        for site in self.sites:
+            site.drain()
+        for closed in closing:
+            # where somebody has removed a socket's file, Twisted fails or never says so
+            with suppress(TimedOut, OSError):
+                await _ended(closed.addTimeout(1, self.world.clock) if isinstance(closed, Deferred) else closed)
+        if any(site.busy for site in self.sites):
+            _log.info("stopping: requests under way get {seconds:.0f} s to end", seconds=DRAIN)
+        while self._left > 0 and any(site.busy for site in self.sites):
+            await deferLater(self.world.clock, _LOOK)
+            self._left -= _LOOK
+        for site in self.sites:
+            site.abort()
+
+
+def answer_soon() -> None:
+    """Have Python hold up the reactor for as short a time as can be, while other threads compute."""
+    sys.setswitchinterval(SWITCH)
+
+
+def _keep() -> None:
+    """What a start has made stays, and to look for garbage in all of it would keep the first page waiting.
+
+    `pypid serve` collects garbage from here on; see `cli.starting`.
+    """
+    linecache.clearcache()  # the source of what attrs made: a megabyte
+    gc.freeze()
+    gc.enable()
+
+
+def _trap_cancelled(failure: Failure) -> None:
+    failure.trap(CancelledError)  # type: ignore[no-untyped-call]
+
+
+async def _ended(result: Any) -> None:
+    if isinstance(result, Deferred):
+        await result

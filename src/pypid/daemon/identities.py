@@ -1,0 +1,375 @@
+"""Everything that knows who somebody is and what they may do, put together: sources, accounts, rules in force, audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, evolve, field, frozen
+from twisted.application.service import MultiService
+from twisted.internet.defer import DeferredSemaphore
+from twisted.logger import Logger
+
+from pypid.access import config as config_people
+from pypid.access.chain import AccessChain
+from pypid.access.closed import ClosedAccess
+from pypid.access.firstrun import ADMIN, read_admin
+from pypid.access.outdated_sessions import OutdatedSessions
+from pypid.access.passwords import hash_password
+from pypid.access.signing_keys import session_key
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.audit import SqlJournal
+from pypid.access.sql.database import Database
+from pypid.access.sql.download_log import SqlDownloads
+from pypid.access.sql.people import SqlPeople
+from pypid.access.sql.place import Server, place_of
+from pypid.access.sql.state import AccountsState
+from pypid.access.sql.state_in_force import POLL
+from pypid.access.tokens import new_token
+from pypid.core.accounts.entries import AuditEntry
+from pypid.core.accounts.rights import Right
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import Busy, PeopleUnknown, StorageDown
+from pypid.core.permissions import Rules
+from pypid.core.policy import EVERY_NAME, Claims
+from pypid.daemon.rules_in_force import InForce, account_settings, configured_by, in_force, is_administered, people_of
+from pypid.daemon.state import StatePaths
+from pypid.databases.threads import Threads
+from pypid.flow import Periodic, World
+from pypid.flow.reserve import FILE, REFILL, Reserve
+from pypid.jobs.backup.accounts_marker import CHANGES, AccountsMarker
+from pypid.jobs.backup.records import ACCOUNTS, JOURNAL
+from pypid.web.epoch import FAR, LEASE
+from pypid.web.face import App
+from pypid.web.registry import Configured, Registry
+
+if TYPE_CHECKING:  # imported where they are configured
+    from pypid.access.oidc.token_exchange import TrustedPublishing
+    from pypid.http_client.connections import HttpConnections
+
+_log = Logger()
+
+DOWNLOADS = "downloads.db"
+THREADS = 4
+"""That wait for the accounts database."""
+TEND, RETRY, FLUSH, SWEEP = 60.0, 5.0, 1.0, 3600.0
+"""Seconds between two times that uses of tokens, deeds and downloads are written down, and that old downloads are forgotten."""
+MANY = 500
+"""Rights that are made into rules in the reactor thread: in some milliseconds."""
+HASHING = 2
+"""New passwords that are hashed at once."""
+MOST_HASHING = 64
+_ONCE_MORE = (
+    "A pypid has used this storage before. If it had taken pypicloud's people over, what it knew of them since is lost, and "
+    "whoever was removed can log in again: look at `pypid user list`, and keep the state folder ({state})."
+)
+
+
+# --- all together -----------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Stores:
+    """Where people are written down, and what they do."""
+
+    threads: Threads
+    databases: tuple[Database, ...]
+    reserve: Reserve
+    lived: AccountsMarker | None
+    """Whether accounts have existed; None where a server has them."""
+    accounts: SqlAccounts
+    journal: SqlJournal
+    downloads: SqlDownloads
+
+
+def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) -> Stores:
+    """Nothing is opened yet. Raises `CannotStart` for a URL that cannot be used."""
+    threads = Threads(reactor, "accounts", THREADS)
+    place = place_of(config.access.url or "", places.state / ACCOUNTS)
+    lived = None if isinstance(place, Server) else AccountsMarker(places.state, place.path)
+    reserve = Reserve(places.state / FILE)
+    database = Database(place, threads, world.clock, lived, reserve)
+    logged = passing = database
+    if not isinstance(database.place, Server):  # what grows with each upload or download lies apart
+        logged = Database(place_of("", places.state / JOURNAL), threads, world.clock, reserve=reserve)
+        passing = Database(place_of("", places.state / DOWNLOADS, of_record=False), threads, world.clock)
+    return Stores(
+        threads=threads,
+        reserve=reserve,
+        lived=lived,
+        databases=tuple(dict.fromkeys((database, logged, passing))),
+        accounts=SqlAccounts(database, world),
+        journal=SqlJournal(logged, world),
+        downloads=SqlDownloads(passing, world),
+    )
+
+
+@define(slots=False, eq=False)
+class Identities(MultiService):
+    """Who somebody is, and the rules in force. `open` comes before anybody is let in, `end` when nobody asks any more."""
+
+    config: Config
+    places: StatePaths
+    world: World
+    stores: Stores
+    chain: AccessChain
+    people: config_people.ConfigPeople
+    sql_people: SqlPeople
+    reactor: Any = field(repr=False)
+    connections: list[HttpConnections]
+    """What is reached over the network, to be closed at the end."""
+    outdated: OutdatedSessions
+    access: ClosedAccess
+    claims: Claims
+    publishers: TrustedPublishing | None = field(default=None, init=False)
+    """Once an issuer is configured."""
+    greet: Callable[[], object] | None = field(default=None, init=False, repr=False)
+    """Makes the first run's admin, where a pypicloud's people were to be taken over and nobody of them is one."""
+    is_first: bool = field(default=True, init=False)
+    """Whether no pypid has used the storage before, as far as is known."""
+    faces: tuple[App, ...] = field(default=(), init=False)
+    told_until: Callable[[], float] = field(default=lambda: float("inf"), init=False, repr=False)
+    """Until when, on the clock, other nodes would have told us of a change; see `sharing`."""
+    has_missed: Callable[[], bool] = field(default=lambda: False, init=False, repr=False)
+    """Whether they have told of a change that cannot be seen: a project may be private by now, or a name ours."""
+    _was_known: bool = field(default=True, init=False)
+    _in_force: InForce = field(factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False)
+    _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
+    """What that was made of: the configuration, and the rights of the database."""
+    _configured: Configured = field(factory=Configured, init=False, repr=False)
+    _hashing: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(HASHING), init=False, repr=False)
+    _is_open: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        accounts, downloads = self.stores.accounts, self.stores.downloads
+        accounts.current.on_change.append(self._changed)
+        accounts.current.on_contact.append(self._heard)
+        self._add(POLL, accounts.poll, "looking at the accounts database")
+        self._add(TEND, accounts.tend, "tending the accounts")
+        self._add(RETRY, self.stores.journal.retry, "writing the audit log")
+        self._add(RETRY, self.outdated.end, "ending sessions of who has a new password in the file")
+        self._add(FLUSH, downloads.flush, "writing down downloads")
+        self._add(SWEEP, downloads.sweep, "forgetting old downloads")
+        self._add(REFILL, self._refill, "filling the reserve of disk space")
+
+    def _add(self, interval: float, job: Any, what: str) -> None:
+        Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    async def _refill(self) -> None:
+        await self.world.blocking(self.stores.reserve.fill)
+
+    # --- the start ---
+
+    def serve(self, *faces: App) -> None:
+        """Tell these faces what they have to know, now and whenever it changes. They are closed until `open` has ended."""
+        self.faces = faces
+        self.claims.names = EVERY_NAME
+        for face in faces:
+            face.closed = StorageDown("the accounts are still being fetched from it.", retry_after=5)
+
+    async def open(self) -> None:
+        """Read all that is of record below `state`, which is there now. Raises `CannotStart`, `Unreadable`."""
+        key = await self.world.blocking(session_key, self.places.state, self.config.server.secret, self.world.random)
+        self.chain.session_key = key
+        registry = self._registry(key)
+        for face in self.faces:
+            face.registry = registry
+        await self._refill()
+        await self._find_signs_of_accounts()
+        await self.stores.accounts.open()
+        if self.config.inherits is not None:
+            await self._inherit(self.config.inherits)
+        await self.use(self.config)
+        self._is_open = True
+        self._tell()
+
+    async def _find_signs_of_accounts(self) -> None:
+        """Note that accounts have existed, if their database is gone and an older pypid has noted nothing of the kind."""
+        lived, blocking = self.stores.lived, self.world.blocking
+        if lived is None or await blocking(lambda: lived.is_noted or not lived.is_lost()):
+            return
+        if await blocking(lived.was_copied) or await self.stores.journal.has_any(CHANGES):
+            await blocking(lived.note)
+
+    async def _inherit(self, url: str) -> None:
+        """Take a pypicloud's people over, once; an admin is made only where they have none. Raises `CannotStart`."""
+        from pypid.access.sql.pypicloud_import import inherit
+
+        folders = (self.places.ini.parent, Path().absolute())
+        first = await self.world.blocking(read_admin, self.places.state)
+        asked_first = {*self.config.users, *((first.user,) if first is not None else ())}
+        taken = await inherit(self.stores.accounts, url, folders, self.world, asked_first)
+        if taken is not None:
+            if not self.is_first:
+                _log.warn(_ONCE_MORE, state=str(self.places.state))
+            deed = AuditEntry(when=self.world.now(), who="pypid", what="inherit-people", subject="pypicloud", details=taken)
+            await self.stores.journal.note(deed)
+        if self.greet is not None and not is_administered(self.config, self.stores.accounts.current.known.users):
+            await self.world.blocking(self.greet)
+
+    def _registry(self, key: bytes) -> Registry:
+        return Registry(
+            accounts=self.stores.accounts,
+            journal=self.stores.journal,
+            downloads=self.stores.downloads,
+            find=self.chain.find,
+            hash_password=self._hash,
+            new_token=partial(new_token, self.world.random),
+            configured=lambda: self._configured,
+            session_key=key,
+        )
+
+    async def _hash(self, password: str) -> str:
+        if len(self._hashing.waiting) >= MOST_HASHING:
+            raise Busy("Too many passwords are being set at once.", retry_after=2)
+        hashed: str = await self._hashing.run(self.world.blocking, hash_password, password)
+        return hashed
+
+    # --- what is in force ---
+
+    async def use(self, config: Config) -> None:
+        """Go on with the people and rules of this configuration. Raises `Unreadable`, and then nothing changes."""
+        await self.people.reload(people_of(config, self.places))
+        record = await self.world.blocking(read_admin, self.places.state)
+        first = record.user if record is not None and ADMIN not in config.users else None
+        self.config = config
+        log_in = any(source.people is self.sql_people for source in self.chain.sources)  # as at the start, whatever it says now
+        hashes = {**config.users, **({first: record.hash} if first and record else {})}
+        self._configured = evolve(configured_by(config, first), accounts_log_in=log_in, hashes=hashes)
+        self.chain.admins = frozenset(config.access.admins)
+        self.chain.forget_all()
+        self._trust(config)
+        await self._make_rules()
+        self._tell()
+        await self.outdated.use(hashes)
+
+    def _trust(self, config: Config) -> None:
+        """Go on with the issuers of trusted publishing that are configured now."""
+        if self.publishers is None:
+            if not config.issuers:
+                return
+            from pypid.access.oidc import token_exchange
+
+            issuers = token_exchange.connected(self.reactor)
+            self.connections.append(issuers)
+            self.publishers = token_exchange.open(
+                config.issuers, self.stores.accounts, self.stores.journal, self.world, issuers
+            )
+        else:
+            from pypid.access.oidc import token_exchange
+
+            self.publishers.trust(token_exchange.trusted_by(config.issuers))
+        for face in self.faces:
+            face.publishers = self.publishers
+
+    async def _changed(self, roll: AccountsState) -> None:
+        """The accounts database says something else than before; once this has ended, it is in force."""
+        if roll.rights is not self._made_of[1]:
+            await self._make_rules()
+        self._tell()
+
+    async def _make_rules(self) -> None:
+        """Put the rules together; many off the reactor thread (ten thousand take a tenth of a second)."""
+        current = self.stores.accounts.current
+        made: tuple[Config, Sequence[Right]] | None = None
+        while made is None or made[0] is not self.config or made[1] is not current.known.rights:  # changed meanwhile
+            config, rights = made = self.config, current.known.rights
+            many = len(rights) + len(config.projects) > MANY
+            found = await self.world.thinking(in_force, config, rights) if many else in_force(config, rights)
+        self._in_force, self._made_of = found, made
+
+    def _tell(self) -> None:
+        # as long as a server has never answered nobody knows what is hidden, nor which names are ours by a right there
+        self._was_known = self._are_known()
+        self.claims.names = self._in_force.claims if self._is_open and self._was_known else EVERY_NAME
+        for face in self.faces:
+            face.epoch.turn()
+            face.epoch.lease = self._lease()
+            face.epoch.until = self._until()
+            face.rules = self._in_force.rules
+            face.settings = evolve(face.settings, people=account_settings(self.config))
+            if self._is_open:
+                face.closed = None if self._was_known else PeopleUnknown("the accounts database")
+
+    def _heard(self) -> None:
+        """The accounts database has answered, or failed to."""
+        if self._is_open and self._are_known() is not self._was_known:
+            self._tell()
+        until = self._until()
+        for face in self.faces:
+            face.epoch.until = until
+
+    def _until(self) -> float:
+        return min(self.stores.accounts.current.until, self.told_until())
+
+    def share(
+        self, tell: Callable[[], object], told_until: Callable[[], float], has_missed: Callable[[], bool] = lambda: False
+    ) -> Callable[[], None]:
+        """Have other nodes told of what changes here. `told_until`: until when they would have told us of theirs; what is
+        returned is to be called when that is another time. After it, nobody is believed before it was looked at anew.
+
+        While it `has_missed` what changed elsewhere nobody is let in: what everybody may read is in the accounts, too.
+        """
+        current, clock = self.stores.accounts.current, self.world.clock
+        current.on_write.append(tell)
+        self.told_until, self.has_missed = told_until, has_missed
+        self.chain.watch = self._watch
+
+        async def look() -> None:
+            try:
+                await current.refresh()
+            except PeopleUnknown:  # administrators of the configuration get in all the same, by nothing that is said there
+                current.doubt()
+
+        self.access.freshly = lambda: None if clock.seconds() < told_until() else look()
+        return self._heard
+
+    def _watch(self) -> Callable[[], Awaitable[bool]]:
+        """What looks whether the accounts are others than now; not where they cannot be looked at."""
+        current = self.stores.accounts.current
+        known = current.known
+
+        async def has_changed() -> bool:
+            try:
+                await current.refresh()
+            except PeopleUnknown:
+                return False
+            return current.known is not known
+
+        return has_changed
+
+    def _lease(self) -> float:
+        elsewhere = isinstance(self.stores.accounts.current.database.place, Server)
+        return FAR if elsewhere or not all(source.local for source in self.chain.sources) else LEASE
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether the accounts say now who somebody is: not while their server is away, or their file is damaged."""
+        try:
+            self.stores.accounts.current.roll()
+        except PeopleUnknown:
+            return False
+        return self._is_open
+
+    def _are_known(self) -> bool:
+        current = self.stores.accounts.current
+        return (current.is_open or not isinstance(current.database.place, Server)) and not self.has_missed()
+
+    # --- the end ---
+
+    async def end(self) -> None:
+        """Write down what is only in memory, and let go of everything."""
+        try:
+            await self.sql_people.close()
+            await self.stores.accounts.close()
+            await self.stores.journal.close()
+            await self.stores.downloads.close()
+            for reached in self.connections:
+                await reached.close()
+        finally:
+            for database in self.stores.databases:
+                await database.close()
+            self.stores.threads.stop()

@@ -1,0 +1,102 @@
+"""This very index, for one collection: a listener on 127.0.0.1 with a password of its own, which is forgotten afterwards.
+
+It never sends uv to a URL of upstream's: uv would ask it from this machine, without the checks of `[upstream] file_hosts`.
+What asks there has the identity of the person who wants the collection, so that it sees what that person may see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hmac import compare_digest
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Any
+
+from attrs import evolve, field, frozen
+from twisted.internet.defer import Deferred
+
+from pypid.core.errors import NeedsExtra, Unauthenticated
+from pypid.core.permissions import Credential, Identity
+from pypid.flow.spool import COLLECTING
+from pypid.ports import Access, Resolver
+from pypid.resolver.uv import IN_ALL, ResolverIndex, Uv, find_uv
+from pypid.web.channel import Site
+from pypid.web.face import App
+from pypid.web.routes import resource
+
+USER = "collecting"
+
+
+@frozen
+class OneTime:
+    """Access for one collection: whoever has the password is that person."""
+
+    password: str = field(repr=False)
+    who: Identity
+
+    async def identify(self, credential: Credential) -> Identity:
+        """The person."""
+        if not compare_digest(credential.password.encode(), self.password.encode()):
+            raise Unauthenticated()
+        return self.who
+
+
+@frozen
+class _CurrentRules:
+    """Gives the twin the rules of the original with each request: they may have changed since the collection began."""
+
+    behind: Access
+    original: App = field(repr=False)
+    twin: App = field(repr=False)
+
+    async def identify(self, credential: Credential) -> Identity:
+        """The person."""
+        self.twin.rules, self.twin.closed = self.original.rules, self.original.closed
+        return await self.behind.identify(credential)
+
+
+_: type[Access] = OneTime
+__: type[Access] = _CurrentRules
+
+
+@frozen
+class Loopback:
+    """Opens resolvers. `reactor` is an `IReactorProcess`, `IReactorTCP` and `IReactorTime`."""
+
+    reactor: Any
+
+    @asynccontextmanager
+    async def __call__(self, face: App, who: Identity) -> AsyncIterator[Resolver]:
+        """A resolver that sees the index of `face` as `who` does. Raises `NeedsExtra` where uv is not installed."""
+        program = find_uv()
+        if program is None:
+            raise NeedsExtra("Working out what requirements need", "collect")
+        blocking = face.world.blocking
+        password = face.world.random(24).hex()
+        folder = Path(await blocking(mkdtemp, None, COLLECTING, face.settings.spool))
+        try:
+            twin = _seen_by(face, OneTime(password, who))
+            twin.access = _CurrentRules(twin.access, face, twin)
+            site = Site(resource(twin), reactor=self.reactor)
+            port = self.reactor.listenTCP(0, site, interface="127.0.0.1")
+            try:
+                address = f"127.0.0.1:{port.getHost().port}"
+                place = ResolverIndex(f"http://{USER}:{password}@{address}/simple/", (password,))
+                until = self.reactor.seconds() + IN_ALL
+                yield Uv(reactor=self.reactor, program=program, place=place, folder=folder, until=until)
+            finally:
+                site.abort()
+                closed = port.stopListening()
+                if isinstance(closed, Deferred):
+                    await closed
+        finally:
+            await blocking(rmtree, folder, True)
+
+
+def _seen_by(face: App, access: Access) -> App:
+    settings = evolve(face.settings, public_url=None, redirects_upstream=False)
+    twin = App(face.index, access, face.rules, face.world, settings, registry=face.registry)
+    twin.pages = face.pages
+    return twin

@@ -1,0 +1,149 @@
+"""The catalog brought up to the storage when pypid starts, and whenever nodes begin the one that they share anew."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pypid.core.errors import CannotStart, StorageDown
+from pypid.daemon.sd_notify import status
+from pypid.flow import World, start
+from pypid.index import Index
+from pypid.index.store.reconcile import Reconciled
+from pypid.jobs.leases import COMPARE, FILL, RECONCILE
+
+if TYPE_CHECKING:
+    from pypid.daemon.shared_catalog import Sharing  # where it is configured
+    from pypid.jobs.stateless_node import StatelessNode  # for buckets only
+
+_log = Logger()
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds between two tries to compare with a storage that is away."""
+
+
+@define(eq=False)
+class Comparing:
+    """`begin` it once the reactor runs, `end` it before the end.
+
+    `is_prepared` is called when what is of record is there; `failed` where it turns out that pypid cannot go on.
+    """
+
+    index: Index
+    world: World
+    notify: Callable[[str], object]
+    failed: Callable[[CannotStart], object]
+    is_prepared: Callable[[], object]
+    throwaway: StatelessNode | None = None
+    sharing: Sharing | None = None
+    _running: Deferred[None] | None = field(default=None, init=False)
+    _ended: bool = field(default=False, init=False)
+
+    def begin(self) -> None:
+        """Compare with the storage, until it worked once: only then is an absence proven."""
+        if self.sharing is not None:
+            self.sharing.catalog.following.begun_anew = self.again
+        self._running = start(self._begin())
+        self._running.addErrback(_trap_cancelled)
+
+    def again(self) -> None:
+        """The catalog that several nodes share was begun anew: somebody has to fill it."""
+        if self._running is not None and self._running.called and not self._ended:
+            self._running = start(self._compare())
+            self._running.addErrback(_trap_cancelled)
+
+    def end(self) -> None:
+        """Break it off."""
+        self._ended = True
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _begin(self) -> None:
+        if self.sharing is not None:
+            try:
+                await self.sharing.begin()
+            except CannotStart as error:
+                self._fail(error)
+                return
+        await self._compare()
+
+    async def _compare(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._ended and not await self._compared(pause):
+            await deferLater(self.world.clock, pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _compared(self, pause: float) -> bool:
+        """Whether it is done."""
+        try:
+            if self.throwaway is not None:
+                await self.throwaway.prepare()
+                self.is_prepared()
+            found = await self._reconciled()
+        except CannotStart as error:
+            self._fail(error)
+            return False
+        except StorageDown as error:
+            _log.error("{error} Comparing with it is tried again in {pause} s.", error=error, pause=pause)
+            return False
+        except CancelledError:  # pypid stops, and this is no failure
+            raise
+        except Exception:
+            _log.failure("comparing with the storage failed; it is tried again in {pause} s", pause=pause)
+            return False
+        if found is None and not await self.index.catalog.is_complete():
+            return False
+        self._say(found)
+        _settle()
+        if self.throwaway is not None:
+            await self.throwaway.compared()
+        return True
+
+    async def _reconciled(self) -> Reconciled | None:
+        """What came of it; None where another node has compared, or does."""
+        if self.sharing is None:
+            return await self.index.reconcile()
+        found: list[Reconciled] = []
+
+        async def compare() -> None:
+            found.append(await self.index.reconcile())
+
+        # that it was compared a while ago says nothing of a catalog that was begun anew since
+        job = (RECONCILE, COMPARE * 0.9) if await self.index.catalog.is_complete() else (FILL, 0.0)
+        if not await self.sharing.leases.run(job[0], compare, job[1]):
+            return None
+        return found[0] if await self.index.catalog.is_complete() else None
+
+    def _say(self, found: Reconciled | None) -> None:
+        if found is None:
+            _log.info("the shared catalog has been compared with the storage a while ago, which was not done again")
+            return
+        self.notify(status(f"{found.projects} projects"))
+        _log.info(
+            "compared with the storage: {projects} projects, {read} of them read anew, {changed} changed{strays}",
+            projects=found.projects,
+            read=found.read,
+            changed=found.changed,
+            strays=f"; {len(found.strays)} files have no record: `pypid rebuild` takes them in" if found.strays else "",
+        )
+
+    def _fail(self, error: CannotStart) -> None:
+        self._ended = True
+        self.failed(error)
+
+
+def _settle() -> None:
+    """What is known now lives long: the collector need not look at it again and again (it held up the reactor for 20 ms)."""
+    gc.collect()
+    gc.freeze()
+
+
+def _trap_cancelled(failure: Failure) -> None:
+    failure.trap(CancelledError)  # type: ignore[no-untyped-call]

@@ -1,0 +1,102 @@
+"""What a configuration says of people: who may log in by it, what is in force for all, and which names it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+from pypid.access import config as config_people
+from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.accounts.registration import AccountSettings
+from pypid.core.accounts.rights import Right, Whom, claimed, grants_of
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import BadName
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import Action, Rules
+from pypid.daemon.state import StatePaths
+from pypid.web.registry import Configured
+
+
+def people_of(config: Config, places: StatePaths) -> config_people.UsersSettings:
+    """``[users]`` and ``[groups]``."""
+    groups = {name: frozenset(members) for name, members in config.groups.items()}
+    return config_people.UsersSettings(users=config.users, state=places.state, groups=groups)
+
+
+def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
+    """The rules in force, with the `rights` that the accounts database has beside ``[projects]``."""
+    access = config.access
+    return Rules(
+        read=access.read,
+        write=access.write,
+        overwrite=access.overwrite,
+        delete=access.delete,
+        delete_needs=Action[access.delete_needs.name],
+        fetch=access.cache_update,
+        collect=access.collect,
+        metrics=config.server.metrics,
+        projects=grants_of([*config.projects.values(), *rights]),
+    )
+
+
+def account_settings(config: Config) -> AccountSettings:
+    """Who may make an account, and how long a session lasts."""
+    access = config.access
+    return AccountSettings(registration=access.registration, captcha=access.captcha, session_lifetime=access.session_lifetime)
+
+
+def configured_by(config: Config, first_admin: str | None) -> Configured:
+    """Whom the configuration names, `first_admin` of the first run among them."""
+    access, rights = config.access, tuple(config.projects.values())
+    users = frozenset(config.users) | ({first_admin} if first_admin else frozenset())
+    lists = (
+        *(access.read, access.write, access.cache_update, access.collect, access.overwrite, access.delete),
+        config.server.metrics,
+    )
+    mentioned = set(users) | set(access.admins) | {name for principals in lists for name in principals.users}
+    mentioned.update(*config.groups.values())
+    mentioned.update(right.name for right in rights if right.whom is Whom.USER)
+    mentioned.update([config.publish.as_user] if config.publish.as_user else [])
+    return Configured(
+        users=users,
+        groups=frozenset(config.groups),
+        members={name: frozenset(members) for name, members in config.groups.items()},
+        hashes=config.users,
+        admins=frozenset(access.admins) | ({first_admin} if first_admin else frozenset()),
+        rights=rights,
+        mentioned=frozenset(mentioned),
+    )
+
+
+def is_administered(config: Config, accounts: Iterable[Account]) -> bool:
+    """Whether somebody of the configuration or of these accounts may administer the index."""
+    able = [account for account in accounts if account.standing is AccountStatus.ACTIVE]
+    there = {*config.users, *(account.name for account in able)}
+    return any(account.admin for account in able) or not there.isdisjoint(config.access.admins)
+
+
+@frozen
+class InForce:
+    """The rules, and the names that are ours by them (`policy.Claims`)."""
+
+    rules: Rules
+    claims: frozenset[ProjectName]
+
+
+def in_force(config: Config, rights: Iterable[Right]) -> InForce:
+    """All of it. Takes a tenth of a second for ten thousand rights."""
+    rules = rules_of(config, rights)
+    return InForce(rules, claimed(rules.projects) | _published_by_workflows(config))
+
+
+def _published_by_workflows(config: Config) -> frozenset[ProjectName]:
+    """The projects that some issuer's workflows may publish, where the name stands there: ours before the first upload."""
+    found = set()
+    for issuer in config.issuers.values():
+        for line in issuer.allow:
+            try:
+                found.add(project_name(line.split()[0]))
+            except (BadName, IndexError):  # a glob
+                continue
+    return frozenset(found)

@@ -1,0 +1,223 @@
+"""The catalog that several nodes share, opened as the configuration wants it, and what else nodes are to one another by it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from pypid.access.sql.place import SqliteFile
+from pypid.access.sql.state_in_force import CONTACT
+from pypid.catalog import shared
+from pypid.catalog.engine import Anew, DatabaseAway, DatabaseUnusable, Engine
+from pypid.catalog.shared import SharedCatalog, SharedSettings
+from pypid.catalog.shared_signed_urls import EngineLinks
+from pypid.core.configuration.choices import CatalogStore, StorageBackend
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import CannotStart, CatalogDown
+from pypid.daemon.identities import Identities
+from pypid.daemon.state import StatePaths
+from pypid.flow import Periodic, World, start
+from pypid.jobs.leases import TENDED, Shared
+from pypid.jobs.node_agreement import LOOK, Agreement
+
+if TYPE_CHECKING:
+    from pypid.access.sql.accounts import SqlAccounts
+
+_log = Logger()
+
+ACCOUNTS = "accounts"
+"""The lease of the one state folder that people are written down in, where that is no server's database."""
+CLAIM, CLAIMED = 20.0, 60.0
+"""Seconds after which that lease is asked for again, and that it is for."""
+PATIENCE = 90.0
+"""Seconds that another one's claim is waited for: that of a machine that is gone ends by then."""
+TIDY = 3600.0
+"""Seconds between two times that the engine is tidied."""
+SOON = 1.0
+"""Seconds that a page waits at most for what others have done."""
+NODE = "node"
+"""The file below state with the name that this state folder has among others."""
+
+
+@define(slots=False, eq=False)
+class Sharing(MultiService):
+    """`catalog` follows an engine once it has begun; `leases` are for jobs that one node does for all.
+
+    `failed` is called where it turns out that this pypid cannot go on beside another one.
+    """
+
+    catalog: SharedCatalog
+    engine: Engine
+    leases: Shared
+    world: World
+    failed: Callable[[CannotStart], object] = field(default=lambda error: None, repr=False)
+    _identity: str = ""
+    """The storage's."""
+    agreement: Agreement | None = field(default=None, init=False)
+    """Whether other nodes have the same settings and time, once people are served."""
+    _accounts: SqlAccounts | None = field(default=None, init=False)
+    _claimed_by: str | None = field(default=None, init=False)
+    _refused: float | None = field(default=None, init=False)
+    """Since when somebody else has the claim."""
+    _rights_changed: float = field(default=float("-inf"), init=False)
+    """When it was heard last, on the clock, that people or rights had changed."""
+    _unseen: float = field(default=float("inf"), init=False)
+    """When that was heard first of what has not been seen since."""
+    _telling: Deferred[None] | None = field(default=None, init=False)
+    _again: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        self._add(TIDY, self._tidy, "tidying the shared catalog")
+
+    def _add(self, interval: float, job: Callable[[], Awaitable[object]], what: str) -> None:
+        Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    async def begin(self) -> None:
+        """Read what is shared, and follow it. Raises `CannotStart`."""
+        await self.catalog.begin()
+        if self._claimed_by is not None:
+            await self._claim()
+
+    async def end(self) -> None:
+        """When nobody asks any more."""
+        await self.catalog.close()
+
+    def lease_holder(self) -> str | None:
+        """Return the identity by which all nodes of the catalog hold one lease of the bucket; None until it is read."""
+        return f"catalog {self.catalog.epoch}" if self.catalog.epoch else None
+
+    def links(self, signer: str) -> EngineLinks:
+        """The signed URLs that all nodes give; see `EngineLinks`."""
+        return EngineLinks(self.catalog.following, signer)
+
+    async def catch_up(self) -> None:
+        """Hear of all that others have done until now, if they can be asked within `SOON`: what fails says so elsewhere."""
+        asked = [self.catalog.following.catch_up(), *(() if self._accounts is None else (self._accounts.poll(),))]
+        await DeferredList([start(each).addTimeout(SOON, self.world.clock) for each in asked], consumeErrors=True)
+
+    async def _tidy(self) -> None:
+        await self.leases.run(TENDED, self.engine.tidy, TIDY * 0.9)
+
+    # --- people -------------------------------------------------------------------------------------------------
+
+    def serve(self, people: Identities, state: Path) -> None:
+        """Have the people here change with those of other nodes. `state`: the state folder. Raises `CannotStart`; blocks."""
+        accounts, following = people.stores.accounts, self.catalog.following
+        self._accounts = accounts
+
+        def look() -> None:
+            self._rights_changed = self.world.clock.seconds()
+            self._unseen = min(self._unseen, self._rights_changed)
+            start(accounts.poll())
+
+        def is_seen() -> bool:
+            seen = accounts.current.looked >= self._rights_changed
+            if seen:
+                self._unseen = float("inf")
+            return seen
+
+        def told_until() -> float:
+            # what changed is not known before the accounts were looked at, which may be held up, or away
+            return following.until if is_seen() else 0.0
+
+        def has_missed() -> bool:
+            return not is_seen() and self.world.clock.seconds() - self._unseen > CONTACT
+
+        following.confirmed = people.share(self.tell, told_until, has_missed)
+        following.rights_changed = look
+        self.agreement = Agreement(self.engine, self.world, lambda: people.config, self._identity)
+        self._add(LOOK, self.agreement.look, "comparing the settings with those of other nodes")
+        if isinstance(accounts.current.database.place, SqliteFile):
+            self._claimed_by = name_of_node(state, self.world)
+            self._add(CLAIM, self._claim, "claiming the accounts")
+
+    def tell(self) -> None:
+        """Let other nodes look at once at people and rights, which have changed; they look each second anyway."""
+        if self._telling is not None:
+            self._again = True
+            return
+        self._telling = start(self._tell())
+
+    async def _tell(self) -> None:
+        try:
+            await self.catalog.note_rights()
+        except CatalogDown:
+            return
+        except Exception:
+            _log.failure("other nodes were not told that people or rights changed")
+        finally:
+            self._telling = None
+            if self._again:
+                self._again = False
+                self.tell()
+
+    async def _claim(self) -> None:
+        """People are written down below this state folder, and so nowhere else: two such would know other people each."""
+        assert self._claimed_by is not None
+        try:
+            is_ours = await self.engine.lease(ACCOUNTS, self._claimed_by, CLAIMED)
+        except (Anew, DatabaseAway, DatabaseUnusable):
+            return
+        now = self.world.clock.seconds()
+        if is_ours:
+            self._refused = None
+        elif self._refused is None:
+            self._refused = now
+            _log.warn("{text} pypid stops unless that one has gone within {patience:.0f} s.", text=_OTHERS, patience=PATIENCE)
+        elif now - self._refused > PATIENCE:
+            self.failed(CannotStart(_OTHERS))
+
+
+_OTHERS = (
+    "Another pypid shares this catalog and keeps accounts and tokens in a file of its own, so each would know other people. "
+    "Give all of them the same server: [access] url = postgresql://..."
+)
+
+
+def sharing(config: Config, places: StatePaths, identity: str, serial: int, world: World, reactor: Any) -> Sharing | None:
+    """None where the catalog is this process' own. `identity`: the storage's; `serial`: to begin with. Nothing is opened yet.
+
+    Raises `CannotStart`.
+    """
+    if config.cache.backend is CatalogStore.MEMORY:
+        return None
+    if config.storage.backend is StorageBackend.MEMORY:
+        advice = "with [storage] backend = memory choose [cache] backend = memory: no other process sees the files"
+        raise CannotStart(f"The catalog cannot be shared: {advice}.")
+    engine = _engine(config, places, world, reactor)
+    settings = SharedSettings(identity, config.cache.stale_for, serial=serial)
+    leases = Shared(engine, world.random(8).hex(), world)
+    return Sharing(shared.make(settings, engine, world), engine, leases, world, identity=identity)
+
+
+def _engine(config: Config, places: StatePaths, world: World, reactor: Any) -> Engine:
+    url = config.cache.url or ""
+    if config.cache.backend is CatalogStore.REDIS:
+        from pypid.catalog import redis
+
+        return redis.open(url, world, reactor)
+    from pypid.catalog import sql
+
+    folder = places.ini.parent if url else places.state
+    return sql.open(url, folder, world, reactor)
+
+
+def name_of_node(state: Path, world: World) -> str:
+    """The name of this state folder, made at the first time. Blocks for a moment. Raises `CannotStart`."""
+    path = state / NODE
+    try:
+        if not path.exists():
+            part = path.with_suffix(".part")
+            part.touch(0o600)
+            part.write_text(world.random(16).hex())
+            part.replace(path)
+        return path.read_text().strip()
+    except OSError as error:
+        raise CannotStart(f"The state folder {state} cannot be used: {error.strerror}.") from None

@@ -1,0 +1,192 @@
+"""The folder for what pypid itself keeps: lock, spool, snapshot, control socket, first-run admin. Mode 0700."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from pwd import getpwuid
+from shutil import rmtree
+from typing import IO
+
+from attrs import field, frozen
+
+from pypid.core.configuration.choices import StorageBackend
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import CannotStart
+
+LONGEST_SOCKET_PATH = 107
+"""Bytes that the path of a socket may have (``sun_path`` of unix(7), without its NUL)."""
+
+
+def default_state(ini: Path, state_directory: str | None) -> Path:
+    """Where state lies when `[server] state` is empty.
+
+    systemd's ``$STATE_DIRECTORY`` if there is one; ``var`` beside the folder of ``etc/pypid.ini``; else ``pypid-state`` beside
+    the ini. For the system's own ``/etc`` it is ``/var/lib/pypid``.
+    """
+    if state_directory:
+        return Path(state_directory.split(":")[0])
+    folder = ini.resolve().parent
+    if folder == Path("/etc") or folder.parent == Path("/etc"):
+        return Path("/var/lib/pypid")
+    return folder.parent / "var" if (folder.name, ini.name) == ("etc", "pypid.ini") else folder / "pypid-state"
+
+
+@frozen
+class StatePaths:
+    """Folders and files, made absolute: twistd changes the working directory (``--rundir``)."""
+
+    ini: Path
+    state: Path
+    snapshot: Path
+    storage: Path | None
+    certificate: Path | None
+    key: Path | None
+    authorities: Path | None
+    """PEM, `[upstream] ca_certificates`."""
+
+    def beside_ini(self, path: str | None) -> str | None:
+        """A path of the configuration, made absolute."""
+        return None if path is None else str(self.ini.parent / path)
+
+    @property
+    def their_snapshot(self) -> Path:
+        """What is known of other indexes."""
+        return self.snapshot / "theirs"
+
+
+def where(config: Config, environ: Mapping[str, str]) -> StatePaths:
+    """Paths in the configuration are relative to its file."""
+    ini = Path(config.source).resolve()
+
+    def absolute(text: str | None) -> Path | None:
+        return None if text is None else ini.parent / text
+
+    state = absolute(config.server.state) or default_state(ini, environ.get("STATE_DIRECTORY"))
+    storage = absolute(config.storage.path) or state / "packages"
+    return StatePaths(
+        ini=ini,
+        state=state,
+        snapshot=state / config.cache.snapshot,
+        storage=storage if config.storage.backend is StorageBackend.FILES else None,
+        certificate=absolute(config.server.tls_certificate),
+        key=absolute(config.server.tls_key),
+        authorities=absolute(config.upstream.ca_certificates),
+    )
+
+
+def files_of(config: Config, places: StatePaths) -> str:
+    """Where the files lie, for people: a folder, ``s3://bucket/prefix``, or ``in memory``."""
+    if config.storage.backend is StorageBackend.S3:
+        return f"s3://{config.storage.bucket}/{config.storage.prefix or ''}"
+    return str(places.storage or "in memory")
+
+
+@frozen
+class StateFolder:
+    """The state folder, locked for this process until it ends; or, of a further `worker`, for the first one."""
+
+    folder: Path
+    _lock: IO[str] | None = field(default=None, repr=False)
+    worker: int = 1
+
+    @property
+    def spool(self) -> Path:
+        """Uploads under way. Cleared at each start of this worker."""
+        return _spool(self.folder, self.worker)
+
+    @property
+    def metrics(self) -> Path:
+        """Where workers write down what they count. Made anew at each start of the first one."""
+        return self.folder / "metrics"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the running daemon listens for `pypid` commands."""
+        return control_socket(self.folder)
+
+    def release(self) -> None:
+        """Give up the lock."""
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _spool(folder: Path, worker: int) -> Path:
+    return folder / "spool" if worker == 1 else folder / "spool" / f"worker-{worker}"
+
+
+def control_socket(folder: Path) -> Path:
+    """The control socket of the daemon whose state lies in `folder`."""
+    return folder / "control.sock"
+
+
+def join_state(folder: Path, worker: int) -> StateFolder:
+    """The folder as a further worker has it, whose first one holds the lock; its spool is empty. Raises `CannotStart`."""
+    state = StateFolder(folder, worker=worker)
+    try:
+        rmtree(state.spool, ignore_errors=True)  # of the one before it, which has ended
+        state.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"The folder {state.spool} cannot be used: {error.strerror}.") from None
+    return state
+
+
+def open_state(folder: Path) -> StateFolder:
+    """Make the folder if need be, lock it, and clear away what a pypid that was killed has left.
+
+    That is its control socket, the spools of its further workers, and what they counted. Raises `CannotStart`, with advice.
+    """
+    if len(os.fsencode(control_socket(folder))) > LONGEST_SOCKET_PATH:
+        raise CannotStart(
+            f"The path of the state folder {folder} is too long for the socket in it: the system allows {LONGEST_SOCKET_PATH} "
+            "bytes for both. Set [server] state to a shorter one."
+        )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "spool").mkdir(mode=0o700, exist_ok=True)
+        lock = (folder / "lock").open("a+")
+        os.fchmod(lock.fileno(), 0o600)  # who may open it may hold it
+    except OSError as error:
+        raise CannotStart(
+            f"The state folder {folder} cannot be used: {error.strerror}. {_who_may(folder, error)}"
+            "Set [server] state to a folder that this user may write."
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise CannotStart(
+            f"Another pypid is running with the state folder {folder}, or starts or stops just now. "
+            "Wait for its end or stop it, or give this one a [server] state of its own."
+        ) from None
+    state = StateFolder(folder, lock)
+    # Twisted's lock file names a process by its id, which in a container is the same at every start
+    with suppress(OSError):
+        if stat.S_ISSOCK(state.control_socket.lstat().st_mode):
+            state.control_socket.unlink()
+    for left in (state.metrics, *state.spool.glob("worker-*")):
+        rmtree(left, ignore_errors=True)
+    with suppress(OSError):  # whoever counts finds out
+        state.metrics.mkdir(mode=0o700, exist_ok=True)
+    return state
+
+
+def owner_of(path: Path) -> str | None:
+    """The name of the user whom a file belongs to, where that can be seen."""
+    try:
+        user = path.stat().st_uid
+    except OSError:
+        return None
+    try:
+        return getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def _who_may(folder: Path, error: OSError) -> str:
+    owner = owner_of(folder) if isinstance(error, PermissionError) else None
+    return "" if owner is None else f"It belongs to the user {owner}: run this as that user. Or: "

@@ -1,0 +1,129 @@
+"""An export: one pass over all that is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.task import deferLater
+
+from pypid.core.errors import Busy, PypidError
+from pypid.core.packaging.names import ProjectName
+from pypid.export.exporter import ExportCounts, Exporter
+from pypid.export.options import ExportOptions
+from pypid.export.targets import Copy, ExportPlace, Stamp, all_of
+from pypid.export.visibility import Authority, ExportView, ExportViewer
+from pypid.flow import start
+from pypid.index import Index
+
+AT_ONCE = 4
+"""Files that are copied at the same time."""
+STEP = 64
+"""Projects after which is said how far it is."""
+
+LOOK, LONGEST = 0.2, 600.0
+"""Seconds between two looks whether the storage has been read, and that it is waited for."""
+
+Heard = Callable[[int, int], None]
+"""Is told how many projects are done, of how many."""
+
+
+@frozen
+class ExportOutcome:
+    """What came of it. `hidden`: projects that whoever it is written for may not see; `left`: of which something is still there
+    that nobody sees any more."""
+
+    projects: int
+    hidden: int
+    left: int
+    counts: ExportCounts
+
+
+@define(eq=False)
+class Fetching:
+    """Copies files, some at once, and says which could not be."""
+
+    exporter: Exporter | None = field(default=None, init=False)
+    turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False)
+
+    async def __call__(self, copies: Sequence[Copy]) -> Sequence[Copy]:
+        """As `Exporter.fetch`."""
+        done = await all_of([self.turns.run(self._begin, copy) for copy in copies])
+        return [copy for copy, is_there in zip(copies, done, strict=True) if not is_there]
+
+    def _begin(self, copy: Copy) -> Deferred[bool]:
+        return start(self._carried(copy))
+
+    async def _carried(self, copy: Copy) -> bool:
+        assert self.exporter is not None
+        try:
+            await self.exporter.carry(copy)
+        except PypidError as error:
+            self.exporter.failed[copy.file.project] = error
+            return False
+        return True
+
+
+async def export(
+    index: Index,
+    authority: Authority,
+    place: ExportPlace,
+    wishes: ExportOptions,
+    identity: str,
+    *,
+    clears: bool = False,
+    heard: Heard = lambda done, of: None,
+) -> ExportOutcome:
+    """Write all that is seen, as far as it is not there yet.
+
+    Waits until the catalog has been compared with the storage. Raises `BadRequest` as `ExportPlace.claim`, `Busy`, what the place
+    raises, and the first error of a project that could not be written.
+    """
+    await _compared(index)
+    seer = ExportViewer(index, authority, wishes.user, wishes.stored_only)
+    await place.claim(Stamp(identity, wishes.user or "anonymous"), clears=clears)
+    look = await seer.look()
+    fetching = Fetching()
+    exporter = Exporter(index, seer, place, wishes, fetching, clears)
+    fetching.exporter = exporter
+    if wishes.dated:
+        exporter.newest.made = index.world.now()
+    names: list[ProjectName] = [summary.name for summary in look.names]
+    if clears:
+        await _hide(exporter, look, names)
+    heard(0, len(names))
+    for begin in range(0, len(names), STEP):
+        await exporter.write(names[begin : begin + STEP])
+        heard(min(begin + STEP, len(names)), len(names))
+    for error in exporter.failed.values():
+        raise error
+    await exporter.write_lists(look)
+    there = await place.projects()
+    gone = sorted(there.keys() - exporter.there)
+    exporter.forget(gone)
+    await exporter.tidy(gone)
+    await place.settle()
+    left = 0 if clears else sum(map(bool, (await place.of(gone)).values()))
+    return ExportOutcome(len(exporter.there), look.hidden, left, exporter.counts)
+
+
+async def _hide(exporter: Exporter, look: ExportView, names: Sequence[ProjectName]) -> None:
+    """First of all have what is not seen any more go, from the lists and then itself: what follows takes long, and may fail."""
+    there, seen = await exporter.place.projects(), set(names)
+    gone = sorted(there.keys() - seen)
+    if gone:
+        exporter.there = {name for name, has_pages in there.items() if has_pages and name in seen}
+        await exporter.write_lists(look)
+        await exporter.tidy(gone)
+        exporter.there = set()
+
+
+async def _compared(index: Index) -> None:
+    """Once the catalog has been compared with the storage: what is not known before may be missing from it."""
+    waited = 0.0
+    while not (await index.catalog.is_complete() and index.lists_are_complete):
+        if waited >= LONGEST:
+            raise Busy("The storage is still being read.", retry_after=60)
+        await deferLater(index.world.clock, LOOK)
+        waited += LOOK

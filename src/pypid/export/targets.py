@@ -1,0 +1,351 @@
+"""Where a tree goes: what any place can do, and one that is a folder. Everything but the copying of files is quick."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from enum import Enum
+from hashlib import sha256
+from itertools import count
+from secrets import token_hex
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+
+from pypid.core.errors import BadRequest, PypidError
+from pypid.core.export_request import overlap
+from pypid.core.model import File
+from pypid.core.packaging.names import ProjectName
+from pypid.export.options import FOLDERS, JSON_PAGE, MANIFEST, PAGE, fits, normal, owner_of
+from pypid.export.pages import WrittenPage
+from pypid.flow import Blocking, World
+from pypid.ports import Body
+from pypid.static.tree import TreeFolder, digest
+
+T = TypeVar("T")
+FORMAT = 1
+INCOMING = ".pypid-incoming"
+"""The folder of files that are being copied, in that of the tree."""
+LAST = 1 << 31
+"""Seconds since 1970: by dates before these all file systems can date a file. Of others some write down another date, and what
+is there would look as if it had changed."""
+_names, _mine = count(), token_hex(8)
+"""A run's own: in containers each has the same process id, and finds what the one before it left."""
+
+
+class FilePiece(Enum):
+    """What there is of a file."""
+
+    BYTES = ""
+    METADATA = ".metadata"
+    SIGNATURE = ".asc"
+    PROVENANCE = "provenance"
+
+
+@frozen
+class Copy:
+    """Something of a file that is to lie at `path`; of `size` bytes, if that is known."""
+
+    path: str
+    piece: FilePiece
+    file: File = field(repr=False)
+
+    @property
+    def size(self) -> int | None:
+        """In bytes, if that is known."""
+        return self.file.size if self.piece is FilePiece.BYTES else None
+
+    @property
+    def stamp(self) -> int:
+        """Nanoseconds since 1970 that a copy is dated: when the file was uploaded; else what tells it from other bytes."""
+        uploaded = self.file.uploaded
+        if uploaded is not None and 0 <= (seconds := uploaded.timestamp()) < LAST:
+            return round(seconds * 1_000_000) * 1000
+        return int((self.file.sha256 or "0")[:7], 16) * 1_000_000_000
+
+
+@frozen
+class Stamp:
+    """Whose tree it is: the index's identity, and whose view."""
+
+    index: str
+    audience: str
+
+    def text(self) -> bytes:
+        """As it is written down."""
+        return json.dumps({"format": FORMAT, "index": self.index, "audience": self.audience}).encode() + b"\n"
+
+
+class ExportPlace(Protocol):
+    """Where a tree goes. Paths are relative, with ``/``. Everything raises `OSError` or `StorageDown` where it is away."""
+
+    compressed: bool
+    """Whether copies of pages in gzip are of use there."""
+
+    async def claim(self, stamp: Stamp, *, clears: bool) -> None:
+        """Make it ours, and look at what is there.
+
+        Raises `BadRequest` for what is another index's, or full of somebody's files, and, unless what is not seen goes
+        (`clears`), for what somebody else's view is in.
+        """
+
+    async def projects(self) -> Mapping[ProjectName, bool]:
+        """The projects of which there may be something; whether their pages for installers are there."""
+
+    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
+        """Have them there, one after the other; how many had to be written, and how many were the same."""
+
+    async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
+        """The paths at which something of ours lies, of each project."""
+
+    async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
+        """Those that are not there."""
+
+    async def copy(self, copy: Copy, body: Body) -> None:
+        """Have it there, whole or not at all; closes the body, and raises what it raises."""
+
+    async def remove(self, paths: Sequence[str]) -> int:
+        """Nothing is there any more; how many went."""
+
+    async def settle(self) -> None:
+        """Return when all of it survives a loss of power."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+
+
+def must_be_ours(said: bytes | None, is_empty: bool, stamp: Stamp, where: str, *, clears: bool) -> None:
+    """Raise `BadRequest` for a place that says something else of itself."""
+    if said is None:
+        if not is_empty:
+            raise BadRequest(
+                f"{where} holds files that no pypid has written (there is no {MANIFEST}): take an empty one, "
+                "so that nothing of somebody else's is replaced."
+            )
+        return
+    try:
+        document: Any = json.loads(said)
+        index, audience, format = document["index"], document["audience"], document["format"]
+    except (ValueError, LookupError, TypeError):
+        raise BadRequest(f"{where}/{MANIFEST} cannot be read. Take another place, or remove all that is in this one.") from None
+    if format != FORMAT or index != stamp.index:
+        raise BadRequest(f"{where} holds the export of another index. Take another place, or remove all that is in this one.")
+    if audience != stamp.audience and not clears:
+        raise BadRequest(
+            f"{where} holds what {audience} may see, and what {stamp.audience} may not see would stay there: "
+            "take another place, or let what is gone be removed (--delete)."
+        )
+
+
+async def all_of(jobs: Iterable[Deferred[T]]) -> list[T]:
+    """What all of them come to, once all have ended; raises what the first one of those that failed did."""
+    ended: list[tuple[bool, Any]] = await DeferredList(jobs, consumeErrors=True)
+    for went_well, result in ended:
+        if not went_well:
+            raise result.value
+    return [result for _, result in ended]
+
+
+class FolderPlace:
+    """A folder on disk, which is made if need be."""
+
+    compressed = True
+
+    def __init__(self, root: str, world: World, apart: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`apart`: the folders, and what each is, of which nothing may be in the tree, not even by a symbolic link."""
+        self.root = root
+        self._apart = {os.path.realpath(folder): what for folder, what in apart.items()}
+        self._folder = TreeFolder(root, fits)
+        self._world = world
+        self._turn = DeferredLock()  # who removes an empty folder, and who puts something into it, are not to meet
+        self._incoming = f"{root}/{INCOMING}"
+
+    async def claim(self, stamp: Stamp, *, clears: bool) -> None:
+        await self._run(self._claim, stamp, clears)
+
+    def _must_be_apart(self) -> None:
+        """Who has files served from elsewhere by a link has not asked for them to be removed there."""
+        for word in ("", *sorted({folder.partition("/")[0] for folder in FOLDERS})):
+            where = f"{self.root}/{word}".rstrip("/")
+            real = os.path.realpath(where)
+            for folder, what in self._apart.items():
+                if overlap(real, folder):
+                    raise BadRequest(f"{where} is in, or around, the {what} folder, {folder}: take a folder of its own.")
+
+    def _claim(self, stamp: Stamp, clears: bool) -> None:
+        self._must_be_apart()
+        os.makedirs(self.root, exist_ok=True)
+        manifest = f"{self.root}/{MANIFEST}"
+        try:
+            with open(manifest, "rb") as file:
+                said = file.read(1 << 16)
+        except FileNotFoundError:
+            said = None
+        with os.scandir(self.root) as entries:
+            is_empty = all(entry.name.startswith(".") or entry.name == "lost+found" for entry in entries)
+        must_be_ours(said, is_empty, stamp, self.root, clears=clears)
+        if said != stamp.text():
+            with open(f"{manifest}.new", "wb") as file:
+                file.write(stamp.text())
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(f"{manifest}.new", manifest)
+        self._folder = TreeFolder(self.root, fits)
+        os.makedirs(self._incoming, exist_ok=True)
+        for name in os.listdir(self._incoming):  # of one that was killed
+            if not name.startswith(f"{_mine}."):
+                os.unlink(f"{self._incoming}/{name}")
+
+    async def projects(self) -> Mapping[ProjectName, bool]:
+        found: Mapping[ProjectName, bool] = await self._run(self._projects)
+        return found
+
+    def _projects(self) -> Mapping[ProjectName, bool]:
+        found: dict[ProjectName, bool] = {}
+        for folder in (folder.format("") for folder in FOLDERS):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                for text in os.listdir(f"{self.root}/{folder}"):
+                    name = normal(text)
+                    if name is not None and name not in found:
+                        pages = (f"{self.root}/simple/{name}/{page}" for page in (PAGE, JSON_PAGE))
+                        found[name] = all(os.path.isfile(page) for page in pages)
+        return found
+
+    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
+        done: tuple[int, int] = await self._run(self._put, pages)
+        return done
+
+    def _put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
+        written = 0
+        for path, body in pages:
+            if self._folder.have(path) != digest(body):
+                self._write(path, body)
+                written += 1
+        return written, len(pages) - written
+
+    def _write(self, path: str, body: bytes) -> None:
+        try:
+            self._folder.write(path, body)
+        except FileNotFoundError:  # somebody has removed the folder
+            self._folder = TreeFolder(self.root, fits)
+            self._folder.write(path, body)
+
+    async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
+        found: Mapping[ProjectName, Sequence[str]] = await self._run(self._of, tuple(names))
+        return found
+
+    def _of(self, names: Sequence[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
+        self._must_be_apart()
+        return {name: list(self._its(name)) for name in names}
+
+    def _its(self, name: ProjectName) -> Iterator[str]:
+        for folder in FOLDERS:
+            under = folder.format(name)
+            if not os.path.islink(f"{self.root}/{under}"):  # no export has made that
+                yield from (path for path in self._folder.list(under) if owner_of(path) == name)
+
+    async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
+        lacking: Sequence[Copy] = await self._run(lambda: [copy for copy in copies if not self._has(copy)])
+        return lacking
+
+    def _has(self, copy: Copy) -> bool:
+        try:
+            found = os.stat(f"{self.root}/{copy.path}", follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        there = found.st_mtime_ns
+        is_dated = there == copy.stamp or (there % 10**9 == 0 and there // 10**9 == copy.stamp // 10**9)
+        return is_dated and copy.size in (None, found.st_size)
+
+    async def copy(self, copy: Copy, body: Body) -> None:
+        beside = f"{self._incoming}/{_mine}.{next(_names)}"
+        blocking = self._world.blocking
+        async with aclosing(body):
+            file = await blocking(_opened, beside)
+            try:
+                async for piece in body:
+                    await blocking(_append, file, piece)
+                await self._run(self._land, file, beside, copy)
+            except BaseException:
+                file.close()
+                with suppress(OSError):
+                    os.unlink(beside)
+                raise
+
+    def _land(self, file: Any, beside: str, copy: Copy) -> None:
+        file.close()
+        os.utime(beside, ns=(copy.stamp, copy.stamp))
+        where = f"{self.root}/{copy.path}"
+        os.makedirs(os.path.dirname(where), exist_ok=True)
+        os.rename(beside, where)
+
+    async def remove(self, paths: Sequence[str]) -> int:
+        gone: int = await self._run(self._remove, paths)
+        return gone
+
+    def _remove(self, paths: Sequence[str]) -> int:
+        for path in paths:
+            self._folder.remove(path)
+        return len(paths)
+
+    async def settle(self) -> None:
+        await self._world.blocking(self._folder.settle)
+
+    async def close(self) -> None:
+        return None
+
+    async def _run(self, call: Any, *arguments: Any) -> Any:
+        return await self._turn.run(self._world.blocking, call, *arguments)
+
+
+@define(slots=False, repr=False)
+class Damaged(PypidError):
+    """What was read is not what was published."""
+
+    filename: str
+
+    def text(self) -> str:
+        return f"the bytes of {self.filename!r} are damaged in the storage: `pypid check --hashes` says more."
+
+
+@define
+class VerifiedBody:
+    """A body of a file that ends with `Damaged` where its bytes are not those that were published."""
+
+    body: Body
+    file: File
+    blocking: Blocking
+
+    @property
+    def size(self) -> int | None:
+        return self.body.size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        hashed, wanted = sha256(), self.file.sha256
+        async for piece in self.body:
+            if wanted is not None:
+                await self.blocking(hashed.update, piece)
+            yield piece
+        if wanted is not None and hashed.hexdigest() != wanted:
+            raise Damaged(self.file.filename)
+
+    async def aclose(self) -> None:
+        await self.body.aclose()
+
+
+def _opened(path: str) -> Any:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return open(path, "xb", buffering=0)
+
+
+def _append(file: Any, piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+_: type[ExportPlace] = FolderPlace

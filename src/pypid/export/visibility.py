@@ -1,0 +1,169 @@
+"""What somebody sees of the index, looked at without asking anybody else; and what has changed since the last look."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from datetime import datetime
+
+from attrs import define, evolve, field, frozen
+
+from pypid.core.errors import NotYetKnown, PypidError
+from pypid.core.model import Presence, Project
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import ANONYMOUS, EVERYTHING, Identity, Rules, Visibility, sight
+from pypid.core.policy import asks_upstream, changes_at, exists, may_show_theirs, view
+from pypid.core.summaries import Run, Sieve, Summaries, differing, in_runs
+from pypid.index import Index
+
+MANY = 4096
+"""Names that are gone through in the reactor thread: in some milliseconds."""
+FEW_FILES = 1000
+"""Files that are judged there."""
+
+
+@frozen(kw_only=True)
+class Authority:
+    """Who knows who somebody is, and what they may do now."""
+
+    rules: Callable[[], Rules]
+    closed: Callable[[], PypidError | None]
+    """Why nobody knows that yet."""
+    find: Callable[[str], Awaitable[Identity | None]]
+    """Raises `PeopleUnknown`."""
+    changes: Callable[[], int]
+    """Another number, and somebody may be somebody else."""
+
+
+@frozen(eq=False)
+class ExportView:
+    """What was seen at one moment. `serial`: what the list of projects says."""
+
+    names: Summaries = Summaries()
+    """The projects that are seen, by name."""
+    hidden: int = 0
+    """How many others there are."""
+    ours: Summaries = field(default=Summaries(), repr=False)
+    theirs: Summaries = field(default=Summaries(), repr=False)
+    serial: int | None = None
+    """None: the highest of `names`."""
+    fetches: bool = False
+    """Whether they may make pypid fetch from upstream, and so see what is not stored yet."""
+
+
+@frozen
+class Difference:
+    """From one look to the next: what may look otherwise, or is new, and what is not seen any more. `all`: any page may."""
+
+    changed: frozenset[ProjectName] = frozenset()
+    gone: frozenset[ProjectName] = frozenset()
+    all: bool = False
+
+
+@define(eq=False)
+class ExportViewer:
+    """Looks with the eyes of `user`, or of anonymous. `stored_only`: as ``/local/``, what is not stored is not there."""
+
+    index: Index
+    authority: Authority
+    user: str | None = None
+    stored_only: bool = False
+    _who: Identity = field(default=ANONYMOUS, init=False)
+    _known_at: int | None = field(default=None, init=False)
+    _sight: Visibility = field(default=EVERYTHING, init=False)
+    _rules: Rules | None = field(default=None, init=False)
+    _based_on: Rules | None = field(default=None, init=False, repr=False)
+    _turns: int = field(default=0, init=False)
+    """How often there were other rules."""
+    _sieve: Sieve | None = field(default=None, init=False, repr=False)
+    _fetches: bool = field(default=False, init=False)
+
+    async def who(self, *, anew: bool = False) -> Identity:
+        """Whose eyes these are. Raises what `Authority.closed` says, `PeopleUnknown`.
+
+        Nobody whom nobody knows sees more than anonymous does.
+        """
+        closed = self.authority.closed()
+        if closed is not None:
+            raise closed
+        changes = self.authority.changes()
+        if self.user is not None and (anew or changes != self._known_at):
+            found = await self.authority.find(self.user)
+            self._who, self._known_at = found or ANONYMOUS, changes
+            self._rules = None
+        return self._who
+
+    async def basis(self) -> Hashable:
+        """Another one, and something may look otherwise. Raises as `who`, and `CatalogDown`."""
+        rules = self.authority.rules()
+        if rules is not self._based_on:  # held, since another one may come to lie where it lay
+            self._based_on, self._turns = rules, self._turns + 1
+        return (await self.index.edition(), self._turns, self.authority.changes(), await self.who())
+
+    async def look(self) -> ExportView:
+        """What is seen now. Raises as `basis`."""
+        index, rules = self.index, self.authority.rules()
+        who = await self.who()
+        if rules is not self._rules:
+            found = await index.world.thinking(sight, rules, who)
+            self._rules, self._fetches = rules, who.admin or rules.fetch.include(who)
+            if self._sieve is None or found != self._sight:
+                self._sight, self._sieve = found, None if found.sees_all else Sieve(_seen_by(found))
+        catalog, sieve, fetches = index.catalog, self._sieve, self._fetches
+        sees_all = sieve is None
+        serial = await catalog.serial()
+        ours, theirs = await catalog.names(), await catalog.their_summaries()
+        names = await index.stored_names()
+        seen = names
+        if sieve is not None:
+            seen = sieve.of(names) if len(names) <= MANY else await index.world.thinking(sieve.of, names)
+        return ExportView(seen, len(names) - len(seen), in_runs(ours), in_runs(theirs), serial if sees_all else None, fetches)
+
+    async def compared(self, old: ExportView, new: ExportView) -> Difference:
+        """What is between two looks."""
+        long = len(old.names) + len(new.names) > MANY
+        return await self.index.world.thinking(difference, old, new) if long else difference(old, new)
+
+    async def project(self, name: ProjectName) -> tuple[Project, datetime | None] | None:
+        """What is seen of the project by who sees it on the list, and when that changes by itself; None: there is none.
+
+        Raises `StorageDown`, `NotYetKnown`.
+        """
+        index, policy = self.index, self.index.policy
+        ours = await index.parts.ours(name)
+        if ours is Presence.UNKNOWN:
+            raise NotYetKnown(name)
+        theirs = None
+        if may_show_theirs(policy, name, ours):
+            theirs = await index.correspondent.known(name)
+            if self._fetches and not self.stored_only and asks_upstream(policy, name, ours):
+                theirs = evolve(theirs, reachable=True)
+        if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
+            return None
+        now = index.world.now()
+        if theirs is None:
+            return view(policy, ours, None, now, name), None
+        said = theirs.said
+        if len(theirs.kept) + len((said.files if said is not None else None) or ()) > FEW_FILES:
+            found = await index.world.thinking(view, policy, ours, theirs, now, name)
+        else:
+            found = view(policy, ours, theirs, now, name)
+        return found, changes_at(policy, theirs, name, now)
+
+
+def _seen_by(by: Visibility) -> Callable[[Run], Run]:
+    def keep(run: Run) -> Run:
+        kept = tuple([summary for summary in run if by.sees(summary.name)])
+        return run if len(kept) == len(run) else kept
+
+    return keep
+
+
+def difference(old: ExportView, new: ExportView) -> Difference:
+    """What is between them."""
+    changed, gone = differing(old.names, new.names)
+    # of what is ours and theirs at once, the list shows one half only
+    beside = differing(old.ours, new.ours)[0] | differing(old.theirs, new.theirs)[0]
+    if beside - changed:
+        listed = {summary.name for summary in new.names}
+        changed |= beside & listed
+    return Difference(frozenset(changed), frozenset(gone), all=old.fetches != new.fetches)

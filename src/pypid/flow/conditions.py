@@ -1,0 +1,173 @@
+"""In what condition the parts are that pypid works with. It is remembered, so that whoever asks never waits for any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import aclosing, suppress
+from typing import Protocol
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from pypid.core.errors import CatalogDown, Missing
+from pypid.flow import start
+from pypid.ports import Blobs
+
+_log = Logger()
+
+EVERY = 5.0
+"""Seconds between two looks."""
+PATIENCE = 3.0
+"""Seconds in which an answer has to come."""
+
+
+def _always() -> bool:
+    return True
+
+
+@define(slots=False, eq=False)
+class Condition:
+    """What is known of each part. All of it is asked for often, and says at once what was so last.
+
+    `access`: whether the accounts can be asked. `cache`: whether the catalog can be; one in memory always can. `shows`: whether
+    what the catalog held before may be shown still. `storage`: whether the files can be reached.
+    """
+
+    access: Callable[[], bool] = _always
+    cache: Callable[[], bool] = _always
+    shows: Callable[[], bool] = _always
+    storage: Callable[[], bool] = _always
+    differs: Callable[[], Collection[str]] = tuple
+    """What this node differs in from another node of the same index: ``settings``, ``clock``."""
+    watches: tuple[HealthWatch, ...] = ()
+    """What looks after the parts, once it runs."""
+    stopping: bool = False
+    """Whether pypid has been asked to stop: nobody new should come."""
+
+    def doubt(self) -> None:
+        """Somebody has found a part away: look at once at those that are taken to be there."""
+        for watch in self.watches:
+            if watch.is_well:
+                watch.look()
+
+
+@define(slots=False, eq=False)
+class HealthWatch(Service):
+    """Asks a part every now and then whether it is there: one that fails is away, and one that answers is back.
+
+    `ask` says False, or raises, where it is away. It is never asked twice at once: what hangs (a disk over the network) would
+    take one thread after the other. After `PATIENCE` it counts as away, and its answer as an answer whenever it comes.
+    """
+
+    clock: IReactorTime
+    part: str
+    ask: Callable[[], Awaitable[bool]] = field(repr=False)
+    is_well: bool = True
+    _asking: Deferred[None] | None = field(default=None, init=False, repr=False)
+    _loop: LoopingCall = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._loop = LoopingCall(self.look)
+        self._loop.clock = self.clock
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated
+        self._loop.start(EVERY, now=True)
+
+    def stopService(self) -> None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._loop.running:
+            self._loop.stop()
+        if self._asking is not None:
+            self._asking.cancel()
+
+    def look(self) -> None:
+        """Ask, unless an answer is still awaited. Never waits, never fails."""
+        if self._asking is None or self._asking.called:
+            self._asking = start(self._ask())
+
+    async def _ask(self) -> None:
+        late = self.clock.callLater(PATIENCE, self._found, False)
+        try:
+            found = await self.ask()
+        except Exception as error:
+            if isinstance(error, CancelledError) and not self.running:
+                return
+            _log.debug("{part}: {error}", part=self.part, error=type(error).__name__)
+            found = False
+        finally:
+            if late.active():
+                late.cancel()
+        self._found(found)
+
+    def _found(self, is_well: bool) -> None:
+        if is_well is not self.is_well:
+            self.is_well = is_well
+            if is_well:
+                _log.info("the {part} is there again", part=self.part)
+            else:
+                _log.warn("the {part} is away: /ready says so", part=self.part)
+
+
+def whether_there(blobs: Blobs, key: str, *, never_empty: bool) -> Callable[[], Awaitable[bool]]:
+    """Asks for the blob `key`, of which it does not matter whether there is one, as long as the storage answers.
+
+    But one that is `never_empty`, since `key` was written into it, and is empty now is the folder of a disk that is not
+    mounted. (One that somebody took only `key` out of can be read all the same.)
+    """
+
+    async def ask() -> bool:
+        try:
+            await blobs.stat(key)
+        except Missing:
+            return not never_empty or await _has_anything(blobs)
+        return True
+
+    return ask
+
+
+def whether_it_answers(answers: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[bool]]:
+    """Asks a storage that raises `StorageDown` where it is away."""
+
+    async def ask() -> bool:
+        await answers()
+        return True
+
+    return ask
+
+
+async def _has_anything(blobs: Blobs) -> bool:
+    async with aclosing(blobs.list()) as listing:
+        async for _ in listing:
+            return True
+    return False
+
+
+class Follows(Protocol):
+    """A copy of a shared catalog, as far as its condition goes (`catalog.replica_follower.ReplicaFollower`)."""
+
+    @property
+    def away(self) -> object | None:
+        """Why the engine could not be asked the last time; None if it could."""
+
+    @property
+    def may_be_shown(self) -> bool:
+        """Whether what is held is not too old to be shown."""
+
+    async def current(self) -> bool:
+        """Ask the engine, if nothing was heard of it; it notes itself whether it is `away`. Raises `CatalogDown`."""
+
+
+def asking(follows: Follows) -> Callable[[], Awaitable[bool]]:
+    """Asks it also where nobody else does. What came of that it says itself, also to the log."""
+
+    async def ask() -> bool:
+        with suppress(CatalogDown):
+            await follows.current()
+        return True
+
+    return ask

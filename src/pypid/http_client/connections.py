@@ -1,0 +1,160 @@
+"""Connections that are kept for the next question, and ended where the head of an answer has no end."""
+
+# Twisted's web client is not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IAddress, IProtocol, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
+from zope.interface import implementer
+
+from pypid.http_client.dns import resolving_once
+from pypid.http_client.public_only import PublicOnly
+from pypid.http_client.trust import Trust
+
+if TYPE_CHECKING:
+    from twisted.web.client import URI, HTTPConnectionPool
+
+LONGEST_HEAD = 1 << 18
+"""Bytes of headers, and of all the 1xx answers before them: Twisted bounds a line, but not how many there are."""
+
+
+@frozen
+class HttpConnections:
+    """How a service is reached: `agent` asks; `close` ends the connections that wait, when nobody will ask any more."""
+
+    agent: IAgent
+    _pool: HTTPConnectionPool | _Late
+
+    def close(self) -> Deferred[Any]:
+        """Fires when they are closed."""
+        closed: Deferred[Any] = self._pool.closeCachedConnections()
+        return closed
+
+
+@implementer(IAgent)
+@define(eq=False)
+class _Late:
+    """An agent and its pool that are made for the first question: a start, and a page of ours, need no HTTP client."""
+
+    make: Callable[[], tuple[IAgent, HTTPConnectionPool]]
+    made: tuple[IAgent, HTTPConnectionPool] | None = None
+
+    def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[IResponse]:
+        if self.made is None:
+            self.made = self.make()
+        return self.made[0].request(method, uri, headers, bodyProducer)
+
+    def closeCachedConnections(self) -> Deferred[Any]:
+        closed: Deferred[Any] = succeed(None) if self.made is None else self.made[1].closeCachedConnections()
+        return closed
+
+
+MayBeAnywhere = Callable[[str, int], bool]
+"""Whether a host and port may have an address that is not public."""
+
+
+def connections(
+    reactor: Any,
+    trust: Trust,
+    timeout: float,
+    *,
+    idle: int,
+    idle_time: int,
+    again: bool = False,
+    may_be_anywhere: MayBeAnywhere | None = None,
+) -> HttpConnections:
+    """Connections over the network of `reactor`, each of which is made within `timeout` seconds.
+
+    At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`: what is harmless, and was
+    asked over one that turns out to be closed, is asked once more over another; else whoever asks knows better.
+    `may_be_anywhere`: the hosts that are reached at any address, all others at public ones only (`NotPublic`); None where
+    every URL comes from the configuration.
+    """
+
+    def make() -> tuple[IAgent, HTTPConnectionPool]:
+        from twisted.web.client import Agent, HTTPConnectionPool
+
+        pool = HTTPConnectionPool(reactor)
+        pool.maxPersistentPerHost = idle
+        pool.cachedConnectionTimeout = idle_time
+        pool.retryAutomatically = again
+        return Agent.usingEndpointFactory(
+            reactor, _Endpoints(resolving_once(reactor), trust, timeout, may_be_anywhere), pool
+        ), pool
+
+    late = _Late(make)
+    return HttpConnections(late, late)
+
+
+@implementer(IAgentEndpointFactory)
+@frozen
+class _Endpoints:
+    reactor: Any
+    trust: Trust
+    timeout: float
+    may_be_anywhere: MayBeAnywhere | None
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        host = uri.host.decode("ascii")
+        is_checked = self.may_be_anywhere is not None and not self.may_be_anywhere(host, uri.port)
+        reactor = PublicOnly(self.reactor) if is_checked else self.reactor
+        endpoint: Any = HostnameEndpoint(reactor, host, uri.port, timeout=self.timeout)
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(self.trust.creatorForNetloc(uri.host, uri.port), endpoint)
+        bounded: IStreamClientEndpoint = _Bounded(endpoint)
+        return bounded
+
+
+@implementer(IStreamClientEndpoint)
+@frozen
+class _Bounded:
+    """An endpoint whose protocols take no head that is too long."""
+
+    endpoint: Any
+
+    def connect(self, protocolFactory: Any) -> Deferred[IProtocol]:
+        connected: Deferred[IProtocol] = self.endpoint.connect(_Heads(protocolFactory))
+        return connected
+
+
+class _Heads(Factory):
+    """Puts a `_Head` before each protocol of the pool's."""
+
+    noisy = False
+
+    def __init__(self, wrapped: Any) -> None:
+        self._wrapped = wrapped
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        protocol = self._wrapped.buildProtocol(addr)
+        protocol.dataReceived = _Head(protocol, protocol.dataReceived).dataReceived
+        return protocol
+
+
+class _Head:
+    """Counts what comes while the head of an answer is not complete."""
+
+    def __init__(self, protocol: Any, receive: Any) -> None:
+        self._protocol = protocol
+        self._receive = receive
+        self._count = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        parser = self._protocol._parser
+        if parser is None or parser.state not in ("STATUS", "HEADER"):
+            self._count = 0
+        else:
+            self._count += len(data)
+        if self._count > LONGEST_HEAD:
+            self._protocol.transport.abortConnection()
+        else:
+            self._receive(data)

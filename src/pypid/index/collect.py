@@ -1,0 +1,296 @@
+"""Collecting: all the files that requirements and locks need, on the platforms and Pythons that were named, are kept here.
+
+Which releases are needed the resolver says, by metadata alone; which file of a release is taken `core.packaging.install_targets` says; the file
+comes out of the same view as any download, so that every rule holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, TypeVar
+
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
+
+from pypid.core.errors import Missing, PypidError
+from pypid.core.model import File, Project
+from pypid.core.packaging.collection import (
+    Collected,
+    CollectOptions,
+    CollectOutcome,
+    Event,
+    FileDone,
+    FileReport,
+    Problem,
+    Resolved,
+    Resolving,
+)
+from pypid.core.packaging.file_choice import allowed, by_release, digest, named, proven
+from pypid.core.packaging.install_targets import InstallTarget, best, needs_build
+from pypid.core.packaging.lock_files import Pin
+from pypid.core.packaging.names import ProjectName, same_version, version_key
+from pypid.core.packaging.requirements import RequirementLine
+from pypid.core.policy import PassOn, delivery
+from pypid.flow import start
+from pypid.index.index import Index
+from pypid.index.progress import Repeated
+from pypid.index.request_context import RequestContext
+from pypid.index.resolution import LineResolution
+from pypid.index.upstream.hiding_rules import Reasons
+from pypid.ports import Resolver
+
+T = TypeVar("T")
+
+AT_ONCE = 4
+"""Projects looked up, and files fetched, at the same time."""
+STILL = 10.0
+"""Seconds between two signs of life of a resolution."""
+
+NEEDS_BUILD = (
+    "no wheel of it fits, it has to be built: {filename} is here, but what it depends on is known only once it is built. "
+    "Build the wheel elsewhere and publish it, or list its dependencies."
+)
+REDIRECTED = "nothing is kept: clients are sent to the upstream index ([upstream] mode = redirect)"
+
+
+@define(eq=False)
+class Collector:
+    """One collection. `asked` says on whose behalf a project is looked at (and raises what the person may not)."""
+
+    index: Index
+    resolver: Resolver | None
+    """None where there is nothing to resolve."""
+    asked: Callable[[ProjectName], RequestContext]
+    tell: Callable[[Event], None]
+    _reasons: Reasons = field(init=False)
+    _problems: list[Problem] = field(factory=list, init=False)
+    _resolved: list[Resolved] = field(factory=list, init=False)
+    _files: dict[tuple[ProjectName, str], tuple[File, FileReport]] = field(factory=dict, init=False)
+    """What is to be kept; what is refused already has its outcome."""
+    _projects: dict[ProjectName, Project | PypidError] = field(factory=dict, init=False)
+    _releases: dict[ProjectName, dict[object, list[File]]] = field(factory=dict, init=False)
+    """The files of projects by release."""
+    _began: datetime = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._reasons = Reasons(self.index)
+        self._began = self.index.world.now()
+
+    async def collect(self, wishes: CollectOptions) -> Collected:
+        """Do all of it. What cannot be had is told in the result; raises `Busy`, `StorageDown`, and no other refusal."""
+        await self._look({line.project for lines in wishes.lines.values() for line in lines})
+        for target in wishes.targets:
+            await self._for_target(wishes, target)
+        reports = await self._keep_all()
+        return Collected(
+            files=tuple(sorted(reports, key=lambda report: (report.project, report.filename))),
+            failed=tuple(dict.fromkeys(self._problems)),
+            requirements=wishes.requirements,
+            resolved=tuple(self._resolved),
+        )
+
+    # --- which releases -----------------------------------------------------------------------------------------
+
+    async def _for_target(self, wishes: CollectOptions, target: InstallTarget) -> None:
+        lines = wishes.lines[target]
+        pins = list(await self._pins_of_lines(lines, target, prereleases=wishes.requirements.prereleases))
+        by_project: dict[ProjectName, list[RequirementLine]] = {}
+        for line in lines:
+            by_project.setdefault(line.project, []).append(line)
+        for lock in wishes.locks:
+            pins += lock.pins_for(target)
+        pins = list(dict.fromkeys(pins))
+        self._resolved.append(Resolved(target, tuple(pins)))
+        self.tell(self._resolved[-1])
+        await self._look({pin.project for pin in pins})
+        for pin in pins:
+            await self._choose(pin, target, by_project.get(pin.project, ()))
+
+    async def _pins_of_lines(
+        self, wanted: Sequence[RequirementLine], target: InstallTarget, *, prereleases: bool
+    ) -> tuple[Pin, ...]:
+        """What the lines need; lines of which it is certain that they cannot be had do not reach the resolver."""
+        there: list[RequirementLine] = []
+        for line in wanted:
+            found = self._projects[line.project]
+            if isinstance(found, PypidError):
+                self._problems.append(Problem(line.line, await self._reasons.of_nothing(line.project, found)))
+            else:
+                there.append(line)
+        if not there or self.resolver is None:
+            return ()
+        since = self.index.world.clock.seconds()
+        lines = LineResolution(self.resolver, target, prereleases)
+
+        def say() -> None:
+            self.tell(Resolving(target, self.index.world.clock.seconds() - since))
+
+        with Repeated(self.index.world.clock, STILL, say):
+            await lines.resolve(there)
+        for line, problem in lines.failed:
+            await self._failed(line, problem, target)
+        return lines.pins
+
+    async def _failed(self, line: RequirementLine, problem: Problem, target: InstallTarget) -> None:
+        """A line that cannot be resolved. Is it the project itself that has to be built, its sdist is kept all the same."""
+        project = self._projects[line.project]
+        assert isinstance(project, Project)  # else it had not been resolved
+        # off the reactor thread: a line has up to 50 clauses, and a project thousands of versions
+        versions = await self.index.world.thinking(allowed, project, line)
+        releases = [self._release(project, version) for version in versions]
+        choices = [best([file for file in files if proven(file, (line,))], target) for files in releases]
+        if choices and all(choice is None or needs_build(choice) for choice in choices):
+            sdist = choices[0]
+            if sdist is not None:
+                self._want(sdist, target)
+                problem = evolve(problem, reason=NEEDS_BUILD.format(filename=sdist.filename))
+        elif not releases:
+            hiding = await self._reasons.of_hiding(line.project, line.specifier.contains)
+            problem = problem if hiding is None else evolve(problem, reason=hiding.rule)
+        self._problems.append(problem)
+
+    # --- which files --------------------------------------------------------------------------------------------
+
+    async def _choose(self, pin: Pin, target: InstallTarget, lines: Sequence[RequirementLine]) -> None:
+        """The file of the release that an installer takes there."""
+        text = f"{pin.project}=={pin.version}"
+        project = self._projects[pin.project]
+        if isinstance(project, PypidError):
+            self._problems.append(Problem(text, await self._reasons.of_nothing(pin.project, project), target))
+            return
+        files = self._release(project, pin.version)
+        file = best([file for file in files if named(file, pin) and proven(file, lines)], target)
+        if file is None:
+            await self._no_file(pin, target, files, lines)
+            return
+        expected = pin.hashes.get(file.filename)
+        found = None if expected is None else digest(file, expected.partition("=")[0])
+        if found is not None and found != expected:
+            reason = f"the lock says {expected}, and this index has {found}"
+            self._refuse(file, target, reason)
+            self._problems.append(Problem(text, f"{file.filename}: {reason}", target))
+            return
+        self._want(file, target)
+
+    async def _no_file(self, pin: Pin, target: InstallTarget, files: Sequence[File], lines: Sequence[RequirementLine]) -> None:
+        text = f"{pin.project}=={pin.version}"
+        if lines and files and not any(proven(file, lines) for file in files):
+            for line in lines:
+                self._problems.append(Problem(line.line, f"no file of {pin.version} here has one of its hashes", target))
+            return
+        hiding = await self._reasons.of_hiding(pin.project, lambda version: same_version(version, pin.version))
+        if hiding is not None:
+            file = best([file for file in hiding.files if named(file, pin)], target)
+            if file is not None:
+                self._refuse(file, target, hiding.rule)
+            self._problems.append(Problem(text, hiding.rule, target))
+        else:
+            reason = "this index has no file of it that fits" if files else "this index does not have this release"
+            self._problems.append(Problem(text, reason, target))
+
+    def _release(self, project: Project, version: str) -> Sequence[File]:
+        """The files of one release. They are sorted once for each project, since a lock may name hundreds of releases."""
+        if project.name not in self._releases:
+            self._releases[project.name] = by_release(project.files)
+        return self._releases[project.name].get(version_key(version), ())
+
+    def _want(self, file: File, target: InstallTarget) -> None:
+        self._note(file, target, CollectOutcome.KEPT, "")
+
+    def _refuse(self, file: File, target: InstallTarget, reason: str) -> None:
+        self._note(file, target, CollectOutcome.REFUSED, reason)
+
+    def _note(self, file: File, target: InstallTarget, outcome: CollectOutcome, reason: str) -> None:
+        key = (file.project, file.filename)
+        if key in self._files:
+            known, report = self._files[key]
+            self._files[key] = known, evolve(report, targets=tuple(dict.fromkeys((*report.targets, target))))
+            return
+        self._files[key] = (
+            file,
+            FileReport(
+                project=file.project,
+                version=file.version,
+                filename=file.filename,
+                targets=(target,),
+                outcome=outcome,
+                needs_build=needs_build(file),
+                reason=reason,
+            ),
+        )
+
+    # --- what is there, and why not -----------------------------------------------------------------------------
+
+    async def _look(self, names: Iterable[ProjectName]) -> None:
+        """Look the projects up that were not looked up yet."""
+
+        async def look(name: ProjectName) -> None:
+            try:
+                self._projects[name] = await self.index.project(name, self.asked(name))
+            except PypidError as error:
+                self._projects[name] = error
+
+        await _several(look, [name for name in sorted(names) if name not in self._projects])
+
+    # --- the bytes ----------------------------------------------------------------------------------------------
+
+    async def _keep_all(self) -> list[FileReport]:
+        reports: list[FileReport] = []
+
+        async def keep(wanted: tuple[File, FileReport]) -> None:
+            file, report = wanted
+            settled = report if report.outcome is CollectOutcome.REFUSED else await self._keep(file, report)
+            reports.append(settled)
+            self.tell(FileDone(settled, len(reports), len(self._files)))
+
+        await _several(keep, list(self._files.values()))
+        return reports
+
+    async def _keep(self, file: File, report: FileReport) -> FileReport:
+        """Have the file stored, unless it is."""
+        index = self.index
+        if file.source is None:
+            return evolve(report, outcome=CollectOutcome.HAD)
+        if isinstance(delivery(index.policy, file), PassOn):
+            return evolve(report, outcome=CollectOutcome.REFUSED, reason=REDIRECTED)
+        try:
+            stored = await index.keeper.settled(file)
+            if stored is not None:
+                index.keeper.touched(stored)
+                return evolve(report, outcome=CollectOutcome.KEPT if await self._has_come(stored) else CollectOutcome.HAD)
+            body = await index.open(file, None, self.asked(file.project))
+            async with aclosing(body):
+                async for _ in body:
+                    pass
+            stored = await index.keeper.settled(file)
+        except PypidError as error:
+            return evolve(report, outcome=CollectOutcome.FAILED, reason=str(error))
+        if stored is None:
+            return evolve(report, outcome=CollectOutcome.FAILED, reason="it was fetched, and could not be stored: see the log")
+        return evolve(report, outcome=CollectOutcome.KEPT)
+
+    async def _has_come(self, stored: File) -> bool:
+        """Whether the file came during this collection: what reads metadata out of a small wheel may have it kept at once."""
+        try:
+            return (await self.index.blobs.stat(stored.key or "")).modified > self._began
+        except Missing:
+            return False
+
+
+async def _several(job: Callable[[T], Coroutine[Any, Any, None]], things: Iterable[T]) -> None:
+    """Do the job for each of them, `AT_ONCE` at a time; if this is cancelled, so are they."""
+    turns = DeferredSemaphore(AT_ONCE)
+    waiting = [turns.run(_started, job, thing) for thing in things]
+    try:
+        await gatherResults(waiting, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
+def _started(job: Callable[[T], Coroutine[Any, Any, None]], thing: T) -> Deferred[None]:
+    return start(job(thing))

@@ -1,0 +1,319 @@
+"""What all the rooms of the index share: the sockets, the locks, and what is ours of a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Protocol
+
+from attrs import Factory, define, evolve, field, frozen
+from twisted.logger import Logger
+
+from pypid.core.errors import CatalogDown, NoSuchProject, NotYetKnown, PypidError, StorageDown
+from pypid.core.model import Blob, Digests, File, Presence, Project, in_order
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import Policy
+from pypid.core.records.file_history import FileHistory, in_bounds
+from pypid.core.records.layout import Plan
+from pypid.flow import Flights, Hashes, Locks, World
+from pypid.index.store import records
+from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
+from pypid.index.store.verified_entries import VerifiedEntries
+from pypid.ports import Blobs, Catalog, Describing
+
+_log = Logger()
+
+LONGEST_TURN = 0.005
+"""Seconds that a job may keep the reactor's thread to itself."""
+NOTHING = "nothing was changed. Try again soon."
+STANDS = "the change is stored, and shows as soon as it can. To send the same once more does no harm."
+
+
+@frozen
+class Refreshed:
+    """A project as the storage has it now. `strays`: distributions in its folder that no record names."""
+
+    project: Project | None
+    strays: tuple[Blob, ...] = field(repr=False)
+    changed: bool
+    """Whether the catalog had another one."""
+    told: bool = True
+    """Whether the catalog has it so now; not while it cannot be asked (see `IndexContext.unsettled`)."""
+
+
+class UnderWay(Protocol):
+    """Tells nodes what others are just publishing. It is a hint, and no lock: what is written only if absent decides."""
+
+    def announced(self, place: str) -> AbstractAsyncContextManager[bool]:
+        """While it lasts other nodes know that somebody publishes at `place`. Whether no other node does that now for certain:
+        then what lies there without a record was left by one that died.
+        """
+
+
+def without_lease() -> bool:
+    """Return False: where no lease is held, another process may write to the storage at any time."""
+    return False
+
+
+@frozen
+class IndexContext:
+    """The sockets and the locks. `shared` says that other processes may write to the same storage; `plan` where new bytes go;
+    `describing` is what the storage can do besides, if it can. `is_sole` tells whether this process has a lease by which no
+    other one may write now: bytes without a record were then left by one that died."""
+
+    blobs: Blobs
+    catalog: Catalog
+    policy: Policy
+    world: World
+    shared: bool = False
+    plan: Plan = Plan()
+    describing: Describing | None = None
+    under_way: UnderWay | None = None
+    is_sole: Callable[[], bool] = without_lease
+    catalog_is_shared: bool = False
+    """Whether other nodes keep the catalog up to date. `shared` alone, as of a bucket with a lease,
+    says only that others may write to the storage."""
+    locks: Locks[str] = field(factory=Locks, init=False, repr=False)
+    """Held by name of a project while its documents and its catalog entry change together."""
+    places: Locks[str] = field(factory=Locks, init=False, repr=False)
+    """Held by ``<project>/<filename>`` while the bytes of a file come or go; taken before the project's lock, never after."""
+    pending: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
+    """Projects of which not all is taken in yet that a pypicloud left: who asked now might get an older release."""
+    unsettled: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
+    """Projects of which the storage may say something that the catalog was not told: the storage counts, meanwhile."""
+    flights: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
+    proofs: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
+    """Those of `ours_now`."""
+    verified: VerifiedEntries = field(
+        default=Factory(
+            lambda parts: VerifiedEntries(parts.blobs, parts.catalog, parts.world, parts.catalog_is_shared),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
+
+    async def ours(self, name: ProjectName) -> Project | Presence:
+        """The project of ours, or `Presence.ABSENT` once that is proven. Raises `StorageDown` where it cannot be.
+
+        Unknown is not absent, and a dump may be old: until the catalog has been compared with the storage, what it does not
+        hold is looked for there, and an entry is compared with its listing before its first use.
+        """
+        if name in self.pending:
+            return Presence.UNKNOWN
+        held = await self.catalog.ours(name)
+        if name in self.unsettled:
+            return await self._unsettled(name, held)
+        if held is Presence.ABSENT or (isinstance(held, Project) and self.verified.has(name)):
+            return held
+        read = self._verify if isinstance(held, Project) else self.look
+        found = await self.flights.single(name, lambda: read(name))
+        return Presence.UNKNOWN if found is Presence.ABSENT and self.is_taking_over() else found
+
+    async def _verify(self, name: ProjectName) -> Project | Presence:
+        """The catalog's entry, if its project's listing has not changed since it was read; else the project read anew."""
+        async with self.locks.hold(name):
+            if not self.verified.has(name) and await self.verified.matches(name):
+                self.verified.add(name)
+            held = await self.catalog.ours(name)
+            if isinstance(held, Project) and self.verified.has(name):
+                return held
+            project = (await self.bring(name)).project
+            return Presence.ABSENT if project is None else project
+
+    async def _unsettled(self, name: ProjectName, held: Project | Presence) -> Project | Presence:
+        try:
+            return await self.flights.single(name, lambda: self.look(name))
+        except StorageDown:
+            if not isinstance(held, Project):
+                raise
+            return held
+
+    def is_taking_over(self) -> bool:
+        """Whether there may be files of ours that no record names yet: what a pypicloud left is being taken in."""
+        return self.plan.pypicloud and not self.catalog.was_complete
+
+    async def ours_now(self, name: ProjectName) -> Project | Presence:
+        """As `ours`, but an absence is proven by the storage itself, now. Raises `StorageDown`.
+
+        Another process may have published the name a moment ago, which the catalog of this one does not know yet; or be just
+        publishing it; or somebody has copied private files into the storage, and they are not taken in yet.
+        """
+        held = await self.catalog.ours(name)
+        return held if isinstance(held, Project) else await self.proofs.single(name, lambda: self._prove(name))
+
+    async def _prove(self, name: ProjectName) -> Project | Presence:
+        found = await self._look(name)
+        held, strays = found.project, found.strays
+        if held is None and self.is_taking_over():
+            return Presence.UNKNOWN
+        if held is None and strays:
+            _log.warn(
+                "{name} is not asked upstream: files lie in the storage under this name that have no record. "
+                "`pypid rebuild` takes them in, `pypid check` says more.",
+                name=name,
+            )
+            return Presence.UNKNOWN
+        return Presence.ABSENT if held is None else held
+
+    async def look(self, name: ProjectName) -> Project | Presence:
+        """Read the project from the storage, into the catalog where that can be asked; `Presence.ABSENT` where the storage
+        holds none.
+        """
+        held = (await self._look(name)).project
+        return Presence.ABSENT if held is None else held
+
+    async def _look(self, name: ProjectName) -> Refreshed:
+        async with self.locks.hold(name):
+            return await self.bring(name)
+
+    async def bring(self, name: ProjectName) -> Refreshed:
+        """Read the project from the storage into the catalog; the caller holds the project's lock.
+
+        What another node changed while we read is not undone by what we read before: then it is read once more.
+        """
+        before = None
+        with suppress(CatalogDown):  # it will say so again
+            before = _serial(await self.catalog.ours(name))
+        for _ in range(READINGS):
+            found = await records.read_project(self.blobs, name)
+            become = _become(before, found.project)
+            try:
+                held = await self.catalog.edit(name, become, mark=found.mark)
+            except ConcurrentChange:
+                with suppress(CatalogDown):  # it will say so again
+                    before = _serial(await self.catalog.edit(name, as_it_is))
+            except CatalogDown:
+                break
+            else:
+                self.unsettled.discard(name)
+                if held is not None:
+                    self.verified.add(name)
+                return Refreshed(held, found.strays, held != become.old)
+        return await self._untold(name, found)
+
+    async def _untold(self, name: ProjectName, found: records.StoredProject) -> Refreshed:
+        """What the storage says, and the catalog does not hear."""
+        try:
+            held = await self.catalog.ours(name)
+        except CatalogDown:
+            held = Presence.UNKNOWN
+        old = held if isinstance(held, Project) else None
+        project = found.project
+        if old is not None and project is not None and evolve(project, serial=old.serial) == old:
+            return Refreshed(old, found.strays, changed=False, told=False)
+        if old is not None or project is not None:
+            self.unsettled.add(name)
+        return Refreshed(project, found.strays, changed=True, told=False)
+
+    async def settle(self, name: ProjectName) -> None:
+        """Bring the catalog in step after a change that broke off half-way; where even that fails, the storage counts
+        meanwhile.
+        """
+        try:
+            await self.look(name)
+        except PypidError:
+            self.unsettled.add(name)
+
+    async def known(self, name: ProjectName) -> Project:
+        """The project of ours; raises `NoSuchProject`."""
+        match await self.ours(name):
+            case Project() as project:
+                return project
+            case Presence.ABSENT:
+                raise NoSuchProject(name)
+            case Presence.UNKNOWN:
+                raise NotYetKnown(name)
+
+    async def held(self, name: ProjectName) -> Project:
+        """The catalog's entry, for a caller that holds the project's lock and has asked `known` before."""
+        held = await self.catalog.ours(name)
+        if not isinstance(held, Project):
+            raise NoSuchProject(name)
+        return held
+
+    async def amend(self, name: ProjectName, change: Callable[[Project], Project]) -> Project:
+        """Change the catalog's entry, made if need be; as `edit`."""
+        held = await self.edit(name, lambda project: change(project or Project(name=name)))
+        assert held is not None  # `change` makes a project
+        return held
+
+    async def edit(self, name: ProjectName, change: Callable[[Project | None], Project | None]) -> Project | None:
+        """Change the catalog's entry, which `ours` has verified before; the caller holds the project's lock and has changed the
+        storage.
+
+        Raises `CatalogDown` where the catalog does not hear of it: the change stands all the same, and shows later.
+        """
+        try:
+            held = await self.catalog.edit(name, change)
+        except CatalogDown as error:
+            self.unsettled.add(name)
+            raise CatalogDown(STANDS) from error
+        if held is not None:
+            self.verified.add(name)
+        return held
+
+    async def refuse_while_away(self) -> None:
+        """Raise `CatalogDown` where a change could not be listed: then nothing of it is begun."""
+        if await self.catalog.is_away():
+            raise CatalogDown(NOTHING)
+
+
+def _become(before: int | None, found: Project | None) -> CompareAndSet[Project | None]:
+    return CompareAndSet(lambda held: _serial(held) == before, lambda _: found)
+
+
+def _serial(held: Project | Presence | None) -> int | None:
+    return held.serial if isinstance(held, Project) else None
+
+
+async def digests_of(parts: IndexContext, where: str) -> Digests:
+    """The hashes of the bytes under a key. Raises `Missing`, `StorageDown`."""
+    body = await parts.blobs.read(where)
+    hashes = Hashes()
+    try:
+        async for piece in body:
+            await parts.world.blocking(hashes.update, piece)
+    except (EOFError, OSError) as error:
+        _log.error("Reading {key} failed: {error}", key=where, error=error)
+        raise StorageDown("a file in it cannot be read.") from error
+    finally:
+        await body.aclose()
+    return hashes.digests()
+
+
+@define
+class Pace:
+    """Lets others have their turn while a long job runs on the reactor's thread."""
+
+    world: World
+    _since: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._since = self.world.clock.seconds()
+
+    async def keep(self) -> None:
+        """Call this often: costs nothing, and pauses where `LONGEST_TURN` is over."""
+        if self.world.clock.seconds() - self._since > LONGEST_TURN:
+            await self.world.blocking(_nothing)  # a thread and back: whoever waited meanwhile comes first
+            self._since = self.world.clock.seconds()
+
+
+def _nothing() -> None:
+    """What a pause does."""
+
+
+def with_files(project: Project, *files: File) -> Project:
+    """`project` with these files, in place of those of the same names."""
+    names = {file.filename for file in files}
+    return evolve(project, files=in_order((*(file for file in project.files if file.filename not in names), *files)))
+
+
+def without_files(project: Project, filenames: frozenset[str]) -> Project:
+    """`project` without the files of these names."""
+    return evolve(project, files=tuple(file for file in project.files if file.filename not in filenames))
+
+
+def with_pasts(project: Project, pasts: Iterable[FileHistory]) -> Project:
+    """`project`, to whose files this happened."""
+    return evolve(project, history=in_bounds((*project.history, *pasts), {file.filename for file in project.files}))

@@ -1,0 +1,230 @@
+"""What is inside files: their members, and one of them; out of the storage, or from upstream, for people who look.
+
+Of a zip (wheels, eggs) only the directory and the member that is wanted are read, by parts; what upstream has is not kept for
+that, and its hash is not proven by it. A tar has to be read from its beginning: out of a file on disk where it lies, else out
+of a spool; upstream's is kept on the way, as if it had been downloaded. To look is to download nothing: it is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import DeferredLock, DeferredSemaphore
+
+from pypid.core.archives.contents import (
+    MOST_SHOWN,
+    MemberListing,
+    OpenedMember,
+    is_zip,
+    list_members,
+    open_tarred,
+    open_zipped,
+)
+from pypid.core.archives.members import LARGEST_PART, UnusableArchive
+from pypid.core.archives.partial_wheel import WheelParts, first_part, look
+from pypid.core.errors import Busy, NoSuchFile, NoSuchMember, Opaque, StorageDown, UpstreamDown, WrongBytes
+from pypid.core.lru import Recent
+from pypid.core.model import File, Span
+from pypid.core.policy import PassOn, UnknownOwner, delivery
+from pypid.flow import FileBody, Flights, whole
+from pypid.flow.spool import Spool
+from pypid.index.index import Index
+from pypid.index.request_context import DIRECT, RequestContext
+from pypid.index.upstream.file_cache import PATIENCE, SLOWEST
+from pypid.ports import Body
+
+MOST_SPOOLED = 256 << 20
+"""Bytes of a file that are written to a spool to look into it; what lies on a disk here may be larger."""
+AT_ONCE, MOST_WAITING = 4, 100
+"""Files that are looked into at once, each with a spool at most; and those that wait for their turn."""
+_HEADER = 30 + 1024
+"""Bytes before a member's data in a zip, beside its name: extra fields are mostly shorter."""
+_TOO_LARGE = f"it is larger than the {MOST_SPOOLED >> 20} MiB that are looked through; download it."
+_SHORTER = "it ends before it should."
+_MOST, _LISTED, _OPENED = 500, 32 << 20, 16 << 20
+
+T = TypeVar("T", MemberListing, OpenedMember)
+Key = tuple[str, str, str | None, str | None]
+Reading = Callable[[BinaryIO], T]
+
+
+@define(eq=False)
+class Contents:
+    """Looks into files that whoever calls has found visible (`Index.file`). What was seen last is held.
+
+    `looking` is held while a thread goes through a whole archive. Everything raises `Opaque` for a file that cannot be looked
+    into, `Busy` where too many look, and what `Index.open` raises.
+    """
+
+    index: Index
+    spool: Path
+    looking: DeferredSemaphore
+    _through: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
+    _turn: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False)
+    _listings: Recent[Key, MemberListing] = field(factory=lambda: Recent(_MOST, _LISTED), init=False, repr=False)
+    _opened: Recent[tuple[Key, str], OpenedMember] = field(factory=lambda: Recent(_MOST, _OPENED), init=False, repr=False)
+    _listing: Flights[tuple[Key, bool], MemberListing] = field(factory=Flights, init=False, repr=False)
+    _opening: Flights[tuple[Key, str, bool], OpenedMember] = field(factory=Flights, init=False, repr=False)
+
+    async def listing(self, file: File, asked: RequestContext = DIRECT) -> MemberListing:
+        """The members of the file."""
+        key = _key(file)
+        held = self._listings.get(key) if _may_have(file, asked) else None
+        if held is not None:
+            return held
+        job = partial(self._list, file, asked)
+        found = await self._listing.single((key, asked.may_reach_out), lambda: self._in_turn(file, job))
+        if _is_certain(file):
+            self._listings.put(key, found, found.weight)
+        return found
+
+    async def member(self, file: File, path: str, asked: RequestContext = DIRECT) -> OpenedMember:
+        """One member with the first of its bytes. Raises `NoSuchMember`."""
+        key = _key(file)
+        held = self._opened.get((key, path)) if _may_have(file, asked) else None
+        if held is not None:
+            return held
+        listing = await self.listing(file, asked)  # before its turn, since it takes one, too
+        flight = (key, path, asked.may_reach_out)
+        job = partial(self._open, file, listing, path, asked)
+        opened = await self._opening.single(flight, lambda: self._in_turn(file, job))
+        if _is_certain(file):
+            self._opened.put((key, path), opened, 500 + len(opened.data))
+        return opened
+
+    async def _in_turn(self, file: File, job: Callable[[], Awaitable[T]]) -> T:
+        """Do it when it is its turn. Raises `Opaque` where it finds that it cannot be done."""
+        if len(self._turn.waiting) >= MOST_WAITING:
+            raise Busy("Too many people look into files just now.")
+        await self._turn.acquire()
+        try:
+            return await job()
+        except UnusableArchive as problem:
+            raise Opaque(file.filename, str(problem)) from None
+        finally:
+            self._turn.release()
+
+    async def _list(self, file: File, asked: RequestContext) -> MemberListing:
+        reading: Reading[MemberListing] = partial(list_members, filename=file.filename)
+        if is_zip(file.filename) and file.size:
+            return await self._by_parts(file, file.size, first_part(file.size), reading, asked)
+        return await self._whole(file, reading, asked)
+
+    async def _open(self, file: File, listing: MemberListing, path: str, asked: RequestContext) -> OpenedMember:
+        member = listing.member(path)
+        if member is None:
+            raise NoSuchMember(file.filename, path)
+        if member.entry is None:
+            return await self._whole(file, partial(_tarred, filename=file.filename, path=path), asked)
+        reading: Reading[OpenedMember] = partial(open_zipped, member=member)
+        if not file.size:
+            return await self._whole(file, reading, asked)
+        entry, most = member.entry, MOST_SHOWN + (MOST_SHOWN >> 4)
+        start = min(entry.offset, file.size)
+        stop = min(file.size, start + _HEADER + len(entry.raw_name) + min(entry.packed, most))
+        return await self._by_parts(file, file.size, Span(start, stop), reading, asked)
+
+    # --- reading ---
+
+    async def _by_parts(self, file: File, size: int, first: Span, reading: Reading[T], asked: RequestContext) -> T:
+        parts = WheelParts(size)
+        needed: T | Span = first
+        while isinstance(needed, Span):
+            parts.add(needed, await self._read(file, needed, asked))
+            needed = await self.index.world.thinking(look, parts, reading)
+        return needed
+
+    async def _read(self, file: File, span: Span, asked: RequestContext) -> bytes:
+        if span.start >= span.stop:
+            return b""
+        body = await self._body(file, span, asked)
+        try:
+            return await whole(body, LARGEST_PART)
+        except ValueError:
+            raise UnusableArchive("more came than was asked for.") from None
+        except EOFError:
+            raise UnusableArchive(_SHORTER) from None
+        except OSError:
+            raise StorageDown(f"{file.filename!r} cannot be read.") from None
+
+    async def _whole(self, file: File, reading: Reading[T], asked: RequestContext) -> T:
+        """What is read of the whole file, out of where it lies, or out of a spool."""
+        if file.size is not None and file.size > MOST_SPOOLED and file.key is None:  # before it is fetched
+            raise UnusableArchive(_TOO_LARGE)
+        async with aclosing(await self._body(file, None, asked)) as body:
+            if isinstance(body, FileBody):
+                return await self._go_through(reading, body.file)
+            async with Spool(self.spool, self.index.world.blocking) as spool:
+                await self._receive(file, body, spool)
+                return await self._go_through(_read_spool, spool, reading)
+
+    async def _go_through(self, call: Callable[..., T], *args: object) -> T:
+        """Read an archive in a thread; one here at a time, since uploads want to be looked through, too."""
+        async with self._through:
+            return await self.looking.run(self.index.world.blocking, call, *args)
+
+    async def _receive(self, file: File, body: Body, spool: Spool) -> None:
+        """All of the body, into the spool."""
+        came, clock = 0, self.index.world.clock
+        began, pieces = clock.seconds(), aiter(body)
+        if body.size is not None and body.size > MOST_SPOOLED:
+            raise UnusableArchive(_TOO_LARGE)
+        try:
+            async for piece in pieces:
+                came += len(piece)
+                if came > MOST_SPOOLED:
+                    raise UnusableArchive(_TOO_LARGE)
+                if (lasted := clock.seconds() - began) > PATIENCE and came < lasted * SLOWEST:
+                    raise UpstreamDown(f"{file.filename} comes too slowly.", timed_out=True)
+                await spool.write(piece)
+        except EOFError:
+            raise UnusableArchive(_SHORTER) from None
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
+        digests = await spool.finish()
+        if file.sha256 not in (None, digests.sha256):
+            raise WrongBytes(file.filename, f"sha256 is {digests.sha256}, and should be {file.sha256}.")
+
+    async def _body(self, file: File, span: Span | None, asked: RequestContext) -> Body:
+        """The bytes; of a file that clients are sent to upstream for they come from there, and are not kept."""
+        if not isinstance(delivery(self.index.policy, file), PassOn):
+            return await self.index.open(file, span, asked)
+        if not asked.may_reach_out or file.source is None:
+            raise asked.refusal or NoSuchFile(file.filename)
+        try:
+            return await self.index.envoy.fetch(file.project, file.source, span, asked.via)
+        except UnknownOwner:
+            raise NoSuchFile(file.filename) from None
+
+
+def _key(file: File) -> Key:
+    """By what a file is known. Its hash alone is not enough: of what upstream has, nobody has proven it."""
+    return file.project, file.filename, file.source, file.sha256
+
+
+def _may_have(file: File, asked: RequestContext) -> bool:
+    """Whether they would be given the file itself, too: of what upstream alone has, those who may make us fetch it."""
+    return file.source is None or file.key is not None or asked.may_reach_out
+
+
+def _is_certain(file: File) -> bool:
+    """Whether a file of that key is always the same one."""
+    return file.sha256 is not None
+
+
+def _read_spool(spool: Spool, reading: Reading[T]) -> T:
+    with spool.inspected() as file:
+        return reading(file)
+
+
+def _tarred(file: BinaryIO, filename: str, path: str) -> OpenedMember:
+    opened = open_tarred(file, filename, path)
+    if opened is None:
+        raise NoSuchMember(filename, path)
+    return opened

@@ -1,0 +1,206 @@
+"""The index as of a moment: the rules of today, over what was there then (`core.records.history`)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence, Set
+from contextlib import suppress
+from datetime import datetime
+
+from attrs import define, evolve, field, frozen
+from msgspec import UNSET
+
+from pypid.core.errors import Exists, StorageDown, StorageFull, Unreadable
+from pypid.core.model import Project, Summary
+from pypid.core.packaging.globs import matches
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import may_show_theirs
+from pypid.core.records.documents import Recording, StorageIdentity, dump
+from pypid.core.records.history import AsOfState, Spans, shown_at, spans, view_then, was_any
+from pypid.core.records.layout import RECORDING, STORAGE_IDENTITY
+from pypid.flow import BytesBody, Flights
+from pypid.index.context import Pace
+from pypid.index.history.named_snapshots import NamedSnapshots
+from pypid.index.index import Index
+from pypid.index.request_context import RequestContext
+from pypid.index.store import records
+from pypid.index.views import ViewSources
+
+_Known = dict[ProjectName, tuple[Summary, str, Spans]]
+FEW = 1000
+"""Files that are looked at in the reactor thread: in some milliseconds."""
+
+
+@frozen
+class Looked:
+    """What is seen of a project now, and before when it is asked about: enough to know whether its page is there already."""
+
+    name: ProjectName
+    seen: ViewSources
+    before: datetime
+    recorded: datetime | None
+    """See `Recorded`."""
+
+    @property
+    def edition(self) -> Hashable:
+        """Another one for another moment, and after another change."""
+        return self.seen.view.edition, self.before, self.recorded
+
+
+@frozen
+class ThenSeen:
+    """What was to be seen of a project; `edition` as `Looked.edition`."""
+
+    then: AsOfState
+    edition: Hashable
+
+
+@define(eq=False)
+class Moments:
+    """The moments of one index. What it remembers is bounded by what the index holds, not by how many moments are asked for."""
+
+    index: Index
+    snapshots: NamedSnapshots = field(init=False)
+    _recorded: Recorded = field(factory=lambda: Recorded(), init=False, repr=False)
+    _spanned: Spanned = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.snapshots = NamedSnapshots(self.index.blobs, self.index.world)
+        self._spanned = Spanned(self.index)
+
+    async def look(self, name: ProjectName, asked: RequestContext) -> Looked:
+        """The project, of which `tell` tells how it was before `asked.before`. Raises as `Index.view`."""
+        return await _look(self.index, name, asked, await self._recorded.since(self.index))
+
+    async def tell(self, looked: Looked) -> AsOfState:
+        """How it was."""
+        return await _told(self.index, looked)
+
+    async def then(self, name: ProjectName, asked: RequestContext) -> ThenSeen:
+        """As `then_of`."""
+        return await then_of(self.index, name, asked, await self._recorded.since(self.index))
+
+    async def names(self, before: datetime) -> Sequence[Summary]:
+        """The projects of which files are stored that were there, by name."""
+        return await self._spanned.names(await self.index.stored_names(), before)
+
+    async def needed(self, projects: Iterable[ProjectName]) -> Set[tuple[ProjectName, str]]:
+        """The kept files of these projects that snapshots show: project and file name. Raises `StorageDown`."""
+        moments = [snapshot.moment for snapshot in (await self.snapshots.all()).values()]
+        if not moments:
+            return frozenset()
+        pace, found = Pace(self.index.world), set[tuple[ProjectName, str]]()
+        for name in projects:
+            heard = await self.index.catalog.theirs(name)
+            found.update((name, filename) for filename in shown_at(heard, moments, self.index.policy.restored))
+            await pace.keep()
+        return found
+
+
+async def then_of(index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None = None) -> ThenSeen:
+    """What was to be seen of the project before `asked.before`.
+
+    There is one if there is one now, whether or not it had files then: a name that is ours must not be looked for elsewhere.
+    Raises as `Index.view`. `recorded`: see `Recorded`.
+    """
+    looked = await _look(index, name, asked, recorded)
+    return ThenSeen(await _told(index, looked), looked.edition)
+
+
+async def _look(index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None) -> Looked:
+    assert asked.before is not None
+    return Looked(name, await index.seen(name, asked), asked.before, recorded)
+
+
+async def _told(index: Index, looked: Looked) -> AsOfState:
+    seen = looked.seen
+    what = (index.policy, seen.ours, seen.theirs, index.world.now(), looked.name, looked.before, looked.recorded)
+    now = seen.view.project
+    if _files_of(seen.ours, seen.theirs and seen.theirs.said) <= FEW:
+        return _to_be_had(view_then(*what), now)
+    return await index.world.thinking(lambda: _to_be_had(view_then(*what), now))
+
+
+def _to_be_had(then: AsOfState, now: Project) -> AsOfState:
+    """Without the files that are hidden today."""
+    names = {file.filename for file in now.files} | then.apart
+    files = tuple(file for file in then.project.files if file.filename in names)
+    return then if len(files) == len(then.project.files) else evolve(then, project=evolve(then.project, files=files))
+
+
+def _files_of(*sides: object) -> int:
+    return sum(len(getattr(side, "files", None) or ()) for side in sides)
+
+
+@define(eq=False)
+class Recorded:
+    """Since when changes of files of ours are noted in this storage, where that is not for ever."""
+
+    _known: tuple[datetime | None] | None = field(default=None, init=False)
+
+    async def since(self, index: Index) -> datetime | None:
+        """It is asked of the storage once. In one that is older than this is noted, it is written down that we begin now.
+
+        None: nobody knows, or the storage is away and cannot be asked now.
+        """
+        if self._known is None:
+            with suppress(StorageDown, StorageFull):
+                self._known = (await self._read(index),)
+        return None if self._known is None else self._known[0]
+
+    async def _read(self, index: Index) -> datetime | None:
+        with suppress(Unreadable):
+            identity = await records.read_document(index.blobs, StorageIdentity, STORAGE_IDENTITY)
+            if identity is None:  # in tests
+                return None
+            found = await records.read_document(index.blobs, Recording, RECORDING)  # of an older storage, or of a copy
+            if found is None and identity.recorded is UNSET:
+                found = Recording(index.world.now())
+                with suppress(Exists):
+                    await index.blobs.write(RECORDING, BytesBody(dump(found)))
+            begun = [] if identity.recorded is UNSET else [identity.recorded]
+            return min([*begun, *([] if found is None else [found.since])])
+        return None
+
+
+@define(eq=False)
+class Spanned:
+    """When each project had any files: looked up once for each change of it, and not for each moment."""
+
+    index: Index
+    _known: _Known = field(factory=dict, init=False, repr=False)
+    _made_of: tuple[Sequence[Summary], str] | None = field(default=None, init=False, repr=False)
+    """The names, and the catalog's epoch, that `_known` is of."""
+    _flights: Flights[Hashable, _Known] = field(factory=Flights, init=False, repr=False)
+
+    async def names(self, names: Sequence[Summary], before: datetime) -> Sequence[Summary]:
+        """Those of the `names` (all that are stored) of which a file that is stored now was there."""
+        return await self.index.world.thinking(_there, await self._all(names), before)
+
+    async def _all(self, names: Sequence[Summary]) -> _Known:
+        """Of all `names`: as it is known, as long as they are the same object; looked up once for all who wait for it."""
+        epoch, made_of = self.index.catalog.epoch, self._made_of
+        # of one that is blended the summary says nothing of theirs
+        if made_of is not None and made_of[0] is names and made_of[1] == epoch and not self.index.policy.blend:
+            return self._known
+        return await self._flights.single((id(names), epoch), lambda: self._look(names, epoch))
+
+    async def _look(self, names: Sequence[Summary], epoch: str) -> _Known:
+        pace, blend, known = Pace(self.index.world), self.index.policy.blend, _Known()
+        for summary in names:
+            held = self._known.get(summary.name)
+            if held is None or held[:2] != (summary, epoch) or matches(summary.name, blend):
+                held = (summary, epoch, await self._spans(summary.name))
+            known[summary.name] = held
+            await pace.keep()
+        self._known, self._made_of = known, (names, epoch)
+        return known
+
+    async def _spans(self, name: ProjectName) -> Spans:
+        ours = await self.index.catalog.ours(name)
+        policy = self.index.policy
+        heard = await self.index.catalog.theirs(name) if may_show_theirs(policy, name, ours) else None
+        return spans(ours if isinstance(ours, Project) else None, heard, policy.restored)
+
+
+def _there(known: _Known, before: datetime) -> Sequence[Summary]:
+    return [summary for summary, _, its in known.values() if was_any(its, before)]

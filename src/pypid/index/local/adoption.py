@@ -1,0 +1,305 @@
+"""Adopting: making files that already lie in the storage ours, in place, by writing their records beside them.
+
+For folders made by ``pip download`` or kept for another index, for what a pypicloud left, and for files that somebody dropped
+into the storage. The operator vouches for them: what is odd but can be served is taken in, and every oddity is told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from functools import partial
+
+from attrs import evolve, frozen
+
+from pypid.core.errors import AlreadyExists, Archived, BadFilename, BadName, Exists, Missing, StorageDown, Unreadable
+from pypid.core.model import Blob, File, Project
+from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
+from pypid.core.packaging.names import (
+    Distribution,
+    ProjectName,
+    parse_filename,
+    project_and_version,
+    project_name,
+    same_version,
+)
+from pypid.core.packaging.upload import contradictions, served_metadata
+from pypid.core.records.layout import ObjectKind, key
+from pypid.core.records.pypicloud_descriptions import PypicloudDescription
+from pypid.flow import BytesBody, shielded
+from pypid.index.context import IndexContext
+from pypid.index.job_group import all_of
+from pypid.index.local.evidence import Evidence, described, digest, look
+from pypid.index.local.publish import UNDER_WAY, Publisher
+from pypid.index.progress import Progress, Tell
+from pypid.index.store import records
+
+AT_ONCE = 16
+"""Files that are looked at, and taken in, at the same time: a bucket answers each question after a while."""
+
+
+class Result(Enum):
+    """What became of a file that had no record. Of one that was `LEFT` nothing is lost: its bytes are served all the same, or
+    it was never an index's."""
+
+    ADOPTED = "adopted"
+    REFUSED = "refused"
+    LEFT = "left"
+
+
+@frozen
+class Adopted:
+    """One file: where it lies, what became of it, and all that is odd about it.
+
+    `lasting`: it will be so the next time. `names`: the projects that it is, or was said to be, of; `uploader` is who published
+    it, if that is known.
+    """
+
+    key: str
+    outcome: Result
+    problems: tuple[str, ...] = ()
+    lasting: bool = True
+    names: frozenset[ProjectName] = frozenset()
+    uploader: str | None = None
+
+
+@frozen
+class Adopter:
+    """Makes files in the storage ours."""
+
+    parts: IndexContext
+    tell: Tell | None = None
+    """Hears how far it is, as the log does."""
+    bare: frozenset[ProjectName] = frozenset()
+    """Projects of which, but for these strays, nothing is in the storage: a listing has shown it, and nobody publishes yet. So
+    nobody asks for what is not there. They come into view with their last file (`IndexContext.pending`)."""
+
+    async def adopt(self, strays: Iterable[Blob], by: str | None) -> Sequence[Adopted]:
+        """Adopt each of `strays`; what became of them, in order of their keys. `by` published what nobody is said to have.
+
+        Raises `StorageDown`, `StorageFull`; what was adopted till then stays. Goes on to its end if whoever asked goes away.
+        """
+        return await shielded(self._adopt_all(list(strays), by))
+
+    async def _adopt_all(self, strays: Sequence[Blob], by: str | None) -> Sequence[Adopted]:
+        progress = Progress(self.parts.world.clock, self.tell)
+        claims, awaited = await self.parts.world.thinking(_claims, strays)  # many thousands of names
+        adopted: list[Adopted] = []
+
+        async def settle(filename: str, claimed: Mapping[str, Blob]) -> None:
+            for where in self.parts.plan.claims(claimed):
+                came = await self._adopt(claimed[where], by)
+                if came is not None:
+                    adopted.append(came)
+                progress.at(lambda: f"taking in files: {len(adopted)} of {len(strays)}")
+            project = project_of(filename)
+            awaited[project] -= 1
+            if project is not None and not awaited[project]:
+                self.parts.pending.discard(project)
+
+        await all_of([partial(settle, filename, claimed) for filename, claimed in claims.items()], AT_ONCE)
+        return sorted(adopted, key=lambda came: came.key)
+
+    async def _adopt(self, blob: Blob, by: str | None) -> Adopted | None:
+        """What became of the file; None if it has been published since it was listed."""
+        try:
+            distribution = parse_filename(blob.key.rpartition("/")[2])
+        except BadFilename as error:
+            return Adopted(blob.key, Result.REFUSED, (str(error),))
+        names = frozenset({distribution.project})
+        async with self.parts.places.hold(f"{distribution.project}/{distribution.filename}"):
+            known = self.parts.catalog if distribution.project in self.bare else self.parts
+            ours = await known.ours(distribution.project)
+            older = ours.file(distribution.filename) if isinstance(ours, Project) else None
+            if older is not None and older.key == blob.key:
+                return None
+            try:
+                is_newer = older is None and await self._is_newer(blob, distribution)
+                refused = None if is_newer else await self._refused(blob, distribution, older)
+                came = refused or await self._looked_at(blob, distribution, by, replaces=is_newer)
+                return evolve(came, names=came.names | names)
+            except Missing:
+                return Adopted(blob.key, Result.REFUSED, ("it is gone again.",), lasting=False, names=names)
+            except Archived:
+                problem = "it lies in an archive: restore it, then adopt it."
+                return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
+            except StorageDown as error:  # of this one: a storage that is away refuses the writes as well
+                problem = f"it cannot be read. {error}"
+                return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
+
+    async def _is_newer(self, blob: Blob, distribution: Distribution) -> bool:
+        """Whether a pypicloud has overwritten the very file that is published here, while it had the storage to itself: by what
+        it wrote down then, so that damage is never taken for it.
+        """
+        if not self.parts.plan.pypicloud or distribution.project in self.bare:
+            return False
+        try:
+            record = await records.read_record(self.parts.blobs, distribution.project, distribution.filename)
+        except Unreadable:
+            return False
+        if record is None or record.key != blob.key:
+            return False
+        return (await described(self.parts, blob)).sha256 not in (None, record.sha256)
+
+    async def _refused(self, blob: Blob, distribution: Distribution, older: File | None) -> Adopted | None:
+        """Why the file is not looked at at all; None if it is."""
+        project, filename = distribution.project, distribution.filename
+        is_young = self.parts.world.now() - blob.modified < UNDER_WAY
+        if is_young and self.parts.shared and not self.parts.is_sole():
+            problem = "it may belong to a publish under way on another node: adopt it when it is 15 minutes old."
+            return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
+        if older is not None:
+            return await self._second(blob, older)
+        if project in self.bare:
+            return None
+        if await records.tombstone(self.parts.blobs, project, filename) is not None:
+            problem = "a file of this name was published here and deleted; its name cannot come back this way."
+            return Adopted(blob.key, Result.REFUSED, (problem,))
+        with suppress(Missing):
+            await self.parts.blobs.stat(key(project, filename, ObjectKind.RECORD))
+            problem = "a record of this name is there that does not fit any bytes; `pypid check` says what to do."
+            return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
+        return None
+
+    async def _second(self, blob: Blob, older: File) -> Adopted:
+        """A file of a name that is published already."""
+        if blob.size == older.size and await digest(self.parts, blob) == older.sha256:
+            problem = f"the same bytes are served from {older.key!r}: this copy may be removed."
+            return Adopted(blob.key, Result.LEFT, (problem,))
+        problem = f"a file of this name is published already, from {older.key!r}; remove one of them."
+        return Adopted(blob.key, Result.REFUSED, (problem,))
+
+    async def _looked_at(self, blob: Blob, distribution: Distribution, by: str | None, *, replaces: bool) -> Adopted:
+        """Raises `Missing`, `Archived`, `StorageDown`."""
+        said = await described(self.parts, blob)
+        other = _other_name(said, distribution)
+        if other is not None:
+            problem = (
+                f"pypicloud listed it as a file of {other!r}, its name is of {distribution.project!r}, and installers go by "
+                "the name: publish it again under its right one."
+            )
+            return Adopted(blob.key, Result.REFUSED, (problem, *said.odd), names=frozenset({other}))
+        found = await look(self.parts, blob, distribution, said)
+        if found is None:
+            problem = "it changed while it was read: adopt it again when it is complete."
+            return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
+        came = await self._take_in(found, distribution, said, by, replaces=replaces)
+        version = _other_version(said, distribution)
+        return evolve(came, problems=(*came.problems, *said.odd, *version), uploader=said.uploader)
+
+    async def _take_in(
+        self, found: Evidence, distribution: Distribution, said: PypicloudDescription, by: str | None, *, replaces: bool
+    ) -> Adopted:
+        where, inside = found.blob.key, found.inside
+        metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
+        problems = (*inside.problems, *metadata.problems)
+        wrong = contradictions(distribution, metadata)
+        if found.is_read and inside.metadata is None:
+            wrong = inside.problems or ("it has no metadata.",)
+            problems = metadata.problems
+        served: bytes | None = None
+        oddity: tuple[str, ...] = ()
+        if wrong and not self._is_lenient(found, said):
+            return Adopted(where, Result.REFUSED, (*wrong, *problems))
+        if wrong:
+            problems = (*wrong, *problems, "It is served as pypicloud did it, without core metadata (PEP 658).")
+        elif inside.metadata is not None:
+            served, oddity = await self._served(distribution, inside.metadata, replaces=replaces)
+        file = _file_of(found, distribution, metadata, said, served, by)
+        try:
+            await Publisher(self.parts).commit(file, replace=replaces, is_new=distribution.project in self.bare)
+        except AlreadyExists as error:
+            return Adopted(where, Result.REFUSED, (str(error),), lasting=False)
+        if replaces:
+            oddity = (*oddity, "a pypicloud has overwritten it; these bytes are served from now on.")
+        return Adopted(where, Result.ADOPTED, (*problems, *oddity))
+
+    def _is_lenient(self, found: Evidence, said: PypicloudDescription) -> bool:
+        """Whether what cannot be installed well is served all the same: a pypicloud did, and somebody may live with it.
+
+        Not what is not even what was uploaded.
+        """
+        return self.parts.plan.pypicloud and said.sha256 in (None, found.digests.sha256) and found.blob.size > 0
+
+    async def _served(
+        self, distribution: Distribution, metadata: bytes, *, replaces: bool
+    ) -> tuple[bytes | None, tuple[str, ...]]:
+        """The metadata that lies beside the file now, and what is odd about it. What somebody else put there stays."""
+        served = served_metadata(distribution, metadata)
+        if served is None:
+            return None, ()
+        where = key(distribution.project, distribution.filename, ObjectKind.METADATA)
+        try:
+            await self.parts.blobs.write(where, BytesBody(served), replace=replaces)
+        except Exists:
+            try:
+                there = await records.read_bytes(self.parts.blobs, where)
+            except Unreadable:
+                there = None
+            if there != served:
+                return None, (
+                    f"{where} is there and is not the metadata in the file, so none is served (installers then open the file).",
+                )
+        return served, ()
+
+
+def _claims(strays: Sequence[Blob]) -> tuple[dict[str, dict[str, Blob]], Counter[ProjectName | None]]:
+    """The strays by file name and key, in order of their keys; and how many names of each project there are."""
+    claims: dict[str, dict[str, Blob]] = {}
+    for blob in sorted(strays, key=lambda blob: blob.key):
+        claims.setdefault(blob.key.rpartition("/")[2], {})[blob.key] = blob
+    return claims, Counter(map(project_of, claims))
+
+
+def project_of(filename: str) -> ProjectName | None:
+    """The project of a distribution of this name; None where the name tells none."""
+    try:
+        return project_and_version(filename)[0]
+    except BadFilename:
+        return None
+
+
+def _other_name(said: PypicloudDescription, distribution: Distribution) -> ProjectName | None:
+    """The project under which a pypicloud listed the file, where that is not the one that its name tells."""
+    try:
+        name = None if said.name is None else project_name(said.name)
+    except BadName:
+        return None
+    return None if name == distribution.project else name
+
+
+def _other_version(said: PypicloudDescription, distribution: Distribution) -> tuple[str, ...]:
+    """What to say where a pypicloud listed the file as another version than its name tells."""
+    if said.version is None or same_version(said.version, distribution.version):
+        return ()
+    return (f"pypicloud listed it as version {said.version!r}; its name says {distribution.version}.",)
+
+
+def _file_of(
+    found: Evidence,
+    distribution: Distribution,
+    metadata: CoreMetadata,
+    said: PypicloudDescription,
+    served: bytes | None,
+    by: str | None,
+) -> File:
+    """The file that the bytes become, where they lie, as old as they are. Where the file itself says something, that holds:
+    what a pypicloud wrote down may have lost letters."""
+    is_right = not contradictions(distribution, metadata)
+    return File(
+        project=distribution.project,
+        filename=distribution.filename,
+        version=(metadata.version if is_right else None) or distribution.version,
+        sha256=found.digests.sha256,
+        md5=found.digests.md5,
+        blake2b_256=found.digests.blake2b_256,
+        size=found.digests.size,
+        uploaded=found.blob.modified,
+        requires_python=metadata.requires_python or said.requires_python,
+        metadata_sha256=records.sha256_of(served),
+        key=found.blob.key,
+        uploader=said.uploader or by,
+        summary=metadata.summary or said.summary,
+    )

@@ -1,0 +1,141 @@
+"""What is known of a file that somebody put into the storage: what is said of it beside, its hashes, what is inside.
+
+What a pypicloud described need not be read whole: it hashed what was uploaded. Of a wheel only the end is read then, in which
+its metadata lies; of an sdist nothing, whose metadata no installer asks for (but where PEP 643 allows it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from tempfile import TemporaryFile
+from typing import IO, BinaryIO, cast
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from pypid.core.archives.inspection import Inside, inspect
+from pypid.core.archives.members import LARGEST_PART, UnusableArchive
+from pypid.core.errors import Archived, Missing, StorageDown, Unreadable
+from pypid.core.model import Blob, Digests, Span
+from pypid.core.packaging.names import Distribution
+from pypid.core.records.layout import DESCRIBED
+from pypid.core.records.pypicloud_descriptions import PypicloudDescription, of_json, of_texts
+from pypid.flow import BATCH, FileBody, Hashes, whole
+from pypid.index.context import IndexContext, digests_of
+from pypid.index.store import records
+from pypid.index.upstream.file_metadata import read_metadata
+from pypid.ports import Body
+
+_log = Logger()
+
+
+@frozen
+class Evidence:
+    """What a file is. `is_read`: it was read whole, and so was judged; else `inside` is what a look at its end shows."""
+
+    blob: Blob
+    digests: Digests
+    inside: Inside
+    is_read: bool
+
+
+async def described(parts: IndexContext, blob: Blob) -> PypicloudDescription:
+    """What a pypicloud said of the file: in the bucket, or beside it (also in a bucket into which somebody copied a folder).
+
+    Raises `Missing`, `StorageDown`.
+    """
+    if parts.describing is not None:
+        said = await parts.describing.description(blob.key)
+        if said:
+            return of_texts(said)
+    where = blob.key + DESCRIBED
+    try:
+        data = await records.read_bytes(parts.blobs, where, records.LARGEST_DOCUMENT)
+        return PypicloudDescription() if data is None else of_json(data, where)
+    except Unreadable:
+        return PypicloudDescription(odd=(f"what lies beside it, {where}, cannot be read, and is ignored.",))
+
+
+async def look(parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription) -> Evidence | None:
+    """What can be known of the file; None if somebody wrote to it meanwhile. Raises `Missing`, `StorageDown`, `Archived`."""
+    if said.sha256 is None or blob.size == 0:
+        return await _read(parts, blob.key, distribution)
+    digests = Digests(sha256=said.sha256, md5=said.md5, blake2b_256=None, size=blob.size)
+    if not distribution.filename.endswith(".whl"):
+        return Evidence(blob, digests, Inside(None), is_read=False)
+    try:
+        metadata = await _peeked(parts, blob, distribution)
+    except Archived:
+        return Evidence(blob, digests, Inside(None), is_read=False)
+    except (UnusableArchive, EOFError, OSError):  # the whole file says why
+        return await _compared(parts, blob, distribution, said)
+    return Evidence(blob, digests, Inside(metadata), is_read=False)
+
+
+async def digest(parts: IndexContext, blob: Blob) -> str | None:
+    """The SHA-256 of the file: what is said of it, else that of its bytes; None where they cannot be had."""
+    try:
+        said = await described(parts, blob)
+        if said.sha256 is not None:
+            return said.sha256
+        return (await digests_of(parts, blob.key)).sha256
+    except (Missing, Archived, StorageDown):
+        return None
+
+
+async def _peeked(parts: IndexContext, blob: Blob, distribution: Distribution) -> bytes:
+    """METADATA out of a wheel of which only its end is read."""
+
+    async def read(span: Span) -> bytes:
+        return await whole(await parts.blobs.read(blob.key, span), LARGEST_PART)
+
+    return await read_metadata(read, blob.size, distribution.project, parts.world.blocking)
+
+
+async def _compared(parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription) -> Evidence | None:
+    """The file, read whole; with a word where it is not the one that was uploaded."""
+    found = await _read(parts, blob.key, distribution)
+    if found is None or found.digests.sha256 == said.sha256:
+        return found
+    problem = f"its hash is not the one that was written down when it was uploaded ({said.sha256}): its bytes are damaged."
+    return evolve(found, inside=Inside(None, (problem, *found.inside.problems)))
+
+
+async def _read(parts: IndexContext, where: str, distribution: Distribution) -> Evidence | None:
+    before = await parts.blobs.stat(where)
+    body = await parts.blobs.read(where)
+    try:
+        async with _seekable(parts, body) as file:
+            digests, inside = await parts.world.blocking(_digested, file, distribution)
+    except (EOFError, OSError) as error:
+        _log.error("Reading {key} failed: {error}", key=where, error=error)
+        raise StorageDown("a file in it cannot be read.") from error
+    finally:
+        await body.aclose()
+    after = await parts.blobs.stat(where)
+    return Evidence(after, digests, inside, is_read=True) if before == after and digests.size == after.size else None
+
+
+@asynccontextmanager
+async def _seekable(parts: IndexContext, body: Body) -> AsyncIterator[BinaryIO]:
+    """The body as a file that can be looked into: itself, if it is one, else a temporary copy."""
+    if isinstance(body, FileBody):
+        yield body.file
+        return
+    copy: IO[bytes] = await parts.world.blocking(TemporaryFile)
+    try:
+        async for piece in body:
+            await parts.world.blocking(copy.write, piece)
+        yield cast(BinaryIO, copy)
+    finally:
+        copy.close()
+
+
+def _digested(file: BinaryIO, distribution: Distribution) -> tuple[Digests, Inside]:
+    """Blocks: reads the file once for its hashes, then looks inside."""
+    hashes = Hashes()
+    file.seek(0)
+    while data := file.read(BATCH):
+        hashes.update(data)
+    return hashes.digests(), inspect(file, distribution)

@@ -1,0 +1,354 @@
+"""Publishing: artifact, metadata, then the record, which is the commit; then the catalog.
+
+A crash between any two steps leaves at worst blobs that no record names, which nobody sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from datetime import datetime, timedelta
+from enum import Enum
+
+from attrs import frozen
+from msgspec import structs
+from twisted.logger import Logger
+
+from pypid.core.errors import (
+    AlreadyExists,
+    Busy,
+    CatalogDown,
+    Exists,
+    Missing,
+    NameUsedUp,
+    NotYetKnown,
+    PypidError,
+    Unreadable,
+)
+from pypid.core.model import Blob, File, Upload
+from pypid.core.policy import admits
+from pypid.core.records.documents import dump_record
+from pypid.core.records.file_history import Event, FileHistory
+from pypid.core.records.layout import ObjectKind, key, metadata_key
+from pypid.flow import BytesBody, is_patient, shielded
+from pypid.index.context import NOTHING, STANDS, IndexContext, digests_of, with_files, with_pasts
+from pypid.index.local.existing_files import ExistingFile, ExistingFiles
+from pypid.index.local.sidecars import description_of, documents_of, file_of, left_by
+from pypid.index.store import records
+from pypid.ports import Body
+
+_log = Logger()
+
+UNDER_WAY = timedelta(minutes=15)
+"""On storage that others write to, an artifact without a record this young belongs to somebody's publish."""
+
+
+BodyAnew = Callable[[], Awaitable[Body]]
+"""Gives the bytes of an upload, from their beginning with each call."""
+
+
+class PublishOutcome(Enum):
+    """What came of a publish."""
+
+    PUBLISHED = "published"
+    OVERWRITTEN = "overwritten"
+    UNCHANGED = "unchanged"
+    """The same bytes were published before; nothing was done (twine >= 6.2 knows no other way to try again)."""
+
+
+@frozen
+class Publisher:
+    """Puts uploads into the storage, one at a time for each file name."""
+
+    parts: IndexContext
+
+    @property
+    def _finder(self) -> ExistingFiles:
+        return ExistingFiles(self.parts)
+
+    async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> PublishOutcome:
+        """Store the upload durably and list it; `body` gives its bytes, anew with each call.
+
+        Once begun it goes to its end even if the client goes away. Raises `AlreadyExists`, `NameUsedUp`, `ProjectClosed`,
+        `Busy`, `NotYetKnown` (it may be among what a pypicloud left and is being taken in), `StorageFull`, `StorageDown`; then
+        nothing of it is visible (after `StorageDown` it may become so later, whole). Of several nodes that publish one name
+        that one wins whose record is in the storage first, whether or not the catalog that they share can be asked.
+        """
+        before = is_patient.set(True)  # the client waits, and would have to send everything again
+        try:
+            return await shielded(self._publish(upload, body, by, overwrite))
+        finally:
+            is_patient.reset(before)
+
+    async def _publish(self, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> PublishOutcome:
+        name, filename = upload.distribution.project, upload.distribution.filename
+        place = f"{name}/{filename}"
+        async with self.parts.places.hold(place), self._announced(place) as is_alone:
+            if await self.parts.catalog.is_away():
+                return await self._decided_by_storage(upload, overwrite)
+            ours = await self.parts.ours(name)
+            if self.parts.is_taking_over() and await self._finder.may_be_there(ours, upload):
+                raise NotYetKnown(name)
+            admits(self.parts.policy, upload, ours)
+            older = await self._finder.find(ours, upload)
+            if older is None:
+                await self._clear_name(upload, overwrite)
+            else:
+                return await self._beside_older(older, upload, body, by, overwrite)
+            try:
+                return await self._store(upload, body, by, None, is_alone=is_alone)
+            except (AlreadyExists, Busy) as error:  # somebody else was faster
+                refusal = error
+            first = await self._finder.awaited(upload)
+            if first is None:
+                raise refusal
+            return await self._beside_older(first, upload, body, by, overwrite)
+
+    async def _beside_older(
+        self, older: ExistingFile, upload: Upload, body: BodyAnew, by: str, overwrite: bool
+    ) -> PublishOutcome:
+        if older.file.sha256 == upload.digests.sha256:
+            if not older.is_whole:
+                return await self._restore(older.file, upload, body)
+            if not older.is_listed:  # what is acknowledged is listed, too
+                raise CatalogDown(STANDS)
+            return PublishOutcome.UNCHANGED
+        if not overwrite:
+            raise AlreadyExists(upload.distribution.filename, older.file.blake2b_256)
+        return await self._store(upload, body, by, older.file)
+
+    async def _decided_by_storage(self, upload: Upload, overwrite: bool) -> PublishOutcome:
+        """While the catalog cannot be asked nothing is stored, since it could not be listed; a record that is there says who
+        was first all the same.
+        """
+        name, filename = upload.distribution.project, upload.distribution.filename
+        admits(self.parts.policy, upload, await self.parts.look(name))
+        recorded = await self._finder.recorded(upload)
+        if recorded is None or (overwrite and recorded.sha256 != upload.digests.sha256):
+            raise CatalogDown(NOTHING)
+        if recorded.sha256 != upload.digests.sha256:
+            raise AlreadyExists(filename, recorded.blake2b_256)
+        if name in self.parts.unsettled or not await self._finder.is_whole(recorded):
+            raise CatalogDown(STANDS)
+        return PublishOutcome.UNCHANGED
+
+    # --- what is there already ---
+
+    async def _clear_name(self, upload: Upload, overwrite: bool) -> None:
+        """Nothing of this name is published: if it once was, only the same bytes may come back (tombstone)."""
+        name, filename = upload.distribution.project, upload.distribution.filename
+        tombstone = await records.tombstone(self.parts.blobs, name, filename)
+        if tombstone is None:
+            return
+        if tombstone.sha256 != upload.digests.sha256 and not overwrite:
+            raise NameUsedUp(filename)
+        # a delete that broke off may have left the yank of the file that was
+        await self.parts.blobs.delete(key(name, filename, ObjectKind.YANKED))
+
+    async def _restore(self, file: File, upload: Upload, body: BodyAnew) -> PublishOutcome:
+        """The very bytes that the record names and the storage has lost: put them back."""
+        _log.warn("The bytes of {filename} were lost, and are put back out of an upload", filename=file.filename)
+        await self._set_aside(file.key or "", file, is_alone=True)
+        await self._write(file, body, replace=True)
+        if upload.metadata is not None and records.sha256_of(upload.metadata) == file.metadata_sha256:
+            await self.parts.blobs.write(metadata_key(file), BytesBody(upload.metadata), replace=True)
+        for where, data in description_of(file, self.parts.plan):
+            await self.parts.blobs.write(where, BytesBody(data), replace=True)
+        await self.parts.look(file.project)
+        if file.project in self.parts.unsettled:
+            raise CatalogDown(STANDS)
+        return PublishOutcome.PUBLISHED
+
+    # --- storing ---
+
+    def _announced(self, place: str) -> AbstractAsyncContextManager[bool]:
+        under_way = self.parts.under_way
+        return nullcontext(False) if under_way is None else under_way.announced(place)
+
+    async def _store(
+        self, upload: Upload, body: BodyAnew, by: str, older: File | None, *, is_alone: bool = False
+    ) -> PublishOutcome:
+        plan = self.parts.plan
+        file = named = file_of(upload, by, self.parts.world.now(), plan, overwrites=older is not None)
+        written: list[str] = []
+        is_recorded = False
+        try:
+            artifact, is_new = await self._write_artifact(file, body, is_alone=is_alone)
+            file = structs.replace(file, key=artifact.key)
+            beside = documents_of(file, upload, plan)
+            if is_new:
+                written.append(artifact.key)
+            for where, data in beside:
+                written.append(where)  # before: a write that fails may have written all the same
+                await self.parts.blobs.write(where, BytesBody(data), replace=True)
+            if not await self._is_mine(artifact):
+                written.clear()
+                raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
+            is_recorded = True  # perhaps: a write that fails may have written all the same
+            await self.commit(file, replace=older is not None, older=older)
+        except CatalogDown:  # its record is there, and others may have been answered by it
+            raise
+        except BaseException as error:
+            is_ours = is_recorded and not isinstance(error, AlreadyExists)
+            await self._undo(file, written, is_ours=is_ours, replaces=older is not None)
+            raise
+        # bytes that lay where this file belongs were copied aside; if their writer still lives, this record was first
+        replaced = named if older is None and file.key != named.key else older
+        if replaced is not None:
+            file = await self._brought_home(file, upload, body)
+            beside = documents_of(file, upload, plan)
+            await self._sweep(left_by(replaced, plan, keep={file.key, *(where for where, _ in beside)}))
+        return PublishOutcome.PUBLISHED if older is None else PublishOutcome.OVERWRITTEN
+
+    async def _brought_home(self, file: File, upload: Upload, body: BodyAnew) -> File:
+        """An overwrite is done and listed. Where a pypicloud looks at one path only, its bytes go there as well, and are then
+        listed from there.
+        """
+        plan = self.parts.plan
+        home = plan.home(file)
+        if home is None:
+            return file
+        there = structs.replace(file, key=home)
+        try:
+            await self._write(there, body, replace=True)
+            for where, data in documents_of(there, upload, plan):
+                await self.parts.blobs.write(where, BytesBody(data), replace=True)
+            await self.commit(there, replace=True)
+        except CatalogDown:  # what is listed is still there; the record names the other already
+            return there
+        except PypidError as error:
+            text = "{filename} was overwritten, but a pypicloud on this storage would not find its new bytes: {error}"
+            _log.warn(text, filename=file.filename, error=error)
+            return file
+        await self._sweep([where for where, _ in documents_of(file, upload, plan)] + [file.key or ""])
+        return there
+
+    async def _write(self, file: File, body: BodyAnew, *, replace: bool = False) -> Blob:
+        """The bytes, where the file says, with what a pypicloud wants to know of them."""
+        describing = self.parts.describing if self.parts.plan.pypicloud else None
+        if describing is None:
+            return await self.parts.blobs.write(file.key or "", await body(), replace=replace)
+        from pypid.core.records.pypicloud_descriptions import as_texts  # here, since no page needs it
+
+        return await describing.write_described(file.key or "", await body(), as_texts(file), replace=replace)
+
+    async def _write_artifact(self, file: File, body: BodyAnew, *, is_alone: bool = False) -> tuple[Blob, bool]:
+        """Write the bytes only if absent. Return the blob, and whether nothing lay there before.
+
+        Bytes without a record belong to a publish under way, to one that broke off, or to somebody who dropped them there.
+        Other bytes never take their place: the process that wrote them may be asleep, or be unknown to this one, and commits
+        its record later. So the new bytes lie by their hash, and each record names bytes of its own, whichever is first.
+        """
+        where = file.key or ""
+        try:
+            return await self._write(file, body), True
+        except Exists:
+            is_same = await self._set_aside(where, file, is_alone=is_alone or self.parts.is_sole())
+        if is_same and not self.parts.shared:
+            return await self._write(file, body, replace=True), False
+        apart = self.parts.plan.overwrite(file.project, file.version, file.filename, file.sha256 or "")
+        return await self._write(structs.replace(file, key=apart), body, replace=True), True
+
+    async def _set_aside(self, where: str, file: File, *, is_alone: bool) -> bool:
+        """Copy what lies under the key, unless it is the very file or gone; return whether nothing else lies there.
+
+        Raises `Busy` if another process may be publishing it. `is_alone`: none is, so the one that began has died.
+        """
+        try:
+            there = await self.parts.blobs.stat(where)
+            if self.parts.shared and self._is_young(there.modified) and not is_alone:
+                raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
+            if self.parts.shared and await self._is_being_deleted(file):
+                raise Busy(f"Somebody else is deleting {file.filename!r} right now.", 30)
+            sha256 = (await digests_of(self.parts, where)).sha256
+            if sha256 == file.sha256:
+                return True
+            aside = self.parts.plan.aside(file.project, file.filename, sha256)
+            with suppress(Exists):
+                await self.parts.blobs.write(aside, await self.parts.blobs.read(where))
+        except Missing:
+            return True
+        _log.warn("Bytes without a record lay where {key} is published; they are kept as {aside}", key=where, aside=aside)
+        return False
+
+    def _is_young(self, moment: datetime) -> bool:
+        return self.parts.world.now() - moment < UNDER_WAY
+
+    async def _is_being_deleted(self, file: File) -> bool:
+        """Whether another node has just deleted the file: its bytes go last, and what we would put in their place as well."""
+        tombstone = await records.tombstone(self.parts.blobs, file.project, file.filename)
+        return tombstone is not None and self._is_young(tombstone.deleted)
+
+    async def _is_mine(self, artifact: Blob) -> bool:
+        """Whether what is to be committed is still there: another process may have put its bytes in place of ours."""
+        try:
+            return (await self.parts.blobs.stat(artifact.key)).etag == artifact.etag
+        except Missing:
+            return False
+
+    async def commit(self, file: File, *, replace: bool = False, older: File | None = None, is_new: bool = False) -> None:
+        """Write the record and list the file; `is_new`: nothing of this name was ever ours; `older`: what it replaces.
+
+        Raises `AlreadyExists` if somebody else's record was first; `CatalogDown` where the record stands, and the file is
+        listed later.
+        """
+        where = key(file.project, file.filename, ObjectKind.RECORD)
+        async with self.parts.locks.hold(file.project):
+            # the mark stays when the bytes are overwritten: only an un-yank takes it off
+            yanked = None if is_new else await records.yanked(self.parts.blobs, file.project, file.filename)
+            pasts: list[FileHistory] = []
+            if older is not None and older.sha256 != file.sha256:
+                went = Event(
+                    file.uploaded or self.parts.world.now(),
+                    yanked,
+                    yanked,
+                    gone=True,
+                    sha256=older.sha256,
+                    begun=older.uploaded,
+                )
+                pasts.append(await records.note(self.parts.blobs, older, went))
+            try:
+                await self.parts.blobs.write(where, BytesBody(dump_record(file)), replace=replace)
+            except Exists:
+                raise await self._already_exists(file) from None
+            listed = structs.replace(file, yanked=yanked)
+            await self.parts.amend(file.project, lambda project: with_pasts(with_files(project, listed), pasts))
+
+    async def _already_exists(self, file: File) -> AlreadyExists:
+        try:
+            first = await records.read_record(self.parts.blobs, file.project, file.filename)
+        except Unreadable:
+            first = None
+        return AlreadyExists(file.filename, first.blake2b_256 if first else None)
+
+    # --- when it does not come to its end ---
+
+    async def _undo(self, file: File, written: list[str], *, is_ours: bool, replaces: bool) -> None:
+        """Remove what was written, the record first, if it may be ours: it may be there although its write failed."""
+        try:
+            if not await self._is_withdrawn(file, is_ours, replaces):
+                return
+        except PypidError as error:
+            _log.error("Whether {filename} was published is not known: {error}", filename=file.filename, error=error)
+            return  # then all of it stays, so that what a record names is there
+        await self._sweep(written)
+
+    async def _is_withdrawn(self, file: File, is_ours: bool, replaces: bool) -> bool:
+        """Whether no record names the bytes any more."""
+        recorded = await records.read_record(self.parts.blobs, file.project, file.filename)
+        if recorded is None or recorded.key != file.key:
+            return True
+        if recorded != file or not is_ours:  # another node's, who committed the same key, perhaps with the same bytes
+            return False
+        if not replaces:
+            await self.parts.blobs.delete(key(file.project, file.filename, ObjectKind.RECORD))
+        await self.parts.settle(file.project)
+        return not replaces
+
+    async def _sweep(self, keys: Iterable[str]) -> None:
+        """Remove what nobody sees; what cannot be removed now is left for `pypid check`."""
+        for where in reversed(list(keys)):
+            try:
+                await self.parts.blobs.delete(where)
+            except PypidError as error:
+                _log.warn("{key} was left behind by an upload: {error}", key=where, error=error)

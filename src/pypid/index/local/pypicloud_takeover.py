@@ -1,0 +1,198 @@
+"""What a pypicloud left in the storage becomes ours, in place: all of it at the first start, at later ones what is new.
+
+Until that is done a name that is not known is not known to be absent, and is not asked upstream (`IndexContext.is_taking_over`). Each
+file that is not taken in is told once; its name stays ours, since a pypicloud served it as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from hashlib import blake2b
+
+import msgspec
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from pypid.core.errors import BadFilename, BadName, Missing, StorageDown, Unreadable
+from pypid.core.model import Blob, Project
+from pypid.core.packaging.names import ProjectName, parse_filename, project_name
+from pypid.core.records.documents import FORMAT, ProjectStatus
+from pypid.core.records.layout import LEFT, ObjectKind, key, listed_as
+from pypid.index.context import IndexContext, Pace
+from pypid.index.job_group import all_of
+from pypid.index.local.adoption import AT_ONCE, Adopted, Adopter, Result, project_of
+from pypid.index.local.evidence import described
+from pypid.index.progress import Tell
+from pypid.index.store import records
+from pypid.index.store.reconcile import Reconciled
+
+_log = Logger()
+
+MOST_REMEMBERED = 20_000
+MOST_LINES = 1000
+"""Files that the log tells one by one."""
+MOST_NAMES = 200
+"""Projects that one line of the log names."""
+_UNKNOWN = (
+    "Nobody is said to have uploaded any file of these {count} projects, so pypicloud may have fetched them from the public "
+    "index: {names}. They are ours now, and upstream is never asked for them. Those that are public, and are to have their "
+    "newer releases from there as well, go into [upstream] blend."
+)
+
+
+class _Left(msgspec.Struct, frozen=True):
+    """The document: what was left where it lies, each as a hash of its key and its ETag."""
+
+    left: tuple[str, ...] = ()
+    format: int = FORMAT
+
+
+@frozen
+class TakeOver:
+    """Takes in what lies in the storage without a record, and looks at what else a pypicloud may have listed."""
+
+    parts: IndexContext
+    tell: Tell | None = None
+    """Hears how far it is, as the log does."""
+
+    async def at_start(self, compared: Reconciled) -> Reconciled:
+        """Take in what a comparison found and was not told before; the log says what came of it. Raises `StorageDown`,
+        `StorageFull`; what was taken in till then stays, and the next time goes on.
+        """
+        strays, foreign = await self.fresh(compared.strays), await self.fresh(compared.foreign)
+        if strays or foreign:
+            bare = await self.parts.world.thinking(_names_of, strays) - compared.ours
+            self.parts.pending.update(bare)
+            try:
+                came = await self.take(strays, foreign, None, bare=bare)
+            finally:
+                self.parts.pending.clear()
+            _say(came)
+            await self._say_who(came)
+        elsewhere = len(compared.strays) + len(compared.foreign) - len(strays) - len(foreign)
+        if elsewhere:
+            _log.info("{count} files lie there that are not served; `pypid rebuild` tells of them again", count=elsewhere)
+        projects = len(await self.parts.catalog.names())
+        return evolve(compared, projects=projects, strays=(), foreign=())
+
+    async def take(
+        self,
+        strays: Sequence[Blob],
+        foreign: Sequence[Blob],
+        by: str | None,
+        *,
+        bare: frozenset[ProjectName] = frozenset(),
+    ) -> Sequence[Adopted]:
+        """What became of each, by key; remembered, so that `fresh` leaves out what was left. `bare` as in `Adopter`."""
+        came = list(await Adopter(self.parts, self.tell, bare).adopt(strays, by))
+        came += await all_of([partial(self._judged, blob) for blob in foreign], AT_ONCE)
+        for name in sorted({name for each in came if each.outcome is Result.REFUSED for name in each.names}):
+            await self._claim(name)
+        await self._remember([*strays, *foreign], came)
+        return sorted(came, key=lambda each: each.key)
+
+    async def fresh(self, blobs: Iterable[Blob]) -> tuple[Blob, ...]:
+        """Those that were not told before."""
+        known = await self._known()
+        return tuple(blob for blob in blobs if _mark(blob) not in known)
+
+    # --- what is no distribution ---
+
+    async def _judged(self, blob: Blob) -> Adopted:
+        """What to say of something that is no distribution by its name: a pypicloud took any name."""
+        name = self._listed_as(blob.key)
+        try:
+            said = await described(self.parts, blob)
+            name = name if said.name is None else project_name(said.name)
+        except (Missing, StorageDown) as error:
+            return Adopted(blob.key, Result.LEFT, (str(error),), lasting=False)
+        except BadName:
+            pass
+        if name is None:
+            return Adopted(blob.key, Result.LEFT, ("it is no file of an index, and stays where it is.",))
+        why = ""
+        try:
+            parse_filename(blob.key.rpartition("/")[2])
+        except BadFilename as error:
+            why = str(error)
+        problem = f"pypicloud listed it as a file of {name!r}, and no installer of today can take it. {why}".rstrip()
+        return Adopted(blob.key, Result.REFUSED, (problem,), names=frozenset({name}))
+
+    def _listed_as(self, where: str) -> ProjectName | None:
+        """The project of which a pypicloud takes this for a file, of which nothing is said: its file store takes any name."""
+        if not self.parts.plan.folders:
+            return listed_as(where)
+        folders = where.split("/")
+        if len(folders) != 3 or folders[2].startswith("."):  # with a dot: it broke off a write
+            return None
+        try:
+            return project_name(folders[0])
+        except BadName:
+            return None
+
+    # --- the names ---
+
+    async def _claim(self, name: ProjectName) -> None:
+        """The name stays ours although none of its files could be taken in: nobody else's files come under it."""
+        async with self.parts.locks.hold(name):
+            found = await records.read_project(self.parts.blobs, name)
+            if found.project is None:
+                await records.write_document(self.parts.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus())
+            await self.parts.bring(name)
+
+    async def _say_who(self, came: Sequence[Adopted]) -> None:
+        """Name the projects that seem to be the public index's."""
+        names = []
+        pace = Pace(self.parts.world)
+        for name in sorted({name for each in came if each.outcome is Result.ADOPTED for name in each.names}):
+            ours = await self.parts.catalog.ours(name)
+            if isinstance(ours, Project) and all(file.uploader is None for file in ours.files):
+                names.append(name)
+            await pace.keep()
+        if names:
+            more = [f"and {len(names) - MOST_NAMES} more"] * (len(names) > MOST_NAMES)
+            _log.warn(_UNKNOWN, count=len(names), names=" ".join([*names[:MOST_NAMES], *more]))
+
+    # --- once ---
+
+    async def _known(self) -> frozenset[str]:
+        try:
+            document = await records.read_document(self.parts.blobs, _Left, LEFT)
+        except Unreadable as error:
+            _log.warn("{error}; what it says is told once more", error=error)
+            return frozenset()
+        return frozenset() if document is None else frozenset(document.left)
+
+    async def _remember(self, looked_at: Sequence[Blob], came: Sequence[Adopted]) -> None:
+        left = {each.key for each in came if each.outcome is not Result.ADOPTED and each.lasting}
+        known = await self._known()
+        marks = known | {_mark(blob) for blob in looked_at if blob.key in left}
+        if marks != known:
+            await records.write_document(self.parts.blobs, LEFT, _Left(tuple(sorted(marks)[:MOST_REMEMBERED])))
+
+
+def _names_of(strays: Sequence[Blob]) -> frozenset[ProjectName]:
+    """The projects that the file names tell."""
+    found = (project_of(blob.key.rpartition("/")[2]) for blob in strays)
+    return frozenset(name for name in found if name is not None)
+
+
+def _mark(blob: Blob) -> str:
+    return blake2b(f"{blob.key}\0{blob.etag}".encode(), digest_size=8).hexdigest()
+
+
+def _say(came: Sequence[Adopted]) -> None:
+    """One line for each that is odd, and one for all."""
+    odd = [each for each in came if each.problems]
+    for each in odd[:MOST_LINES]:
+        say = _log.warn if each.outcome is Result.REFUSED else _log.info
+        say("{key} is {outcome}: {why}", key=each.key, outcome=each.outcome.value, why=" ".join(each.problems))
+    counts = {result: sum(each.outcome is result for each in came) for result in Result}
+    _log.info(
+        "taken in what was in the storage: {adopted} files; {refused} are refused, {left} left alone{more}",
+        adopted=counts[Result.ADOPTED],
+        refused=counts[Result.REFUSED],
+        left=counts[Result.LEFT],
+        more=f"; only {MOST_LINES} of {len(odd)} odd ones are told here" if len(odd) > MOST_LINES else "",
+    )

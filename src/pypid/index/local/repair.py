@@ -1,0 +1,68 @@
+"""Putting published bytes back that lie elsewhere in the storage, where other bytes, or none, lie in their place.
+
+Bytes that lay where a file was published are copied aside (`publishing`). If a record names them after all, since its writer
+was another pypid that shared the storage without a lease, they are the published bytes, and go back where the record says.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from attrs import frozen
+
+from pypid.core.errors import Exists, Missing
+from pypid.core.model import File
+from pypid.core.records.layout import overwrite_key
+from pypid.index.context import IndexContext, digests_of
+from pypid.index.store import records
+
+
+@frozen
+class Mender:
+    """Finds a copy of the published bytes and puts it back. Everything raises `StorageDown`."""
+
+    parts: IndexContext
+
+    async def copy_of(self, file: File) -> str | None:
+        """Return the key of a copy with the hash that the record names, or None."""
+        sha256, plan = file.sha256 or "", self.parts.plan
+        overwrite = plan.overwrite(file.project, file.version, file.filename, sha256)
+        candidates = {
+            plan.aside(file.project, file.filename, sha256): None,
+            overwrite: None,
+            overwrite_key(file.project, file.filename, sha256): None,
+        }
+        for candidate in candidates:
+            if candidate != file.key and await self._has(candidate, sha256):
+                return candidate
+        return None
+
+    async def mend(self, file: File) -> bool:
+        """Put the bytes back and list the file. Return False if the record changed, nothing is wrong, or no copy is left."""
+        where, sha256 = file.key or "", file.sha256 or ""
+        async with self.parts.places.hold(f"{file.project}/{file.filename}"):
+            if await records.read_record(self.parts.blobs, file.project, file.filename) != file:
+                return False
+            if await self._has(where, sha256):
+                return False
+            copy = await self.copy_of(file)
+            if copy is None:
+                return False
+            await self._set_aside(file)
+            await self.parts.blobs.write(where, await self.parts.blobs.read(copy), replace=True)
+        await self.parts.look(file.project)
+        return True
+
+    async def _set_aside(self, file: File) -> None:
+        """Keep the bytes that lie in the wrong place, if there are any."""
+        where = file.key or ""
+        with suppress(Missing, Exists):
+            other = (await digests_of(self.parts, where)).sha256
+            aside = self.parts.plan.aside(file.project, file.filename, other)
+            await self.parts.blobs.write(aside, await self.parts.blobs.read(where))
+
+    async def _has(self, where: str, sha256: str) -> bool:
+        try:
+            return (await digests_of(self.parts, where)).sha256 == sha256
+        except Missing:
+            return False

@@ -1,0 +1,61 @@
+"""What an upload becomes in the storage: the file, and the documents that lie beside its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from datetime import datetime
+
+from pypid.core.model import File, Upload
+from pypid.core.records.layout import ObjectKind, Plan, beside_key
+from pypid.index.store import records
+
+
+def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: bool) -> File:
+    """The file that the upload becomes."""
+    distribution, digests = upload.distribution, upload.digests
+    project, filename = distribution.project, distribution.filename
+    where = plan.artifact(project, upload.version, filename)
+    return File(
+        project=project,
+        filename=filename,
+        version=upload.version,
+        sha256=digests.sha256,
+        md5=digests.md5,
+        blake2b_256=digests.blake2b_256,
+        size=digests.size,
+        uploaded=now,
+        requires_python=upload.requires_python,
+        metadata_sha256=records.sha256_of(upload.metadata),
+        key=plan.overwrite(project, upload.version, filename, digests.sha256) if overwrites else where,
+        uploader=by,
+        summary=upload.summary,
+        signed=upload.signature is not None,
+        attested=upload.provenance is not None,
+    )
+
+
+def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, bytes]]:
+    """What is to be stored beside the bytes, by key."""
+    beside = (
+        (ObjectKind.METADATA, upload.metadata),
+        (ObjectKind.SIGNATURE, upload.signature),
+        (ObjectKind.PROVENANCE, upload.provenance),
+    )
+    return [*description_of(file, plan), *((beside_key(file, kind), data) for kind, data in beside if data is not None)]
+
+
+def description_of(file: File, plan: Plan) -> list[tuple[str, bytes]]:
+    """What a pypicloud wants to know of the file, where that lies beside it."""
+    where = plan.description(file.key or "")
+    if where is None:
+        return []
+    from pypid.core.records.pypicloud_descriptions import as_json  # here, since no page needs it
+
+    return [(where, as_json(file))]
+
+
+def left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:
+    """What an overwritten file leaves behind: the new bytes, and what belongs to them, lie under keys of their own."""
+    keys = [older.key, plan.description(older.key or "")]
+    keys += [beside_key(older, kind) for kind in (ObjectKind.METADATA, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)]
+    return [where for where in keys if where is not None and where not in keep]

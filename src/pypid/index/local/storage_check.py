@@ -1,0 +1,330 @@
+"""Checking the storage: what a crash, a disk or a hand has left wrong, and what to do about each.
+
+Nothing is changed, unless it is told to sweep: then what no record names and nobody can see is removed, if it is old enough
+not to belong to a publish under way. A distribution that could be taken in is never removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import aclosing
+from datetime import datetime
+from enum import Enum
+
+from attrs import define, evolve, field, frozen
+
+from pypid.core.errors import Missing, PypidError, Unreadable
+from pypid.core.model import Blob, File
+from pypid.core.records.documents import Deleted, History, ProjectStatus, Yanked
+from pypid.core.records.layout import KEPT, SET_ASIDE, ObjectKind, ObjectPlace, beside_key, key, lies_at, place
+from pypid.index.context import IndexContext, Pace, digests_of
+from pypid.index.local.publish import UNDER_WAY
+from pypid.index.local.repair import Mender
+from pypid.index.progress import Progress, Tell
+from pypid.index.store import records
+from pypid.index.store.reconcile import project_at
+
+_NEVER_ALONE = (ObjectKind.METADATA, ObjectKind.YANKED, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
+_Document = Yanked | Deleted | History | ProjectStatus
+_DOCUMENTS: Mapping[ObjectKind, type[_Document]] = {
+    ObjectKind.YANKED: Yanked,
+    ObjectKind.DELETED: Deleted,
+    ObjectKind.HISTORY: History,
+    ObjectKind.PROJECT: ProjectStatus,
+}
+
+
+class StorageProblem(Enum):
+    """What can be wrong; the values are words for programs."""
+
+    LOST_BYTES = "lost-bytes"
+    OTHER_BYTES = "other-bytes"
+    LOST_DOCUMENT = "lost-document"
+    OTHER_DOCUMENT = "other-document"
+    DAMAGED = "damaged"
+    NO_RECORD = "no-record"
+    LEFT_OVER = "left-over"
+    SET_ASIDE = "set-aside"
+    UNFINISHED = "unfinished-upload"
+
+
+_ADVICE = {
+    StorageProblem.LOST_BYTES: "its record is there, its bytes are not, so it is not listed: put the bytes back from a backup, or "
+    "publish the very same file again. To give it up, delete the record {record}.",
+    StorageProblem.OTHER_BYTES: "these are not the bytes that were published: put those back from a backup. To publish these in their "
+    "place, delete the record {record}, and run `pypid rebuild`.",
+    StorageProblem.LOST_DOCUMENT: "the record of {filename} promises it, and it is not there: put it back from a backup. To make the "
+    "metadata anew out of the file, delete the record {record}, and run `pypid rebuild`.",
+    StorageProblem.OTHER_DOCUMENT: "this is not the metadata that was published, and installers refuse it: put that back from a backup. "
+    "To make it anew, delete it and the record {record}, and run `pypid rebuild`.",
+    StorageProblem.DAMAGED: "it cannot be read. While that is so a file is not listed, or counts as yanked, a name counts as used up, a "
+    "project as quarantined: put it back from a backup, or set it again (`pypid yank`, `pypid status`). To make a record anew, "
+    "delete it, and run `pypid rebuild`.",
+    StorageProblem.NO_RECORD: "a file without a record, of a publish that broke off, or put there by hand: `pypid rebuild` takes it in, "
+    "publishing the same file again completes it; or remove it.",
+    StorageProblem.LEFT_OVER: "nothing refers to it, and nobody sees it (a crash or a failing disk left it): `pypid check --sweep` "
+    "removes it, or, if it is a distribution, you do.",
+    StorageProblem.SET_ASIDE: "bytes without a record that lay where a file was published later; they were kept: look whether somebody "
+    "misses them, and remove them.",
+}
+
+
+_COPIED = (
+    "these are not the bytes that were published, or they are gone; a copy of the published bytes is kept as {copy}: `pypid "
+    "check --hashes --sweep` puts it back, and keeps the other bytes aside."
+)
+
+
+@frozen
+class Finding:
+    """One thing that is wrong: the key, what, and what to do. `swept`: it has been removed. `mended`: published bytes that
+    were kept elsewhere (`copy`) have been put back where the record of `file` names them."""
+
+    key: str
+    wrong: StorageProblem
+    advice: str = field(repr=False)
+    sweepable: bool = False
+    swept: bool = False
+    mended: bool = False
+    file: File | None = field(default=None, repr=False)
+    copy: str | None = field(default=None, repr=False)
+
+
+@frozen
+class CheckReport:
+    """What a check saw: how many objects, published files and `kept` ones of theirs, and all that is wrong, by key."""
+
+    objects: int
+    files: int
+    findings: tuple[Finding, ...]
+    kept: int = 0
+
+
+@define
+class _Seen:
+    """The state of one check."""
+
+    pace: Pace
+    progress: Progress
+    objects: int = 0
+    files: int = 0
+    findings: list[Finding] = field(factory=list)
+    loose: dict[str, Blob] = field(factory=dict)
+    """Distributions outside any project's place, by key."""
+    claimed: set[str] = field(factory=set)
+    """Keys outside any project's place that records name."""
+
+
+@frozen
+class Checker:
+    """Compares what lies in the storage with what its records say."""
+
+    parts: IndexContext
+    tell: Tell | None = None
+    """Hears how far it is, as the log does."""
+
+    async def check(self, *, sweep: bool = False, hashes: bool = False) -> CheckReport:
+        """Look at everything; `hashes` reads all the bytes, too. Raises `StorageDown`."""
+        seen = _Seen(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
+        async with aclosing(self.parts.blobs.list()) as listing:
+            group: list[Blob] = []
+            async for blob in listing:
+                if group and blob.key.partition("/")[0] != group[0].key.partition("/")[0]:
+                    await self._group(seen, group, hashes)
+                    group = []
+                group.append(blob)
+                seen.objects += 1
+            await self._group(seen, group, hashes)
+        for where, blob in seen.loose.items():
+            if where not in seen.claimed and self._is_old(blob):
+                await self._report(seen, await self._loose(where))
+        found = sorted(seen.findings, key=lambda finding: finding.key)
+        if sweep:
+            found = [await self._swept(finding) for finding in found]
+        return CheckReport(seen.objects, seen.files, tuple(found))
+
+    # --- looking ---
+
+    async def _group(self, seen: _Seen, group: list[Blob], hashes: bool) -> None:
+        seen.progress.at(lambda: f"checking: {seen.objects} objects, {len(seen.findings)} findings")
+        placed: list[tuple[ObjectPlace, Blob]] = []
+        for blob in group:
+            where = place(blob.key)
+            if blob.key.startswith(SET_ASIDE):
+                await self._report(seen, _finding(blob.key, StorageProblem.SET_ASIDE))
+            elif where is not None:
+                placed.append((where, blob))
+            elif blob.key.startswith(KEPT):
+                continue  # theirs: `index.upstream.cache_check` looks at them
+            elif project_at(blob.key) is not None:
+                seen.loose[blob.key] = blob
+            await seen.pace.keep()
+        files = {}
+        listed = {blob.key for _, blob in placed}
+        for where, blob in placed:
+            if where.kind is ObjectKind.RECORD:
+                files[where.filename] = await self._record(seen, where, listed, hashes)
+            elif where.kind in _DOCUMENTS:
+                await self._document(seen, blob, _DOCUMENTS[where.kind])
+            await seen.pace.keep()
+        for finding in _unclaimed(placed, files, self.parts.world.now()):
+            await self._report(seen, finding)
+
+    async def _record(self, seen: _Seen, where: ObjectPlace, listed: Set[str], hashes: bool) -> File | None:
+        """The file of a record, with its bytes and documents looked at; None if the record is damaged."""
+        try:
+            file = await records.read_record(self.parts.blobs, where.project, where.filename)
+        except Unreadable:
+            await self._report(seen, _finding(key(where.project, where.filename, ObjectKind.RECORD), StorageProblem.DAMAGED))
+            return None
+        if file is None or file.key is None:
+            return None  # deleted meanwhile
+        seen.files += 1
+        if file.key not in listed:
+            seen.claimed.add(file.key)
+        wrong = await self._wrong_with_bytes(file, hashes)
+        if wrong is not None and await records.read_record(self.parts.blobs, where.project, where.filename) == file:
+            finding = await self._with_copy(_finding(file.key, wrong, file), file)
+            await self._report(seen, finding, is_there=wrong is not StorageProblem.LOST_BYTES)
+        elif wrong is None:
+            await self._documents_of(seen, file, listed, hashes)
+        return file
+
+    async def _wrong_with_bytes(self, file: File, hashes: bool) -> StorageProblem | None:
+        assert file.key is not None  # `read_record` has seen to it
+        try:
+            found = await self.parts.blobs.stat(file.key)
+            if found.size != file.size:
+                return StorageProblem.OTHER_BYTES
+            if hashes and not found.archived and (await digests_of(self.parts, file.key)).sha256 != file.sha256:
+                return StorageProblem.OTHER_BYTES
+        except Missing:
+            return StorageProblem.LOST_BYTES
+        return None
+
+    async def _with_copy(self, finding: Finding, file: File) -> Finding:
+        """The finding, with the copy of the published bytes that can be put back."""
+        copy = await Mender(self.parts).copy_of(file)
+        if copy is None:
+            return finding
+        return evolve(finding, advice=_COPIED.format(copy=copy), file=file, copy=copy)
+
+    async def _loose(self, where: str) -> Finding:
+        """What to do with a distribution outside any project's place that no record names."""
+        found = lies_at(where)
+        if found is None:
+            return _finding(where, StorageProblem.NO_RECORD)
+        if await records.tombstone(self.parts.blobs, found.project, found.filename) is not None:
+            return _finding(where, StorageProblem.LEFT_OVER, sweepable=True)
+        try:
+            other = await records.read_record(self.parts.blobs, found.project, found.filename)
+        except Unreadable:
+            other = None
+        return _finding(where, StorageProblem.NO_RECORD if other is None else StorageProblem.LEFT_OVER)
+
+    async def _documents_of(self, seen: _Seen, file: File, listed: Set[str], hashes: bool) -> None:
+        for where in _promised(file):
+            if where not in listed:
+                await self._report(seen, _finding(where, StorageProblem.LOST_DOCUMENT, file), is_there=False)
+            elif hashes and where == beside_key(file, ObjectKind.METADATA):
+                data = await records.read_bytes(self.parts.blobs, where)
+                if data is not None and records.sha256_of(data) != file.metadata_sha256:
+                    await self._report(seen, _finding(where, StorageProblem.OTHER_DOCUMENT, file))
+
+    async def _document(self, seen: _Seen, blob: Blob, kind: type[_Document]) -> None:
+        try:
+            await records.read_document(self.parts.blobs, kind, blob.key)
+        except Unreadable:
+            await self._report(seen, _finding(blob.key, StorageProblem.DAMAGED))
+
+    async def _report(self, seen: _Seen, finding: Finding, *, is_there: bool = True) -> None:
+        """Note the finding, unless what was listed has gone meanwhile."""
+        if is_there:
+            try:
+                await self.parts.blobs.stat(finding.key)
+            except Missing:
+                return
+        seen.findings.append(finding)
+
+    def _is_old(self, blob: Blob) -> bool:
+        return self.parts.world.now() - blob.modified >= UNDER_WAY
+
+    # --- sweeping ---
+
+    async def _swept(self, finding: Finding) -> Finding:
+        """The finding, removed if that can be; looked at once more, with nobody else at it."""
+        if finding.file is not None:
+            try:
+                return evolve(finding, mended=await Mender(self.parts).mend(finding.file))
+            except PypidError:
+                return finding
+        where = place(finding.key) or lies_at(finding.key)
+        if not finding.sweepable or where is None:
+            return finding
+        async with (
+            self.parts.places.hold(f"{where.project}/{where.filename}"),
+            self.parts.locks.hold(where.project),
+        ):
+            try:
+                blob = await self.parts.blobs.stat(finding.key)
+                file = await records.read_record(self.parts.blobs, where.project, where.filename)
+                if not self._is_old(blob) or (file is not None and finding.key in _referred(file)):
+                    return finding
+                if where.kind is ObjectKind.ARTIFACT and not await self._is_deleted(where, finding.key):
+                    return finding
+                await self.parts.blobs.delete(finding.key)
+            except Missing:
+                pass
+            except PypidError:
+                return finding
+            return evolve(finding, swept=True)
+
+    async def _is_deleted(self, where: ObjectPlace, found: str) -> bool:
+        """Whether these are the bytes of a file whose delete broke off: they alone may go, no others of its name."""
+        tombstone = await records.tombstone(self.parts.blobs, where.project, where.filename)
+        return tombstone is not None and tombstone.sha256 == (await digests_of(self.parts, found)).sha256
+
+
+def _finding(where: str, wrong: StorageProblem, file: File | None = None, *, sweepable: bool = False) -> Finding:
+    record = "" if file is None else key(file.project, file.filename, ObjectKind.RECORD)
+    advice = _ADVICE[wrong].format(record=record, filename="" if file is None else file.filename)
+    return Finding(where, wrong, advice, sweepable)
+
+
+def _promised(file: File) -> Iterator[str]:
+    """The keys of the documents that the record says lie beside the bytes."""
+    kinds = (
+        (ObjectKind.METADATA, file.metadata_sha256),
+        (ObjectKind.SIGNATURE, file.signed),
+        (ObjectKind.PROVENANCE, file.attested),
+    )
+    return (beside_key(file, kind) for kind, is_promised in kinds if is_promised)
+
+
+def _referred(file: File) -> set[str]:
+    """All keys that the record keeps alive."""
+    return {*_promised(file), file.key or "", key(file.project, file.filename, ObjectKind.YANKED)}
+
+
+def _unclaimed(
+    placed: Sequence[tuple[ObjectPlace, Blob]], files: Mapping[str, File | None], now: datetime
+) -> Iterator[Finding]:
+    """What no record refers to. `files` are those of the records, by name; None for a damaged one: it may refer to anything."""
+    referred = {where for file in files.values() if file is not None for where in _referred(file)}
+    places = {where for where, _ in placed}
+    for where, blob in placed:
+        is_ours = where.kind in (ObjectKind.RECORD, ObjectKind.DELETED, ObjectKind.HISTORY, ObjectKind.PROJECT)
+        is_damaged = where.filename in files and files[where.filename] is None
+        if is_ours or is_damaged or blob.key in referred or now - blob.modified < UNDER_WAY:
+            continue
+        file = files.get(where.filename)
+        is_deleted = file is None and ObjectPlace(where.project, where.filename, ObjectKind.DELETED) in places
+        if where.kind is ObjectKind.ARTIFACT:
+            wrong = StorageProblem.NO_RECORD if file is None and not is_deleted else StorageProblem.LEFT_OVER
+            yield _finding(blob.key, wrong, sweepable=is_deleted)
+            continue
+        # what lies beside a file that was never published, or not by us, belongs to whoever put it there
+        has_bytes = ObjectPlace(where.project, where.filename, ObjectKind.ARTIFACT) in places and not is_deleted
+        is_older = file is not None and beside_key(file, where.kind) != blob.key
+        if where.kind is ObjectKind.OVERWRITE or is_older or (where.kind in _NEVER_ALONE and file is None and not has_bytes):
+            yield _finding(blob.key, StorageProblem.LEFT_OVER, sweepable=True)

@@ -1,0 +1,138 @@
+"""Moving old files into a cheaper storage class. Only their bytes go: records and metadata are small, and always needed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from attrs import define, field, frozen
+from msgspec.structs import replace
+
+from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
+from pypid.core.model import ArchiveState, File, Project
+from pypid.core.packaging.names import ProjectName
+from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule, due
+from pypid.flow import shielded
+from pypid.index.context import IndexContext, Pace, with_files
+from pypid.index.job_group import all_of
+from pypid.index.progress import Progress, Tell
+from pypid.index.store.reconcile import Reconciler
+from pypid.ports import Bucket
+
+AT_ONCE = 8
+"""Files that are looked at, and moved, at the same time."""
+
+
+def ignored(moved: Moved) -> None:
+    """Hears of no file."""
+
+
+@define
+class _Run:
+    """One run."""
+
+    rule: TieringRule
+    dry: bool
+    progress: Progress
+    of_file: Callable[[Moved], object]
+    projects: int = 0
+    files: int = 0
+    moved: list[Moved] = field(factory=list)
+
+
+@frozen
+class Tierer:
+    """Moves the files of ours that a rule is for. `tell` hears how far it is, `of_file` of each file that was due."""
+
+    parts: IndexContext
+    bucket: Bucket
+    tell: Tell | None = None
+    of_file: Callable[[Moved], object] = ignored
+
+    async def tier(self, rule: TieringRule, *, dry: bool = False) -> Tiered:
+        """Look at all projects; with `dry` nothing is moved. Raises `StorageDown`, and `BadRequest` for an unknown class."""
+        if not await self.parts.catalog.is_complete():
+            await Reconciler(self.parts, self.tell).reconcile()
+        run = _Run(rule, dry, Progress(self.parts.world.clock, self.tell), self.of_file)
+        pace = Pace(self.parts.world)
+        for summary in await self.parts.catalog.names():
+            ours = await self.parts.catalog.ours(summary.name)
+            if isinstance(ours, Project):
+                run.projects += 1
+                run.files += len(ours.files)
+                await all_of(
+                    [partial(self._file, run, file) for file in due(ours.files, rule, self.parts.world.now())], AT_ONCE
+                )
+            run.progress.at(lambda: f"tiering: {run.files} files of {run.projects} projects seen, {len(run.moved)} were due")
+            await pace.keep()
+        return Tiered(run.projects, run.files, tuple(run.moved))
+
+    async def _file(self, run: _Run, file: File) -> None:
+        moved = await self._moved(run, file)
+        run.moved.append(moved)
+        run.of_file(moved)
+
+    async def _moved(self, run: _Run, file: File) -> Moved:
+        assert file.key is not None  # ours
+        size = file.size or 0
+        try:
+            standing = await self.bucket.standing(file.key)
+            outcome = _outcome(standing, run.rule, dry=run.dry)
+            if outcome is TieringOutcome.MOVED:
+                await shielded(self._move(file, run.rule.storage_class))
+        except Archived:
+            outcome = TieringOutcome.ARCHIVED
+        except (Missing, StorageDown) as error:
+            return Moved(
+                project=file.project,
+                filename=file.filename,
+                size=size,
+                before="",
+                outcome=TieringOutcome.FAILED,
+                reason=str(error),
+            )
+        before = standing.storage_class
+        return Moved(project=file.project, filename=file.filename, size=size, before=before, outcome=outcome)
+
+    async def _move(self, file: File, storage_class: str) -> None:
+        """Move the bytes, while nobody writes them; then the catalog knows whether they can be read at once."""
+        name, archived = file.project, storage_class in ARCHIVES
+        async with self.parts.places.hold(f"{name}/{file.filename}"):
+            if archived:  # before: who is sent there a moment later would be refused
+                await self._note(name, file, archived=True)
+            try:
+                await self.bucket.move(file.key or "", storage_class)
+            except BaseException:
+                await self.parts.settle(name)
+                raise
+            await self._note(name, file, archived=archived)
+
+    async def _note(self, name: ProjectName, file: File, *, archived: bool) -> None:
+        def noted(project: Project) -> Project:
+            held = project.file(file.filename)
+            if held is None or held.key != file.key or held.archived == archived:
+                return project
+            return with_files(project, replace(held, archived=archived))
+
+        async with self.parts.locks.hold(name):
+            await self.parts.edit(name, lambda project: None if project is None else noted(project))
+
+
+def _outcome(standing: ArchiveState, rule: TieringRule, *, dry: bool) -> TieringOutcome:
+    if standing.storage_class == rule.storage_class:
+        return TieringOutcome.THERE
+    if not standing.readable:
+        return TieringOutcome.ARCHIVED
+    return TieringOutcome.WOULD_MOVE if dry else TieringOutcome.MOVED
+
+
+async def tierer(
+    parts: IndexContext,
+    bucket: Callable[[], Awaitable[Bucket]] | None,
+    tell: Tell | None = None,
+    of_file: Callable[[Moved], object] = ignored,
+) -> Tierer:
+    """Raises `BadRequest` for a storage that is no bucket."""
+    if bucket is None:
+        raise BadRequest("Only a storage that is a bucket of S3 ([storage] backend = s3) has storage classes.")
+    return Tierer(parts, await bucket(), tell, of_file)

@@ -1,0 +1,54 @@
+"""Uploads in parts that a crash left unfinished: they take up space in a bucket, and no listing shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from attrs import evolve, frozen
+
+from pypid.core.errors import PypidError
+from pypid.core.model import Unfinished
+from pypid.core.records.layout import lies_at, place
+from pypid.index.context import IndexContext
+from pypid.index.local.publish import UNDER_WAY
+from pypid.index.local.storage_check import Finding, StorageProblem
+from pypid.ports import Bucket
+
+ADVICE = (
+    "an upload in parts that was begun {begun:%Y-%m-%d %H:%M} UTC and not ended takes up space (a crash left it): "
+    "`pypid check --sweep` removes it."
+)
+
+
+@frozen
+class Remnants:
+    """Finds those that are too old to belong to a publish under way, and takes them away."""
+
+    parts: IndexContext
+    bucket: Bucket
+
+    async def check(self, *, sweep: bool) -> Sequence[Finding]:
+        """One finding for each. Raises `StorageDown`."""
+        now = self.parts.world.now()
+        async with aclosing(self.bucket.unfinished()) as uploads:
+            old = [upload async for upload in uploads if now - upload.begun >= UNDER_WAY]
+        return [await self._finding(upload, sweep) for upload in old]
+
+    async def _finding(self, upload: Unfinished, sweep: bool) -> Finding:
+        found = Finding(upload.key, StorageProblem.UNFINISHED, ADVICE.format(begun=upload.begun), sweepable=True)
+        return evolve(found, swept=await self._swept(upload)) if sweep else found
+
+    async def _swept(self, upload: Unfinished) -> bool:
+        """Whether it has gone; a publish of ours of the same file, which may be it, ends before."""
+        where = place(upload.key) or lies_at(upload.key)
+        try:
+            if where is None:
+                await self.bucket.abandon(upload)
+            else:
+                async with self.parts.places.hold(f"{where.project}/{where.filename}"):
+                    await self.bucket.abandon(upload)
+            async with aclosing(self.bucket.unfinished()) as uploads:
+                return upload not in [each async for each in uploads]
+        except PypidError:
+            return False

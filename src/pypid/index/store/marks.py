@@ -1,0 +1,95 @@
+"""Marks for projects that changed here since the last comparison, so that the catalog dump is worth as much as one.
+
+A project's mark is the fingerprint of the listing that it was read from; a change through this pypid takes it away. A new
+machine that starts from a dump without marks reads every such project whole. One listing of the project's folder gives the
+mark back, if the listing has what the catalog says and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from pypid.core.errors import CatalogDown, PypidError, StorageDown
+from pypid.core.model import Blob, File, Project
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.layout import ObjectKind, beside_key, folder, key, place
+from pypid.index.context import IndexContext, Pace
+from pypid.index.job_group import all_of
+from pypid.index.store import records
+from pypid.index.store.compare_and_set import as_it_is
+
+AT_ONCE = 8
+"""Projects that are listed at the same time."""
+_WITNESSES = (ObjectKind.DELETED, ObjectKind.HISTORY, ObjectKind.PROJECT)
+"""What says nothing of a file that is there; this process has written it and holds it in the catalog."""
+
+
+async def mark_changed(parts: IndexContext) -> int:
+    """Mark the projects that have no mark and agree with the storage; return how many were marked. Raises `StorageDown`.
+
+    Only for a process that alone may write to the storage.
+    """
+    pace, wanted = Pace(parts.world), []
+    for summary in await parts.catalog.names():
+        if await parts.catalog.mark(summary.name) is None:
+            wanted.append(summary.name)
+        await pace.keep()
+
+    async def mark(name: ProjectName) -> bool:
+        try:
+            return await _mark(parts, name)
+        except (CatalogDown, StorageDown):
+            raise
+        except PypidError:
+            return False
+
+    marked = 0
+    for start in range(0, len(wanted), AT_ONCE):
+        jobs = [lambda name=name: mark(name) for name in wanted[start : start + AT_ONCE]]
+        marked += sum(await all_of(jobs, AT_ONCE))
+    return marked
+
+
+async def _mark(parts: IndexContext, name: ProjectName) -> bool:
+    async with parts.locks.hold(name):
+        project = await parts.catalog.ours(name)
+        if not isinstance(project, Project) or name in parts.unsettled or not parts.is_sole():
+            return False
+        async with aclosing(parts.blobs.list(folder(name))) as listing:
+            blobs = [blob async for blob in listing]
+        if not _agrees(project, blobs):
+            return False
+        await parts.catalog.edit(name, as_it_is, mark=records.mark_of(blobs))
+        return True
+
+
+def _agrees(project: Project, listing: Sequence[Blob]) -> bool:
+    """Whether the folder holds the files of the project, what belongs to them, and nothing else."""
+    expected = {where: size for file in project.files for where, size in _expected(file).items()}
+    archived = {file.key for file in project.files if file.archived}
+    inside = {where for where in expected if where.startswith(folder(project.name))}
+    for blob in listing:
+        size = expected.get(blob.key, -1)
+        found = place(blob.key)
+        if blob.key not in inside and (found is None or found.kind not in _WITNESSES):
+            return False
+        if size is not None and size >= 0 and (size != blob.size or blob.archived != (blob.key in archived)):
+            return False
+    return inside <= {blob.key for blob in listing}
+
+
+def _expected(file: File) -> dict[str, int | None]:
+    """The keys of the file, and the size of its bytes."""
+    found: dict[str, int | None] = {key(file.project, file.filename, ObjectKind.RECORD): None}
+    if file.key is not None:
+        found[file.key] = file.size
+    if file.yanked is not None:
+        found[key(file.project, file.filename, ObjectKind.YANKED)] = None
+    beside = (
+        (ObjectKind.METADATA, file.metadata_sha256),
+        (ObjectKind.SIGNATURE, file.signed),
+        (ObjectKind.PROVENANCE, file.attested),
+    )
+    found.update({beside_key(file, kind): None for kind, is_there in beside if is_there})
+    return found

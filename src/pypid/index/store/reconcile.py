@@ -1,0 +1,257 @@
+"""Comparing the catalog with the storage: in the background, one project at a time, reading only what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from functools import partial
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+
+from pypid.core.errors import BadFilename, BadName, CatalogDown, StorageDown
+from pypid.core.model import Blob, File, Project
+from pypid.core.packaging.names import (
+    OLD_SDIST_SUFFIXES,
+    SDIST_SUFFIXES,
+    ProjectName,
+    project_and_version,
+    project_name,
+)
+from pypid.core.records.layout import (
+    DESCRIBED,
+    KEPT,
+    OURS_AS_A_WHOLE,
+    ObjectKind,
+    folder,
+    is_only_ours,
+    listed_as,
+    place,
+)
+from pypid.index.context import IndexContext, Pace
+from pypid.index.job_group import JobGroup
+from pypid.index.progress import Progress, Tell
+from pypid.index.store import records
+
+_log = Logger()
+
+_SUFFIXES = (".whl", ".egg", *SDIST_SUFFIXES, *OLD_SDIST_SUFFIXES)
+_OVERWRITE = ObjectKind.OVERWRITE.value
+_RECORD = ObjectKind.RECORD.value
+PROJECTS_AT_ONCE = 8
+"""Projects that are read at the same time."""
+MOST_FOREIGN = 10_000
+_DOCUMENTS = (_RECORD, ObjectKind.DELETED.value, f"/{ObjectKind.PROJECT.value}")
+"""What makes a name ours."""
+
+
+@frozen
+class Reconciled:
+    """What a comparison found. `strays` are distributions that no record names; see `adopting`."""
+
+    projects: int
+    changed: int
+    strays: tuple[Blob, ...] = field(default=(), repr=False)
+    foreign: tuple[Blob, ...] = field(default=(), repr=False)
+    """What is neither a distribution nor pypid's, up to `MOST_FOREIGN`, and all that a pypicloud lists by its
+    name; looked for where a pypicloud may have listed it."""
+    ours: frozenset[ProjectName] = field(default=frozenset(), repr=False)
+    """The projects of which something of ours was listed: records and the like."""
+    read: int = 0
+    """How many projects were read, whether they had changed or not."""
+
+
+@define
+class ReconcileProgress:
+    """How far a comparison is: the objects that were listed, and the projects that were read."""
+
+    objects: int = 0
+    projects: int = 0
+
+
+@define
+class _Walk:
+    """The state of one comparison."""
+
+    pace: Pace
+    progress: Progress
+    counted: ReconcileProgress
+    reading: JobGroup = field(factory=lambda: JobGroup(PROJECTS_AT_ONCE))
+    seen: set[ProjectName] = field(factory=set)
+    loose: dict[str, Blob] = field(factory=dict)
+    """Distributions without a record beside them, by key: strays, or adopted where they lay."""
+    elsewhere: set[ProjectName] = field(factory=set)
+    """Projects that may have files whose bytes are not in the project's folder."""
+    changed: set[ProjectName] = field(factory=set)
+    read: int = 0
+    foreign: int = 0
+    some_foreign: list[Blob] = field(factory=list)
+    failure: StorageDown | None = None
+    """What kept a project from being read; all others are compared all the same."""
+
+
+@frozen
+class Reconciler:
+    """Brings the catalog up to the storage, and proves absence (`Catalog.complete`)."""
+
+    parts: IndexContext
+    tell: Tell | None = None
+    """Hears how far it is, as the log does."""
+    counted: ReconcileProgress = field(factory=ReconcileProgress)
+
+    async def reconcile(self) -> Reconciled:
+        """Compare everything. Raises `StorageDown`; then absence is not proven, and what was read so far is kept."""
+        walk = _Walk(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell), self.counted)
+        try:
+            return await self._reconcile(walk)
+        except BaseException:
+            await walk.reading.cancel()
+            raise
+
+    async def _reconcile(self, walk: _Walk) -> Reconciled:
+        async with aclosing(self.parts.blobs.list()) as listing:
+            group: list[Blob] = []
+            current = ""
+            async for blob in listing:
+                top = blob.key.partition("/")[0]
+                if top != current:
+                    await self._group(walk, current, group)
+                    current, group = top, []
+                group.append(blob)
+                walk.counted.objects += 1
+            await self._group(walk, current, group)
+        await walk.reading.ended()
+        await self._forget_gone(walk)
+        await walk.reading.ended()
+        strays = await self._unclaimed(walk)
+        if walk.failure is not None:
+            raise walk.failure
+        if not self.parts.plan.pypicloud:  # else what was found has to be taken in before
+            await self.parts.catalog.complete()
+            self.parts.verified.clear()
+        if walk.foreign:
+            _log.info(
+                "{count} objects in the storage are neither distributions nor pypid's; they were skipped", count=walk.foreign
+            )
+        return Reconciled(len(walk.seen), len(walk.changed), strays, tuple(walk.some_foreign), frozenset(walk.seen), walk.read)
+
+    async def reconcile_project(self, name: ProjectName) -> Reconciled:
+        """Read one project anew."""
+        async with self.parts.locks.hold(name):
+            found = await self.parts.bring(name)
+        if not found.told:
+            raise CatalogDown("what the storage holds was not compared with it.")
+        return Reconciled(projects=int(found.project is not None), changed=int(found.changed), strays=found.strays)
+
+    async def _group(self, walk: _Walk, top: str, group: list[Blob]) -> None:
+        """All blobs below one top folder: a project's, or files that somebody dropped."""
+        counted = walk.counted
+        walk.progress.at(lambda: f"comparing with the storage: {counted.objects} objects, {counted.projects} projects read")
+        await walk.pace.keep()
+        if f"{top}/" in (OURS_AS_A_WHOLE, KEPT):  # what is kept of theirs is compared by `storing.KeptFiles`
+            return
+        keys = {blob.key for blob in group}
+        is_ours = _is_project(top) and any(key.endswith(_DOCUMENTS) for key in keys)
+        for blob in group:
+            if blob.key + _RECORD in keys:
+                continue
+            project = project_at(blob.key)
+            if project is not None:
+                walk.loose[blob.key] = blob
+                walk.elsewhere.add(project)
+            elif self._is_foreign(blob.key, keys, is_ours):
+                walk.foreign += 1
+                if self.parts.plan.pypicloud and (len(walk.some_foreign) < MOST_FOREIGN or listed_as(blob.key) is not None):
+                    walk.some_foreign.append(blob)
+            await walk.pace.keep()
+        if is_ours:
+            await self._project(walk, ProjectName(top), group, keys)
+
+    def _is_foreign(self, where: str, keys: set[str], is_ours: bool) -> bool:
+        """Whether somebody else put it there. A pypicloud's descriptions belong to its files; what lies among ours is looked
+        for where a pypicloud may have listed it."""
+        if where.endswith(DESCRIBED) and where.removesuffix(DESCRIBED) in keys:
+            return False
+        if self.parts.plan.pypicloud:
+            return not is_only_ours(where) and place(where) is None
+        return not is_ours and place(where) is None
+
+    async def _project(self, walk: _Walk, name: ProjectName, group: list[Blob], keys: set[str]) -> None:
+        walk.seen.add(name)
+        if _lie_elsewhere(group, keys):
+            walk.elsewhere.add(name)
+        if await self.parts.catalog.mark(name) == records.mark_of(group):
+            self.parts.verified.add(name)
+        else:
+            await walk.reading.add(partial(self._read, walk, name))
+
+    async def _read(self, walk: _Walk, name: ProjectName) -> None:
+        walk.read += 1
+        try:
+            if (await self.reconcile_project(name)).changed:
+                walk.changed.add(name)
+            walk.counted.projects += 1
+        except CatalogDown:  # nothing would come of reading all others
+            raise
+        except StorageDown as error:
+            _log.error("The project {name} could not be read: {error}", name=name, error=error)
+            walk.failure = error
+
+    async def _forget_gone(self, walk: _Walk) -> None:
+        """Projects that the catalog holds and the listing did not show are looked at once more, then taken out."""
+        for summary in await self.parts.catalog.names():
+            if summary.name not in walk.seen:
+                await walk.reading.add(partial(self._read, walk, summary.name))
+            await walk.pace.keep()
+
+    async def _unclaimed(self, walk: _Walk) -> tuple[Blob, ...]:
+        """The loose distributions that no project's file is; projects whose files lie elsewhere are compared with them.
+
+        That they have come, gone or changed does not show in the listing of the project's folder.
+        """
+        claimed: set[str] = set()
+        for name in sorted(walk.elsewhere):
+            ours = await self.parts.catalog.ours(name)
+            if isinstance(ours, Project) and not _agrees(ours, walk.loose):
+                await self._read(walk, name)
+                ours = await self.parts.catalog.ours(name)
+            if isinstance(ours, Project):
+                claimed.update(file.key or "" for file in ours.files)
+            walk.progress.at(lambda: f"comparing with the storage: {len(claimed)} files that lie elsewhere")
+            await walk.pace.keep()
+        return tuple(blob for key, blob in walk.loose.items() if key not in claimed)
+
+
+def _agrees(ours: Project, loose: Mapping[str, Blob]) -> bool:
+    """Whether the files of the project that lie outside its folder are there, as the catalog has them."""
+    outside = [file for file in ours.files if file.key is not None and not file.key.startswith(folder(ours.name))]
+    return all(_is_there(file, loose.get(file.key or "")) for file in outside)
+
+
+def _is_there(file: File, found: Blob | None) -> bool:
+    return found is not None and (found.size, found.archived) == (file.size, file.archived)
+
+
+def _lie_elsewhere(group: list[Blob], keys: set[str]) -> bool:
+    """Whether a record's bytes are not beside it: neither under the file's name, nor as an overwrite."""
+    bare = [blob.key.removesuffix(_RECORD) for blob in group if blob.key.endswith(_RECORD)]
+    absent = {key for key in bare if key not in keys}
+    return bool(absent - {key.rpartition(_OVERWRITE)[0] for key in keys if _OVERWRITE in key})
+
+
+def _is_project(top: str) -> bool:
+    try:
+        return project_name(top) == top
+    except BadName:
+        return False
+
+
+def project_at(where: str) -> ProjectName | None:
+    """The project of a distribution, wherever it lies, as its file name tells; None for what is none."""
+    filename = where.rpartition("/")[2]
+    if not filename.endswith(_SUFFIXES):
+        return None
+    try:
+        return project_and_version(filename)[0]
+    except BadFilename:
+        return None

@@ -1,0 +1,283 @@
+"""What the storage says: small documents read and written, and a whole project out of its listing.
+
+The record is the commit: a file is there if its record is there, and is shown if its bytes are there as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from contextlib import aclosing
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import blake2b, sha256
+from typing import TypeVar
+
+import msgspec
+from attrs import define, field, frozen
+from msgspec.structs import replace
+from twisted.logger import Logger
+
+from pypid.core.errors import Missing, StorageDown, Unreadable
+from pypid.core.model import Blob, File, Project, Status, in_order
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.documents import Deleted, History, ProjectStatus, Yanked, dump, load, load_record
+from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, noted
+from pypid.core.records.layout import ObjectKind, ObjectPlace, beside_key, folder, key, lies_at, place
+from pypid.flow import BytesBody, whole
+from pypid.index.job_group import all_of
+from pypid.ports import Blobs
+
+_log = Logger()
+_D = TypeVar("_D", bound=msgspec.Struct)
+
+LARGEST_DOCUMENT = 1 << 20
+"""Bytes that a record, or another document of ours, may have."""
+LARGEST_METADATA = 8 << 20
+"""Bytes that core metadata, a signature or a provenance object may have."""
+RECORDS_AT_ONCE = 8
+"""Records of a project that are read at the same time."""
+
+
+@frozen
+class StoredProject:
+    """A project as the storage holds it; `project` is None where nothing makes the name ours."""
+
+    project: Project | None
+    mark: str | None
+    """The fingerprint of the listing; None where something of it could not be read, so that the next comparison tries again."""
+    strays: tuple[Blob, ...] = field(default=(), repr=False)
+    """Artifacts that no record names: a publish under way or broken off, or files that somebody dropped."""
+
+
+# --- small documents --------------------------------------------------------------------------------------
+
+
+async def read_document(blobs: Blobs, kind: type[_D], where: str) -> _D | None:
+    """The document under the key, or None. Raises `Unreadable`, `StorageDown`."""
+    data = await read_bytes(blobs, where, LARGEST_DOCUMENT)
+    return None if data is None else load(kind, data, where)
+
+
+async def read_bytes(blobs: Blobs, where: str, limit: int = LARGEST_METADATA) -> bytes | None:
+    """A small blob whole, or None. Raises `Unreadable` for one beyond `limit`, `StorageDown`."""
+    try:
+        return await whole(await blobs.read(where), limit)
+    except Missing:
+        return None
+    except (ValueError, EOFError) as error:
+        raise Unreadable(where, str(error)) from None
+    except OSError as error:
+        _log.error("Reading {key} failed: {error}", key=where, error=error)
+        raise StorageDown("a file in it cannot be read.") from error
+
+
+async def write_document(blobs: Blobs, where: str, document: msgspec.Struct) -> None:
+    """Put the document under the key, in place of an older one."""
+    await blobs.write(where, BytesBody(dump(document)), replace=True)
+
+
+async def read_record(blobs: Blobs, project: ProjectName, filename: str) -> File | None:
+    """The file that the record commits, or None. Raises `Unreadable`, `StorageDown`."""
+    where = key(project, filename, ObjectKind.RECORD)
+    data = await read_bytes(blobs, where, LARGEST_DOCUMENT)
+    return None if data is None else recorded(data, ObjectPlace(project, filename, ObjectKind.RECORD))
+
+
+def recorded(data: bytes, place: ObjectPlace) -> File:
+    """The file of the record that lies at `place`. Raises `Unreadable`, also where it is another file's, or lacks something."""
+    where = key(place.project, place.filename, ObjectKind.RECORD)
+    file = load_record(data, where)
+    if (file.project, file.filename) != (place.project, place.filename):
+        raise Unreadable(where, f"it is the record of {file.filename!r} of the project {file.project!r}")
+    if file.key is None or file.sha256 is None or file.size is None or file.uploaded is None:
+        raise Unreadable(where, "it does not say where the bytes lie, their hash, their size and when they came")
+    return file
+
+
+async def yanked(blobs: Blobs, project: ProjectName, filename: str) -> str | None:
+    """The reason for which the file is yanked; None if it is not. A mark that cannot be read is still a mark."""
+    return (await _marked(blobs, key(project, filename, ObjectKind.YANKED)))[0]
+
+
+async def _marked(blobs: Blobs, where: str) -> tuple[str | None, bool]:
+    """The reason of a yank, and whether it could be read."""
+    try:
+        document = await read_document(blobs, Yanked, where)
+    except Unreadable as error:
+        # nobody un-yanks by accident
+        _log.error("{error}; the file counts as yanked without a reason", error=error)
+        return "", False
+    return (None if document is None else document.reason), True
+
+
+async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Deleted | None:
+    """The tombstone of a file name that was used, or None. One that cannot be read lets no bytes come back."""
+    where = key(project, filename, ObjectKind.DELETED)
+    try:
+        return await read_document(blobs, Deleted, where)
+    except Unreadable as error:
+        _log.error("{error}; the file name counts as used up", error=error)
+        return Deleted(sha256="", deleted=datetime.fromtimestamp(0, UTC))
+
+
+async def past(blobs: Blobs, project: ProjectName, filename: str) -> FileHistory:
+    """What happened to the file name. Raises `Unreadable`, `StorageDown`."""
+    document = await read_document(blobs, History, key(project, filename, ObjectKind.HISTORY))
+    return FileHistory(filename, () if document is None else document.events)
+
+
+async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
+    """Note what is going to happen to the file, before it does; what has happened to it then."""
+    try:
+        before = await past(blobs, file.project, file.filename)
+    except Unreadable as error:
+        _log.error("{error}; it is begun anew", error=error)
+        before = FileHistory(file.filename)
+    after = noted(before, event)
+    await write_document(blobs, key(file.project, file.filename, ObjectKind.HISTORY), History(after.events))
+    return after
+
+
+# --- a whole project ----------------------------------------------------------------------------------------
+
+
+async def read_project(blobs: Blobs, name: ProjectName) -> StoredProject:
+    """The project out of one listing of its folder and its documents."""
+    async with aclosing(blobs.list(folder(name))) as listing:
+        return await project_of(blobs, name, [blob async for blob in listing])
+
+
+def mark_of(listing: Sequence[Blob]) -> str:
+    """A fingerprint of a listing: another one whenever a blob came, went or was written again."""
+    digest = blake2b(digest_size=16)
+    for blob in listing:
+        archived = "\0archived" if blob.archived else ""  # its bytes and its ETag are as they were
+        digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}{archived}\n".encode())
+    if any(blob.key.endswith(ObjectKind.HISTORY.value) for blob in listing):
+        # an older pypid that shares the catalog leaves out what it does not know: what it put there is read again by us
+        digest.update(b"with history\n")
+    return digest.hexdigest()
+
+
+async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -> StoredProject:
+    """The project out of the listing of its folder. What cannot be read is left out, with a line in the log."""
+    placed = {where: blob for blob in listing if (where := place(blob.key)) is not None and where.project == name}
+    reading = _Reading(blobs, {blob.key: blob for blob in listing})
+    records = [partial(reading.file, where) for where in placed if where.kind is ObjectKind.RECORD]
+    files = [file for file in await all_of(records, RECORDS_AT_ONCE) if file is not None]
+    status = await reading.status(name)
+    history = await _history(reading, name, placed, {file.filename for file in files})
+    known = any(where.kind in (ObjectKind.RECORD, ObjectKind.DELETED, ObjectKind.PROJECT) for where in placed)
+    project = Project(
+        name=name, files=in_order(tuple(files)), status=status.status, status_reason=status.reason, history=history
+    )
+    keys = {file.key for file in files}
+    strays = tuple(blob for blob in listing if blob.key not in keys and _is_artifact(blob.key, name))
+    return StoredProject(project if known else None, mark_of(listing) if reading.understood else None, strays)
+
+
+async def _history(
+    reading: _Reading, name: ProjectName, placed: Mapping[ObjectPlace, Blob], there: Set[str]
+) -> tuple[FileHistory, ...]:
+    """What happened to the files; of those that are not there only to those that went last."""
+    noted = {where.filename: blob for where, blob in placed.items() if where.kind is ObjectKind.HISTORY}
+    gone = sorted(noted.keys() - there, key=lambda filename: noted[filename].modified)[-MOST_DELETED:]
+    wanted = [ObjectPlace(name, filename, ObjectKind.HISTORY) for filename in (*(noted.keys() & there), *gone)]
+    return in_bounds(await all_of([partial(reading.past, where) for where in wanted], RECORDS_AT_ONCE), there)
+
+
+def _is_artifact(where: str, name: ProjectName) -> bool:
+    """Whether the key is that of a distribution of the project."""
+    found = place(where) or lies_at(where)
+    return found is not None and (found.project, found.kind) == (name, ObjectKind.ARTIFACT)
+
+
+@define
+class _Reading:
+    """Reads the documents of one project, and remembers whether it understood them all."""
+
+    blobs: Blobs
+    listed: Mapping[str, Blob]
+    understood: bool = True
+
+    async def file(self, where: ObjectPlace) -> File | None:
+        """The file of a record, if its bytes are there as well (a page never names what cannot be downloaded)."""
+        record = key(where.project, where.filename, ObjectKind.RECORD)
+        try:
+            data = await read_bytes(self.blobs, record, LARGEST_DOCUMENT)
+            if data is None:
+                self.understood = False  # deleted since the listing
+                return None
+            file = recorded(data, where)
+            found = await self._find_bytes(file)
+            return replace(self._with_what_is_there(file), yanked=await self._yanked(where), archived=found.archived)
+        except Unreadable as error:
+            _log.error("{error}; its file is not listed. `pypid check` says what to do.", error=error)
+        except Missing:
+            advice = "the file is not listed. `pypid check` says what to do."
+            _log.error("{record} is there, but not the bytes that it names; {advice}", record=record, advice=advice)
+        self.understood = False
+        return None
+
+    async def _find_bytes(self, file: File) -> Blob:
+        """Raises `Missing`, also for bytes of another length: those are not the ones that were published."""
+        assert file.key is not None  # `recorded` has seen to it
+        # what is not in the project's folder was adopted where it lay
+        found = self.listed.get(file.key) or await self.blobs.stat(file.key)
+        if found.size != file.size:
+            raise Missing(file.key)
+        return found
+
+    def _with_what_is_there(self, file: File) -> File:
+        """The file without the metadata, signature or provenance that it had and that is gone: installers stop at a 404."""
+        promised = (
+            (ObjectKind.METADATA, file.metadata_sha256),
+            (ObjectKind.SIGNATURE, file.signed),
+            (ObjectKind.PROVENANCE, file.attested),
+        )
+        gone = {kind for kind, is_promised in promised if is_promised and beside_key(file, kind) not in self.listed}
+        if not gone:
+            return file
+        self.understood = False
+        _log.error("What lay beside {filename} is gone: {gone}", filename=file.filename, gone=[kind.value for kind in gone])
+        return replace(
+            file,
+            metadata_sha256=None if ObjectKind.METADATA in gone else file.metadata_sha256,
+            signed=file.signed and ObjectKind.SIGNATURE not in gone,
+            attested=file.attested and ObjectKind.PROVENANCE not in gone,
+        )
+
+    async def _yanked(self, where: ObjectPlace) -> str | None:
+        document = key(where.project, where.filename, ObjectKind.YANKED)
+        if document not in self.listed:
+            return None
+        reason, understood = await _marked(self.blobs, document)
+        self.understood = self.understood and understood
+        return reason
+
+    async def past(self, where: ObjectPlace) -> FileHistory:
+        """What happened to a file."""
+        try:
+            return await past(self.blobs, where.project, where.filename)
+        except Unreadable as error:
+            _log.error("{error}; when {filename} was yanked or deleted is not known", error=error, filename=where.filename)
+            self.understood = False
+            return FileHistory(where.filename)
+
+    async def status(self, name: ProjectName) -> ProjectStatus:
+        """The project's status document."""
+        where = key(name, "", ObjectKind.PROJECT)
+        if where not in self.listed:
+            return ProjectStatus()
+        try:
+            return await read_document(self.blobs, ProjectStatus, where) or ProjectStatus()
+        except Unreadable as error:
+            # it may say "quarantined": nothing is offered until an administrator sets the status again
+            _log.error("{error}; the project counts as quarantined", error=error)
+            self.understood = False
+            return ProjectStatus(Status.QUARANTINED, "its status cannot be read")
+
+
+def sha256_of(data: bytes | None) -> str | None:
+    """The hash of a small document that is served, lower-case hex."""
+    return None if data is None else sha256(data).hexdigest()

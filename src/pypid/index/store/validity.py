@@ -1,0 +1,66 @@
+"""For how long an answer about a project holds: until something that it was made of has changed.
+
+Whoever keeps an answer asks here, without waiting for anything, whether it would be made again as it is.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from attrs import frozen
+
+from pypid.core.model import Presence, Project, Summary
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import asks_upstream, cooldown_of, may_show_theirs
+from pypid.index.index import Index
+from pypid.index.request_context import DIRECT, RequestContext
+from pypid.ports import Glance
+
+
+@frozen(kw_only=True)
+class Validity:
+    """What a project's view was made of."""
+
+    name: ProjectName
+    ours: Summary | None
+    theirs: Summary | None
+    shows_theirs: bool = False
+    asks: bool = False
+    """Whether the other index is asked for it, which then must not be away."""
+    until: datetime | None = None
+    """When it has to be asked again, or a file has become old enough to be seen; None: not by itself."""
+    epoch: str = ""
+    """Of the catalog: in another one the same heads may be those of other projects."""
+
+
+def standing_of(index: Index, glance: Glance, name: ProjectName, asked: RequestContext = DIRECT) -> Validity | None:
+    """What holds of the project now. None: each request has to find out, since nothing is certain without waiting."""
+    ours, theirs = glance.heads(name)
+    if ours is None and not glance.knows_all:  # the storage is looked at each time
+        return None
+    presence = Presence.ABSENT if ours is None else Project(name=name)
+    asks = asked.may_reach_out and asks_upstream(index.policy, name, presence)
+    if not asks and not may_show_theirs(index.policy, name, presence):
+        return Validity(name=name, ours=ours, theirs=None, epoch=glance.epoch)
+    until = None
+    if cooldown_of(index.policy, name):
+        seen = index.seen_until(name, reachable=asks)
+        if seen is None:
+            return None
+        [until] = seen
+    if asks:
+        heard_at = glance.asked(name)
+        if heard_at is None or index.envoy.outage.error is not None:
+            return None
+        until = min(heard_at + index.ttl, until or heard_at + index.ttl)
+    return Validity(name=name, ours=ours, theirs=theirs, shows_theirs=True, asks=asks, until=until, epoch=glance.epoch)
+
+
+def stands(glance: Glance, standing: Validity) -> bool:
+    """Whether nothing of it has changed but the time, and whether the other index is away."""
+    ours, theirs = glance.heads(standing.name)
+    if glance.epoch != standing.epoch:
+        return False
+    if ours is not standing.ours and ours != standing.ours:
+        return False
+    return not standing.shows_theirs or theirs is standing.theirs or theirs == standing.theirs

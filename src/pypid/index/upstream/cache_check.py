@@ -1,0 +1,176 @@
+"""Checking what is kept of theirs: what a crash, a disk or a hand has left wrong there.
+
+All of it can be had again, so a sweep removes all that is wrong: damaged files too, which are then fetched anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
+
+from attrs import define, evolve, field, frozen
+
+from pypid.core.errors import Missing, PypidError
+from pypid.core.model import Blob, File, UpstreamEntry
+from pypid.core.records.layout import KEPT, ObjectKind, ObjectPlace, kept_key, kept_place
+from pypid.index.context import IndexContext, Pace, digests_of
+from pypid.index.local.publish import UNDER_WAY
+from pypid.index.local.storage_check import CheckReport, Finding, StorageProblem
+from pypid.index.progress import Progress, Tell
+from pypid.index.store import records
+from pypid.index.upstream.cache_store import CacheStore
+from pypid.index.upstream.cached_records import beside, recorded, small
+
+_AGAIN = (
+    "`pypid check --sweep` or `pypid cache purge {project} {filename}` removes it, and it is fetched again when it is wanted."
+)
+_ADVICE = {
+    StorageProblem.LOST_BYTES: f"its record is there, its bytes are not, or not all, so it is not served. {_AGAIN}",
+    StorageProblem.OTHER_BYTES: f"these are not the bytes that were fetched, and installers refuse them. {_AGAIN}",
+    StorageProblem.OTHER_DOCUMENT: f"this is not the metadata that was kept, so it is not served. {_AGAIN}",
+    StorageProblem.DAMAGED: f"the record cannot be read, so the file is not served from here. {_AGAIN}",
+    StorageProblem.LEFT_OVER: "nothing refers to it, and nobody sees it (a crash or a failing disk left it, or upstream has the file no "
+    "more): `pypid check --sweep` removes it.",
+}
+_BYTES = (ObjectKind.ARTIFACT, ObjectKind.OVERWRITE)
+
+
+@define
+class _Seen:
+    """The state of one check."""
+
+    pace: Pace
+    progress: Progress
+    files: int = 0
+    findings: list[tuple[ObjectPlace, Finding]] = field(factory=list)
+
+
+@frozen
+class Auditor:
+    """Compares what lies below `layout.KEPT` with its records."""
+
+    parts: IndexContext
+    kept: CacheStore
+    tell: Tell | None = None
+    """Hears how far it is, as the log does."""
+
+    async def check(self, *, sweep: bool = False, hashes: bool = False) -> CheckReport:
+        """Look at everything; `hashes` reads all the bytes, too. The objects are not counted. Raises `StorageDown`."""
+        seen = _Seen(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
+        group: list[tuple[ObjectPlace, Blob]] = []
+        async with aclosing(self.parts.blobs.list(KEPT)) as listing:
+            async for blob in listing:
+                place = kept_place(blob.key)
+                if place is not None and place.filename:  # what somebody else has put there is none of our business
+                    if group and group[0][0].project != place.project:
+                        await self._project(seen, group, hashes)
+                        group = []
+                    group.append((place, blob))
+            await self._project(seen, group, hashes)
+        found = sorted(seen.findings, key=lambda pair: pair[1].key)
+        if sweep:
+            found = [(place, await self._swept(place, finding)) for place, finding in found]
+        return CheckReport(0, 0, tuple(finding for _, finding in found), kept=seen.files)
+
+    # --- looking ---
+
+    async def _project(self, seen: _Seen, group: Sequence[tuple[ObjectPlace, Blob]], hashes: bool) -> None:
+        seen.progress.at(lambda: f"checking what is kept: {seen.files} files, {len(seen.findings)} findings")
+        if not group:
+            return
+        files: dict[str, File | None] = {}
+        for place, _ in group:
+            if place.kind is ObjectKind.RECORD:
+                files[place.filename] = await self._record(seen, place, hashes)
+            await seen.pace.keep()
+        heard = await self.parts.catalog.theirs(group[0][0].project)
+        for place, blob in self._unclaimed(group, files, heard):
+            if await self._is_there(blob.key):
+                self._report(seen, place, blob.key, StorageProblem.LEFT_OVER)
+
+    async def _record(self, seen: _Seen, place: ObjectPlace, hashes: bool) -> File | None:
+        """The file of a record, looked at; None if it has none that can be used."""
+        where = kept_key(place.project, place.filename, ObjectKind.RECORD)
+        file = await recorded(self.parts.blobs, place.project, place.filename)
+        if file is None:
+            if await self._is_there(where):
+                self._report(seen, place, where, StorageProblem.DAMAGED)
+            return None
+        wrong = await self._wrong_with(file, hashes)
+        if wrong is None:
+            seen.files += 1
+        elif await recorded(self.parts.blobs, place.project, place.filename) == file:
+            key = beside(file) if wrong is StorageProblem.OTHER_DOCUMENT else file.key or where
+            self._report(seen, place, key, wrong)
+        return file
+
+    async def _wrong_with(self, file: File, hashes: bool) -> StorageProblem | None:
+        assert file.key is not None  # `recorded` has seen to it
+        try:
+            found = await self.parts.blobs.stat(file.key)
+            if found.size != file.size:
+                return StorageProblem.LOST_BYTES
+            if hashes and not found.archived and (await digests_of(self.parts, file.key)).sha256 != file.sha256:
+                return StorageProblem.OTHER_BYTES
+        except Missing:
+            return StorageProblem.LOST_BYTES
+        if hashes and await self._has_other_metadata(file):
+            return StorageProblem.OTHER_DOCUMENT
+        return None
+
+    async def _has_other_metadata(self, file: File) -> bool:
+        """Whether the metadata beside the file is not that of its record; one that is not there is not promised either."""
+        data = None if file.metadata_sha256 is None else await small(self.parts.blobs, beside(file))
+        return data is not None and records.sha256_of(data) != file.metadata_sha256
+
+    def _unclaimed(
+        self, group: Sequence[tuple[ObjectPlace, Blob]], files: Mapping[str, File | None], heard: UpstreamEntry
+    ) -> Iterator[tuple[ObjectPlace, Blob]]:
+        """What no record refers to, and is not being stored just now. (What a damaged record refers to goes with it.)"""
+        said = heard.said
+        listed = None if said is None else {file.filename for file in said.files or ()}
+        for place, blob in group:
+            file = files.get(place.filename)
+            is_damaged = file is None and place.filename in files
+            if is_damaged or (file is not None and blob.key in (file.key, beside(file))) or not self._is_old(blob):
+                continue
+            # metadata is fetched without its file as well, and serves as long as upstream lists that
+            is_unlisted = place.kind is ObjectKind.METADATA and listed is not None and place.filename not in listed
+            if place.kind in _BYTES or is_unlisted:
+                yield place, blob
+
+    def _report(self, seen: _Seen, place: ObjectPlace, key: str, wrong: StorageProblem) -> None:
+        advice = _ADVICE[wrong].format(project=place.project, filename=place.filename)
+        seen.findings.append((place, Finding(key, wrong, advice, sweepable=True)))
+
+    def _is_old(self, blob: Blob) -> bool:
+        return self.parts.world.now() - blob.modified >= UNDER_WAY
+
+    async def _is_there(self, key: str) -> bool:
+        try:
+            await self.parts.blobs.stat(key)
+        except Missing:
+            return False
+        return True
+
+    # --- sweeping ---
+
+    async def _swept(self, place: ObjectPlace, finding: Finding) -> Finding:
+        """The finding, removed if that can be."""
+        try:
+            if finding.wrong in (StorageProblem.LEFT_OVER, StorageProblem.OTHER_DOCUMENT):
+                await self._remove(place, finding)
+            else:
+                await self.kept.forget(place.project, place.filename)
+        except PypidError:
+            return finding
+        return evolve(finding, swept=not await self._is_there(finding.key))
+
+    async def _remove(self, place: ObjectPlace, finding: Finding) -> None:
+        async def is_wrong_still() -> bool:
+            file = await recorded(self.parts.blobs, place.project, place.filename)
+            if finding.wrong is StorageProblem.OTHER_DOCUMENT:
+                return file is not None and finding.key == beside(file) and await self._has_other_metadata(file)
+            return file is None or finding.key not in (file.key, beside(file))
+
+        await self.kept.discard(place.project, place.filename, finding.key, is_wrong_still)

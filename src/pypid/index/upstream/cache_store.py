@@ -1,0 +1,340 @@
+"""Files of theirs come into the storage, and go: bytes, metadata, then the record, which is the commit; then the catalog.
+
+A crash between two steps leaves at worst bytes that no record names, which the next fetch of the same file uses.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+
+from attrs import define, evolve, field
+from msgspec.structs import replace
+from twisted.logger import Logger
+
+from pypid.core.errors import CatalogDown, Exists, Missing, PypidError, StorageDown, StorageFull
+from pypid.core.model import Blob, Digests, File, UpstreamEntry
+from pypid.core.packaging.expected_digest import is_copy
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.documents import dump_record, load_record
+from pypid.core.records.layout import KEPT, ObjectKind, kept_beside_key, kept_folder, kept_key, kept_place
+from pypid.flow import Blocking, BytesBody, Flights, Hashes, Locks
+from pypid.index.store import records
+from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
+from pypid.index.upstream.cached_records import agrees, beside, read_kept, recorded, small, with_kept, without_kept
+from pypid.ports import Blobs, Body, Catalog
+
+_log = Logger()
+
+BodyAnew = Callable[[], Awaitable[Body]]
+"""Gives the bytes of a file, from their beginning with each call."""
+MOST_LOOKED = 10_000
+"""Names of which it is remembered that the storage was asked: clients may make up any number of them."""
+
+
+@define(eq=False)
+class CacheStore:
+    """Puts files of theirs into the storage, takes them out, and keeps the catalog in step.
+
+    Several processes may do so in one storage at once. Everything raises `StorageDown`.
+    """
+
+    blobs: Blobs
+    catalog: Catalog
+    blocking: Blocking
+    arrived: Callable[[int], object] = field(default=lambda size: None, init=False, repr=False)
+    """Told of all that was stored: how many bytes it has."""
+    hides: bool = field(default=False, init=False)
+    """Whether no bytes lie under a distribution's own name (`layout.Plan.hides`)."""
+    _places: Locks[str] = field(factory=Locks, init=False, repr=False)
+    """Held by ``<project>/<filename>`` while bytes come or go; taken before the project's, never after."""
+    _projects: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
+    """Held while a record and the catalog's entry change together."""
+    unsettled: set[ProjectName] = field(factory=set, init=False, repr=False)
+    """Projects of which the storage says something that a shared catalog could not be told."""
+    dump_is_exact: bool = field(default=False, init=False)
+    """Whether the catalog dump was written after the last change (`pypid.jobs.clean_stop`)."""
+    shared: bool = field(default=False, init=False)
+    """Whether the catalog is that of several nodes, which holds no dump."""
+    _compared_in: str | None = field(default=None, init=False)
+    """The epoch of the catalog in which all were compared."""
+    _looked: OrderedDict[ProjectName, None] = field(factory=OrderedDict, init=False, repr=False)
+    """Read anew before all were compared, in this epoch of the catalog."""
+    _looked_in: str = field(default="", init=False)
+    _looking: Flights[ProjectName, UpstreamEntry] = field(factory=Flights, init=False, repr=False)
+
+    async def heard(self, name: ProjectName) -> UpstreamEntry:
+        """What the catalog knows. Until all were compared, an entry of a dump is compared with a listing before its first use,
+        and a project without cached files is looked for in the storage.
+
+        A dump may be old or missing: unknown is not absent.
+        """
+        if self._looked_in != self.catalog.epoch:  # it has lost what was looked up
+            self._looked_in = self.catalog.epoch
+            self._looked.clear()
+        heard = await self.catalog.theirs(name)
+        is_current = bool(heard.kept) and (self.shared or self.dump_is_exact)
+        if is_current or self._are_compared or name in self._looked:
+            return heard
+        heard = await self._looking.single(name, lambda: self._verify(name))
+        if not await self.catalog.is_away():  # it has it now
+            self._looked[name] = None
+            if len(self._looked) > MOST_LOOKED:
+                self._looked.popitem(last=False)
+        return heard
+
+    async def _verify(self, name: ProjectName) -> UpstreamEntry:
+        """The catalog's entry, if a listing of the cached files agrees with it; else what the storage says."""
+        if (await self.catalog.theirs(name)).kept:
+            async with aclosing(self.blobs.list(kept_folder(name))) as listing:
+                present = {blob.key: blob async for blob in listing}
+            heard = await self.catalog.theirs(name)
+            if agrees(heard, present):
+                return heard
+        return await self.look(name)
+
+    @property
+    def _are_compared(self) -> bool:
+        return self.catalog.was_complete or self._compared_in == self.catalog.epoch
+
+    async def find(self, file: File) -> File | None:
+        """Our copy of these very bytes, if there is one, by the catalog or (another process's) by its record."""
+        held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
+        if held is not None and is_copy(held, file):
+            return held
+        found = await recorded(self.blobs, file.project, file.filename)
+        if found is None or not is_copy(found, file):
+            return None
+        try:
+            if (await self.blobs.stat(found.key or "")).size != found.size:
+                return None
+        except Missing:
+            return None
+        await self.look(file.project)
+        return found
+
+    async def look(self, name: ProjectName) -> UpstreamEntry:
+        """Read anew what is kept of the project; the storage's word, also where the catalog cannot be told."""
+        async with self._projects.hold(name):
+            before = await self.catalog.theirs(name)
+            for _ in range(READINGS):
+                files = await read_kept(self.blobs, name)
+                try:
+                    heard = await self.catalog.edit_theirs(name, _become(before.kept, files))
+                except ConcurrentChange:
+                    with suppress(CatalogDown):  # it will say so again
+                        before = await self.catalog.edit_theirs(name, as_it_is)
+                except CatalogDown:
+                    break
+                else:
+                    self.unsettled.discard(name)
+                    return heard
+            if files != before.kept:
+                self.unsettled.add(name)
+            return evolve(before, kept=files)
+
+    async def _learn(self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]) -> None:
+        """Have the catalog know what was changed in the storage; where it cannot be told, later (`settle`)."""
+        try:
+            await self.catalog.edit_theirs(name, change)
+        except CatalogDown:
+            self.unsettled.add(name)
+
+    async def settle(self) -> None:
+        """Tell the catalog what it could not be told. Raises `StorageDown`."""
+        for name in list(self.unsettled):
+            if await self.catalog.is_away():
+                return
+            await self.look(name)
+
+    async def keep(self, file: File, digests: Digests, body: BodyAnew, metadata: bytes | None) -> File:
+        """Store the bytes, which have been proven; `body` gives them, anew with each call. Returns the kept file.
+
+        What another process stored of the same bytes meanwhile is as good as ours. Raises `StorageFull`.
+        """
+        async with self._places.hold(f"{file.project}/{file.filename}"):
+            there = await recorded(self.blobs, file.project, file.filename)
+            where, wrote = await self._write_bytes(file, digests, body, there)
+            kept = replace(
+                file, key=where, sha256=digests.sha256, md5=digests.md5, blake2b_256=digests.blake2b_256, size=digests.size
+            )
+            try:
+                kept = await self._write_metadata(kept, metadata)
+                async with self._projects.hold(file.project):
+                    # as it will be read again: without what may change
+                    kept = await self._commit(load_record(dump_record(kept), where), replaces=there)
+                    await self._learn(file.project, lambda heard: with_kept(heard, kept))
+            except StorageFull:
+                if wrote:
+                    await self._sweep(where)
+                raise
+        self.arrived(digests.size + len(metadata or b""))
+        return kept
+
+    async def _write_bytes(self, file: File, digests: Digests, body: BodyAnew, there: File | None) -> tuple[str, bool]:
+        """Where the bytes lie, and whether it was we who wrote them. Bytes that are there already are never replaced.
+
+        What lies under a name is whole (`Blobs.write`), and is the same if a crash left it, or another process wrote it.
+        """
+        plain = kept_key(file.project, file.filename)
+        if not self.hides:
+            with suppress(Exists):
+                await self.blobs.write(plain, await body())
+                return plain, True
+        if there is not None and there.sha256 == digests.sha256 and await self._is_whole(there.key or "", digests, None):
+            return there.key or "", False
+        if await self._is_whole(plain, digests, digests.sha256):
+            return plain, False
+        other = kept_beside_key(file.project, file.filename, digests.sha256)
+        if not await self._is_whole(other, digests, digests.sha256):
+            await self.blobs.write(other, await body(), replace=True)
+        return other, True
+
+    async def _is_whole(self, where: str, digests: Digests, sha256: str | None) -> bool:
+        """Whether a blob of this length, and (if it is given) of this hash, lies there."""
+        try:
+            if (await self.blobs.stat(where)).size != digests.size:
+                return False
+            return sha256 is None or await self._hash_of(where) == sha256
+        except Missing:
+            return False
+
+    async def _hash_of(self, where: str) -> str:
+        hashes = Hashes()
+        body = await self.blobs.read(where)
+        async with aclosing(body):
+            try:
+                async for piece in body:
+                    await self.blocking(hashes.update, piece)
+            except (EOFError, OSError) as error:
+                raise StorageDown("a file in it cannot be read.") from error
+        return hashes.digests().sha256
+
+    async def _write_metadata(self, kept: File, metadata: bytes | None) -> File:
+        """Put the metadata beside the bytes, if it is what upstream announces; or find that it lies there already."""
+        where = beside(kept)
+        there = records.sha256_of(await small(self.blobs, where))
+        found = records.sha256_of(metadata)
+        if found is not None and kept.metadata_sha256 in (None, found):
+            if there != found:  # mostly a client has asked for it already
+                await self.blobs.write(where, BytesBody(metadata or b""), replace=True)
+            return replace(kept, metadata_sha256=found)
+        if there is not None and there == kept.metadata_sha256:
+            return kept
+        await self.blobs.delete(where)  # of other bytes that had this name
+        return replace(kept, metadata_sha256=None)
+
+    async def _commit(self, kept: File, replaces: File | None) -> File:
+        """Write the record. If another process's was first and is of the same bytes, that is the file."""
+        where = kept_key(kept.project, kept.filename, ObjectKind.RECORD)
+        if replaces == kept:
+            return kept
+        try:
+            await self.blobs.write(where, BytesBody(dump_record(kept)), replace=replaces is not None)
+        except Exists:
+            first = await recorded(self.blobs, kept.project, kept.filename)
+            if first is not None and first.sha256 == kept.sha256:
+                return first
+            await self.blobs.write(where, BytesBody(dump_record(kept)), replace=True)
+        if replaces is not None and replaces.key not in (None, kept.key):
+            await self._sweep(replaces.key or "")
+        return kept
+
+    async def _sweep(self, where: str) -> None:
+        """Remove bytes that no record names; what cannot be removed now is an orphan."""
+        for each in (where + ObjectKind.METADATA.value, where):
+            try:
+                await self.blobs.delete(each)
+            except PypidError as error:
+                _log.warn("{key} was left behind by a file that was not kept: {error}", key=each, error=error)
+
+    async def forget(self, name: ProjectName, filename: str) -> None:
+        """Take a kept file out of the storage: record, bytes and what lies beside them, then the catalog's entry."""
+        async with self._places.hold(f"{name}/{filename}"), self._projects.hold(name):
+            await self.blobs.delete(kept_key(name, filename, ObjectKind.RECORD))
+            async with aclosing(self.blobs.list(kept_folder(name) + filename)) as listing:
+                found = [blob.key async for blob in listing]
+            for where in found:
+                placed = kept_place(where)
+                if placed is not None and placed.filename == filename:
+                    await self.blobs.delete(where)
+            await self._learn(name, lambda heard: without_kept(heard, filename))
+
+    async def discard(self, name: ProjectName, filename: str, where: str, unwanted: Callable[[], Awaitable[bool]]) -> None:
+        """Remove one blob that belongs to a file, if it is `unwanted` once nobody else is at the file."""
+        async with self._places.hold(f"{name}/{filename}"):
+            if await unwanted():
+                await self.blobs.delete(where)
+        await self.look(name)
+
+    # --- metadata ---
+
+    async def metadata(self, file: File) -> bytes | None:
+        """The metadata that is stored of the file, if it has the hash that is known of it."""
+        if file.metadata_sha256 is None:
+            return None
+        held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
+        keys = [beside(held)] if held is not None and held.key else []
+        for where in dict.fromkeys([*keys, kept_key(file.project, file.filename, ObjectKind.METADATA)]):
+            data = await small(self.blobs, where)
+            if records.sha256_of(data) == file.metadata_sha256:
+                return data
+        return None
+
+    async def keep_metadata(self, file: File, data: bytes, learn: Callable[[UpstreamEntry], UpstreamEntry]) -> None:
+        """Store the metadata of a file, which itself need not be kept; `learn` is what the catalog then knows."""
+        async with self._places.hold(f"{file.project}/{file.filename}"), self._projects.hold(file.project):
+            held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
+            where = kept_key(file.project, file.filename, ObjectKind.METADATA)
+            if held is not None and is_copy(held, file):
+                where = beside(held)
+            await self.blobs.write(where, BytesBody(data), replace=True)
+            await self._learn(file.project, learn)
+        self.arrived(len(data))
+
+    # --- keeping in step with the storage ---
+
+    async def compare(self) -> int:
+        """Bring the catalog up to the storage; returns how many projects had to be read.
+
+        One listing; a project is read only where the listing and the catalog disagree. Raises `CatalogDown`.
+        """
+        epoch = self.catalog.epoch
+        self._looked.clear()
+        read = 0
+        seen: set[ProjectName] = set()
+        async with aclosing(self.blobs.list(KEPT)) as listing:
+            name: ProjectName | None = None
+            present: dict[str, Blob] = {}
+            async for blob in listing:
+                placed = kept_place(blob.key)
+                if placed is None:
+                    continue
+                if placed.project != name:
+                    read += await self._compared(name, present)
+                    name, present = placed.project, {}
+                seen.add(placed.project)
+                present[blob.key] = blob
+            read += await self._compared(name, present)
+        for name in await self.catalog.their_names():
+            if name not in seen:
+                await self._bring(name)
+                read += 1
+        self._compared_in = epoch
+        return read
+
+    async def _compared(self, name: ProjectName | None, present: dict[str, Blob]) -> int:
+        if name is None or agrees(await self.catalog.theirs(name), present):
+            return 0
+        await self._bring(name)
+        return 1
+
+    async def _bring(self, name: ProjectName) -> None:
+        await self.look(name)
+        if name in self.unsettled:
+            raise CatalogDown("what is kept was not compared with it.")
+
+
+def _become(before: tuple[File, ...], files: tuple[File, ...]) -> CompareAndSet[UpstreamEntry]:
+    return CompareAndSet(lambda heard: heard.kept == before, lambda heard: evolve(heard, kept=files))

@@ -1,0 +1,122 @@
+"""Files of theirs in the storage: what is there, out of their records.
+
+They lie below a prefix of their own (`layout.KEPT`). As with files of ours the record is the commit, what no record names is
+nobody's, and what the catalog says can be read again from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from attrs import evolve
+from msgspec.structs import replace
+from twisted.logger import Logger
+
+from pypid.core.errors import Unreadable
+from pypid.core.model import Blob, File, UpstreamEntry, in_order
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.documents import load_record
+from pypid.core.records.layout import ObjectKind, kept_folder, kept_key, kept_place
+from pypid.index.store import records
+from pypid.ports import Blobs
+
+_log = Logger()
+
+
+async def read_kept(blobs: Blobs, name: ProjectName) -> tuple[File, ...]:
+    """The files of theirs that the storage holds of the project, `in_order`. Raises `StorageDown`.
+
+    What cannot be read, or has no bytes of its length, is left out with a line in the log: it can be fetched again.
+    """
+    async with aclosing(blobs.list(kept_folder(name))) as listing:
+        return await _files_of(blobs, name, [blob async for blob in listing])
+
+
+async def _files_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -> tuple[File, ...]:
+    present = {blob.key: blob for blob in listing}
+    files: list[File] = []
+    for where in map(kept_place, present):
+        if where is not None and where.project == name and where.kind is ObjectKind.RECORD:
+            file = await recorded(blobs, name, where.filename)
+            if file is not None and _has_bytes(file, present):
+                file = replace(file, archived=present[file.key or ""].archived)
+                files.append(await _with_metadata(blobs, file, present))
+    return in_order(tuple(files))
+
+
+def _has_bytes(file: File, present: dict[str, Blob]) -> bool:
+    found = present.get(file.key or "")
+    if found is None or found.size != file.size:
+        _log.warn(
+            "the bytes of {filename}, which was kept, are not there any more; it will be fetched again", filename=file.filename
+        )
+        return False
+    return True
+
+
+async def _with_metadata(blobs: Blobs, file: File, present: dict[str, Blob]) -> File:
+    """The file with the hash of the metadata that lies beside it: it may have come after the record, or have gone."""
+    if beside(file) not in present:
+        return replace(file, metadata_sha256=None)
+    if file.metadata_sha256 is not None:
+        return file
+    return replace(file, metadata_sha256=records.sha256_of(await small(blobs, beside(file))))
+
+
+async def recorded(blobs: Blobs, name: ProjectName, filename: str) -> File | None:
+    """The file of a record, or None where there is none that can be used."""
+    where = kept_key(name, filename, ObjectKind.RECORD)
+    data = await small(blobs, where)
+    if data is None:
+        return None
+    try:
+        file = load_record(data, where)
+    except Unreadable as error:
+        _log.warn("{error}; the file will be fetched again", error=error)
+        return None
+    right = (file.project, file.filename) == (name, filename) and (file.key or "").startswith(kept_folder(name))
+    if not right or file.sha256 is None or file.size is None:
+        _log.warn("{record} is not the record of this file; it will be fetched again", record=where)
+        return None
+    return file
+
+
+async def small(blobs: Blobs, where: str) -> bytes | None:
+    try:
+        return await records.read_bytes(blobs, where)
+    except Unreadable as error:
+        _log.warn("{error}; it counts as missing", error=error)
+        return None
+
+
+def beside(file: File) -> str:
+    """Where the metadata of a kept file lies: beside its very bytes."""
+    return (file.key or kept_key(file.project, file.filename)) + ObjectKind.METADATA.value
+
+
+def with_kept(heard: UpstreamEntry, file: File) -> UpstreamEntry:
+    """`heard`, with this file kept."""
+    others = (other for other in heard.kept if other.filename != file.filename)
+    return evolve(heard, kept=in_order((*others, file)))
+
+
+def without_kept(heard: UpstreamEntry, filename: str) -> UpstreamEntry:
+    """`heard`, with the file of this name not kept."""
+    return evolve(heard, kept=tuple(file for file in heard.kept if file.filename != filename))
+
+
+def agrees(heard: UpstreamEntry, present: dict[str, Blob]) -> bool:
+    """Whether the listing of a project's kept files is that of the files that the catalog holds."""
+    records = {
+        placed.filename for key in present if (placed := kept_place(key)) is not None and placed.kind is ObjectKind.RECORD
+    }
+    if records != {file.filename for file in heard.kept}:
+        return False
+    for file in heard.kept:
+        found = present.get(file.key or "")
+        if found is None or (found.size, found.archived) != (file.size, file.archived):
+            return False
+        if (beside(file) in present) != (file.metadata_sha256 is not None):
+            return False
+    return True

@@ -1,0 +1,154 @@
+"""Core metadata of files of theirs: kept, fetched, or read out of the wheel, of which only some parts are fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from urllib.parse import urlsplit
+
+from attrs import define, field
+from msgspec.structs import replace
+from twisted.logger import Logger
+
+from pypid.core.archives.members import LARGEST_PART, UnusableArchive
+from pypid.core.errors import Archived, Missing, NoSuchFile, NotThere, PypidError, UnlistedHost, UpstreamDown, WrongBytes
+from pypid.core.model import File, Span
+from pypid.core.packaging.expected_digest import claim_of
+from pypid.core.packaging.names import ProjectName
+from pypid.core.simple_api.metadata_offer import with_metadata
+from pypid.flow import Blocking, Flights, whole
+from pypid.index.store import records
+from pypid.index.upstream.cache_store import CacheStore
+from pypid.index.upstream.gate import UpstreamGate
+
+_log = Logger()
+
+Read = Callable[[Span], Awaitable[bytes]]
+"""Gives exactly these bytes of a file."""
+
+
+@define(eq=False)
+class Describer:
+    """Gives the metadata of files of theirs, once for many, and stores what it found."""
+
+    kept: CacheStore
+    envoy: UpstreamGate
+    blocking: Blocking
+    store: Callable[[File, Sequence[str]], Awaitable[None]]
+    """Fetch a whole file and store it, verified (`FileCache.store`)."""
+    _flights: Flights[tuple[str, str, str | None], bytes] = field(factory=Flights, init=False, repr=False)
+
+    async def metadata(self, file: File, via: Sequence[str]) -> bytes:
+        """The METADATA of the file: what is stored; else, of a wheel that is kept, what lies in it; else what upstream offers,
+        if it has the hash that is listed; else what lies in upstream's wheel. It is stored even if the file is not.
+
+        Raises `NoSuchFile` where there is none, `UpstreamDown`, `WrongBytes`, `StorageDown`.
+        """
+        self.envoy.refuse_loop(via)
+        stored = await self.kept.metadata(file)
+        if stored is not None:
+            return stored
+        flight = (file.project, file.filename, file.metadata_sha256 or file.sha256)
+        return await self._flights.single(flight, lambda: self._find(file, via))
+
+    async def _find(self, file: File, via: Sequence[str]) -> bytes:
+        data = await self._in_kept(file)
+        if data is None:
+            data = await self._offered(file, via)
+        if data is None:
+            data = await self._in_theirs(file, via)
+        found = records.sha256_of(data)
+        assert found is not None
+        if file.metadata_sha256 not in (None, found):
+            raise WrongBytes(f"{file.filename}.metadata", f"sha256 is {found}, and should be {file.metadata_sha256}.")
+        try:
+            known = replace(file, metadata_sha256=found)
+            await self.kept.keep_metadata(known, data, lambda heard: with_metadata(heard, file.filename, found))
+        except PypidError as error:
+            _log.error("the metadata of {filename} could not be stored: {error}", filename=file.filename, error=error)
+        return data
+
+    async def _offered(self, file: File, via: Sequence[str]) -> bytes | None:
+        """What upstream has beside the file, or None where it has nothing, whatever its page says."""
+        if file.source is None or not (file.metadata_offered or file.metadata_sha256):
+            return None
+        try:
+            verified = file.metadata_sha256 is not None
+            body = await self.envoy.fetch(file.project, metadata_url(file.source), None, via, verified=verified)
+            return await whole(body, records.LARGEST_METADATA)
+        except NotThere:
+            _log.warn("upstream lists metadata of {filename}, and does not have it", filename=file.filename)
+            return None
+        except UnlistedHost:
+            return None
+        except ValueError as error:
+            raise WrongBytes(f"{file.filename}.metadata", f"{error}.") from None
+
+    async def _in_kept(self, file: File) -> bytes | None:
+        """What lies in our copy of the wheel, or None where there is no copy, or nothing of the hash that is listed."""
+        kept = await self.kept.find(file) if file.filename.endswith(".whl") else None
+        if kept is None or kept.key is None or kept.size is None:
+            return None
+        where = kept.key
+
+        async def read(span: Span) -> bytes:
+            return await whole(await self.kept.blobs.read(where, span), LARGEST_PART)
+
+        try:
+            data = await read_metadata(read, kept.size, file.project, self.blocking)
+        except (UnusableArchive, Missing, Archived, EOFError, OSError):  # not to be read here now: upstream can be asked
+            return None
+        return data if file.metadata_sha256 in (None, records.sha256_of(data)) else None
+
+    async def _in_theirs(self, file: File, via: Sequence[str]) -> bytes:
+        """What lies in upstream's wheel."""
+        source = file.source
+        if source is None or not file.filename.endswith(".whl"):
+            raise NoSuchFile(f"{file.filename}.metadata")
+
+        async def read(span: Span) -> bytes:
+            return await whole(await self.envoy.fetch(file.project, source, span, via), LARGEST_PART)
+
+        try:
+            size = file.size if file.size is not None else await self._size_of(file.project, source, via)
+            return await read_metadata(read, size, file.project, self.blocking)
+        except UnusableArchive as problem:
+            _log.info("{filename} has no metadata that can be read: {problem}", filename=file.filename, problem=problem)
+            raise NoSuchFile(f"{file.filename}.metadata") from None
+        except UnlistedHost:
+            if claim_of(file) is None:
+                raise
+        await self.store(file, via)  # whole, and so verified
+        data = await self._in_kept(file)
+        if data is None:
+            raise NoSuchFile(f"{file.filename}.metadata")
+        return data
+
+    async def _size_of(self, project: ProjectName, source: str, via: Sequence[str]) -> int:
+        """What upstream announces; of the bytes none is read."""
+        async with aclosing(await self.envoy.fetch(project, source, None, via)) as body:
+            if body.size is None:
+                raise UpstreamDown("it does not say how large the file is.")
+            return body.size
+
+
+async def read_metadata(read: Read, size: int, project: ProjectName, blocking: Blocking) -> bytes:
+    """The METADATA of a wheel of `size` bytes, of which `read` gives parts: mostly one, at most 8. Raises `UnusableArchive`."""
+    from pypid.core.archives.partial_wheel import (  # here, since no page needs to look into archives
+        WheelParts,
+        first_part,
+        peek,
+    )
+
+    parts = WheelParts(size)
+    needed: bytes | Span = first_part(size)
+    while isinstance(needed, Span):
+        parts.add(needed, await read(needed))
+        needed = await blocking(peek, parts, project)
+    return needed
+
+
+def metadata_url(source: str) -> str:
+    """The URL of the metadata: that of the file with ``.metadata`` behind its path (PEP 658)."""
+    url = urlsplit(source)
+    return url._replace(path=f"{url.path}.metadata", fragment="").geturl()

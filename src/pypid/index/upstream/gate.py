@@ -1,0 +1,89 @@
+"""The only one who talks to other indexes: sees to it, each time, that they may hear the name; knows whether they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from attrs import define
+
+from pypid.core.errors import BadListing, NotThere, NotYetKnown, UpstreamDown
+from pypid.core.model import Listing, Presence, Project, Span
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import Policy, UnknownOwner, silence
+from pypid.core.simple_api.via import refuse_loop
+from pypid.http_client.circuit_breaker import CircuitBreaker
+from pypid.index.upstream.file_hosts import FileHostBreakers
+from pypid.ports import Body, Upstream
+
+T = TypeVar("T")
+
+Ours = Callable[[ProjectName], Awaitable[Project | Presence]]
+"""What is ours of a name, as the storage itself says now (`Parts.ours_now`)."""
+
+
+async def _never() -> bool:
+    return False
+
+
+@define(eq=False)
+class UpstreamGate:
+    """An `Upstream` that is asked by name, and only what may be told.
+
+    Just before each question the storage is asked whether the name is ours: what another process
+    published a moment ago is not in our catalog yet (unknown is not absent). While a shared catalog
+    is `away` no name is told that was not told before (`NotYetKnown`). Everything raises `UnknownOwner`
+    for a name that must not go upstream, `StorageDown` where that cannot be found out, `Loop` for a
+    request that was here before, and what `Upstream` raises.
+
+    Only questions to the index itself count for its circuit breaker (`outage`). Failures of files
+    count for their host and their URL (`hosts`).
+    """
+
+    upstream: Upstream
+    policy: Policy
+    identity: str
+    ours: Ours
+    outage: CircuitBreaker
+    hosts: FileHostBreakers
+    away: Callable[[], Awaitable[bool]] = _never
+
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+        """What they say of the project now."""
+        await self.make_sure(name, via)
+        if known is None and await self.away():
+            raise NotYetKnown(name)
+        return await self._noted(self.upstream.project(name, known, via))
+
+    async def fetch(self, name: ProjectName, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+        """The bytes of a file of the project, or of what lies beside it (`Upstream.fetch`)."""
+        await self.make_sure(name, via)
+        return await self.hosts.fetch(url, lambda: self.upstream.fetch(url, span, via, verified=verified))
+
+    async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
+        """All projects that they have."""
+        refuse_loop(via, self.identity)
+        return await self._noted(self.upstream.names(via))
+
+    def refuse_loop(self, via: Sequence[str]) -> None:
+        """Raise `Loop` if the request was here before. To be called before it waits for what it may itself be the cause of."""
+        refuse_loop(via, self.identity)
+
+    async def make_sure(self, name: ProjectName, via: Sequence[str]) -> None:
+        """Raise unless the name may be told, now."""
+        refuse_loop(via, self.identity)
+        why = silence(self.policy, name, await self.ours(name))
+        if why is not None:
+            raise UnknownOwner(name, why)
+
+    async def _noted(self, question: Awaitable[T]) -> T:
+        try:
+            answer = await question
+        except UpstreamDown as error:
+            self.outage.failed(error)
+            raise
+        except (BadListing, NotThere):
+            self.outage.answered()
+            raise
+        self.outage.answered()
+        return answer

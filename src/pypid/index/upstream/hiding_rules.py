@@ -1,0 +1,51 @@
+"""Why something of another index is not to be had here: the rule that keeps it away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import evolve, frozen
+
+from pypid.core.errors import NoSuchProject, PypidError
+from pypid.core.model import File, Project
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import hidden, listed, silence
+from pypid.index.index import Index
+
+
+@frozen
+class Hiding:
+    """Files that a rule hides, and the rule in words."""
+
+    files: Sequence[File]
+    rule: str
+
+
+@frozen
+class Reasons:
+    """Asks nobody: says what follows from what is known."""
+
+    index: Index
+
+    async def of_nothing(self, name: ProjectName, error: PypidError) -> str:
+        """Why there is nothing of the project, which was looked up in vain."""
+        if not isinstance(error, NoSuchProject):
+            return str(error)
+        why = silence(self.index.policy, name, await self.index.parts.ours(name))
+        return str(error) if why is None else f"{error} Nobody else was asked: {why.value}."
+
+    async def of_hiding(self, name: ProjectName, fits: Callable[[str], bool]) -> Hiding | None:
+        """The files of theirs, of versions that fit, that a rule hides; None where no rule is the cause."""
+        index = self.index
+        ours = await index.parts.ours(name)
+        if silence(index.policy, name, ours) is not None:
+            return None
+        theirs = evolve(await index.correspondent.known(name), reachable=True)
+        taken = frozenset(file.filename for file in ours.files) if isinstance(ours, Project) else frozenset[str]()
+        files, rule = [], ""
+        for file in listed(theirs):
+            why = hidden(index.policy, file, theirs, taken, index.world.now())
+            if why is not None and fits(file.version):
+                files.append(file)
+                rule = f"{file.filename}: {why.value}"
+        return Hiding(files, rule) if files else None

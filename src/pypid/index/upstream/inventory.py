@@ -1,0 +1,93 @@
+"""What is kept of theirs, as a whole: how many bytes really lie in the storage, file by file, and when each was last wanted.
+
+Only what lies below `layout.KEPT` is looked at: files of ours are no part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from itertools import groupby
+from operator import attrgetter, itemgetter
+
+from attrs import define, evolve, frozen
+
+from pypid.core.model import Blob
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.layout import KEPT, ObjectKind, ObjectPlace, kept_folder, kept_place
+from pypid.flow import World
+from pypid.index.context import Pace
+from pypid.index.upstream.last_access import LastAccess
+from pypid.ports import Blobs, Catalog
+
+
+@frozen
+class InventoryEntry:
+    """All that is stored of one file of theirs. `size` in bytes; `wanted` is when that last was, in seconds since 1970.
+
+    `recorded`: it can be served; else there is its metadata alone (an installer has looked at it), or what a crash left.
+    """
+
+    project: ProjectName
+    filename: str
+    size: int
+    wanted: int
+    recorded: bool = False
+
+
+@define
+class _Sum:
+    size: int = 0
+    stored: int = 0
+    recorded: bool = False
+
+    def add(self, place: ObjectPlace, blob: Blob) -> None:
+        self.size += blob.size
+        self.stored = max(self.stored, int(blob.modified.timestamp()))
+        self.recorded = self.recorded or place.kind is ObjectKind.RECORD
+
+
+_Sums = Mapping[tuple[ProjectName, str], _Sum]
+
+
+@frozen
+class CacheInventory:
+    """Takes stock. There may be a hundred thousand files: others have their turn meanwhile."""
+
+    blobs: Blobs
+    catalog: Catalog
+    touches: LastAccess
+    world: World
+
+    async def lying(self, project: ProjectName | None = None) -> Sequence[InventoryEntry]:
+        """All that is kept (of one project), by name, also what no record names; as if wanted when it was stored.
+
+        Raises `StorageDown`.
+        """
+        pace = Pace(self.world)
+        sums: dict[tuple[ProjectName, str], _Sum] = {}
+        async with aclosing(self.blobs.list(KEPT if project is None else kept_folder(project))) as listing:
+            async for blob in listing:
+                place = kept_place(blob.key)
+                if place is not None and place.filename:
+                    sums.setdefault((place.project, place.filename), _Sum()).add(place, blob)
+                await pace.keep()
+        return await self.world.thinking(_in_order, sums)
+
+    async def taken(
+        self, files: Sequence[InventoryEntry] | None = None, project: ProjectName | None = None
+    ) -> Sequence[InventoryEntry]:
+        """The same (or `files` of it), with when each was last wanted. This reads what is known of each project."""
+        pace = Pace(self.world)
+        known: list[InventoryEntry] = []
+        for name, held in groupby(await self.lying(project) if files is None else files, attrgetter("project")):
+            wanted = self.touches.wanted(await self.catalog.theirs(name))
+            known += [evolve(file, wanted=max(file.wanted, wanted.get(file.filename, 0))) for file in held]
+            await pace.keep()
+        return known
+
+
+def _in_order(sums: _Sums) -> list[InventoryEntry]:
+    return [
+        InventoryEntry(*key, found.size, found.stored, found.recorded) for key, found in sorted(sums.items(), key=itemgetter(0))
+    ]

@@ -1,0 +1,201 @@
+"""A file of theirs on its way in: one writes it to the spool, and any number read what is there already.
+
+Who keeps up has the bytes out of memory, as they come; who is slower takes them from the spool's file at its own pace, so that
+a slow client holds up nobody and costs no memory. The last part is held back from all of them until the whole is proven: what
+a client has before that is short, and seen to be.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import AsyncIterator
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from pypid.core.errors import StorageDown
+from pypid.core.model import Span
+from pypid.flow import PIECE, Blocking, at_hand
+from pypid.flow.spool import Spool
+
+HELD_BACK = 1 << 16
+"""Bytes at the end that nobody gets until the hash is right; a smaller file is held back whole."""
+NEAR = 1 << 20
+"""Bytes that are waited for, rather than asking upstream for them once more."""
+RECENT = 1 << 18
+"""Bytes that stay in memory once they are written, for those who are a little behind."""
+
+
+@define(eq=False)
+class SharedDownload:
+    """The state of one fetch; it is looked at and changed on the reactor's thread only.
+
+    `size` is what was announced, None where nobody said. `came`, `grew`, `prove`, `fail` and `end` are for whoever fetches.
+    """
+
+    blocking: Blocking
+    size: int | None
+    spool: Spool | None = field(default=None, repr=False)
+    written: int = 0
+    proven: bool = False
+    error: BaseException | None = None
+    over: bool = False
+    """Whether it was stored, or will not be."""
+    come: int = field(default=0, init=False)
+    """Bytes that have come: those that lie in the file (`written`), and behind them those that are in memory only."""
+    _recent: deque[tuple[int, bytes]] = field(factory=deque, init=False, repr=False)
+    """The last ones, each with where it begins: all that are not written, and perhaps some that are."""
+    _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
+
+    # --- for the one who fetches ---
+
+    def came(self, piece: bytes) -> None:
+        """More bytes have come, and will be written."""
+        self._recent.append((self.come, piece))
+        self.come += len(piece)
+        self._let_go()
+        if self.written:
+            self._ring()
+
+    def grew(self, written: int) -> None:
+        """So many bytes lie in the spool's file."""
+        self.written = max(self.written, written)
+        self._let_go()
+        self._ring()
+
+    def prove(self) -> None:
+        """All has come and is written, and is what was listed: the part that was held back may go."""
+        self.size = self.come
+        self.proven = True
+        self._ring()
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing will come of it: every reader raises `error`, unless all was proven before."""
+        if not self.proven:
+            self.error = error
+        self._ring()
+
+    def end(self) -> None:
+        """Nothing more will happen."""
+        self.over = True
+        self._ring()
+
+    # --- for those who read ---
+
+    async def ended(self) -> None:
+        """Wait until nothing more will happen, whatever came of it."""
+        while not self.over:
+            await self._change()
+
+    @property
+    def reach(self) -> int:
+        """How far it may be read now."""
+        if self.proven:
+            return self.come
+        end = self.come if self.size is None else self.size
+        return min(self.come, max(0, end - HELD_BACK))
+
+    def is_near(self, span: Span) -> bool:
+        """Whether the bytes are there, or will be in a moment."""
+        return span.start <= self.come + NEAR
+
+    async def join(self, start: int, stop: int | None) -> SharedDownloadBody:
+        """The bytes from `start` on, once the first of the file lie in the spool: there is room for them, as it seems.
+
+        Raises what the fetch failed with.
+        """
+        while not self.written and not self.proven:
+            self._must_be_well()
+            await self._change()
+        self._must_be_well()
+        assert self.spool is not None  # something was written
+        try:
+            descriptor = self.spool.descriptor_of_its_own()  # now: it stays readable when the spool has gone
+        except (OSError, RuntimeError) as error:
+            raise StorageDown("a file that was being fetched has gone from its spool.") from error
+        return SharedDownloadBody(self, descriptor, start, stop)
+
+    def recent(self, start: int, stop: int) -> bytes:
+        """These bytes, up to where others have come, if the first of them is in memory; else nothing."""
+        found: list[bytes] = []
+        for begins, piece in reversed(self._recent):  # mostly it is the last one
+            if begins < stop:
+                found.append(
+                    piece if start <= begins and begins + len(piece) <= stop else piece[max(0, start - begins) : stop - begins]
+                )
+            if begins <= start:
+                found.reverse()
+                return found[0] if len(found) == 1 else b"".join(found)
+        return b""
+
+    async def reaches(self, position: int) -> int:
+        """Wait for a byte at `position` that may be read, or for the end; how far it may be read. Raises as `join`."""
+        while True:
+            self._must_be_well()
+            if self.proven or self.reach > position:
+                return self.reach
+            await self._change()
+
+    def _must_be_well(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _let_go(self) -> None:
+        while self._recent and self._recent[0][0] + len(self._recent[0][1]) <= min(self.written, self.come - RECENT):
+            self._recent.popleft()
+
+    async def _change(self) -> None:
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiting:  # cancelled
+                self._waiting.remove(waiter)
+
+    def _ring(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.called:
+                waiter.callback(None)
+
+
+@define(eq=False)
+class SharedDownloadBody:
+    """What one reader gets. Raises what the fetch fails with; then fewer bytes came than `size` says."""
+
+    _growing: SharedDownload
+    _descriptor: int = field(repr=False)
+    _start: int
+    _stop: int | None
+
+    @property
+    def size(self) -> int | None:
+        end = self._growing.size if self._stop is None else self._stop
+        return None if end is None else end - self._start
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        position = self._start
+        while self._stop is None or position < self._stop:
+            reach = await self._growing.reaches(position)
+            end = reach if self._stop is None else min(reach, self._stop)
+            if end <= position:
+                break
+            piece = await self._read(position, min(PIECE, end - position))
+            if not piece:
+                raise EOFError("the spool is shorter than it was")
+            position += len(piece)
+            yield piece
+        if self._stop is not None and position < self._stop:
+            raise EOFError("the file is shorter than it was said to be")
+
+    async def _read(self, position: int, most: int) -> bytes:
+        """From memory, from what the kernel has in memory, or from the disk."""
+        piece = self._growing.recent(position, position + most) or at_hand(self._descriptor, position, most)
+        return piece or await self._growing.blocking(os.pread, self._descriptor, most, position)
+
+    async def aclose(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

@@ -1,0 +1,66 @@
+"""Whether accounts have existed: an accounts database that is empty or gone must not open the projects that it closed.
+
+A file in the state folder, `FILE`, says ``yes`` from the moment that the database has tables. Everything here blocks.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import frozen
+
+from pypid.databases.faults import DatabaseUnusable
+from pypid.jobs.backup.marker import read_marker
+from pypid.jobs.backup.records import ACCOUNTS, put
+
+FILE = "accounts-known"
+_YES, _NO = b"yes", b"no"
+CHANGES = (
+    "add-group", "add-user", "change-user", "end-session", "import-people", "inherit-people", "join-group", "leave-group",
+    "make-token", "mint-token", "register-user", "remove-group", "remove-right", "remove-user", "revoke-token", "set-password",
+    "set-right",
+)  # fmt: skip
+"""What the audit log says of a change of the accounts."""
+
+
+@frozen
+class AccountsMarker:
+    """What the state folder says of its accounts database, which lies at `path`."""
+
+    state: Path
+    path: Path
+
+    @property
+    def is_noted(self) -> bool:
+        """Return whether it says anything: it does not where an older pypid has run alone."""
+        return (self.state / FILE).exists()
+
+    def note(self) -> None:
+        """Note that accounts exist. Raises `OSError`."""
+        if not self._says_so():
+            put(self.state, FILE, _YES + b"\n")
+
+    def refuse_loss(self) -> None:
+        """Raise `DatabaseUnusable`, with advice, if accounts have existed. Call it where the database is empty or not there."""
+        if not self._says_so():
+            return
+        raise DatabaseUnusable(
+            f"{self.path} is {'empty' if self.path.exists() else 'not there'}, but accounts have existed here. Without them, "
+            "projects that were closed would be open. Restore it from a backup. Or, to begin without any users, groups, rights "
+            f"and tokens, write the word {_NO.decode()} into {self.state / FILE}."
+        )
+
+    def _says_so(self) -> bool:
+        with suppress(FileNotFoundError):
+            return (self.state / FILE).read_bytes().strip() != _NO
+        return False
+
+    def is_lost(self) -> bool:
+        """Return whether there is no database, or an empty file in its place."""
+        return not self.path.exists() or not self.path.stat().st_size
+
+    def was_copied(self) -> bool:
+        """Return whether the note on copies in the bucket names the accounts. Raises `OSError`."""
+        marker = read_marker(self.state)
+        return marker is not None and ACCOUNTS in marker.copied

@@ -1,0 +1,109 @@
+"""Whether the nodes of one index agree: on the settings that decide who sees what, and on the time of day.
+
+They tell each other through the shared catalog. One node leaves a digest of its settings there, with a time; the others compare
+theirs with it, and renew it in turn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from hashlib import blake2b, scrypt
+from typing import Any
+
+import attrs
+from attrs import define, field
+from twisted.logger import Logger
+
+from pypid.catalog.engine import Anew, DatabaseAway, DatabaseUnusable, Engine
+from pypid.core.configuration.parse import Config
+from pypid.core.model import SignedUrl
+from pypid.core.records.ages import AHEAD
+from pypid.flow import World
+
+_log = Logger()
+
+LOOK = 30.0
+"""Seconds between two looks."""
+LASTING = timedelta(minutes=3)
+"""How long a digest counts. It is renewed in the second half, by whichever node looks first."""
+SETTINGS, CLOCK = "settings", "clock"
+"""What nodes may differ in."""
+KEY = "pypid node settings"
+"""Under which the digest lies among the links of the catalog: no key of a file has a space."""
+_WARNINGS = {
+    SETTINGS: "other nodes of this index have other settings ([access], [upstream], [users], [groups], [projects] or [server] "
+    "secret): what a client may see depends on which node it asks. Give all nodes the same configuration.",
+    CLOCK: "the clock of this node is behind that of another node by more than a minute: tokens, sessions and moments "
+    "depend on the time of day. See that all nodes keep it by NTP.",
+}
+_UPSTREAM = ("mode", "url", "reserved", "allow", "deny", "blend", "cooldown", "require_hashes")
+_ACCESS = ("backend", "read", "write", "cache_update", "overwrite", "delete", "delete_needs", "admins", "registration")
+
+
+def digest_of(config: Config, salt: str) -> str:
+    """Return a digest of what nodes have to agree on. It does not tell the secret, however weak that is. Takes 50 ms."""
+    said: dict[str, Any] = {
+        "access": {name: _plain(getattr(config.access, name)) for name in _ACCESS},
+        "upstream": {name: _plain(getattr(config.upstream, name)) for name in _UPSTREAM},
+        "layout": _plain(config.storage.layout),
+        **{name: _plain(getattr(config, name)) for name in ("users", "groups", "projects")},
+    }
+    secret = (config.server.secret or "").encode()
+    proof = scrypt(secret, salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=32)
+    return blake2b(json.dumps(said, sort_keys=True).encode() + proof, digest_size=16).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON has it, and in the same order in each process."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Mapping():
+            return {str(key): _plain(each) for key, each in value.items()}
+        case set() | frozenset():
+            return sorted((_plain(each) for each in value), key=repr)
+        case tuple() | list():
+            return [_plain(each) for each in value]
+        case _ if attrs.has(type(value)):
+            return {name.name: _plain(getattr(value, name.name)) for name in attrs.fields(type(value))}
+        case _:
+            return str(value)
+
+
+@define(eq=False)
+class Agreement:
+    """Compares this node with the others. `config` returns its configuration; `salt` is the same for all nodes."""
+
+    engine: Engine
+    world: World
+    config: Callable[[], Config]
+    salt: str
+    differs: frozenset[str] = field(default=frozenset(), init=False)
+    """What it differs from another node in: `SETTINGS`, `CLOCK`."""
+    _digest: tuple[Config, str] | None = field(default=None, init=False, repr=False)
+
+    async def look(self) -> None:
+        """Compare, and warn of what differs since now. While the catalog is away nothing changes."""
+        digest, now = await self._own(), self.world.now()
+        ends = now + LASTING
+        try:
+            found = await self.engine.keep_link(KEY, SignedUrl(digest, ends), now + LASTING / 2)
+        except (Anew, DatabaseAway, DatabaseUnusable):
+            return
+        differs = {SETTINGS: found.url != digest, CLOCK: found.expires > ends + AHEAD}
+        self._note(frozenset(name for name, is_so in differs.items() if is_so))
+
+    async def _own(self) -> str:
+        config = self.config()
+        if self._digest is None or self._digest[0] is not config:
+            self._digest = config, await self.world.thinking(digest_of, config, self.salt)
+        return self._digest[1]
+
+    def _note(self, differs: frozenset[str]) -> None:
+        for name in sorted(differs - self.differs):
+            _log.warn("nodes differ: {text}", text=_WARNINGS[name])
+        for name in sorted(self.differs - differs):
+            _log.info("the nodes agree again: {what}", what=name)
+        self.differs = differs

@@ -1,0 +1,240 @@
+"""What a pypid whose files lie in a bucket does so that its machine can be thrown away; and that it sees what others put there.
+
+At the start: what is of record is fetched into a new state folder, before anybody can log in; the snapshot in the bucket takes
+the place of one that is not there. Then, for as long as it runs: both are kept up to date, and the bucket is compared again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import MultiService
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pypid.access.closed import ClosedAccess
+from pypid.catalog import remote_dump
+from pypid.catalog.remote_dump import Faraway
+from pypid.core.errors import PypidError
+from pypid.core.model import Blob
+from pypid.flow import Periodic, World, start
+from pypid.index import Index
+from pypid.index.local.adoption import Result
+from pypid.index.local.publish import UNDER_WAY
+from pypid.index.store.marks import mark_changed
+from pypid.jobs.backup import copies
+from pypid.jobs.backup.copies import Backup
+from pypid.jobs.backup.marker import present
+from pypid.jobs.leases import COMPARE, RECONCILE, Alone, Leases
+from pypid.jobs.storage_lease import StorageLease
+
+_log = Logger()
+
+LAST_WORDS = 10.0
+"""Seconds that the bucket gets at the end for what is written last."""
+BY = "pypid"
+"""Who takes in what other tools have put into the bucket."""
+SHORT = 32
+"""Characters that a secret should have."""
+_MOST_TOLD = 10_000
+
+
+@define(slots=False, eq=False)
+class StatelessNode(MultiService):
+    """The jobs. `keeper` copies what is of record.
+
+    `snapshots` are those in the bucket, which `fill` the catalog if they shall. `access` lets nobody in until what is of record
+    is there; `welcome` is then done, once. `close` ends what the storage has open.
+    """
+
+    index: Index
+    snapshots: tuple[Faraway, ...]
+    fill: bool
+    access: ClosedAccess
+    close: Callable[[], Awaitable[object]]
+    keeper: Backup | None = None
+    leases: Leases = field(factory=Alone)
+    lease: StorageLease | None = None
+    """The lease of the bucket: without it nothing is written there."""
+    welcome: Callable[[], Awaitable[object]] | None = field(default=None, init=False)
+    _copying: bool = field(default=False, init=False)
+    _complete: bool = field(default=False, init=False)
+    _takes_lease: bool = field(default=True, init=False)
+    _told: set[tuple[str, str]] = field(factory=set, init=False, repr=False)
+    """The strays of which the log has said why they cannot be taken in."""
+    _running: set[Deferred[object]] = field(factory=set, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+
+    @property
+    def _world(self) -> World:
+        return self.index.world
+
+    def _add(self, interval: float, job: Callable[[], Coroutine[Any, Any, object]], what: str) -> None:
+        def run() -> Deferred[object]:
+            running = start(job())
+            self._running.add(running)
+            running.addBoth(self._ended, running)
+            return running
+
+        Periodic(self._world.clock, interval, run, what).setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def _ended(self, result: Any, running: Deferred[object]) -> Any:
+        self._running.discard(running)
+        if isinstance(result, Failure) and isinstance(result.value, CancelledError) and not self.running:  # pypid stops
+            return None
+        return result
+
+    def stopService(self) -> Deferred[Any]:
+        """Breaks off the jobs under way: `end` does what has to be done."""
+        stopped = super().stopService()  # type: ignore[no-untyped-call]
+        for running in list(self._running):
+            running.cancel()
+        return stopped  # type: ignore[no-any-return]
+
+    def leave_alone(self) -> None:
+        """Touch nothing of record: this pypid answers one command. It takes the lease only if that writes something."""
+        self.keeper = None
+        self._takes_lease = False
+        self.access.is_open = True
+
+    # --- the start ---
+
+    async def prepare(self) -> None:
+        """What comes before the first comparison. Raises `StorageDown`, to be tried again, and `CannotStart`."""
+        if self.lease is not None and self._takes_lease:
+            await self.lease.look()
+        if self.keeper is not None and not self.access.is_open:
+            await self._restore(self.keeper)
+        self._begin_to_copy()
+        if self.fill and self.snapshots:
+            counts = [await snapshot.fill() for snapshot in self.snapshots]
+            self.fill = False
+            if counts[0] is not None:
+                _log.info("the snapshot in the bucket knows {projects} projects", projects=counts[0])
+
+    async def _restore(self, keeper: Backup) -> None:
+        restored = await keeper.restore()
+        if restored:
+            _log.info("What is of record was fetched from the bucket: {names}", names=", ".join(restored))
+        if self.welcome is not None:
+            await self.welcome()
+        self.access.is_open = True
+
+    def _begin_to_copy(self) -> None:
+        """Once it is known what the bucket has; a comparison may take long, or fail as long as one project cannot be read."""
+        if self._copying or self.keeper is None or self.keeper.secret is None:
+            return
+        self._copying = True
+        self._add(copies.EVERY, self._copy, "copying what is of record to the bucket")
+
+    @property
+    def _may_write(self) -> bool:
+        return self.lease is None or self.lease.is_held
+
+    async def _copy(self) -> None:
+        if self.keeper is not None and self._may_write:
+            await self.keeper.copy()
+
+    async def compared(self) -> None:
+        """The first comparison is done: from now on what we know is worth being kept in the bucket, and compared again."""
+        if self._complete or self.keeper is None:
+            return
+        self._complete = True
+        await self._warn(self.keeper)
+        self._add(remote_dump.EVERY.total_seconds(), self._write, "writing the snapshot into the bucket")
+        self._add(COMPARE, self._look_around, "comparing with the bucket")
+        await self._copy()
+        await self._write()
+
+    async def _warn(self, keeper: Backup) -> None:
+        names = await self._world.blocking(present, keeper.state)
+        if keeper.secret is not None and len(keeper.secret) < SHORT:
+            _log.warn("[server] secret is so short that it could be guessed. `pypid gen-secret` makes a better one.")
+        if keeper.secret is None and names:
+            _log.warn(
+                "[server] secret is not set, so what is of record is not copied to the bucket and is lost with this machine: "
+                "{names} in {state}. `pypid gen-secret` makes a secret.",
+                names=", ".join(names),
+                state=str(keeper.state),
+            )
+
+    # --- what others put there ---
+
+    async def _look_around(self) -> None:
+        await self.leases.run(RECONCILE, self.look_around, COMPARE * 0.9)
+
+    async def look_around(self) -> None:
+        """Compare again, and take in what other tools have put there and is no publish under way on another node."""
+        try:
+            found = await self.index.reconcile()
+            adopted = await self._take_in(found.strays)
+        except PypidError as error:
+            _log.error("{error} Comparing with it is tried again in {every}.", error=error, every=timedelta(seconds=COMPARE))
+            return
+        if found.changed or adopted:
+            said = "compared with the storage: {read} of {projects} projects read anew, {adopted} files taken in"
+            _log.info(said, read=found.read, projects=found.projects, adopted=adopted)
+
+    async def _take_in(self, strays: Sequence[Blob]) -> int:
+        """How many were."""
+        now = self._world.now()
+        resting = [blob for blob in strays if now - blob.modified > UNDER_WAY and (blob.key, blob.etag) not in self._told]
+        etags = {blob.key: blob.etag for blob in resting}
+        taken = 0
+        for adopted in await self.index.take_in(resting, BY):
+            if adopted.outcome is Result.ADOPTED:
+                taken += 1
+                continue
+            _log.warn("{key} is not taken in: {why}", key=adopted.key, why=" ".join(adopted.problems))
+            if len(self._told) < _MOST_TOLD:
+                self._told.add((adopted.key, etags[adopted.key]))
+        return taken
+
+    # --- the end ---
+
+    async def end(self) -> None:
+        """When nobody asks any more: write what is not in the bucket yet, as far as it answers, and close it."""
+        try:
+            if self.keeper is not None and self.access.is_open and self._may_write:
+                copying = self._in_time(self.keeper.copy(), "what is of record")
+                await gatherResults([copying, self._in_time(self._write(anyhow=True), "the snapshot")])
+            if self.lease is not None:
+                await self._in_time(self.lease.end(), "that the lease is given back")
+        finally:
+            await self.close()
+
+    async def _write(self, *, anyhow: bool = False) -> None:
+        """Those that have been compared: half of one would take the place of a whole one. (Ours is compared first.)"""
+        if not self._may_write:
+            return
+        if self._complete and self.lease is not None and self.lease.is_sole and self.snapshots:
+            await self._mark(LAST_WORDS / 2 if anyhow else None)
+        compared = len(self.snapshots) if self._complete else int(await self.index.catalog.is_complete())
+        for snapshot in self.snapshots[:compared]:
+            await snapshot.write(anyhow=anyhow)
+
+    async def _mark(self, most: float | None) -> None:
+        """Mark what changed since the last comparison, so that a new machine need not read it; for `most` seconds."""
+        marking: Deferred[int] = start(mark_changed(self.index.parts))
+        if most is not None:
+            marking.addTimeout(most, self._world.clock)
+        try:
+            await marking
+        except (PypidError, TimedOut) as error:
+            _log.info("A new machine will read some projects of the snapshot again: {error}", error=type(error).__name__)
+
+    def _in_time(self, job: Coroutine[Any, Any, object], what: str) -> Deferred[object]:
+        def late(failure: Failure) -> None:
+            failure.trap(TimedOut)  # type: ignore[no-untyped-call]
+            _log.error("{what} could not be written into the bucket in time", what=what)
+
+        writing = start(job)
+        writing.addTimeout(LAST_WORDS, self._world.clock)
+        return writing.addErrback(late)

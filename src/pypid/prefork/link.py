@@ -1,0 +1,80 @@
+"""The way from a worker to the first one: what it is told, what it tells, and that the first one is gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet import stdio
+from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pypid.prefork.messages import GarbledMessage, Message, MessageParser, Siblings
+from pypid.prefork.outlet import Outlet
+from pypid.prefork.worker_process import HEARS, ORDER, READY, STATE, TELLS, TOLD
+
+_log = Logger()
+
+
+def first_orders(descriptor: int = HEARS) -> Message | None:
+    """What the first worker tells before all else; None where it is gone. Blocks until it has come. Raises `GarbledMessage`."""
+    lines = MessageParser()
+    while piece := os.read(descriptor, 1):  # no more than this line: the rest is for the reactor
+        for message in lines.feed(piece):
+            return message
+    return None
+
+
+class SupervisorLink(Protocol):
+    """`heed` is called with each order; `gone` when there is no first worker any more, or nobody understands it."""
+
+    transport: ITransport
+    _outlet: Outlet | None = None
+
+    def __init__(self, siblings: Siblings, heed: Callable[[str], object], gone: Callable[[], object]) -> None:
+        self._siblings = siblings
+        self._heed = heed
+        self._gone = gone
+        self._lines = MessageParser()
+
+    def connectionMade(self) -> None:
+        self._outlet = Outlet(self.transport, self._full)
+        self._siblings.send = lambda message: self._send({TOLD: message})
+
+    def is_ready(self) -> None:
+        """This worker answers."""
+        self._send({STATE: READY})
+
+    def _send(self, message: Message) -> None:
+        if self._outlet is not None:
+            self._outlet.send(message)
+
+    def _full(self) -> None:
+        _log.error("the first worker does not listen: a message to the others is lost")
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            messages = self._lines.feed(data)
+        except GarbledMessage:
+            self._gone()
+            return
+        for message in messages:
+            if TOLD in message:
+                self._siblings.hear(message[TOLD])
+            else:
+                self._heed(str(message.get(ORDER)))
+
+    def end(self) -> None:
+        """From here on it is nothing new that the first worker cannot be heard: this one ends."""
+        self._gone = lambda: None
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self._gone()
+
+
+def connect(link: SupervisorLink, reactor: Any) -> None:
+    """Through the descriptors that the first worker has given. (A pipe whose end is closed is how each system tells.)"""
+    cast(Any, stdio).StandardIO(link, HEARS, TELLS, reactor)  # a name that each system defines

@@ -1,0 +1,125 @@
+"""A worker as the first one sees it: a process, what it says, and the pipes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from attrs import define, field
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pypid.prefork.messages import GarbledMessage, Message, MessageParser
+from pypid.prefork.outlet import Outlet
+
+_log = Logger()
+
+HEARS, TELLS, SCALES, TEXT, SOCKETS = 3, 4, 5, 6, 7
+"""The descriptors in such a process: where it reads messages and writes them, the memory of `Scales`, the text of the
+configuration, and what listens."""
+ORDER, STATE, TOLD = "order", "state", "told"
+"""Keys of what goes through the pipes: from the first worker, to it, and what `Siblings` tell."""
+STOP, HURRY, RELOAD = "stop", "hurry", "reload"
+"""The orders."""
+READY = "ready"
+"""What a worker says once it answers."""
+_LONGEST = 1 << 20
+"""Bytes of a line of its log that is not waited for any longer."""
+
+
+class WorkerObserver(Protocol):
+    """Whom a member tells what became of it."""
+
+    def is_ready(self, member: WorkerProcess) -> None:
+        """It answers."""
+
+    def heard(self, member: WorkerProcess, message: Message) -> None:
+        """It told all workers something."""
+
+    def has_ended(self, member: WorkerProcess, reason: Failure) -> None:
+        """There is no such process any more, and all that it said was heard."""
+
+
+@define(slots=False, eq=False)
+class WorkerProcess(ProcessProtocol):
+    """One process. `write` takes whole lines of its log; what it prints to its standard error is logged."""
+
+    number: int
+    crew: WorkerObserver
+    orders: Message
+    """Its first message: all that it has to know."""
+    write: Callable[[str], object] = field(repr=False)
+    started: float = 0.0
+    ready: bool = field(default=False, init=False)
+    pid: int | None = field(default=None, init=False)
+    _outlet: Outlet | None = field(default=None, init=False, repr=False)
+    _messages: MessageParser = field(factory=MessageParser, init=False, repr=False)
+    _lines: dict[int, bytes] = field(factory=lambda: {1: b"", 2: b""}, init=False, repr=False)
+
+    transport: Any = field(default=None, init=False, repr=False)
+
+    def connectionMade(self) -> None:
+        self.pid = self.transport.pid
+        self._outlet = Outlet(self.transport.pipes[HEARS], self._deaf)
+        self._outlet.send(self.orders)
+
+    def send(self, message: Message) -> None:
+        """Tell it this, if it is there."""
+        if self._outlet is not None:
+            self._outlet.send(message)
+
+    def kill(self) -> None:
+        """End it without asking."""
+        try:
+            self.transport.signalProcess("KILL")
+        except (ProcessExitedAlready, AttributeError):  # AttributeError: there was none yet
+            return
+
+    def _deaf(self) -> None:
+        _log.error("worker {worker} (process {pid}) hears nothing any more, and is ended", worker=self.number, pid=self.pid)
+        self.kill()
+
+    # --- what it says -------------------------------------------------------------------------------------------
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        if childFD == TELLS:
+            self._hear(data)
+            return
+        lines, end, rest = (self._lines[childFD] + data).rpartition(b"\n")
+        if len(rest) > _LONGEST:
+            lines, end, rest = lines + end + rest, b"\n", b""
+        self._lines[childFD] = rest
+        if end:
+            self._pass_on(childFD, lines + end)
+
+    def _pass_on(self, childFD: int, lines: bytes) -> None:
+        text = lines.decode(errors="backslashreplace")
+        if childFD == 1:
+            self.write(text)
+        elif text.strip():
+            _log.error("worker {worker} (process {pid}): {text}", worker=self.number, pid=self.pid, text=text.strip())
+
+    def _hear(self, data: bytes) -> None:
+        try:
+            messages = self._messages.feed(data)
+        except GarbledMessage as error:
+            said = "worker {worker} (process {pid}) cannot be understood ({reason}), and is ended"
+            _log.error(said, worker=self.number, pid=self.pid, reason=str(error))
+            self.kill()
+            return
+        for message in messages:
+            if message.get(STATE) == READY and not self.ready:
+                self.ready = True
+                self.crew.is_ready(self)
+            elif TOLD in message:
+                self.crew.heard(self, message[TOLD])
+
+    def processEnded(self, reason: Failure) -> None:
+        for childFD, rest in self._lines.items():
+            if rest:
+                self._pass_on(childFD, rest + b"\n")
+        if self._outlet is not None:
+            self._outlet.stopProducing()
+        self.crew.has_ended(self, reason)

@@ -1,0 +1,74 @@
+"""Parses what is to be collected: in a child process of its own for each request, which ends with it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from pypid.core.errors import BadRequest, Busy
+from pypid.rendering.child import Child, ChildEnded, start_child
+from pypid.rendering.frames import framed
+
+if TYPE_CHECKING:
+    from pypid.core.packaging.collection import CollectOptions
+    from pypid.core.packaging.collection_request import Parts
+
+_log = Logger()
+
+PROGRAM = (sys.executable, "-P", "-s", "-m", "pypid.resolver.collection_parser.program")
+LIMIT, STARTING = 30.0, 30.0
+"""Seconds that one collection may take to be parsed, and that a child may take to be ready."""
+TOO_LONG = "These files cannot be read within {limit:g} s: divide them, or correct them."
+
+
+@define(eq=False)
+class CollectionParser:
+    """Parses collections. `reactor` is an `IReactorProcess` and `IReactorTime`; None: in this process."""
+
+    reactor: Any = field(default=None, repr=False)
+    program: tuple[str, ...] = PROGRAM
+    limit: float = LIMIT
+
+    async def parse(self, parts: Parts, running: str) -> CollectOptions | None:
+        """As `parse_collection`. Returns, raises or is cancelled only when nothing computes any more."""
+        if self.reactor is None:
+            from pypid.core.packaging.collection_request import parse_collection  # no first page needs it
+
+            return parse_collection(parts, running)
+        try:
+            child = start_child(self.reactor, self.program)
+        except OSError as error:
+            raise Busy(f"The process that reads requirements cannot be started ({error.strerror}).", 30) from None
+        try:
+            return await self._asked(child, parts, running)
+        except ChildEnded as error:
+            _log.warn("a collection was not parsed: {error}; child={last!r}", error=str(error), last=child.complaint)
+            raise BadRequest(TOO_LONG.format(limit=self.limit)) from None
+        finally:
+            child.kill("it is not needed any more")
+            await child.gone()
+
+    async def _asked(self, child: Child, parts: Parts, running: str) -> CollectOptions | None:
+        """Raises `ChildEnded` and `BadRequest`."""
+        from pypid.resolver.collection_parser.wire import FrameAssembler  # no first page needs it
+
+        await child.expect(self.reactor, STARTING)
+        child.transport.write(framed({"running": running, "parts": [[name, len(data)] for name, data in parts]}))
+        for _, data in parts:
+            child.transport.write(data)
+        assembly = FrameAssembler()
+        ends = self.reactor.seconds() + self.limit
+        while True:
+            document = await child.expect(self.reactor, max(0.0, ends - self.reactor.seconds()))
+            if "refused" in document:
+                raise BadRequest(str(document["refused"]))
+            try:
+                assembly.add(document)
+                if "end" in document:
+                    return assembly.wishes(document)
+            except (LookupError, TypeError, ValueError) as error:
+                raise ChildEnded(f"what it said is no answer: {error!r}") from None
+            child.say({})

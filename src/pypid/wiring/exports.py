@@ -1,0 +1,189 @@
+"""The wiring of exports: which places there are, whose tree it is, and what `[publish]` keeps up to date."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, evolve, field
+
+from pypid.core.configuration.choices import Linking, StorageBackend
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import BadRequest, Busy, CannotStart, StorageFull
+from pypid.core.export_request import Exported, ExportWanted, bucket_of, overlap, overlap_of_prefixes
+from pypid.core.permissions import Identity
+from pypid.daemon.state import StatePaths
+from pypid.export.options import ExportOptions
+from pypid.export.publish import LEASE, Publishing
+from pypid.export.targets import ExportPlace, FolderPlace, Stamp
+from pypid.export.visibility import Authority
+from pypid.flow import World
+from pypid.index import Index
+from pypid.jobs.leases import Leases
+from pypid.web.face import App
+
+if TYPE_CHECKING:
+    from pypid.blobs.s3.store import S3Settings
+
+ANONYMOUS = "anonymous"
+
+
+def authority_of(face: App) -> Authority:
+    """What the routes go by."""
+
+    async def find(user: str) -> Identity | None:
+        return await face.known.find(user)
+
+    return Authority(rules=lambda: face.rules, closed=lambda: face.closed, find=find, changes=lambda: face.epoch.changes)
+
+
+@define(eq=False)
+class Exports:
+    """Exports that somebody asks for, one at a time. `identity` is the storage's."""
+
+    config: Config
+    places: StatePaths
+    index: Index
+    face: App
+    identity: str
+    reactor: Any = field(repr=False)
+    settings: Callable[[], S3Settings] = field(repr=False)
+    """How a bucket is reached: as that of [storage]."""
+    _busy: bool = field(default=False, init=False)
+
+    async def __call__(self, wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
+        """Write it. Raises `BadRequest` for a target that cannot be one or be written to, `Busy`, `StorageDown`, and as
+        `export.one_pass.export`."""
+        from pypid.export.one_pass import export
+
+        if self._busy:
+            raise Busy("Another export is being written.", retry_after=10)
+        self._busy = True
+        try:
+            if wanted.as_user is not None and await self.face.known.find(wanted.as_user) is None:
+                raise BadRequest(f"Nobody can log in as {wanted.as_user!r}: there is nothing to write as this user sees it.")
+            place = open_place(wanted.target, self.config, self.places, self.index.world, self.reactor, self.settings)
+            try:
+                outcome = await export(
+                    self.index,
+                    authority_of(self.face),
+                    place,
+                    self._wishes(wanted),
+                    self.identity,
+                    clears=wanted.clears,
+                    heard=heard,
+                )
+            finally:
+                await place.close()
+        except OSError as error:
+            raise _cannot_write(wanted.target, error) from error
+        except StorageFull:
+            raise BadRequest(f"There is no room left in {wanted.target}.") from None
+        finally:
+            self._busy = False
+        counts = outcome.counts
+        return Exported(
+            projects=outcome.projects,
+            hidden=outcome.hidden,
+            left=outcome.left,
+            written=counts.written,
+            same=counts.same,
+            copied=counts.copied,
+            removed=counts.removed,
+        )
+
+    def _wishes(self, wanted: ExportWanted) -> ExportOptions:
+        return ExportOptions(
+            user=wanted.as_user,
+            copies=wanted.copies,
+            files_url=None if wanted.files_url is None else wanted.files_url.rstrip("/") + "/",
+            signed=self.config.storage.expire_after if wanted.signed else None,
+            base_url=_base_url(self.config),
+            releases=wanted.releases,
+            dated=wanted.dated,
+        )
+
+
+def publishing(
+    config: Config,
+    places: StatePaths,
+    index: Index,
+    face: App,
+    identity: str,
+    leases: Leases,
+    reactor: Any,
+    settings: Callable[[], S3Settings],
+) -> Publishing | None:
+    """What keeps `[publish] target` up to date; None where there is none. Raises `CannotStart`."""
+    wanted = config.publish
+    if wanted.target is None:
+        return None
+    target = wanted.target
+    if not target.startswith("s3:"):
+        target = os.path.normpath(places.ini.parent / target)
+    try:
+        place = open_place(target, config, places, index.world, reactor, settings)
+    except BadRequest as error:
+        raise CannotStart(f"[publish] target: {error}") from None
+    wishes = ExportOptions(
+        user=wanted.as_user,
+        copies=wanted.files is Linking.COPY,
+        files_url=None if wanted.files_url is None else wanted.files_url.rstrip("/") + "/",
+        base_url=_base_url(config),
+    )
+    stamp = Stamp(identity, wanted.as_user or ANONYMOUS)
+    alone, holds = partial(leases.run, LEASE), partial(leases.holds, LEASE)
+    return Publishing(index, authority_of(face), place, wishes, stamp, target, alone, holds)
+
+
+def open_place(
+    target: str, config: Config, places: StatePaths, world: World, reactor: Any, settings: Callable[[], S3Settings]
+) -> ExportPlace:
+    """The place that is called so. Raises `BadRequest` for what cannot be one."""
+    try:
+        bucket = bucket_of(target)
+    except ValueError as error:
+        raise BadRequest(f"{target}: {error}.") from None
+    if bucket is not None:
+        storage = config.storage
+        if storage.backend is StorageBackend.S3 and overlap_of_prefixes(bucket, (storage.bucket or "", storage.prefix or "")):
+            raise BadRequest(f"{target} is in, or around, the storage: take a prefix, or a bucket, of its own.")
+        from pypid.export.buckets import BucketPlace
+
+        return BucketPlace(partial(_opened, settings, bucket, world, reactor), world)
+    if "\0" in target or not Path(target).is_absolute():
+        raise BadRequest(f"{target} is no absolute path; the server does not know what it is relative to.")
+    real = os.path.realpath(target)
+    apart = {
+        str(folder): what for what, folder in {"storage": places.storage, "state": places.state}.items() if folder is not None
+    }
+    for folder, what in apart.items():
+        if overlap(real, os.path.realpath(folder)):
+            raise BadRequest(f"{target} is in, or around, the {what} folder, {folder}: take a folder of its own.")
+    return FolderPlace(os.path.normpath(target), world, apart)
+
+
+async def _opened(settings: Callable[[], S3Settings], bucket: tuple[str, str], world: World, reactor: Any) -> Any:
+    from pypid.blobs.s3 import store
+    from pypid.export.buckets import content_type
+
+    wished = evolve(settings(), bucket=bucket[0], prefix=bucket[1], page_type=content_type)
+    return await store.open(wished, world, reactor)
+
+
+def _base_url(config: Config) -> str | None:
+    url = config.server.public_url
+    return None if url is None else url.rstrip("/")
+
+
+def _cannot_write(target: str, error: OSError) -> BadRequest:
+    where = error.filename or target
+    if isinstance(error, PermissionError):
+        return BadRequest(
+            f"pypid (which runs as user {os.getuid()}) may not write to {where}. Give it a folder that it owns, or give "
+            f"that user the right to write there: the tree is written by the running pypid, and not by this command."
+        )
+    return BadRequest(f"{where} cannot be written: {error.strerror or error}.")

@@ -1,0 +1,186 @@
+"""Looks at what cannot be counted where it happens, when somebody wants the numbers; and has the workers know each other's."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from pypid.flow import InTurn, World, start
+from pypid.flow.conditions import Condition
+from pypid.index import Index
+from pypid.jobs.node_agreement import CLOCK, SETTINGS
+from pypid.metrics import families
+from pypid.metrics.counts import Counts
+from pypid.metrics.together import MetricsFolder, WorkerMetrics, alone
+from pypid.prefork.messages import ENDED, Message, Siblings
+from pypid.web.channel import Site
+from pypid.web.face import App
+
+if TYPE_CHECKING:
+    from pypid.catalog.replica_follower import ReplicaFollower  # for shared catalogs only
+
+_log = Logger()
+
+FIRST = 1
+"""The number of the worker that started the others."""
+EVERY = 0.5
+"""Seconds between two looks at how late the reactor is."""
+WRITES = 2
+"""After so many looks the numbers are written down for the other workers."""
+WINDOW = 120
+"""Looks of which the latest is remembered; and those of the window before."""
+
+
+@define(slots=False, eq=False)
+class Measuring(Service):
+    """The numbers of this process, and of all. `folder`: where workers find each other's; None: this is the only one."""
+
+    world: World
+    index: Index
+    site: Site
+    condition: Condition
+    reactor: Any = field(repr=False)
+    folder: MetricsFolder | None = None
+    _due: float = field(default=0.0, init=False)
+    _later: IDelayedCall | None = field(default=None, init=False, repr=False)
+    _looks: int = field(default=0, init=False)
+    _latest: float = field(default=0.0, init=False)
+    _latest_before: float = field(default=0.0, init=False)
+    _writing: Deferred[None] | None = field(default=None, init=False, repr=False)
+    _written: object = field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.counts.before.append(self._look)
+
+    @property
+    def counts(self) -> Counts:
+        """Of this process."""
+        return self.world.counts
+
+    async def told(self) -> tuple[str, Sequence[WorkerMetrics]]:
+        """The number of this worker, and what all of them tell now. Raises `OSError`."""
+        if self.folder is None:
+            return await alone(self.counts)
+        return str(self.folder.number), await self.world.blocking(self.folder.told, self.counts.taken())
+
+    def heed(self, siblings: Siblings) -> None:
+        """Keep what those have counted that end."""
+        siblings.on(ENDED, self._has_ended)
+
+    def _has_ended(self, said: Message) -> None:
+        if self.folder is not None:
+            ending = self.world.blocking(self.folder.end, said["worker"])
+            ending.addErrback(lambda failure: _log.failure("the numbers of an ended worker are lost", failure))
+
+    # --- the job ------------------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated
+        self._wait()
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        return None if self.folder is None else start(self._write_last())
+
+    async def _write_last(self) -> None:
+        if self._writing is not None:
+            await self._writing
+        await self._write()
+
+    def _wait(self) -> None:
+        self._due = self.world.clock.seconds() + EVERY
+        self._later = self.world.clock.callLater(EVERY, self._tick)
+
+    def _tick(self) -> None:
+        late = max(0.0, self.world.clock.seconds() - self._due)
+        self.counts.observe(families.LAG, (), late)
+        self._latest = max(self._latest, late)
+        self._looks += 1
+        if self._looks % WINDOW == 0:
+            self._latest_before, self._latest = self._latest, 0.0
+        if self.folder is not None and self._looks % WRITES == 0 and self._writing is None:
+            self._writing = start(self._write())
+            self._writing.addBoth(self._has_written)
+        self._wait()
+
+    def _has_written(self, _: object) -> None:
+        self._writing = None
+
+    async def _write(self) -> None:
+        """If they have changed."""
+        taken = self.counts.taken()
+        if self.folder is None or taken == self._written:
+            return
+        try:
+            await self.world.blocking(self.folder.write, taken)
+            self._written = taken
+        except OSError as error:
+            _log.warn("other workers cannot be told what this one counts: {error}", error=error)
+
+    # --- what is so now -----------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self._look_at_process()
+        channels = self.site.channels
+        put = self.counts.set
+        put(families.CONNECTIONS, (), len(channels))
+        put(families.UNDER_WAY, (), sum(len(channel.requests) for channel in channels))
+        comparing = self.index.comparing
+        put(families.COMPARING_OBJECTS, (), 0 if comparing is None else comparing.objects)
+        put(families.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects)
+        put(families.COMPARED, (), self.index.catalog.was_complete)
+        put(families.UPSTREAM_UP, (), not self.index.envoy.outage.is_down)
+        parts = ("access", self.condition.access), ("cache", self.condition.cache), ("storage", self.condition.storage)
+        for part, is_there in parts:
+            put(families.PART_UP, (part,), is_there())
+        following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
+        if following is not None:
+            self._look_at_catalog(following)
+            differs = self.condition.differs()
+            for what in (SETTINGS, CLOCK):
+                put(families.NODES_DIFFER, (what,), what in differs)
+
+    def _look_at_catalog(self, following: ReplicaFollower) -> None:
+        put = self.counts.set
+        put(families.CATALOG_UP, (), following.away is None)
+        put(families.CATALOG_AGE, (), following.age)
+        put(families.CATALOG_LAG, (), following.lag)
+        put(families.CATALOG_ROWS, ("ours",), following.replica.ours.rows)
+        put(families.CATALOG_ROWS, ("theirs",), following.replica.theirs.rows)
+
+    def _look_at_process(self) -> None:
+        put = self.counts.set
+        put(families.LAG_MOST, (), max(self._latest, self._latest_before))
+        for generation, done in enumerate(gc.get_stats()):
+            put(families.GC, (str(generation),), done["collections"])
+            put(families.GC_COLLECTED, (str(generation),), done["collected"])
+        if isinstance(self.world.thinking, InTurn):
+            put(families.THINKING_QUEUE, (), self.world.thinking.waiting)
+        team = getattr(self.reactor.getThreadPool(), "_team", None)  # the pool itself does not tell how many wait
+        if team is not None:
+            threads = team.statistics()
+            put(families.THREADS, ("busy",), threads.busyWorkerCount)
+            put(families.THREADS, ("idle",), threads.idleWorkerCount)
+            put(families.THREADS_QUEUE, (), threads.backloggedWorkCount)
+
+
+def measure(daemon: Any, faces: Sequence[App], site: Site, folder: MetricsFolder | None, siblings: Siblings) -> None:
+    """Measure as long as the daemon runs, and tell its faces. The first worker keeps what ended ones have counted."""
+    face = faces[0]
+    site.counts = face.world.counts
+    measuring = Measuring(face.world, face.index, site, face.condition, daemon.reactor, folder)
+    for each in faces:
+        each.measured = measuring.told
+    if folder is not None and folder.number == FIRST:
+        measuring.heed(siblings)
+    measuring.setServiceParent(daemon)  # type: ignore[no-untyped-call]

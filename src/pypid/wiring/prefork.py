@@ -1,0 +1,107 @@
+"""Several workers: how the first one starts the others, and what each of those is given."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IProtocolFactory
+
+from pypid.core.configuration.parse import Config
+from pypid.daemon import logs
+from pypid.daemon.listeners import Listener, public
+from pypid.daemon.state import StateFolder, StatePaths
+from pypid.daemon.tls import Certificate
+from pypid.prefork.connection_balance import Scales, make_scales
+from pypid.prefork.messages import Message, Siblings
+from pypid.prefork.sockets import ListeningSocket
+from pypid.prefork.supervisor import Command, Supervisor
+
+PROGRAM = "pypid.cli.worker"
+"""What Python runs as a further worker, with its number."""
+_OF_THE_SERVICE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+"""Variables that are meant for the first worker alone."""
+
+
+@frozen
+class Joining:
+    """What a further worker is given by the first one. `notify` hears what the service manager would."""
+
+    worker: int
+    sockets: tuple[ListeningSocket, ...]
+    scales: int
+    """The descriptor of the memory of `Scales`."""
+    siblings: Siblings
+    notify: Callable[[str], object]
+
+
+def scales_of(config: Config, state: StateFolder, connections: Callable[[], int], joining: Joining | None) -> Scales | None:
+    """Where there are several workers. `connections` says how many this one has."""
+    if joining is not None:
+        return Scales(joining.scales, joining.worker, connections)
+    return make_scales(state.folder, connections) if config.server.workers > 1 else None
+
+
+def sockets_of(
+    config: Config,
+    reactor: Any,
+    site: IProtocolFactory,
+    certificate: Certificate | None,
+    joining: Joining | None,
+    scales: Scales | None,
+) -> list[Listener]:
+    """Where it listens for clients: as configured, or where the first worker does. Raises `CannotStart`."""
+    listener = partial(public, reactor, site=site, certificate=certificate, scales=scales, backlog=config.server.backlog)
+    if joining is None:
+        return [listener(text) for text in config.server.listen]
+    return [listener(each.text, of=each) for each in joining.sockets]
+
+
+def crew_of(
+    config: Config,
+    places: StatePaths,
+    environ: Mapping[str, str],
+    reactor: Any,
+    siblings: Siblings,
+    scales: Scales,
+    workers: int | None,
+    loudness: logs.Threshold | None,
+) -> Supervisor:
+    """The other workers, not started. `workers` is what the command line said of them.
+
+    Whenever one starts it takes the configuration that the file has now: all have the same, whoever edits it meanwhile.
+    """
+
+    def orders() -> Message:
+        level = None if loudness is None or loudness.in_force == loudness.configured else loudness.in_force
+        path = environ.get("PYTHONPATH")
+        return {"config": str(places.ini), "state": str(places.state), "workers": workers, "level": level, "path": path}
+
+    command = Command(
+        arguments=(sys.executable, "-P", "-m", PROGRAM),
+        environ=_environ(environ),
+        folder=str(Path.cwd()),  # relative paths of a pypicloud's config.ini begin here
+        orders=orders,
+        text=_nameless(places),
+    )
+    return Supervisor(config.server.workers, command, siblings, scales, reactor, logs.written)
+
+
+def _nameless(places: StatePaths) -> int:
+    """The descriptor of a file that nobody else can open, with the text of the configuration (which may hold secrets)."""
+    with TemporaryFile(dir=places.state) as file:
+        file.write(places.ini.read_bytes())
+        file.flush()
+        return os.dup(file.fileno())
+
+
+def _environ(ours: Mapping[str, str]) -> dict[str, str]:
+    """Ours, and Python finds there what it has found here, also where it was told to (a zip file, ``-m``, a folder)."""
+    found = os.pathsep.join(str(Path(each).absolute()) for each in sys.path)
+    return {**{name: text for name, text in ours.items() if name not in _OF_THE_SERVICE}, "PYTHONPATH": found}

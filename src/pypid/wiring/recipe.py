@@ -1,0 +1,376 @@
+"""The wiring: which backends there are, and how everything is put together. Only here may anybody know everybody."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import copy_context
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+from typing import Any, NoReturn, TextIO, TypeVar
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import ILogObserver, Logger, LoggingFile, globalLogBeginner
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from pypid.access.firstrun import RECORD, first_run, greeting
+from pypid.core.configuration.choices import AccessStore, StorageBackend
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
+from pypid.core.permissions import EVERYONE
+from pypid.daemon import listeners, logs
+from pypid.daemon.daemon import Daemon
+from pypid.daemon.process import Process
+from pypid.daemon.sd_notify import notify, watchdog
+from pypid.daemon.state import StateFolder, StatePaths, files_of, join_state, open_state, where
+from pypid.daemon.tls import Certificate
+from pypid.flow import World, at_once
+from pypid.flow.clock import use_monotonic_clock
+from pypid.jobs.backup.marker import is_new
+from pypid.metrics.together import MetricsFolder
+from pypid.prefork import how_many, number
+from pypid.prefork.messages import Siblings
+from pypid.web.accesslog import AccessLog
+from pypid.web.channel import Site
+from pypid.web.connections import ConnectionSettings
+from pypid.web.face import LOUDNESS
+from pypid.web.frontdoor.door import FastPath
+from pypid.web.hosts import HostPolicy, loopback_ports, machine_names
+from pypid.web.ids import Ids
+from pypid.web.proxies import TrustedProxies
+from pypid.web.routes import resource
+from pypid.wiring.assembly import Assembly, assemble
+from pypid.wiring.configuration import load_config as load_config
+from pypid.wiring.metrics import measure
+from pypid.wiring.prefork import Joining, crew_of, scales_of, sockets_of
+from pypid.wiring.reload import reload
+
+T = TypeVar("T")
+_log = Logger()
+
+THREADS = 16
+"""For what blocks: the disk, password hashes, archives."""
+
+
+# --- the configuration ------------------------------------------------------------------------------------------
+
+
+def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
+    """pypicloud's config.ini as the text of an ini of pypid's, and the names of the secrets that it holds.
+
+    Raises `BadConfig` as `load_config` does, and for a file that is pypid's already; blocks.
+    """
+    from pypid.core.pypicloud.translation import translate
+    from pypid.core.pypicloud.writing import secrets_in, written
+
+    if load_config(file).taken_over is None:
+        message = "this is an ini of pypid's already: start pypid with it; `pypid check-config` explains it"
+        raise BadConfig([ConfigProblem(str(file), None, "", None, message)])
+    translation = translate(file.read_bytes(), filename=str(file), environ=os.environ, cwd=str(Path.cwd()))
+    return written(translation, str(file)), secrets_in(translation)
+
+
+# --- the parts --------------------------------------------------------------------------------------------------
+
+
+def the_world(reactor: Any) -> World:
+    """The real one. Before the reactor runs there is nothing to hold up: what blocks is then done at once.
+
+    Gives the reactor a monotonic clock: call it before anything is scheduled.
+    """
+    use_monotonic_clock(reactor)
+    pool = reactor.getThreadPool()
+    pool.adjustPoolsize(maxthreads=THREADS)
+
+    def blocking(call: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        if not reactor.running:
+            return at_once(call, *arguments)
+        return deferToThreadPool(reactor, pool, copy_context().run, call, *arguments)  # what is logged there says for whom
+
+    return World(clock=reactor, now=lambda: datetime.now(UTC), blocking=blocking, random=secrets.token_bytes)
+
+
+# --- all together -----------------------------------------------------------------------------------------------
+
+
+def make_daemon(
+    config: Config,
+    reactor: Any,
+    environ: Mapping[str, str],
+    *,
+    only_control: bool = False,
+    loudness: logs.Threshold | None = None,
+    workers: int | None = None,
+    joining: Joining | None = None,
+) -> Daemon:
+    """The service. With `only_control` it listens on the control socket alone: it answers one command, and greets nobody.
+
+    `loudness` is that of the log; None: the log is somebody else's. `workers` is what the command line said of them, which
+    is in `config`. `joining`: it is a further worker beside a first one.
+    """
+    places = where(config, environ)
+    world = the_world(reactor)
+    certificate = None if only_control else _certificate(config, places)
+    is_first, siblings = joining is None, Siblings() if joining is None else joining.siblings
+    state = open_state(places.state) if joining is None else join_state(places.state, joining.worker)
+    try:
+        assembly = _assembled(config, places, state, world, reactor, alone=only_control, is_first=is_first)
+        face, operators = assembly.faces
+        face.loudness = operators.loudness = loudness
+        face.siblings = operators.siblings = siblings
+        if loudness is not None:
+            siblings.on(LOUDNESS, lambda said: loudness.use(said["level"]))
+        ours, operated = _sites(config, assembly, world, reactor)
+        scales = None if only_control else scales_of(config, state, lambda: len(ours.channels), joining)
+        sockets = [] if only_control else sockets_of(config, reactor, ours, certificate, joining, scales)
+        if joining is None:
+            sockets.append(listeners.control(reactor, state, operated))
+    except BaseException:
+        state.release()
+        raise
+    if is_first and not only_control:
+        for note in config.notes:
+            _log.warn("{note}", note=note)
+        _log.info("state: {state}; files: {files}", state=str(places.state), files=files_of(config, places))
+    daemon = Daemon(
+        index=assembly.index,
+        snapshots=assembly.snapshots,
+        upkeep=assembly.upkeep,
+        snapshot_interval=config.cache.snapshot_interval.total_seconds(),
+        sites=(ours, operated),
+        listening=tuple(sockets),
+        certificate=certificate,
+        state=state,
+        world=world,
+        reactor=reactor,
+        notify=partial(notify, {} if only_control else environ) if joining is None else joining.notify,
+        reload_people=partial(reload, config, places, partial(load_config, workers=workers), assembly, loudness),
+        condition=face.condition,
+        watchdog=None if only_control or not is_first else watchdog(environ, os.getpid()),
+        people=assembly.people,
+        throwaway=assembly.throwaway,
+        sharing=assembly.sharing,
+        clean_stop=assembly.clean_stop,
+        crew=crew_of(config, places, environ, reactor, siblings, scales, workers, loudness) if is_first and scales else None,
+    )
+    if assembly.publishing is not None and not only_control:
+        assembly.publishing.setServiceParent(daemon)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+    if not only_control:
+        folder = MetricsFolder(state.metrics, number()) if config.server.workers > 1 else None
+        measure(daemon, assembly.faces, ours, folder, siblings)
+    return daemon
+
+
+def _assembled(
+    config: Config, places: StatePaths, state: StateFolder, world: World, reactor: Any, *, alone: bool, is_first: bool
+) -> Assembly:
+    """Everything but the sockets; at a first run somebody is greeted. `alone`: it answers one command, and greets nobody."""
+    # on a new machine what is of record comes from the bucket first, and an administrator may be in it
+    greets_later = config.storage.backend is StorageBackend.S3 and is_new(places.state)
+    if alone and greets_later:
+        raise CannotStart(
+            f"The state folder {places.state} is new, and what is of record is still in the bucket. Start pypid, which "
+            "fetches that, and run the command while it runs."
+        )
+    if is_first and not alone and not greets_later and config.inherits is None:
+        _greet(config, places, world)
+    greet = None if alone or not is_first else partial(_greet, config, places, world)
+    assembly = assemble(config, places, state, world, reactor, greet)
+    if assembly.throwaway is not None and (alone or not is_first):
+        assembly.throwaway.leave_alone()
+    elif assembly.throwaway is not None and greets_later:
+        assembly.throwaway.welcome = partial(_welcome, config, places, assembly)
+    return assembly
+
+
+def _sites(config: Config, assembly: Assembly, world: World, reactor: Any) -> tuple[Site, Site]:
+    """The public one, and the one behind the control socket."""
+    face, operators = assembly.faces
+    ids = Ids.drawn(world.random)
+    access_log = AccessLog(world.now, reactor.seconds, ids=ids) if config.log.access else None
+    # without this line, or with [server] front_door = no, all goes through the routes
+    door = FastPath(face, assembly.glance, access_log) if config.server.front_door else None
+    ours = Site(
+        resource(face),
+        reactor=reactor,
+        trusted_proxies=TrustedProxies(config.server.trusted_proxies),
+        access_log=access_log,
+        front_door=door,
+        ids=ids,
+        public_url=config.server.public_url,
+        limits=_limits(config),
+        hosts=_hosts(config),
+        cors=config.server.cors,
+        hsts=config.server.hsts,
+    )
+    return ours, Site(resource(operators), reactor=reactor, ids=ids)
+
+
+def _limits(config: Config) -> ConnectionSettings:
+    server, descriptors = config.server, getrlimit(RLIMIT_NOFILE)[0]
+    return ConnectionSettings(
+        header_timeout=server.header_timeout.total_seconds(),
+        min_body_rate=server.min_body_rate,
+        per_client=server.max_connections_per_client,
+        descriptors=0 if descriptors == RLIM_INFINITY else descriptors,
+    )
+
+
+def _hosts(config: Config) -> HostPolicy:
+    server = config.server
+    return HostPolicy(
+        allowed=server.allowed_hosts,
+        public_url=server.public_url,
+        machine_names=machine_names(),
+        loopback_ports=loopback_ports(server.listen),
+    )
+
+
+def _certificate(config: Config, places: StatePaths) -> Certificate | None:
+    if places.certificate is None or places.key is None:
+        return None
+    return Certificate(places.certificate, places.key, config.server.tls_minimum.value)
+
+
+def _greet(config: Config, places: StatePaths, world: World) -> None:
+    """At a first run: make the admin, and print its password. Never logged."""
+    password = first_run(places.state, config.users, world.random)
+    if password is None:
+        return
+    readable, accounts = config.access.read == EVERYONE, AccessStore.SQL in config.access.backend
+    text = greeting(listeners.base_url(config), password, places.state, readable=readable, accounts=accounts)
+    try:
+        print(text, flush=True, file=_in_sight())
+    except OSError as error:  # nobody has seen it
+        (places.state / RECORD).unlink(missing_ok=True)
+        reason = "The password of the first administrator cannot be printed"
+        raise CannotStart(f"{reason}: {error.strerror}. Start pypid with its standard output open.") from None
+
+
+def _in_sight() -> TextIO | LoggingFile:
+    """Standard output, also when what is printed goes to the log by now; the log for a daemon, whose output nobody sees."""
+    own = sys.__stdout__
+    if own is None or own.closed or not isinstance(sys.stdout, LoggingFile):
+        return sys.stdout
+    is_nowhere = os.path.samestat(os.fstat(own.fileno()), Path(os.devnull).stat())
+    return sys.stdout if is_nowhere else own
+
+
+async def _welcome(config: Config, places: StatePaths, assembly: Assembly) -> None:
+    """What is of record is there, if there was anything: go on as every start does."""
+    world = assembly.index.world
+    if config.inherits is None:
+        await world.blocking(_greet, config, places, world)
+    await assembly.people.open()
+
+
+# --- running ----------------------------------------------------------------------------------------------------
+
+
+class Options(UsageOptions):
+    """The command line of ``twistd pypid``."""
+
+    synopsis = "[twistd's options] pypid [--config FILE]"
+    longdesc = "A team's Python package index. All else is in the configuration file; `pypid check-config FILE` explains one."
+    optParameters = [  # noqa: RUF012  # Twisted's declaration
+        ["config", "c", "etc/pypid.ini", "The configuration file."],
+        [
+            "workers",
+            "w",
+            None,
+            "Processes that answer (default: [server] workers); several need a shared [cache].",
+            how_many,
+        ],
+    ]
+    loaded: Config
+    loudness: logs.Threshold | None = None
+    """None where twistd writes the log alone."""
+
+    def postOptions(self) -> None:
+        """Read the configuration, so that what is wrong with it is said before anything starts, and without twistd's help."""
+        try:
+            self.loaded = load_config(Path(self["config"]), self["workers"])
+        except PypidError as error:
+            _cannot_start(error)
+        twistd = self.parent
+        if twistd is None:
+            return
+        if any(twistd.get(option) is not None for option in ("uid", "gid", "chroot")):
+            raise SystemExit("pypid: not with --uid, --gid or --chroot: start twistd as the user that pypid shall run as.")
+        loudness = logs.Threshold(self.loaded.log.level.value)
+        if logs.heed_twistd(twistd, loudness, self.loaded.log.format.value):
+            twistd["logger"] = logs.FOR_TWISTD
+            self.loudness = loudness
+
+
+def makeService(options: Options) -> IService:
+    """What twistd starts; ends with a line of advice where it cannot start."""
+    return _process(options.loaded, options.loudness, options["workers"])
+
+
+def tac_application(file: Path) -> Any:
+    """Return the `Application` of a .tac file. It logs as the configuration and twistd's command line say.
+
+    twistd reads a .tac file without its own options, and asks the application for a log observer: so they are read again.
+    """
+    from twisted.application.service import Application
+    from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]  # documented, and not exported
+
+    class Twistd(ServerOptions):
+        """twistd's options, without their effects."""
+
+        def opt_reactor(self, name: str) -> None:
+            """Install no reactor: there is one."""
+
+        opt_r = opt_reactor
+
+    options, twistd = Options(), Twistd()  # type: ignore[no-untyped-call]
+    with suppress(UsageError):  # read by something else than twistd
+        twistd.parseOptions(sys.argv[1:])  # type: ignore[no-untyped-call]
+        options.parent = twistd
+    options.parseOptions(["--config", str(file)])  # type: ignore[no-untyped-call]
+    application: Any = Application("pypid")  # type: ignore[no-untyped-call]
+    if options.loudness is not None:
+        application.setComponent(ILogObserver, logs.configured())
+    makeService(options).setServiceParent(application)  # type: ignore[no-untyped-call]
+    return application
+
+
+def _process(config: Config, loudness: logs.Threshold | None, workers: int | None) -> Process:
+    from twisted.internet import reactor
+
+    try:
+        daemon = make_daemon(config, reactor, dict(os.environ), loudness=loudness, workers=workers)
+        return Process(daemon, reactor, logs.rotate)
+    except PypidError as error:
+        _cannot_start(error)
+
+
+def _cannot_start(error: PypidError) -> NoReturn:
+    raise SystemExit(f"pypid: {error}") from None
+
+
+def serve(file: Path, workers: int | None = None) -> None:
+    """Run in the foreground until a signal stops it: what ``twistd -n pypid`` does, without its plugins."""
+    from twisted.internet import reactor
+
+    config = load_config(file, workers)
+    loudness = logs.Threshold(config.log.level.value)
+    process = _process(config, loudness, workers)
+    begin_logging(loudness, config.log.format.value, sys.stdout, redirect=True)
+    process.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", process.stopService)
+    reactor.run()
+
+
+def begin_logging(level: str | logs.Threshold, form: str, stream: logs.LogStream, *, redirect: bool) -> None:
+    """From here on lines are written there."""
+    globalLogBeginner.beginLoggingTo([logs.observer(level, form, stream)], redirectStandardIO=redirect)

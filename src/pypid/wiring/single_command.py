@@ -1,0 +1,81 @@
+"""Work of a single command that needs a reactor: of one that starts a pypid for its question, since none runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
+
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+
+from pypid.core.configuration.parse import Config
+from pypid.daemon.control import Control, ControlRequest
+from pypid.daemon.daemon import Daemon
+from pypid.flow import start
+from pypid.wiring.recipe import begin_logging, make_daemon
+
+T = TypeVar("T")
+
+
+def ask(config: Config, question: ControlRequest) -> Any:
+    """The answer of a pypid that is started for the question, and ends with it.
+
+    Runs the reactor, once. Raises `Refused` and whatever the start raises; `KeyboardInterrupt` if it is stopped.
+    """
+    from twisted.internet import reactor
+
+    begin_logging("warn", "text", sys.stderr, redirect=False)
+    # made before the reactor runs, as in a start: then nothing has to wait
+    daemon = make_daemon(config, reactor, dict(os.environ), only_control=True)
+    control = Control(daemon.state.control_socket)
+
+    async def work() -> Any:
+        try:
+            return await deferToThread(control.answers, question)
+        finally:
+            control.leave()  # a signal ends the reactor, which waits for its threads
+
+    return run(reactor, work, daemon)
+
+
+def run(reactor: Any, work: Callable[[], Coroutine[Any, Any, T]], daemon: Daemon | None = None) -> T:
+    """What `work` gives, with the reactor running for as long as it takes, once (and with `daemon`, if there is one).
+
+    Raises what it raises; `KeyboardInterrupt` if a signal ends the reactor before.
+    """
+    if daemon is not None:
+        daemon.startService()
+    outcome: list[Any] = []
+
+    def begin() -> None:
+        working = start(work())
+
+        def give_up() -> None:
+            if not outcome:  # a signal ends the reactor
+                outcome.append(Failure(KeyboardInterrupt()))  # type: ignore[no-untyped-call]
+                working.cancel()
+
+        reactor.addSystemEventTrigger("before", "shutdown", give_up)
+        if daemon is not None:
+            reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
+        working.addBoth(outcome.append)
+        working.addCallback(lambda _: _stop(reactor))
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    match outcome:
+        case [Failure(value=BaseException() as error), *_]:
+            raise error
+        case [answer, *_]:
+            return cast(T, answer)
+    raise KeyboardInterrupt
+
+
+def _stop(reactor: Any) -> None:
+    try:
+        reactor.stop()
+    except ReactorNotRunning:  # a signal did
+        return

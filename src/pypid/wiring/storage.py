@@ -1,0 +1,232 @@
+"""Opening the storage: which backend, and whether it is the one that we know."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+from twisted.logger import Logger
+
+from pypid.blobs import files, memory
+from pypid.blobs.awaited import Awaited, AwaitedDescriptions
+from pypid.blobs.counted import BlobsWatch, CountedBlobs, CountedDescriptions
+from pypid.catalog.dump_folder import DumpFolder, Manifest
+from pypid.core.configuration.choices import CatalogStore, Layout, StorageBackend
+from pypid.core.configuration.keys import StorageSettings
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
+from pypid.core.records.documents import FORMAT, StorageIdentity
+from pypid.core.records.layout import DESCRIBED, STORAGE_IDENTITY, Plan, is_only_ours
+from pypid.daemon.state import StatePaths
+from pypid.flow import World
+from pypid.index.store import records
+from pypid.ports import Blobs, Bucket, Describing
+
+if TYPE_CHECKING:
+    from pypid.blobs.s3.store import S3Settings  # not without its extra
+
+_log = Logger()
+
+
+@frozen
+class OpenedStorage:
+    """The storage, and its identity; `new` if it had none before. `bucket` and `describing`: what it can do if it is a bucket.
+    `close` ends what it has open."""
+
+    blobs: Blobs
+    identity: str
+    new: bool
+    bucket: Callable[[], Awaitable[Bucket]] | None = None
+    describing: Describing | None = None
+    close: Callable[[], Awaitable[object]] = field(default=lambda: _nothing_to_close(), repr=False)
+    answers: Callable[[], Awaitable[object]] | None = None
+    """Asks a bucket in one request whether it is there; raises `StorageDown`."""
+    signer: Callable[[], str | None] = lambda: ""
+    """Who signs its URLs now (`Link.signer`); None while that is not known."""
+    is_exact: Callable[[], bool] = lambda: True
+    """Whether exactly one of several processes can write what is to be written only if absent."""
+
+
+def plan_of(wanted: StorageSettings) -> Plan:
+    """Where new files go."""
+    is_bucket = wanted.backend is StorageBackend.S3
+    return Plan(wanted.layout is Layout.PYPICLOUD, folders=not is_bucket, hashed=is_bucket and wanted.prepend_hash)
+
+
+async def open_storage(config: Config, places: StatePaths, world: World, reactor: Any) -> OpenedStorage:
+    """The storage that is configured, counted. Raises `CannotStart`."""
+    opened, watch = await _opened(config, places, world, reactor), BlobsWatch(world)
+    describing = None if opened.describing is None else CountedDescriptions(opened.describing, watch)
+    return evolve(opened, blobs=CountedBlobs(opened.blobs, watch), describing=describing)
+
+
+async def _opened(config: Config, places: StatePaths, world: World, reactor: Any) -> OpenedStorage:
+    if config.storage.backend is StorageBackend.S3:
+        return _bucket(config.storage, places, world, reactor)
+    if places.storage is None:
+        return await _identified(await memory.open(memory.MemoryBlobsSettings(), world), world)
+    known = _manifest(places)
+    # a folder that is gone although a snapshot knows it is a disk that is not mounted: a new one would hide what is ours
+    create = known is None or _knows_nothing(known)
+    is_veiled = config.storage.layout is Layout.PYPICLOUD
+    try:
+        await world.blocking(_must_be_laid_out, places.storage, is_veiled)
+    except OSError as error:
+        raise CannotStart(
+            f"The storage folder {places.storage} cannot be used: {error.strerror}. The user that runs pypid has to be able to "
+            "read, write and enter it (chmod u+rwx)."
+        ) from None
+    veiled = is_only_ours if is_veiled else None
+    exclusive = config.cache.backend is CatalogStore.MEMORY
+    root = str(places.storage)
+    settings = files.FilesSettings(root, create=create, veiled=veiled, exclusive=exclusive, reserve=True)
+    blobs = await files.open(settings, world)
+    try:
+        if not create and await _is_empty(blobs):
+            raise CannotStart(
+                f"The storage folder {places.storage} is empty, but the snapshot {places.snapshot} knows files in it. "
+                "Is the disk mounted? If the files are meant to be gone, delete that snapshot and start again."
+            )
+        return await _identified(blobs, world)
+    except (StorageDown, StorageFull) as error:
+        raise CannotStart(f"The storage folder {places.storage} cannot be used: {_cause(error)}") from None
+
+
+def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
+    """Raise `CannotStart` for a folder of ours that is laid out otherwise: what is ours in it would not be seen."""
+    plain, veiled = folder / STORAGE_IDENTITY, folder / (STORAGE_IDENTITY + DESCRIBED)
+    if is_veiled and plain.exists():
+        raise CannotStart(
+            f"The storage folder {folder} was begun with [storage] layout = pypid, and a pypicloud cannot read it. "
+            "Set layout = pypid, or take another folder, and publish the files there again (docs: migrate/storage)."
+        )
+    if not is_veiled and veiled.exists():
+        raise CannotStart(
+            f"The storage folder {folder} was begun with [storage] layout = pypicloud: what pypid knows of its files lies "
+            "there in files that end in .meta. Set layout = pypicloud, or rename them as docs: migrate/storage says."
+        )
+
+
+def _bucket(wanted: StorageSettings, places: StatePaths, world: World, reactor: Any) -> OpenedStorage:
+    """A bucket, which is opened when it is first needed: the network is there once the reactor runs, and may be late."""
+    try:
+        from pypid.blobs.s3 import store
+    except ImportError as error:
+        if (error.name or "").startswith("botocore"):
+            raise CannotStart("[storage] backend = s3 needs the extra s3: pip install 'pypid[s3]'.") from None
+        raise
+    settings = bucket_settings(wanted, places)
+    store.check(settings)  # what cannot be is said before anything starts
+
+    async def opened() -> store.S3Blobs:
+        found = await store.open(settings, world, reactor)
+        if not found.exclusive:
+            _log.info(
+                "This store cannot tell which of several nodes was first to write something: where several pypids share this "
+                "bucket, and are sent the same file name at the same moment, more than one may say that it was published."
+            )
+        return found
+
+    blobs: Awaited[store.S3Blobs] = Awaited(opened, world)
+
+    async def close() -> None:
+        if blobs.opened is not None:
+            await blobs.opened.close()
+
+    async def bucket() -> Bucket:
+        return (await blobs.there()).classes
+
+    describing = AwaitedDescriptions(blobs.there)
+    where = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
+
+    async def answers() -> None:
+        await (await blobs.there()).answers()
+
+    def signer() -> str | None:
+        return None if blobs.opened is None else blobs.opened.signer
+
+    def is_exact() -> bool:
+        return blobs.opened is not None and blobs.opened.exclusive
+
+    identity = sha256(where.encode()).hexdigest()[:32]
+    return OpenedStorage(
+        blobs,
+        identity,
+        new=False,
+        bucket=bucket,
+        describing=describing,
+        close=close,
+        is_exact=is_exact,
+        answers=answers,
+        signer=signer,
+    )
+
+
+def bucket_settings(wanted: StorageSettings, places: StatePaths) -> S3Settings:
+    """What the configuration says of the bucket; paths are absolute."""
+    from pypid.blobs.s3.store import S3Settings
+
+    return S3Settings(
+        bucket=wanted.bucket or "",
+        prefix=wanted.prefix or "",
+        region=wanted.region,
+        endpoint_url=wanted.endpoint_url,
+        addressing=wanted.addressing,
+        ca_certificates=places.beside_ini(wanted.ca_certificates),
+        access_key=wanted.access_key,
+        secret_key=wanted.secret_key,
+        session_token=wanted.session_token,
+        encryption=wanted.server_side_encryption,
+        kms_key_id=wanted.kms_key_id,
+        storage_class=wanted.storage_class,
+        cloudfront_domain=wanted.cloudfront_domain,
+        cloudfront_key_id=wanted.cloudfront_key_id,
+        cloudfront_key_file=places.beside_ini(wanted.cloudfront_key_file),
+    )
+
+
+async def _nothing_to_close() -> None:
+    """It has nothing open."""
+
+
+async def _identified(blobs: Blobs, world: World) -> OpenedStorage:
+    try:
+        document = await records.read_document(blobs, StorageIdentity, STORAGE_IDENTITY)
+    except Unreadable as error:
+        raise CannotStart(
+            f"{error}. Restore the file from a backup, or delete it if nothing else shares this storage."
+        ) from None
+    if document is not None:
+        return OpenedStorage(blobs, document.identity, new=False)
+    identity = world.random(16).hex()
+    await records.write_document(blobs, STORAGE_IDENTITY, StorageIdentity(identity, recorded=world.now()))
+    return OpenedStorage(blobs, identity, new=True)
+
+
+async def _is_empty(blobs: Blobs) -> bool:
+    """Whether nothing is stored: no identity either, which every storage has that pypid has used."""
+    async with aclosing(blobs.list()) as listing:
+        async for _ in listing:
+            return False
+    return True
+
+
+def _manifest(places: StatePaths) -> Manifest | None:
+    try:
+        return DumpFolder(str(places.snapshot)).manifest()
+    except (Unreadable, OSError):
+        return None
+
+
+def _knows_nothing(manifest: Manifest) -> bool:
+    """Whether the index was empty. A snapshot of another format may know anything."""
+    return manifest.format == FORMAT and not manifest.shards
+
+
+def _cause(error: StorageDown | StorageFull) -> str:
+    """What the log would tell, which nobody sees yet."""
+    return str(error.__cause__ or error)

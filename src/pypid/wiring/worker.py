@@ -1,0 +1,78 @@
+"""A further worker: it does what `service` does, on the sockets of the first one, and ends when that one does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import Logger
+
+from pypid import prefork
+from pypid.core.errors import PypidError
+from pypid.daemon import logs
+from pypid.daemon.daemon import Daemon
+from pypid.daemon.process import ProcessEnded, WorkerProgram
+from pypid.daemon.sd_notify import READY
+from pypid.prefork.link import SupervisorLink, connect
+from pypid.prefork.messages import Message, Siblings
+from pypid.prefork.sockets import ListeningSocket
+from pypid.prefork.worker_process import HURRY, RELOAD, SCALES, SOCKETS, STOP, TEXT
+from pypid.wiring.prefork import Joining
+from pypid.wiring.recipe import begin_logging, load_config, make_daemon
+
+_log = Logger()
+
+
+def work(orders: Message) -> None:
+    """Run until the first worker says that it is enough. Ends the process where it cannot start: its text says why."""
+    from twisted.internet import reactor
+
+    prefork.become(orders["worker"])
+    try:
+        config = load_config(Path(orders["config"]), orders["workers"], os.pread(TEXT, os.fstat(TEXT).st_size, 0))
+        loudness = logs.Threshold(config.log.level.value)
+        loudness.use(orders["level"])
+        siblings = Siblings()
+        link = SupervisorLink(siblings, lambda order: _heed(worker, daemon, order), _gone)
+        joining = Joining(
+            worker=orders["worker"],
+            sockets=_sockets(orders),
+            scales=SCALES,
+            siblings=siblings,
+            notify=lambda text: link.is_ready() if text == READY else None,
+        )
+        environ = {**os.environ, "STATE_DIRECTORY": orders["state"]}
+        daemon = make_daemon(config, reactor, environ, loudness=loudness, workers=orders["workers"], joining=joining)
+    except PypidError as error:
+        sys.exit(f"pypid: {error}")
+    worker = WorkerProgram(daemon, reactor)
+    begin_logging(loudness, config.log.format.value, sys.stdout, redirect=True)
+    reactor.callWhenRunning(connect, link, reactor)
+    try:
+        worker.startService()
+    except ProcessEnded:
+        sys.exit(1)
+    reactor.addSystemEventTrigger("before", "shutdown", worker.stopService)
+    reactor.addSystemEventTrigger("during", "shutdown", link.end)  # then the reactor closes all that is open
+    reactor.run()
+
+
+def _sockets(orders: Message) -> tuple[ListeningSocket, ...]:
+    return tuple(ListeningSocket(each["text"], SOCKETS + index, each["family"]) for index, each in enumerate(orders["sockets"]))
+
+
+def _heed(worker: WorkerProgram, daemon: Daemon, order: str) -> Any:
+    if order == STOP:
+        worker.end()
+    elif order == HURRY:
+        worker.end()
+        daemon.hurry()
+    elif order == RELOAD:
+        daemon.reload()
+
+
+def _gone() -> None:
+    """There is no first worker: at once, so that a new one gets the sockets. It is as if this one was killed, too."""
+    os._exit(1)

@@ -1,0 +1,90 @@
+"""What was heard of projects of which nothing is kept is bounded: `pypid.catalog.forgettable`."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.catalog.dump import CatalogDump
+from pypid.catalog.forgettable import OVERHEAD, Forgettable
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.model import Listing, UpstreamEntry
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.testing import BEGINNING, world
+from pypid.testing.worlds import Awaiting
+from tests.index.fetching import listed
+
+NAMES = st.sampled_from([ProjectName(letter) for letter in "abcdef"])
+
+
+class ForgettableTests(SynchronousTestCase):
+    """The order, and the bound."""
+
+    @settings(max_examples=50, deadline=None, database=None)
+    @given(st.lists(st.tuples(NAMES, st.integers(0, 5000) | st.none()), max_size=30))
+    def test_bounded(self, changes: list[tuple[ProjectName, int | None]]) -> None:
+        """Whatever comes and goes: no more than allowed stays (or one), and those that go are the ones noted first."""
+        forgettable = Forgettable(8000)
+        held: dict[ProjectName, int] = {}
+        for name, size in changes:
+            held.pop(name, None)
+            if size is None:
+                forgettable.drop(name)
+            else:
+                held[name] = size + OVERHEAD
+                forgettable.note(name, size)
+            gone = list(forgettable.surplus())
+            self.assertEqual(gone, list(held)[: len(gone)])
+            for each in gone:
+                del held[each]
+            self.assertTrue(sum(held.values()) <= 8000 or len(held) == 1)
+
+
+class CatalogTests(Awaiting, SynchronousTestCase):
+    """The catalog in memory forgets what it may."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.catalog = MemoryCatalog(forgettable=20 * OVERHEAD)
+
+    def hear(self, name: str, *, kept: bool = False) -> None:
+        """Nobody has the project; or a file of it is kept."""
+        file = replace(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
+        said = Listing(name=project_name(name), files=None, asked=BEGINNING, index="https://x/")
+        self.have(
+            self.catalog.edit_theirs(project_name(name), lambda heard: evolve(heard, said=said, kept=(file,) if kept else ()))
+        )
+
+    def known(self, name: str) -> bool:
+        return self.have(self.catalog.theirs(project_name(name))) != UpstreamEntry(name=project_name(name))
+
+    def names_known(self) -> list[int]:
+        return [number for number in range(1000) if self.known(f"x{number}")]
+
+    def test_names_that_nobody_has(self) -> None:
+        """A thousand names that nobody has are not all remembered; the last ones are, and what is kept always is."""
+        self.hear("kept", kept=True)
+        for number in range(1000):
+            self.hear(f"x{number}")
+        self.assertTrue(self.known("kept"))
+        left = self.names_known()
+        self.assertEqual(left, list(range(1000 - len(left), 1000)))
+        self.assertTrue(10 < len(left) < 20)
+
+    def test_after_a_start(self) -> None:
+        """What a snapshot brings counts as well."""
+        folder = self.mktemp()
+        self.hear("kept", kept=True)
+        for number in range(10):
+            self.hear(f"x{number}")
+        self.have(CatalogDump(self.catalog.heard, folder, "here", world()).write())
+        self.catalog = MemoryCatalog(forgettable=5 * OVERHEAD)
+        self.have(CatalogDump(self.catalog.heard, folder, "here", world()).load())
+        self.assertEqual(len(self.names_known()), 4)
+        self.assertTrue(self.known("kept"))

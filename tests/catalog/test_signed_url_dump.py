@@ -1,0 +1,131 @@
+"""Signed URLs that are written down."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog import signed_url_dump
+from pypid.catalog.signed_url_dump import FILE, WrittenLinks
+from pypid.catalog.signed_urls import Links
+from pypid.core.model import File, SignedUrl
+from pypid.core.packaging.names import project_name
+from pypid.ports import Blobs
+from pypid.testing import world
+from pypid.testing.catalog import a_file
+from pypid.testing.worlds import Awaiting
+from tests.crashes import Scripted, refuse
+
+SPAM = project_name("spam")
+DAY = timedelta(days=1)
+
+
+class Signing(MemoryBlobs):
+    """Signs a new URL each time that it is asked."""
+
+    signed = 0
+
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+        self.signed += 1
+        return SignedUrl(f"https://s3.example/{key}?X-Amz-Signature={self.signed}", self._now() + lifetime)
+
+
+class UrlsTests(Awaiting, SynchronousTestCase):
+    def setUp(self) -> None:
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        self.folder = Path(made.name) / "snapshot"
+        self.clock = Clock()
+        self.world = world(self.clock)
+        self.store = Signing(self.world.now)
+        self.events: list[object] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        self.links = self.new()
+        self.written = self.of(self.links)
+
+    def new(self) -> Links:
+        return Links(cast(Blobs, self.store), self.world, DAY, timedelta(minutes=5))
+
+    def now(self) -> datetime:
+        return self.world.now()
+
+    def of(self, links: Links, signer: str = "me") -> WrittenLinks:
+        return WrittenLinks(links, self.folder, signer, self.world)
+
+    def url(self, links: Links, version: str = "1") -> str:
+        link = self.have(links.link(self.file(version)))
+        assert link is not None
+        return link.url
+
+    def file(self, version: str) -> File:
+        return a_file(SPAM, version)
+
+    def restarted(self, signer: str = "me") -> Links:
+        links = self.new()
+        self.have(self.of(links, signer).load())
+        return links
+
+    def test_same_after_a_restart(self) -> None:
+        """The URLs that are good are given again; the file is for nobody else, and so is the folder."""
+        first, second = self.url(self.links), self.url(self.links, "2")
+        self.assertTrue(self.have(self.written.write()))
+        self.assertEqual((self.folder.stat().st_mode & 0o777, (self.folder / FILE).stat().st_mode & 0o777), (0o700, 0o600))
+        links = self.restarted()
+        self.assertEqual((self.url(links), self.url(links, "2"), self.store.signed), (first, second, 2))
+
+    def test_not_too_long(self) -> None:
+        """One that ends soon is not given again."""
+        first = self.url(self.links)
+        self.have(self.written.write())
+        self.clock.advance(DAY.total_seconds() - 299)
+        self.assertNotEqual(self.url(self.restarted()), first)
+
+    def test_other_signer(self) -> None:
+        """With other credentials, or another bucket, none of them is."""
+        first = self.url(self.links)
+        self.have(self.written.write())
+        self.assertNotEqual(self.url(self.restarted("somebody else")), first)
+
+    def test_changes_only(self) -> None:
+        """It is written when there is another URL, and only then."""
+        self.have(self.written.write())
+        self.assertFalse((self.folder / FILE).exists())
+        self.url(self.links)
+        self.have(self.written.write())
+        (self.folder / FILE).unlink()
+        self.url(self.links)
+        self.have(self.written.write())
+        self.assertFalse((self.folder / FILE).exists())
+
+    def test_torn(self) -> None:
+        """Cut off anywhere, or anything else, it is no loss; and no URL is told to the log."""
+        self.url(self.links)
+        self.have(self.written.write())
+        data = (self.folder / FILE).read_bytes()
+        for wrong in *(data[:end] for end in range(0, len(data) - 1, 5)), b"\xff\n", data.replace(b"expires", b"expired"):
+            (self.folder / FILE).write_bytes(wrong)
+            self.assertEqual(self.restarted().good(), [], wrong)
+        self.patch(signed_url_dump, "LARGEST", 10)
+        self.assertEqual(self.restarted().good(), [])
+        self.assertNotIn("X-Amz-Signature", str(self.events))
+        self.assertTrue(self.events)
+
+    def test_refused(self) -> None:
+        """A disk that is full keeps the file before, and the next call tries again."""
+        first = self.url(self.links)
+        self.have(self.written.write())
+        self.url(self.links, "2")
+        patch = self.patch(signed_url_dump, "os", Scripted(1, refuse(28)))
+        self.assertFalse(self.have(self.written.write()))
+        patch.restore()
+        self.assertEqual(self.url(self.restarted()), first)
+        self.assertTrue(self.have(self.written.write()))
+        self.assertEqual(len(self.restarted().good()), 2)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.accounts.entries import AccountStatus
+from pypid.core.accounts.registration import (
+    INVITATION,
+    LONGEST_INVITATION,
+    LONGEST_NAME,
+    RESERVED,
+    invite,
+    proper_password,
+    read_invitation,
+    refuse_taken,
+    registrable,
+    standing_of,
+)
+from pypid.core.configuration.choices import Registration
+from pypid.core.errors import BadRequest, NameTaken
+from pypid.core.permissions import account_name
+
+quickly = settings(max_examples=60, deadline=None, database=None)
+KEY, OTHER = bytes(range(32)), bytes(32)
+NOW = datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
+WEEK = timedelta(days=7)
+
+
+def chance(size: int) -> bytes:
+    return b"\xa5" * size
+
+
+class NameTests(SynchronousTestCase):
+    """Under which name somebody may register."""
+
+    @quickly
+    @given(st.text(max_size=80))
+    @example("a" * 65)
+    @example("alice\n")
+    @example("\u0430lice")
+    @example("alice\u200b")
+    @example("__token__")
+    def test_names(self, name: str) -> None:
+        """Whatever may be chosen is a name that an account can have, in ASCII, and begins like a name."""
+        try:
+            chosen = registrable(name)
+        except BadRequest:
+            return
+        self.assertEqual(account_name(chosen), chosen)
+        self.assertTrue(chosen.isascii() and chosen[0].isalnum() and len(chosen) <= LONGEST_NAME)
+
+    def test_usual(self) -> None:
+        """Names as people have them can be chosen."""
+        for name in ("alice", "Alice.Smith", "a", "ci-bot_2", "alice@example.com", "0", "x" * LONGEST_NAME):
+            self.assertEqual(registrable(name), name)
+        for name in ("", "-x", "_x", ".x", "a b", "a:b", "a=b", "a;b", "a/b", "ä", "a\0", "x" * (LONGEST_NAME + 1), "\ud800"):
+            self.assertRaises(BadRequest, registrable, name)
+
+    @quickly
+    @given(st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9.]{0,5}", fullmatch=True), st.lists(st.text(max_size=6)))
+    def test_taken(self, name: str, others: list[str]) -> None:
+        """A name that somebody has cannot be had, in other letters neither; any other can."""
+        for taken in ([*others, name], [*others, name.upper()], [name.swapcase(), *others]):
+            self.assertRaises(NameTaken, refuse_taken, name, taken)
+        assume(name.lower() not in {other.casefold() for other in others} | RESERVED)
+        refuse_taken(name, others)
+
+    def test_reserved(self) -> None:
+        """Names that stand for somebody else are taken from the start."""
+        for name in ("admin", "Admin", "ROOT", "everyone", "Authenticated", "anonymous", "pypid"):
+            self.assertRaises(NameTaken, refuse_taken, name, [])
+
+    def test_password(self) -> None:
+        """A password has eight characters at least."""
+        self.assertEqual(proper_password("pässwörd"), "pässwörd")
+        for short in ("", "1234567", "ä" * 7):
+            self.assertRaises(BadRequest, proper_password, short)
+
+    def test_standing(self) -> None:
+        """Only where administrators approve does an account have to wait."""
+        waiting = {mode for mode in Registration if standing_of(mode) is not AccountStatus.ACTIVE}
+        self.assertEqual(waiting, {Registration.APPROVAL})
+
+
+class InvitationTests(SynchronousTestCase):
+    """An invitation, from its making to its end."""
+
+    @quickly
+    @given(st.integers(1, int(LONGEST_INVITATION.total_seconds())))
+    def test_round(self, seconds: int) -> None:
+        """What was made is good until it ends, and not a moment longer."""
+        made = invite(KEY, NOW, timedelta(seconds=seconds), chance)
+        self.assertEqual(read_invitation(made.secret, KEY, NOW), made)
+        self.assertTrue(NOW - timedelta(seconds=1) < made.expires - timedelta(seconds=seconds) <= NOW)
+        just = made.expires - timedelta(microseconds=1)
+        self.assertEqual(read_invitation(made.secret, KEY, just).id, made.id)
+        for late in (timedelta(0), timedelta(seconds=1), timedelta(days=999)):
+            self.assertRaises(BadRequest, read_invitation, made.secret, KEY, made.expires + late)
+
+    def test_secret(self) -> None:
+        """Its secret is in no repr, and its id does not give it away."""
+        made = invite(KEY, NOW, WEEK, chance)
+        self.assertNotIn(made.secret[-43:], repr(made))
+        self.assertRegex(made.id, "^[0-9a-f]{24}$")
+
+    def test_lifetime(self) -> None:
+        """It lasts for some time, and a month at most."""
+        for lifetime in (timedelta(0), -WEEK, LONGEST_INVITATION + timedelta(seconds=1), timedelta.max):
+            self.assertRaises(BadRequest, invite, KEY, NOW, lifetime, chance)
+
+    def test_changed(self) -> None:
+        """Of another key, with any letter changed, cut or longer it is none."""
+        secret = invite(KEY, NOW, WEEK, chance).secret
+        self.assertRaises(BadRequest, read_invitation, secret, OTHER, NOW)
+        changed = [secret[:at] + ("A" if secret[at] != "A" else "B") + secret[at + 1 :] for at in range(len(secret) - 1)]
+        for wrong in (*changed, secret[:-1], secret[1:], secret + "A" * 4, secret[len(INVITATION) :], INVITATION, ""):
+            self.assertRaises(BadRequest, read_invitation, wrong, KEY, NOW)
+
+    @quickly
+    @given(st.text(max_size=120))
+    @example("é" * 60)
+    @example("A" * 61)
+    @example("A" * 10_000)
+    @example("=" * 66)
+    def test_hostile(self, text: str) -> None:
+        """Any text at all is refused, and nothing of it is in the answer."""
+        error = self.assertRaises(BadRequest, read_invitation, INVITATION + text, KEY, NOW)
+        self.assertEqual(str(error), str(self.assertRaises(BadRequest, read_invitation, "x", KEY, NOW)))

@@ -1,0 +1,314 @@
+"""What lies in archives: `pypid.core.archives.contents`."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import tarfile
+import warnings
+import zipfile
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.archives import contents
+from pypid.core.archives.contents import (
+    LONGEST_PATH,
+    MOST_HELD,
+    MOST_SHOWN,
+    ArchiveFolder,
+    Inner,
+    MemberListing,
+    OpenedMember,
+    is_zip,
+    list_members,
+    look_in,
+    open_tarred,
+    open_zipped,
+    printable,
+    read_text,
+    visible,
+)
+from pypid.core.archives.members import UnusableArchive
+from pypid.core.archives.tars import TarKind
+from tests.distributions import compressed, egg, sdist, tarred, wheel, zipped
+
+HOSTILE = (
+    "a\x1b[31m",
+    "\u202egnp.exe",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "C:\\x",
+    "<img src=x onerror=alert(1)>",
+    "a\nb",
+    "a%2fb",
+    "#?",
+)
+TAR = "spam-1.0.tar.gz"
+
+
+def listed(data: bytes, filename: str) -> MemberListing:
+    return list_members(io.BytesIO(data), filename)
+
+
+def opened(data: bytes, filename: str, path: str) -> OpenedMember | None:
+    """The member, found as whoever looks finds it."""
+    if not is_zip(filename):
+        return open_tarred(io.BytesIO(data), filename, path)
+    member = listed(data, filename).member(path)
+    return None if member is None else open_zipped(io.BytesIO(data), member)
+
+
+def tar(*members: tuple[str, bytes], suffix: str = ".tar.gz") -> bytes:
+    made = []
+    for name, data in members:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(data)
+        made.append((entry, data))
+    return tarred(made, suffix=suffix)
+
+
+class PathTests(SynchronousTestCase):
+    """How names of members are spelled."""
+
+    def test_spelled(self) -> None:
+        """What cannot be printed stands as an escape; a backslash, which begins one, is doubled."""
+        self.assertEqual(printable("spam/__init__.py"), "spam/__init__.py")
+        self.assertEqual(printable("a\nb\u202e\\c\udcff\U000e0001"), "a\\u000ab\\u202e\\\\c\\xff\\U000e0001")
+        self.assertEqual(visible("\ta\\b\u202e"), "\ta\\b\\u202e")
+        self.assertEqual(visible("\udc80\x01\xa0\U000e0001\x01"), "\\x80\\u0001\xa0\\U000e0001\\u0001")
+
+    def test_much_that_cannot_be_seen(self) -> None:
+        """Megabytes of control characters are spelled out at once: letter by letter it would take a thread many seconds."""
+        self.assertEqual(len(visible("\x01" * (8 << 20))), 6 * (8 << 20))
+
+    @given(st.text(max_size=8), st.text(max_size=8))
+    @settings(max_examples=200, deadline=None, database=None)
+    def test_apart(self, one: str, other: str) -> None:
+        """No two names are spelled alike, and each spelling can be printed."""
+        self.assertEqual(printable(one) == printable(other), one == other)
+        self.assertTrue(printable(one).isprintable())
+        self.assertNotIn("\\#", printable(one).replace("\\\\", ""))
+
+    def test_addresses(self) -> None:
+        """Names that come twice, or are very long, are told apart by their number; so each member can be opened."""
+        long = "x" * 5000
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = io.BytesIO()
+            with zipfile.ZipFile(file, "w") as archive:
+                for number, name in enumerate(("a", "a", f"{long}1", f"{long}2", "a\\#2", *HOSTILE)):
+                    archive.writestr(name, str(number))
+        data = file.getvalue()
+        paths = [member.path for member in listed(data, "x.whl").members]
+        self.assertEqual(len(set(paths)), len(paths))
+        self.assertEqual(paths[:2], ["a", "a\\#2"])
+        for number, path in enumerate(paths):
+            found = opened(data, "x.whl", path)
+            assert found is not None
+            self.assertEqual(found.data, str(number).encode())
+            self.assertLess(len(path), LONGEST_PATH + 10)
+            self.assertTrue(path.isprintable())
+
+    def test_addresses_in_tars(self) -> None:
+        """The same of a tar, in which links and folders lie between them."""
+        folder, link = tarfile.TarInfo("spam-1.0"), tarfile.TarInfo("spam-1.0/link")
+        folder.type, link.type, link.linkname = tarfile.DIRTYPE, tarfile.SYMTYPE, "a\u202e"
+        names = [*(f"spam-1.0/{name}" for name in HOSTILE), "spam-1.0/a", "spam-1.0/a", "b" * 3000]
+        members = [(folder, b""), (link, b"")]
+        for number, name in enumerate(names):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(str(number))
+            members.append((entry, str(number).encode()))
+        data = tarred(members)
+        found = listed(data, TAR).members
+        self.assertEqual((found[0].path, found[0].kind, found[0].link), ("spam-1.0/link", TarKind.SYMLINK, "a\\u202e"))
+        self.assertEqual(len({member.path for member in found}), len(names) + 1)
+        for number, member in enumerate(found[1:]):
+            one = opened(data, TAR, member.path)
+            assert one is not None
+            self.assertEqual((one.data, one.member.path), (str(number).encode(), member.path))
+        one = opened(data, TAR, "spam-1.0/link")
+        assert one is not None
+        self.assertEqual((one.data, one.is_cut), (b"", False))
+        self.assertIsNone(opened(data, TAR, "spam-1.0"))
+
+
+class ListingTests(SynchronousTestCase):
+    """The members of an archive."""
+
+    def test_each_kind(self) -> None:
+        """Wheels, eggs, and sdists of each compression are listed, with sizes and CRC-32, without folders."""
+        files = {"spam/__init__.py": b"eggs = 1\n" * 100}
+        for filename, data, path in (
+            ("spam-1.0-py3-none-any.whl", wheel(files=files), "spam/__init__.py"),
+            ("spam-1.0-py3.6.egg", egg(files=files), "spam/__init__.py"),
+            *(
+                (f"spam-1.0{suffix}", sdist(suffix=suffix, files=files), "spam-1.0/spam/__init__.py")
+                for suffix in (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+            ),
+        ):
+            listing = listed(data, filename)
+            member = listing.member(path)
+            assert member is not None
+            self.assertEqual((member.size, listing.more), (900, 0))
+            self.assertIsNotNone(member.crc)
+            self.assertEqual(member.packed is not None, is_zip(filename))
+            found = opened(data, filename, path)
+            assert found is not None
+            self.assertEqual((found.data, found.is_cut), (files["spam/__init__.py"], False))
+            self.assertIsNone(opened(data, filename, "nothing"))
+
+    def test_many(self) -> None:
+        """Of very many members, and of very long names, some are held, and all are counted."""
+        data = zipped(dict.fromkeys(map(str, range(MOST_HELD + 7)), b""), compression=0)
+        listing = listed(data, "x.whl")
+        self.assertEqual((len(listing.members), listing.total, listing.more), (MOST_HELD, MOST_HELD + 7, 7))
+        self.patch(contents, "MOST_NAMES", 1000)
+        data = tar(*((f"spam/{number}/{'x' * 90}", b"") for number in range(50)))
+        listing = listed(data, TAR)
+        self.assertEqual(listing.total, 50)
+        self.assertLess(len(listing.members), 15)
+
+    def test_crc_of_tars(self) -> None:
+        """In a tar two members of one size are told apart by their CRC-32, unless they are very large."""
+        self.patch(contents, "_SUMMED", 10)
+        found = listed(tar(("a", b"1"), ("b", b"2"), ("c", b"0" * 11)), TAR).members
+        self.assertNotEqual(found[0].crc, found[1].crc)
+        self.assertIsNone(found[2].crc)
+
+
+class FolderTests(SynchronousTestCase):
+    """Members by folder."""
+
+    def test_look_in(self) -> None:
+        """A folder has what lies right below it; one with nothing but a folder in it is passed over."""
+        members = [
+            Inner(path, 2)
+            for path in ("s-1/src/spam/b.py", "s-1/src/spam/a.py", "s-1/src/spam/sub/x/y.py", "/etc", "top", "//z")
+        ]
+        self.assertEqual(
+            look_in(members, ""), ([ArchiveFolder("/", 2, 4), ArchiveFolder("s-1/src/spam/", 3, 6)], [Inner("top", 2)])
+        )
+        self.assertEqual(look_in(members, "s-1/src/spam/")[0], [ArchiveFolder("s-1/src/spam/sub/x/", 1, 2)])
+        self.assertEqual(
+            [member.path for member in look_in(members, "s-1/src/spam/")[1]], ["s-1/src/spam/a.py", "s-1/src/spam/b.py"]
+        )
+        self.assertEqual(look_in(members, "/"), ([ArchiveFolder("//", 1, 2)], [Inner("/etc", 2)]))
+        self.assertEqual(look_in(members, "nothing/"), ([], []))
+
+    @given(
+        st.lists(st.text("a/.", min_size=1, max_size=6).filter(lambda path: not path.endswith("/")), unique=True, max_size=12)
+    )
+    @settings(max_examples=100, deadline=None, database=None)
+    def test_all_are_found(self, paths: list[str]) -> None:
+        """Whoever goes into each folder comes by each member once."""
+        members = [Inner(path, 1) for path in paths]
+        found: list[str] = []
+
+        def walk(folder: str) -> int:
+            folders, here = look_in(members, folder)
+            found.extend(member.path for member in here)
+            for each in folders:
+                self.assertGreater(len(each.path), len(folder))
+                self.assertEqual(walk(each.path), each.members)
+            return len(here) + sum(each.members for each in folders)
+
+        walk("")
+        self.assertEqual(sorted(found), sorted(paths))
+
+
+class BoundTests(SynchronousTestCase):
+    """Whatever the bytes are, it ends soon, and in little memory."""
+
+    def test_cut(self) -> None:
+        """Of a large member the first MiB is unpacked, also where it is a bomb."""
+        for size in (MOST_SHOWN, MOST_SHOWN + 1, 16 << 20):
+            text = b"0" * size
+            for data, filename in (
+                (zipped({"a": text}), "x.whl"),
+                (zipped({"a": text}, compression=0), "x.whl"),
+                (tar(("a", text)), TAR),
+            ):
+                found = opened(data, filename, "a")
+                assert found is not None
+                self.assertEqual((found.data, found.is_cut), (text[:MOST_SHOWN], size > MOST_SHOWN))
+
+    def test_unpacks_to_too_much(self) -> None:
+        """A tar that unpacks to more than is looked through is `UnusableArchive`, as one that is a bomb."""
+        self.patch(contents, "MOST_UNPACKED", 1 << 20)
+        self.assertRaises(UnusableArchive, listed, tar(("a", b"0" * (3 << 20))), TAR)
+        self.assertRaises(UnusableArchive, opened, tar(("a", b"0" * (3 << 20)), ("b", b"")), TAR, "b")
+
+    def test_sizes_that_lie(self) -> None:
+        """A member that says another size than it has is `UnusableArchive`, and not read beyond what it says."""
+        data = bytearray(zipped({"a": b"0" * 5000}))
+        where = data.rfind(b"PK\x01\x02")
+        struct.pack_into("<L", data, where + 24, 100)
+        self.assertRaises(UnusableArchive, opened, bytes(data), "x.whl", "a")
+
+    def test_encrypted(self) -> None:
+        """An encrypted member is said to be so, whatever its size."""
+        for size in (100, MOST_SHOWN + 100):
+            data = bytearray(zipped({"a": b"0" * size}))
+            struct.pack_into("<H", data, data.rfind(b"PK\x01\x02") + 8, 1)
+            error = self.assertRaises(UnusableArchive, opened, bytes(data), "x.whl", "a")
+            self.assertIn("encrypted", str(error))
+
+    @given(
+        st.binary(max_size=300),
+        st.integers(0, 900),
+        st.integers(0, 255),
+        st.sampled_from(["x.whl", TAR, "x.tar.bz2", "x.tar.xz"]),
+    )
+    @settings(max_examples=150, deadline=None, database=None)
+    def test_damaged(self, junk: bytes, where: int, value: int, filename: str) -> None:
+        """Whatever the bytes are, they are listed, or `UnusableArchive`; nothing else is raised."""
+        good = wheel() if is_zip(filename) else compressed(sdist(suffix=".tar"), filename[1:])
+        changed = bytearray(good)
+        changed[-1 - where % len(changed)] = value
+        for data in (junk, bytes(changed), good[: where % len(good)]):
+            with contextlib.suppress(UnusableArchive):
+                for member in listed(data, filename).members:
+                    with contextlib.suppress(UnusableArchive):
+                        found = opened(data, filename, member.path)
+                        self.assertEqual(found is not None and found.member.path, member.path)
+
+    def test_offset_out_of_all_bounds(self) -> None:
+        """A member that is said to lie where no file has bytes is `UnusableArchive`."""
+        data = bytearray(zipped({"a": b"0" * 50}))
+        struct.pack_into("<L", data, data.rfind(b"PK\x01\x02") + 42, 0xFFFFFF00)
+        self.assertRaises(UnusableArchive, opened, bytes(data), "x.whl", "a")
+
+
+class TextTests(SynchronousTestCase):
+    """What bytes say."""
+
+    def test_texts(self) -> None:
+        """UTF-8, with its mark or torn where it was cut, and older sources are text; all else is not."""
+        for data, cut, text in (
+            (b"", False, ""),
+            ("\ufeffäöü\n".encode(), False, "äöü\n"),
+            ("aä".encode()[:-1], True, "a"),
+            (b"# \xe4\n", False, "# ä\n"),
+        ):
+            found = read_text(data, cut=cut)
+            assert found is not None
+            self.assertEqual(found.text, text)
+        for data in (b"\0", b"\x7fELF\xff\x01", b"\x89PNG\r\n\x1a\n", b"\xff\x85"):
+            self.assertIsNone(read_text(data, cut=False))
+
+    @given(st.text(max_size=60), st.integers(0, 100))
+    @settings(max_examples=100, deadline=None, database=None)
+    def test_any(self, text: str, at: int) -> None:
+        """Wherever a text is cut, it is the beginning of itself, if it has no control characters."""
+        data = text.replace("\0", "").replace("\ufeff", "").encode()[:at]
+        found = read_text(data, cut=True)
+        assert found is not None
+        if found.encoding == "utf-8":
+            self.assertTrue(text.replace("\0", "").replace("\ufeff", "").startswith(found.text))

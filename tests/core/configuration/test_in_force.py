@@ -1,0 +1,87 @@
+"""What is in force after a reload, as an administrator is told; `test_config` holds what `check-config` prints."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.configuration.in_force import SET, SettingLine, describe, in_force, sections, written
+from pypid.core.configuration.keys import ISSUER, SECTIONS, IssuerSettings, keys
+from pypid.core.configuration.parse import Config, parse
+from tests.core.configuration.test_parse import HASH
+
+SECRET = "hunter2hunter2hunter2hunter2hunter2"
+BEFORE = (
+    f"[server]\nmetrics = admins\n[access]\nread = bob\nbackend = config\n[users]\nbob = {HASH}\n"
+    "[log]\nlevel = info\nformat = text\n"
+)
+AFTER = (
+    f"[server]\nmetrics = everyone\nmax_upload = 1G\n[access]\nread = everyone\nbackend = sql config\n[users]\nann = {HASH}\n"
+    "[log]\nlevel = debug\nformat = json\n[issuer:forge]\nurl = https://forge.example\nallow = spam a=b\n"
+)
+
+
+def config(text: str, name: str = "x.ini") -> Config:
+    return parse(text, filename=name)
+
+
+def lines(started: str, read: str) -> dict[str, SettingLine]:
+    """By ``section.key``."""
+    said = in_force(config(started), config(read, "y.ini"))
+    return {f"{section.section}.{line.key}": line for section in said for line in section.lines}
+
+
+class InForceTests(SynchronousTestCase):
+    def test_not_reloaded(self) -> None:
+        """Before any reload it is what was read at the start, and nothing waits; the text is that of `check-config`."""
+        started = config(BEFORE)
+        said = in_force(started, started)
+        self.assertEqual(written(said), describe(started))
+        self.assertEqual(said, sections(started))
+        self.assertFalse(any(line.waits for section in said for line in section.lines))
+
+    def test_reloaded(self) -> None:
+        """People, rules, issuers, the log's level and who may read metrics are those of the file, and where they stand."""
+        found = lines(BEFORE, AFTER)
+        self.assertEqual((found["access.read"].value, found["access.read"].origin), ("everyone", "y.ini:5"))
+        self.assertEqual(found["log.level"].value, "debug")
+        self.assertEqual(found["server.metrics"].value, "everyone")
+        self.assertEqual(found["users.ann"].value, SET)
+        self.assertNotIn("users.bob", found)
+        self.assertEqual(found["issuer:forge.url"].origin, "y.ini:13")
+        for key in ("access.read", "log.level", "server.metrics", "users.ann", "issuer:forge.url"):
+            self.assertEqual((found[key].by_reload, found[key].waits), (True, False), key)
+
+    def test_waits(self) -> None:
+        """All else is as it was at the start, and it is told that the file says something else by now."""
+        found = lines(BEFORE, AFTER)
+        for key, value in (("server.max_upload", "4G"), ("access.backend", "config"), ("log.format", "text")):
+            self.assertEqual((found[key].value, found[key].by_reload, found[key].waits), (value, False, True), key)
+        self.assertEqual(found["access.backend"].origin, "x.ini:5")
+        self.assertEqual(sum(line.waits for line in found.values()), 3)
+
+    def test_secrets(self) -> None:
+        """No secret key's value is told, in whatever section; nor who logs in at an index, nor a hash of a password."""
+        secret = {
+            (name, key)
+            for name, section in {**SECTIONS, f"{ISSUER}x": IssuerSettings}.items()
+            for key, it in keys(section).items()
+            if it.secret
+        }
+        self.assertGreaterEqual(secret, {("server", "secret"), ("storage", "secret_key"), ("cache", "url"), ("access", "url")})
+        values = {("cache", "url"): f"postgresql://u:{SECRET}@db/x", ("access", "url"): f"postgresql://u:{SECRET}@db/y"}
+        parts = [f"[{name}]\n{key} = {values.get((name, key), SECRET)}\n" for name, key in sorted(secret)]
+        merged: dict[str, list[str]] = {}
+        for part in parts:
+            section, line, _ = part.split("\n")
+            merged.setdefault(section, []).append(line)
+        merged.setdefault("[upstream]", []).append(f"url = https://u:{SECRET}@index.example/simple")
+        merged.setdefault("[cache]", []).append("backend = sql")
+        merged.setdefault("[access]", []).append("backend = config sql")
+        merged.setdefault("[storage]", []).extend(["backend = s3", "bucket = bucket"])
+        merged.setdefault("[ldap]", []).append("bind_dn = cn=x")
+        merged.setdefault("[remote]", []).extend(["user = pypid", "url = https://remote.example"])
+        text = "\n".join("\n".join([section, *said]) for section, said in merged.items()) + f"\n[users]\nbob = {HASH}\n"
+        for started, read in ((text, text), (BEFORE, text), (text, BEFORE)):
+            said = in_force(config(started), config(read))
+            self.assertNotIn(SECRET, repr(said) + written(said))
+            self.assertNotIn(HASH, repr(said) + written(said))

@@ -1,0 +1,150 @@
+"""Why a client sees what it sees: `pypid.core.presentation.explanation` says what `pypid.core.policy` does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attrs import evolve
+from hypothesis import given, settings
+from msgspec.structs import replace
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.model import Listing, Presence, Project, Status
+from pypid.core.policy import Hidden, Policy, Silence, UpstreamState, asks_upstream, may_show_theirs, view
+from pypid.core.presentation.explanation import Absent, FileWhy, NameStatus, explain
+from tests.core.test_policy import NOW, OUR_FILE, OURS, POLICIES, SPAM, THEIRS, their_file
+
+CACHE = Policy(mode=Mode.CACHE)
+many = settings(max_examples=30, deadline=None, database=None)
+OURSELVES = Project(name=SPAM, files=(OUR_FILE,))
+
+
+def said(*versions: str) -> Listing:
+    return Listing(name=SPAM, files=tuple(map(their_file, versions)), asked=NOW, index="https://up.example/simple/")
+
+
+class AgreementTests(SynchronousTestCase):
+    """For every policy, and all that may be ours and theirs."""
+
+    @many
+    @given(POLICIES, OURS, THEIRS)
+    def test_as_the_view(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
+        """The files that it calls visible are those of the view, ours as ours and theirs as theirs, kept ones as kept."""
+        known = theirs or UpstreamState()
+        seen = view(policy, ours, known, NOW, SPAM)
+        own = ours.files if isinstance(ours, Project) else ()
+        why = explain(policy, SPAM, ours, known, NOW)
+        expected = sorted((file.filename, file in own, file not in own and file.key is not None) for file in seen.files)
+        self.assertEqual(sorted((file.filename, file.ours, file.kept) for file in why.files if file.visible), expected)
+        for file in seen.files:
+            self.assertTrue(why.file(file.filename).visible)
+
+    @many
+    @given(POLICIES, OURS, THEIRS)
+    def test_all_are_there(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
+        """Every file that anything is known of is explained once, and a name that nobody has spoken of is, too."""
+        known = theirs or UpstreamState()
+        why = explain(policy, SPAM, ours, known, NOW)
+        listed = () if known.said is None or known.said.files is None else known.said.files
+        names = {file.filename for file in (*listed, *known.kept)}
+        self.assertEqual(sorted(file.filename for file in why.files if not file.ours), sorted(names))
+        own = ours.files if isinstance(ours, Project) else ()
+        self.assertEqual([file.filename for file in why.files if file.ours], [file.filename for file in own])
+        self.assertFalse(why.file("spam-77.tar.gz").visible)
+
+    @many
+    @given(POLICIES, OURS, THEIRS)
+    def test_as_the_rules(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
+        """Whether the name may be told, and files of theirs shown, is what the rules say."""
+        why = explain(policy, SPAM, ours, theirs or UpstreamState(), NOW)
+        self.assertEqual(why.told is None, asks_upstream(policy, SPAM, ours))
+        self.assertEqual(why.shown is None, may_show_theirs(policy, SPAM, ours))
+        if why.told is None:
+            self.assertIn(why.standing, (NameStatus.THEIRS, NameStatus.BLENDED))
+        if ours is Presence.UNKNOWN:
+            self.assertIs(why.standing, NameStatus.UNKNOWN)
+
+    @many
+    @given(POLICIES, OURS, THEIRS)
+    def test_until(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
+        """A file that is to become visible at a time is not hidden for its age from then on, and is until just before."""
+        known = theirs or UpstreamState()
+        for file in explain(policy, SPAM, ours, known, NOW).files:
+            if file.until is not None:
+                self.assertIs(file.because, Hidden.COOLDOWN)
+                for earlier, hides in ((timedelta(seconds=1), True), (timedelta(), False)):
+                    [then] = [
+                        each
+                        for each in explain(policy, SPAM, ours, known, file.until - earlier).files
+                        if (each.filename, each.ours) == (file.filename, file.ours)
+                    ]
+                    self.assertEqual(then.because is Hidden.COOLDOWN, hides)
+
+
+class ReasonTests(SynchronousTestCase):
+    """What is said of names and files."""
+
+    def test_standings(self) -> None:
+        """Each rule has its word; offline hides no rule that would hide the files anyway."""
+        for policy, ours, expected in (
+            (CACHE, Presence.ABSENT, NameStatus.THEIRS),
+            (CACHE, Presence.UNKNOWN, NameStatus.UNKNOWN),
+            (CACHE, OURSELVES, NameStatus.OURS),
+            (evolve(CACHE, blend=("spam",)), OURSELVES, NameStatus.BLENDED),
+            (evolve(CACHE, reserved=("sp*",)), Presence.ABSENT, NameStatus.RESERVED),
+            (evolve(CACHE, reserved=("sp*",)), OURSELVES, NameStatus.RESERVED),
+            (evolve(CACHE, deny=("SPAM",)), Presence.ABSENT, NameStatus.DENIED),
+            (evolve(CACHE, allow=("eggs",)), Presence.ABSENT, NameStatus.NOT_ALLOWED),
+            (Policy(), Presence.ABSENT, NameStatus.OFFLINE),
+            (Policy(deny=("spam",)), Presence.ABSENT, NameStatus.DENIED),
+            (Policy(), OURSELVES, NameStatus.OURS),
+        ):
+            self.assertIs(explain(policy, SPAM, ours, UpstreamState(), NOW).standing, expected, (policy, ours))
+        self.assertIs(explain(Policy(deny=("spam",)), SPAM, Presence.ABSENT, UpstreamState(), NOW).told, Silence.OFFLINE)
+
+    def test_files(self) -> None:
+        """Each file has the rule that hides it, and only a file that is too young has a time."""
+        kept = replace(their_file("0.9"), key=".kept/spam/spam-0.9.tar.gz")
+        young = their_file("3.0", uploaded=NOW - timedelta(days=1))
+        ageless = their_file("4.0", uploaded=None)
+        files = (their_file("1.0"), their_file("2.0"), young, ageless)
+        policy = evolve(CACHE, blend=("spam",), cooldown=Cooldown(timedelta(days=3)))
+        theirs = UpstreamState(said=evolve(said(), files=files), kept=(kept,))
+        why = explain(policy, SPAM, OURSELVES, theirs, NOW)
+        self.assertEqual(
+            why.files,
+            (
+                FileWhy("spam-1.0.tar.gz", True, False),
+                FileWhy("spam-1.0.tar.gz", False, False, Hidden.OURS),
+                FileWhy("spam-2.0.tar.gz", False, False),
+                FileWhy("spam-3.0.tar.gz", False, False, Hidden.COOLDOWN, NOW + timedelta(days=2)),
+                FileWhy("spam-4.0.tar.gz", False, False, Hidden.COOLDOWN),
+                FileWhy("spam-0.9.tar.gz", False, True, Hidden.GONE),
+            ),
+        )
+        self.assertTrue(why.file("spam-1.0.tar.gz").ours)
+        self.assertIs(why.file("spam-5.0.tar.gz").because, Absent.NOT_LISTED)
+
+    def test_unspoken(self) -> None:
+        """Of a file that nobody has spoken of it is said why nobody has."""
+        for policy, ours, theirs, expected in (
+            (CACHE, Presence.ABSENT, UpstreamState(), Absent.UNHEARD),
+            (CACHE, Presence.ABSENT, UpstreamState(said=said()), Absent.NOT_LISTED),
+            (CACHE, Presence.ABSENT, UpstreamState(said=evolve(said(), files=None)), Absent.NOT_LISTED),
+            (CACHE, OURSELVES, UpstreamState(said=said("9.0")), Silence.OURS),
+            (CACHE, Presence.UNKNOWN, UpstreamState(), Silence.UNKNOWN),
+            (Policy(), Presence.ABSENT, UpstreamState(), Silence.OFFLINE),
+            (Policy(), Presence.ABSENT, UpstreamState(said=said()), Absent.NOT_LISTED),
+            (evolve(CACHE, reserved=("spam",)), Presence.ABSENT, UpstreamState(), Silence.RESERVED),
+        ):
+            self.assertIs(explain(policy, SPAM, ours, theirs, NOW).file("spam-5.0.tar.gz").because, expected)
+
+    def test_quarantined_here(self) -> None:
+        """A project of ours in quarantine hides all, also what may stand beside it."""
+        policy = evolve(CACHE, blend=("spam",))
+        closed = evolve(OURSELVES, status=Status.QUARANTINED)
+        why = explain(policy, SPAM, closed, UpstreamState(said=said("2.0")), NOW)
+        self.assertEqual({file.because for file in why.files}, {Absent.CLOSED})
+        self.assertEqual(len(why.files), 2)

@@ -1,0 +1,168 @@
+"""How things stood, told from how they stand: what another index said, against what it said in each moment."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.model import File, Listing, UpstreamEntry, in_order
+from pypid.core.packaging.names import project_name
+from pypid.core.records.file_history import MOST_EVENTS, Event, FileHistory, in_bounds, noted
+from pypid.core.records.history import said_then, shown_at, spans, was_any
+from pypid.core.records.listing_changes import LONGEST, MOST, heard_now
+from pypid.core.records.upstream_entry import dump_heard, load_heard
+from pypid.testing import BEGINNING
+
+SPAM = project_name("spam")
+Listed = dict[str, tuple[str, str | None]]
+"""What is listed: by name the hash and the yank."""
+
+listings = st.none() | st.dictionaries(
+    st.sampled_from(("spam-1.0.tar.gz", "spam-2.0.tar.gz", "spam-3.0.tar.gz")),
+    st.tuples(st.sampled_from(("aa" * 32, "bb" * 32)), st.sampled_from((None, None, "", "bad"))),
+)
+
+
+def at(number: float) -> datetime:
+    """The time of the question of this number."""
+    return BEGINNING + timedelta(hours=number)
+
+
+class World:
+    """Another index, and what is heard of it."""
+
+    def __init__(self, dated: bool) -> None:
+        self.dated = dated
+        self.heard = UpstreamEntry(name=SPAM)
+        self.uploads: dict[tuple[str, str], datetime] = {}
+
+    def ask(self, number: int, listing: Listed | None) -> None:
+        """It says this."""
+        files = None if listing is None else in_order(tuple(self.file(name, *said, number) for name, said in listing.items()))
+        self.heard = heard_now(self.heard, Listing(name=SPAM, files=files, asked=at(number), index="https://x/"))
+
+    def file(self, name: str, sha256: str, yanked: str | None, number: int) -> File:
+        uploaded = self.uploads.setdefault((name, sha256), at(number - 0.5))
+        version = name.removeprefix("spam-").removesuffix(".tar.gz")
+        return File(
+            project=SPAM,
+            filename=name,
+            version=version,
+            sha256=sha256,
+            size=1,
+            uploaded=uploaded if self.dated else None,
+            yanked=yanked,
+            source="https://x/",
+        )
+
+
+class TheirsTests(SynchronousTestCase):
+    """A project of theirs."""
+
+    @given(st.lists(listings, min_size=1, max_size=8), st.data(), st.booleans())
+    @settings(max_examples=150, deadline=None, database=None)
+    def test_any_history(self, said: list[Listed | None], data: st.DataObject, dated: bool) -> None:
+        """What is told of any moment since it was first asked is what it said then, but for files that are not to be had."""
+        world = World(dated)
+        for number, listing in enumerate(said):
+            world.ask(number, listing)
+        now = world.heard.said
+        assert now is not None
+        every = {(name, one[0]) for listing in said for name, one in (listing or {}).items()}
+        kept = dict(data.draw(st.lists(st.sampled_from(sorted(every)), unique_by=lambda pair: pair[0]))) if every else {}
+        stored = tuple(replace(world.file(*pair, None, 0), key="x") for pair in sorted(kept.items()))
+        heard = UpstreamEntry(name=SPAM, said=now, kept=in_order(stored), history=world.heard.history, since=world.heard.since)
+        self.assertEqual(load_heard(dump_heard(heard)), heard)
+        if now.files is None:
+            return
+        has = {file.filename: file.sha256 for file in now.files}
+        restored = {name for name, _ in every}
+        for number, listing in enumerate(said):
+            then = said_then(now, heard.kept, heard.history, at(number + 0.25), restored).files
+            expected = {name: one for name, one in (listing or {}).items() if has.get(name, kept.get(name)) == one[0]}
+            self.assertEqual({file.filename: (file.sha256, file.yanked) for file in then or ()}, expected)
+            early = said_then(now, heard.kept, heard.history, at(number + 0.25)).files
+            self.assertEqual(early, tuple(file for file in then or () if file.filename in has))
+            shown = shown_at(heard, [at(number + 0.25)], restored)
+            self.assertEqual({name for name in expected if kept.get(name) == expected[name][0]} - shown, set())
+            if shown and listing is not None:
+                self.assertTrue(was_any(spans(None, heard, restored), at(number + 0.25)))
+        drawn = data.draw(st.lists(st.integers(-2, 18), max_size=4))
+        moments = [at(number / 2) for number in drawn]  # also those in which something happened
+        each = (shown_at(heard, [moment], restored) for moment in moments)
+        self.assertEqual(shown_at(heard, moments, restored), frozenset().union(*each))
+        self.assertLessEqual(shown_at(heard, moments), has.keys())
+
+    def test_file_removed_within_14_days_is_in_no_as_of_view(self) -> None:
+        """By its upload time, or by when it was first seen here; unless an administrator restores
+        it.
+        """
+        name, day = "spam-1.0.tar.gz", 24
+        for dated in (True, False):
+            for days, is_shown in ((1, False), (13, False), (15, True)):
+                world = World(dated)
+                world.ask(0, {name: ("aa" * 32, None)})
+                assert world.heard.said is not None
+                [file] = world.heard.said.files or ()
+                world.ask(days * day, {})
+                heard = evolve(world.heard, kept=(replace(file, key="x"),))
+                assert heard.said is not None
+                then = said_then(heard.said, heard.kept, heard.history, at(1)).files or ()
+                self.assertEqual([file.filename for file in then], [name] * is_shown, (dated, days))
+                self.assertEqual(shown_at(heard, [at(1)]), {name} if is_shown else set())
+                self.assertEqual(was_any(spans(None, heard), at(1)), is_shown)
+                then = said_then(heard.said, heard.kept, heard.history, at(1), [name]).files or ()
+                self.assertEqual([file.filename for file in then], [name])
+                self.assertEqual(shown_at(heard, [at(1)], [name]), {name})
+
+    def test_first_look(self) -> None:
+        """What was heard before anything was noted, or for the first time, is no event; `since` says from when there are."""
+        world = World(True)
+        world.ask(0, {"spam-1.0.tar.gz": ("aa" * 32, "bad")})
+        self.assertEqual((world.heard.history, world.heard.since), ((), at(0)))
+        world.heard = UpstreamEntry(name=SPAM, said=world.heard.said)  # as an older pypid left it
+        world.ask(1, {})
+        self.assertEqual(world.heard.since, at(0))
+        self.assertEqual([past.filename for past in world.heard.history], ["spam-1.0.tar.gz"])
+
+    def test_bounds(self) -> None:
+        """However much another index changes its mind, what is held of it is bounded, and the newest of it stays."""
+        world = World(True)
+        names = [f"spam-{number}.tar.gz" for number in range(MOST + 10)]
+        for number in range(MOST_EVENTS + 3):
+            world.ask(number, {name: ("aa" * 32, str(number)) for name in (names if number == 0 else names[:5])})
+        world.ask(99, dict.fromkeys(names, ("aa" * 32, "x")))
+        world.ask(100, dict.fromkeys(names, ("aa" * 32, "y")))
+        world.ask(101, {names[0]: ("aa" * 32, "long" * 1000)})
+        world.ask(102, {names[0]: ("aa" * 32, "long" * 1000 + "er")})
+        world.ask(103, {names[0]: ("aa" * 32, None)})
+        [first] = [past for past in world.heard.history if past.filename == names[0]]
+        self.assertEqual([len(event.yanked or "") for event in first.events[-2:]], [LONGEST, 0])
+        self.assertLessEqual(len(world.heard.history), MOST)
+        self.assertLessEqual(max(len(past.events) for past in world.heard.history), MOST_EVENTS)
+
+
+class PastTests(SynchronousTestCase):
+    """Events."""
+
+    def test_void(self) -> None:
+        """A change that was noted and then not made is forgotten by the next one; one that was made is not."""
+        first = noted(FileHistory("x"), Event(at(0), None, "bad"))
+        self.assertEqual(noted(first, Event(at(1), None, "worse")).events, (Event(at(1), None, "worse"),))
+        self.assertEqual(len(noted(first, Event(at(1), "bad", None)).events), 2)
+        gone = noted(FileHistory("x"), Event(at(0), gone=True, begun=at(-1)))
+        self.assertEqual(len(noted(gone, Event(at(1), gone=True, begun=at(-1))).events), 1)
+        self.assertEqual(len(noted(gone, Event(at(1), gone=True, begun=at(0.5))).events), 2)
+
+    def test_in_bounds(self) -> None:
+        """Pasts are by name, each once, the last one counts; those without events are none."""
+        one, other = FileHistory("x", (Event(at(0)),)), FileHistory("x", (Event(at(1)),))
+        self.assertEqual(
+            in_bounds((FileHistory("z", other.events), one, other, FileHistory("y")), ()),
+            (other, FileHistory("z", other.events)),
+        )

@@ -1,0 +1,268 @@
+"""The legacy JSON API (C110, C80, C112), and which release a project is told by."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.model import File, Project
+from pypid.core.packaging.releases import choose_release, describing_file, releases
+from pypid.core.simple_api.legacy_json import render_legacy
+from tests.core.simple_api.test_render import MOMENT, a_file, a_project, projects
+
+
+def words(text: str) -> set[str]:
+    """The words of the text."""
+    return set(text.split())
+
+
+INFO = words(
+    "name version summary description description_content_type keywords license license_expression license_files classifiers "
+    "author author_email maintainer maintainer_email requires_python platform downloads package_url project_url project_urls "
+    "release_url requires_dist provides_extra docs_url bugtrack_url home_page download_url yanked yanked_reason dynamic"
+)
+FILE = words(
+    "filename packagetype python_version has_sig comment_text md5_digest digests core-metadata size downloads upload_time "
+    "upload_time_iso_8601 url requires_python yanked yanked_reason"
+)
+METADATA = b"""\
+Metadata-Version: 2.4
+Name: DeMo
+Version: 1.0
+Summary: Shows  things
+Keywords: x,y z
+Author-Email: A <a@example.org>
+License-Expression: MIT
+License-File: LICENSE
+Classifier: Topic :: Software Development
+Requires-Dist: attrs>=20; extra == "more"
+Provides-Extra: more
+Project-URL: Docs, https://docs.example.org
+Requires-Python: >=3.9
+Platform: UNKNOWN
+Dynamic: description
+Description-Content-Type: text/x-rst
+
+A *long* text.
+"""
+
+
+def legacy(project: Project, version: str | None = None, metadata: bytes | None = None) -> dict[str, Any]:
+    """The document, checked for its keys."""
+    page = render_legacy(project, version, metadata, base_url="https://host/")
+    assert page is not None
+    assert page.content_type == "application/json"
+    document: dict[str, Any] = json.loads(page.body)
+    keys = {"info", "urls", "releases", "last_serial", "ownership"}
+    assert document.keys() == (keys if version is None else keys - {"releases"}), document.keys()
+    assert document["info"].keys() == INFO, document["info"].keys() ^ INFO
+    for file in [*document["urls"], *(file for files in document.get("releases", {}).values() for file in files)]:
+        assert file.keys() == FILE, file.keys() ^ FILE
+    return document
+
+
+class LegacyTests(SynchronousTestCase):
+    """`render_legacy`."""
+
+    def test_nothing_is_said_of_vulnerabilities(self) -> None:
+        """An empty list would mean that none is known, and here none is looked for."""
+        for version in (None, "1.0"):
+            self.assertNotIn("vulnerabilities", legacy(a_project(a_file()), version))
+
+    def test_info(self) -> None:
+        """What core metadata says is told under the keys of the public index; UNKNOWN is nothing."""
+        info = legacy(a_project(a_file()), None, METADATA)["info"]
+        expected = {
+            "name": "DeMo",
+            "version": "1.0",
+            "summary": "Shows things",
+            "keywords": "x,y z",
+            "author": None,
+            "author_email": "A <a@example.org>",
+            "license": None,
+            "license_expression": "MIT",
+            "license_files": ["LICENSE"],
+            "classifiers": ["Topic :: Software Development"],
+            "requires_dist": ['attrs>=20; extra == "more"'],
+            "provides_extra": ["more"],
+            "project_urls": {"Docs": "https://docs.example.org"},
+            "requires_python": ">=3.9",
+            "platform": None,
+            "dynamic": ["description"],
+            "description": "A *long* text.",
+            "description_content_type": "text/x-rst",
+            "yanked": False,
+            "yanked_reason": None,
+        }
+        self.assertEqual({key: info[key] for key in expected}, expected)
+
+    def test_file(self) -> None:
+        """A file is told with absolute URL below ``/packages``, where bandersnatch wants it, and with its hashes (C112)."""
+        file = a_file("demo-1.0+x-py3-none-any.whl", "1.0+x", md5="c" * 32, metadata_sha256="d" * 64, signed=True, yanked="why")
+        document = legacy(a_project(file))
+        self.assertEqual(
+            document["urls"],
+            [
+                {
+                    "filename": "demo-1.0+x-py3-none-any.whl",
+                    "packagetype": "bdist_wheel",
+                    "python_version": "py3",
+                    "has_sig": True,
+                    "comment_text": "",
+                    "md5_digest": "c" * 32,
+                    "digests": {"md5": "c" * 32, "sha256": "a" * 64},
+                    "core-metadata": {"sha256": "d" * 64},
+                    "size": 12,
+                    "downloads": -1,
+                    "upload_time": "2026-01-02T03:04:05",
+                    "upload_time_iso_8601": "2026-01-02T03:04:05.678901Z",
+                    "url": "https://host/packages/demo/demo-1.0%2Bx-py3-none-any.whl",
+                    "requires_python": None,
+                    "yanked": True,
+                    "yanked_reason": "why",
+                }
+            ],
+        )
+        self.assertEqual(document["releases"], {"1.0+x": document["urls"]})
+        self.assertEqual((document["info"]["yanked"], document["info"]["yanked_reason"]), (True, "why"))
+        self.assertEqual(document["last_serial"], 5)
+
+    def test_kinds(self) -> None:
+        """The kind of a file is told from its name; a stranger's file has none."""
+        kinds = {
+            "demo-1.0.tar.gz": ("sdist", "source"),
+            "demo-1.0.tar.bz2": ("sdist", "source"),
+            "demo-1.0-2-cp311-cp311-linux_x86_64.whl": ("bdist_wheel", "cp311"),
+            "demo-1.0-py3.8.egg": ("bdist_egg", "3.8"),
+            "demo-1.0-variants.json": (None, None),
+            "odd.whl": (None, None),
+        }
+        for filename, expected in kinds.items():
+            (file,) = legacy(a_project(a_file(filename)))["urls"]
+            self.assertEqual((file["packagetype"], file["python_version"]), expected, filename)
+
+    def test_one_release(self) -> None:
+        """A release is found by any spelling of its version, and told without the other releases (C80)."""
+        project = a_project(a_file(), a_file("demo-2.0.tar.gz", "2.0"))
+        for spelling in ("1.0", "1.0.0", "v1", "1.0.0.0"):
+            document = legacy(project, spelling)
+            self.assertEqual(document["info"]["version"], "1.0")
+            self.assertEqual([file["filename"] for file in document["urls"]], ["demo-1.0-py3-none-any.whl"])
+
+    def test_no_such_release(self) -> None:
+        """What is not there is None: another version, no version at all, endless ones, or a project without files."""
+        project = a_project(a_file())
+        for version in ("1.1", "", "bogus", "../1.0", "1." * 50_000 + "0", "9" * 5000, "\x00", "\ud800"):
+            self.assertIsNone(render_legacy(project, version, None, base_url="https://host"), version[:20])
+        self.assertIsNone(render_legacy(a_project(), None, None, base_url="https://host"))
+
+    def test_without_metadata(self) -> None:
+        """Where no metadata is stored, the files themselves say what they can."""
+        info = legacy(a_project(a_file(summary="Shows", requires_python=">=3.8")))["info"]
+        self.assertEqual((info["name"], info["summary"], info["requires_python"]), ("demo", "Shows", ">=3.8"))
+
+    def test_foreign_name(self) -> None:
+        """Metadata of another project does not rename this one."""
+        self.assertEqual(
+            legacy(a_project(a_file()), None, b"Metadata-Version: 2.1\nName: other\nVersion: 1\n")["info"]["name"], "demo"
+        )
+
+    @settings(max_examples=30, deadline=None, database=None)
+    @given(
+        projects, st.binary() | st.binary(max_size=40).map(lambda odd: METADATA.replace(b"things", odd).replace(b"Docs", odd))
+    )
+    def test_any_project_and_metadata(self, project: Project, metadata: bytes) -> None:
+        """Any project with any bytes for metadata gives a whole document, or None exactly if it has no files."""
+        if project.files:
+            legacy(project, None, metadata)
+            legacy(project, project.files[0].version, metadata)
+        else:
+            self.assertIsNone(render_legacy(project, None, metadata, base_url="https://host"))
+
+    def test_hostile_metadata(self) -> None:
+        """Broken encodings, multipart bodies, NULs and doubled fields are no error."""
+        for metadata in (
+            b"Summary: \xff\xfe\nAuthor: =?utf-8?q?=ff?=\n",
+            b"Content-Type: multipart/mixed; boundary=x\n\n--x\n\nA\n--x--\n",
+            b"Name: a\nName: b\nSummary: \x00\nProject-URL: no comma\nProject-URL: ,\nProject-URL: a,b\nProject-URL: a,c\n",
+            b"Description: x\n\nand a body\xff",
+            b"Classifier: \xe2\x82\n" * 100,
+        ):
+            legacy(a_project(a_file()), None, metadata)
+
+
+class ReleaseTests(SynchronousTestCase):
+    """`releases`, `choose_release` and `describing_file`."""
+
+    def choose(self, *versions: str, yanked: tuple[str, ...] = ()) -> str | None:
+        """The newest of releases of one file each."""
+        made = (a_file(f"demo-{v}.tar.gz", v, yanked="" if v in yanked else None) for v in versions)
+        return choose_release(a_project(*made))
+
+    def test_newest(self) -> None:
+        """Not yanked goes before final, final before newer."""
+        self.assertEqual(self.choose("1.0", "1.10", "1.9"), "1.10")
+        self.assertEqual(self.choose("1.0", "2.0rc1", "2.0.dev1"), "1.0")
+        self.assertEqual(self.choose("1.0", "2.0", yanked=("2.0",)), "1.0")
+        self.assertEqual(self.choose("1.0", "2.0rc1", yanked=("1.0",)), "2.0rc1")
+        self.assertEqual(self.choose("1.0", "2.0", yanked=("1.0", "2.0")), "2.0")
+        self.assertEqual(self.choose("2.0rc1", "2.0.dev1"), "2.0rc1")
+        self.assertEqual(self.choose("1.0", "strange"), "1.0")
+        self.assertIs(self.choose(), None)
+
+    def test_reason_of_a_yank_is_unchanged(self) -> None:
+        """The reason of a yank comes as it was written, with the white space around it."""
+        for reason, expected in ((" why \n", " why \n"), ("UNKNOWN", "UNKNOWN"), ("", None), ("  ", None)):
+            document = legacy(a_project(a_file(yanked=reason)))
+            self.assertEqual(document["urls"][0]["yanked_reason"], expected)
+            self.assertEqual(document["info"]["yanked_reason"], expected)
+
+    def test_release_is_yanked_whole(self) -> None:
+        """A release with one file that is not yanked is not yanked."""
+        project = a_project(a_file(yanked="x"), a_file("demo-1.0.tar.gz"))
+        self.assertFalse(releases(project)[0].is_yanked)
+        self.assertIsNone(releases(project)[0].yanked_reason)
+
+    def test_spelling(self) -> None:
+        """A release keeps the spelling of the file that came first; where nobody knows, of the first in order."""
+        late = a_file("demo-1.0-py3-none-any.whl", "1.0", uploaded=MOMENT + timedelta(seconds=1))
+        early = a_file("demo-1.0.0.tar.gz", "1.0.0")
+        self.assertEqual([r.version for r in releases(a_project(late, early))], ["1.0.0"])
+        self.assertEqual(len(releases(a_project(late, early))[0].files), 2)
+        unknown = a_project(a_file("demo-1.0-b.zip", "1.0", uploaded=None), a_file("demo-1.0.0.zip", "1.0.0", uploaded=None))
+        self.assertEqual([r.version for r in releases(unknown)], ["1.0"])
+
+    def test_strange_version(self) -> None:
+        """A version that PEP 440 does not know is found by its exact text."""
+        project = a_project(a_file("demo-strange.tar.gz", "strange"))
+        self.assertEqual(choose_release(project, "strange"), "strange")
+        self.assertIsNone(choose_release(project, "Strange"))
+
+    def test_describing_file(self) -> None:
+        """A wheel's metadata goes before an sdist's; without stored metadata there is no file to read."""
+        sdist = a_file("demo-1.0.tar.gz", metadata_sha256="e" * 64)
+        bare = a_file("demo-1.0-cp39-cp39-any.whl")
+        wheel = a_file("demo-1.0.0-py3-none-any.whl", "1.0.0", metadata_sha256="f" * 64)
+        expected: list[tuple[tuple[File, ...], File | None]] = [
+            ((sdist, bare, wheel), wheel),
+            ((sdist, bare), sdist),
+            ((bare,), None),
+        ]
+        for held, file in expected:
+            self.assertEqual(describing_file(a_project(*held), "1.0"), file)
+        self.assertIsNone(describing_file(a_project(wheel), "2.0"))
+
+    @settings(max_examples=30, deadline=None, database=None)
+    @given(projects)
+    def test_every_file_is_in_one_release(self, project: Project) -> None:
+        """Releases divide the files, in order, and each is found under the version of each of its files."""
+        found = releases(project)
+        self.assertEqual([file for release in found for file in release.files], list(project.files))
+        for release in found:
+            for file in release.files:
+                self.assertEqual(choose_release(project, file.version), release.version)

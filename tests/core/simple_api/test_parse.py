@@ -1,0 +1,493 @@
+"""Pages of other indexes: what is understood, what is left out, what is cleaned (C34, C35, C37)."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.errors import BadFilename, BadListing
+from pypid.core.model import File, Project, Status
+from pypid.core.packaging.listed_names import is_mutable, version_of
+from pypid.core.packaging.names import ALL_SDIST_SUFFIXES, UPSTREAM_SDIST_SUFFIXES, parse_filename, project_name
+from pypid.core.packaging.tags import fit_of
+from pypid.core.simple_api.json_elements import LARGEST_ELEMENT, SLICE, elements
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.parse import (
+    LARGEST_SIZE,
+    ParsedListing,
+    _joined,
+    _url,
+    file_of,
+    moment_of,
+    read_json,
+    yanked_of,
+)
+from pypid.core.simple_api.parse_pages import read_names, read_page, slices_of_page
+from pypid.core.simple_api.render import render_project
+from tests.core.simple_api.test_render import Reader, strict
+
+DEMO = project_name("demo")
+BASE = "https://index.example/simple/demo/"
+WHEEL = "demo-1.0-py3-none-any.whl"
+SHA = "ab" * 32
+modest = settings(max_examples=30, deadline=None, database=None)
+
+
+TRICKY = st.recursive(
+    st.text(alphabet='{}[],"\\ab :', max_size=12) | st.just('"files":[{') | st.integers(0, 99),
+    lambda more: st.lists(more, max_size=3) | st.dictionaries(st.text(max_size=3), more, max_size=3),
+)
+"""JSON whose texts look like JSON."""
+
+
+def entry(**said: Any) -> dict[str, Any]:
+    """A file as JSON has it."""
+    return {"filename": WHEEL, "url": f"../../files/{WHEEL}", "hashes": {"sha256": SHA}, **said}
+
+
+def document(*files: Any, **more: Any) -> bytes:
+    """A page with these files."""
+    return json.dumps({"meta": {"api-version": "1.1"}, "name": "demo", "files": files, **more}).encode()
+
+
+def read(*files: Any, **more: Any) -> ParsedListing:
+    """The listing of a page with these files."""
+    return read_json(document(*files, **more), DEMO, BASE)
+
+
+def one(**said: Any) -> File:
+    """What is understood of one file."""
+    [file] = read(entry(**said)).files
+    return file
+
+
+def rendered(listing: ParsedListing) -> dict[str, Any]:
+    """The listing as clients get it from us, which uv's strictest reading accepts; HTML says the same files."""
+    project = Project(name=DEMO, files=listing.files, status=listing.status, status_reason=listing.status_reason)
+    said = strict(render_project(project, Format.JSON))
+    anchors = Reader(render_project(project, Format.TEXT_HTML)).anchors
+    assert len(anchors) == len(said["files"]) == len(listing.files)
+    for file in said["files"]:
+        assert None not in file.values() and "" not in file.values(), file
+        assert isinstance(file["yanked"], bool | str) and isinstance(file["hashes"], dict)
+        if "upload-time" in file:
+            assert file["upload-time"].endswith("Z"), file
+    assert said["meta"]["api-version"] == "1.0" or all(isinstance(file["size"], int) for file in said["files"])
+    return said
+
+
+class FileTests(SynchronousTestCase):
+    """What is understood of one file."""
+
+    @settings(max_examples=75, deadline=None, database=None)
+    @given(
+        st.lists(st.sampled_from(["..", ".", "a", "b.c", "", "x-1", "a;b", "%41", "a:b", "~"]), max_size=5).map("/".join),
+        st.sampled_from(["/demo-1.0.tar.gz", "demo-1.0.tar.gz", "/demo-1.0.tar.gz?x=1", "/demo%2d1.0.tar.gz"]),
+        st.sampled_from([
+            "https://x/simple/demo/", "https://x:8080/simple/demo", "http://x", "https://u:p@x/a/b;c?d#e", "http://[::1]/a/",
+        ]),
+    )  # fmt: skip
+    def test_relative(self, folder: str, name: str, base: str) -> None:
+        """A relative URL leads where `urljoin` says, however it is worked out."""
+        self.assertEqual(_url(folder + name, base), _joined.__wrapped__(folder + name, base))
+
+    def test_everything(self) -> None:
+        """Everything that a page can say of a file."""
+        file = one(
+            size=12,
+            **{
+                "upload-time": "2026-01-02T03:04:05.678901Z",
+                "requires-python": ">=3.8",
+                "core-metadata": {"sha256": "CD" * 32},
+                "provenance": "https://index.example/integrity/x",
+                "yanked": "broken",
+            },
+        )
+        self.assertEqual(
+            file,
+            File(
+                project=DEMO,
+                filename=WHEEL,
+                version="1.0",
+                sha256=SHA,
+                size=12,
+                uploaded=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
+                requires_python=">=3.8",
+                metadata_sha256="cd" * 32,
+                metadata_offered=True,
+                yanked="broken",
+                source=f"https://index.example/files/{WHEEL}",
+                provenance_url="https://index.example/integrity/x",
+            ),
+        )
+
+    def test_nulls(self) -> None:
+        """Optional keys that are null or empty, as bandersnatch's mirrors write them, count as not there (C34)."""
+        bare = one()
+        for nothing in (None, "", "  "):
+            keys = (
+                "upload-time",
+                "requires-python",
+                "provenance",
+                "size",
+                "yanked",
+                "core-metadata",
+                "dist-info-metadata",
+                "gpg-sig",
+            )
+            self.assertEqual(one(**dict.fromkeys(keys, nothing)), bare)
+        self.assertEqual(rendered(read(entry()))["meta"]["api-version"], "1.0")
+
+    def test_nonsense(self) -> None:
+        """A value of the wrong kind counts as not there; the file stays."""
+        bare = one()
+        for nonsense in ([], {}, [None], -1, 1.5, float("1e300"), "x" * 100_000, {"x": {"y": []}}):
+            for key in ("upload-time", "size"):
+                self.assertEqual(one(**{key: nonsense}), bare)
+        for nonsense in ([], -1, 1.5, True):
+            for key in ("requires-python", "provenance", "upload-time"):
+                self.assertEqual(one(**{key: nonsense}), bare)
+        self.assertIsNone(one(size=True).size)
+        self.assertIsNone(one(size=LARGEST_SIZE + 1).size)
+        self.assertIsNone(one(size="12").size)
+
+    def test_yanked(self) -> None:
+        """True is yanked without a reason; false, null and an empty text are not yanked; a reason is kept as it is."""
+        for said, meant in (
+            (True, ""),
+            ("why", "why"),
+            (False, None),
+            (None, None),
+            ("", None),
+            (" ", None),
+            (" why \n", " why \n"),
+            (1, None),
+            ([], None),
+        ):
+            self.assertEqual(yanked_of(said), meant)
+
+    def test_moments(self) -> None:
+        """Upload times are read in every form of ISO 8601 that servers write, and in UTC."""
+        noon = datetime(2026, 5, 6, 12, tzinfo=UTC)
+        for text in (
+            "2026-05-06T12:00:00Z",
+            "2026-05-06T12:00:00",
+            "2026-05-06T14:00:00+02:00",
+            "2026-05-06T12:00:00.000000000Z",
+        ):
+            self.assertEqual(moment_of(text), noon)
+        for text in (
+            "",
+            "soon",
+            "2026-13-01T00:00:00Z",
+            "0001-01-01T00:00:00+23:59",
+            "9999-12-31T23:59:59-23:59",
+            5,
+            None,
+            "9" * 5000,
+        ):
+            self.assertIsNone(moment_of(text))
+
+    def test_hashes(self) -> None:
+        """Hashes that are none are left out; where there is no sha256, the strongest other is kept to check downloads by."""
+        self.assertEqual(one(hashes={"SHA256": SHA.upper()}).sha256, SHA)
+        for nonsense in (
+            None,
+            [],
+            "x",
+            {"sha256": "xy" * 32},
+            {"sha256": SHA[1:]},
+            {"sha256": None},
+            {"": ""},
+            {"sha256": "²" * 64},
+        ):
+            self.assertEqual((one(hashes=nonsense).sha256, one(hashes=nonsense).digest), (None, None))
+        for hashes, digest in (
+            ({"sha256": SHA, "sha512": "1" * 128}, None),
+            ({"sha384": "2" * 96, "sha512": "1" * 128}, "sha512=" + "1" * 128),
+            ({"sha1": "3" * 40, "sha224": "4" * 56}, "sha224=" + "4" * 56),
+            ({"md5": "5" * 32}, None),
+        ):
+            self.assertEqual(one(hashes=hashes).digest, digest)
+        self.assertEqual(one(hashes={"md5": "5" * 32, "blake2b_256": SHA}).md5, "5" * 32)
+
+    def test_metadata(self) -> None:
+        """Core metadata is offered with a hash, or by a mere true; the newest of its three names counts (PEP 714)."""
+        for said, offered, digest in (
+            ({"core-metadata": {"sha256": SHA}}, True, SHA),
+            ({"core-metadata": True}, True, None),
+            ({"core-metadata": {"sha512": "1" * 128}}, True, None),
+            ({"core-metadata": {}}, True, None),
+            ({"core-metadata": False, "dist-info-metadata": {"sha256": SHA}}, False, None),
+            ({"core-metadata": None, "dist-info-metadata": {"sha256": SHA}}, True, SHA),
+            ({"data-dist-info-metadata": {"sha256": SHA}}, True, SHA),
+            ({"core-metadata": "true"}, False, None),
+        ):
+            file = one(**said)
+            self.assertEqual((file.metadata_offered, file.metadata_sha256), (offered, digest), said)
+
+    def test_urls(self) -> None:
+        """Links are made absolute, lose fragment and user, and lead to http or https."""
+        for url, source in (
+            (f"{WHEEL}", f"{BASE}{WHEEL}"),
+            (f"/f/{WHEEL}#sha256=1", f"https://index.example/f/{WHEEL}"),
+            (f"//files.example/{WHEEL}", f"https://files.example/{WHEEL}"),
+            (f"http://files.example:81/b/{WHEEL}?x=1", f"http://files.example:81/b/{WHEEL}?x=1"),
+            (f"https://user:pw@files.example/{WHEEL}", f"https://files.example/{WHEEL}"),
+            (f"https://files.example/a%20b/{WHEEL}", f"https://files.example/a%20b/{WHEEL}"),
+        ):
+            self.assertEqual(one(url=url).source, source)
+        for url in (
+            None, "", 5, [], f"ftp://x/{WHEEL}", f"file:///{WHEEL}", f"javascript:{WHEEL}", f"http://[/{WHEEL}",
+            f"https://x:99999/{WHEEL}", f"https://x:0/{WHEEL}", f"https://x/{'y' * 5000}/{WHEEL}", "https://x/", "https://x/other.txt",
+        ):  # fmt: skip
+            listing = read(entry(url=url))
+            self.assertEqual((listing.files, listing.left_out), ((), 1), url)
+
+    def test_names_disagree(self) -> None:
+        """pip takes the name from the URL, uv from the entry: a file for which they differ is left out."""
+        self.assertEqual(read(entry(filename="demo-2.0-py3-none-any.whl")).files, ())
+        plus = "demo-1.0+local.1-py3-none-any.whl"
+        [file] = read(entry(filename=plus, url=f"https://x/{plus.replace('+', '%2B')}")).files
+        self.assertEqual((file.filename, file.version), (plus, "1.0+local.1"))
+        no_name = entry()
+        del no_name["filename"]
+        self.assertEqual(len(read(no_name).files), 1)
+
+    def test_other_names(self) -> None:
+        """Files of other projects, of no version, or of no kind that installers take are left out."""
+        for name in (
+            "other-1.0.tar.gz", "demo-x-py3-none-any.whl", "demo-1.0.exe", "demo-1.0.whl", ".", "..", "demo-1.0.tar.gz.asc",
+            "demo-" + "9" * 300 + ".tar.gz", "demo-1.0%2f.tar.gz", "demo.tar.gz",
+        ):  # fmt: skip
+            self.assertEqual(read(entry(filename=name, url=f"https://x/{name}")).files, (), name)
+        many = "demo-" + "9" * 200 + ".tar.gz"
+        self.assertEqual(read(entry(filename=many, url=f"https://x/{many}")).files[0].version, "9" * 200)
+
+    def test_hyphens_in_versions_of_sdists(self) -> None:
+        """The version of an sdist is what stands behind the project's name, as pip and uv have it."""
+        for name, filename, version in (
+            ("docutils", "docutils-0.15.1-post1.tar.gz", "0.15.1.post1"),
+            ("cffi", "cffi-1.2.0-1.tar.gz", "1.2.0.post1"),
+            ("cx-oracle", "cx_Oracle-6.2-2.zip", "6.2.post2"),
+            ("a-b", "A.b-1.0-dev-3.tar.bz2", "1.0.dev3"),
+            ("foo-1", "foo-1-2.tar.gz", "2"),
+            ("foo", "foo-1-2.tar.gz", "1.post2"),
+        ):
+            self.assertEqual(version_of(filename, project_name(name)), version, filename)
+        for name, filename in (
+            ("foo", "foo-bar-1.0.tar.gz"),
+            ("foo", "foobar-1.0-1.tar.gz"),
+            ("foo", "foo-1.0-1.exe"),
+            ("foo", "foo-1.0-1/x.tar.gz"),
+            ("foo", "foo-1.0-1%2f.tar.gz"),
+            ("foo", "foo-x-1.0.msi"),
+        ):
+            self.assertIsNone(version_of(filename, project_name(name)), filename)
+
+    def test_old_archives_that_pip_takes_are_listed(self) -> None:
+        """All extensions of pip's; such a file is an sdist, and may not be published here."""
+        for suffix in ALL_SDIST_SUFFIXES:
+            filename = f"demo-1.0{suffix}"
+            [file] = read(entry(filename=filename, url=f"https://x/{filename}")).files
+            self.assertEqual((file.filename, file.version), (filename, "1.0"))
+            self.assertEqual(fit_of(filename).kind, "sdist")
+            if suffix in UPSTREAM_SDIST_SUFFIXES:
+                with self.assertRaises(BadFilename):
+                    parse_filename(filename)
+        for suffix in (".tar.zst", ".rar", ".7z", ".tar.gz.sig", ".exe"):
+            self.assertIsNone(version_of(f"demo-1.0{suffix}", project_name("demo")), suffix)
+
+    def test_old_versions_of_sdists(self) -> None:
+        """An sdist whose version PEP 440 does not know is listed with what is written, for installers that take it."""
+        for name, filename, version in (
+            ("mercurial", "mercurial-4.x-rc.tar.gz", "4.x-rc"),
+            ("spam", "spam-trunk.zip", "trunk"),
+            ("spam", "spam-1.0.linux-x86_64.tar.gz", "1.0.linux-x86_64"),
+        ):
+            self.assertEqual(version_of(filename, project_name(name)), version, filename)
+            [file] = read_json(
+                document(entry(filename=filename, url=f"https://x/{filename}"), name=name), project_name(name), BASE
+            ).files
+            self.assertEqual(file.version, version)
+
+    def test_variants(self) -> None:
+        """Wheels of variants, and the list of a release's variants, which may change, are files (PEP 825, C37)."""
+        for name in (
+            "demo-1.0-cp312-cp312-linux_x86_64-cu12.whl",
+            "demo-1.0-1-py3-none-any-x8664v3.whl",
+            "demo-1.0-variants.json",
+        ):
+            [file] = read(entry(filename=name, url=f"https://x/{name}")).files
+            self.assertEqual(file.version, "1.0")
+            self.assertEqual(is_mutable(name), name.endswith(".json"))
+        self.assertEqual(read(entry(filename="other-1.0-variants.json", url="https://x/other-1.0-variants.json")).files, ())
+
+    @modest
+    @given(st.dictionaries(st.sampled_from([*sorted(entry(size=1, yanked=1)), "core-metadata"]),
+           st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(WHEEL),
+                        lambda more: st.lists(more, max_size=3) | st.dictionaries(st.text(), more, max_size=3))))  # fmt: skip
+    def test_anything(self, said: dict[str, Any]) -> None:
+        """Whatever a page says of a file, it is a file that we can list, or none."""
+        file = file_of({**entry(), **said}, DEMO, BASE)
+        if file is not None:
+            rendered(ParsedListing(files=(file,)))
+
+
+class PageTests(SynchronousTestCase):
+    """What is understood of a whole page."""
+
+    def test_first_of_a_name(self) -> None:
+        """A file that is there twice counts once, and files are in order of their version."""
+        listing = read(*(entry(filename=name, url=f"https://{host}/{name}") for name, host in (
+            ("demo-10.0.tar.gz", "a"), ("demo-9.0.tar.gz", "a"), ("demo-10.0.tar.gz", "b"))))  # fmt: skip
+        self.assertEqual([file.source for file in listing.files], ["https://a/demo-9.0.tar.gz", "https://a/demo-10.0.tar.gz"])
+        self.assertEqual(listing.left_out, 1)
+
+    def test_unknown_keys(self) -> None:
+        """Version 1.5 with namespaces, and keys that nobody knows, are read (C34)."""
+        listing = read(
+            entry(new=[1]), meta={"api-version": "1.5", "x": 1}, namespaces=[{"name": "demo", "owned": True}], y=None
+        )
+        self.assertEqual(len(listing.files), 1)
+
+    def test_page_that_says_nothing_is_doubtful(self) -> None:
+        """JSON without files, ``meta`` and ``name`` may be an error all the same; with one of them it is a listing."""
+        for said, doubtful in (({}, True), ({"name": "demo"}, False), ({"meta": {"api-version": "1.0"}}, False)):
+            listing = read_json(json.dumps({"files": [], **said}).encode(), DEMO, BASE)
+            self.assertEqual((listing.files, listing.is_doubtful), ((), doubtful))
+        self.assertFalse(read_json(json.dumps({"files": [entry()]}).encode(), DEMO, BASE).is_doubtful)
+
+    def test_versions(self) -> None:
+        """A page without a version is 1.0; another major is refused (PEP 629)."""
+        for meta in ({}, None, {"api-version": None}, {"api-version": "1.99"}, {"api-version": 1.1}, {"api-version": 1}, []):
+            self.assertEqual(len(read(entry(), meta=meta).files), 1)
+        for version in ("2.0", "0.9", "", "x", [], {}, 2, 10**18, "1" * 5000, "10.0"):
+            with self.assertRaises(BadListing):
+                read(entry(), meta={"api-version": version})
+
+    def test_status(self) -> None:
+        """Status markers are read as an object or a text (PEP 792); one that is not known counts as active."""
+        for said, meant in (
+            ({"status": "quarantined", "reason": "bad"}, (Status.QUARANTINED, "bad")),
+            ("archived", (Status.ARCHIVED, "")),
+            ({"status": "new"}, (Status.ACTIVE, "")),
+            ({"status": []}, (Status.ACTIVE, "")),
+            ({"status": None, "reason": 5}, (Status.ACTIVE, "")),
+            (None, (Status.ACTIVE, "")),
+            (7, (Status.ACTIVE, "")),
+        ):
+            listing = read(entry(), **{"project-status": said})
+            self.assertEqual((listing.status, listing.status_reason), meant)
+
+    def test_other_project(self) -> None:
+        """The page of another project is refused; a name that is spelled otherwise, or missing, is not."""
+        for name in ("Demo", "DEMO", None, 5):
+            self.assertEqual(len(read(entry(), name=name).files), 1)
+        for name in ("other", "", "-", "x" * 1000):
+            with self.assertRaises(BadListing):
+                read(entry(), name=name)
+
+    def test_damaged(self) -> None:
+        """What is no page of a project raises `BadListing`, wherever it is cut."""
+        whole = document(entry(), entry(filename="x"), **{"project-status": "active"})
+        for stop in range(len(whole)):
+            with self.assertRaises(BadListing):
+                read_json(whole[:stop], DEMO, BASE)
+        for bad in (
+            b"", b"[]", b"{}", b"5", b'{"files":5}', b'{"files":{}}', whole + b"x", whole + whole, b"\xff" + whole,
+            b"[" * 200_000,
+            b'{"files":' * 9999, b'{"files":[' + b"[" * 200_000, b'{"files":["' + b'\\"' * 200_000,
+            b'{"x":' + b"9" * 9999 + b',"files":[]}',
+        ):  # fmt: skip
+            with self.assertRaises(BadListing):
+                read_json(bad, DEMO, BASE)
+
+    @modest
+    @given(st.binary(max_size=300) | st.text(alphabet='{}[]",:1ae\\ <>/"files"', max_size=60).map(str.encode))
+    def test_any_bytes(self, data: bytes) -> None:
+        """Any bytes are a listing or `BadListing`, as a page and as a list of names."""
+        for question in (
+            lambda: read_page(data, "", DEMO, BASE),
+            lambda: read_names(data),
+            lambda: read_json(b'{"files":[' + data, DEMO, BASE),
+        ):
+            try:
+                question()
+            except BadListing:
+                continue
+
+    def test_slices(self) -> None:
+        """A page of 10,000 files is read in dozens of slices, and what comes out is valid for clients."""
+        files = []
+        for number in range(2000):
+            name = f"demo-1.{number}.tar.gz"
+            files.append(entry(filename=name, url=f"https://files.example/{number:064x}/{name}", size=number))
+        slices = slices_of_page(document(*files), "", DEMO, BASE)
+        self.assertGreater(sum(1 for _ in slices), 15)
+        listing = read_page(document(*files), "", DEMO, BASE)
+        self.assertEqual([file.size for file in listing.files], list(range(2000)))
+        rendered(evolve(listing, files=listing.files[:50]))
+
+
+class ElementTests(SynchronousTestCase):
+    """A long JSON document is cut at the right places."""
+
+    def both(self, data: bytes) -> tuple[list[Any], dict[str, Any]]:
+        """The elements, and the rest."""
+        found: list[Any] = []
+        slices = elements(data, "files")
+        while True:
+            try:
+                found.extend(next(slices))
+            except StopIteration as ended:
+                rest = dict(ended.value)
+                del rest[""]
+                return found, {**rest, "files": found}
+
+    @settings(modest, max_examples=30)
+    @given(
+        st.lists(st.dictionaries(st.text(max_size=8), TRICKY, max_size=4), max_size=9),
+        st.dictionaries(st.text(min_size=1, max_size=4).filter(lambda key: key != "files"), TRICKY, max_size=4),
+        st.booleans(),
+        st.sampled_from([None, 2]),
+        st.integers(0, 400),
+    )
+    def test_equals_json(self, files: list[Any], more: dict[str, Any], first: bool, indent: int | None, padding: int) -> None:
+        """Whatever is in the texts, the elements and the rest are those that a plain JSON parser finds."""
+        whole = {"files": files, **more} if first else {**more, "files": files}
+        data = json.dumps(whole, indent=indent).encode()
+        found, again = self.both(b" " * padding + data)
+        self.assertEqual(found, files)
+        self.assertEqual(again, whole)
+
+    def test_long(self) -> None:
+        """Elements that are longer than a slice, and texts full of what looks like the end of one, are cut rightly too."""
+        tricky = '"},{"files":[{' * 50
+        files = [{"a": tricky, "n": n} for n in range(300)] + [{"a": "}" * (3 * SLICE)}] + [{"b": n} for n in range(30_000)]
+        data = json.dumps({"x": '"files": [', "files": files, "versions": ["}"] * 100}).encode()
+        self.assertEqual(self.both(data)[0], files)
+
+    def test_too_long(self) -> None:
+        """An element, or what stands around the array, beyond a bound is refused."""
+        huge = "x" * (LARGEST_ELEMENT + 1)
+        for document in ({"files": [{"a": huge * 2}]}, {"a": huge, "files": []}, {"files": [], "a": huge}):
+            with self.assertRaises(BadListing):
+                self.both(json.dumps(document).encode())
+
+    def test_twice(self) -> None:
+        """A key that is there twice means different things to different readers."""
+        with self.assertRaises(BadListing):
+            self.both(b'{"files":[],"files":[]}')
+
+    def test_names(self) -> None:
+        """A list of many names is read in order, each once."""
+        names = [f"p{number % 5000}" for number in range(12_000)]
+        data = json.dumps({"projects": [{"name": name} for name in names]}).encode()
+        self.assertEqual(read_names(data), tuple(sorted(set(names))))

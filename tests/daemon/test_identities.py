@@ -1,0 +1,330 @@
+"""People and rules, put together: what a change of the configuration does to who is logged in."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from twisted.internet import reactor  # noqa: TID251
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from pypid.access.passwords import hash_password
+from pypid.access.sql import state_in_force
+from pypid.access.sql.place import Server
+from pypid.core.accounts.entries import AuditEntry, Session
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.errors import CannotStart, PeopleUnknown
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import Rules
+from pypid.core.policy import EVERY_NAME, Claims
+from pypid.daemon.identities import Identities
+from pypid.daemon.state import where
+from pypid.flow import start
+from pypid.jobs.backup.marker import Marker, write_marker
+from pypid.testing.worlds import world
+from pypid.web.epoch import FAR, LEASE, AuthGeneration
+from pypid.web.face import App, FaceSettings
+from pypid.wiring.people import identities
+from pypid.wiring.recipe import load_config
+
+
+def ini(folder: Path, password: str) -> Path:
+    """A configuration whose only user is carol."""
+    path = folder / "pypid.ini"
+    path.write_text(f"[server]\nstate = state\n[users]\ncarol = {hash_password(password)}\n")
+    return path
+
+
+class ReloadTests(TestCase):
+    """Another configuration while it runs."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        (self.folder / "state").mkdir(parents=True)
+
+    async def made(self) -> Identities:
+        """Everything, with one session of carol's."""
+        config = load_config(ini(self.folder, "the first"))
+        made = identities(config, where(config, {}), world(), reactor, Claims())
+        await made.open()
+        now = made.world.now()
+        await made.stores.accounts.add_session(Session(digest="d", user="carol", created=now, expires=now + timedelta(hours=1)))
+        return made
+
+    def face(self) -> App:
+        """As much of one as is told."""
+        face = App.__new__(App)
+        face.epoch, face.rules, face.settings, face.closed = (
+            AuthGeneration(),
+            Rules(),
+            FaceSettings(spool=self.folder, max_upload=1),
+            None,
+        )
+        return face
+
+    def test_nobody_is_believed(self) -> Deferred[None]:
+        """After a reload, and after each change of the accounts, nobody is believed only because they were before."""
+
+        async def work() -> None:
+            people = await self.made()
+            face = self.face()
+            try:
+                people.faces = (face,)
+                await people.use(load_config(ini(self.folder, "another one")))
+                turned = face.epoch.changes
+                self.assertGreater(turned, 0)
+                await people.stores.accounts.end_session("d")
+                now = people.world.now()
+                session = Session(digest="e", user="carol", created=now, expires=now + timedelta(hours=1))
+                await people.stores.accounts.add_session(session)
+                self.assertGreater(face.epoch.changes, turned)
+                self.assertEqual(face.epoch.lease, LEASE)
+            finally:
+                await people.end()
+
+        return start(work())
+
+    def test_elsewhere(self) -> Deferred[None]:
+        """Where a service elsewhere knows people, nobody is believed for longer than it may be silent about a change."""
+
+        async def work() -> None:
+            written = ini(self.folder, "the first")
+            written.write_text(
+                f"{written.read_text()}[access]\nbackend = config remote\n[remote]\nurl = https://127.0.0.1:1/\n"
+            )
+            config = load_config(written)
+            people = identities(config, where(config, {}), world(), reactor, Claims())
+            await people.open()
+            face = self.face()
+            try:
+                people.faces = (face,)
+                await people.use(config)
+                self.assertEqual(face.epoch.lease, FAR)
+                self.assertLess(FAR, LEASE)
+            finally:
+                await people.end()
+
+        return start(work())
+
+    def test_silence(self) -> Deferred[None]:
+        """Nobody is believed from memory once the file of the accounts is gone, or a server was silent for five seconds."""
+
+        async def work() -> None:
+            for server in (False, True):
+                people = await self.made()
+                face, accounts = self.face(), people.stores.accounts
+                place = accounts.current.database.place
+                assert not isinstance(place, Server)
+                clock = people.world.clock
+                try:
+                    if server:
+                        self.patch(state_in_force, "Server", type(place))
+                    people.faces = (face,)
+                    clock.advance(3)  # type: ignore[attr-defined]
+                    await accounts.poll()
+                    self.assertEqual(
+                        face.epoch.until, clock.seconds() + state_in_force.CONTACT if server else state_in_force.FOR_EVER
+                    )
+                    before = face.epoch.until
+                    place.path.unlink()
+                    clock.advance(1)  # type: ignore[attr-defined]
+                    await accounts.poll()
+                    self.assertEqual(face.epoch.until, before if server else 0.0)
+                    (self.folder / "state/accounts-known").unlink()
+                finally:
+                    await people.end()
+
+        return start(work())
+
+    def test_server_away(self) -> Deferred[None]:
+        """As long as a database server has never answered nobody is let in, any name may be ours, nobody is believed long."""
+
+        async def work() -> None:
+            written = ini(self.folder, "the first")
+            written.write_text(f"{written.read_text()}[access]\nbackend = config sql\nurl = postgresql://127.0.0.1:1/pypid\n")
+            config = load_config(written)
+            claims = Claims()
+            people = identities(config, where(config, {}), world(), reactor, claims)
+            face = self.face()
+            try:
+                people.faces = (face,)
+                await people.open()
+                self.assertIsInstance(face.closed, PeopleUnknown)
+                self.assertEqual(claims.names, EVERY_NAME)
+                self.assertEqual(face.epoch.lease, FAR)
+                face.closed = None
+                await people.use(config)
+                self.assertIsInstance(face.closed, PeopleUnknown)
+            finally:
+                await people.end()
+
+        return start(work())
+
+    def test_database_away(self) -> Deferred[None]:
+        """The sessions of who has another password in the file end also if the accounts database is away just then: later."""
+
+        async def work() -> None:
+            people = await self.made()
+            accounts, end = people.stores.accounts, people.stores.accounts.end_session
+            try:
+
+                async def away(digest: str) -> None:
+                    raise PeopleUnknown("the accounts database")
+
+                patched = self.patch(accounts, "end_session", away)
+                await people.use(load_config(ini(self.folder, "another one")))
+                self.assertIsNotNone(await accounts.session("d"))
+                patched.restore()
+                self.assertEqual(accounts.end_session, end)
+                people.world.clock.advance(1)  # type: ignore[attr-defined]
+                later = people.world.now()
+                since = Session(digest="e", user="carol", created=later, expires=later + timedelta(hours=1))
+                await accounts.add_session(since)
+                await people.outdated.end()
+                self.assertEqual((await accounts.session("d"), await accounts.session("e")), (None, since))
+                future = Session(digest="f", user="carol", created=since.expires, expires=since.expires + timedelta(hours=1))
+                await accounts.add_session(future)
+                await people.use(load_config(ini(self.folder, "a third one")))
+                self.assertIsNone(await accounts.session("f"), "begun before the clock was set back")
+            finally:
+                await people.end()
+
+        return start(work())
+
+    def test_stopped(self) -> Deferred[None]:
+        """They end as well if the file was changed while pypid was stopped; of who has the same password they go on."""
+
+        async def work() -> None:
+            people = await self.made()
+            await people.end()
+            for password, goes_on in (("the first", True), ("another one", False)):
+                written = self.folder / "pypid.ini" if goes_on else ini(self.folder, password)
+                config = load_config(written)
+                people = identities(config, where(config, {}), world(), reactor, Claims())
+                await people.open()
+                found = await people.stores.accounts.session("d")
+                await people.end()
+                self.assertEqual(found is not None, goes_on)
+
+        return start(work())
+
+
+class LostAccountsTests(TestCase):
+    """An accounts database that is empty or gone, where accounts have existed: no project that it closed is opened."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.state = self.folder / "state"
+        self.state.mkdir(parents=True)
+
+    def made(self) -> Identities:
+        """Another process."""
+        config = load_config(ini(self.folder, "the first"))
+        return identities(config, where(config, {}), world(), reactor, Claims())
+
+    async def lived(self) -> None:
+        """A project was closed by a right, and pypid ended."""
+        people = self.made()
+        await people.open()
+        accounts, now = people.stores.accounts, people.world.now()
+        await accounts.grant(Right(ProjectName("secret"), Whom.USER, "carol", write=False))
+        await people.stores.journal.note(AuditEntry(when=now, who="carol", what="set-right", subject="secret", details={}))
+        await people.end()
+
+    async def opens(self) -> bool:
+        """Whether a start succeeds."""
+        people = self.made()
+        try:
+            await people.open()
+        except CannotStart as error:
+            self.assertIn("accounts have existed", str(error))
+            self.assertIn("accounts-known", str(error))
+            return False
+        finally:
+            await people.end()
+        return True
+
+    def lose(self, *, empty: bool) -> None:
+        for file in self.state.glob("accounts.db*"):
+            file.unlink()
+        if empty:
+            (self.state / "accounts.db").touch(mode=0o600)
+
+    def test_lost_accounts_stop_the_start(self) -> Deferred[None]:
+        """Empty or gone, it stops each start, until it is restored or an administrator says that there are to be none."""
+
+        async def work() -> None:
+            await self.lived()
+            saved = (self.state / "accounts.db").read_bytes()
+            for empty in (True, False):
+                self.lose(empty=empty)
+                self.assertFalse(await self.opens())
+                self.assertFalse(await self.opens())
+            self.lose(empty=True)
+            (self.state / "accounts.db").write_bytes(saved)
+            self.assertTrue(await self.opens())
+            self.lose(empty=False)
+            (self.state / "accounts-known").write_text("no\n")
+            self.assertTrue(await self.opens())
+            await self.lived()
+            self.lose(empty=False)
+            self.assertFalse(await self.opens())
+
+        return start(work())
+
+    def test_older_pypid_left_signs(self) -> Deferred[None]:
+        """Where a pypid has run that noted nothing, the audit log and the note on copies in the bucket tell of accounts."""
+
+        async def work() -> None:
+            await self.lived()
+            for empty in (True, False):
+                (self.state / "accounts-known").unlink()
+                self.lose(empty=empty)
+                self.assertFalse(await self.opens())
+            (self.state / "accounts-known").unlink()
+            for file in self.state.glob("*.db*"):
+                file.unlink()
+            self.assertTrue(await self.opens(), "no sign of a former life: a first start")
+            write_marker(self.state, Marker("storage", "key", {"accounts.db": "0" * 64}))
+            self.assertFalse(await self.opens())
+
+        return start(work())
+
+    def test_first_start(self) -> Deferred[None]:
+        """Without any sign of a former life accounts begin, also in an empty file; and uploads alone are no such sign."""
+
+        async def work() -> None:
+            self.lose(empty=True)
+            self.assertTrue(await self.opens())
+            people = self.made()
+            await people.open()
+            await people.stores.journal.note(
+                AuditEntry(
+                    when=people.world.now(), who="carol", what="publish-file", subject="spam/spam-1.0.tar.gz", details={}
+                )
+            )
+            await people.end()
+            self.lose(empty=False)
+            (self.state / "accounts-known").unlink(missing_ok=True)
+            self.assertTrue(await self.opens())
+
+        return start(work())
+
+    def test_emptied_while_it_runs(self) -> Deferred[None]:
+        """A file that is replaced by an empty one while pypid runs is away: the rights that it held stay."""
+
+        async def work() -> None:
+            await self.lived()
+            people = self.made()
+            await people.open()
+            try:
+                self.lose(empty=True)
+                for _ in range(3):
+                    await people.stores.accounts.poll()
+                    self.assertFalse(people.can_be_asked)
+                    self.assertEqual([right.project for right in people.stores.accounts.current.known.rights], ["secret"])
+            finally:
+                await people.end()
+
+        return start(work())

@@ -1,0 +1,100 @@
+"""What nodes are to one another beside the catalog: who is believed while people change elsewhere."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from twisted.internet import reactor  # noqa: TID251
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from pypid.access.sql.state_in_force import CONTACT
+from pypid.catalog.replica_follower import FRESH
+from pypid.catalog.shared import SharedSettings, make
+from pypid.core.errors import PeopleUnknown
+from pypid.core.permissions import Rules
+from pypid.core.policy import EVERY_NAME, Claims
+from pypid.daemon.shared_catalog import Sharing
+from pypid.daemon.state import where
+from pypid.flow import start
+from pypid.jobs.leases import Shared
+from pypid.testing.worlds import world
+from pypid.web.epoch import AuthGeneration
+from pypid.web.face import App, FaceSettings
+from pypid.wiring.people import identities
+from pypid.wiring.recipe import load_config
+from tests.catalog.engines import Place, PlacedEngine
+from tests.daemon.test_identities import ini
+
+
+class RightsTests(TestCase):
+    """Somebody's right, token or password is withdrawn at another node."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        (self.folder / "state").mkdir(parents=True)
+        self.clock = Clock()
+        self.place = Place()
+
+    def face(self) -> App:
+        """As much of one as is told."""
+        face = App.__new__(App)
+        face.epoch, face.rules, face.closed = AuthGeneration(), Rules(), None
+        face.settings = FaceSettings(spool=self.folder, max_upload=1)
+        return face
+
+    def test_not_before_it_is_seen(self) -> Deferred[None]:
+        """Once a node hears of a change nobody is believed from memory before it has seen what changed: the look at the
+        accounts may be held up by others, or fail.
+        """
+
+        async def work() -> None:
+            config, here = load_config(ini(self.folder, "the first")), world(self.clock)
+            people = identities(config, where(config, {}), here, reactor, Claims())
+            await people.open()
+            engine = PlacedEngine(self.clock, self.place)
+            catalog = make(SharedSettings("storage", timedelta(seconds=60)), engine, here)
+            sharing = Sharing(catalog, engine, Shared(engine, "here", here), here)
+            face = self.face()
+            people.faces = (face,)
+            try:
+                sharing.serve(people, self.folder / "state")
+                await sharing.begin()
+                self.go(0.5)
+                self.assertGreater(face.epoch.until, self.clock.seconds(), "all is well")
+                turn = people.stores.accounts.current._turn
+                await turn.acquire()  # somebody's change waits for the file
+                await PlacedEngine(self.clock, self.place).note_rights()
+                self.go(0.5)
+                self.assertLessEqual(face.epoch.until, self.clock.seconds())
+                waiting = people.access.freshly()
+                self.assertIsNotNone(waiting, "whoever comes now is looked up")
+                looking = start(waiting)  # type: ignore[arg-type]
+                self.assertNoResult(looking)
+                self.go(CONTACT - 1)
+                self.assertIsNone(face.closed)
+                self.go(1)
+                self.assertIsInstance(face.closed, PeopleUnknown, "what everybody may read is not known, either")
+                self.assertIs(people.claims.names, EVERY_NAME)
+                turn.release()
+                await looking
+                self.assertIsNone(face.closed)
+                self.assertIsNot(people.claims.names, EVERY_NAME)
+                self.assertGreater(face.epoch.until, self.clock.seconds())
+                self.assertLessEqual(face.epoch.until, self.clock.seconds() + FRESH)
+                self.assertIsNone(people.access.freshly())
+            finally:
+                await sharing.end()
+                await people.end()
+
+        return start(work())
+
+    def go(self, seconds: float) -> None:
+        """Let time pass."""
+        for _ in range(round(seconds / 0.1)):
+            self.clock.advance(0.1)

@@ -1,0 +1,119 @@
+"""What is remembered of the parts: a look every now and then, and no wait for anybody who asks."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.core.errors import CatalogDown, PypidError, StorageDown
+from pypid.flow import BytesBody, start
+from pypid.flow.conditions import EVERY, PATIENCE, Condition, HealthWatch, asking, whether_there
+from pypid.testing.worlds import world
+
+
+class WatchTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.asked: list[Deferred[bool]] = []
+        self.watch = HealthWatch(self.clock, "storage", self.ask)
+
+    async def ask(self) -> bool:
+        self.asked.append(Deferred())
+        return await self.asked[-1]
+
+    def answer(self, answer: bool | Exception) -> None:
+        """The question that is open is answered so."""
+        if isinstance(answer, Exception):
+            self.asked[-1].errback(answer)
+        else:
+            self.asked[-1].callback(answer)
+
+    def test_one_is_enough(self) -> None:
+        """One answer that fails is enough for away, and one that is good for there; it is asked at once and every 5 s."""
+        self.watch.startService()
+        self.assertEqual(len(self.asked), 1)
+        for answer, is_well in ((False, False), (True, True), (StorageDown("secret.example is away."), False), (True, True)):
+            self.answer(answer)
+            self.assertIs(self.watch.is_well, is_well)
+            self.clock.advance(EVERY)
+        self.assertEqual(len(self.asked), 5)
+
+    def test_unexpected(self) -> None:
+        """Whatever is raised means away, and the next question is asked all the same."""
+        self.watch.startService()
+        self.answer(ZeroDivisionError())
+        self.assertFalse(self.watch.is_well)
+        self.clock.advance(EVERY)
+        self.answer(True)
+        self.assertTrue(self.watch.is_well)
+
+    def test_hangs(self) -> None:
+        """What does not answer within 3 s is away and is not asked a second time meanwhile; its late answer counts."""
+        self.watch.startService()
+        self.clock.advance(PATIENCE - 0.1)
+        self.assertTrue(self.watch.is_well)
+        self.clock.advance(0.1)
+        self.assertFalse(self.watch.is_well)
+        self.clock.pump([EVERY] * 10)
+        self.assertEqual(len(self.asked), 1)
+        self.answer(True)
+        self.assertTrue(self.watch.is_well)
+        self.clock.advance(EVERY)
+        self.assertEqual(len(self.asked), 2)
+
+    def test_doubt(self) -> None:
+        """Where somebody finds it away it is asked at once, as long as it is taken to be there."""
+        condition = Condition(watches=(self.watch,))
+        self.watch.startService()
+        self.answer(True)
+        condition.doubt()
+        condition.doubt()
+        self.assertEqual(len(self.asked), 2)
+        self.answer(False)
+        condition.doubt()
+        self.assertEqual((len(self.asked), self.watch.is_well), (2, False))
+
+    def test_stops(self) -> None:
+        """When pypid stops nothing is asked any more, what was asked is broken off and says nothing of the part."""
+        self.watch.startService()
+        self.watch.stopService()
+        self.assertTrue(self.asked[0].called)
+        self.assertTrue(self.watch.is_well)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class AskingTests(SynchronousTestCase):
+    def test_storage(self) -> None:
+        """A storage that has the blob is there; one without anything is not, if it was never empty; a bucket may be empty."""
+        blobs = MemoryBlobs(world(Clock()).now)
+        strict, lenient = (whether_there(blobs, "identity", never_empty=each) for each in (True, False))
+        self.assertEqual([self.had(strict), self.had(lenient)], [False, True])
+        self.successResultOf(start(blobs.write("other", BytesBody(b"x"))))
+        self.assertEqual([self.had(strict), self.had(lenient)], [True, True])
+        self.successResultOf(start(blobs.write("identity", BytesBody(b"x"))))
+        self.assertEqual([self.had(strict), self.had(lenient)], [True, True])
+
+    def had(self, ask: object) -> bool:
+        return self.successResultOf(start(ask()))  # type: ignore[operator,no-any-return]
+
+    def test_catalog(self) -> None:
+        """A shared catalog that is away says so itself: whoever asks it to look is not told."""
+
+        class Follows:
+            asked = 0
+            trouble: PypidError | None = None
+
+            async def current(self) -> bool:
+                self.asked += 1
+                if self.trouble is not None:
+                    raise self.trouble
+                return False
+
+        follows = Follows()
+        ask = asking(follows)  # type: ignore[arg-type]
+        self.assertTrue(self.had(ask))
+        follows.trouble = CatalogDown()
+        self.assertTrue(self.had(ask))
+        self.assertEqual(follows.asked, 2)

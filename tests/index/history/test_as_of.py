@@ -1,0 +1,355 @@
+"""The index as of a moment, against what was seen in that moment."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+from attrs import evolve, frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from pypid.core.model import Blob, File, Project, Status
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.documents import Recording, StorageIdentity, dump, dump_project, load_project
+from pypid.core.records.file_history import MOST_DELETED, MOST_EVENTS
+from pypid.core.records.history import Spans, spans, was_any
+from pypid.flow import start
+from pypid.index import Index
+from pypid.index.history.as_of import Recorded, Spanned, then_of
+from pypid.index.request_context import RequestContext
+from pypid.index.store.records import mark_of
+from tests.index.nodes import SqliteNodesCase
+from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
+
+NAMES = (WHEEL, "spam-2.0.tar.gz")
+Seen = dict[str, tuple[str | None, str | None, datetime | None]]
+
+
+def said(files: tuple[File, ...]) -> Seen:
+    """Of each file its hash, its yank and its upload time."""
+    return {file.filename: (file.sha256, file.yanked, file.uploaded) for file in files}
+
+
+@frozen
+class Step:
+    """What somebody does with the file of this number, after so many seconds."""
+
+    does: str
+    number: int
+    data: bytes
+    seconds: int
+
+
+steps = st.builds(
+    Step,
+    st.sampled_from(("publish", "publish", "yank", "unyank", "delete", "overwrite", "nothing")),
+    st.integers(0, len(NAMES) - 1),
+    st.sampled_from((b"one", b"two")),
+    st.integers(1, 90_000),
+)
+
+
+class MomentCase(IndexCase):
+    """An index whose clock moves."""
+
+    def later(self, seconds: float = 60) -> datetime:
+        """The time, after so many seconds."""
+        self.clock.advance(seconds)
+        return self.index.world.now()
+
+    def then(self, before: datetime, index: Index | None = None, recorded: datetime | None = None) -> tuple[Seen, int]:
+        """What was there, and how much more is not to be had."""
+        found = self.have(then_of(index or self.index, SPAM, RequestContext(before=before), recorded)).then
+        return said(found.project.files), found.gone
+
+    def project(self) -> Project:
+        return self.have(self.index.project(SPAM))
+
+
+class HistoryTests(MomentCase):
+    """A project of ours."""
+
+    def test_yanks(self) -> None:
+        """A file is yanked from the moment in which it was until it was un-yanked, with the reason of then."""
+        self.publish(sent())
+        for reason in ("first", "second", None, ""):
+            self.later()
+            if reason is None:
+                self.have(self.index.unyank(SPAM, [WHEEL]))
+            else:
+                self.have(self.index.yank(SPAM, [WHEEL], reason))
+        self.later()
+        start = self.index.world.now() - timedelta(seconds=270)
+        for index in (self.index, self.compared(self.restarted())):
+            yanks = [self.then(start + timedelta(minutes=number), index)[0][WHEEL][1] for number in range(5)]
+            self.assertEqual(yanks, [None, "first", "second", None, ""])
+
+    def test_deleted_and_back(self) -> None:
+        """A deleted file is not shown, but counted; once the same bytes are back it was there before, and not in between."""
+        self.publish(sent())
+        there = self.later()
+        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        gap = self.later()
+        self.assertEqual(self.then(there), ({}, 1))
+        self.assertEqual(self.then(gap), ({}, 0))
+        self.publish(sent())
+        now = self.later()
+        for index in (self.index, self.compared(self.restarted())):
+            self.assertEqual(list(self.then(there, index)[0]), [WHEEL])
+            self.assertEqual(self.then(gap, index), ({}, 0))
+            self.assertEqual(list(self.then(now, index)[0]), [WHEEL])
+        self.assertLess(self.then(there)[0][WHEEL][2], gap)
+
+    def test_yanked_and_deleted(self) -> None:
+        """A file that was yanked, and then deleted, and is back was yanked then; the one that came back is not."""
+        self.publish(sent())
+        self.later()
+        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
+        yanked = self.later()
+        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.later()
+        self.publish(sent())
+        self.assertEqual([self.then(moment)[0][WHEEL][1] for moment in (yanked, self.later())], ["bad", None])
+
+    def test_overwritten(self) -> None:
+        """Bytes that were overwritten are not to be had, and so not shown; they are, if they come back."""
+        self.publish(sent(b"one"))
+        one = self.later()
+        self.publish(sent(b"two"), overwrite=True)
+        two = self.later()
+        self.assertEqual(self.then(one), ({}, 1))
+        self.publish(sent(b"one"), overwrite=True)
+        self.assertEqual(list(self.then(one)[0]), [WHEEL])
+        self.assertEqual(self.then(two), ({}, 1))
+
+    def test_before_the_history(self) -> None:
+        """What was yanked before pypid noted when is yanked at every moment; what was un-yanked since was yanked before."""
+        self.publish(sent())
+        there = self.later()
+        self.put(f"spam/{WHEEL}.yanked.json", b'{"reason":"old","format":1}')
+        index = self.compared(self.restarted())
+        self.assertEqual(self.then(there, index)[0][WHEEL][1], "old")
+        self.have(index.unyank(SPAM, [WHEEL]))
+        self.assertEqual(self.then(there, index)[0][WHEEL][1], "old")
+        self.assertEqual(self.then(self.later(), index)[0][WHEEL][1], None)
+
+    def test_broken_off(self) -> None:
+        """A yank that was noted and then not made, or the contrary, shows what is so from then on."""
+        self.publish(sent())
+        there = self.later()
+        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
+        self.have(self.store.delete(f"spam/{WHEEL}.yanked.json"))
+        index = self.compared(self.restarted())
+        now = self.later()
+        self.assertEqual([self.then(moment, index)[0][WHEEL][1] for moment in (there, now)], [None, None])
+        self.have(index.yank(SPAM, [WHEEL], "really"))
+        self.assertEqual([self.then(moment, index)[0][WHEEL][1] for moment in (now, self.later())], [None, "really"])
+
+    def test_damaged(self) -> None:
+        """A history that cannot be read hides no file, and is begun anew by the next change."""
+        self.publish(sent())
+        there = self.later()
+        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
+        self.put(f"spam/{WHEEL}.history.json", b"{")
+        index = self.compared(self.restarted())
+        self.assertEqual(self.then(there, index)[0][WHEEL][1], "bad")
+        self.have(index.unyank(SPAM, [WHEEL]))
+        self.assertEqual(self.then(self.later(), index)[0][WHEEL][1], None)
+
+    def test_today(self) -> None:
+        """Quarantine and status are of today, at every moment."""
+        self.publish(sent())
+        there = self.later()
+        self.have(self.index.set_status(SPAM, Status.QUARANTINED, "malware"))
+        self.assertEqual(self.then(there), ({}, 0))
+        self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
+        self.assertEqual(list(self.then(there)[0]), [WHEEL])
+        self.assertIs(self.have(then_of(self.index, SPAM, RequestContext(before=there))).then.project.status, Status.ARCHIVED)
+
+    def test_released(self) -> None:
+        """A name that is given back has no history left."""
+        self.publish(sent())
+        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
+        self.have(self.index.delete_project(SPAM, "carol"))
+        self.have(self.index.release_name(SPAM))
+        self.assertEqual([key for key in self.keys() if key.startswith("spam/")], [])
+
+    def test_bounds(self) -> None:
+        """Of one file the last changes are known, and of deleted files the last ones; the line of a project stays small."""
+        self.publish(sent())
+        for number in range(MOST_EVENTS * 2):
+            self.later()
+            self.have(self.index.yank(SPAM, [WHEEL], str(number)))
+        self.assertEqual(len(self.project().history[0].events), MOST_EVENTS)
+        for number in range(MOST_DELETED + 5):
+            name = f"spam-{number}.0.tar.gz"
+            self.publish(sent(b"x", name))
+            self.later(1)
+            self.have(self.index.delete(SPAM, [name], "carol"))
+        self.assertEqual(len(self.project().history), MOST_DELETED + 1)
+        self.assertEqual(self.project().history, self.have(self.compared(self.restarted()).project(SPAM)).history)
+
+    def test_lines(self) -> None:
+        """The history is in a project's line; a line without one is read as before."""
+        self.publish(sent())
+        line = dump_project(self.project())
+        self.assertNotIn(b"history", line)
+        self.have(self.index.yank(SPAM, [WHEEL], ',"files":'))
+        self.assertEqual(load_project(dump_project(self.project())), self.project())
+        self.assertEqual(load_project(line).history, ())
+
+    @given(st.lists(steps, min_size=1, max_size=14), st.booleans())
+    @settings(max_examples=80, deadline=None, database=None)
+    def test_any_history(self, taken: list[Step], restarted: bool) -> None:
+        """What is told of any moment, whatever happened since, is what was seen in it, but for bytes that are gone."""
+        self.setUp()
+        lived: list[tuple[datetime, Seen]] = []
+        for step in taken:
+            name = NAMES[step.number]
+            try:
+                match step.does:
+                    case "publish" | "overwrite":
+                        self.have(publishing(self.index, sent(step.data, name), overwrite=step.does == "overwrite"))
+                    case "yank":
+                        self.have(self.index.yank(SPAM, [name], step.data.decode()))
+                    case "unyank":
+                        self.have(self.index.unyank(SPAM, [name]))
+                    case "delete":
+                        self.have(self.index.delete(SPAM, [name], "carol"))
+            except self.failureException:
+                pass  # refused: there is no such file, or there is one
+            moment = self.later(step.seconds)
+            try:
+                lived.append((moment, said(self.project().files)))
+            except self.failureException:
+                lived.append((moment, {}))  # not yet ours
+        if not any(seen for _, seen in lived):
+            return
+        index = self.compared(self.restarted()) if restarted else self.index
+        now = said(self.have(index.project(SPAM)).files)
+        for moment, seen in lived:
+            there = {name: file for name, file in seen.items() if name in now and now[name][0] == file[0]}
+            self.assertEqual(self.then(moment, index), (there, len(seen) - len(there)))
+            own = self.have(index.project(SPAM))
+            self.assertEqual(was_any(spans(own, None), moment), bool(there))
+
+
+class RecordedTests(MomentCase):
+    """Since when changes are noted."""
+
+    def test_new_storage(self) -> None:
+        """A storage says it of itself; where that is later than the moment, the page says so."""
+        self.publish(sent())
+        there, begun = self.later(), self.later()
+        self.put(".pypid/storage.json", dump(StorageIdentity("x", recorded=begun)))
+        recorded = self.have(Recorded().since(self.index))
+        self.assertEqual(recorded, begun)
+        self.assertEqual(self.have(then_of(self.index, SPAM, RequestContext(before=there), recorded)).then.since, begun)
+        self.assertIsNone(self.have(then_of(self.index, SPAM, RequestContext(before=self.later()), recorded)).then.since)
+
+    def test_older_storage(self) -> None:
+        """In one that was made by an older pypid it is written down once; another node takes it from there."""
+        self.put(".pypid/storage.json", dump(StorageIdentity("x")))
+        begun = self.later()
+        self.assertEqual(self.have(Recorded().since(self.index)), begun)
+        self.later()
+        self.assertEqual(self.have(Recorded().since(self.restarted())), begun)
+        self.assertEqual(self.get(".pypid/recording.json"), dump(Recording(begun)))
+
+
+class SpannedTests(MomentCase):
+    """The list of projects."""
+
+    def test_names(self) -> None:
+        """It names projects that had a file then which can be had now, and follows each change."""
+        self.have(self.index.reconcile())
+        spanned = Spanned(self.index)
+
+        def names(before: datetime) -> list[str]:
+            listed = self.have(self.index.stored_names())
+            return [summary.name for summary in self.have(spanned.names(listed, before))]
+
+        nothing = self.later()
+        self.publish(sent())
+        one = self.later()
+        self.publish(sent(b"x", "eggs-1.0.tar.gz"))
+        both = self.later()
+        self.assertEqual([names(moment) for moment in (nothing, one, both)], [[], ["spam"], ["eggs", "spam"]])
+        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.assertEqual([names(moment) for moment in (one, both)], [[], ["eggs"]])
+        self.publish(sent())
+        self.assertEqual([names(moment) for moment in (one, both)], [["spam"], ["eggs", "spam"]])
+
+    def test_once(self) -> None:
+        """Whoever asks for many moments has each project looked at once, also where all are asked for at the same time."""
+        self.have(self.index.reconcile())
+        self.publish(sent())
+        self.publish(sent(b"x", "eggs-1.0.tar.gz"))
+        spanned, waiting = Spanned(self.index), Deferred[None]()
+        looked: list[str] = []
+        spans = Spanned._spans
+
+        async def slow(spanned: Spanned, name: ProjectName) -> Spans:
+            looked.append(name)
+            if not waiting.called:
+                await waiting
+            return await spans(spanned, name)
+
+        self.patch(Spanned, "_spans", slow)
+        listed, moments = self.have(self.index.stored_names()), [self.later() for _ in range(5)]
+        asked = [start(spanned.names(listed, moment)) for moment in moments]
+        waiting.callback(None)
+        for one in asked:
+            self.assertEqual([summary.name for summary in self.successResultOf(one)], ["eggs", "spam"])
+        self.assertEqual(looked, ["eggs", "spam"])
+        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
+        listed = self.have(self.index.stored_names())
+        for moment in moments:
+            self.have(spanned.names(listed, moment))
+        self.assertEqual(looked, ["eggs", "spam", "spam"])
+
+
+class NodesTests(SqliteNodesCase):
+    """Nodes with a catalog in common."""
+
+    def then(self, node: Index, before: datetime) -> Seen:
+        return said(self.have(then_of(node, SPAM, RequestContext(before=before))).then.project.files)
+
+    def test_seen_elsewhere(self) -> None:
+        """What one node has noted another one tells, within a second; each notes on top of what the other has noted."""
+        self.have(self.here.reconcile())
+        self.publish(self.here, sent())
+        self.go(1)
+        there = self.world.now()
+        self.go(1)
+        self.have(self.there.yank(SPAM, [WHEEL], "bad"))
+        self.go(1)
+        yanked = self.world.now()
+        self.go(1)
+        self.have(self.here.delete(SPAM, [WHEEL], "carol"))
+        self.publish(self.there, sent())
+        self.go(1)
+        for node in (self.here, self.there, self.node()):
+            self.assertEqual([self.then(node, moment)[WHEEL][1] for moment in (there, yanked)], [None, "bad"])
+
+    def test_older_node(self) -> None:
+        """What an older pypid leaves out of the shared catalog is read again by the next comparison of a newer one."""
+        self.have(self.here.reconcile())
+        self.publish(self.here, sent())
+        self.have(self.here.yank(SPAM, [WHEEL], "bad"))
+        listing = self.have(self.listing())
+        digest = blake2b(digest_size=16)
+        for blob in listing:
+            digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}\n".encode())
+        forgets = self.here.catalog.edit(SPAM, lambda held: held and evolve(held, history=()), mark=digest.hexdigest())
+        self.assertEqual(getattr(self.have(forgets), "history", None), ())
+        self.have(self.here.reconcile())
+        held = self.have(self.here.catalog.ours(SPAM))
+        assert isinstance(held, Project)
+        self.assertEqual([past.filename for past in held.history], [WHEEL])
+        self.assertEqual(self.have(self.here.catalog.mark(SPAM)), mark_of(listing))
+
+    async def listing(self) -> list[Blob]:
+        return [blob async for blob in self.store.list("spam/")]

@@ -1,0 +1,349 @@
+"""Comparing with a storage that others write to."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import aclosing
+from functools import cache
+from pathlib import Path
+from time import thread_time
+from typing import Any
+
+from attrs import evolve
+from hypothesis import HealthCheck, settings, stateful
+from hypothesis import strategies as st
+from twisted.internet import reactor  # noqa: TID251  # real threads need the real one
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from pypid.blobs import files
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.errors import NoSuchProject, PypidError, StorageDown
+from pypid.core.model import File, Status
+from pypid.core.packaging.names import project_name
+from pypid.core.policy import Policy
+from pypid.core.records.documents import dump_record
+from pypid.core.records.layout import ObjectKind, key
+from pypid.flow import start
+from pypid.index import Index
+from pypid.index.progress import EVERY
+from pypid.index.store.reconcile import Reconciler
+from pypid.testing import BEGINNING, world
+from pypid.upstream.nothing import Nothing
+from tests.distributions import sdist, wheel
+from tests.index.storms import Watched
+from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, publishing, sent, signed
+
+NAMES = tuple(map(project_name, ("spam", "eggs", "spam-and-eggs", "a")))
+
+
+class CompareTests(IndexCase):
+    """What a comparison notices, and what it leaves alone."""
+
+    def reads(self, index: Index) -> list[str]:
+        """What a comparison reads, besides the listings of all, and of what is kept of theirs."""
+        watched = Watched(self.store)
+        self.have(Index(watched, index.catalog, index.upstream, index.policy, index.world).reconcile())
+        return [asked for asked in watched.asked if asked not in ("list ", "list .kept/")]
+
+    def test_unchanged_is_not_read(self) -> None:
+        """What has not changed since the last comparison is not read again, not even where files lie elsewhere."""
+        for name in ("spam", "eggs", "ham"):
+            self.publish(sent(name.encode(), f"{name}-1.0.tar.gz"))
+        self.put(f"wheels/{WHEEL}", wheel())
+        index = self.restarted()
+        self.have(index.rebuild("dave"))
+        self.have(index.reconcile())
+        self.assertEqual(self.reads(index), [])
+        self.have(self.index.yank(project_name("eggs"), ["eggs-1.0.tar.gz"], ""))
+        self.assertEqual({asked.split()[1].split("/")[0] for asked in self.reads(index)}, {"eggs"})
+        self.assertEqual(self.reads(index), [])
+
+    def test_counts(self) -> None:
+        """It says how many projects there are, and how many of them differed."""
+        self.publish(sent())
+        self.publish(sent(b"eggs", "eggs-1.0.tar.gz"))
+        index = self.restarted()
+        found = self.have(index.reconcile())
+        self.assertEqual((found.projects, found.changed), (2, 2))
+        self.have(self.index.delete_project(SPAM, "carol"))
+        found = self.have(index.reconcile())
+        self.assertEqual((found.projects, found.changed), (2, 1))
+        self.have(self.index.release_name(SPAM))
+        found = self.have(index.reconcile())
+        self.assertEqual((found.projects, found.changed), (1, 1))
+
+    def test_gone(self) -> None:
+        """A project that somebody removed by hand is forgotten."""
+        self.publish(sent())
+        for where in self.keys():
+            self.have(self.store.delete(where))
+        self.assertEqual(self.files(self.compared()), {})
+        self.refused(self.index.project(SPAM), NoSuchProject)
+
+    def test_listing_that_fails(self) -> None:
+        """A listing that fails midway proves no absence, forgets nothing, and keeps what was read so far."""
+        for name in ("a", "b", "spam"):
+            self.publish(sent(name.encode(), f"{name}-1.0.tar.gz"))
+
+        class Broken(Watched):
+            async def list(self, prefix: str = "") -> Any:
+                async with aclosing(self._blobs.list(prefix)) as listing:
+                    async for blob in listing:
+                        if blob.key.startswith("spam") and not prefix:
+                            raise StorageDown("away.")
+                        yield blob
+
+        for index in (self.index, self.restarted()):
+            held = self.have(everything(index))
+            broken = Index(Broken(self.store), index.catalog, index.upstream, index.policy, index.world)
+            self.refused(broken.reconcile(), StorageDown)
+            self.assertFalse(self.have(index.catalog.is_complete()))
+            self.assertEqual(set(self.have(everything(index))), {*held, "a"})
+
+    def test_one_project_that_cannot_be_read(self) -> None:
+        """One project that the storage does not give keeps no other from being known; absence is not proven."""
+        for name in ("a", "spam", "z"):
+            self.publish(sent(name.encode(), f"{name}-1.0.tar.gz"))
+
+        class Denied(Watched):
+            async def read(self, key: str, span: object = None) -> Any:
+                if key.startswith("spam"):
+                    raise StorageDown("it may not be accessed.")
+                return await self._blobs.read(key)
+
+        index = self.restarted(Denied(self.store))
+        self.refused(index.reconcile(), StorageDown)
+        self.assertEqual(sorted(self.have(everything(index))), ["a", "z"])
+        self.assertFalse(self.have(index.catalog.is_complete()))
+        self.refused(index.project(SPAM), StorageDown)
+
+    def test_adopted_elsewhere_goes_and_comes(self) -> None:
+        """A file that was adopted where it lay is not listed once it is gone, or has changed, and is when it is back."""
+        data = wheel()
+        for where in (WHEEL, f"wheels/{WHEEL}", f"wheels/deep/er/{WHEEL}", f"spam/sub/{WHEEL}", f"zzz/{WHEEL}"):
+            self.setUp()
+            self.put(where, data)
+            self.have(self.index.rebuild("dave"))
+            self.assertEqual(self.files(self.compared()), {WHEEL: data})
+            self.have(self.store.delete(where))
+            self.assertEqual(self.files(self.compared()), {})
+            self.put(where, data)
+            self.assertEqual(self.files(self.compared()), {WHEEL: data})
+            self.put(where, data + b"more")
+            self.assertEqual(self.files(self.compared()), {})
+            self.put(where, data)
+            self.assertEqual(self.files(self.compared()), {WHEEL: data})
+            self.assertEqual(self.have(self.index.reconcile()).strays, ())
+
+    def test_foreign(self) -> None:
+        """What is neither a distribution nor ours is skipped, with one line in the log however much it is."""
+        self.publish(signed())
+        self.publish(signed(b"over"), overwrite=True)
+        self.put(f".pypid/set-aside/spam/0/{WHEEL}", b"")
+        self.put(f"eggs/{WHEEL.replace('spam', 'eggs')}.metadata", b"")
+        for number in range(99):
+            self.put(f"junk/{number}.txt", b"")
+        self.put("README", b"")
+        self.put("wheels/not-a-wheel.whl", b"")
+        lines: list[str] = []
+        self.patch(Reconciler.reconcile.__globals__["_log"], "info", lambda text, **fields: lines.append(text.format(**fields)))
+        self.assertEqual(self.have(self.index.reconcile()).strays, ())
+        self.assertEqual(len(lines), 1)
+        self.assertTrue(lines[0].startswith("101 objects"), lines)
+
+    def test_says_how_far_it_is(self) -> None:
+        """A comparison that takes long says how far it is, every few seconds and not more often."""
+        for number in range(40):
+            self.publish(sent(b"%d" % number, f"p{number:02d}-1.0.tar.gz"))
+
+        class Slow(Watched):
+            async def list(self, prefix: str = "") -> Any:
+                async for blob in self._blobs.list(prefix):
+                    clock.advance(0.25)
+                    yield blob
+
+        clock, told = self.clock, []
+        index = self.restarted(Slow(self.store))
+        began = clock.seconds()
+        self.have(Reconciler(index.parts, told.append).reconcile())
+        self.assertGreater(len(told), 1)
+        self.assertLessEqual(len(told), (clock.seconds() - began) / EVERY)
+        self.assertRegex(told[-1], r"comparing with the storage: \d+ objects, \d+ projects read")
+
+    def test_published_meanwhile(self) -> None:
+        """What is published while the listing is under way is not forgotten, wherever the listing is."""
+        for name in ("b", "m", "y"):
+            self.publish(sent(name.encode(), f"{name}-1.0.tar.gz"))
+        index = self.restarted()
+
+        class Busy(Watched):
+            async def list(self, prefix: str = "") -> Any:
+                async for blob in self._blobs.list(prefix):
+                    yield blob
+                    if blob.key == "m/m-1.0.tar.gz" and not prefix:
+                        for name in ("a", "m", "z"):
+                            await publishing(writer, sent(name.encode(), f"{name}-2.0.tar.gz"))
+                        await writer.delete(project_name("y"), ["y-1.0.tar.gz"], "carol")
+
+        writer = Index(self.store, index.catalog, index.upstream, index.policy, index.world)
+        watching = Index(Busy(self.store), index.catalog, index.upstream, index.policy, index.world)
+        watching.parts = evolve(writer.parts, blobs=watching.blobs)
+        object.__setattr__(watching.parts, "locks", writer.parts.locks)
+        self.have(watching.reconcile())
+        expected = [f"{release}.0.tar.gz" for release in ("a-2", "b-1", "m-1", "m-2", "z-2")]
+        self.assertEqual(sorted(self.files(writer)), expected)
+        self.compared(writer)
+
+
+class BehindTests(IndexCase):
+    """Whatever is done behind the catalog's back, a comparison brings it up to what the storage holds."""
+
+    def test_anything_behind_its_back(self) -> None:
+        """After any sequence of changes by others, the catalog compared is the catalog made from nothing."""
+        modest = settings(
+            max_examples=25, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        )
+        stateful.run_state_machine_as_test(lambda: _Behind(self), settings=modest)  # type: ignore[arg-type]
+
+
+_filenames = st.sampled_from(
+    tuple(
+        (name, f"{name.replace('-', '_')}-{version}{end}")
+        for name in NAMES
+        for version in ("1.0", "2.0")
+        for end in (".tar.gz",)
+    )
+)
+_places = st.sampled_from(("", "wheels/", "spam/", "eggs/", "a/b/"))
+
+
+class _Behind(stateful.RuleBasedStateMachine):
+    """`case.index` is compared now and then; `other` makes the changes."""
+
+    def __init__(self, case: BehindTests) -> None:
+        super().__init__()
+        self.case = case
+        IndexCase.setUp(case)
+        self.other = case.restarted()
+
+    def attempt(self, coroutine: Any) -> None:
+        outcome = start(coroutine)
+        outcome.addErrback(lambda failure: failure.trap(PypidError) and None)
+        self.case.successResultOf(outcome)
+        self.case.clock.advance(60)
+
+    @stateful.rule(name=_filenames, data=st.sampled_from((b"one", b"two")), overwrite=st.booleans())
+    def publish(self, name: Any, data: bytes, overwrite: bool) -> None:
+        self.attempt(publishing(self.other, sent(data, name[1]), overwrite=overwrite))
+
+    @stateful.rule(name=_filenames, reason=st.sampled_from(("", "why")))
+    def yank(self, name: Any, reason: str) -> None:
+        self.attempt(self.other.yank(name[0], [name[1]], reason))
+
+    @stateful.rule(name=_filenames)
+    def unyank(self, name: Any) -> None:
+        self.attempt(self.other.unyank(name[0], [name[1]]))
+
+    @stateful.rule(name=_filenames)
+    def delete(self, name: Any) -> None:
+        self.attempt(self.other.delete(name[0], [name[1]], "carol"))
+
+    @stateful.rule(name=st.sampled_from(NAMES), status=st.sampled_from(Status))
+    def status(self, name: Any, status: Status) -> None:
+        self.attempt(self.other.set_status(name, status, "why"))
+
+    @stateful.rule(name=st.sampled_from(NAMES))
+    def release(self, name: Any) -> None:
+        self.attempt(self.other.delete_project(name, "carol"))
+        self.attempt(self.other.release_name(name))
+
+    @stateful.rule(name=_filenames, place=_places)
+    def drop(self, name: Any, place: str) -> None:
+        version = name[1].removesuffix(".tar.gz").rpartition("-")[2]
+        self.case.put(place + name[1], _sdist(name[0], version))
+
+    @stateful.rule(which=st.integers(0, 50), how=st.sampled_from(("remove", "damage")))
+    def spoil(self, which: int, how: str) -> None:
+        stored = self.case.keys()
+        keys = [key for key in stored if how == "remove" or not key.endswith(".metadata")]  # that shows in its hash only
+        if keys and how == "remove":
+            self.case.have(self.case.store.delete(keys[which % len(keys)]))
+        elif keys:
+            self.case.put(keys[which % len(keys)], b"{")
+
+    @stateful.rule()
+    def adopt(self) -> None:
+        self.attempt(self.other.rebuild("dave"))
+
+    @stateful.rule()
+    def sweep(self) -> None:
+        before = self.case.files(self.case.compared(self.case.restarted()))
+        self.attempt(self.other.check(sweep=True))
+        assert self.case.files(self.case.compared(self.case.restarted())) == before
+
+    @stateful.rule()
+    def restart(self) -> None:
+        self.other = self.case.restarted()
+
+    @stateful.rule()
+    def compare(self) -> None:
+        self.case.compared()
+        self.case.files()
+
+
+_sdist = cache(sdist)
+
+
+class TurnTests(TestCase):
+    """With real threads and a real folder."""
+
+    timeout = 120
+
+    async def test_keeps_the_reactor_free(self) -> None:
+        """Thousands of files, some adopted elsewhere, are compared without a long turn of the reactor; again is quick."""
+        count = 1000
+        root = Path(self.mktemp())
+        await deferToThread(_fill, root, count)
+        threads = evolve(world(), blocking=deferToThread, clock=reactor)
+        blobs = await files.open(files.FilesSettings(str(root)), threads)
+        index = Index(blobs, MemoryCatalog(), Nothing(), Policy(), threads)
+        turns: list[float] = []
+        gc.collect()
+        gc.freeze()  # as the daemon does; what all the other tests left is not its business
+        self.addCleanup(gc.unfreeze)
+        last = thread_time()
+
+        def turn() -> None:
+            nonlocal last
+            now = thread_time()  # of the processor, for this thread: other processes do not count
+            turns.append(now - last)
+            last = now
+
+        watch = LoopingCall(turn)
+        watch.start(0.002)
+        found = await index.reconcile()
+        again = await index.reconcile()
+        watch.stop()
+        self.assertEqual((found.projects, found.changed, len(found.strays)), (count, count, count // 10))
+        self.assertEqual((again.changed, len(again.strays)), (0, count // 10))
+        self.assertGreater(len(turns), 20)
+        self.assertLess(max(turns), 0.1)  # 0.005 is what we have, on a machine of our own
+
+
+def _fill(root: Path, count: int) -> None:
+    """A storage of so many projects with a file each; every tenth lies elsewhere, and as many strays."""
+    root.mkdir()
+    for number in range(count):
+        name = project_name(f"p{number:05d}")
+        filename = f"{name}-1.0.tar.gz"
+        where = f"wheels/{number % 7}/{filename}" if number % 10 == 0 else key(name, filename)
+        file = File(
+            project=name, filename=filename, version="1.0", sha256="0" * 64, size=0, uploaded=BEGINNING, key=where, md5="0" * 32
+        )
+        for path, data in ((where, b""), (key(name, filename, ObjectKind.RECORD), dump_record(file))):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_bytes(data)
+        if number % 10 == 0:
+            (root / "wheels" / f"stray{number}-1.0.tar.gz").write_bytes(b"")

@@ -1,0 +1,122 @@
+"""The lists of projects."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.configuration.choices import Mode
+from pypid.core.model import Status, Summary
+from pypid.core.packaging.globs import matches
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import Policy
+from pypid.flow import Blocking, at_once, start
+from pypid.index import project_lists as lists
+from pypid.index.project_lists import Names
+from pypid.testing import Turns
+from pypid.testing.worlds import Awaiting
+
+
+class Held(MemoryCatalog):
+    """A catalog that says what the test gave it."""
+
+    def __init__(self, ours: Sequence[Summary], theirs: Sequence[Summary]) -> None:
+        super().__init__()
+        self.of_ours, self.of_theirs = ours, theirs
+
+    async def names(self) -> Sequence[Summary]:
+        return self.of_ours
+
+    async def their_summaries(self) -> Sequence[Summary]:
+        return self.of_theirs
+
+
+def many(letter: str, count: int, **fields: object) -> tuple[Summary, ...]:
+    """So many projects whose names begin with the letter."""
+    return tuple(Summary(ProjectName(f"{letter}{n:05}"), n, **fields) for n in range(count))  # type: ignore[arg-type]
+
+
+class NamesTests(Awaiting, SynchronousTestCase):
+    """What is listed, and what is stored."""
+
+    def lists(self, held: Held, policy: Policy, thinking: Blocking = at_once) -> Names:
+        return Names(held, policy, thinking)
+
+    def test_any(self) -> None:
+        """Whatever is held, stored are: what is listed of ours, and of theirs what is ours in no way, kept and not hidden."""
+        letters = st.sampled_from([ProjectName(letter) for letter in "abcdefgh"])
+        summaries = st.lists(
+            st.builds(Summary, letters, st.just(1), st.sampled_from(Status), st.just(True), st.booleans()),
+            unique_by=lambda summary: summary.name,
+        ).map(lambda found: tuple(sorted(found, key=lambda summary: summary.name)))
+        globs = st.lists(st.sampled_from(["a", "b*", "[cd]", "h"])).map(tuple)
+
+        @settings(max_examples=30, deadline=None, database=None)
+        @given(summaries, summaries, globs, globs, globs, st.booleans(), st.sampled_from(Mode))
+        def check(
+            ours: tuple[Summary, ...],
+            theirs: tuple[Summary, ...],
+            reserved: tuple[str, ...],
+            deny: tuple[str, ...],
+            blend: tuple[str, ...],
+            complete: bool,
+            mode: Mode,
+        ) -> None:
+            held = Held(ours, theirs)
+            if complete:
+                self.have(held.complete())
+            names = self.lists(held, Policy(mode=mode, reserved=reserved, deny=deny, blend=blend))
+            stored = [summary.name for summary in self.have(names.stored())]
+            listed = {s.name for s in ours if s.status is not Status.QUARANTINED and not s.gone}
+            shown = {
+                s.name
+                for s in theirs
+                if complete
+                and s.name not in {own.name for own in ours}
+                and s.status is not Status.QUARANTINED
+                and not s.gone
+                and not matches(s.name, (*reserved, *deny))
+            }
+            self.assertEqual(stored, sorted(listed | shown))
+            self.assertEqual({summary.name for summary in self.have(names.listed())}, listed)
+
+        check()
+
+    def test_made_once(self) -> None:
+        """The same list is given until something changes, and a new one from then on."""
+        held = Held(many("a", 2), many("b", 2, kept=True))
+        names = self.lists(held, Policy())
+        self.assertEqual(len(self.have(names.stored())), 2)
+        self.have(held.complete())
+        first = self.have(names.stored())
+        self.assertEqual(len(first), 4)
+        self.assertIs(self.have(names.stored()), first)
+        held.of_theirs = many("b", 3, kept=True)
+        self.assertEqual(len(self.have(names.stored())), 5)
+        held.of_ours = many("a", 3)
+        self.assertEqual(len(self.have(names.stored())), 6)
+        self.assertEqual(len(self.have(names.listed())), 3)
+
+    def test_long(self) -> None:
+        """Long lists are made elsewhere, once for all who ask meanwhile; who asks after a change gets what is true then."""
+        held = Held(many("a", lists.FEW), many("b", 1, kept=True))
+        self.have(held.complete())
+        turns = Turns()
+        names = self.lists(held, Policy(), turns)
+        asking = [start(names.stored()) for _ in range(3)]
+        self.assertEqual(len(turns), 1)
+        held.of_theirs = many("b", 2, kept=True)
+        late = start(names.stored())
+        self.assertEqual(len(turns), 2)
+        turns.all()
+        self.assertEqual({len(self.successResultOf(asked)) for asked in asking}, {lists.FEW + 1})
+        self.assertEqual(len(self.successResultOf(late)), lists.FEW + 2)
+        self.assertEqual(len(self.have(names.stored())), lists.FEW + 2)
+        self.assertEqual(len(turns), 0)

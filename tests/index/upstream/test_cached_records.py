@@ -1,0 +1,300 @@
+"""Files of theirs in the storage: `pypid.index.upstream.cache_store` and `pypid.index.upstream.cached_records`."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from attrs import evolve
+from msgspec.structs import replace
+
+from pypid.blobs import disk, draft, files, walk
+from pypid.blobs.files import FilesSettings
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.model import Digests, File, Presence, UpstreamEntry
+from pypid.core.packaging.expected_digest import is_copy
+from pypid.core.packaging.names import project_name
+from pypid.core.records.documents import dump_record
+from pypid.core.records.layout import ObjectKind, kept_beside_key, kept_key, place
+from pypid.core.records.upstream_entry import dump_heard, load_heard
+from pypid.flow import BytesBody, Hashes, whole
+from pypid.index.store.records import sha256_of
+from pypid.index.upstream.cache_store import CacheStore
+from pypid.index.upstream.cached_records import read_kept
+from pypid.ports import Body
+from pypid.testing import contents, world
+from tests.crashes import Scripted, die, in_child, refuse
+from tests.distributions import metadata, sdist, wheel, wheel_filename
+from tests.index.fetching import KeeperCase, listed, noise
+from tests.index.uploads import IndexCase
+
+MODULES = (disk, draft, files, walk)
+SPAM = project_name("spam")
+
+
+def digests_of(data: bytes) -> Digests:
+    hashes = Hashes()
+    hashes.update(data)
+    return hashes.digests()
+
+
+class KeptCase(KeeperCase):
+    """Each test with files to keep."""
+
+    def keep(self, file: File, data: bytes, described: bytes | None = None, into: CacheStore | None = None) -> File:
+        async def body() -> Body:
+            return BytesBody(data)
+
+        return self.have((into or self.keeper.kept).keep(file, digests_of(data), body, described))
+
+    def get(self, key: str | None) -> bytes:
+        async def read() -> bytes:
+            return await whole(await self.blobs.read(key or ""), 1 << 22)
+
+        return self.have(read())
+
+    def put(self, key: str, data: bytes) -> None:
+        self.have(self.blobs.write(key, BytesBody(data), replace=True))
+
+
+class KeepingTests(KeptCase):
+    """Bytes, metadata, record, catalog."""
+
+    def test_what_the_storage_says(self) -> None:
+        """What the catalog holds of a kept file is what is read from the storage again, also through a snapshot's line."""
+        data = wheel()
+        file = listed(
+            data,
+            wheel_filename(),
+            yanked="broken",
+            metadata_offered=True,
+            metadata_sha256=sha256_of(metadata()),
+            digest="sha512=" + "ab" * 64,
+            requires_python=">=3.9",
+        )
+        kept = self.keep(file, data, metadata())
+        heard = self.have(self.catalog.theirs(SPAM))
+        self.assertEqual(heard.kept, (kept,))
+        self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
+        self.assertEqual(load_heard(dump_heard(evolve(heard, touched=(("spam", 7),)))), evolve(heard, touched=(("spam", 7),)))
+        self.assertEqual(self.get(kept_key(SPAM, file.filename, ObjectKind.METADATA)), metadata())
+        self.assertEqual((kept.metadata_sha256, kept.md5), (sha256_of(metadata()), digests_of(data).md5))
+
+    def test_metadata_that_is_not_the_listed_one(self) -> None:
+        """Metadata in the wheel that has not the hash that upstream lists is not kept; what was fetched before is."""
+        data = wheel()
+        file = listed(data, wheel_filename(), metadata_sha256=sha256_of(b"theirs"))
+        where = kept_key(SPAM, file.filename, ObjectKind.METADATA)
+        self.put(where, b"of older bytes")
+        self.assertIsNone(self.keep(file, data, metadata()).metadata_sha256)
+        self.assertNotIn(where, self.stored())
+        self.have(self.keeper.forget(SPAM, file.filename))
+        self.put(where, b"theirs")
+        self.assertEqual(self.keep(file, data, metadata()).metadata_sha256, sha256_of(b"theirs"))
+        self.assertEqual(self.get(where), b"theirs")
+
+    def test_bytes_without_a_record(self) -> None:
+        """What a crash left under the name is used if it is the same, and else left alone: the new bytes go beside it."""
+        data, file = noise(1000), listed(noise(1000))
+        plain = kept_key(SPAM, file.filename)
+        self.put(plain, data)
+        self.assertEqual(self.keep(file, data).key, plain)
+        self.have(self.keeper.forget(SPAM, file.filename))
+        for other in (noise(999), b"x" * 1000):
+            self.put(plain, other)
+            kept = self.keep(file, data)
+            self.assertEqual(kept.key, kept_beside_key(SPAM, file.filename, kept.sha256 or ""))
+            self.assertEqual((self.get(kept.key), self.get(plain)), (data, other))
+            self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
+            self.have(self.keeper.forget(SPAM, file.filename))
+            self.assertEqual(self.stored(), [])
+
+    def test_records_that_cannot_be_trusted(self) -> None:
+        """A record that is torn, another file's, or names bytes that are ours, are not there or not so long, keeps nothing."""
+        data = noise(1000)
+        file = listed(data)
+        kept = self.keep(file, data)
+        self.put("spam/spam-1.0.tar.gz", data)
+        where = kept_key(SPAM, file.filename, ObjectKind.RECORD)
+        for bad in (
+            b"{",
+            dump_record(replace(kept, filename="spam-2.0.tar.gz")),
+            dump_record(replace(kept, project=project_name("eggs"))),
+            dump_record(replace(kept, key="spam/spam-1.0.tar.gz")),
+            dump_record(replace(kept, key=None)),
+            dump_record(replace(kept, sha256=None)),
+            dump_record(replace(kept, key=kept_key(SPAM, "spam-3.0.tar.gz"))),
+            dump_record(replace(kept, size=999)),
+        ):
+            self.put(where, bad)
+            self.assertEqual(self.have(read_kept(self.blobs, SPAM)), ())
+            self.assertIsNone(self.have(CacheStore(self.blobs, MemoryCatalog(), world().blocking).find(file)))
+            self.assertEqual(self.keep(file, data), kept)
+            self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
+
+    def test_copies(self) -> None:
+        """A kept file is a copy of what is listed by the strongest hash that is listed, and by its size."""
+        data = noise(1000)
+        kept = self.keep(listed(data, digest="sha512=12"), data)
+        self.assertTrue(is_copy(kept, listed(data)))
+        for same in ({}, {"md5": kept.md5}, {"digest": "sha512=12"}, {"blake2b_256": kept.blake2b_256}, {"size": None}):
+            self.assertTrue(is_copy(kept, listed(data, sha256=None, **same)), same)
+        for other in ({"md5": "12" * 16}, {"digest": "sha512=34"}, {"blake2b_256": "12" * 32}, {"size": 1}):
+            self.assertFalse(is_copy(kept, listed(data, sha256=None, **other)), other)
+        self.assertFalse(is_copy(kept, listed(data, sha256="12" * 32)))
+
+
+class ComparingTests(KeptCase):
+    """The catalog against the storage."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.files = []
+        for number in range(3):
+            data = wheel("spam" if number < 2 else "eggs", f"{number}.0")
+            name = "spam" if number < 2 else "eggs"
+            self.files.append(self.keep(listed(data, wheel_filename(name, f"{number}.0")), data, b"described"))
+
+    def compared(self, catalog: MemoryCatalog) -> int:
+        return self.have(CacheStore(self.blobs, catalog, world().blocking).compare())
+
+    def held(self, catalog: MemoryCatalog) -> list[File]:
+        return [file for name in ("spam", "eggs") for file in self.have(catalog.theirs(project_name(name))).kept]
+
+    def test_from_nothing(self) -> None:
+        """An empty catalog holds all that is kept afterwards; the next comparison reads nothing."""
+        catalog = MemoryCatalog()
+        self.assertEqual(self.compared(catalog), 2)
+        self.assertEqual(self.held(catalog), self.files)
+        self.assertEqual((self.compared(catalog), self.compared(self.catalog)), (0, 0))
+
+    def test_changes(self) -> None:
+        """Bytes, records and metadata that have gone or come since are seen; what upstream said is not touched."""
+        spam = self.files[0]
+        self.have(self.blobs.delete(f"{spam.key}.metadata"))
+        self.assertEqual(self.compared(self.catalog), 1)
+        self.assertEqual(self.kept(spam), replace(spam, metadata_sha256=None))
+        self.have(self.blobs.delete(spam.key or ""))
+        self.assertEqual(self.compared(self.catalog), 1)
+        self.assertIsNone(self.kept(spam))
+        self.have(self.keeper.forget(SPAM, self.files[1].filename))
+        self.have(self.blobs.delete(kept_key(SPAM, spam.filename, ObjectKind.RECORD)))
+        self.assertEqual(self.compared(self.catalog), 0)
+        eggs = self.files[2]
+        self.have(self.blobs.delete(kept_key(eggs.project, eggs.filename, ObjectKind.RECORD)))
+        self.assertEqual(self.compared(self.catalog), 1)
+        self.assertEqual(self.held(self.catalog), [])
+
+    def test_nothing_there(self) -> None:
+        """Projects that the listing does not show any more are not kept."""
+        for file in self.files:
+            for key in self.have(contents(self.blobs, f".kept/{file.project}/")):
+                self.have(self.blobs.delete(key))
+        self.assertEqual(self.compared(self.catalog), 2)
+        self.assertEqual(self.held(self.catalog), [])
+        self.assertEqual(
+            self.have(self.catalog.theirs(SPAM)), UpstreamEntry(name=SPAM, serial=self.have(self.catalog.theirs(SPAM)).serial)
+        )
+
+
+class ListedNameTests(KeptCase):
+    """Files whose names say what they are only to those who know the project."""
+
+    def test_names_of_upstream_are_found_again(self) -> None:
+        """An sdist with a hyphen in its version, and a wheel of a variant, are kept files for a new process, too."""
+        for filename in ("spam-1.2.0-1.tar.gz", "spam-1.0-py3-none-any-cu12.whl"):
+            data = filename.encode()
+            file = File(
+                project=SPAM, filename=filename, version="1.0", sha256=sha256_of(data), size=len(data), source="https://x/y"
+            )
+            self.keep(file, data)
+        self.catalog = MemoryCatalog()
+        found = self.have(read_kept(self.blobs, SPAM))
+        self.assertEqual({file.filename for file in found}, {"spam-1.2.0-1.tar.gz", "spam-1.0-py3-none-any-cu12.whl"})
+        self.assertEqual([place(key) for key in self.stored() if place(key) is not None], [])
+
+
+class CrashTests(KeptCase):
+    """The process dies, or the disk refuses, at each step of keeping a file in a folder."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = Path(self.mktemp()).absolute()
+        self.root.mkdir()
+        self.data = wheel()
+        self.file = listed(self.data, wheel_filename())
+        self.reopen()
+
+    def reopen(self) -> None:
+        """As a process that starts now: an empty catalog, and the same folder."""
+        self.blobs = self.have(files.open(FilesSettings(str(self.root)), evolve(world(), random=os.urandom)))
+        self.catalog = MemoryCatalog()
+        self.keeper = self.another()
+
+    def script(self, script: object) -> None:
+        for module in MODULES:
+            self.patch(module, "os", script)
+
+    def fetch(self) -> bytes:
+        self.fed(self.file, self.data[:500], self.data[500:], None)
+        return self.successResultOf(self.client(self.file).ended)
+
+    def look(self) -> None:
+        """Whatever happened, the storage has the whole file or none, nothing of ours; and the next request works."""
+        self.script(os)
+        self.reopen()
+        self.assertEqual([place(key) for key in self.stored() if place(key) is not None], [])
+        for file in self.have(read_kept(self.blobs, SPAM)):
+            self.assertEqual((self.get(file.key), file.sha256), (self.data, self.file.sha256))
+            if file.metadata_sha256 is not None:
+                self.assertEqual(sha256_of(self.get(f"{file.key}.metadata")), file.metadata_sha256)
+        self.assertEqual(self.fetch(), self.data)
+        (kept,) = self.have(read_kept(self.blobs, SPAM))
+        self.assertEqual(self.get(kept.key), self.data)
+        self.assertEqual(self.kept(self.file), kept)
+
+    def test_dies(self) -> None:
+        """Killed at any step."""
+        nth = 0
+        ended = False
+        while not ended:
+            nth += 1
+            self.script(Scripted(nth, die))
+            ended = in_child(self.fetch)
+            self.look()
+            self.have(self.keeper.forget(SPAM, self.file.filename))
+            self.assertEqual([key for key in self.stored() if key.startswith(".kept/")], [])
+        self.assertGreater(nth, 20)
+
+    def test_is_refused(self) -> None:
+        """Full at any odd step, broken at any even one: nothing wrong is kept, and the next request has and keeps the file."""
+        for first, number in ((1, errno.ENOSPC), (2, errno.EIO)):
+            nth = first
+            script = None
+            while script is None or script.failed is not None:
+                script = Scripted(nth, refuse(number))
+                self.script(script)
+                self.fed(self.file, self.data, None)
+                self.client(self.file).ended.addErrback(lambda failure: None)
+                self.look()
+                self.have(self.keeper.forget(SPAM, self.file.filename))
+                nth += 2
+            self.assertGreater(nth, 20)
+
+
+class NeverOursTests(IndexCase):
+    """Bytes below ``.kept/``, whatever became of their records, never become ours."""
+
+    def test_rebuild_and_check(self) -> None:
+        """Kept bytes without a record (a crash) are neither adopted nor reported, and make no name ours."""
+        where = ".kept/spam/spam-1.0.tar.gz"
+        self.put(where, sdist())
+        found, adopted = self.have(self.index.rebuild("root"))
+        self.assertEqual((found.projects, tuple(adopted)), (0, ()))
+        self.assertEqual(self.have(self.index.check(sweep=True)).findings, ())
+        self.assertIs(self.have(self.index.parts.ours(SPAM)), Presence.ABSENT)
+        self.assertEqual(self.get(where), sdist())

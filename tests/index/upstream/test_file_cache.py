@@ -1,0 +1,709 @@
+"""Files of theirs on their way to clients and into the storage: `pypid.index.upstream.file_cache`."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from pypid.core.errors import (
+    Busy,
+    Missing,
+    NotThere,
+    PypidError,
+    StorageDown,
+    StorageFull,
+    UpstreamDown,
+    WrongBytes,
+)
+from pypid.core.model import Blob, File, Span
+from pypid.core.records.layout import ObjectKind, kept_key, place
+from pypid.flow import at_once, start, whole
+from pypid.flow.spool import sweep
+from pypid.index.upstream import file_cache as keeping_module
+from pypid.index.upstream import shared_download as growing_module
+from pypid.index.upstream.cached_records import read_kept
+from pypid.index.upstream.file_cache import FileCache
+from pypid.index.upstream.shared_download import NEAR
+from pypid.ports import Body
+from pypid.testing import Fed, Turns, world
+from tests.disks import on_a_disk
+from tests.index.fetching import HELD, KIB, Client, KeeperCase, envoy_of, listed, noise
+
+T = TypeVar("T")
+BIG = 300 * KIB
+WRONGLY: tuple[dict[str, object], ...] = (
+    {},
+    {"sha256": None, "md5": "12" * 16},
+    {"sha256": None, "digest": "sha384=" + "12" * 48},
+)
+"""What else upstream may list of a file: then that is wrong."""
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+class StreamingTests(KeeperCase):
+    """The bytes go to clients as they come, and into the storage once."""
+
+    def test_first_and_second(self) -> None:
+        """The first request fetches and stores; the second is served from the storage, and upstream is asked once."""
+        for size in (0, 1, HELD - 1, HELD, HELD + 1, BIG, 3 << 20):
+            data = noise(size)
+            file = listed(data, f"spam-{size}.tar.gz")
+            body = self.fed(file, *cut(data, 50_001), None, size=size)
+            first = self.client(file)
+            self.assertEqual((self.successResultOf(first.ended), first.size), (data, size))
+            self.assertTrue(body.closed)
+            self.upstream.answers.clear()
+            kept = self.kept(file)
+            assert kept is not None
+            self.assertEqual((kept.key, kept.sha256, kept.size), (kept_key(file.project, file.filename), file.sha256, size))
+            self.assertEqual(self.successResultOf(self.client(file).ended), data)
+            self.assertEqual(self.successResultOf(self.client(file, Span(0, size)).ended), data)
+        self.assertEqual(len(self.upstream.asked), 7)
+        self.assertEqual(self.spooled(), [])
+
+    def test_as_it_comes(self) -> None:
+        """What has come is at the client at once, but for the last 64 KiB, which come when the hash is right."""
+        data = noise(BIG)
+        file = listed(data)
+        body = self.fed(file, size=BIG)
+        client = self.client(file)
+        self.assertNoResult(client.ended)
+        sent = 0
+        for piece in cut(data, 10_000):
+            body.feed(piece)
+            sent += len(piece)
+            self.assertEqual(len(client.got), min(sent, BIG - HELD))
+        self.assertNoResult(client.ended)
+        body.feed(None)
+        self.assertEqual(self.successResultOf(client.ended), data)
+
+    def test_nobody_says_the_size(self) -> None:
+        """Without a Content-Length and a size on the page the client is always 64 KiB behind, and gets all in the end."""
+        data = noise(BIG)
+        file = listed(data, size=None)
+        body = self.fed(file, data[:200_000])
+        client = self.client(file)
+        self.assertEqual((len(client.got), client.size), (200_000 - HELD, None))
+        body.feed(data[200_000:])
+        body.feed(None)
+        self.assertEqual(self.successResultOf(client.ended), data)
+        self.assertEqual(getattr(self.kept(file), "size", None), BIG)
+
+    def test_twenty(self) -> None:
+        """Twenty clients, early, late and very late ones, are one fetch, and all have all the bytes."""
+        data = noise(BIG)
+        file = listed(data)
+        body = self.fed(file, size=BIG)
+        clients = [self.client(file) for _ in range(10)]
+        for piece in cut(data, 40_000):
+            body.feed(piece)
+            clients.append(self.client(file))
+        clients += [self.client(file) for _ in range(2)]
+        body.feed(None)
+        clients.append(self.client(file))
+        self.assertGreaterEqual(len(clients), 20)
+        self.assertEqual({self.successResultOf(client.ended) for client in clients}, {data})
+        self.assertEqual(self.upstream.asked, [(file.source, None)])
+        self.assertEqual(self.spooled(), [])
+
+    def test_slow(self) -> None:
+        """A client who stops reading holds up neither the others nor the storage, and may go on when all is long over."""
+        self.patch(growing_module, "PIECE", 1000)
+        data = noise(BIG)
+        file = listed(data)
+        before = open_files()
+        body = self.fed(file, data[:100_000], size=BIG)
+        slow, quick = self.client(file, most=2), self.client(file)
+        body.feed(data[100_000:])
+        body.feed(None)
+        self.assertEqual(self.successResultOf(quick.ended), data)
+        self.assertIsNotNone(self.kept(file))
+        self.assertEqual((len(slow.got), self.spooled()), (2000, []))
+        slow.go_on()
+        self.assertEqual(self.successResultOf(slow.ended), data)
+        self.assertEqual(open_files(), before)
+
+    def test_joins_at_the_last_moment(self) -> None:
+        """Who came when all was proven and was being stored has the file, also if the spool has gone when it is read."""
+        self.patch(growing_module, "PIECE", 1000)
+        data = noise(BIG)
+        file = listed(data)
+        held: list[Callable[[], object]] = []
+
+        def blocking(call: Callable[..., T], *args: Any) -> Deferred[T]:
+            if call.__name__ != "open_for_inspection":
+                return at_once(call, *args)
+            done: Deferred[T] = Deferred()
+            held.append(lambda: at_once(call, *args).addBoth(done.callback))
+            return done
+
+        before = open_files()
+        self.keeper = self.another(blocking)
+        self.fed(file, data, None, size=BIG)
+        first = self.client(file)
+        last = self.client(file, most=2)
+        self.assertEqual((self.successResultOf(first.ended), self.kept(file)), (data, None))
+        held.pop()()
+        self.assertIsNotNone(self.kept(file))
+        self.assertEqual((len(last.got), self.spooled()), (2000, []))
+        last.go_on()
+        self.assertEqual(self.successResultOf(last.ended), data)
+        self.assertEqual(open_files(), before)
+
+    def test_out_of_memory_or_out_of_the_file(self) -> None:
+        """Who keeps up has the bytes before they are written; of those that are written a bounded part stays in memory."""
+        turns = Turns()
+        self.folder = self.enterContext(on_a_disk(self.folder))
+        sweep(self.folder)
+        self.keeper = self.another(turns)
+        self.patch(growing_module, "RECENT", 50_000)
+        data = noise(BIG)
+        file = listed(data)
+        body = self.fed(file, data[:10_000], size=BIG)
+        client = self.client(file)
+        self.assertEqual(len(client.got), 0)
+        turns.all()
+        self.assertEqual(len(client.got), 10_000)
+        for piece in cut(data[10_000:], 10_000):
+            body.feed(piece)
+        self.assertEqual(len(client.got), BIG - HELD)
+        [growing] = self.keeper._growing.values()
+        self.assertGreater(growing.come - growing.written, 50_000)
+        late = self.client(file)
+        self.assertEqual(len(late.got), BIG - HELD)  # of the file no disk is needed
+        turns.all()
+        self.assertLess(sum(len(piece) for _, piece in growing._recent), 60_000)
+        body.feed(None)
+        turns.all()
+        self.assertEqual((self.successResultOf(client.ended), self.successResultOf(late.ended)), (data, data))
+
+    def test_trickles(self) -> None:
+        """An upstream that sends a byte now and then is given up after a minute, and nothing of it is stored."""
+        file = listed(noise(200 * KIB))
+        clock = Clock()
+        self.keeper = FileCache(self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder)
+        body = self.fed(file, b"x", size=file.size)
+        client = self.client(file)
+        for _ in range(7):
+            self.assertNoResult(client.ended)
+            clock.advance(9)
+            body.feed(b"x")
+        error = self.failureResultOf(client.ended, UpstreamDown).value
+        self.assertTrue(error.timed_out)
+        self.assertTrue(body.closed)
+        self.assertEqual((self.stored(), self.spooled()), ([], []))
+
+    def test_everybody_goes(self) -> None:
+        """When all clients have gone the fetch goes on to its end, and the file is kept."""
+        data = noise(BIG)
+        file = listed(data)
+        body = self.fed(file, data[:1000], size=BIG)
+        clients = [self.client(file) for _ in range(3)]
+        for client in clients:
+            client.ended.cancel()
+            self.failureResultOf(client.ended, CancelledError)
+        body.feed(data[1000:])
+        body.feed(None)
+        self.upstream.answers.clear()
+        self.assertEqual(self.successResultOf(self.client(file).ended), data)
+
+    def test_the_next_one_sees_the_storage(self) -> None:
+        """With an empty catalog (a start without a snapshot, another node) what the storage holds is not fetched again."""
+        data = noise(BIG)
+        file = listed(data)
+        self.fed(file, data, None)
+        self.client(file)
+        other = self.another(catalog=type(self.catalog)())
+        self.assertEqual(self.successResultOf(Client(other, file).ended), data)
+        self.assertEqual(len(self.upstream.asked), 1)
+
+    def test_gone_from_the_storage(self) -> None:
+        """A kept file that somebody removed from the storage is fetched again; until then it does not count as kept."""
+        data = noise(BIG)
+        file = listed(data)
+        self.fed(file, data, None)
+        self.client(file)
+        self.have(self.blobs.delete(kept_key(file.project, file.filename)))
+        self.upstream.answers[str(file.source)] = UpstreamDown("it is down.")
+        self.failureResultOf(self.client(file).ended, UpstreamDown)
+        self.assertIsNone(self.kept(file))
+        self.fed(file, data, None)
+        self.assertEqual(self.successResultOf(self.client(file).ended), data)
+        self.assertIn(kept_key(file.project, file.filename), self.stored())
+
+    def test_other_bytes_under_the_name(self) -> None:
+        """If upstream's file becomes another, who was shown the new hash gets the new bytes, and each is kept in turn."""
+        for data in (noise(BIG), b"x" * BIG, b"y" * BIG, noise(1000), noise(BIG)):
+            file = listed(data)
+            self.fed(file, data, None)
+            self.assertEqual(self.successResultOf(self.client(file).ended), data)
+            self.upstream.answers.clear()
+            self.assertEqual(self.successResultOf(self.client(file).ended), data)
+            self.assertEqual(self.have(read_kept(self.blobs, file.project)), (self.kept(file),))
+
+
+class HashTests(KeeperCase):
+    """Only what upstream listed is stored, or seen whole."""
+
+    def test_right(self) -> None:
+        """Any hash that upstream gave proves the file; the sha256 is known from then on."""
+        data = noise(BIG)
+        given_by = {
+            "md5": hashlib.md5(data).hexdigest(),
+            "blake2b_256": hashlib.blake2b(data, digest_size=32).hexdigest(),
+            "digest": f"sha512={hashlib.sha512(data).hexdigest()}",
+        }
+        for number, (key, value) in enumerate([*given_by.items(), ("size", BIG)]):
+            file = listed(data, f"spam-{number}.tar.gz", sha256=None, **{key: value})
+            self.fed(file, *cut(data, 100_000), None)
+            self.assertEqual(self.successResultOf(self.client(file).ended), data, key)
+            self.assertEqual(getattr(self.kept(file), "sha256", None), hashlib.sha256(data).hexdigest())
+            self.upstream.answers.clear()
+            self.assertEqual(self.successResultOf(self.client(file).ended), data, key)
+
+    def test_wrong(self) -> None:
+        """Wrong bytes: nothing is stored, no client has the last 64 KiB (of a small file, anything), and the log has both."""
+        for size in (1, HELD, HELD + 1, BIG, 3 << 20):
+            data, wrong = noise(size), noise(size)[:-1] + b"\0"
+            if data == wrong:
+                wrong = noise(size)[:-1] + b"\1"
+            for fields in WRONGLY:
+                file = replace(listed(data), **fields)  # type: ignore[arg-type]
+                body = self.fed(file, size=size)
+                clients = [self.client(file), self.client(file)]
+                for piece in cut(wrong, 64_000):
+                    body.feed(piece)
+                if size > HELD:
+                    clients.append(self.client(file, Span(size - 1, size)))
+                self.assertEqual({len(client.got) for client in clients[:2]}, {max(0, size - HELD)})
+                body.feed(None)
+                for client in clients:
+                    error = self.failureResultOf(client.ended, WrongBytes).value
+                    self.assertLessEqual(len(client.got), max(0, size - HELD))
+                    self.assertTrue(wrong.startswith(client.got))
+                if not fields:
+                    self.assertIn(hashlib.sha256(wrong).hexdigest(), str(error))
+                    self.assertIn(str(file.sha256), str(error))
+                    self.assertIn(file.filename, str(error))
+        self.assertEqual((self.stored(), self.spooled()), ([], []))
+
+    def test_another_hash_is_another_file(self) -> None:
+        """Two clients who were shown different hashes of one name are two fetches: nobody gets what he was not shown."""
+        old, new = noise(BIG), noise(BIG + 1)
+        bodies = [self.fed(listed(old)), None]
+        first = self.client(listed(old))
+        bodies[1] = self.fed(listed(new))
+        second = self.client(listed(new))
+        for body, data in zip(bodies, (old, new), strict=True):
+            assert body is not None
+            body.feed(data)
+            body.feed(None)
+        self.assertEqual((self.successResultOf(first.ended), self.successResultOf(second.ended)), (old, new))
+
+
+class BadLuckTests(KeeperCase):
+    """An upstream that breaks off or lies, a disk that is full, a storage that is away."""
+
+    def fails(self, file: File, kind: type[Exception], body: Fed | None = None, *rest: bytes | Exception | None) -> Client:
+        client = self.client(file)
+        for piece in rest:
+            assert body is not None
+            body.feed(piece)
+        self.failureResultOf(client.ended, kind)
+        self.assertEqual((self.stored(), self.spooled(), self.kept(file)), ([], [], None))
+        return client
+
+    def test_truncated(self) -> None:
+        """A body that ends early, with or without saying so, stores nothing; the next request tries again."""
+        data = noise(BIG)
+        file = listed(data)
+        for end in (None, UpstreamDown("it broke off.")):
+            body = self.fed(file, size=BIG)
+            self.assertEqual(len(self.fails(file, UpstreamDown, body, data[:-1], end).got), BIG - HELD)
+            self.assertTrue(body.closed)
+        self.fed(file, data, None)
+        self.assertEqual(self.successResultOf(self.client(file).ended), data)
+
+    def test_lies_about_the_length(self) -> None:
+        """A Content-Length other than the page's size is refused before a byte is taken; more bytes than announced, at once."""
+        data = noise(BIG)
+        file = listed(data)
+        for size in (BIG - 1, BIG + 1):
+            body = self.fed(file, data, None, size=size)
+            self.assertEqual(self.fails(file, WrongBytes).got, b"")
+            self.assertTrue(body.closed)
+        for announced, shown in ((BIG, BIG), (BIG, None), (None, BIG)):
+            body = self.fed(file, size=announced)
+            self.assertEqual(len(self.fails(listed(data, size=shown), WrongBytes, body, data, b"x").got), BIG - HELD)
+            self.assertTrue(body.closed)
+
+    def test_without_end(self) -> None:
+        """What says nothing of its length may have so many bytes and no more."""
+        self.keeper = self.another(largest=BIG)
+        file = listed(b"", sha256=None, size=None)
+        self.fed(file, noise(BIG), b"x")
+        self.fails(file, WrongBytes)
+        self.fails(listed(b"", size=BIG + 1), WrongBytes)
+
+    def test_before_the_first_byte(self) -> None:
+        """An error before the first byte is everybody's who waits, and nobody's who comes later."""
+        data = noise(BIG)
+        file = listed(data)
+        for error in (UpstreamDown("it is down."), NotThere(file.filename)):
+            answer: Deferred[Body] = Deferred()
+            assert file.source is not None
+            self.upstream.answers[file.source] = answer
+            clients = [self.client(file) for _ in range(5)]
+            answer.errback(error)
+            for client in clients:
+                self.failureResultOf(client.ended, type(error))
+        self.assertEqual(len(self.upstream.asked), 2)
+        self.fed(file, data, None)
+        self.assertEqual(self.successResultOf(self.client(file).ended), data)
+
+    def test_spool_full(self) -> None:
+        """No space for the spool is `StorageFull` for those who read, and leaves nothing."""
+        data = noise(3 << 20)
+        file = listed(data)
+        body = self.fed(file, data[:500_000], size=len(data))
+        client = self.client(file)
+        fetch = next(iter(self.keeper._growing.values()))
+        assert fetch.spool is not None
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, fetch.spool._disk._descriptor)
+        os.close(full)
+        body.feed(data[500_000:])
+        body.feed(None)
+        self.failureResultOf(client.ended, StorageFull)
+        self.assertEqual((len(client.got), self.stored(), self.spooled()), (len(data) - HELD, [], []))
+
+    def test_no_spool(self) -> None:
+        """A spool that cannot be written is `StorageDown`."""
+        data = noise(1000)
+        self.folder.rmdir()
+        self.fed(listed(data), data, None)
+        self.failureResultOf(self.client(listed(data)).ended, StorageDown)
+        self.folder.mkdir()
+
+    def test_storage_fails(self) -> None:
+        """If the storage cannot take the file, clients have it all the same, and the next request fetches it again."""
+        data = noise(BIG)
+        file = listed(data, "spam-1.0-py3-none-any.whl")
+        for nth in (1, 2, 3):
+            for error in (StorageDown("away."), StorageFull("storage"), RuntimeError("a mistake")):
+                blobs = self.blobs
+                self.keeper.kept = self.another().kept
+                failing = Failing(blobs, nth, error)
+                self.blobs = failing  # type: ignore[assignment]
+                self.keeper = self.another()
+                self.fed(file, data, None)
+                self.assertEqual(self.successResultOf(self.client(file).ended), data)
+                self.blobs = blobs
+                self.assertEqual(self.spooled(), [])
+                if failing.failed:
+                    self.assertIsNone(self.kept(file))
+                    self.assertEqual(self.have(read_kept(blobs, file.project)), ())
+                self.have(self.another().forget(file.project, file.filename))
+                self.assertEqual(self.stored(), [])
+                self.flushLoggedErrors(RuntimeError)
+
+    def test_stopped(self) -> None:
+        """When pypid stops, readers fail, nothing is stored, and the spool is empty."""
+        data = noise(BIG)
+        file = listed(data)
+        body = self.fed(file, data[:1000], size=BIG)
+        client = self.client(file)
+        self.have(self.keeper.close())
+        self.failureResultOf(client.ended, Busy)
+        self.assertTrue(body.closed)
+        self.assertEqual((self.stored(), self.spooled()), ([], []))
+
+
+class Failing:
+    """A storage whose write number `nth` fails."""
+
+    def __init__(self, blobs: object, nth: int, error: Exception) -> None:
+        self._blobs = blobs
+        self._left = nth
+        self._error = error
+
+    @property
+    def failed(self) -> bool:
+        return self._left <= 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._blobs, name)
+
+    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        self._left -= 1
+        if not self._left:
+            await body.aclose()
+            raise self._error
+        return await self._blobs.write(key, body, replace=replace)  # type: ignore[attr-defined,no-any-return]
+
+
+class SpanTests(KeeperCase):
+    """Parts of a file that is not kept."""
+
+    def test_straight_from_upstream(self) -> None:
+        """Who reads parts of a file gets them from upstream; nothing is stored, and the whole is never fetched."""
+        data = noise(5 << 20)
+        file = listed(data)
+        assert file.source is not None
+        self.upstream.sends(file.source, data)
+        for span in (Span(len(data) - 1000, len(data)), Span(0, 1), Span(5, 70_000)):
+            self.assertEqual(self.successResultOf(self.client(file, span).ended), data[span.start : span.stop])
+            self.assertEqual(self.upstream.asked[-1], (file.source, span))
+        self.assertEqual((self.stored(), self.spooled(), len(self.keeper._growing)), ([], [], 0))
+
+    def test_from_the_spool(self) -> None:
+        """While the whole is fetched, what has come, or is near, comes from the spool; what is far is asked for."""
+        data = noise(5 << 20)
+        file = listed(data)
+        body = self.fed(file, data[: 2 << 20], size=len(data))
+        whole_of_it = self.client(file)
+        there, near = Span(1 << 20, (1 << 20) + 9), Span(2 << 20, (2 << 20) + NEAR)
+        self.assertEqual(self.successResultOf(self.client(file, there).ended), data[there.start : there.stop])
+        waiting = self.client(file, near)
+        self.assertEqual(waiting.size, NEAR)
+        far = Span(len(data) - 9, len(data))
+        assert file.source is not None
+        self.upstream.sends(file.source, data)
+        self.assertEqual(self.successResultOf(self.client(file, far).ended), data[far.start :])
+        self.assertEqual([span for _, span in self.upstream.asked], [None, far])
+        body.feed(data[2 << 20 : -1])
+        self.assertEqual(self.successResultOf(waiting.ended), data[near.start : near.stop])
+        last = self.client(file, far)
+        self.assertNoResult(last.ended)
+        body.feed(data[-1:])
+        body.feed(None)
+        self.assertEqual(self.successResultOf(last.ended), data[far.start :])
+        self.assertEqual(self.successResultOf(whole_of_it.ended), data)
+        self.assertEqual(len(self.upstream.asked), 2)
+
+    def test_goes_on_after_a_failure(self) -> None:
+        """A client who goes on with the rest of a file whose fetch broke off starts it again, and it is kept."""
+        data = noise(5 << 20)
+        file = listed(data)
+        self.fed(file, data[: 2 << 20], UpstreamDown("it broke off."), size=len(data))
+        broken = self.client(file)
+        self.failureResultOf(broken.ended, UpstreamDown)
+        assert file.source is not None
+        self.upstream.sends(file.source, data)
+        rest = Span(len(broken.got), len(data))
+        self.assertEqual(broken.got + self.successResultOf(self.client(file, rest).ended), data)
+        self.assertIsNotNone(self.kept(file))
+
+    @given(
+        st.integers(1, 400),
+        st.lists(st.integers(1, 200), min_size=1, max_size=5),
+        st.lists(st.tuples(st.integers(0, 8), st.integers(0, 400), st.integers(1, 400)), max_size=6),
+        st.booleans(),
+    )
+    @settings(max_examples=30, deadline=None, database=None)
+    def test_any(self, size: int, pieces: list[int], spans: list[tuple[int, int, int]], announced: bool) -> None:
+        """Whatever comes in whatever pieces, each span that is asked for at whatever time has the file's bytes."""
+        self.patch(growing_module, "HELD_BACK", 64)
+        self.patch(growing_module, "NEAR", 50)
+        self.patch(growing_module, "PIECE", 17)
+        self.upstream.asked.clear()
+        data = noise(size)
+        file = listed(data, f"spam-{len(self.stored())}.tar.gz")
+        assert file.source is not None
+        body = Fed(size=size if announced else None)
+        parts = lambda span: Fed(data[span.start : span.stop], None)  # noqa: E731
+        self.upstream.answers[file.source] = lambda span: body if span is None else parts(span)
+        clients = [(self.client(file), data)]
+        position, turn = 0, 0
+        while position < size or turn <= 8:
+            for when, begin, length in spans:
+                if when == turn and begin < size:
+                    span = Span(begin, min(size, begin + length))
+                    clients.append((self.client(file, span), data[span.start : span.stop]))
+            piece = data[position : position + pieces[turn % len(pieces)]]
+            position, turn = position + len(piece), turn + 1
+            if piece:
+                body.feed(piece)
+            for client, _ in clients[:1]:
+                self.assertLessEqual(len(client.got), max(0, size - 64))
+        body.feed(None)
+        for client, expected in clients:
+            self.assertEqual(self.successResultOf(client.ended), expected)
+        self.assertEqual([span for _, span in self.upstream.asked].count(None), 1)
+        self.assertEqual(self.spooled(), [])
+
+
+class CancellationTests(KeeperCase):
+    """A client may go away at any moment."""
+
+    def test_at_every_turn(self) -> None:
+        """Whenever one of two clients goes away, the other has the file, it is kept, and no file is left open or spooled."""
+        self.patch(keeping_module, "BATCH", 30_000)
+        data = noise(BIG)
+        before = open_files()
+        at = 0
+        while True:
+            turns = Turns()
+            self.keeper = self.another(turns)
+            file = listed(data, f"spam-{at}.tar.gz")
+            self.fed(file, *cut(data, 30_000), None, size=BIG)
+            leaves, stays = self.client(file), self.client(file)
+            for _ in range(at):
+                if turns:
+                    turns.turn()
+            left = not leaves.ended.called
+            leaves.ended.cancel()
+            turns.all()
+            if left:
+                self.failureResultOf(leaves.ended, CancelledError)
+            self.assertEqual(self.successResultOf(stays.ended), data)
+            self.assertIsNotNone(self.kept(file))
+            self.assertEqual((self.spooled(), open_files()), ([], before))
+            if not left:
+                self.assertGreater(at, 8)
+                return
+            at += 1
+
+    def test_stopped_at_every_turn(self) -> None:
+        """Whenever pypid is stopped, the spool is empty then, and what is in the storage is whole or nobody's."""
+        data = noise(BIG)
+        for at in range(14):
+            turns = Turns()
+            self.keeper = self.another(turns)
+            file = listed(data, f"spam-{at}.tar.gz")
+            self.fed(file, *cut(data, 30_000), None, size=BIG)
+            client = self.client(file)
+            for _ in range(at):
+                if turns:
+                    turns.turn()
+            closing = start(self.keeper.close())
+            turns.all()
+            self.successResultOf(closing)
+            client.ended.addErrback(lambda failure: failure.trap(PypidError, CancelledError))
+            self.assertEqual(self.spooled(), [])
+            for kept in self.have(read_kept(self.blobs, file.project)):
+                assert kept.key is not None and kept.size is not None
+                self.assertEqual(self.have(_read(self.blobs, kept.key)), data)
+
+
+async def _read(blobs: object, key: str) -> bytes:
+    return await whole(await blobs.read(key), 1 << 20)  # type: ignore[attr-defined]
+
+
+class TwoNodesTests(KeeperCase):
+    """Two processes keep the same file in one storage at once."""
+
+    def test_at_every_turn(self) -> None:
+        """However their steps fall, both serve the file afterwards, and one copy is stored."""
+        data = noise(BIG)
+        for file in (listed(data, "spam-1.0-py3-none-any.whl"), listed(data, sha256=None, size=None)):
+            for head_start in range(12):
+                self.have(self.keeper.forget(file.project, file.filename))
+                one, other = Turns(), Turns()
+                catalogs = type(self.catalog)(), type(self.catalog)()
+                keepers = self.another(one, catalogs[0]), self.another(other, catalogs[1])
+                clients = []
+                for keeper in keepers:
+                    self.fed(file, *cut(data, 100_000), None)
+                    clients.append(Client(keeper, file))
+                for _ in range(head_start):
+                    if one:
+                        one.turn()
+                while one or other:
+                    for turns in (other, one):
+                        if turns:
+                            turns.turn()
+                self.assertEqual({self.successResultOf(client.ended) for client in clients}, {data})
+                self.assertEqual(len(self.have(read_kept(self.blobs, file.project))), 1)
+                self.assertEqual(len(self.stored()), 2)
+                self.upstream.answers.clear()
+                again = [Client(keeper, file) for keeper in keepers]
+                one.all()
+                other.all()
+                self.assertEqual({self.successResultOf(client.ended) for client in again}, {data})
+            self.have(self.keeper.forget(file.project, file.filename))
+
+    def test_other_bytes_at_once(self) -> None:
+        """Without a hash two nodes may be sent different bytes: one of them is kept, and its record is of its bytes."""
+        file = listed(b"", sha256=None, size=None)
+        for head_start in range(12):
+            self.have(self.keeper.forget(file.project, file.filename))
+            one, other = Turns(), Turns()
+            clients = []
+            for turns, data in ((one, noise(1000)), (other, noise(2000))):
+                self.fed(file, data, None)
+                clients.append(Client(self.another(turns, type(self.catalog)()), file))
+            for _ in range(head_start):
+                if one:
+                    one.turn()
+            while one or other:
+                for turns in (other, one):
+                    if turns:
+                        turns.turn()
+            self.assertEqual([self.successResultOf(client.ended) for client in clients], [noise(1000), noise(2000)])
+            (kept,) = self.have(read_kept(self.blobs, file.project))
+            assert kept.key is not None
+            self.assertEqual(hashlib.sha256(self.have(_read(self.blobs, kept.key))).hexdigest(), kept.sha256)
+
+
+class ForgettingTests(KeeperCase):
+    """Kept files that go, and what is known of their use."""
+
+    def test_forgets(self) -> None:
+        """A forgotten file is gone from the storage and the catalog, and is fetched again; ours are not touched."""
+        data = noise(1000)
+        file = listed(data)
+        self.fed(file, data, None)
+        self.client(file)
+        self.have(self.blobs.write("spam/spam-1.0.tar.gz", Fed(b"ours", None)))
+        self.have(self.keeper.forget(file.project, file.filename))
+        self.have(self.keeper.forget(file.project, file.filename))
+        self.assertEqual((self.stored(), self.kept(file)), (["spam/spam-1.0.tar.gz"], None))
+        self.fed(file, data, None)
+        self.assertEqual(self.successResultOf(self.client(file).ended), data)
+
+    def test_touched(self) -> None:
+        """When a file was wanted last is written down to the hour, takes no serial, and goes with the file."""
+        data = noise(1000)
+        file = listed(data)
+        self.fed(file, data, None)
+        self.client(file)
+        serial = self.have(self.catalog.serial())
+        self.have(self.keeper.touches.write_down(self.catalog))
+        heard = self.have(self.catalog.theirs(file.project))
+        self.assertEqual(heard.touched, ((file.filename, 1767225600 // 3600),))
+        self.assertEqual(self.have(self.catalog.serial()), serial)
+        self.have(self.keeper.forget(file.project, file.filename))
+        self.have(self.keeper.touches.write_down(self.catalog))
+        self.keeper.touched(file)
+        self.have(self.keeper.touches.write_down(self.catalog))
+        self.assertEqual(self.have(self.catalog.theirs(file.project)).touched, ())
+
+    def test_never_ours(self) -> None:
+        """Nothing that is kept lies where a file of ours could."""
+        data = noise(1000)
+        file = listed(data)
+        self.fed(file, data, None)
+        self.client(file)
+        self.assertEqual([place(key) for key in self.stored()], [None, None])
+        self.assertEqual(self.stored()[1], kept_key(file.project, file.filename, ObjectKind.RECORD))
+        self.refused(self.blobs.read("spam/spam-1.0.tar.gz"), Missing)

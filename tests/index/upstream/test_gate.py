@@ -1,0 +1,296 @@
+"""Who talks upstream: that only what may be told is told, and how it is known that upstream is away."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.configuration.choices import Mode
+from pypid.core.errors import BadListing, Loop, NotThere, PypidError, StorageDown, UpstreamDown
+from pypid.core.model import Listing, Presence, Project, Span
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.policy import Policy, Silence, UnknownOwner
+from pypid.flow import BytesBody
+from pypid.http_client.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, STRIKES, CircuitBreaker
+from pypid.index.upstream.file_hosts import FileHostBreakers
+from pypid.index.upstream.gate import UpstreamGate
+from pypid.ports import Body
+from pypid.testing.worlds import BEGINNING, Awaiting, WallClock, world
+
+SPAM = project_name("spam")
+REFUSES = UpstreamDown("it refuses connections.", unreachable=True)
+ANSWERS_500 = UpstreamDown("it answers HTTP 500.")
+SECOND = timedelta(seconds=1)
+
+
+class OutageTests(SynchronousTestCase):
+    """What the last answers tell of the next."""
+
+    def setUp(self) -> None:
+        """One that has failed at nothing yet."""
+        self.clock = Clock()
+        self.outage = CircuitBreaker(world(self.clock))
+
+    def pass_time(self, time: timedelta) -> None:
+        self.clock.advance(time.total_seconds())
+
+    def test_at_first(self) -> None:
+        """At first it counts as there."""
+        self.assertFalse(self.outage.is_down)
+        self.assertIsNone(self.outage.error)
+
+    def test_no_connection(self) -> None:
+        """One question that found no connection is enough, and is what all others are told."""
+        self.outage.failed(REFUSES)
+        self.assertTrue(self.outage.is_down)
+        self.assertIs(self.outage.error, REFUSES)
+
+    def test_strikes(self) -> None:
+        """Failures that may concern one page only count when there are three, one after the other."""
+        for _ in range(STRIKES - 1):
+            self.outage.failed(ANSWERS_500)
+            self.assertFalse(self.outage.is_down)
+        self.outage.answered()
+        for _ in range(STRIKES):
+            self.assertFalse(self.outage.is_down)
+            self.outage.failed(ANSWERS_500)
+        self.assertIs(self.outage.error, ANSWERS_500)
+
+    def test_probes(self) -> None:
+        """While it is down one question is let through for each pause, everybody else gets the error at once."""
+        self.outage.failed(REFUSES)
+        self.assertFalse(self.outage.may_probe())
+        self.pass_time(FIRST_PAUSE - SECOND)
+        self.assertFalse(self.outage.may_probe())
+        self.pass_time(SECOND)
+        self.assertEqual([self.outage.may_probe() for _ in range(3)], [True, False, False])
+        self.pass_time(FIRST_PAUSE)  # whoever was let through never came back (its client went away)
+        self.assertEqual([self.outage.may_probe() for _ in range(3)], [True, False, False])
+
+    def test_pause_ends_although_the_wall_clock_was_set(self) -> None:
+        """A pause lasts as long as it should, whatever happens to the time of day."""
+        for step in (-86400, -3600, 86400):
+            wall = WallClock(self.clock)
+            outage = CircuitBreaker(world(self.clock, wall=wall))
+            outage.failed(REFUSES)
+            wall.step(step)
+            self.assertFalse(outage.may_probe())
+            self.pass_time(FIRST_PAUSE)
+            self.assertTrue(outage.may_probe())
+
+    def test_longer_pauses(self) -> None:
+        """With each failed probe the pause is twice as long, up to a minute; an answer ends it all."""
+        self.outage.failed(REFUSES)
+        expected = FIRST_PAUSE
+        for _ in range(8):
+            self.pass_time(expected - SECOND)
+            self.assertFalse(self.outage.may_probe())
+            self.pass_time(SECOND)
+            self.assertTrue(self.outage.may_probe())
+            self.outage.failed(REFUSES)
+            expected = min(2 * expected, LONGEST_PAUSE)
+        self.assertEqual(expected, LONGEST_PAUSE)
+        self.outage.answered()
+        self.assertFalse(self.outage.is_down)
+        self.outage.failed(REFUSES)
+        self.pass_time(FIRST_PAUSE)
+        self.assertTrue(self.outage.may_probe())
+
+    def test_other_failure_of_a_probe(self) -> None:
+        """A probe that gets an answer of no use (500) does not end the outage, and does not let everybody through."""
+        self.outage.failed(REFUSES)
+        self.pass_time(FIRST_PAUSE)
+        self.assertTrue(self.outage.may_probe())
+        self.outage.failed(ANSWERS_500)
+        self.assertTrue(self.outage.is_down)
+        self.assertFalse(self.outage.may_probe())
+
+    @given(st.lists(st.sampled_from(["refuses", "500", "answers", "second", "minute", "probe"]), max_size=40))
+    @settings(max_examples=50, deadline=None, database=None)
+    def test_any_history(self, history: list[str]) -> None:
+        """However it went: after an answer it is up, after a failed connection down, never is anybody let through twice within
+        the shortest pause, and after the longest one somebody always is.
+        """
+        clock = Clock()
+        outage = CircuitBreaker(world(clock))
+        last: float | None = None
+        for event in history:
+            match event:
+                case "refuses":
+                    outage.failed(REFUSES)
+                    self.assertTrue(outage.is_down)
+                case "500":
+                    was = outage.is_down
+                    outage.failed(ANSWERS_500)
+                    self.assertLessEqual(was, outage.is_down)
+                case "answers":
+                    outage.answered()
+                    self.assertFalse(outage.is_down)
+                    last = None
+                case "probe" if outage.is_down:
+                    if outage.may_probe():
+                        self.assertTrue(last is None or clock.seconds() >= last + FIRST_PAUSE.total_seconds())
+                        last = clock.seconds()
+                case _:
+                    clock.advance(60 if event == "minute" else 1)
+        if outage.is_down:
+            clock.advance(LONGEST_PAUSE.total_seconds())
+            self.assertTrue(outage.may_probe())
+
+
+class Upstream:
+    """Answers everything with one thing."""
+
+    def __init__(self, answer: PypidError | None = None) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    def _said(self) -> None:
+        self.asked += 1
+        if self.answer is not None:
+            raise self.answer
+
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+        self._said()
+        return Listing(name=name, files=None, asked=BEGINNING, index="https://up.example/simple/")
+
+    async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
+        self._said()
+        return ()
+
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+        self._said()
+        return BytesBody(b"bytes")
+
+
+Ask = Callable[[UpstreamGate, Sequence[str]], Coroutine[Any, Any, object]]
+ASKING: tuple[Ask, ...] = (
+    lambda envoy, via: envoy.project(SPAM, None, via),
+    lambda envoy, via: envoy.fetch(SPAM, "https://up.example/spam-1.0.tar.gz", None, via),
+    lambda envoy, via: envoy.fetch(SPAM, "https://up.example/spam-1.0.tar.gz", Span(0, 1), via),
+)
+"""What can be asked about a project."""
+
+
+class EnvoyTests(Awaiting, SynchronousTestCase):
+    """What reaches upstream."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ours: Project | Presence | StorageDown = Presence.ABSENT
+        self.upstream = Upstream()
+
+    async def _ours(self, name: ProjectName) -> Project | Presence:
+        if isinstance(self.ours, StorageDown):
+            raise self.ours
+        return self.ours
+
+    def envoy(self, **policy: Any) -> UpstreamGate:
+        return UpstreamGate(
+            self.upstream,
+            Policy(**{"mode": Mode.CACHE, **policy}),
+            "pypid-here",
+            self._ours,
+            CircuitBreaker(world()),
+            FileHostBreakers(world()),
+        )
+
+    def test_every_question_is_judged(self) -> None:
+        """Each question looks anew whether the name may be told, and says why not."""
+        envoy = self.envoy(reserved=("eggs",))
+        for ask in ASKING:
+            for ours, why in (
+                (Presence.UNKNOWN, Silence.UNKNOWN),
+                (Project(name=SPAM), Silence.OURS),
+            ):
+                self.ours = ours
+                error = self.refused(ask(envoy, ()), UnknownOwner)
+                assert isinstance(error, UnknownOwner)
+                self.assertIs(error.why, why)
+            self.ours = Presence.ABSENT
+            for policy in ({"mode": Mode.OFFLINE}, {"reserved": ("sp*",)}, {"deny": ("Spam",)}, {"allow": ()}):
+                self.refused(ask(self.envoy(**policy), ()), UnknownOwner)
+            self.assertEqual(self.upstream.asked, 0)
+            self.have(ask(envoy, ()))
+            self.assertEqual(self.upstream.asked, 1)
+            self.upstream.asked = 0
+
+    def test_storage_away(self) -> None:
+        """Where nobody knows whose the name is, nobody is asked, and upstream is not to blame."""
+        self.ours = StorageDown("it is away.")
+        envoy = self.envoy()
+        for ask in ASKING:
+            self.refused(ask(envoy, ()), StorageDown)
+        self.assertEqual(self.upstream.asked, 0)
+        self.assertFalse(envoy.outage.is_down)
+
+    def test_loop(self) -> None:
+        """A question that has been here before is not asked, not even of the storage."""
+        self.ours = StorageDown("it is away.")
+        envoy = self.envoy()
+        for ask in (*ASKING, lambda envoy, via: envoy.names(via)):
+            self.refused(ask(envoy, ("proxy", "pypid-here")), Loop)
+        self.assertEqual(self.upstream.asked, 0)
+
+    def test_what_tells_of_an_outage(self) -> None:
+        """A connection that cannot be made does; a page that is no good, or not there, tells that
+        it is not away.
+        """
+        for ask in (ASKING[0], lambda envoy, via: envoy.names(via)):
+            for answer in (NotThere("spam-1.0.tar.gz"), BadListing("it is no page."), None):
+                envoy = self.envoy()
+                self.upstream.answer = REFUSES
+                self.refused(ask(envoy, ()), UpstreamDown)
+                self.assertIs(envoy.outage.error, REFUSES)
+                self.upstream.answer = answer
+                if answer is None:
+                    self.have(ask(envoy, ()))
+                else:
+                    self.refused(ask(envoy, ()), type(answer))
+                self.assertFalse(envoy.outage.is_down)
+
+    def test_failures_of_files_do_not_open_the_breaker_of_the_index(self) -> None:
+        """Whatever a file fails with, and however often, the index counts as available; a file that
+        comes does not close its breaker either.
+        """
+        envoy = self.envoy()
+        for failure in (REFUSES, ANSWERS_500):
+            self.upstream.answer = failure
+            for number in range(4 * STRIKES):
+                url = f"https://files.example/spam-{number}.tar.gz"
+                self.refused(envoy.fetch(SPAM, url, None, ()), UpstreamDown)
+            self.assertFalse(envoy.outage.is_down)
+        self.refused(ASKING[0](envoy, ()), UpstreamDown)
+        envoy.outage.failed(REFUSES)
+        self.upstream.answer = None
+        self.have(envoy.fetch(SPAM, "https://other.example/spam-1.0.tar.gz", None, ()))
+        self.assertTrue(envoy.outage.is_down)
+
+    def test_refused_pages_do_not_open_the_breaker(self) -> None:
+        """403 for some packages (a firewall in front of the index) shows that the index works; 401
+        is for all of them.
+        """
+        for status, is_down in ((400, False), (403, False), (451, False), (401, True), (429, True), (500, True)):
+            envoy = self.envoy()
+            self.upstream.answer = UpstreamDown(f"it answers HTTP {status}.", status=status)
+            for _ in range(STRIKES):
+                self.refused(ASKING[0](envoy, ()), UpstreamDown)
+            self.assertEqual(envoy.outage.is_down, is_down, status)
+
+    def test_untold_is_no_answer(self) -> None:
+        """That a question was not asked tells nothing of upstream."""
+        envoy = self.envoy()
+        self.upstream.answer = REFUSES
+        self.refused(ASKING[0](envoy, ()), UpstreamDown)
+        self.ours = Project(name=SPAM)
+        self.refused(ASKING[0](envoy, ()), UnknownOwner)
+        self.assertTrue(envoy.outage.is_down)

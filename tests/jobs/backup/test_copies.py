@@ -1,0 +1,292 @@
+"""Copies of what is of record."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs import files
+from pypid.blobs.memory import MemoryBlobs
+from pypid.core.errors import CannotStart, StorageDown
+from pypid.core.model import Blob
+from pypid.core.records.layout import OF_RECORD as COPIES
+from pypid.flow import BytesBody, World, start, whole
+from pypid.jobs.backup import marker as markers
+from pypid.jobs.backup import records
+from pypid.jobs.backup.copies import Backup
+from pypid.jobs.backup.marker import FILE, is_new
+from pypid.jobs.backup.records import Record, RecordForm
+from pypid.ports import Blobs, Body
+from pypid.testing import world
+from pypid.testing.worlds import Awaiting, contents
+from tests.crashes import REFUSALS, Scripted, die, in_child, refuse
+from tests.index.storms import Watched
+
+SECRET = "a-secret-that-pypid-gen-secret-could-have-made"
+ADMIN, PEOPLE = Record("admin.json"), Record("accounts.db", RecordForm.SQLITE)
+
+
+class KeepingCase(Awaiting, SynchronousTestCase):
+    kept: Sequence[Record] = (ADMIN, PEOPLE)
+
+    def setUp(self) -> None:
+        self.world: World = world()
+        self.store: Blobs = MemoryBlobs(self.world.now)
+        self.state = self.folder()
+        self.keeper = self.keeps(self.state)
+        self.events: list[str] = []
+
+        def observe(event: dict[str, object]) -> None:
+            self.events.append(str(event["log_format"]))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+
+    def folder(self) -> Path:
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        return Path(made.name)
+
+    def keeps(self, state: Path, secret: str | None = SECRET, storage: str = "bucket-1") -> Backup:
+        return Backup(self.store, state, storage, secret, self.world, self.kept)
+
+    def copies(self) -> list[str]:
+        return self.have(contents(self.store, COPIES))
+
+    def database(self) -> sqlite3.Connection:
+        """That of the accounts, open for as long as the test runs."""
+        opened = sqlite3.connect(self.state / PEOPLE.name)
+        self.addCleanup(opened.close)
+        opened.execute("pragma journal_mode = wal")
+        opened.execute("create table people (name)")
+        opened.commit()
+        return opened
+
+    def people(self, state: Path) -> list[str]:
+        with closing(sqlite3.connect(state / PEOPLE.name)) as opened:
+            assert opened.execute("pragma integrity_check").fetchall() == [("ok",)]
+            return [name for (name,) in opened.execute("select name from people")]
+
+    def restored(self) -> Path:
+        """A new state folder, with what was copied."""
+        state = self.folder()
+        self.assertTrue(is_new(state, self.kept))
+        self.have(self.keeps(state).restore())
+        self.assertFalse(is_new(state, self.kept))
+        return state
+
+
+class RoundTripTests(KeepingCase):
+    def test_files(self) -> None:
+        """What is of record comes into a new folder, mode 0600; and in the bucket nobody can read it."""
+        (self.state / "admin.json").write_bytes(b"the hash")
+        self.assertTrue(self.have(self.keeper.copy()))
+        self.assertEqual(self.copies(), [f"{COPIES}admin.json"])
+        self.assertNotIn(b"the hash", self.have(whole(self.have(self.store.read(f"{COPIES}admin.json")), 1000)))
+        state = self.restored()
+        self.assertEqual((state / "admin.json").read_bytes(), b"the hash")
+        self.assertEqual({path.stat().st_mode & 0o777 for path in state.iterdir()}, {0o600})
+
+    def test_database(self) -> None:
+        """Of a database what is committed is copied, also what is in its log only; what is under way is not."""
+        people = self.database()
+        people.execute("insert into people values ('ann')")
+        people.commit()
+        people.execute("insert into people values ('bob')")
+        self.assertTrue(self.have(self.keeper.copy()))
+        self.assertEqual(self.people(self.restored()), ["ann"])
+        people.commit()
+        self.assertTrue(self.have(self.keeper.copy()))
+        self.assertEqual(self.people(self.restored()), ["ann", "bob"])
+
+    def test_nothing(self) -> None:
+        """Where there are no copies a new folder stays empty, and is none any more."""
+        state = self.restored()
+        self.assertEqual([path.name for path in state.iterdir()], [FILE])
+
+
+class ChangesTests(KeepingCase):
+    def written(self, keeper: Backup) -> list[str]:
+        """What one look changes in the bucket."""
+        watched = keeper.blobs = Watched(self.store)
+        self.have(keeper.copy())
+        keeper.blobs = self.store
+        return [asked.replace(COPIES, "") for asked in watched.asked]
+
+    def test_changes_only(self) -> None:
+        """What did not change is not copied again, not even after a restart; what did is, each time."""
+        self.assertEqual(self.written(self.keeper), [])
+        (self.state / "admin.json").write_bytes(b"1")
+        self.assertEqual([self.written(self.keeper), self.written(self.keeper)], [["write admin.json"], []])
+        self.assertEqual(self.written(self.keeps(self.state)), [])
+        records.put(self.state, "admin.json", b"1")  # written again, the same
+        self.assertEqual(self.written(self.keeper), [])
+        records.put(self.state, "admin.json", b"2")
+        self.assertEqual(self.written(self.keeper), ["write admin.json"])
+        people = self.database()
+        self.assertEqual([self.written(self.keeper), self.written(self.keeper)], [["write accounts.db"], []])
+        people.execute("insert into people values ('ann')")
+        people.commit()
+        self.assertEqual(self.written(self.keeper), ["write accounts.db"])
+
+    def test_one_unreadable(self) -> None:
+        """A database that cannot be read is said, once, and keeps nothing else from being copied."""
+        self.keeper.kept = (PEOPLE, ADMIN)
+        (self.state / "accounts.db").write_bytes(b"no database" * 100)
+        (self.state / "admin.json").write_bytes(b"1")
+        self.assertEqual([self.have(self.keeper.copy()) for _ in range(2)], [False, False])
+        self.assertEqual(self.copies(), [f"{COPIES}admin.json"])
+        self.assertEqual(len([event for event in self.events if "could not be copied" in event]), 1)
+
+    def test_restored(self) -> None:
+        """What was restored need not be copied."""
+        (self.state / "admin.json").write_bytes(b"1")
+        self.have(self.keeper.copy())
+        self.assertEqual(self.written(self.keeps(self.restored())), [])
+
+    def test_other_secret_or_bucket(self) -> None:
+        """With another secret, or in another bucket, everything is copied anew."""
+        (self.state / "admin.json").write_bytes(b"1")
+        self.have(self.keeper.copy())
+        self.assertEqual(self.written(self.keeps(self.state, SECRET + "x")), ["write admin.json"])
+        self.assertEqual(self.written(self.keeps(self.state, SECRET + "x", "bucket-2")), ["write admin.json"])
+        (self.state / FILE).write_bytes(b"torn")
+        self.assertEqual(self.written(self.keeps(self.state)), ["write admin.json"])
+
+    def test_deleted(self) -> None:
+        """What was deleted has no copy after a while; a folder that goes as a whole takes none with it."""
+        for name in "admin.json", "accounts.db":
+            (self.state / name).write_bytes(b"1") if name == "admin.json" else self.database()
+        self.have(self.keeper.copy())
+        (self.state / "admin.json").unlink()
+        self.assertEqual(self.written(self.keeper), [])
+        self.assertEqual(self.written(self.keeper), ["delete admin.json"])
+        self.assertEqual(self.copies(), [f"{COPIES}accounts.db"])
+        shutil.rmtree(self.state)
+        for _ in range(3):
+            self.assertEqual(self.written(self.keeper), [])
+        self.assertEqual(self.copies(), [f"{COPIES}accounts.db"])
+
+    def test_away(self) -> None:
+        """A storage that is away is told once, and again when it is back; then all is copied."""
+
+        class Away(MemoryBlobs):
+            async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+                raise StorageDown("it is away.")
+
+        (self.state / "admin.json").write_bytes(b"1")
+        self.keeper.blobs = Away(self.world.now)
+        for _ in range(3):
+            self.assertFalse(self.have(self.keeper.copy()))
+        self.keeper.blobs = self.store
+        self.assertTrue(self.have(self.keeper.copy()))
+        self.assertEqual(["could not" in event for event in self.events], [True, False])
+        self.assertEqual(self.copies(), [f"{COPIES}admin.json"])
+
+    def test_no_secret(self) -> None:
+        """Without a secret nothing is copied."""
+        (self.state / "admin.json").write_bytes(b"1")
+        self.assertFalse(self.have(self.keeps(self.state, None).copy()))
+        self.assertEqual(self.copies(), [])
+
+
+class RefusedTests(KeepingCase):
+    def setUp(self) -> None:
+        super().setUp()
+        (self.state / "admin.json").write_bytes(b"1")
+        self.have(self.keeper.copy())
+        self.new = self.folder()
+
+    def refusal(self, secret: str | None) -> str:
+        """Why a new machine cannot start; nothing is made of its folder."""
+        said = str(self.refused(self.keeps(self.new, secret).restore(), CannotStart))
+        self.assertEqual(list(self.new.iterdir()), [])
+        self.assertNotIn(SECRET, said)
+        return said
+
+    def test_wrong(self) -> None:
+        """Another secret is refused, by name, with what to do; and none at all."""
+        self.assertIn("admin.json was sealed with another [server] secret. Set the one", self.refusal("another"))
+        self.assertIn("which is not set", self.refusal(None))
+
+    def test_damaged(self) -> None:
+        """A copy that is torn is refused."""
+        self.have(self.store.write(f"{COPIES}admin.json", BytesBody(b"x"), replace=True))
+        self.assertIn("Restore it from a backup", self.refusal(SECRET))
+
+
+class CrashTests(KeepingCase):
+    """The process dies, or the disk refuses, at each step of a restore and of a copy."""
+
+    kept = (ADMIN, Record("other.json"))
+
+    def setUp(self) -> None:
+        super().setUp()
+        for record in self.kept:
+            (self.state / record.name).write_bytes(record.name.encode())
+        self.have(self.keeper.copy())
+
+    def test_killed_while_restoring(self) -> None:
+        """The next start begins again, until all is there: never is a part taken for the whole."""
+        nth, ended = 0, False
+        while not ended:
+            nth += 1
+            state = self.folder()
+            scripted = Scripted(nth, die)
+
+            def restore(scripted: Scripted = scripted, state: Path = state) -> None:
+                self.patch(records, "os", scripted)
+                self.have(self.keeps(state).restore())
+
+            ended = in_child(restore)
+            there = [record for record in self.kept if (state / record.name).exists()]
+            if is_new(state, self.kept):
+                self.have(self.keeps(state).restore())
+            else:
+                self.assertEqual(len(there), len(self.kept), nth)
+            for record in self.kept:
+                self.assertEqual((state / record.name).read_bytes(), record.name.encode(), nth)
+        self.assertGreater(nth, 8)
+
+    def test_refused_while_restoring(self) -> None:
+        """So it is where the disk is full: it says so, and the next try ends it."""
+        for number in REFUSALS:
+            nth = 0
+            while True:
+                nth += 1
+                state = self.folder()
+                scripted = Scripted(nth, refuse(number))
+                patch = self.patch(records, "os", scripted)
+                start(self.keeps(state).restore()).addErrback(lambda failure: failure.trap(OSError))
+                patch.restore()
+                if scripted.failed is None:
+                    break
+                if is_new(state, self.kept):
+                    self.have(self.keeps(state).restore())
+                for record in self.kept:
+                    self.assertEqual((state / record.name).read_bytes(), record.name.encode(), (nth, scripted.failed))
+            self.assertGreater(nth, 8)
+
+    def test_killed_while_copying(self) -> None:
+        """However far it came, the next look ends it, and a new machine gets all as it is."""
+        self.store = self.have(files.open(files.FilesSettings(str(self.folder())), self.world))  # the child's writes last
+        for nth in range(1, 7):
+            self.assertTrue(markers.read_marker(self.state))
+            for record in self.kept:
+                records.put(self.state, record.name, b"new %d" % nth)
+
+            def copy(nth: int = nth) -> None:
+                self.patch(records, "os", Scripted(nth, die))
+                self.have(self.keeps(self.state).copy())
+
+            in_child(copy)
+            self.have(self.keeps(self.state).copy())
+            new = self.restored()
+            self.assertEqual({(new / record.name).read_bytes() for record in self.kept}, {b"new %d" % nth})

@@ -1,0 +1,135 @@
+"""Jobs that one of several nodes does for all."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.flow import start
+from pypid.jobs.leases import HELD, RENEWED, Alone, Shared
+from pypid.testing import world
+from pypid.testing.worlds import Awaiting
+from tests.catalog.engines import Place, PlacedEngine
+
+
+class LeasesCase(Awaiting, SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.place = Place()
+        self.done: list[str] = []
+        self.one, self.other = self.node("one"), self.node("other")
+
+    def node(self, name: str) -> Shared:
+        return Shared(PlacedEngine(self.clock, self.place), name, world(self.clock))
+
+    async def job(self) -> None:
+        self.done.append("done")
+
+    def under_way(self, node: Shared, rest: float = 0.0) -> tuple[Deferred[bool], Deferred[None]]:
+        """A job that goes on until the second of these is fired."""
+        ends: Deferred[None] = Deferred()
+
+        async def job() -> None:
+            await ends
+            self.done.append("done")
+
+        return start(node.run("job", job, rest)), ends
+
+
+class SharedTests(LeasesCase):
+    def test_one_at_a_time(self) -> None:
+        """While a node does a job no other one does it, however long it takes, nor the node itself once more."""
+        running, ends = self.under_way(self.one)
+        for _ in range(20):
+            self.clock.advance(RENEWED)
+            self.assertFalse(self.have(self.other.run("job", self.job)))
+        self.assertFalse(self.have(self.one.run("job", self.job)))
+        ends.callback(None)
+        self.assertTrue(self.successResultOf(running))
+        self.assertEqual(self.done, ["done"])
+
+    def test_taken_over(self) -> None:
+        """A node that stood still for longer than its lease hears that another one does the job now."""
+        still = Clock()
+        one = Shared(PlacedEngine(self.clock, self.place), "one", world(still))
+        running, ends = self.under_way(one)
+        still.advance(RENEWED)
+        self.assertTrue(one.holds("job"))
+        self.clock.advance(HELD + 1)
+        others, others_end = self.under_way(self.other)
+        still.advance(RENEWED)
+        self.assertEqual((one.holds("job"), self.other.holds("job"), one.holds("another")), (False, True, True))
+        ends.callback(None)
+        self.successResultOf(running)
+        self.assertFalse(self.have(one.run("job", self.job)))
+        others_end.callback(None)
+        self.successResultOf(others)
+        self.assertTrue(self.have(one.run("job", self.job)))
+        self.assertTrue(one.holds("job"))
+
+    def test_another_job(self) -> None:
+        """Another job is another lease."""
+        self.under_way(self.one)
+        self.assertTrue(self.have(self.other.run("another", self.job)))
+
+    def test_again_at_once(self) -> None:
+        """A job without a rest may be done by anybody as soon as it has ended."""
+        self.assertTrue(self.have(self.one.run("job", self.job)))
+        self.assertTrue(self.have(self.other.run("job", self.job)))
+
+    def test_rest(self) -> None:
+        """What was done counts for its rest, from its begin on, for all nodes but the one that did it."""
+        running, ends = self.under_way(self.one, rest=100)
+        self.clock.pump([10.0] * 6)
+        ends.callback(None)
+        self.assertTrue(self.successResultOf(running))
+        self.clock.advance(39)
+        self.assertFalse(self.have(self.other.run("job", self.job, 100)))
+        self.clock.advance(2)
+        self.assertTrue(self.have(self.other.run("job", self.job, 100)))
+
+    def test_failed(self) -> None:
+        """A job that failed may be done by another node at once."""
+
+        async def fails() -> None:
+            raise ValueError("the disk is away")
+
+        self.refused(self.one.run("job", fails, 100), ValueError)
+        self.assertTrue(self.have(self.other.run("job", self.job)))
+
+    def test_cancelled(self) -> None:
+        """A job that was broken off, as a node stops, leaves no lease."""
+        running, _ = self.under_way(self.one, rest=100)
+        running.cancel()
+        self.failureResultOf(running, CancelledError)
+        self.assertTrue(self.have(self.other.run("job", self.job)))
+
+    def test_died(self) -> None:
+        """The lease of a node that died in the middle of a job ends by itself."""
+        self.have(PlacedEngine(self.clock, self.place).lease("job", "dead", HELD))
+        self.assertFalse(self.have(self.other.run("job", self.job)))
+        self.clock.advance(HELD + 1)
+        self.assertTrue(self.have(self.other.run("job", self.job)))
+
+    def test_away(self) -> None:
+        """Where the engine cannot be asked nothing is begun; what is under way goes on to its end."""
+        running, ends = self.under_way(self.one)
+        self.place.is_down = True
+        self.assertFalse(self.have(self.other.run("job", self.job)))
+        self.clock.pump([RENEWED] * 10)
+        ends.callback(None)
+        self.assertTrue(self.successResultOf(running))
+        self.assertEqual(self.done, ["done"])
+
+
+class AloneTests(LeasesCase):
+    def test_always(self) -> None:
+        """Who is alone does each job when it is due."""
+        alone = Alone()
+        self.assertTrue(self.have(alone.run("job", self.job, 100)))
+        self.assertTrue(self.have(alone.run("job", self.job, 100)))
+        self.assertEqual(len(self.done), 2)

@@ -1,0 +1,261 @@
+"""The jobs of a pypid whose files lie in a bucket."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.access.closed import ClosedAccess
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.remote_dump import EVERY, Faraway
+from pypid.core.errors import CannotStart, StorageDown
+from pypid.core.model import Blob
+from pypid.core.permissions import Credential, Identity
+from pypid.core.policy import Policy
+from pypid.core.records.layout import OF_RECORD, SNAPSHOT
+from pypid.flow import BytesBody, start
+from pypid.index import Index
+from pypid.jobs.backup.copies import Backup
+from pypid.jobs.leases import COMPARE
+from pypid.jobs.stateless_node import LAST_WORDS, StatelessNode
+from pypid.ports import Body
+from pypid.testing import world
+from pypid.testing.worlds import Awaiting, contents
+from pypid.upstream.nothing import Nothing
+from tests.distributions import wheel
+from tests.index.storms import Watched
+
+ADMIN = f"{OF_RECORD}admin.json"
+HAM = "ham/ham-1.0-py3-none-any.whl"
+
+
+class Anybody:
+    async def identify(self, credential: Credential) -> Identity:
+        return Identity(credential.user)
+
+
+class ThrowawayCase(Awaiting, SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.world = world(self.clock)
+        self.store: Any = MemoryBlobs(self.world.now)
+        self.events: list[Any] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        self.state = self.folder()
+        self.closed = 0
+
+    def folder(self) -> Path:
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        return Path(made.name)
+
+    def made(self, secret: str | None = "x" * 40) -> StatelessNode:
+        catalog = MemoryCatalog()
+        index = Index(self.store, catalog, Nothing(), Policy(), self.world, spool=self.state)
+        far = Faraway(catalog, self.store, SNAPSHOT, "here", self.world, self.state)
+        keeper = Backup(self.store, self.state, "here", secret, self.world)
+        return StatelessNode(index, (far,), fill=True, access=ClosedAccess(Anybody()), close=self.close, keeper=keeper)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    def running(self, secret: str | None = "x" * 40) -> StatelessNode:
+        """One that has compared its storage."""
+        made = self.made(secret)
+        made.startService()
+        self.have(made.prepare())
+        self.have(made.index.reconcile())
+        self.have(made.compared())
+        return made
+
+    def logged(self, level: str) -> list[str]:
+        return [event["log_format"] for event in self.events if event["log_level"].name == level]
+
+    def keys(self) -> list[str]:
+        return self.have(contents(self.store))
+
+    def put(self, key: str, data: bytes) -> None:
+        self.have(self.store.write(key, BytesBody(data), replace=True))
+
+
+class StartTests(ThrowawayCase):
+    def test_nobody_before(self) -> None:
+        """Nobody can log in until what is of record is there; then the welcome is done, once."""
+        (self.state / "admin.json").write_bytes(b"1")
+        self.have(self.running().end())
+        self.state = self.folder()
+        made = self.made()
+        made.access.is_open = False
+        welcomed: list[bytes] = []
+
+        async def welcome() -> None:
+            welcomed.append((self.state / "admin.json").read_bytes())
+
+        made.welcome = welcome
+        self.refused(made.access.identify(Credential("admin", "x")), StorageDown)
+        for _ in range(2):
+            self.have(made.prepare())
+        self.assertEqual((welcomed, self.have(made.access.identify(Credential("admin", "x"))).user), ([b"1"], "admin"))
+
+    def test_wrong_secret(self) -> None:
+        """With another secret it stays closed."""
+        (self.state / "admin.json").write_bytes(b"1")
+        self.have(self.running().end())
+        self.state = self.folder()
+        made = self.made("y" * 40)
+        made.access.is_open = False
+        self.refused(made.prepare(), CannotStart)
+        self.refused(made.access.identify(Credential("admin", "x")), StorageDown)
+
+    def test_no_secret(self) -> None:
+        """Without a secret the log says what will be lost; with a short one, that it is short; else nothing."""
+        (self.state / "admin.json").write_bytes(b"1")
+        for secret, words in ((None, "is lost with this machine"), ("short", "so short that it could be guessed")):
+            self.have(self.running(secret).end())
+            self.assertIn(words, self.logged("warn")[-1])
+        self.events.clear()
+        self.have(self.running().end())
+        self.assertEqual(self.logged("warn"), [])
+
+
+class JobsTests(ThrowawayCase):
+    def test_copied_in_time(self) -> None:
+        """What changes is in the bucket within 10 seconds."""
+        made = self.running()
+        self.assertNotIn(ADMIN, self.keys())
+        (self.state / "admin.json").write_bytes(b"1")
+        self.clock.pump([1] * 9)
+        self.assertIn(ADMIN, self.keys())
+        self.have(made.end())
+
+    def test_copied_before_it_is_compared(self) -> None:
+        """What is of record does not wait for a comparison, which may take long, or fail while one record is unreadable."""
+        made = self.made()
+        made.startService()
+        for _ in range(2):
+            self.have(made.prepare())
+        (self.state / "admin.json").write_bytes(b"1")
+        self.clock.pump([1] * 9)
+        self.assertIn(ADMIN, self.keys())
+        self.have(made.end())
+
+    def test_snapshot(self) -> None:
+        """The snapshot is written once the storage was compared, every few minutes, and at the end."""
+        made = self.made()
+        made.startService()
+        self.have(made.prepare())
+        self.clock.advance(EVERY.total_seconds())
+        self.assertEqual(self.keys(), [])  # of what is not compared yet it would say that it is not there
+        self.put(HAM, wheel("ham"))
+        self.have(made.index.rebuild("me"))
+        self.have(made.compared())
+        self.assertIn(SNAPSHOT, self.keys())
+        for change, late in ((lambda: self.clock.advance(EVERY.total_seconds()), False), (lambda: None, True)):
+            before = self.have(self.store.stat(SNAPSHOT))
+            self.put(f"spam/spam-{int(late)}.0-py3-none-any.whl", wheel("spam", f"{int(late)}.0"))
+            self.have(made.index.rebuild("me"))
+            change()
+            if late:
+                self.have(made.end())
+            self.assertNotEqual(self.have(self.store.stat(SNAPSHOT)), before)
+
+    def test_others(self) -> None:
+        """What another tool puts there is taken in once it has rested; what cannot be is told once."""
+        made = self.running()
+        self.put(HAM, wheel("ham"))
+        self.put("spam/spam-1.0-py3-none-any.whl", b"no wheel")
+        self.clock.advance(COMPARE)
+        self.assertEqual(self.have(made.index.names()), ())
+        for _ in range(3):
+            self.clock.advance(COMPARE)
+        self.assertEqual([summary.name for summary in self.have(made.index.names())], ["ham"])
+        self.assertEqual(len([line for line in self.logged("warn") if "not taken in" in line]), 1)
+        self.have(made.end())
+
+    def test_cheap(self) -> None:
+        """Comparing again is one listing of ours and one of what is kept, where nothing has changed."""
+        made = self.running()
+        self.put(HAM, wheel("ham"))
+        for _ in range(3):
+            self.clock.advance(COMPARE)
+        watched = Watched(self.store)
+        index = Index(watched, made.index.catalog, Nothing(), Policy(), self.world)
+        self.have(index.reconcile())
+        self.assertEqual(watched.asked, ["list .kept/", "list "])
+
+    def test_away(self) -> None:
+        """A bucket that is away while pypid runs is a line in the log, and no traceback."""
+        made = self.running()
+        self.store.list = self.refuses
+        self.clock.advance(COMPARE)
+        self.assertEqual(len(self.logged("error")), 1)
+        self.assertEqual(self.logged("critical"), [])
+        self.assertEqual(made.index.comparing, None)
+
+    def refuses(self, prefix: str = "") -> Any:
+        raise StorageDown("it is away.")
+
+
+class EndTests(ThrowawayCase):
+    def test_hangs(self) -> None:
+        """A bucket that does not answer holds up the end for some seconds only, and is closed all the same."""
+
+        class Hanging(MemoryBlobs):
+            async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+                return await Deferred()  # type: ignore[no-any-return]
+
+        made = self.running()
+        (self.state / "admin.json").write_bytes(b"1")
+        hanging = Hanging(self.world.now)
+        assert made.keeper is not None
+        made.keeper.blobs = hanging
+        self.successResultOf(made.stopService())
+        ending = start(made.end())
+        self.assertNoResult(ending)
+        self.clock.advance(LAST_WORDS)
+        self.successResultOf(ending)
+        self.assertEqual((self.closed, self.logged("error")), (1, ["{what} could not be written into the bucket in time"]))
+
+    def test_breaks_off(self) -> None:
+        """To stop does not wait for a comparison that is under way, which is no failure."""
+
+        async def never() -> None:
+            await Deferred()
+
+        made = self.running()
+        made.index = evolve(made.index)
+        self.patch(Index, "reconcile", lambda index: never())
+        self.clock.advance(COMPARE)
+        self.successResultOf(made.stopService())
+        self.assertEqual(self.logged("critical"), [])
+        self.have(made.end())
+
+    def test_one_command(self) -> None:
+        """A pypid that answers one command copies nothing, writes no snapshot, and closes what is open."""
+        made = self.made()
+        made.leave_alone()
+        (self.state / "admin.json").write_bytes(b"1")
+        self.have(made.prepare())
+        self.have(made.compared())
+        self.have(made.end())
+        self.assertEqual((self.keys(), self.closed), ([], 1))
+
+    def test_stopped_early(self) -> None:
+        """Stopped between ours and theirs it writes what it knows of ours; before that, nothing."""
+        for compares in False, True:
+            made = self.made()
+            made.startService()
+            self.have(made.prepare())
+            if compares:
+                self.have(made.index.reconcile())
+            self.have(made.end())
+            self.assertEqual(SNAPSHOT in self.keys(), compares)

@@ -1,0 +1,132 @@
+"""What is looked at when the numbers are wanted, and the lag of the reactor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import MultiService
+from twisted.internet.task import Clock
+from twisted.python.threadpool import ThreadPool
+
+from pypid.metrics import families
+from pypid.metrics.together import MetricsFolder
+from pypid.prefork.messages import ENDED, Siblings
+from pypid.wiring.metrics import EVERY, WINDOW, measure
+from tests.web.whole import Pypid, WholeCase
+
+
+class Reactor(Clock):
+    """A clock with threads."""
+
+    pool = ThreadPool(0, 1)
+
+    def getThreadPool(self) -> ThreadPool:
+        return self.pool
+
+
+@define(slots=False, eq=False)
+class Daemon(MultiService):
+    """What measuring is a part of."""
+
+    reactor: Any = field(factory=Reactor)
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+
+class MeasuringCase(WholeCase):
+    """A pypid that is measured."""
+
+    folder: MetricsFolder | None = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.siblings = Siblings()
+        self.daemon = self.measured(self.pypid)
+        self.counts = self.pypid.world.counts
+
+    def measured(self, pypid: Pypid) -> Daemon:
+        daemon = Daemon()
+        measure(daemon, (pypid.face,), pypid.site, self.folder, self.siblings)
+        daemon.startService()  # type: ignore[no-untyped-call]
+        return daemon
+
+    def value(self, family: families.Family, *labels: str) -> float:
+        self.counts.taken()
+        return self.counts.value(family, labels)
+
+
+class LookTests(MeasuringCase):
+    """One worker."""
+
+    def test_lag(self) -> None:
+        """A timer that comes late says by how much; the latest is remembered for one to two minutes."""
+        clock = self.pypid.clock
+        clock.advance(EVERY)
+        clock.advance(EVERY + 0.3)
+        self.assertEqual(self.value(families.LAG), 2)
+        self.assertAlmostEqual(self.value(families.LAG_MOST), 0.3)
+        for _ in range(WINDOW):
+            clock.advance(EVERY)
+        self.assertAlmostEqual(self.value(families.LAG_MOST), 0.3)
+        for _ in range(WINDOW):
+            clock.advance(EVERY)
+        self.assertAlmostEqual(self.value(families.LAG_MOST), 0.0)
+
+    def test_connections(self) -> None:
+        """Connections that are open, and requests whose answer is not complete."""
+        connection = self.pypid.connect()
+        self.assertEqual((self.value(families.CONNECTIONS), self.value(families.UNDER_WAY)), (1, 0))
+        connection.send(b"GET /simple/ HTTP/1.1\r\nHost: x\r\n")
+        self.assertEqual(self.value(families.UNDER_WAY), 1)
+        connection.send(b"\r\n")
+        self.assertEqual((self.value(families.CONNECTIONS), self.value(families.UNDER_WAY)), (1, 0))
+
+    def test_parts(self) -> None:
+        """Parts that are away, and an upstream that does not answer."""
+        self.assertEqual(self.value(families.PART_UP, "storage"), 1)
+        self.pypid.face.condition.storage = lambda: False
+        self.assertEqual(self.value(families.PART_UP, "storage"), 0)
+        self.assertEqual(self.value(families.UPSTREAM_UP), 1)
+        self.assertEqual(self.value(families.THREADS_QUEUE), 0)
+
+    def test_end(self) -> None:
+        """It ends with the daemon: nothing is left on the clock."""
+        before = len(self.pypid.clock.getDelayedCalls())
+        self.daemon.stopService()
+        self.assertEqual(len(self.pypid.clock.getDelayedCalls()), before - 1)
+
+
+class FolderTests(MeasuringCase):
+    """One of several."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.path.mkdir()
+        self.folder = MetricsFolder(self.path, 1)
+        super().setUp()
+
+    def test_written(self) -> None:
+        """Numbers are written down once a second, and at the end; those of an ended worker stay."""
+        self.pypid.clock.advance(EVERY)
+        self.assertFalse((self.path / "1.json").exists())
+        self.pypid.clock.advance(EVERY)
+        self.assertTrue((self.path / "1.json").exists())
+        self.counts.add(families.SENT, (), 77)
+        self.daemon.stopService()
+        self.assertIn('"pypid_http_sent_bytes":[[[],77', (self.path / "1.json").read_text())
+        MetricsFolder(self.path, 2).write(self.counts.taken())
+        self.siblings.tell({"kind": ENDED, "worker": 2})
+        self.assertFalse((self.path / "2.json").exists())
+        ended = json.loads((self.path / "ended.json").read_text())
+        self.assertEqual(ended["taken"][0]["pypid_http_sent_bytes"], [[[], 77]])
+
+    def test_full_disk(self) -> None:
+        """Where nothing can be written it goes on measuring, and the log says why others know less."""
+        self.path.rename(f"{self.path}-gone")
+        for _ in range(4):
+            self.pypid.clock.advance(EVERY)
+        self.assertEqual(self.value(families.LAG), 4)
