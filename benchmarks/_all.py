@@ -1,8 +1,10 @@
-"""``make bench``: the benchmarks one after the other, in less than 15 minutes, and their figures as a page of the documents.
+"""``make bench``: the benchmarks one after the other, in less than 15 minutes, and their figures as
+a page of the documents.
 
 ``python benchmarks/_all.py [--only SCRIPT ...] [--folder docs]``
 
-Each has a time that it may take. What takes longer is ended, and the page says so. It ends with 1 if any was, or failed.
+Each has a time that it may take. What takes longer is ended, and the page says so. It ends with 1
+if any was, or failed.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ WITHIN = 15 * 60
 
 @frozen
 class Job:
-    """A script, options with which it is short and still says something, and the seconds that it may take.
+    """A script, options with which it is short and still says something, and the seconds that it
+    may take.
 
     Those that take long run last, and may take what the others have left, too.
     """
@@ -68,7 +71,10 @@ JOBS = (
 
 LEFT_OUT = {
     "attacks.py": "its attacks take a minute, which the others have not left.",
-    "proxy.py": "it installs from an index on the network, and takes minutes (it needs uv, and compares with proxpi).",
+    "proxy.py": (
+        "it installs from an index on the network, and takes minutes (it needs uv, and compares "
+        "with proxpi)."
+    ),
     "static.py": "it compares with dumb-pypi, which it installs from an index on the network.",
     "export.py": "it takes a minute, which the others have not left.",
     "site.py": "it makes 100,000 projects, and takes two minutes.",
@@ -81,12 +87,16 @@ LEFT_OUT = {
 
 
 def share(jobs: list[Job], left: float) -> int:
-    """What the first may take of the seconds that are `left` for all, so that each of the others can have its own."""
+    """What the first may take of the seconds that are `left` for all, so that each of the others
+    can have its own.
+    """
     return int(left) - GRACE - sum(job.limit + GRACE for job in jobs[1:])
 
 
 def run(job: Job, scratch: Path, limit: int) -> Outcome:
-    """One script, in a session of its own so that nothing of it is left, with its folders in `scratch`."""
+    """One script, in a session of its own so that nothing of it is left, with its folders in
+    `scratch`.
+    """
     options = tuple(job.options.split())
     command = [sys.executable, str(HERE / job.script), *options]
     environment = {**os.environ, "TMPDIR": str(scratch), "BENCH_FOLDER": str(scratch)}
@@ -94,7 +104,9 @@ def run(job: Job, scratch: Path, limit: int) -> Outcome:
     trouble = ""
     begun = time.perf_counter()
     with output.open("wb") as stdout:
-        process = subprocess.Popen(command, stdout=stdout, env=environment, cwd=HERE.parent, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=stdout, env=environment, cwd=HERE.parent, start_new_session=True
+        )
     try:
         code = process.wait(limit)
         trouble = f"it ended with code {code}." if code else ""
@@ -102,7 +114,11 @@ def run(job: Job, scratch: Path, limit: int) -> Outcome:
         trouble = f"it was ended after {limit} s, which is all that it may take."
     finally:
         end(process)
-    text = output.read_text(errors="replace").replace(str(scratch), "scratch").replace(str(HERE.parent), ".")
+    text = (
+        output.read_text(errors="replace")
+        .replace(str(scratch), "scratch")
+        .replace(str(HERE.parent), ".")
+    )
     return Outcome(job.script, options, limit, time.perf_counter() - begun, text, trouble)
 
 
@@ -121,11 +137,19 @@ def machine() -> Iterator[tuple[str, str]]:
     """What the figures depend on: no name and no path of this machine."""
     yield "date", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     yield "pypid", f"{version('pypid')}{commit()}"
-    model = re.search(r"^(?:model name|Model)\s*: *(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    model = re.search(
+        r"^(?:model name|Model)\s*: *(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    yield "processor", f"{model[1] if model else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    yield (
+        "processor",
+        f"{model[1] if model else platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+    )
     yield "memory", f"{memory:.1f} GiB"
-    yield "load at the start", f"{os.getloadavg()[0]:.1f} (the figures want a machine that does nothing else)"
+    yield (
+        "load at the start",
+        f"{os.getloadavg()[0]:.1f} (the figures want a machine that does nothing else)",
+    )
     yield "kernel", f"{platform.system()} {platform.release().partition('-')[0]}"
     yield "Python, Twisted", f"{platform.python_version()}, {version('twisted')}"
     for name, path, option in (
@@ -138,7 +162,9 @@ def machine() -> Iterator[tuple[str, str]]:
 
 def found(name: str) -> str | None:
     """A program of this environment, or of the machine."""
-    return shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    return shutil.which(
+        name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
 
 
 def said(path: str, option: str) -> str:
@@ -153,7 +179,9 @@ def commit() -> str:
     git = shutil.which("git")
     if git is None:
         return ""
-    done = subprocess.run([git, "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
+    done = subprocess.run(
+        [git, "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True
+    )
     if done.returncode:
         return ""
     changed = subprocess.run(
@@ -171,14 +199,25 @@ def write(folder: Path, about: list[tuple[str, str]], outcomes: list[Outcome]) -
     else:
         plot.unlink(missing_ok=True)
     ran = {outcome.script for outcome in outcomes}
-    others = {job.script: "it was not asked for this time." for job in JOBS if job.script not in ran}
-    (folder / "figures.rst").write_text(page(about, outcomes, {**LEFT_OUT, **others}, drawn=bool(drawn)))
+    others = {
+        job.script: "it was not asked for this time." for job in JOBS if job.script not in ran
+    }
+    (folder / "figures.rst").write_text(
+        page(about, outcomes, {**LEFT_OUT, **others}, drawn=bool(drawn))
+    )
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("--only", nargs="+", choices=[job.script for job in JOBS], help="scripts; the page has only these")
-    arguments.add_argument("--folder", type=Path, default=HERE.parent / "docs", help="where the page goes (docs)")
+    arguments.add_argument(
+        "--only",
+        nargs="+",
+        choices=[job.script for job in JOBS],
+        help="scripts; the page has only these",
+    )
+    arguments.add_argument(
+        "--folder", type=Path, default=HERE.parent / "docs", help="where the page goes (docs)"
+    )
     options = arguments.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     wanted = [job for job in JOBS if options.only is None or job.script in options.only]
@@ -191,16 +230,25 @@ def main() -> None:
     ) as scratch:
         for number, job in enumerate(jobs):
             limit = share(jobs[number:], deadline - time.monotonic())
-            print(f"== {number + 1} of {len(jobs)}: {job.script} {job.options} (at most {limit} s)", flush=True)
+            print(
+                f"== {number + 1} of {len(jobs)}: {job.script} {job.options} (at most {limit} s)",
+                flush=True,
+            )
             outcome = outcomes[job.script] = run(job, Path(scratch), limit)
-            print(f"{outcome.text}-- {job.script}: {outcome.seconds:.0f} s {outcome.trouble}\n", flush=True)
+            print(
+                f"{outcome.text}-- {job.script}: {outcome.seconds:.0f} s {outcome.trouble}\n",
+                flush=True,
+            )
     told([outcomes[job.script] for job in wanted], about, options.folder)
 
 
 def told(outcomes: list[Outcome], about: list[tuple[str, str]], folder: Path) -> None:
     """Everything is written down; what has no figures is said by name."""
     write(folder, about, outcomes)
-    print(f"The page is {folder / 'figures.rst'}; {sum(outcome.seconds for outcome in outcomes):.0f} s in all.")
+    print(
+        f"The page is {folder / 'figures.rst'}; "
+        f"{sum(outcome.seconds for outcome in outcomes):.0f} s in all."
+    )
     for script, why in LEFT_OUT.items():
         print(f"not run: {script}: {why}")
     for outcome in outcomes:

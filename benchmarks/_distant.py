@@ -1,7 +1,9 @@
-"""An S3 that stands some way off: each answer comes after a delay, each request is counted, and signatures are not looked at.
+"""An S3 that stands some way off: each answer comes after a delay, each request is counted, and
+signatures are not looked at.
 
-``python benchmarks/_distant.py PORT SECONDS PROJECTS FILES`` has so many projects of so many files, an artifact and a record
-each. (What the tests have verifies signatures, and takes a millisecond for an answer: this stands for the network.)
+``python benchmarks/_distant.py PORT SECONDS PROJECTS FILES`` has so many projects of so many files,
+an artifact and a record each. (What the tests have verifies signatures, and takes a millisecond for
+an answer: this stands for the network.)
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class Distant:
     def lines(self) -> str:
         """What pypid is told."""
         return (
-            f"[upstream]\nmode = offline\n[storage]\nbackend = s3\nbucket = {BUCKET}\naccess_key = bench\nsecret_key = bench\n"
+            f"[upstream]\nmode = offline\n[storage]\nbackend = s3\nbucket = {BUCKET}\naccess_key "
+            f"= bench\nsecret_key = bench\n"
             f"endpoint_url = http://127.0.0.1:{self.port}\n"
         )
 
@@ -49,7 +52,9 @@ class Distant:
     def running(self) -> Iterator[Distant]:
         """Started until it listens, stopped at the end."""
         with self._log.open("w") as log:
-            process = subprocess.Popen(["taskset", "-c", str(rig.CLIENT_CORE), *self._command], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                ["taskset", "-c", str(rig.CLIENT_CORE), *self._command], stdout=log, stderr=log
+            )
         try:
             rig.wait_for(self.port, self._log)
             yield self
@@ -78,12 +83,21 @@ class Bucket:
         for number in range(projects):
             for version in range(files):
                 name = f"p{number:05d}"
-                self.keys += [wheel := f"{name}/{name}-1.{version}-py3-none-any.whl", f"{wheel}{ObjectKind.RECORD.value}"]
+                self.keys += [
+                    wheel := f"{name}/{name}-1.{version}-py3-none-any.whl",
+                    f"{wheel}{ObjectKind.RECORD.value}",
+                ]
         self.keys.sort()
         spam = project_name("p00000")
         filename = "p00000-1.0-py3-none-any.whl"
         file = File(
-            project=spam, filename=filename, version="1.0", sha256="0" * 64, size=SIZE, uploaded=_WHEN, key=key(spam, filename)
+            project=spam,
+            filename=filename,
+            version="1.0",
+            sha256="0" * 64,
+            size=SIZE,
+            uploaded=_WHEN,
+            key=key(spam, filename),
         )
         self._record = dump_record(file)
 
@@ -121,8 +135,14 @@ class Bucket:
 
     def listing(self, query: dict[str, str]) -> bytes:
         """A page of it."""
-        prefix, delimiter, most = query.get("prefix", ""), query.get("delimiter", ""), int(query.get("max-keys", "1000"))
-        place = bisect_right(self.keys, query.get("continuation-token") or query.get("start-after") or "")
+        prefix, delimiter, most = (
+            query.get("prefix", ""),
+            query.get("delimiter", ""),
+            int(query.get("max-keys", "1000")),
+        )
+        place = bisect_right(
+            self.keys, query.get("continuation-token") or query.get("start-after") or ""
+        )
         place = max(place, bisect_left(self.keys, prefix))
         parts: list[str] = []
         last = ""
@@ -131,7 +151,9 @@ class Bucket:
             top, found, _ = last[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
             if found:
                 last = f"{prefix}{top}{delimiter}\U0010ffff"
-                parts.append(f"<CommonPrefixes><Prefix>{quote_plus(prefix + top + delimiter)}</Prefix></CommonPrefixes>")
+                parts.append(
+                    f"<CommonPrefixes><Prefix>{quote_plus(prefix + top + delimiter)}</Prefix></CommonPrefixes>"
+                )
                 place = bisect_left(self.keys, last)
                 continue
             parts.append(
@@ -145,15 +167,25 @@ class Bucket:
         head = f"<EncodingType>url</EncodingType><IsTruncated>{truncated}</IsTruncated>{token}"
         return f"<ListBucketResult>{head}{''.join(parts)}</ListBucketResult>".encode()
 
-    def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def answer(
+        self, method: str, target: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body."""
         path, _, text = target.partition("?")
         query = dict(parse_qsl(text, keep_blank_values=True))
         where = unquote(path.removeprefix(f"/{BUCKET}").removeprefix("/"))
         if "uploads" in query and method == "POST":
-            return 200, {}, b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+            return (
+                200,
+                {},
+                b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>",
+            )
         if "uploadId" in query:
-            return (412, {}, _error("PreconditionFailed")) if method == "POST" else (200, {"ETag": '"1"'}, b"")
+            return (
+                (412, {}, _error("PreconditionFailed"))
+                if method == "POST"
+                else (200, {"ETag": '"1"'}, b"")
+            )
         if not where:
             self.asked["LIST"] += 1
             return 200, {}, self.listing(query)
@@ -193,7 +225,10 @@ def _serve(port: int, delay: float, projects: int, files: int) -> None:
             self._came += data
             while (end := self._came.find(b"\r\n\r\n")) >= 0:
                 first, *lines = self._came[:end].decode("latin-1").split("\r\n")
-                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+                headers = {
+                    name.lower(): value.strip()
+                    for name, _, value in (line.partition(":") for line in lines)
+                }
                 start = end + 4
                 stop = start + int(headers.get("content-length", "0"))
                 if len(self._came) < stop:
@@ -204,7 +239,9 @@ def _serve(port: int, delay: float, projects: int, files: int) -> None:
                     self._say(method, 200, {}, json.dumps(bucket.asked).encode())
                     bucket.asked.clear()
                 else:
-                    reactor.callLater(delay, self._say, method, *bucket.answer(method, target, headers, body))
+                    reactor.callLater(
+                        delay, self._say, method, *bucket.answer(method, target, headers, body)
+                    )
 
         def _say(self, method: str, status: int, headers: dict[str, str], body: bytes) -> None:
             told = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -1,4 +1,5 @@
-"""A storage as if a million files had been published to it, and the snapshot of it, made by several processes at once.
+"""A storage as if a million files had been published to it, and the snapshot of it, made by several
+processes at once.
 
 The records are real, the artifacts are sparse; there is no core metadata beside them.
 """
@@ -35,12 +36,15 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 
 
 def fabricate(folder: Path, projects: int, files: int = FILES, large: int = 0) -> None:
-    """So many projects in the storage below `folder`, which a pypid has opened before; and a snapshot that knows them.
+    """So many projects in the storage below `folder`, which a pypid has opened before; and a
+    snapshot that knows them.
 
     Each has so many files; the one after the last has `large`, if any.
     """
     storage = folder / "var" / "packages"
-    batches = [(range(first, min(first + BATCH, projects)), files) for first in range(0, projects, BATCH)]
+    batches = [
+        (range(first, min(first + BATCH, projects)), files) for first in range(0, projects, BATCH)
+    ]
     batches += [(range(projects, projects + 1), large)] if large else []
     shards, heads = no_shards(), dict[ProjectName, Summary]()
     anywhere = partial(os.sched_setaffinity, 0, range(os.cpu_count() or 1))
@@ -50,7 +54,9 @@ def fabricate(folder: Path, projects: int, files: int = FILES, large: int = 0) -
                 name = ProjectName(text)
                 shards[shard_of(name)][name] = line
                 heads[name] = Summary(name, serial)
-    identity = load(StorageIdentity, (storage / STORAGE_IDENTITY).read_bytes(), STORAGE_IDENTITY).identity
+    identity = load(
+        StorageIdentity, (storage / STORAGE_IDENTITY).read_bytes(), STORAGE_IDENTITY
+    ).identity
     catalog = MemoryCatalog()
     catalog.fill(Loaded(len(heads), shards, MutableSummaries(heads)))
     world = World(clock=None, now=lambda: MOMENT, blocking=at_once, random=os.urandom)  # type: ignore[arg-type]
@@ -67,7 +73,10 @@ def _project(storage: bytes, number: int, many: int) -> tuple[str, bytes]:
     name = project_name(f"project-{number}")
     Path(os.fsdecode(storage), name).mkdir(0o750)
     files = in_order(tuple(made_up(name, number, count) for count in range(many)))
-    listing = sorted((blob for file in files for blob in _written(storage, file)), key=lambda blob: blob.key.encode())
+    listing = sorted(
+        (blob for file in files for blob in _written(storage, file)),
+        key=lambda blob: blob.key.encode(),
+    )
     return name, dump_project(Project(name=name, files=files, serial=number + 1), mark_of(listing))
 
 
@@ -97,7 +106,9 @@ def _written(storage: bytes, file: File) -> Iterator[Blob]:
         (key(file.project, file.filename), b""),
         (key(file.project, file.filename, ObjectKind.RECORD), dump_record(file)),
     ):
-        descriptor = os.open(b"/".join((storage, where.encode())), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        descriptor = os.open(
+            b"/".join((storage, where.encode())), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640
+        )
         try:
             if content:
                 os.write(descriptor, content)

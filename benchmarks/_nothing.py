@@ -1,4 +1,5 @@
-"""TLS by Twisted, and inside a protocol that parses nothing: whatever comes, it gives the same answer.
+"""TLS by Twisted, and inside a protocol that parses nothing: whatever comes, it gives the same
+answer.
 
 ``python benchmarks/_nothing.py PORT CERTIFICATE ANSWER``, with the key in the certificate's file.
 """
@@ -28,7 +29,9 @@ def main(port: str, certificate: str, answer: str) -> None:
     """Serve until it is stopped."""
     Nothing.answer = Path(answer).read_bytes()
     context = DefaultOpenSSLContextFactory(certificate, certificate)
-    cast(IReactorSSL, reactor).listenSSL(int(port), Factory.forProtocol(Nothing), context, interface="127.0.0.1")
+    cast(IReactorSSL, reactor).listenSSL(
+        int(port), Factory.forProtocol(Nothing), context, interface="127.0.0.1"
+    )
     cast(IReactorCore, reactor).run()
 
 

@@ -18,13 +18,16 @@ TICK = 0.001
 
 def world() -> World:
     """The real one."""
-    return World(clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=os.urandom)
+    return World(
+        clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=os.urandom
+    )
 
 
 class Stalls:
     """The longest time that the reactor did not come round to a call that is due every millisecond.
 
-    `own`: no more of each than the processor time that this process used in it; the rest is what other processes had.
+    `own`: no more of each than the processor time that this process used in it; the rest is what
+    other processes had.
     """
 
     def __init__(self) -> None:

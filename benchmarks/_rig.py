@@ -1,4 +1,6 @@
-"""What the benchmarks share: a pypid on one core, a client on the other, what the kernel says of memory, and a table."""
+"""What the benchmarks share: a pypid on one core, a client on the other, what the kernel says of
+memory, and a table.
+"""
 
 from __future__ import annotations
 
@@ -60,10 +62,13 @@ PINNED = ("taskset", "-c", str(SERVER_CORE))
 class Server:
     """A pypid in a process of its own, pinned to one core, with its state in `folder`.
 
-    `page` is the page that says that it has started; `more` is more of the configuration. Without `pinned` it takes any core.
+    `page` is the page that says that it has started; `more` is more of the configuration. Without
+    `pinned` it takes any core.
     """
 
-    def __init__(self, folder: Path, *, page: str = "/simple/", more: str = "", pinned: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, page: str = "/simple/", more: str = "", pinned: bool = True
+    ) -> None:
         from pypid.access.passwords import hash_password
 
         self.folder = folder
@@ -80,11 +85,15 @@ class Server:
 
     @contextmanager
     def running(self) -> Iterator[Server]:
-        """Started until it answers, stopped by SIGTERM. `started`: seconds from exec to the first page."""
+        """Started until it answers, stopped by SIGTERM. `started`: seconds from exec to the first
+        page.
+        """
         begun = self.began = time.perf_counter()
         with (self.folder / "log").open("ab") as log:
             pinned = PINNED if self.pinned else ()
-            self.process = subprocess.Popen([*pinned, *self.command()], stdout=log, stderr=log, cwd=self.folder)
+            self.process = subprocess.Popen(
+                [*pinned, *self.command()], stdout=log, stderr=log, cwd=self.folder
+            )
         try:
             self.wait()
             self.started = time.perf_counter() - begun
@@ -115,11 +124,21 @@ class Server:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def get(self, path: str, accept: str = "text/html") -> bytes:
-        """One page over a connection of its own; raises `HTTPException` for anything but success."""
+        """One page over a connection of its own; raises `HTTPException` for
+        anything but success.
+        """
         return self.call("GET", path, {"Accept": accept})
 
-    def call(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> bytes:
-        """One request over a connection of its own; raises `HTTPException` for anything but success."""
+    def call(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> bytes:
+        """One request over a connection of its own; raises `HTTPException` for anything but
+        success.
+        """
         connection = self.connect()
         try:
             connection.request(method, path, body, headers or {})
@@ -148,7 +167,9 @@ class Server:
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
     def waited(self) -> float:
-        """Seconds since its start that it could have run and others had the core: what of a latency is not pypid's."""
+        """Seconds since its start that it could have run and others had the core: what of a latency
+        is not pypid's.
+        """
         return int(Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[1]) / 1e9
 
     def _status(self, name: str) -> int:
@@ -159,18 +180,24 @@ class Server:
 
 
 class Nginx:
-    """An nginx with a configuration of its own, one worker pinned to pypid's core, that serves the files below `root`."""
+    """An nginx with a configuration of its own, one worker pinned to pypid's core, that serves the
+    files below `root`.
+    """
 
     def __init__(self, folder: Path, root: Path, types: str = "") -> None:
         self.port = free_port()
         self._folder = folder / "nginx"
         self._folder.mkdir()
-        temporary = " ".join(f"{what}_temp_path t-{what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        temporary = " ".join(
+            f"{what}_temp_path t-{what};"
+            for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
         user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
         (self._folder / "nginx.conf").write_text(
             f"{user} daemon off; worker_processes 1; pid nginx.pid; error_log error.log;"
             "events { worker_connections 512; }"
-            f"http {{ {temporary} access_log access.log; sendfile on; tcp_nopush on; keepalive_requests 1000000000;"
+            f"http {{ {temporary} access_log access.log; sendfile on; tcp_nopush on; "
+            f"keepalive_requests 1000000000;"
             f"types {{ {types} }} server {{ listen 127.0.0.1:{self.port}; root {root}; }} }}"
         )
 
@@ -195,7 +222,9 @@ class Nginx:
 
 
 class Kept:
-    """A connection that is kept open, over a bare socket: what is measured is the server, not Python's HTTP client."""
+    """A connection that is kept open, over a bare socket: what is measured is the server, not
+    Python's HTTP client.
+    """
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
@@ -236,11 +265,14 @@ class Kept:
 class Watch(threading.Thread):
     """Asks for a page again and again, and keeps how long each answer took.
 
-    At a `steady` rate, whatever happens, the time counts from when the question was *due*: a stall of 50 ms shows in all the
-    answers that it held up. Else the next question comes `every` seconds after an answer: the longest is the longest stall.
+    At a `steady` rate, whatever happens, the time counts from when the question was *due*: a stall
+    of 50 ms shows in all the answers that it held up. Else the next question comes `every` seconds
+    after an answer: the longest is the longest stall.
     """
 
-    def __init__(self, port: int, path: Callable[[], str], every: float, *, steady: bool = True) -> None:
+    def __init__(
+        self, port: int, path: Callable[[], str], every: float, *, steady: bool = True
+    ) -> None:
         super().__init__(daemon=True)
         self._kept = Kept(port)
         self._path = path
@@ -271,7 +303,9 @@ class Watch(threading.Thread):
 def pin_client() -> None:
     """This process is the client: it stays off the server's core."""
     os.sched_setaffinity(0, {CLIENT_CORE})
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that servers and folders go as well
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("stopped")
+    )  # so that servers and folders go as well
 
 
 def median(values: Sequence[float]) -> float:
@@ -286,8 +320,13 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def report(title: str, rows: Sequence[tuple[str, str, str]], figures: dict[str, object]) -> None:
     """A table of (what, measured, goal), and a JSON line."""
-    widths = [max(len(row[column]) for row in [("what", "measured", "goal"), *rows]) for column in range(3)]
+    widths = [
+        max(len(row[column]) for row in [("what", "measured", "goal"), *rows])
+        for column in range(3)
+    ]
     print(f"{title}\n")
     for row in [("what", "measured", "goal"), *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
     print(json.dumps({"benchmark": title, **figures}), flush=True)

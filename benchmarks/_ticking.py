@@ -1,6 +1,8 @@
-"""A pypid in the foreground whose reactor has a call due each millisecond, and writes down how late it comes.
+"""A pypid in the foreground whose reactor has a call due each millisecond, and writes down how late
+it comes.
 
-``python _ticking.py CONFIG REPORT``; SIGUSR2 has the report written (a line of JSON), and begins anew.
+``python _ticking.py CONFIG REPORT``; SIGUSR2 has the report written (a line of JSON), and begins
+anew.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ TICK = 0.001
 
 
 class Ticks:
-    """How late each was, in seconds: no more of it than the processor time that this process used meanwhile (the rest is what
-    other processes had)."""
+    """How late each was, in seconds: no more of it than the processor time that this process used
+    meanwhile (the rest is what other processes had).
+    """
 
     def __init__(self, report: Path) -> None:
         from twisted.internet import reactor
@@ -28,7 +31,9 @@ class Ticks:
         self._late: list[float] = []
         self._due, self._used = perf_counter() + TICK, process_time()
         reactor.callWhenRunning(self._tick)
-        reactor.callWhenRunning(lambda: signal.signal(signal.SIGUSR2, lambda *_: reactor.callFromThread(self._write)))
+        reactor.callWhenRunning(
+            lambda: signal.signal(signal.SIGUSR2, lambda *_: reactor.callFromThread(self._write))
+        )
 
     def _tick(self) -> None:
         now, used = perf_counter(), process_time()
@@ -38,7 +43,11 @@ class Ticks:
 
     def _write(self) -> None:
         late, self._late = sorted(self._late) or [0.0], []
-        figures = {"ticks": len(late), "p99": late[int(len(late) * 0.99)] * 1000, "worst": late[-1] * 1000}
+        figures = {
+            "ticks": len(late),
+            "p99": late[int(len(late) * 0.99)] * 1000,
+            "worst": late[-1] * 1000,
+        }
         part = self._report.with_suffix(".part")
         part.write_text(json.dumps(figures))
         part.replace(self._report)

@@ -1,6 +1,8 @@
-"""A small index that stands some way off: each answer begins after a delay, and each request is written down.
+"""A small index that stands some way off: each answer begins after a delay, and each request is
+written down.
 
-``python benchmarks/_upstream.py FOLDER PORT SECONDS`` serves the wheels in the folder; `Upstream` runs it.
+``python benchmarks/_upstream.py FOLDER PORT SECONDS`` serves the wheels in the folder; `Upstream`
+runs it.
 """
 
 from __future__ import annotations
@@ -58,12 +60,21 @@ def _serve(folder: Path, port: int, delay: float) -> None:
             time.sleep(delay)
             _, kind, name, *_ = self.path.split("/")
             if kind == "simple":
-                self._page([path for path in sorted(folder.glob("*.whl")) if path.name.startswith(f"{name}-")])
+                self._page(
+                    [
+                        path
+                        for path in sorted(folder.glob("*.whl"))
+                        if path.name.startswith(f"{name}-")
+                    ]
+                )
             else:
                 self._file(folder / name)
 
         def _page(self, wheels: list[Path]) -> None:
-            links = [f'<a href="/files/{path.name}#sha256={_digest(path)}">{path.name}</a>' for path in wheels]
+            links = [
+                f'<a href="/files/{path.name}#sha256={_digest(path)}">{path.name}</a>'
+                for path in wheels
+            ]
             page = f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>".encode()
             self._head("text/html", len(page))
             self.wfile.write(page)

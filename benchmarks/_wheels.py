@@ -24,7 +24,10 @@ def build(path: Path, name: str, version: str, size: int) -> None:
             for _ in range(size >> 20):
                 data.write(os.urandom(1 << 20))
         archive.writestr(f"{info}/METADATA", metadata)
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         archive.writestr(f"{info}/RECORD", record)
 
 
@@ -37,17 +40,34 @@ class Listens(Protocol):
 def upload(server: Listens, path: Path, digest: str, *, to: str = "/legacy/") -> float:
     """Seconds from connecting to the answer."""
     name, version = path.name.split("-")[:2]
-    fields = {":action": "file_upload", "protocol_version": "1", "name": name, "version": version, "sha256_digest": digest}
-    head = "".join(f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items())
-    head += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="content"; filename="{path.name}"\r\n\r\n'
+    fields = {
+        ":action": "file_upload",
+        "protocol_version": "1",
+        "name": name,
+        "version": version,
+        "sha256_digest": digest,
+    }
+    head = "".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'
+        for k, v in fields.items()
+    )
+    head += (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="content"; '
+        f'filename="{path.name}"\r\n\r\n'
+    )
     tail = f"\r\n--{BOUNDARY}--\r\n"
     length = len(head) + path.stat().st_size + len(tail)
     request = (
-        f"POST {to} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {rig.LOGIN}\r\nConnection: close\r\n"
-        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {length}\r\n\r\n"
+        f"POST {to} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {rig.LOGIN}\r\nConnection: "
+        f"close\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: "
+        f"{length}\r\n\r\n"
     )
     begun = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", server.port)) as connection, path.open("rb") as file:
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+        path.open("rb") as file,
+    ):
         connection.sendall((request + head).encode())
         connection.sendfile(file)
         connection.sendall(tail.encode())

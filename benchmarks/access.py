@@ -1,9 +1,11 @@
-"""What rights cost: pages for people who log in against pages for anybody, one decision, and a list with holes in it.
+"""What rights cost: pages for people who log in against pages for anybody, one decision, and a list
+with holes in it.
 
 ``python benchmarks/access.py [--seconds 3] [--runs 5]``
 
-Goals: a page with a password, or with a token, at least 0.8 times the rate of the same page without; with 10,000 users, 1,000
-groups and 10,000 rules a decision below 20 microseconds, and the list of 10,000 projects filtered for a user below 50 ms.
+Goals: a page with a password, or with a token, at least 0.8 times the rate of the same page
+without; with 10,000 users, 1,000 groups and 10,000 rules a decision below 20 microseconds, and the
+list of 10,000 projects filtered for a user below 50 ms.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def best_of(times: int, call: Callable[[], object]) -> float:
 
 
 def decisions() -> tuple[float, float, float]:
-    """Seconds for one decision, for a list of 10,000 filtered, and for all rules put together, by the rules alone."""
+    """Seconds for one decision, for a list of 10,000 filtered, and for all rules put together, by
+    the rules alone.
+    """
     from pypid.core.accounts.rights import Right, Whom, grants_of
     from pypid.core.model import Summary
     from pypid.core.packaging.names import project_name
@@ -47,13 +51,23 @@ def decisions() -> tuple[float, float, float]:
     users, groups = [f"user{i}" for i in range(USERS)], [f"group{i}" for i in range(GROUPS)]
     names = [project_name(f"project-{i}") for i in range(RULES)]
     rights = [
-        Right(name, Whom.GROUP if i % 2 else Whom.USER, chance.choice(groups if i % 2 else users), i % 3 == 0)
+        Right(
+            name,
+            Whom.GROUP if i % 2 else Whom.USER,
+            chance.choice(groups if i % 2 else users),
+            i % 3 == 0,
+        )
         for i, name in enumerate(names)
     ]
     made = best_of(3, lambda: Rules(projects=grants_of(rights)))
     rules = Rules(projects=grants_of(rights))
-    people = [Identity(chance.choice(users), frozenset(chance.sample(groups, 20))) for _ in range(100)]
-    asked = [(chance.choice(people), chance.choice(list(Action)), chance.choice(names)) for _ in range(10_000)]
+    people = [
+        Identity(chance.choice(users), frozenset(chance.sample(groups, 20))) for _ in range(100)
+    ]
+    asked = [
+        (chance.choice(people), chance.choice(list(Action)), chance.choice(names))
+        for _ in range(10_000)
+    ]
 
     def decide() -> None:
         for who, action, name in asked:
@@ -61,7 +75,11 @@ def decisions() -> tuple[float, float, float]:
 
     summaries = tuple(Summary(name, 1) for name in sorted(names))
     fresh = iter(people)
-    return best_of(5, decide) / len(asked), best_of(20, lambda: seen(summaries, sight(rules, next(fresh)))), made
+    return (
+        best_of(5, decide) / len(asked),
+        best_of(20, lambda: seen(summaries, sight(rules, next(fresh)))),
+        made,
+    )
 
 
 def main() -> None:
@@ -73,10 +91,22 @@ def main() -> None:
     one, filtered, made = decisions()
     rows: list[tuple[str, str, str]] = [
         ("one decision, 10,000 users, 1,000 groups, 10,000 rules", f"{one * 1e6:.1f} us", "20 us"),
-        ("10,000 projects filtered for a user, nothing remembered", f"{filtered * 1e3:.0f} ms", "50 ms"),
-        ("10,000 rules put together after a change (off the reactor thread)", f"{made * 1e3:.0f} ms", ""),
+        (
+            "10,000 projects filtered for a user, nothing remembered",
+            f"{filtered * 1e3:.0f} ms",
+            "50 ms",
+        ),
+        (
+            "10,000 rules put together after a change (off the reactor thread)",
+            f"{made * 1e3:.0f} ms",
+            "",
+        ),
     ]
-    figures: dict[str, object] = {"decision_us": one * 1e6, "list_ms": filtered * 1e3, "rules_ms": made * 1e3}
+    figures: dict[str, object] = {
+        "decision_us": one * 1e6,
+        "list_ms": filtered * 1e3,
+        "rules_ms": made * 1e3,
+    }
     if shutil.which("wrk") is None:
         print("skipped: wrk is not installed")
     else:
@@ -94,18 +124,28 @@ def pages(seconds: int, runs: int, rows: list[tuple[str, str, str]]) -> dict[str
         head = {"Authorization": rig.LOGIN, "Content-Type": "application/json"}
         secret = json.loads(server.call("POST", "/api/tokens", head, body))["secret"]
         token = "Basic " + base64.b64encode(f"__token__:{secret}".encode()).decode()
-        ways = {"nobody": {}, "password": {"Authorization": rig.LOGIN}, "token": {"Authorization": token}}
+        ways = {
+            "nobody": {},
+            "password": {"Authorization": rig.LOGIN},
+            "token": {"Authorization": token},
+        }
         counted: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(runs):
             for way, header in ways.items():
                 asked = {"Accept": JSON, **header}
-                counted[way].append(requests_a_second(server.port, "/simple/example/", asked, seconds, 200))
+                counted[way].append(
+                    requests_a_second(server.port, "/simple/example/", asked, seconds, 200)
+                )
         ratios = {
-            way: statistics.median(rate / plain for rate, plain in zip(counted[way], counted["nobody"], strict=True))
+            way: statistics.median(
+                rate / plain for rate, plain in zip(counted[way], counted["nobody"], strict=True)
+            )
             for way in ("password", "token")
         }
     for way, ratio in ratios.items():
-        rows.append((f"project page with a {way}, against the same without", f"{ratio:.2f} x", "0.8 x"))
+        rows.append(
+            (f"project page with a {way}, against the same without", f"{ratio:.2f} x", "0.8 x")
+        )
     return ratios
 
 

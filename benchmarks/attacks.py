@@ -1,10 +1,12 @@
-"""What one client with the worst texts known does to all others: ``/health`` while each attack goes on.
+"""What one client with the worst texts known does to all others: ``/health`` while each attack goes
+on.
 
 ``python benchmarks/attacks.py``                 each attack for 10 seconds
 ``python benchmarks/attacks.py --seconds 3 --only "dotted keys"``
 
-The client repeats one request as fast as it is answered. ``/health`` is asked every 10 ms over a connection that is kept
-open. Memory is the highest of pypid itself, above what it had before; its child processes are bounded by themselves.
+The client repeats one request as fast as it is answered. ``/health`` is asked every 10 ms over a
+connection that is kept open. Memory is the highest of pypid itself, above what it had before; its
+child processes are bounded by themselves.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ def collecting(server: rig.Server, field: str, text: str) -> Attack:
 
 
 def leaving(server: rig.Server, text: str) -> Attack:
-    """Send it to be collected, and go away while it is computed; besides, leave a body unfinished."""
+    """Send it to be collected, and go away while it is computed; besides, leave
+    a body unfinished.
+    """
     body = json.dumps({"uv.lock": text}).encode()
     fields = "".join(f"{name}: {value}\r\n" for name, value in FIELDS.items())
     head = f"POST /requirements.txt HTTP/1.1\r\nHost: localhost\r\n{fields}"
@@ -69,8 +73,13 @@ def bomb(folder: Path, record: bytes, number: int) -> tuple[Path, str]:
     path = folder / f"bomb-{number}.0-py3-none-any.whl"
     info = f"bomb-{number}.0.dist-info"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: bomb\nVersion: {number}.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: bomb\nVersion: {number}.0\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         archive.writestr(f"{info}/RECORD", record)
     return path, sha256(path.read_bytes()).hexdigest()
 
@@ -80,7 +89,9 @@ def publishing(server: rig.Server, folder: Path, record: bytes) -> Attack:
     path, digest = bomb(folder, record, len(record) % 997)
 
     def attack() -> None:
-        with suppress(OSError, AssertionError, SystemExit, http.client.HTTPException):  # it is refused
+        with suppress(
+            OSError, AssertionError, SystemExit, http.client.HTTPException
+        ):  # it is refused
             upload(server, path, digest)
 
     return attack
@@ -92,19 +103,34 @@ def attacks(server: rig.Server, folder: Path) -> dict[str, Attack]:
     rows = (b"a\n", b'"a",,\n', b",")
     return {
         "white space and quotes in requirements": collecting(
-            server, "requirements", "\n".join(["a" + " " * line + "x", 'a -C "' + '\\"' * (line // 2)] * 4)
+            server,
+            "requirements",
+            "\n".join(["a" + " " * line + "x", 'a -C "' + '\\"' * (line // 2)] * 4),
         ),
         "2,000 requirements of 50 clauses": collecting(
-            server, "requirements", "\n".join(["a" + ",".join(f"!={number}" for number in range(50))] * 2000)
+            server,
+            "requirements",
+            "\n".join(["a" + ",".join(f"!={number}" for number in range(50))] * 2000),
         ),
-        "dotted keys in a lock file": collecting(server, "uv.lock", ".".join(["a"] * 16_000) + " = 1"),
+        "dotted keys in a lock file": collecting(
+            server, "uv.lock", ".".join(["a"] * 16_000) + " = 1"
+        ),
         "a lock file of 16 MB": collecting(server, "uv.lock", "a = [" + "1," * (8 << 20) + "]"),
-        "bodies that trickle, clients that leave": leaving(server, "a = [" + "1," * (1 << 20) + "]"),
-        **{f"RECORD of 48 MB of {row!r}": publishing(server, folder, row * ((48 << 20) // len(row))) for row in rows},
+        "bodies that trickle, clients that leave": leaving(
+            server, "a = [" + "1," * (1 << 20) + "]"
+        ),
+        **{
+            f"RECORD of 48 MB of {row!r}": publishing(
+                server, folder, row * ((48 << 20) // len(row))
+            )
+            for row in rows
+        },
     }
 
 
-def measured(server: rig.Server, attack: Attack | None, seconds: float) -> tuple[list[float], int, int]:
+def measured(
+    server: rig.Server, attack: Attack | None, seconds: float
+) -> tuple[list[float], int, int]:
     """Milliseconds of each ``/health``, how often it was attacked, and the more memory in bytes."""
     before, ended, times = server.rss(), time.monotonic() + seconds, 0
     server.forget_peak()
@@ -127,20 +153,34 @@ def measured(server: rig.Server, attack: Attack | None, seconds: float) -> tuple
 
 def main() -> None:
     """Each attack, and nothing for comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--only", default="", help="those whose name contains this")
     options = parser.parse_args()
     rig.pin_client()
     figures: dict[str, object] = {}
-    with rig.scratch() as folder, rig.Server(folder, more="[upstream]\nmode = offline\n").running() as server:
+    with (
+        rig.scratch() as folder,
+        rig.Server(folder, more="[upstream]\nmode = offline\n").running() as server,
+    ):
         chosen: dict[str, Attack | None] = {"nothing": None}
-        chosen |= {name: attack for name, attack in attacks(server, folder).items() if options.only in name}
-        print(f"{'/health, ms':44}{'p50':>8}{'p99':>8}{'worst':>8}{'attacks':>9}{'MiB more':>10}   goal: p99 < {GOAL} ms")
+        chosen |= {
+            name: attack for name, attack in attacks(server, folder).items() if options.only in name
+        }
+        print(
+            f"{'/health, ms':44}{'p50':>8}{'p99':>8}{'worst':>8}{'attacks':>9}{'MiB more':>10} "
+            f"  "
+            f"goal: p99 < {GOAL} ms"
+        )
         for name, attack in chosen.items():
             found, times, more = measured(server, attack, options.seconds)
             p50, p99, worst = rig.median(found), rig.percentile(found, 0.99), max(found)
-            print(f"{name:44}{p50:8.1f}{p99:8.1f}{worst:8.1f}{times:9}{more / (1 << 20):10.0f}", flush=True)
+            print(
+                f"{name:44}{p50:8.1f}{p99:8.1f}{worst:8.1f}{times:9}{more / (1 << 20):10.0f}",
+                flush=True,
+            )
             figures[name] = {
                 "p50, ms": p50,
                 "p99, ms": p99,

@@ -1,9 +1,11 @@
-"""A page that nobody has asked for since its project changed: how long the reactor's thread is at it, in all its variants.
+"""A page that nobody has asked for since its project changed: how long the reactor's thread is at
+it, in all its variants.
 
 ``python benchmarks/cold.py [--runs 30]``
 
-In process, with the real index, catalog and threads: the project changes, and its page is made as HTML and as JSON, each plain
-and gzipped. What is computed in other threads meanwhile is told apart: nobody else's request waits for that.
+In process, with the real index, catalog and threads: the project changes, and its page is made as
+HTML and as JSON, each plain and gzipped. What is computed in other threads meanwhile is told apart:
+nobody else's request waits for that.
 """
 
 from __future__ import annotations
@@ -33,12 +35,17 @@ from pypid.wiring.recipe import load_config, make_daemon
 reactor: Any = _reactor
 GOALS = {10: 0.5, 1000: 8.0}
 """Files, and the milliseconds of the reactor's thread that all variants may take."""
-SETTINGS = "[server]\nlisten = tcp:0:interface=127.0.0.1\n[storage]\nbackend = memory\n[upstream]\nmode = offline\n"
+SETTINGS = (
+    "[server]\nlisten = tcp:0:interface=127.0.0.1\n[storage]\nbackend = memory\n[upstream]\nmode "
+    "= offline\n"
+)
 
 
 async def made(face: App, project: Project) -> tuple[float, float, float]:
     """Milliseconds of the reactor's thread, of other threads, and until all variants were there."""
-    changed = evolve(project, status_reason=str(time.monotonic_ns()))  # which no page shows: it is as large as before
+    changed = evolve(
+        project, status_reason=str(time.monotonic_ns())
+    )  # which no page shows: it is as large as before
     await face.index.catalog.edit(project.name, lambda _: changed)
     begun, here, everywhere = time.perf_counter(), time.thread_time(), time.process_time()
     for format in Format.TEXT_HTML, Format.JSON:
@@ -58,15 +65,27 @@ async def measured(face: App, runs: int) -> dict[int, tuple[float, float, float]
     for files in GOALS:
         project = example(files)
         times = [await made(face, project) for _ in range(runs + 3)][3:]
-        found[files] = (rig.median([t[0] for t in times]), rig.median([t[1] for t in times]), rig.median([t[2] for t in times]))
+        found[files] = (
+            rig.median([t[0] for t in times]),
+            rig.median([t[1] for t in times]),
+            rig.median([t[2] for t in times]),
+        )
     return found
 
 
-def run(job: Coroutine[Any, Any, dict[int, tuple[float, float, float]]]) -> dict[int, tuple[float, float, float]]:
+def run(
+    job: Coroutine[Any, Any, dict[int, tuple[float, float, float]]],
+) -> dict[int, tuple[float, float, float]]:
     """What it comes to, in a reactor that runs until then."""
     results: list[dict[int, tuple[float, float, float]]] = []
     failures: list[Any] = []
-    reactor.callWhenRunning(lambda: start(job).addCallbacks(results.append, failures.append).addBoth(lambda _: reactor.stop()))
+    reactor.callWhenRunning(
+        lambda: (
+            start(job)
+            .addCallbacks(results.append, failures.append)
+            .addBoth(lambda _: reactor.stop())
+        )
+    )
     reactor.run()
     for failure in failures:
         failure.printTraceback(sys.stderr)
@@ -78,7 +97,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--runs", type=int, default=30)
     options = arguments.parse_args()
-    with tempfile.TemporaryDirectory(prefix="pypid-bench-") as folder:  # a short path: a socket lies there
+    with tempfile.TemporaryDirectory(
+        prefix="pypid-bench-"
+    ) as folder:  # a short path: a socket lies there
         config = Path(folder) / "pypid.ini"
         config.write_text(SETTINGS)
         with open(os.devnull, "w") as nowhere:  # the password of a first run is for nobody
@@ -91,10 +112,18 @@ def main() -> None:
             daemon.state.release()
     rows, figures = [], {}
     for files, (here, elsewhere, whole) in found.items():
-        rows.append((f"{files:,} files, the reactor's thread", f"{here:.2f} ms", f"< {GOALS[files]} ms"))
+        rows.append(
+            (f"{files:,} files, the reactor's thread", f"{here:.2f} ms", f"< {GOALS[files]} ms")
+        )
         rows.append((f"{files:,} files, other threads", f"{elsewhere:.2f} ms", ""))
         rows.append((f"{files:,} files, until all are there", f"{whole:.2f} ms", ""))
-        figures.update({f"reactor_{files}_ms": here, f"elsewhere_{files}_ms": elsewhere, f"whole_{files}_ms": whole})
+        figures.update(
+            {
+                f"reactor_{files}_ms": here,
+                f"elsewhere_{files}_ms": elsewhere,
+                f"whole_{files}_ms": whole,
+            }
+        )
     rig.report("A cold page, in all variants", rows, figures)
 
 

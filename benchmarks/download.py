@@ -1,4 +1,5 @@
-"""A 500 MB download, against nginx with the same file: both pinned to one core, in turns, the client on the other.
+"""A 500 MB download, against nginx with the same file: both pinned to one core, in turns, the
+client on the other.
 
 ``python benchmarks/download.py [--size 500] [--runs 5]``   (MB)
 
@@ -99,7 +100,9 @@ def main() -> None:
                     ours.clear()
             ratio = rig.median([other / mine for other, mine in zip(theirs, ours, strict=True)])
             speeds = [total / rig.median(times) / 1e6 for times in (ours, theirs)]
-            rows.append((title, f"{ratio:.2f} x nginx ({speeds[0]:,.0f} : {speeds[1]:,.0f} MB/s)", goal))
+            rows.append(
+                (title, f"{ratio:.2f} x nginx ({speeds[0]:,.0f} : {speeds[1]:,.0f} MB/s)", goal)
+            )
             figures[title] = {"ratio": ratio, "pypid_mb_s": speeds[0], "nginx_mb_s": speeds[1]}
         growth = (server.peak() - idle) / (1 << 20)
     rows.append(("peak memory above idle", f"{growth:.0f} MiB", ""))

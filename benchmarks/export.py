@@ -2,8 +2,9 @@
 
 ``python benchmarks/export.py [--projects 10000]``   (10 files each)
 
-The running pypid writes: pages in HTML and JSON, gzip copies, legacy JSON of projects, feeds. What dumb-pypi takes for as many
-files stands in what ``static.py`` measures; an export has no list, it has an index.
+The running pypid writes: pages in HTML and JSON, gzip copies, legacy JSON of projects, feeds. What
+dumb-pypi takes for as many files stands in what ``static.py`` measures; an export has no list, it
+has an index.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ from _wheels import build, upload
 def export(server: rig.Server, target: Path) -> float:
     """Seconds of the whole command."""
     begun = time.perf_counter()
-    command = [str(Path(sys.executable).with_name("pypid")), "export", "--config", str(server.config), str(target)]
+    command = [
+        str(Path(sys.executable).with_name("pypid")),
+        "export",
+        "--config",
+        str(server.config),
+        str(target),
+    ]
     subprocess.run([*command, "--no-per-release-json"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
@@ -59,7 +66,13 @@ def main() -> None:
         ("... longest wait for /health in the first", f"{worst * 1000:.0f} ms", "< 20 ms"),
         ("... peak memory", f"{peak:.0f} MiB", "1.5 GB (1,000,000 files)"),
     ]
-    figures: dict[str, object] = {"first_s": first, "again_s": again, "more_s": more, "worst_s": worst, "peak_mib": peak}
+    figures: dict[str, object] = {
+        "first_s": first,
+        "again_s": again,
+        "more_s": more,
+        "worst_s": worst,
+        "peak_mib": peak,
+    }
     rig.report("pypid export", rows, figures)
 
 

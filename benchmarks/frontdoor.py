@@ -1,8 +1,10 @@
-"""Answers that pypid gave before, against nginx with the same bytes as files: each pinned to one core, in turns, with a log.
+"""Answers that pypid gave before, against nginx with the same bytes as files: each pinned to one
+core, in turns, with a log.
 
 ``python benchmarks/frontdoor.py [--seconds 3] [--runs 3] [--projects 10000] [--only WORDS]``
 
-The last lines are without the front door: what Klein's path makes of a page that is kept, and of one that is not.
+The last lines are without the front door: what Klein's path makes of a page that is kept, and of
+one that is not.
 """
 
 from __future__ import annotations
@@ -56,7 +58,14 @@ CASES = (
     Case("the list of all projects", "/simple/", JSON, 1.2),
     Case("a small file", "/packages/ten/ten-1.0-py3-none-any.whl", "*/*", 0.9),
     Case("10 files, TLS", TEN, JSON, 0.47, tls=True),
-    Case("... against Twisted's TLS, which parses nothing", TEN, JSON, 0.95, tls=True, against="nothing"),
+    Case(
+        "... against Twisted's TLS, which parses nothing",
+        TEN,
+        JSON,
+        0.95,
+        tls=True,
+        against="nothing",
+    ),
     Case("10 files, no front door", TEN, JSON, 0.08, server="plain"),
 )
 
@@ -70,7 +79,11 @@ class Server(rig.Server):
         pair = f"privateKey={certificate}:certKey={certificate}"
         door = "" if front_door else "front_door = no\n"
         listen = f"ssl:{self.secure_port}:interface=127.0.0.1:{pair}\n{door}"
-        self.config.write_text(self.config.read_text().replace("interface=127.0.0.1\n", f"interface=127.0.0.1 {listen}", 1))
+        self.config.write_text(
+            self.config.read_text().replace(
+                "interface=127.0.0.1\n", f"interface=127.0.0.1 {listen}", 1
+            )
+        )
 
 
 class Nginx(rig.Nginx):
@@ -80,12 +93,17 @@ class Nginx(rig.Nginx):
         super().__init__(folder, root, types)
         self.secure_port = rig.free_port()
         config = folder / "nginx" / "nginx.conf"
-        secure = f"listen 127.0.0.1:{self.secure_port} ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate};"
+        secure = (
+            f"listen 127.0.0.1:{self.secure_port} ssl; ssl_certificate {certificate}; "
+            f"ssl_certificate_key {certificate};"
+        )
         config.write_text(config.read_text().replace("server { ", f"server {{ {secure} "))
 
 
 class Nothing:
-    """Twisted's TLS and a protocol that parses nothing, pinned to pypid's core: it gives `answer` to whatever comes."""
+    """Twisted's TLS and a protocol that parses nothing, pinned to pypid's core: it gives `answer`
+    to whatever comes.
+    """
 
     def __init__(self, folder: Path, certificate: Path, answer: bytes) -> None:
         self.secure_port = rig.free_port()
@@ -97,7 +115,14 @@ class Nothing:
     def running(self) -> Iterator[Nothing]:
         """Started until it listens, stopped at the end."""
         script = Path(__file__).with_name("_nothing.py")
-        command = [*rig.PINNED, sys.executable, str(script), str(self.secure_port), str(self._certificate), str(self._answer)]
+        command = [
+            *rig.PINNED,
+            sys.executable,
+            str(script),
+            str(self.secure_port),
+            str(self._certificate),
+            str(self._answer),
+        ]
         with self._log.open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
@@ -111,18 +136,30 @@ class Nothing:
 def whole(server: Server, path: str, accept: str) -> bytes:
     """An answer as it comes, with its head."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n\r\n".encode())
+        connection.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n\r\n".encode()
+        )
         answer = b""
-        while (found := re.search(rb"(?i)\r\ncontent-length: *(\d+).*?\r\n\r\n", answer, re.DOTALL)) is None or (
-            len(answer) < found.end() + int(found[1])
-        ):
+        while (
+            found := re.search(rb"(?i)\r\ncontent-length: *(\d+).*?\r\n\r\n", answer, re.DOTALL)
+        ) is None or (len(answer) < found.end() + int(found[1])):
             answer += connection.recv(1 << 20)
         return answer
 
 
-def requests_a_second(case: Case, port: int, path: str, headers: dict[str, str], seconds: int) -> float:
+def requests_a_second(
+    case: Case, port: int, path: str, headers: dict[str, str], seconds: int
+) -> float:
     """What wrk counts, on the client's core."""
-    command = ["taskset", "-c", str(rig.CLIENT_CORE), "wrk", "-t1", f"-c{case.connections}", f"-d{seconds}s"]
+    command = [
+        "taskset",
+        "-c",
+        str(rig.CLIENT_CORE),
+        "wrk",
+        "-t1",
+        f"-c{case.connections}",
+        f"-d{seconds}s",
+    ]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
     url = f"{'https' if case.tls else 'http'}://127.0.0.1:{port}{path}"
@@ -142,7 +179,11 @@ def prepare(folder: Path, server: Server, projects: int) -> None:
     with server.running():
         for name, files in (("ten", 10), ("thousand", 1000)):
             for count in range(files):
-                path = folder / f"{name}-1.{count}-py3-none-any.whl" if count else folder / f"{name}-1.0-py3-none-any.whl"
+                path = (
+                    folder / f"{name}-1.{count}-py3-none-any.whl"
+                    if count
+                    else folder / f"{name}-1.0-py3-none-any.whl"
+                )
                 build(path, name, path.name.split("-")[1], 0)
                 upload(server, path, sha256(path.read_bytes()).hexdigest())
                 path.unlink()
@@ -176,10 +217,16 @@ def measured(
     for _ in range(options.runs):
         if case.against == "nginx":
             port = nginx.secure_port if case.tls else nginx.port
-            theirs.append(once(case, server, port, names[case.path, case.accept], options.seconds, login=False))
+            theirs.append(
+                once(
+                    case, server, port, names[case.path, case.accept], options.seconds, login=False
+                )
+            )
         elif nothing is not None and case.against == "nothing":
             headers = {"Accept": case.accept}
-            theirs.append(requests_a_second(case, nothing.secure_port, case.path, headers, options.seconds))
+            theirs.append(
+                requests_a_second(case, nothing.secure_port, case.path, headers, options.seconds)
+            )
         else:
             theirs.append(once(case, server, server.port, case.path, options.seconds, login=False))
         port = server.secure_port if case.tls else server.port
@@ -217,7 +264,15 @@ def main() -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(rig.scratch())
         certificate = folder / "certificate.pem"
-        key = ("-newkey", "rsa:2048", "-nodes", "-keyout", str(certificate), "-subj", "/CN=localhost")
+        key = (
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            str(certificate),
+            "-subj",
+            "/CN=localhost",
+        )
         made = subprocess.run(["openssl", "req", "-x509", *key], check=True, capture_output=True)
         certificate.write_bytes(certificate.read_bytes() + made.stdout)
         servers = {"pypid": Server(folder, certificate, front_door=True)}
@@ -232,7 +287,9 @@ def main() -> None:
         static = folder / "static"
         static.mkdir()
         names = static_files(servers["pypid"], static, iter(cases))
-        nginx = stack.enter_context(Nginx(folder, static, certificate, f"{HTML} html; {JSON} json;").running())
+        nginx = stack.enter_context(
+            Nginx(folder, static, certificate, f"{HTML} html; {JSON} json;").running()
+        )
         nothing = None
         if any(case.against == "nothing" for case in cases):
             answer = whole(servers["pypid"], TEN, JSON)
@@ -240,7 +297,13 @@ def main() -> None:
         for case in cases:
             ratio, ours, theirs = measured(case, servers, nginx, names, nothing, options)
             goal = "" if case.goal is None else f">= {case.goal}"
-            rows.append((case.title, f"{ratio:.2f} x {case.against} ({ours:,.0f} : {theirs:,.0f} a second)", goal))
+            rows.append(
+                (
+                    case.title,
+                    f"{ratio:.2f} x {case.against} ({ours:,.0f} : {theirs:,.0f} a second)",
+                    goal,
+                )
+            )
             figures[case.title] = {"ratio": ratio, "pypid": ours, case.against: theirs}
             print(rows[-1], flush=True)
     rig.report("The front door against nginx, one core each", rows, figures)

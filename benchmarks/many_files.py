@@ -1,9 +1,10 @@
-"""100,000 files in 10,000 projects: starts, memory, and pages while pypid compares with the storage and writes its snapshot.
+"""100,000 files in 10,000 projects: starts, memory, and pages while pypid compares with the storage
+and writes its snapshot.
 
 ``python benchmarks/many_files.py [--projects 10000] [--starts 3]``   (10 files each)
 
-The records are real, the artifacts are sparse. A second pypid on the same core, with a hundredth of the projects, is what
-latencies are compared with, in turns.
+The records are real, the artifacts are sparse. A second pypid on the same core, with a hundredth of
+the projects, is what latencies are compared with, in turns.
 """
 
 from __future__ import annotations
@@ -114,7 +115,12 @@ def first_start(large: rig.Server, projects: int) -> dict[str, float]:
         rebuilt = time.perf_counter() - begun + large.started
         rss = large.rss()
         stopping = time.perf_counter()
-    return {"rebuild_s": rebuilt, "stop_s": time.perf_counter() - stopping, "rss_mib": rss / (1 << 20), **seen}
+    return {
+        "rebuild_s": rebuilt,
+        "stop_s": time.perf_counter() - stopping,
+        "rss_mib": rss / (1 << 20),
+        **seen,
+    }
 
 
 def restart(large: rig.Server, projects: int) -> dict[str, float]:
@@ -122,7 +128,12 @@ def restart(large: rig.Server, projects: int) -> dict[str, float]:
     with large.running():
         with watched(large, projects) as seen:
             compared = until_complete(large)
-        return {"ready_s": large.started, "compare_s": compared, "rss_mib": large.rss() / (1 << 20), **seen}
+        return {
+            "ready_s": large.started,
+            "compare_s": compared,
+            "rss_mib": large.rss() / (1 << 20),
+            **seen,
+        }
 
 
 def change(server: rig.Server, projects: int) -> None:
@@ -136,7 +147,9 @@ def while_written(server: rig.Server, projects: int) -> dict[str, float]:
     """Changes, then pages until the snapshot has them."""
     manifest = server.folder / "var" / "snapshot" / "manifest.json"
     born = server.began
-    time.sleep(INTERVAL - (time.perf_counter() - born) % INTERVAL + 1)  # a moment after one write, to have time until the next
+    time.sleep(
+        INTERVAL - (time.perf_counter() - born) % INTERVAL + 1
+    )  # a moment after one write, to have time until the next
     change(server, projects)
     with watched(server, projects) as idle:
         time.sleep(2)
@@ -147,7 +160,13 @@ def while_written(server: rig.Server, projects: int) -> dict[str, float]:
         time.sleep(0.5)
     shards = len(json.loads(manifest.read_bytes())["shards"])
     fresh = sum(newer(file, before) for file in manifest.parent.glob("*.jsonl"))
-    return {**seen, "shards": shards, "written": fresh, "idle_stall": idle["stall"], "idle_p99": idle["p99"]}
+    return {
+        **seen,
+        "shards": shards,
+        "written": fresh,
+        "idle_stall": idle["stall"],
+        "idle_p99": idle["p99"],
+    }
 
 
 def newer(file: Path, before: int) -> bool:
@@ -159,15 +178,22 @@ def newer(file: Path, before: int) -> bool:
 
 
 def compare(large: rig.Server, small: rig.Server, projects: int) -> dict[str, dict[str, float]]:
-    """The same questions to both, in turns: pages that nobody has asked for yet, and one again and again; milliseconds."""
+    """The same questions to both, in turns: pages that nobody has asked for yet, and one again and
+    again; milliseconds.
+    """
     kept = {"large": rig.Kept(large.port), "small": rig.Kept(small.port)}
     count = {"large": projects, "small": projects // 100}
-    times: dict[str, list[float]] = {f"{which} {what}": [] for which in kept for what in ("any", "same")}
+    times: dict[str, list[float]] = {
+        f"{which} {what}": [] for which in kept for what in ("any", "same")
+    }
     for _ in range(1500):
         for which, connection in kept.items():
             times[f"{which} any"].append(connection.timed(page_of(count[which])) * 1000)
             times[f"{which} same"].append(connection.timed("/simple/project-7/") * 1000)
-    return {what: {"p50": rig.median(seen), "p99": rig.percentile(seen, 0.99)} for what, seen in times.items()}
+    return {
+        what: {"p50": rig.median(seen), "p99": rig.percentile(seen, 0.99)}
+        for what, seen in times.items()
+    }
 
 
 def publish(large: rig.Server, small: rig.Server, folder: Path) -> dict[str, float]:
@@ -179,7 +205,9 @@ def publish(large: rig.Server, small: rig.Server, folder: Path) -> dict[str, flo
         digest = sha256(path.read_bytes()).hexdigest()
         for which, server in (("large", large), ("small", small)):
             times[which].append(upload(server, path, digest) * 1000)
-    return {which: rig.median(seen[1:]) for which, seen in times.items()}  # the first verifies the password
+    return {
+        which: rig.median(seen[1:]) for which, seen in times.items()
+    }  # the first verifies the password
 
 
 def main() -> None:
@@ -229,26 +257,45 @@ def show(
 
     def both(what: str) -> str:
         large, small = pages[f"large {what}"], pages[f"small {what}"]
-        return f"{large['p50']:.2f} / {large['p99']:.2f} ms, {small['p50']:.2f} / {small['p99']:.2f} ms"
+        return (
+            f"{large['p50']:.2f} / {large['p99']:.2f} ms, {small['p50']:.2f} / {small['p99']:.2f} "
+            f"ms"
+        )
 
     worst = max(start["worst"] for start in starts)
     rows = [
         ("first start: everything compared after", f"{first['rebuild_s']:.1f} s", ""),
-        ("... pages of known names meanwhile, p99 / worst", f"{first['p99']:.1f} / {first['worst']:.1f} ms", ""),
+        (
+            "... pages of known names meanwhile, p99 / worst",
+            f"{first['p99']:.1f} / {first['worst']:.1f} ms",
+            "",
+        ),
         ("restart: first project page after", f"{middle('ready_s'):.2f} s", "< 2 s"),
-        ("memory when all is compared", f"{max(start['rss_mib'] for start in starts):.0f} MiB", "< 300 MB"),
+        (
+            "memory when all is compared",
+            f"{max(start['rss_mib'] for start in starts):.0f} MiB",
+            "< 300 MB",
+        ),
         ("memory at the end", f"{rss:.0f} MiB", "< 300 MB"),
         ("comparing with the storage takes", f"{middle('compare_s'):.1f} s", ""),
         ("... pages meanwhile, p99 / worst", f"{middle('p99'):.1f} / {worst:.1f} ms", ""),
         ("snapshot, shards written", f"{written['written']:.0f} of {written['shards']:.0f}", ""),
         ("... longest wait for /health meanwhile", f"{written['stall']:.1f} ms", "< 20 ms"),
         ("... the same before it, with nothing to write", f"{written['idle_stall']:.1f} ms", ""),
-        ("... pages meanwhile, p99 / worst", f"{written['p99']:.1f} / {written['worst']:.1f} ms", ""),
+        (
+            "... pages meanwhile, p99 / worst",
+            f"{written['p99']:.1f} / {written['worst']:.1f} ms",
+            "",
+        ),
         ("... share of that time others had the core", f"{written['others']:.0%}", ""),
         ("any page, p50 / p99: here, with 1/100", both("any"), ""),
         ("one page, p50 / p99: here, with 1/100", both("same"), ""),
         ("one page against 1/100 of the projects, p50", f"{ratio('same', 'p50'):.2f} x", "~ 1 x"),
-        ("publishing a file: here, with 1/100", f"{published['large']:.1f} ms, {published['small']:.1f} ms", ""),
+        (
+            "publishing a file: here, with 1/100",
+            f"{published['large']:.1f} ms, {published['small']:.1f} ms",
+            "",
+        ),
     ]
     title = f"{projects * FILES:,} files in {projects:,} projects"
     figures = {

@@ -1,9 +1,11 @@
-"""A million files in 100,000 projects: starts, memory, pages, the list of projects, publishing, the snapshot, comparing.
+"""A million files in 100,000 projects: starts, memory, pages, the list of projects, publishing, the
+snapshot, comparing.
 
 ``python benchmarks/million.py [--files 1000000] [--starts 3]``   (10 files in each project; ``--files 100000`` is quick)
 
-A second pypid, with a thousand files, is what pages and publishes are compared with, in turns. How late the reactor comes is
-measured inside of it (`_ticking`): no more than the processor time that it used meanwhile.
+A second pypid, with a thousand files, is what pages and publishes are compared with, in turns. How
+late the reactor comes is measured inside of it (`_ticking`): no more than the processor time that
+it used meanwhile.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ class Ticking(rig.Server):
         return [sys.executable, str(ticking), str(self.config), str(self.folder / "ticks")]
 
     def ticks(self) -> dict[str, float]:
-        """Since the last time: how many ticks there were, and how late they were, in milliseconds."""
+        """Since the last time: how many ticks there were, and how late they
+        were, in milliseconds.
+        """
         report = self.folder / "ticks"
         report.unlink(missing_ok=True)
         self.process.send_signal(signal.SIGUSR2)
@@ -78,8 +82,8 @@ def asking(server: rig.Server, headers: str) -> Callable[[], float]:
 
 
 def starts(servers: dict[str, rig.Server], times: int) -> dict[str, dict[str, float]]:
-    """From exec to the first page, as `twistd` starts each, in turns; and the memory then. Also after a kill -9: then the
-    page's project is compared with the storage first.
+    """From exec to the first page, as `twistd` starts each, in turns; and the memory then. Also
+    after a kill -9: then the page's project is compared with the storage first.
     """
     seconds: dict[str, list[float]] = {name: [] for name in servers}
     crashed: dict[str, list[float]] = {name: [] for name in servers}
@@ -113,10 +117,16 @@ def compared(server: Ticking) -> dict[str, float]:
 
 
 def listed(server: Ticking) -> dict[str, float]:
-    """The list of projects in milliseconds: made for the first time, again, and after each of some changes."""
+    """The list of projects in milliseconds: made for the first time, again, and after each of some
+    changes.
+    """
     figures: dict[str, float] = {}
     fresh = iter(range(CHANGED))
-    for name, headers in {"json": JSON, "html": HTML, "gzip": f"{JSON}\r\nAccept-Encoding: gzip"}.items():
+    for name, headers in {
+        "json": JSON,
+        "html": HTML,
+        "gzip": f"{JSON}\r\nAccept-Encoding: gzip",
+    }.items():
         ask = asking(server, headers)
         with server.ticked() as ticks:
             figures[f"{name}_first"] = ask() * 1000
@@ -127,7 +137,10 @@ def listed(server: Ticking) -> dict[str, float]:
             for number in islice(fresh, CHANGED // 3):
                 yank(server, number)
                 after.append(ask() * 1000)
-        figures[f"{name}_changed"], figures[f"{name}_changed_worst"] = rig.median(after), ticks["worst"]
+        figures[f"{name}_changed"], figures[f"{name}_changed_worst"] = (
+            rig.median(after),
+            ticks["worst"],
+        )
     return figures
 
 
@@ -138,7 +151,9 @@ def yank(server: rig.Server, number: int) -> None:
 
 
 def publish(servers: dict[str, Ticking], folder: Path) -> dict[str, dict[str, float]]:
-    """Publishes to all in turns, while others ask each for its list and for pages again and again; milliseconds."""
+    """Publishes to all in turns, while others ask each for its list and for pages again and again;
+    milliseconds.
+    """
     times: dict[str, list[float]] = {name: [] for name in servers}
     ended = threading.Event()
 
@@ -147,7 +162,9 @@ def publish(servers: dict[str, Ticking], folder: Path) -> dict[str, dict[str, fl
         while not ended.wait(0.02):
             ask()
 
-    threads = [threading.Thread(target=readers, args=[server], daemon=True) for server in servers.values()]
+    threads = [
+        threading.Thread(target=readers, args=[server], daemon=True) for server in servers.values()
+    ]
     upload_one(servers, folder, 0)  # the first verifies the password
     for server in servers.values():
         server.ticks()
@@ -186,20 +203,28 @@ def snapshot(server: Ticking, projects: int) -> dict[str, float]:
 
 
 def pages(servers: dict[str, Ticking], count: dict[str, int]) -> dict[str, dict[str, float]]:
-    """One page again and again, and any page: milliseconds, in turns; and pages a second of wrk, if there is one, in turns."""
+    """One page again and again, and any page: milliseconds, in turns; and pages a second of wrk, if
+    there is one, in turns.
+    """
     kept = {name: rig.Kept(server.port) for name, server in servers.items()}
     same: dict[str, list[float]] = {name: [] for name in servers}
     anyone: dict[str, list[float]] = {name: [] for name in servers}
     for _ in range(1000):
         for name, connection in kept.items():
             same[name].append(connection.timed(PAGE) * 1000)
-            anyone[name].append(connection.timed(f"/simple/project-{random.randrange(count[name])}/") * 1000)
+            anyone[name].append(
+                connection.timed(f"/simple/project-{random.randrange(count[name])}/") * 1000
+            )
     rates: dict[str, list[float]] = {name: [] for name in servers}
     for _ in range(3):
         for name, server in servers.items():
             rates[name].append(wrk(server))
     return {
-        name: {"same_ms": rig.median(same[name]), "any_ms": rig.median(anyone[name]), "rate": rig.median(rates[name])}
+        name: {
+            "same_ms": rig.median(same[name]),
+            "any_ms": rig.median(anyone[name]),
+            "rate": rig.median(rates[name]),
+        }
         for name in servers
     }
 
@@ -233,7 +258,10 @@ def main() -> None:
         made = time.perf_counter() - begun
         print(f"{options.files:,} files were made up in {made:.0f} s", file=sys.stderr)
         figures: dict[str, object] = {"files": options.files}
-        started = starts({name: rig.Server(folder / name, page=PAGE, more=more) for name in count}, options.starts)
+        started = starts(
+            {name: rig.Server(folder / name, page=PAGE, more=more) for name in count},
+            options.starts,
+        )
         servers = {name: Ticking(folder / name, page=PAGE, more=more) for name in count}
         for server in servers.values():
             stack.enter_context(server.running())
@@ -283,21 +311,56 @@ def show(
         return f"{ticks['p99']:.1f} / {ticks['worst']:.1f} ms"
 
     def listing(which: str) -> str:
-        return " / ".join(f"{lists[f'{name}_{which}']:.0f}" for name in ("json", "html", "gzip")) + " ms"
+        return (
+            " / ".join(f"{lists[f'{name}_{which}']:.0f}" for name in ("json", "html", "gzip"))
+            + " ms"
+        )
 
     ratio = told["large"]["rate"] / told["small"]["rate"] if told["small"]["rate"] else 0.0
     rows = [
-        ("start to the first page", f"{started['large']['start_s']:.2f} s", "< 3 s" if large else "the next + 0.2 s"),
+        (
+            "start to the first page",
+            f"{started['large']['start_s']:.2f} s",
+            "< 3 s" if large else "the next + 0.2 s",
+        ),
         (f"... with {SMALL:,} files", f"{started['small']['start_s']:.2f} s", ""),
-        ("... after a kill -9", f"{started['large']['crash_s']:.2f} s", "< 3 s" if large else "< 2 s"),
-        ("memory then", f"{started['large']['rss_mib']:.0f} MiB", "< 900 MiB" if large else "< 120 MiB"),
-        (f"... with {SMALL:,} files", f"{started['small']['rss_mib']:.0f} MiB", "< 60 MiB with none"),
-        ("memory when all is compared; at the end", f"{figures['rss_mib']:.0f}; {figures['rss_end_mib']:.0f} MiB", ""),
+        (
+            "... after a kill -9",
+            f"{started['large']['crash_s']:.2f} s",
+            "< 3 s" if large else "< 2 s",
+        ),
+        (
+            "memory then",
+            f"{started['large']['rss_mib']:.0f} MiB",
+            "< 900 MiB" if large else "< 120 MiB",
+        ),
+        (
+            f"... with {SMALL:,} files",
+            f"{started['small']['rss_mib']:.0f} MiB",
+            "< 60 MiB with none",
+        ),
+        (
+            "memory when all is compared; at the end",
+            f"{figures['rss_mib']:.0f}; {figures['rss_end_mib']:.0f} MiB",
+            "",
+        ),
         ("comparing with the storage", f"{comparing['seconds']:.1f} s", ""),
         ("... the reactor late, p99 / worst", stall(comparing), late),
-        ("one page, against few files: wrk, c=16", f"{ratio:.2f} x" if ratio else "skipped: no wrk", "1 x"),
-        ("... median of one", f"{told['large']['same_ms']:.2f}, {told['small']['same_ms']:.2f} ms", ""),
-        ("any page: here, with few files", f"{told['large']['any_ms']:.2f}, {told['small']['any_ms']:.2f} ms", ""),
+        (
+            "one page, against few files: wrk, c=16",
+            f"{ratio:.2f} x" if ratio else "skipped: no wrk",
+            "1 x",
+        ),
+        (
+            "... median of one",
+            f"{told['large']['same_ms']:.2f}, {told['small']['same_ms']:.2f} ms",
+            "",
+        ),
+        (
+            "any page: here, with few files",
+            f"{told['large']['any_ms']:.2f}, {told['small']['any_ms']:.2f} ms",
+            "",
+        ),
         ("list of projects, first: JSON / HTML / gzip", listing("first"), ""),
         ("... the reactor late, worst", listing("first_worst"), "< 25 ms"),
         ("... again", listing("again"), ""),

@@ -1,10 +1,12 @@
-"""20 clients ask at once for a 100 MB wheel that pypid does not have yet, against the same straight from the upstream.
+"""20 clients ask at once for a 100 MB wheel that pypid does not have yet, against the same straight
+from the upstream.
 
 ``python benchmarks/one_wheel.py [--size 100] [--runs 5] [--delay 50]``   (MB, milliseconds)
 
-The upstream is a small server on this machine. It stands as far off as `--delay` says: that is how long it waits before each
-answer. Without any delay a first byte takes a millisecond, and what pypid adds is more than that; this is shown without a goal.
-pypid is pinned to one core, clients and upstream to the other.
+The upstream is a small server on this machine. It stands as far off as `--delay` says: that is how
+long it waits before each answer. Without any delay a first byte takes a millisecond, and what pypid
+adds is more than that; this is shown without a goal. pypid is pinned to one core, clients and
+upstream to the other.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ CLIENTS = 20
 
 
 class Client:
-    """One that asks for a path, and notes when the first byte of the body comes. The bytes are counted and dropped."""
+    """One that asks for a path, and notes when the first byte of the body comes. The bytes are
+    counted and dropped.
+    """
 
     def __init__(self, port: int, path: str) -> None:
         self.began = time.perf_counter()
@@ -35,7 +39,9 @@ class Client:
         self.received = 0
         self.length: int | None = None
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
-        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: client\r\n\r\n".encode())
+        self.socket.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: client\r\n\r\n".encode()
+        )
         self._head = b""
 
     def read(self, space: memoryview) -> bool:
@@ -88,11 +94,15 @@ def page(port: int, name: str) -> str:
     if len(links) != 1:
         raise SystemExit(f"the page of {name} has {len(links)} links")
     url = links[0].decode().replace("../", "/")
-    return "/" + url.partition("://")[2].partition("/")[2] if "://" in url else "/" + url.lstrip("/")
+    return (
+        "/" + url.partition("://")[2].partition("/")[2] if "://" in url else "/" + url.lstrip("/")
+    )
 
 
 def measure(folder: Path, size: int, runs: int, delay: float) -> dict[str, list[float]]:
-    """Of each run: first bytes straight and through pypid (middle and last client), all of it, fetches, growth of memory."""
+    """Of each run: first bytes straight and through pypid (middle and last client), all of it,
+    fetches, growth of memory.
+    """
     wheels = folder / f"wheels-{delay}"
     wheels.mkdir(parents=True)
     digests = {}
@@ -102,9 +112,13 @@ def measure(folder: Path, size: int, runs: int, delay: float) -> dict[str, list[
         digests[run] = sha256(path.read_bytes()).hexdigest()
     found: dict[str, list[float]] = {}
     with ExitStack() as stack:
-        upstream = stack.enter_context(Upstream(wheels, folder / f"upstream-{delay}.log", delay).running())
+        upstream = stack.enter_context(
+            Upstream(wheels, folder / f"upstream-{delay}.log", delay).running()
+        )
         more = f"[upstream]\nmode = cache\nurl = {upstream.index}\n"
-        server = stack.enter_context(rig.Server(folder / f"pypid-{delay}", page="/health", more=more).running())
+        server = stack.enter_context(
+            rig.Server(folder / f"pypid-{delay}", page="/health", more=more).running()
+        )
         for run in range(runs + 1):
             straight, ours = page(upstream.port, f"big{run}"), page(server.port, f"big{run}")
             theirs, their_time = all_at_once(upstream.port, straight)
@@ -134,7 +148,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--size", type=int, default=100, help="MB (100)")
     arguments.add_argument("--runs", type=int, default=5)
-    arguments.add_argument("--delay", type=float, default=50, help="milliseconds to the upstream (50)")
+    arguments.add_argument(
+        "--delay", type=float, default=50, help="milliseconds to the upstream (50)"
+    )
     options = arguments.parse_args()
     rig.pin_client()
     with rig.scratch() as folder:
@@ -146,7 +162,11 @@ def main() -> None:
         ("first byte, middle client", f"{rig.median(far['middle']):.2f} x", "<= 1.2 x"),
         ("first byte, last client", f"{rig.median(far['last']):.2f} x", "<= 1.2 x"),
         ("... straight from the upstream", f"{rig.median(far['straight']):.1f} ms", ""),
-        ("... with no delay, pypid adds", f"{rig.median(near['added']):.1f} ms to {rig.median(near['straight']):.1f} ms", ""),
+        (
+            "... with no delay, pypid adds",
+            f"{rig.median(near['added']):.1f} ms to {rig.median(near['straight']):.1f} ms",
+            "",
+        ),
         ("all bytes to all clients", f"{rig.median(far['seconds']):.2f} s", ""),
         ("... straight from the upstream", f"{rig.median(far['seconds_straight']):.2f} s", ""),
         ("memory growth, most", f"{max(far['growth'] + near['growth']):.0f} MiB", "< 64 MB"),

@@ -1,4 +1,5 @@
-"""Warm project pages a second, against nginx with the same bytes as files: both pinned to one core, in turns.
+"""Warm project pages a second, against nginx with the same bytes as files: both pinned to one core,
+in turns.
 
 ``python benchmarks/pages.py [--files 100] [--seconds 3] [--runs 3]``
 
@@ -23,20 +24,36 @@ CONNECTIONS = 16
 HTML, JSON = "text/html", "application/vnd.pypi.simple.v1+json"
 
 
-def requests_a_second(port: int, path: str, headers: dict[str, str], seconds: int, status: int) -> float:
-    """What wrk counts, on the client's core. Ends the benchmark where an answer is not of `status`."""
+def requests_a_second(
+    port: int, path: str, headers: dict[str, str], seconds: int, status: int
+) -> float:
+    """What wrk counts, on the client's core. Ends the benchmark where an answer is
+    not of `status`.
+    """
     expected(port, path, headers, status)
-    command = ["taskset", "-c", str(rig.CLIENT_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
+    command = [
+        "taskset",
+        "-c",
+        str(rig.CLIENT_CORE),
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{seconds}s",
+    ]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
-    done = subprocess.run([*command, f"http://127.0.0.1:{port}{path}"], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}{path}"], check=True, capture_output=True, text=True
+    )
     found = re.search(r"Requests/sec: *([\d.]+)", done.stdout)
     if found is None or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise SystemExit(done.stdout)
     return float(found[1])
 
 
-def expected(port: int, path: str, headers: dict[str, str], status: int) -> http.client.HTTPResponse:
+def expected(
+    port: int, path: str, headers: dict[str, str], status: int
+) -> http.client.HTTPResponse:
     """One answer, of which the status is right."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", path, headers=headers)
@@ -62,7 +79,11 @@ def main() -> None:
     arguments.add_argument("--seconds", type=int, default=3)
     arguments.add_argument("--runs", type=int, default=3)
     options = arguments.parse_args()
-    missing = [name for name, found in (("wrk", shutil.which("wrk")), ("nginx", rig.Nginx.path())) if found is None]
+    missing = [
+        name
+        for name, found in (("wrk", shutil.which("wrk")), ("nginx", rig.Nginx.path()))
+        if found is None
+    ]
     if missing:
         print(f"skipped: {' and '.join(missing)} not installed")
         return
@@ -77,7 +98,9 @@ def main() -> None:
         static.mkdir()
         for name, accept in (("html", HTML), ("json", JSON)):
             (static / f"page.{name}").write_bytes(server.get("/simple/example/", accept))
-        nginx = stack.enter_context(rig.Nginx(folder, static, types=f"{HTML} html; {JSON} json;").running())
+        nginx = stack.enter_context(
+            rig.Nginx(folder, static, types=f"{HTML} html; {JSON} json;").running()
+        )
         for title, name, accept, status in (
             ("HTML", "html", HTML, 200),
             ("JSON", "json", JSON, 200),
@@ -92,13 +115,29 @@ def main() -> None:
                 ):
                     headers = {"Accept": accept}
                     if status == 304:
-                        headers["If-None-Match"] = expected(port, path, headers, 200).headers["ETag"]
+                        headers["If-None-Match"] = expected(port, path, headers, 200).headers[
+                            "ETag"
+                        ]
                     counted.append(requests_a_second(port, path, headers, options.seconds, status))
             ratio = rig.median([mine / other for mine, other in zip(ours, theirs, strict=True)])
             size = (static / f"page.{name}").stat().st_size
             what = f"{title}, {size / 1000:.0f} kB" if status == 200 else title
-            rows.append((what, f"{ratio:.3f} x nginx ({rig.median(ours):,.0f} : {rig.median(theirs):,.0f} a second)", ""))
-            figures[title] = {"ratio": ratio, "pypid": rig.median(ours), "nginx": rig.median(theirs)}
+            rows.append(
+                (
+                    what,
+                    (
+                        f"{ratio:.3f} x nginx ({rig.median(ours):,.0f} : "
+                        f"{rig.median(theirs):,.0f} a "
+                        f"second)"
+                    ),
+                    "",
+                )
+            )
+            figures[title] = {
+                "ratio": ratio,
+                "pypid": rig.median(ours),
+                "nginx": rig.median(theirs),
+            }
     rig.report(f"A warm page of {options.files} files, {CONNECTIONS} connections", rows, figures)
 
 

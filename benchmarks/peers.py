@@ -1,10 +1,12 @@
-"""Other package indexes beside pypid: the page of a project of ten files, and a large upload; each on one core, in turns.
+"""Other package indexes beside pypid: the page of a project of ten files, and a large upload; each
+on one core, in turns.
 
 ``python benchmarks/peers.py [--install] [--seconds 3] [--runs 3] [--size 500]``   (MiB; 0: no uploads)
 
-With ``--install`` those that are missing are installed below ``.clients/``, each in an environment of its own, by pip and from
-where pip is told to look; nothing is measured. Else what is not there is skipped by its name. They log what they answer, where
-they can. proxpi, a cache, has pypid for its upstream; the page is kept by then.
+With ``--install`` those that are missing are installed below ``.clients/``, each in an environment
+of its own, by pip and from where pip is told to look; nothing is measured. Else what is not there
+is skipped by its name. They log what they answer, where they can. proxpi, a cache, has pypid for
+its upstream; the page is kept by then.
 """
 
 from __future__ import annotations
@@ -66,7 +68,14 @@ class Peer:
         """Make its environment; what failed, or nothing."""
         place = ENVIRONMENTS / cls.name
         shutil.rmtree(place, ignore_errors=True)
-        pip = (str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        pip = (
+            str(place / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        )
         making = (sys.executable, "-m", "venv", str(place))
         for command in (making, (*pip, *cls.needs)):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -119,7 +128,14 @@ class Pypiron(Peer):
     formats = (HTML, JSON)
 
     def command(self) -> Sequence[str | Path]:
-        where = ("--data-dir", self.folder / "data", "--spool-dir", self.folder, "--bind-addr", f"127.0.0.1:{self.port}")
+        where = (
+            "--data-dir",
+            self.folder / "data",
+            "--spool-dir",
+            self.folder,
+            "--bind-addr",
+            f"127.0.0.1:{self.port}",
+        )
         # the list of malware is on the network
         logged = ["--access-log"] if self.logs else []
         return [self.program("pypiron"), "serve", *where, *logged, "--advisory-feed", ""]
@@ -149,7 +165,12 @@ class Proxpi(Peer):
 
     def environment(self) -> dict[str, str]:
         kept = str(self.folder / "kept")
-        return {"PROXPI_INDEX_URL": self.upstream, "PROXPI_CACHE_DIR": kept, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        return {
+            "PROXPI_INDEX_URL": self.upstream,
+            "PROXPI_CACHE_DIR": kept,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
 
     def fill(self, wheels: Sequence[Path]) -> None:
         """It has what pypid has."""
@@ -163,23 +184,43 @@ class Devpi(Peer):
     uploads = "/bench/dev/"
 
     def command(self) -> Sequence[str | Path]:
-        where = ("--serverdir", self.folder / "server", "--host", "127.0.0.1", "--port", str(self.port))
+        where = (
+            "--serverdir",
+            self.folder / "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        )
         return [self.program("devpi-server"), *where, "--offline-mode"]
 
     def prepare(self) -> None:
-        command = (self.program("devpi-init"), "--serverdir", self.folder / "server", "--no-root-pypi")
+        command = (
+            self.program("devpi-init"),
+            "--serverdir",
+            self.folder / "server",
+            "--no-root-pypi",
+        )
         subprocess.run(command, check=True, capture_output=True)
 
     def fill(self, wheels: Sequence[Path]) -> None:
         self._ask("PUT", "/bench", {"password": rig.PASSWORD}, "")
-        pair = self._ask("POST", "/+login", {"user": "bench", "password": rig.PASSWORD}, "")["result"]["password"]
+        pair = self._ask("POST", "/+login", {"user": "bench", "password": rig.PASSWORD}, "")[
+            "result"
+        ]["password"]
         proof = base64.b64encode(f"bench:{pair}".encode()).decode()
         self._ask("PUT", "/bench/dev", {"type": "stage", "bases": []}, proof)
         super().fill(wheels)
 
-    def _ask(self, method: str, path: str, document: dict[str, object], proof: str) -> dict[str, dict[str, str]]:
+    def _ask(
+        self, method: str, path: str, document: dict[str, object], proof: str
+    ) -> dict[str, dict[str, str]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "X-Devpi-Auth": proof}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "X-Devpi-Auth": proof,
+        }
         connection.request(method, path, json.dumps(document), headers)
         answer = connection.getresponse()
         data = answer.read()
@@ -196,11 +237,16 @@ def install() -> None:
     """Those that are missing; what cannot be had is said."""
     for peer in {peer.name: peer for peer in PEERS}.values():
         trouble = "" if peer.installed() else peer.install()
-        print(f"{peer.name}: {'cannot be installed: ' + trouble if trouble else 'is there'}", flush=True)
+        print(
+            f"{peer.name}: {'cannot be installed: ' + trouble if trouble else 'is there'}",
+            flush=True,
+        )
 
 
 def checked(port: int, path: str, accept: str) -> None:
-    """Raise `SystemExit` unless the page lists all the files: what is quick and wrong is no peer."""
+    """Raise `SystemExit` unless the page lists all the files: what is quick and wrong
+    is no peer.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path, headers={"Accept": accept})
     body = connection.getresponse().read()
@@ -210,7 +256,9 @@ def checked(port: int, path: str, accept: str) -> None:
         raise SystemExit(f"{path} on port {port} lists {len(found)} files: {body[:500]!r}")
 
 
-def pages(server: rig.Server, peers: Sequence[Peer], options: argparse.Namespace) -> tuple[list[tuple[str, str, str]], Figures]:
+def pages(
+    server: rig.Server, peers: Sequence[Peer], options: argparse.Namespace
+) -> tuple[list[tuple[str, str, str]], Figures]:
     """Of each format: the rates of all who have it, in turns."""
     rows: list[tuple[str, str, str]] = []
     figures: Figures = {}
@@ -226,9 +274,22 @@ def pages(server: rig.Server, peers: Sequence[Peer], options: argparse.Namespace
         ours, *theirs = rates
         for peer, its in zip(rivals, theirs, strict=True):
             ratio = rig.median([mine / other for mine, other in zip(ours, its, strict=True)])
-            measured = f"{ratio:.2f} x {peer.name} ({rig.median(ours):,.0f} : {rig.median(its):,.0f} a second)"
-            rows.append((f"10 files, {title}, against {peer.name}{peer.logs}", measured, f">= {peer.goal:g}"))
-            figures[f"{title} {peer.name}{peer.logs}"] = {"ratio": ratio, "pypid": ours, peer.name: its}
+            measured = (
+                f"{ratio:.2f} x {peer.name} ({rig.median(ours):,.0f} : {rig.median(its):,.0f} a "
+                f"second)"
+            )
+            rows.append(
+                (
+                    f"10 files, {title}, against {peer.name}{peer.logs}",
+                    measured,
+                    f">= {peer.goal:g}",
+                )
+            )
+            figures[f"{title} {peer.name}{peer.logs}"] = {
+                "ratio": ratio,
+                "pypid": ours,
+                peer.name: its,
+            }
     return rows, figures
 
 
@@ -246,14 +307,19 @@ def uploads(
         theirs.append(upload(peer, wheel, digest, to=peer.uploads))
         wheel.unlink()
     ratio = rig.median([mine / other for mine, other in zip(ours, theirs, strict=True)])
-    measured = f"{ratio:.2f} x the time of {peer.name} ({rig.median(ours):.2f} s : {rig.median(theirs):.2f} s)"
+    measured = (
+        f"{ratio:.2f} x the time of {peer.name} ({rig.median(ours):.2f} s : "
+        f"{rig.median(theirs):.2f} s)"
+    )
     row = (f"upload of {options.size} MiB, against {peer.name}", measured, "<= 1")
     return [row], {"upload": {"ratio": ratio, "pypid": ours, peer.name: theirs}}
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("--install", action="store_true", help="install what is missing, and measure nothing")
+    arguments.add_argument(
+        "--install", action="store_true", help="install what is missing, and measure nothing"
+    )
     arguments.add_argument("--seconds", type=int, default=3)
     arguments.add_argument("--runs", type=int, default=3)
     arguments.add_argument("--size", type=int, default=500, help="MiB of the upload (500)")

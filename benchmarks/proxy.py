@@ -1,11 +1,13 @@
-"""Installing 40 popular projects through pypid, against the same straight from the upstream, and through proxpi.
+"""Installing 40 popular projects through pypid, against the same straight from the upstream, and
+through proxpi.
 
 ``python benchmarks/proxy.py [--runs 5] [--upstream URL] [--no-proxpi]``
 
-uv installs wheels into a memory file system (``BENCH_MEMORY`` names another than ``/dev/shm``), its cache empty each time;
-runs are in turns. *Cold*: pypid has just begun, and has nothing. *Warm*: pypid and proxpi have everything. *Away*: pypid has
-everything, its pages have to be asked for again, and nobody listens where the upstream was. Nothing is pinned to a core: uv
-would be the first to feel it. The upstream is, where the option does not say, the index that this machine's pip uses.
+uv installs wheels into a memory file system (``BENCH_MEMORY`` names another than ``/dev/shm``), its
+cache empty each time; runs are in turns. *Cold*: pypid has just begun, and has nothing. *Warm*:
+pypid and proxpi have everything. *Away*: pypid has everything, its pages have to be asked for
+again, and nobody listens where the upstream was. Nothing is pinned to a core: uv would be the first
+to feel it. The upstream is, where the option does not say, the index that this machine's pip uses.
 """
 
 from __future__ import annotations
@@ -58,19 +60,52 @@ class Uv:
         self._fixed = folder / "dependencies.txt"
         self._wanted.write_text("\n".join(PROJECTS.split()))
         self._fixed.write_text("\n".join(DEPENDENCIES.split()))
-        machine = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
+        machine = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("UV_", "PIP_"))
+        }
         # no password of anybody's .netrc
-        self._environ = {**machine, "HOME": str(folder), "UV_CACHE_DIR": str(folder / "cache"), "NO_PROXY": "127.0.0.1"}
+        self._environ = {
+            **machine,
+            "HOME": str(folder),
+            "UV_CACHE_DIR": str(folder / "cache"),
+            "NO_PROXY": "127.0.0.1",
+        }
 
     def install(self, index: str) -> float:
         """Seconds that the installation takes."""
         for name in ("cache", "target"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
         where = ("--target", str(self._folder / "target"), "--python", sys.executable, *PYTHON)
-        what = ("--only-binary", ":all:", "--requirement", str(self._wanted), "--constraint", str(self._fixed))
-        command = [self._program, "pip", "install", "--no-config", "--quiet", "--default-index", index, *where, *what]
+        what = (
+            "--only-binary",
+            ":all:",
+            "--requirement",
+            str(self._wanted),
+            "--constraint",
+            str(self._fixed),
+        )
+        command = [
+            self._program,
+            "pip",
+            "install",
+            "--no-config",
+            "--quiet",
+            "--default-index",
+            index,
+            *where,
+            *what,
+        ]
         begun = time.perf_counter()
-        ended = subprocess.run(command, cwd=self._folder, env=self._environ, capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            command,
+            cwd=self._folder,
+            env=self._environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         took = time.perf_counter() - begun
         if ended.returncode != 0:
             raise SystemExit(f"uv could not install:\n{ended.stderr}")
@@ -82,7 +117,12 @@ class Uv:
 
 def pypid(folder: Path, upstream: str, ttl: str = "10m") -> rig.Server:
     """A pypid with its state in `folder` that asks `upstream`."""
-    return rig.Server(folder, page="/health", more=f"[upstream]\nmode = cache\nurl = {upstream}\nttl = {ttl}\n", pinned=False)
+    return rig.Server(
+        folder,
+        page="/health",
+        more=f"[upstream]\nmode = cache\nurl = {upstream}\nttl = {ttl}\n",
+        pinned=False,
+    )
 
 
 def index_of(server: rig.Server) -> str:
@@ -90,7 +130,9 @@ def index_of(server: rig.Server) -> str:
 
 
 class Proxpi:
-    """A proxpi in an environment of its own, thrown away with `folder`. Raises `OSError` if it cannot be installed."""
+    """A proxpi in an environment of its own, thrown away with `folder`. Raises `OSError` if it
+    cannot be installed.
+    """
 
     def __init__(self, folder: Path, upstream: str) -> None:
         self._environment = folder / "proxpi"
@@ -106,12 +148,22 @@ class Proxpi:
             if ended.returncode != 0:
                 raise OSError(ended.stderr)
         kept = str(folder / "proxpi-kept")
-        self._environ = {**os.environ, "PROXPI_INDEX_URL": upstream, "PROXPI_CACHE_DIR": kept, "PROXPI_INDEX_TTL": "1800"}
+        self._environ = {
+            **os.environ,
+            "PROXPI_INDEX_URL": upstream,
+            "PROXPI_CACHE_DIR": kept,
+            "PROXPI_INDEX_TTL": "1800",
+        }
 
     @contextmanager
     def running(self) -> Iterator[Proxpi]:
         """Started until it listens, stopped at the end."""
-        command = [str(self._environment / "bin" / "gunicorn"), "--bind", f"127.0.0.1:{self.port}", *PROXPI_COMMAND]
+        command = [
+            str(self._environment / "bin" / "gunicorn"),
+            "--bind",
+            f"127.0.0.1:{self.port}",
+            *PROXPI_COMMAND,
+        ]
         with (self._folder / "proxpi.log").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environ)
         try:
@@ -125,7 +177,10 @@ class Proxpi:
 def upstream_of_this_machine() -> str:
     """The index that pip is configured to use, else pypid's own default."""
     found = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if found.returncode == 0 and found.stdout.strip():
         return found.stdout.strip()
@@ -169,7 +224,9 @@ def with_proxpi(stack: ExitStack, uv: Uv, folder: Path, upstream: str) -> str | 
     except OSError as error:
         print(f"without proxpi, it cannot be installed: {error}")
         return None
-    for _ in range(2):  # in the first one it sends uv to the upstream for what it has not fetched within 0.9 s
+    for _ in range(
+        2
+    ):  # in the first one it sends uv to the upstream for what it has not fetched within 0.9 s
         uv.install(proxpi.index)
     return proxpi.index
 
@@ -185,7 +242,11 @@ def measure(uv: Uv, folder: Path, upstream: str, runs: int, proxpi_too: bool) ->
         ("cold, straight", seconds(direct), ""),
         ("cold, against straight", f"{ratio(through, direct):.2f} x", "<= 1.3 x"),
     ]
-    figures: dict[str, object] = {"cold": through, "cold_straight": direct, "cold_ratio": ratio(through, direct)}
+    figures: dict[str, object] = {
+        "cold": through,
+        "cold_straight": direct,
+        "cold_ratio": ratio(through, direct),
+    }
     with ExitStack() as stack:
         server = stack.enter_context(pypid(folder / "kept", upstream).running())
         indexes = [upstream, index_of(server)]
@@ -215,7 +276,9 @@ def main() -> None:
     arguments.add_argument("--upstream", help="its Simple API")
     arguments.add_argument("--no-proxpi", action="store_true", help="do not compare with proxpi")
     options = arguments.parse_args()
-    program = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    program = shutil.which(
+        "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
     if program is None:
         print("skipped: uv is not installed")
         return
@@ -224,7 +287,10 @@ def main() -> None:
     if not memory.is_dir():
         print(f"skipped: {memory} is no folder; BENCH_MEMORY can name another one")
         return
-    with rig.scratch() as folder, tempfile.TemporaryDirectory(prefix="pypid-bench-", dir=memory) as fast:
+    with (
+        rig.scratch() as folder,
+        tempfile.TemporaryDirectory(prefix="pypid-bench-", dir=memory) as fast,
+    ):
         uv = Uv(program, Path(fast))
         try:
             uv.install(upstream)  # what is between here and there is warm now

@@ -1,6 +1,7 @@
 """How long a page takes that nobody has asked for yet: rendering and ETag, without gzip.
 
-Run: ``python benchmarks/render.py``. Prints a table and a JSON line; the best of several runs, in microseconds.
+Run: ``python benchmarks/render.py``. Prints a table and a JSON line; the best of several runs, in
+microseconds.
 """
 
 from __future__ import annotations
@@ -17,19 +18,29 @@ from pypid.core.simple_api.legacy_json import render_legacy
 from pypid.core.simple_api.negotiation import Format, negotiate
 from pypid.core.simple_api.render import render_names, render_project
 
-PIP = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
+PIP = (
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; "
+    "q=0.01"
+)
 
 
 def example(files: int) -> Project:
     """A project of which every fourth file belongs to one release."""
     name = project_name("example-project")
-    return Project(name=name, files=in_order(tuple(example_file(number) for number in range(files))), serial=7)
+    return Project(
+        name=name, files=in_order(tuple(example_file(number) for number in range(files))), serial=7
+    )
 
 
 def example_file(number: int) -> File:
     release, kind = divmod(number, 4)
     version = f"{release // 50}.{release % 50}.1"
-    tail = (".tar.gz", "-cp311-cp311-manylinux_2_17_x86_64.whl", "-cp312-cp312-win_amd64.whl", "-py3-none-any.whl")[kind]
+    tail = (
+        ".tar.gz",
+        "-cp311-cp311-manylinux_2_17_x86_64.whl",
+        "-cp312-cp312-win_amd64.whl",
+        "-py3-none-any.whl",
+    )[kind]
     digest = sha256(str(number).encode()).hexdigest()
     return File(
         project=project_name("example-project"),
@@ -55,12 +66,18 @@ def microseconds(render: Callable[[], RenderedPage | Format | None]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    cases: dict[str, Callable[[], RenderedPage | Format | None]] = {"negotiate": lambda: negotiate(PIP)}
+    cases: dict[str, Callable[[], RenderedPage | Format | None]] = {
+        "negotiate": lambda: negotiate(PIP)
+    }
     for count in (10, 1000):
         project = example(count)
         for format in Format:
-            cases[f"{count} files, {format.name}"] = lambda p=project, f=format: render_project(p, f)
-        cases[f"{count} files, legacy JSON"] = lambda p=project: render_legacy(p, None, None, base_url="https://host")
+            cases[f"{count} files, {format.name}"] = lambda p=project, f=format: render_project(
+                p, f
+            )
+        cases[f"{count} files, legacy JSON"] = lambda p=project: render_legacy(
+            p, None, None, base_url="https://host"
+        )
     names = [Summary(project_name(f"project-{number:06}"), number) for number in range(10_000)]
     for format in (Format.JSON, Format.TEXT_HTML):
         cases[f"10000 names, {format.name}"] = lambda f=format: render_names(names, f)

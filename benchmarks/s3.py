@@ -1,9 +1,10 @@
-"""Packages in S3: a 1 GiB upload against ``aws s3 cp`` to the same server, redirects to signed URLs against pages, signing.
+"""Packages in S3: a 1 GiB upload against ``aws s3 cp`` to the same server, redirects to signed URLs
+against pages, signing.
 
 ``python benchmarks/s3.py [--size 1024] [--runs 3] [--seconds 3]``   (MiB)
 
-The server is Ceph's radosgw (Debian: radosgw ceph-mon ceph-osd), which keeps all in memory; awscli is installed into a virtual
-environment of its own on the first run. The redirects need ``wrk``.
+The server is Ceph's radosgw (Debian: radosgw ceph-mon ceph-osd), which keeps all in memory; awscli
+is installed into a virtual environment of its own on the first run. The redirects need ``wrk``.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ SIGNED = 2000
 def lines(s3: Store, bucket: str) -> str:
     """What pypid is told."""
     return (
-        f"[upstream]\nmode = offline\n[storage]\nbackend = s3\nbucket = {bucket}\nregion = {s3.region}\n"
-        f"endpoint_url = {s3.endpoint}\naccess_key = {s3.access_key}\nsecret_key = {s3.secret_key}\n"
+        f"[upstream]\nmode = offline\n[storage]\nbackend = s3\nbucket = {bucket}\nregion = "
+        f"{s3.region}\n"
+        f"endpoint_url = {s3.endpoint}\naccess_key = {s3.access_key}\nsecret_key = "
+        f"{s3.secret_key}\n"
     )
 
 
@@ -48,14 +51,23 @@ def compared(server: rig.Server) -> None:
         time.sleep(0.05)
 
 
-# --- uploads ------------------------------------------------------------------------------------------------------
+# --- uploads --------------------------------------------------------------------------------------
 
 
 class AwsCli:
     """``aws s3 cp`` as it comes, with no settings of anybody's."""
 
     def __init__(self, s3: Store, folder: Path) -> None:
-        self._command = [str(client("awscli")), "--endpoint-url", s3.endpoint, "--region", s3.region, "s3", "cp", "--quiet"]
+        self._command = [
+            str(client("awscli")),
+            "--endpoint-url",
+            s3.endpoint,
+            "--region",
+            s3.region,
+            "s3",
+            "cp",
+            "--quiet",
+        ]
         self._environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -67,11 +79,17 @@ class AwsCli:
     def copy(self, path: Path, bucket: str) -> float:
         """Seconds."""
         begun = time.perf_counter()
-        subprocess.run([*self._command, str(path), f"s3://{bucket}/aws/{path.name}"], check=True, env=self._environ)
+        subprocess.run(
+            [*self._command, str(path), f"s3://{bucket}/aws/{path.name}"],
+            check=True,
+            env=self._environ,
+        )
         return time.perf_counter() - begun
 
 
-def uploads(s3: Store, folder: Path, size: int, runs: int) -> tuple[list[float], list[float], list[float]]:
+def uploads(
+    s3: Store, folder: Path, size: int, runs: int
+) -> tuple[list[float], list[float], list[float]]:
     """Seconds by aws and by pypid, in turns, and by how many MiB pypid's memory grew at most."""
     bucket = s3.bucket("uploads")
     aws = AwsCli(s3, folder)
@@ -99,14 +117,18 @@ def uploads(s3: Store, folder: Path, size: int, runs: int) -> tuple[list[float],
     return theirs, ours, growths
 
 
-# --- redirects ----------------------------------------------------------------------------------------------------
+# --- redirects ------------------------------------------------------------------------------------
 
 
 def redirects(s3: Store, folder: Path, seconds: int, runs: int) -> tuple[list[float], list[float]]:
-    """Redirects and pages a second, in turns; the page is a project's with one file, the smallest there is."""
+    """Redirects and pages a second, in turns; the page is a project's with one file, the smallest
+    there is.
+    """
     sent: list[float] = []
     pages: list[float] = []
-    with rig.Server(folder / "redirects", more=lines(s3, s3.bucket("redirects"))).running() as server:
+    with rig.Server(
+        folder / "redirects", more=lines(s3, s3.bucket("redirects"))
+    ).running() as server:
         compared(server)
         path = folder / "example-1.0-py3-none-any.whl"
         build(path, "example", "1.0", 0)
@@ -114,11 +136,15 @@ def redirects(s3: Store, folder: Path, seconds: int, runs: int) -> tuple[list[fl
         url = f"/packages/example/{path.name}"
         for _ in range(runs):
             sent.append(requests_a_second(server.port, url, {"Accept": "*/*"}, seconds, 302))
-            pages.append(requests_a_second(server.port, "/simple/example/", {"Accept": "text/html"}, seconds, 200))
+            pages.append(
+                requests_a_second(
+                    server.port, "/simple/example/", {"Accept": "text/html"}, seconds, 200
+                )
+            )
     return sent, pages
 
 
-# --- signing ------------------------------------------------------------------------------------------------------
+# --- signing --------------------------------------------------------------------------------------
 
 
 def signings(s3: Store) -> list[float]:
@@ -148,7 +174,9 @@ def signings(s3: Store) -> list[float]:
 
     failures: list[Any] = []
     running: Any = reactor
-    running.callWhenRunning(lambda: start(sign()).addErrback(failures.append).addBoth(lambda _: running.stop()))
+    running.callWhenRunning(
+        lambda: start(sign()).addErrback(failures.append).addBoth(lambda _: running.stop())
+    )
     running.run()
     if failures:
         failures[0].raiseException()
@@ -191,7 +219,13 @@ def main() -> None:
                 sent, pages = redirects(s3, folder, options.seconds, options.runs)
                 share = rig.median([one / other for one, other in zip(sent, pages, strict=True)])
                 rows.append(("redirects a second", f"{rig.median(sent):,.0f}", ""))
-                rows.append(("redirects against pages", f"{share:.2f} x ({rig.median(pages):,.0f} a second)", ">= 0.8 x"))
+                rows.append(
+                    (
+                        "redirects against pages",
+                        f"{share:.2f} x ({rig.median(pages):,.0f} a second)",
+                        ">= 0.8 x",
+                    )
+                )
                 figures.update(redirects=sent, pages=pages)
     finally:
         running.__exit__(None, None, None)

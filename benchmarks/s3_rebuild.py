@@ -2,9 +2,10 @@
 
 ``python benchmarks/s3_rebuild.py [--objects 100000] [--delay 0.02] [--sample 2000]``
 
-The bucket stands `delay` seconds off, which is what S3 takes for a small object. A full rebuild is compared with one that asks
-one request at a time, of a sample: that of everything would take an hour. The list of all projects is not there before all
-are known; a project's page is looked up in the bucket by itself.
+The bucket stands `delay` seconds off, which is what S3 takes for a small object. A full rebuild is
+compared with one that asks one request at a time, of a sample: that of everything would take an
+hour. The list of all projects is not there before all are known; a project's page is looked up in
+the bucket by itself.
 """
 
 from __future__ import annotations
@@ -40,12 +41,17 @@ def until(what: Callable[[], bool], within: float = 900) -> float:
 
 def listed(server: rig.Server) -> int:
     """How many projects are on the list."""
-    return len(json.loads(server.get("/simple/", "application/vnd.pypi.simple.v1+json"))["projects"])
+    return len(
+        json.loads(server.get("/simple/", "application/vnd.pypi.simple.v1+json"))["projects"]
+    )
 
 
 def said(asked: dict[str, int]) -> str:
     """Requests, in words."""
-    return f"{sum(asked.values()):,} requests ({', '.join(f'{count:,} {kind}' for kind, count in sorted(asked.items()))})"
+    return (
+        f"{sum(asked.values()):,} requests "
+        f"({', '.join(f'{count:,} {kind}' for kind, count in sorted(asked.items()))})"
+    )
 
 
 def one_at_a_time(distant: Distant, folder: Path) -> float:
@@ -67,7 +73,9 @@ def one_at_a_time(distant: Distant, folder: Path) -> float:
     reconcile.PROJECTS_AT_ONCE = records.RECORDS_AT_ONCE = 1
     world = World(reactor, lambda: datetime.now(UTC), deferToThread, secrets.token_bytes)
     endpoint = f"http://127.0.0.1:{distant.port}"
-    settings = S3Settings(bucket=BUCKET, endpoint_url=endpoint, access_key="bench", secret_key="bench")
+    settings = S3Settings(
+        bucket=BUCKET, endpoint_url=endpoint, access_key="bench", secret_key="bench"
+    )
     took: list[float] = []
 
     async def run() -> None:
@@ -91,7 +99,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--objects", type=int, default=100_000)
     arguments.add_argument("--delay", type=float, default=0.02)
-    arguments.add_argument("--sample", type=int, default=2_000, help="objects that are read one at a time")
+    arguments.add_argument(
+        "--sample", type=int, default=2_000, help="objects that are read one at a time"
+    )
     options = arguments.parse_args()
     projects = options.objects // (2 * FILES)
     rows = []
@@ -105,22 +115,45 @@ def main() -> None:
             rows.append(("full rebuild, without any snapshot", rebuilt, asked))
             distant.asked()
             shutil.rmtree(server.folder / "var")
-            second = rig.Server(folder / "second", more=distant.lines, page=f"/simple/p{projects - 1:05d}/")
+            second = rig.Server(
+                folder / "second", more=distant.lines, page=f"/simple/p{projects - 1:05d}/"
+            )
             with second.running():
-                rows.append(("start from the bucket's snapshot: a project's page", second.started, ""))
+                rows.append(
+                    ("start from the bucket's snapshot: a project's page", second.started, "")
+                )
                 all_known = until(lambda: listed(second) == projects)
                 rows.append(("... the list of all projects", second.started + all_known, ""))
                 compared = until(second.complete)
-                rows.append(("... compared with the bucket", second.started + all_known + compared, said(distant.asked())))
+                rows.append(
+                    (
+                        "... compared with the bucket",
+                        second.started + all_known + compared,
+                        said(distant.asked()),
+                    )
+                )
         sample = max(1, options.sample // (2 * FILES))
         with Distant(folder, options.delay, sample, FILES).running() as distant:
             took = one_at_a_time(distant, folder)
             whole = took * projects / sample
-            rows.append((f"one request at a time ({sample * 2 * FILES:,} objects, times {projects // sample})", whole, ""))
+            rows.append(
+                (
+                    (
+                        f"one request at a time ({sample * 2 * FILES:,} objects, times "
+                        f"{projects // sample})"
+                    ),
+                    whole,
+                    "",
+                )
+            )
     print(f"{options.objects:,} objects, {options.delay * 1000:.0f} ms off")
     for what, seconds, asked in rows:
         print(f"  {what:<60} {seconds:8.1f} s  {asked}")
-    print(f"  the full rebuild is {whole / rebuilt:.1f} times as quick as one request at a time (at least 3)")
+    print(
+        f"  the full rebuild is {whole / rebuilt:.1f} times as quick as one request at a time "
+        f"(at "
+        f"least 3)"
+    )
     print(f"  the first answer came after {rows[1][1]:.1f} s (below 3)")
 
 

@@ -1,10 +1,13 @@
-"""Several processes: the page rate of two workers against one, when a change shows elsewhere, and starts from a shared catalog.
+"""Several processes: the page rate of two workers against one, when a change shows elsewhere, and
+starts from a shared catalog.
 
-``python benchmarks/scale.py [--seconds 3] [--runs 3] [--uploads 100] [--projects 10000] [--engines sqlite postgresql redis]``
+``python benchmarks/scale.py [--seconds 3] [--runs 3] [--uploads 100] [--projects 10000] [--engines
+sqlite postgresql redis]``
 
-Each project has 10 files. PostgreSQL and Redis are Debian's (postgresql, redis-server), started here on free ports. A machine
-with two cores cannot show two workers beside the client that asks them: by how much they are more, wrk (which takes next to
-nothing) shows with pages that cost pypid much; what a page costs in time of the processors is told beside.
+Each project has 10 files. PostgreSQL and Redis are Debian's (postgresql, redis-server), started
+here on free ports. A machine with two cores cannot show two workers beside the client that asks
+them: by how much they are more, wrk (which takes next to nothing) shows with pages that cost pypid
+much; what a page costs in time of the processors is told beside.
 """
 
 from __future__ import annotations
@@ -35,55 +38,91 @@ CONNECTIONS = 32
 ENGINES = ("sqlite", "postgresql", "redis")
 
 
-# --- workers ------------------------------------------------------------------------------------------------------
+# --- workers --------------------------------------------------------------------------------------
 
 
 class Workers(rig.Server):
     """A pypid of so many processes, on any core."""
 
     def __init__(self, folder: Path, count: int, *, front_door: bool) -> None:
-        super().__init__(folder, more="[cache]\nbackend = sql\n[upstream]\nmode = offline\n", pinned=False)
+        super().__init__(
+            folder, more="[cache]\nbackend = sql\n[upstream]\nmode = offline\n", pinned=False
+        )
         door = "" if front_door else "front_door = no\n"
-        self.config.write_text(self.config.read_text().replace("[access]", f"workers = {count}\n{door}[access]", 1))
+        self.config.write_text(
+            self.config.read_text().replace("[access]", f"workers = {count}\n{door}[access]", 1)
+        )
 
     def cpu(self) -> float:
         """Seconds that all its processes have computed."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in [self.process.pid, *children]]
+        children = (
+            Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        )
+        fields = [
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            for pid in [self.process.pid, *children]
+        ]
         return sum(int(each[11]) + int(each[12]) for each in fields) / TICK
 
 
 def rate(server: Workers, path: str, seconds: int) -> tuple[float, float]:
     """Pages a second, and microseconds of all processors that each took."""
     before = server.cpu()
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"http://127.0.0.1:{server.port}{path}"]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{seconds}s",
+        f"http://127.0.0.1:{server.port}{path}",
+    ]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found, count = re.search(r"Requests/sec: *([\d.]+)", said), re.search(r"(\d+) requests in", said)
+    found, count = (
+        re.search(r"Requests/sec: *([\d.]+)", said),
+        re.search(r"(\d+) requests in", said),
+    )
     if found is None or count is None or "Non-2xx" in said:
         raise SystemExit(said)
     return float(found[1]), (server.cpu() - before) / int(count[1]) * 1e6
 
 
-def workers(folder: Path, seconds: int, runs: int) -> Iterator[tuple[tuple[str, str, str], dict[str, object]]]:
-    """Two against one, in turns: pages that are made anew for each request, and those that the front door has."""
-    for title, goal, front_door in (("pages through the routes", ">= 1.8", False), ("pages of the front door", "", True)):
+def workers(
+    folder: Path, seconds: int, runs: int
+) -> Iterator[tuple[tuple[str, str, str], dict[str, object]]]:
+    """Two against one, in turns: pages that are made anew for each request, and those that the
+    front door has.
+    """
+    for title, goal, front_door in (
+        ("pages through the routes", ">= 1.8", False),
+        ("pages of the front door", "", True),
+    ):
         with ExitStack() as stack:
-            servers = [Workers(folder / f"{front_door}{count}", count, front_door=front_door) for count in (1, 2)]
+            servers = [
+                Workers(folder / f"{front_door}{count}", count, front_door=front_door)
+                for count in (1, 2)
+            ]
             for server in servers:
                 stack.enter_context(server.running())
                 wheel = folder / "ten-1.0-py3-none-any.whl"
                 build(wheel, "ten", "1.0", 1000)
                 upload(server, wheel, sha256(wheel.read_bytes()).hexdigest())
             time.sleep(2)  # the further worker is there
-            found = [[rate(server, "/simple/ten/", seconds) for server in servers] for _ in range(runs)]
+            found = [
+                [rate(server, "/simple/ten/", seconds) for server in servers] for _ in range(runs)
+            ]
         one, two = (rig.median([run[which][0] for run in found]) for which in (0, 1))
         costs = [rig.median([run[which][1] for run in found]) for which in (0, 1)]
         said = f"{two / one:.2f} x ({one:.0f} -> {two:.0f} a second)"
-        yield (f"2 workers against 1, {title}", said, goal), {f"workers_{'door' if front_door else 'routes'}": two / one}
-        yield (f"... processors' time for each, {title}", f"{costs[0]:.0f} -> {costs[1]:.0f} us", ""), {}
+        yield (
+            (f"2 workers against 1, {title}", said, goal),
+            {f"workers_{'door' if front_door else 'routes'}": two / one},
+        )
+        yield (
+            (f"... processors' time for each, {title}", f"{costs[0]:.0f} -> {costs[1]:.0f} us", ""),
+            {},
+        )
 
 
-# --- nodes --------------------------------------------------------------------------------------------------------
+# --- nodes ----------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -99,12 +138,16 @@ def engine(name: str, folder: Path) -> Iterator[str]:
             yield f"[cache]\nbackend = redis\nurl = {server.url()}\n"
 
 
-def visible(folder: Path, name: str, uploads: int) -> tuple[tuple[str, str, str], dict[str, object]]:
+def visible(
+    folder: Path, name: str, uploads: int
+) -> tuple[tuple[str, str, str], dict[str, object]]:
     """From the answer to an upload at one node until another node's page shows the file."""
     with ExitStack() as stack:
         cache = stack.enter_context(engine(name, folder))
         more = f"{cache}[upstream]\nmode = offline\n[storage]\npath = {folder}/files\n"
-        one, other = (rig.Server(folder / node, more=more, pinned=False) for node in ("one", "other"))
+        one, other = (
+            rig.Server(folder / node, more=more, pinned=False) for node in ("one", "other")
+        )
         for server in one, other:
             stack.enter_context(server.running())
         connection = other.connect()
@@ -121,18 +164,25 @@ def visible(folder: Path, name: str, uploads: int) -> tuple[tuple[str, str, str]
             took.append(time.perf_counter() - begun)
             wheel.unlink()
     p99 = rig.percentile(took, 0.99)
-    said = f"{rig.median(took) * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, worst {max(took) * 1000:.0f} ms"
+    said = (
+        f"{rig.median(took) * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, worst {max(took) * 1000:.0f} "
+        f"ms"
+    )
     return (f"{name}: visible on another node", said, "p99 < 1 s"), {f"visible_p99_{name}_s": p99}
 
 
-def start(folder: Path, name: str, projects: int, starts: int) -> tuple[tuple[str, str, str], dict[str, object]]:
+def start(
+    folder: Path, name: str, projects: int, starts: int
+) -> tuple[tuple[str, str, str], dict[str, object]]:
     """A node that starts on a catalog which another one has filled; until its first page."""
     with ExitStack() as stack:
         cache = stack.enter_context(engine(name, folder))
         with rig.Server(folder / "node").running():
             pass
         fabricate(folder / "node", projects)
-        server = rig.Server(folder / "node", page="/simple/project-7/", more=f"{cache}[upstream]\nmode = offline\n")
+        server = rig.Server(
+            folder / "node", page="/simple/project-7/", more=f"{cache}[upstream]\nmode = offline\n"
+        )
         with server.running():
             begun = time.perf_counter()
             while not server.complete():

@@ -1,11 +1,13 @@
-"""Searching among many projects through the HTTP route; and how long the index takes to make, in time, memory and on disk.
+"""Searching among many projects through the HTTP route; and how long the index takes to make, in
+time, memory and on disk.
 
 ``python benchmarks/search.py [--projects 100000] [--metadata 100000] [--runs 20]``
 
-Names, summaries, keywords and classifiers are made up, of lengths and in numbers like those of the public index. Each project
-has a wheel with its record and its metadata beside it. What is asked are the worst of questions: what very many projects have
-(``py``, ``python``, a letter), several words, filters, and what nothing has; by somebody who sees all, and by somebody who does
-not see 1,000 projects.
+Names, summaries, keywords and classifiers are made up, of lengths and in numbers like those of the
+public index. Each project has a wheel with its record and its metadata beside it. What is asked are
+the worst of questions: what very many projects have (``py``, ``python``, a letter), several words,
+filters, and what nothing has; by somebody who sees all, and by somebody who does not see 1,000
+projects.
 """
 
 from __future__ import annotations
@@ -38,9 +40,13 @@ from pypid.core.summaries import MutableSummaries
 from pypid.flow import World, at_once, start
 from pypid.index.store.records import mark_of
 
-SYLLABLES = "ba co di fu ga he in jo ka lo mi nu or pa qu re si ta un ve wa xi yo za ed er pro con data pi ing ner"
+SYLLABLES = (
+    "ba co di fu ga he in jo ka lo mi nu or pa qu re si ta un ve wa xi yo za ed er pro con data "
+    "pi ing ner"
+)
 PURPOSES = (
-    "python django flask api client data async http sdk aws json cli utils tools test core web sql cloud ml plugin library"
+    "python django flask api client data async http sdk aws json cli utils tools test core web "
+    "sql cloud ml plugin library"
 )
 SMALL = "simple fast framework interface wrapper for a the of and to with in from based"
 CLASSIFIERS = (
@@ -54,11 +60,32 @@ CLASSIFIERS = (
 QUESTIONS: tuple[dict[str, str], ...] = (
     *(
         {"q": word}
-        for word in ("p", "a", "z", "py", "da", "pyt", "python", "data", "django", "flask", "the", "ing", "a python")
+        for word in (
+            "p",
+            "a",
+            "z",
+            "py",
+            "da",
+            "pyt",
+            "python",
+            "data",
+            "django",
+            "flask",
+            "the",
+            "ing",
+            "a python",
+        )
     ),
     *(
         {"q": word}
-        for word in ("python data", "python client for the api", "dat flas htt", "nothing-has-this", "project-77", "")
+        for word in (
+            "python data",
+            "python client for the api",
+            "dat flas htt",
+            "nothing-has-this",
+            "project-77",
+            "",
+        )
     ),
     {"q": "python", "source": "ours", "python": "3.12"},
     {"q": "py", "license": "MIT", "classifier": "Programming Language :: Python"},
@@ -77,13 +104,18 @@ def words(number: int) -> random.Random:
 def name_of(number: int) -> ProjectName:
     """A name: of one to three words, one of which says in two of five what it is for."""
     chance = words(number)
-    parts = ["".join(chance.choices(_SYLLABLES, k=chance.randint(1, 4))) for _ in range(chance.choice((1, 1, 2, 2, 3)))]
+    parts = [
+        "".join(chance.choices(_SYLLABLES, k=chance.randint(1, 4)))
+        for _ in range(chance.choice((1, 1, 2, 2, 3)))
+    ]
     where = chance.random()
     if where < 0.2:
         parts.insert(0, chance.choice(("py", "python", "django")))
     elif where < 0.4:
         parts.append(chance.choice(_PURPOSES))
-    return project_name("-".join((*parts, str(number))) if number % 3 == 0 else f"{'-'.join(parts)}{number}")
+    return project_name(
+        "-".join((*parts, str(number))) if number % 3 == 0 else f"{'-'.join(parts)}{number}"
+    )
 
 
 def _text(chance: random.Random, count: int) -> str:
@@ -93,7 +125,10 @@ def _text(chance: random.Random, count: int) -> str:
 
 def _project(storage: bytes, number: int, described: bool) -> tuple[str, bytes]:
     name, chance = name_of(number), words(-number)
-    summary, keywords = _text(chance, chance.randint(4, 14)), _text(chance, chance.randint(0, 6)).split()
+    summary, keywords = (
+        _text(chance, chance.randint(4, 14)),
+        _text(chance, chance.randint(0, 6)).split(),
+    )
     lines = [
         ("Metadata-Version", "2.1"),
         ("Name", name),
@@ -101,8 +136,15 @@ def _project(storage: bytes, number: int, described: bool) -> tuple[str, bytes]:
         ("Summary", summary),
         ("Requires-Python", ">=3.9"),
     ]
-    lines += [("Keywords", ",".join(keywords)), *(("Classifier", each) for each in chance.sample(CLASSIFIERS, 4))]
-    metadata = "".join(f"{field}: {value}\n" for field, value in lines).encode() + b"\n" + b"A long description.\n" * 100
+    lines += [
+        ("Keywords", ",".join(keywords)),
+        *(("Classifier", each) for each in chance.sample(CLASSIFIERS, 4)),
+    ]
+    metadata = (
+        "".join(f"{field}: {value}\n" for field, value in lines).encode()
+        + b"\n"
+        + b"A long description.\n" * 100
+    )
     filename = f"{name.replace('-', '_')}-1.0-py3-none-any.whl"
     digest = sha256(filename.encode()).hexdigest()
     file = File(
@@ -119,16 +161,25 @@ def _project(storage: bytes, number: int, described: bool) -> tuple[str, bytes]:
         summary=summary,
     )
     Path(os.fsdecode(storage), name).mkdir(0o750)
-    listing = sorted(_written(storage, file, metadata if described else None), key=lambda each: each.key.encode())
-    return name, dump_project(Project(name=name, files=(file,), serial=number + 1), mark_of(listing))
+    listing = sorted(
+        _written(storage, file, metadata if described else None), key=lambda each: each.key.encode()
+    )
+    return name, dump_project(
+        Project(name=name, files=(file,), serial=number + 1), mark_of(listing)
+    )
 
 
 def _written(storage: bytes, file: File, metadata: bytes | None) -> Iterator[Blob]:
-    contents = [(file.key or "", b""), (key(file.project, file.filename, ObjectKind.RECORD), dump_record(file))]
+    contents = [
+        (file.key or "", b""),
+        (key(file.project, file.filename, ObjectKind.RECORD), dump_record(file)),
+    ]
     if metadata is not None:
         contents.append((metadata_key(file), metadata))
     for where, content in contents:
-        descriptor = os.open(b"/".join((storage, where.encode())), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        descriptor = os.open(
+            b"/".join((storage, where.encode())), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640
+        )
         try:
             if content:
                 os.write(descriptor, content)
@@ -144,7 +195,9 @@ def _batch(storage: bytes, described: int, numbers: Sequence[int]) -> list[tuple
 
 
 def fabricate(folder: Path, projects: int, described: int) -> None:
-    """So many in the storage below `folder`, which a pypid has opened before; and a snapshot that knows them."""
+    """So many in the storage below `folder`, which a pypid has opened before; and a snapshot that
+    knows them.
+    """
     storage = folder / "var" / "packages"
     batches = [range(first, min(first + BATCH, projects)) for first in range(0, projects, BATCH)]
     shards, heads = no_shards(), dict[ProjectName, Summary]()
@@ -155,7 +208,9 @@ def fabricate(folder: Path, projects: int, described: int) -> None:
                 name = ProjectName(text)
                 shards[shard_of(name)][name] = line
                 heads[name] = Summary(name, serial)
-    identity = load(StorageIdentity, (storage / STORAGE_IDENTITY).read_bytes(), STORAGE_IDENTITY).identity
+    identity = load(
+        StorageIdentity, (storage / STORAGE_IDENTITY).read_bytes(), STORAGE_IDENTITY
+    ).identity
     catalog = MemoryCatalog()
     catalog.fill(Loaded(len(heads), shards, MutableSummaries(heads)))
     world = World(clock=None, now=lambda: MOMENT, blocking=at_once, random=os.urandom)  # type: ignore[arg-type]
@@ -167,7 +222,11 @@ def ask(
 ) -> tuple[float, dict[str, int]]:
     """Seconds, and what was answered."""
     begun = time.perf_counter()
-    connection.request("GET", f"/api/search?{urlencode(question)}", headers={"Authorization": login} if login else {})
+    connection.request(
+        "GET",
+        f"/api/search?{urlencode(question)}",
+        headers={"Authorization": login} if login else {},
+    )
     answer = connection.getresponse()
     data = answer.read()
     took = time.perf_counter() - begun
@@ -177,7 +236,9 @@ def ask(
 
 
 def made(server: rig.Server, projects: int) -> dict[str, float]:
-    """Seconds until all names are found, and all metadata was read; mebibytes of memory before, at the most, and after."""
+    """Seconds until all names are found, and all metadata was read; mebibytes of memory before, at
+    the most, and after.
+    """
     server.forget_peak()
     before, begun, connection = server.rss(), time.perf_counter(), server.connect()
     found = {"before": before / (1 << 20)}
@@ -196,11 +257,15 @@ def made(server: rig.Server, projects: int) -> dict[str, float]:
     found["metadata"] = time.perf_counter() - begun
     found["page_p99"] = rig.percentile(pages, 0.99) * 1000
     found["peak"], found["after"] = server.peak() / (1 << 20), server.rss() / (1 << 20)
-    found["disk"] = sum(path.stat().st_size for path in (server.folder / "var").glob("search.sqlite*")) / (1 << 20)
+    found["disk"] = sum(
+        path.stat().st_size for path in (server.folder / "var").glob("search.sqlite*")
+    ) / (1 << 20)
     return found
 
 
-def asked(server: rig.Server, runs: int, login: str | None = None) -> tuple[list[float], list[tuple[str, float, int]]]:
+def asked(
+    server: rig.Server, runs: int, login: str | None = None
+) -> tuple[list[float], list[tuple[str, float, int]]]:
     """All times, in ms; and of each question the median, and how many projects were found."""
     connection, everything, each = server.connect(), [], []
     for question in QUESTIONS:
@@ -209,7 +274,9 @@ def asked(server: rig.Server, runs: int, login: str | None = None) -> tuple[list
         answers = [ask(connection, question, login) for _ in range(runs)]
         took = [seconds * 1000 for seconds, _ in answers]
         everything += took
-        each.append((urlencode(question) or "(everything)", rig.median(took), answers[0][1]["total"]))
+        each.append(
+            (urlencode(question) or "(everything)", rig.median(took), answers[0][1]["total"])
+        )
     return everything, each
 
 
@@ -233,8 +300,14 @@ def show(
         ),
         ("on disk", f"{building['disk']:.0f} MiB", ""),
     ]
-    for title, took in (("somebody who sees all", everything), (f"anonymous, who does not see {HIDDEN:,}", restricted)):
-        said = f"{rig.percentile(took, 0.5):.1f} / {rig.percentile(took, 0.99):.1f} / {max(took):.1f} ms"
+    for title, took in (
+        ("somebody who sees all", everything),
+        (f"anonymous, who does not see {HIDDEN:,}", restricted),
+    ):
+        said = (
+            f"{rig.percentile(took, 0.5):.1f} / {rig.percentile(took, 0.99):.1f} / "
+            f"{max(took):.1f} ms"
+        )
         rows.append((f"{title}: p50 / p99 / worst", said, "p99 < 50 ms"))
     for (question, took, total), (_, other, _) in zip(of_all, of_restricted, strict=True):
         rows.append((f"... {question}: {total:,}", f"{took:.1f}, {other:.1f} ms", ""))
@@ -249,7 +322,9 @@ def show(
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--projects", type=int, default=100_000)
-    options.add_argument("--metadata", type=int, default=100_000, help="projects that have metadata to be read")
+    options.add_argument(
+        "--metadata", type=int, default=100_000, help="projects that have metadata to be read"
+    )
     options.add_argument("--runs", type=int, default=20)
     given = options.parse_args()
     rig.pin_client()

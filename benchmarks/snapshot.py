@@ -1,11 +1,12 @@
-"""How fast a snapshot is loaded and written, what the catalog weighs, and whether the reactor stalls meanwhile.
+"""How fast a snapshot is loaded and written, what the catalog weighs, and whether the reactor
+stalls meanwhile.
 
 ``python benchmarks/snapshot.py``            100,000 files in 10,000 projects
 ``python benchmarks/snapshot.py --large``    1,000,000 files in 100,000 projects
 ``python benchmarks/snapshot.py --files 5000 --projects 100``
 
-Three processes: one makes and writes a catalog; one loads it, then writes everything anew and one change; and one loads
-it by itself, for the memory. Prints a table and a JSON line.
+Three processes: one makes and writes a catalog; one loads it, then writes everything anew and one
+change; and one loads it by itself, for the memory. Prints a table and a JSON line.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def made_up(number: int, files: int) -> Project:
     made = []
     for count in range(files):
         version = f"1.{count // 2}.0"
-        filename = f"acme_project_{number}-{version}" + ("-py3-none-any.whl" if count % 2 else ".tar.gz")
+        filename = f"acme_project_{number}-{version}" + (
+            "-py3-none-any.whl" if count % 2 else ".tar.gz"
+        )
         digest = sha256(filename.encode()).hexdigest()
         made.append(
             File(
@@ -89,7 +92,9 @@ async def work(folder: str, files: int, projects: int) -> dict[str, float]:
     names_begin = perf_counter()
     first = (await catalog.names())[0]
     names = perf_counter() - names_begin
-    everything, everything_stall = await settled(CatalogDump(catalog, folder + "-2", "here", world()).write)
+    everything, everything_stall = await settled(
+        CatalogDump(catalog, folder + "-2", "here", world()).write
+    )
     await catalog.edit(first.name, lambda project: evolve(project, status_reason="changed"))
     change, change_stall = await settled(snapshot.write)
     return {
@@ -119,14 +124,18 @@ def child(job: str, folder: str, files: int, projects: int) -> None:
     """One of the jobs in this process; its figures as a line of JSON."""
 
     def main(_: object) -> object:
-        return start(JOBS[job](folder, files, projects)).addCallback(lambda figures: print(json.dumps(figures)))
+        return start(JOBS[job](folder, files, projects)).addCallback(
+            lambda figures: print(json.dumps(figures))
+        )
 
     react(main)
 
 
 def main() -> None:
     """The jobs, each in a process of its own, and the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--projects", type=int, default=10_000)
     parser.add_argument("--large", action="store_true", help="1,000,000 files in 100,000 projects")
@@ -140,11 +149,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for job in JOBS:
             command = [sys.executable, __file__, "--files", str(files), "--projects", str(projects)]
-            done = subprocess.run([*command, "--job", job, folder + "/snapshot"], check=True, stdout=subprocess.PIPE)
+            done = subprocess.run(
+                [*command, "--job", job, folder + "/snapshot"], check=True, stdout=subprocess.PIPE
+            )
             figures.update(json.loads(done.stdout))
     for name, figure in figures.items():
         print(f"{name:40} {figure:12,.2f}")
-    print(json.dumps({"benchmark": "snapshot", **{name: round(figure, 4) for name, figure in figures.items()}}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "snapshot",
+                **{name: round(figure, 4) for name, figure in figures.items()},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""How long the reactor is held up by a project of 10,000 files of another index, and by the list of all its names (40 MB).
+"""How long the reactor is held up by a project of 10,000 files of another index, and by the list of
+all its names (40 MB).
 
 ``python benchmarks/stalls.py``                  10,000 files, 800,000 names, each step 5 times
 ``python benchmarks/stalls.py --files 30000 --names 100000 --times 3``
 
-A reactor ticks every millisecond while a page is read, remembered, seen through the policy, rendered, dropped from memory
-and taken up again, revalidated, while a file of it is kept, and while a snapshot is written. Of each step the seconds and
-the longest stall are given, of all times; its own is what of it this process used the processor for (a busy machine adds
-to the rest). Prints a table and a JSON line.
+A reactor ticks every millisecond while a page is read, remembered, seen through the policy,
+rendered, dropped from memory and taken up again, revalidated, while a file of it is kept, and while
+a snapshot is written. Of each step the seconds and the longest stall are given, of all times; its
+own is what of it this process used the processor for (a busy machine adds to the rest). Prints a
+table and a JSON line.
 """
 
 from __future__ import annotations
@@ -74,7 +76,11 @@ def entries(count: int) -> list[dict[str, object]]:
     for number in range(count):
         version = f"{number // 500}.{number // 5 % 100}.0"
         wheel = number % 5
-        filename = f"large_project-{version}-{TAGS[wheel]}.whl" if wheel < 4 else f"large_project-{version}.tar.gz"
+        filename = (
+            f"large_project-{version}-{TAGS[wheel]}.whl"
+            if wheel < 4
+            else f"large_project-{version}.tar.gz"
+        )
         digest = sha256(filename.encode()).hexdigest()
         entry: dict[str, object] = {
             "core-metadata": {"sha256": digest[::-1]} if wheel < 4 else False,
@@ -94,31 +100,53 @@ def entries(count: int) -> list[dict[str, object]]:
 
 def json_page(count: int) -> bytearray:
     """The project's page as the public index sends it."""
-    page = {"alternate-locations": [], "files": entries(count), "meta": {"_last-serial": 1, "api-version": "1.4"}, "name": NAME}
+    page = {
+        "alternate-locations": [],
+        "files": entries(count),
+        "meta": {"_last-serial": 1, "api-version": "1.4"},
+        "name": NAME,
+    }
     return bytearray(json.dumps(page).encode())
 
 
 def html_page(count: int) -> bytearray:
     """The same in HTML: without sizes and times."""
     links = (
-        f'    <a href="{entry["url"]}#sha256={entry["hashes"]["sha256"]}" data-requires-python="&gt;=3.11"'  # type: ignore[index]
-        + (f' data-core-metadata="sha256={entry["core-metadata"]["sha256"]}"' if entry["core-metadata"] else "")  # type: ignore[index]
+        (
+            f'    <a href="{entry["url"]}#sha256={entry["hashes"]["sha256"]}" '
+            f'data-requires-python="&gt;=3.11"'
+        )  # type: ignore[index]
+        + (
+            f' data-core-metadata="sha256={entry["core-metadata"]["sha256"]}"'
+            if entry["core-metadata"]
+            else ""
+        )  # type: ignore[index]
         + f">{entry['filename']}</a><br />\n"
         for entry in entries(count)
     )
-    head = '<!DOCTYPE html>\n<html>\n  <head><meta name="pypi:repository-version" content="1.3"></head><body>\n'
+    head = (
+        '<!DOCTYPE html>\n<html>\n  <head><meta name="pypi:repository-version" '
+        'content="1.3"></head><body>\n'
+    )
     return bytearray(f"{head}{''.join(links)}</body>\n</html>\n".encode())
 
 
 def names_page(count: int) -> bytearray:
     """The list of projects."""
-    projects = ",".join(f'{{"_last-serial":{number},"name":"A-{number * 7919 % count}.project_x"}}' for number in range(count))
-    return bytearray(f'{{"meta":{{"_last-serial":1,"api-version":"1.4"}},"projects":[{projects}]}}'.encode())
+    projects = ",".join(
+        f'{{"_last-serial":{number},"name":"A-{number * 7919 % count}.project_x"}}'
+        for number in range(count)
+    )
+    return bytearray(
+        f'{{"meta":{{"_last-serial":1,"api-version":"1.4"}},"projects":[{projects}]}}'.encode()
+    )
 
 
 def remembered(listing: ParsedListing) -> Listing:
     """What such a page says, as it is remembered."""
-    return Listing(name=NAME, files=listing.files, asked=datetime.now(UTC), index=INDEX, etag='"one"')
+    return Listing(
+        name=NAME, files=listing.files, asked=datetime.now(UTC), index=INDEX, etag='"one"'
+    )
 
 
 class Told:
@@ -127,7 +155,9 @@ class Told:
     def __init__(self) -> None:
         self.said: dict[ProjectName, Listing] = {}
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         """What it was told."""
         return self.said[name]
 
@@ -135,7 +165,9 @@ class Told:
         """Nobody asks."""
         raise NotImplementedError
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+    async def fetch(
+        self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
+    ) -> Body:
         """Nobody asks."""
         raise NotImplementedError
 
@@ -160,12 +192,18 @@ class Bench:
 
     async def read(self, page: bytearray, name: ProjectName = NAME) -> ParsedListing:
         """The listing in a page."""
-        return await self.reading.read(page, "", LIMIT, lambda data: slices_of_page(data, "", name, URL))
+        return await self.reading.read(
+            page, "", LIMIT, lambda data: slices_of_page(data, "", name, URL)
+        )
 
     def anew(self, policy: Policy = CACHE) -> tuple[Index, MemoryCatalog, Told]:
         """An index that knows nothing yet, and its parts."""
         catalog, told = MemoryCatalog(thinking=self.world.thinking), Told()
-        return Index(MemoryBlobs(self.world.now), catalog, told, policy, self.world, ttl=timedelta()), catalog, told
+        return (
+            Index(MemoryBlobs(self.world.now), catalog, told, policy, self.world, ttl=timedelta()),
+            catalog,
+            told,
+        )
 
     async def steps_of_json(self) -> None:
         """Read a page."""
@@ -208,7 +246,9 @@ class Bench:
         await self.measure("remember the same again", lambda: ask(again))
         files = said.files or ()
         one = replace(files[0], key=".kept/x")
-        await self.measure("keep one file", lambda: catalog.edit_theirs(NAME, lambda heard: with_kept(heard, one)))
+        await self.measure(
+            "keep one file", lambda: catalog.edit_theirs(NAME, lambda heard: with_kept(heard, one))
+        )
         await self.measure("one file less upstream", lambda: ask(evolve(again, files=files[1:])))
         held = (await catalog.theirs(NAME)).said
         assert held is not None
@@ -216,10 +256,19 @@ class Bench:
         catalog._theirs._recent.forget(NAME)
         await self.measure("take up again", lambda: catalog.theirs(NAME))
         with tempfile.TemporaryDirectory() as folder:
-            await self.measure("write the snapshot", CatalogDump(catalog.heard, folder + "/s", "here", self.world).write)
+            await self.measure(
+                "write the snapshot",
+                CatalogDump(catalog.heard, folder + "/s", "here", self.world).write,
+            )
             other = MemoryCatalog()
-            await self.measure("load the snapshot", CatalogDump(other.heard, folder + "/s", "here", self.world).load)
-        plain, plain_again = remembered(await self.read(without_times)), remembered(await self.read(without_times))
+            await self.measure(
+                "load the snapshot",
+                CatalogDump(other.heard, folder + "/s", "here", self.world).load,
+            )
+        plain, plain_again = (
+            remembered(await self.read(without_times)),
+            remembered(await self.read(without_times)),
+        )
         await self.measure("remember, without times", lambda: ask(plain))
         await self.measure("the same again, without times", lambda: ask(plain_again))
 
@@ -234,7 +283,10 @@ class Bench:
             "view": (CACHE, UpstreamState(said=said)),
             "view, 100 kept": (CACHE, UpstreamState(said=said, kept=kept)),
             "view, 100 kept, cooldown": (cool, UpstreamState(said=said, kept=kept)),
-            "view, 100 kept, upstream down": (cool, UpstreamState(said=said, kept=kept, reachable=False)),
+            "view, 100 kept, upstream down": (
+                cool,
+                UpstreamState(said=said, kept=kept, reachable=False),
+            ),
         }
         for _ in range(self.times):
             for what, (policy, theirs) in cases.items():
@@ -251,34 +303,58 @@ class Bench:
         for _ in range(self.times):
             pages = ProjectPages(index, self.world)
             for format in (Format.JSON, Format.HTML_V1):
-                await self.measure(f"render {format.name}, gzip", partial(self.page, pages, NAME, format))
-            await self.measure("the same, made already", partial(self.page, pages, NAME, Format.JSON))
+                await self.measure(
+                    f"render {format.name}, gzip", partial(self.page, pages, NAME, format)
+                )
+            await self.measure(
+                "the same, made already", partial(self.page, pages, NAME, Format.JSON)
+            )
 
     async def page(self, pages: ProjectPages, name: ProjectName, format: Format) -> None:
         """As a client gets it."""
-        finished, _ = await pages.project(name, format, DIRECT, files_url="../../packages/", provenance=lambda: None)
+        finished, _ = await pages.project(
+            name, format, DIRECT, files_url="../../packages/", provenance=lambda: None
+        )
         await finished.gzipped()
 
     async def steps_of_storm(self) -> None:
-        """Some projects at once, from upstream's bytes to both pages, each asked for by some clients."""
+        """Some projects at once, from upstream's bytes to both pages, each asked for by some
+        clients.
+        """
         names = [project_name(f"{NAME}-{number}") for number in range(PROJECTS)]
         page = json_page(self.files)
-        spelled = {name: page.replace(b"large_project", name.replace("-", "_").encode()) for name in names}
-        spelled = {name: text.replace(NAME.encode() + b'"', name.encode() + b'"') for name, text in spelled.items()}
+        spelled = {
+            name: page.replace(b"large_project", name.replace("-", "_").encode()) for name in names
+        }
+        spelled = {
+            name: text.replace(NAME.encode() + b'"', name.encode() + b'"')
+            for name, text in spelled.items()
+        }
         for _ in range(self.times):
             index, _, _ = self.anew()
             index.upstream.project = self.answers(spelled)  # type: ignore[attr-defined]
             index.correspondent.ttl = timedelta(hours=1)
             await index.catalog.complete()
             pages = ProjectPages(index, self.world)
-            jobs = [(name, format) for name in names for format in (Format.JSON, Format.HTML_V1) for _ in range(CLIENTS)]
+            jobs = [
+                (name, format)
+                for name in names
+                for format in (Format.JSON, Format.HTML_V1)
+                for _ in range(CLIENTS)
+            ]
 
-            async def job(pages: ProjectPages = pages, jobs: list[tuple[ProjectName, Format]] = jobs) -> None:
-                await gatherResults([start(self.page(pages, name, format)) for name, format in jobs])
+            async def job(
+                pages: ProjectPages = pages, jobs: list[tuple[ProjectName, Format]] = jobs
+            ) -> None:
+                await gatherResults(
+                    [start(self.page(pages, name, format)) for name, format in jobs]
+                )
 
             await self.measure(f"{PROJECTS} projects, {len(jobs)} clients at once", job)
 
-    def answers(self, pages: dict[ProjectName, bytearray]) -> Callable[[ProjectName, object, object], Awaitable[Listing]]:
+    def answers(
+        self, pages: dict[ProjectName, bytearray]
+    ) -> Callable[[ProjectName, object, object], Awaitable[Listing]]:
         """An upstream that has these pages."""
 
         async def project(name: ProjectName, known: object, via: object) -> Listing:
@@ -307,7 +383,9 @@ def child(step: str, options: argparse.Namespace) -> None:
 
 def main() -> None:
     """The steps, and the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--names", type=int, default=800_000)
     parser.add_argument("--times", type=int, default=5)
@@ -318,17 +396,33 @@ def main() -> None:
         child(options.step, options)
         return
     figures: dict[str, object] = {"files": options.files, "names": options.names}
-    print(f"{'':34}{'seconds':>8} |{'longest stall, ms':>18} |{'of it own':>15} | {'more memory,':>12}   goal: own < {GOAL} ms")
-    print(f"{'':34}{'median':>8} |{'median':>9}{'worst':>9} |{'median':>7}{'worst':>8} | {'peak, MiB':>12}")
+    print(
+        f"{'':34}{'seconds':>8} |{'longest stall, ms':>18} |{'of it own':>15} | "
+        f"{'more memory,':>12}   goal: own < {GOAL} ms"
+    )
+    print(
+        f"{'':34}{'median':>8} |{'median':>9}{'worst':>9} |{'median':>7}{'worst':>8} | "
+        f"{'peak, MiB':>12}"
+    )
     for step in options.steps:
         command = [sys.executable, __file__, "--step", step]
-        command += ["--files", str(options.files), "--names", str(options.names), "--times", str(options.times)]
+        command += [
+            "--files",
+            str(options.files),
+            "--names",
+            str(options.names),
+            "--times",
+            str(options.times),
+        ]
         said = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         for what, times in said.items():
             columns = zip(zip(*times, strict=True), UNITS, strict=True)
-            took, stalls, own, more = ([round(value * unit, 4) for value in column] for column, unit in columns)
+            took, stalls, own, more = (
+                [round(value * unit, 4) for value in column] for column, unit in columns
+            )
             print(
-                f"{what:34}{median(took):8.3f} |{median(stalls):9.1f}{max(stalls):9.1f} |{median(own):7.1f}{max(own):8.1f} |"
+                f"{what:34}{median(took):8.3f} |{median(stalls):9.1f}{max(stalls):9.1f} "
+                f"|{median(own):7.1f}{max(own):8.1f} |"
                 f"{max(more):13.0f}",
                 flush=True,
             )

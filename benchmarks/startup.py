@@ -28,7 +28,9 @@ def make_run(server: rig.Server) -> float:
     begun = time.perf_counter()
     with (server.folder / "log").open("ab") as log:
         command = ["make", "--silent", "run", f"CONFIG={server.config}"]
-        process = subprocess.Popen(command, cwd=HERE, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=HERE, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         server.process = process
         server.wait()
@@ -39,14 +41,21 @@ def make_run(server: rig.Server) -> float:
 
 
 def installed() -> bool:
-    """Whether ``make run`` would only start: this Python is the checkout's own, and make has nothing to install.
+    """Whether ``make run`` would only start: this Python is the checkout's own, and make has
+    nothing to install.
 
-    A benchmark must not: an environment that is shared, or linked to from another checkout, would be changed for everybody.
+    A benchmark must not: an environment that is shared, or linked to from another checkout, would
+    be changed for everybody.
     """
     environment = HERE / ".venv"
     if shutil.which("make") is None or environment.is_symlink() or Path(sys.prefix) != environment:
         return False
-    return subprocess.run(["make", "--question", ".venv/run.stamp"], cwd=HERE, capture_output=True).returncode == 0
+    return (
+        subprocess.run(
+            ["make", "--question", ".venv/run.stamp"], cwd=HERE, capture_output=True
+        ).returncode
+        == 0
+    )
 
 
 class Served(rig.Server):
@@ -68,7 +77,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--runs", type=int, default=5)
     options = arguments.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled; the first start of all here does it
+    os.environ.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # what is installed is compiled; the first start of all here does it
     rig.pin_client()
     with rig.scratch() as folder:
         server, daemon = Served(folder / "serve"), rig.Server(folder / "twistd")

@@ -1,10 +1,11 @@
-"""`pypid static` and dumb-pypi on one list: the time and the memory of a whole run, of the same again, and of one more file.
+"""`pypid static` and dumb-pypi on one list: the time and the memory of a whole run, of the same
+again, and of one more file.
 
 ``python benchmarks/static.py [--files 20000] [--projects 2000] [--json-of-releases] [--alone]``
 
-Both run in turns, on any core, and write to the same disk; ours writes pages in JSON besides. The goal is half of dumb-pypi's
-time. dumb-pypi is installed below ``.clients/`` if need be; ``--alone`` goes without it. A list of 1,000,000 is what the
-goal for the memory means (1.5 GB).
+Both run in turns, on any core, and write to the same disk; ours writes pages in JSON besides. The
+goal is half of dumb-pypi's time. dumb-pypi is installed below ``.clients/`` if need be; ``--alone``
+goes without it. A list of 1,000,000 is what the goal for the memory means (1.5 GB).
 """
 
 from __future__ import annotations
@@ -61,10 +62,16 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--files", type=int, default=20_000)
     arguments.add_argument("--projects", type=int, default=2_000)
-    arguments.add_argument("--json-of-releases", action="store_true", help="with /pypi/PROJECT/VERSION/json, most of all files")
+    arguments.add_argument(
+        "--json-of-releases",
+        action="store_true",
+        help="with /pypi/PROJECT/VERSION/json, most of all files",
+    )
     arguments.add_argument("--alone", action="store_true", help="without dumb-pypi")
     options = arguments.parse_args()
-    programs: dict[str, list[str | Path]] = {"pypid static": [Path(sys.executable).with_name("pypid"), "static"]}
+    programs: dict[str, list[str | Path]] = {
+        "pypid static": [Path(sys.executable).with_name("pypid"), "static"]
+    }
     if not options.alone:
         try:
             from tests.live.clients import client
@@ -72,29 +79,60 @@ def main() -> None:
             programs["dumb-pypi"] = [client("dumb-pypi")]
         except SkipTest as reason:
             print(f"skipped: dumb-pypi: {reason}")
-    print(f"{options.files:,} files in {options.projects:,} projects{' with JSON of releases' * options.json_of_releases}")
+    print(
+        f"{options.files:,} files in {options.projects:,} "
+        f"projects{' with JSON of releases' * options.json_of_releases}"
+    )
     with rig.scratch() as folder:
         measure(programs, options, folder)
 
 
-def measure(programs: dict[str, list[str | Path]], options: argparse.Namespace, folder: Path) -> None:
+def measure(
+    programs: dict[str, list[str | Path]], options: argparse.Namespace, folder: Path
+) -> None:
     """A table of both."""
     listed = folder / "list"
     fabricate(listed, options.files, options.projects)
     more = () if options.json_of_releases else ("--no-per-release-json",)
     steps: dict[str, tuple[str | Path, ...]] = {"all new": (), "the same again": ()}
     figures: dict[tuple[str, str], float] = {}
-    for step, words in [*steps.items(), ("one file more", ("--previous-package-list-json", folder / "before"))]:
+    for step, words in [
+        *steps.items(),
+        ("one file more", ("--previous-package-list-json", folder / "before")),
+    ]:
         if words:
             (folder / "before").write_bytes(listed.read_bytes())
             with listed.open("a") as out:
-                print(json.dumps({"filename": "team-0-project-0-99.0.tar.gz", "upload_timestamp": 1_900_000_000}), file=out)
+                print(
+                    json.dumps(
+                        {
+                            "filename": "team-0-project-0-99.0.tar.gz",
+                            "upload_timestamp": 1_900_000_000,
+                        }
+                    ),
+                    file=out,
+                )
         for name, program in programs.items():
             place = folder / name.replace(" ", "-")
-            where = ("--packages-url", "https://files.example.com/pool/", "--output-dir", place, "--no-generate-timestamp")
-            seconds, busy, memory = run([*program, "--package-list-json", listed, *where, *more, *words], place)
+            where = (
+                "--packages-url",
+                "https://files.example.com/pool/",
+                "--output-dir",
+                place,
+                "--no-generate-timestamp",
+            )
+            seconds, busy, memory = run(
+                [*program, "--package-list-json", listed, *where, *more, *words], place
+            )
             figures[step, name] = seconds
-            print(f"{step:16} {name:14} {seconds:8.2f} s {busy:8.2f} s of processors {memory:8.0f} MiB", flush=True)
+            print(
+                (
+                    f"{step:16} {name:14} {seconds:8.2f} s {busy:8.2f} s of processors "
+                    f"{memory:8.0f} "
+                    f"MiB"
+                ),
+                flush=True,
+            )
         if "dumb-pypi" in programs:
             ratio = figures[step, "pypid static"] / figures[step, "dumb-pypi"]
             print(f"{step:16} ratio          {ratio:8.2f}")

@@ -1,4 +1,5 @@
-"""A 1 GiB upload: time against ``cp`` + ``sha256sum`` of the same file on the same disk, memory, and pages meanwhile.
+"""A 1 GiB upload: time against ``cp`` + ``sha256sum`` of the same file on the same disk, memory,
+and pages meanwhile.
 
 ``python benchmarks/upload.py [--size 1024] [--runs 3]``   (MiB)
 """
@@ -33,7 +34,12 @@ def main() -> None:
             build(path, "big", version, options.size << 20)
             digest = sha256(path.read_bytes()).hexdigest()
             begun = time.perf_counter()
-            subprocess.run(f"cp {path} {folder}/copy && sha256sum {folder}/copy", shell=True, check=True, capture_output=True)
+            subprocess.run(
+                f"cp {path} {folder}/copy && sha256sum {folder}/copy",
+                shell=True,
+                check=True,
+                capture_output=True,
+            )
             limits.append(time.perf_counter() - begun)
             (folder / "copy").unlink()
             server.forget_peak()
@@ -55,7 +61,13 @@ def main() -> None:
             ("peak memory above idle", f"{max(growths):.0f} MiB", "< 64 MiB"),
             ("a page meanwhile, p99", f"{p99:.1f} ms", "< 20 ms"),
         ],
-        {"ratio": ratio, "seconds": times, "cp_sha256sum": limits, "growth_mib": growths, "page_p99_ms": p99},
+        {
+            "ratio": ratio,
+            "seconds": times,
+            "cp_sha256sum": limits,
+            "growth_mib": growths,
+            "page_p99_ms": p99,
+        },
     )
 
 

@@ -1,4 +1,6 @@
-"""The tests. `trial tests` in a checkout needs pypid's requirements, but not pypid itself installed."""
+"""The tests. `trial tests` in a checkout needs pypid's requirements, but not pypid itself
+installed.
+"""
 
 import os
 import sys
@@ -9,4 +11,6 @@ if find_spec("pypid") is None:
     _source = str(Path(__file__).resolve().parents[1] / "src")
     sys.path.insert(0, _source)
     # for the programs that tests start
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_source, os.environ.get("PYTHONPATH")]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [_source, os.environ.get("PYTHONPATH")])
+    )

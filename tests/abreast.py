@@ -1,12 +1,15 @@
-"""Trial in several processes, each takes whole modules: ``python -m tests.abreast -j2 --temp-directory=DIR tests.core``.
+"""Trial in several processes, each takes whole modules: ``python -m tests.abreast -j2
+--temp-directory=DIR tests.core``.
 
-``trial -j`` hands out single tests. What a module's tests share (a pypid, a PostgreSQL, a directory) is then made in each of
-its processes, and each test costs a few messages: of the unit part a fourth of the time. Here the modules lie in a socket, and
-whoever is free takes the next one. Each process ends with trial's own summary, and all of them with the modules that took
-longest; the exit status is 0 if all went well.
+``trial -j`` hands out single tests. What a module's tests share (a pypid, a PostgreSQL, a
+directory) is then made in each of its processes, and each test costs a few messages: of the unit
+part a fourth of the time. Here the modules lie in a socket, and whoever is free takes the next one.
+Each process ends with trial's own summary, and all of them with the modules that took longest; the
+exit status is 0 if all went well.
 
-The first modules are those of `FIRST`: who takes one of them last lets the others wait for him. Modules in one line of
-`TOGETHER` are taken by one process, since they share what takes long to start.
+The first modules are those of `FIRST`: who takes one of them last lets the others wait for him.
+Modules in one line of `TOGETHER` are taken by one process, since they share what takes long to
+start.
 """
 
 from __future__ import annotations
@@ -33,8 +36,18 @@ from tests.children import end_with_parent
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FIRST: Final = (
-    *("live.test_packaging", "live.test_container", "live.test_api_fuzz", "live.test_catalog_postgresql"),
-    *("live.test_site_reading", "live.test_site_crawl", "live.test_site_publishing", "live.test_site_people"),
+    *(
+        "live.test_packaging",
+        "live.test_container",
+        "live.test_api_fuzz",
+        "live.test_catalog_postgresql",
+    ),
+    *(
+        "live.test_site_reading",
+        "live.test_site_crawl",
+        "live.test_site_publishing",
+        "live.test_site_people",
+    ),
     *(
         "live.test_pypicloud_ini",
         "live.test_cache",
@@ -42,16 +55,65 @@ FIRST: Final = (
         "live.test_site_administering",
         "live.test_site_machine",
     ),
-    *("live.test_site_deployed", "live.test_site_hostile", "live.test_pypicloud_storage", "live.test_daemon"),
-    *("live.test_site_several", "live.test_workers", "live.test_catalog_redis", "live.test_static", "live.test_throwaway"),
-    *("live.test_pypicloud_fallback", "live.test_commands", "live.test_starting", "live.test_collect"),
+    *(
+        "live.test_site_deployed",
+        "live.test_site_hostile",
+        "live.test_pypicloud_storage",
+        "live.test_daemon",
+    ),
+    *(
+        "live.test_site_several",
+        "live.test_workers",
+        "live.test_catalog_redis",
+        "live.test_static",
+        "live.test_throwaway",
+    ),
+    *(
+        "live.test_pypicloud_fallback",
+        "live.test_commands",
+        "live.test_starting",
+        "live.test_collect",
+    ),
     *("live.test_upstream_away", "live.test_private_names"),
-    *("live.test_install", "live.test_tokens", "live.test_tls", "live.test_rights", "live.test_trusted_publishing"),
-    *("web.test_safety", "web.test_hidden", "web.test_matrix", "web.test_frontdoor_equality", "blobs.test_files"),
-    *("web.test_frontdoor_freshness", "web.test_conformance_auth", "catalog.test_sql", "web.test_frontdoor_pouring"),
-    *("catalog.test_shared", "blobs.test_s3", "rendering.test_making", "web.test_sendfile", "catalog.test_snapshot"),
-    *("web.test_frontdoor_files", "index.test_publishing", "core.test_permissions", "access.test_oidc"),
-    *("index.test_reconciling", "access.sql.test_people_contract", "access.test_tokens", "blobs.test_s3_faults"),
+    *(
+        "live.test_install",
+        "live.test_tokens",
+        "live.test_tls",
+        "live.test_rights",
+        "live.test_trusted_publishing",
+    ),
+    *(
+        "web.test_safety",
+        "web.test_hidden",
+        "web.test_matrix",
+        "web.test_frontdoor_equality",
+        "blobs.test_files",
+    ),
+    *(
+        "web.test_frontdoor_freshness",
+        "web.test_conformance_auth",
+        "catalog.test_sql",
+        "web.test_frontdoor_pouring",
+    ),
+    *(
+        "catalog.test_shared",
+        "blobs.test_s3",
+        "rendering.test_making",
+        "web.test_sendfile",
+        "catalog.test_snapshot",
+    ),
+    *(
+        "web.test_frontdoor_files",
+        "index.test_publishing",
+        "core.test_permissions",
+        "access.test_oidc",
+    ),
+    *(
+        "index.test_reconciling",
+        "access.sql.test_people_contract",
+        "access.test_tokens",
+        "blobs.test_s3_faults",
+    ),
     *("web.test_channel", "web.test_frontdoor"),
 )
 TOGETHER: Final = (
@@ -66,7 +128,9 @@ class _Tests(Protocol):
 
 
 def modules(names: Iterable[str]) -> list[str]:
-    """The modules with tests that are, or lie below, `names`. Raises `FileNotFoundError` for a name that means none."""
+    """The modules with tests that are, or lie below, `names`. Raises `FileNotFoundError` for a name
+    that means none.
+    """
     found: list[str] = []
     for name in names:
         place = ROOT.joinpath(*name.split("."))
@@ -91,7 +155,9 @@ def portions(wanted: list[str]) -> list[str]:
 
 
 def run(jobs: int, folder: str, wanted: list[str]) -> int:
-    """Run them in so many processes, with their temporary folders below `folder`; the exit status."""
+    """Run them in so many processes, with their temporary folders below `folder`;
+    the exit status.
+    """
     with TemporaryFile("w+") as times:
         workers = _give_out(jobs, folder, portions(wanted), times.fileno())
         try:
@@ -111,15 +177,25 @@ def run(jobs: int, folder: str, wanted: list[str]) -> int:
     return 1 if any(ends) else 0
 
 
-def _give_out(jobs: int, folder: str, lines: list[str], times: int) -> list[subprocess.Popen[bytes]]:
+def _give_out(
+    jobs: int, folder: str, lines: list[str], times: int
+) -> list[subprocess.Popen[bytes]]:
     """Start so many processes, which have the portions, or will soon."""
     give, take = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with give:
         with take:
             ours = (take.fileno(), times)
-            command = [sys.executable, "-m", "tests.abreast", "--take", *map(str, (*ours, os.getpid()))]
+            command = [
+                sys.executable,
+                "-m",
+                "tests.abreast",
+                "--take",
+                *map(str, (*ours, os.getpid())),
+            ]
             workers = [
-                subprocess.Popen([*command, "--temp-directory", f"{folder}-{number}"], pass_fds=ours, cwd=ROOT)
+                subprocess.Popen(
+                    [*command, "--temp-directory", f"{folder}-{number}"], pass_fds=ours, cwd=ROOT
+                )
                 for number in range(jobs)
             ]
         try:
@@ -138,9 +214,13 @@ def slowest(times: IO[str], count: int = 10) -> str:
 
 
 class Taking(TestSuite):
-    """Takes portions out of the socket, and runs them, until there are none; `told` gets a line for each module."""
+    """Takes portions out of the socket, and runs them, until there are none; `told` gets a line for
+    each module.
+    """
 
-    def __init__(self, source: socket.socket, told: Callable[[str], object] = lambda line: None) -> None:
+    def __init__(
+        self, source: socket.socket, told: Callable[[str], object] = lambda line: None
+    ) -> None:
         super().__init__()
         self.source = source
         self.told = told
@@ -164,14 +244,19 @@ class Taking(TestSuite):
 
 
 def work(source: socket.socket, times: int, folder: str) -> int:
-    """Be one of the processes, which writes into the file `times` how long its modules took; the exit status."""
-    # Tests make much garbage and many things that stay: to look through all of them again and again was an eighth of the time.
+    """Be one of the processes, which writes into the file `times` how long its modules took; the
+    exit status.
+    """
+    # Tests make much garbage and many things that stay: to look through all of them again and again
+    # was an eighth of the time.
     gc.set_threshold(20_000, 20, 50)
     said = io.StringIO()  # so that what two processes say at their ends does not mix
     try:
         with source:
             result = TrialRunner(Reporter, stream=said, workingDirectory=folder).run(
-                Taking(source, lambda line: os.write(times, line.encode()))  # one file, one position: lines do not mix
+                Taking(
+                    source, lambda line: os.write(times, line.encode())
+                )  # one file, one position: lines do not mix
             )
     finally:
         print(said.getvalue(), end="", flush=True)
@@ -194,7 +279,8 @@ def main(arguments: list[str]) -> int:
         taken, times, parent = asked.take
         end_with_parent(parent)
         return work(socket.socket(fileno=taken), times, asked.temp_directory)
-    # the processes of a run do not try twice to install what cannot be installed (tests.live.clients)
+    # the processes of a run do not try twice to install what cannot be installed
+    # (tests.live.clients)
     os.environ.setdefault("TEST_RUN", f"{os.getpid()}-{time.time_ns()}")  # noqa: TID251
     # hypothesis keeps its tables of characters there: to make them takes each process three seconds
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / ".hypothesis"))  # noqa: TID251
@@ -212,7 +298,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    # another name, so that what is imported is not what runs: `tests.abreast` is one module in a process
+    # another name, so that what is imported is not what runs: `tests.abreast` is one module in a
+    # process
     from tests.abreast import main as begin
 
     sys.exit(begin(sys.argv[1:]))

@@ -1,8 +1,10 @@
-"""Measures of the source that may only go down: ``python -m tests.ceilings``, part of ``make check``.
+"""Measures of the source that may only go down: ``python -m tests.ceilings``, part of ``make
+check``.
 
-Each measure counts what docs/decisions/0029 wants to be rid of. The file ``tests/ceilings.json`` holds the counts that are
-allowed today. A count above its ceiling fails; one below it fails, too, with the new number to write down, so that what was
-gained is not lost again. ``--write`` writes the counts of today.
+Each measure counts what docs/decisions/0029 wants to be rid of. The file ``tests/ceilings.json``
+holds the counts that are allowed today. A count above its ceiling fails; one below it fails, too,
+with the new number to write down, so that what was gained is not lost again. ``--write`` writes the
+counts of today.
 
 Options: ``--show MEASURE`` lists the places that one measure counts.
 """
@@ -84,12 +86,16 @@ def modules(package: Path) -> list[Module]:
 
 def entries(source: Iterable[Module]) -> Iterator[str]:
     """Files and folders directly in the package."""
-    yield from sorted({each.path.parts[1] for each in source if each.path.parts[1] != "__init__.py"})
+    yield from sorted(
+        {each.path.parts[1] for each in source if each.path.parts[1] != "__init__.py"}
+    )
 
 
 def statements(source: Iterable[Module]) -> Iterator[str]:
     """All statements."""
-    return (each.at(node, "") for each in source for node in each.nodes if isinstance(node, ast.stmt))
+    return (
+        each.at(node, "") for each in source for node in each.nodes if isinstance(node, ast.stmt)
+    )
 
 
 def wide_lines(source: Iterable[Module]) -> Iterator[str]:
@@ -120,7 +126,11 @@ def foreign_assignments(source: Iterable[Module]) -> Iterator[str]:
                 targets = node.targets
             elif isinstance(node, ast.AugAssign | ast.AnnAssign):
                 targets = [node.target]
-            flat = [part for target in targets for part in (target.elts if isinstance(target, ast.Tuple) else [target])]
+            flat = [
+                part
+                for target in targets
+                for part in (target.elts if isinstance(target, ast.Tuple) else [target])
+            ]
             for target in flat:
                 if isinstance(target, ast.Attribute) and not (
                     isinstance(target.value, ast.Name) and target.value.id in ("self", "cls")
@@ -129,7 +139,9 @@ def foreign_assignments(source: Iterable[Module]) -> Iterator[str]:
 
 
 def imported(each: Module, names: frozenset[str]) -> set[str]:
-    """Return the modules of `names` that one imports, also in functions and for annotations only."""
+    """Return the modules of `names` that one imports, also in functions and
+    for annotations only.
+    """
     found = set()
     for node in each.nodes:
         if isinstance(node, ast.Import):
@@ -154,7 +166,9 @@ def single_importers(source: Iterable[Module]) -> Iterator[str]:
 
 
 def circles(source: Iterable[Module]) -> Iterator[str]:
-    """Modules that import each other in a circle, counted with imports in functions and for annotations only."""
+    """Modules that import each other in a circle, counted with imports in functions and for
+    annotations only.
+    """
     source = list(source)
     names = frozenset(each.name for each in source)
     edges = {each.name: imported(each, names) for each in source}
@@ -192,7 +206,9 @@ def long_functions(source: Iterable[Module]) -> Iterator[str]:
 
 
 def empty_docstrings(source: Iterable[Module]) -> Iterator[str]:
-    """Public docstrings that do not stand by themselves: very short ones, and those that only refer to another."""
+    """Public docstrings that do not stand by themselves: very short ones, and those that only refer
+    to another.
+    """
     for each in source:
         for node in each.nodes:
             if not isinstance(node, (ast.ClassDef, *Functions)) or node.name.startswith("_"):
@@ -208,7 +224,11 @@ def prose(each: Module) -> Iterator[tuple[int, str]]:
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
     for node in each.nodes:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and " " in node.value.strip()
+        ):
             yield node.lineno, node.value
 
 
@@ -221,7 +241,9 @@ def vague_words(source: Iterable[Module]) -> Iterator[str]:
 
 
 def former_words(source: Iterable[Module]) -> Iterator[str]:
-    """Places where a replaced word is defined: modules, classes, functions, arguments, attributes and variables."""
+    """Places where a replaced word is defined: modules, classes, functions, arguments, attributes
+    and variables.
+    """
     for each in source:
         last = each.name.rpartition(".")[2]
         if FORMER.fullmatch(last):
@@ -271,17 +293,29 @@ def complaints(counts: dict[str, int], ceilings: dict[str, int]) -> list[str]:
     for name, count in counts.items():
         ceiling = ceilings.get(name, 0)
         if count > ceiling:
-            found.append(f"{name}: {count}, {count - ceiling} more than allowed; python -m tests.ceilings --show {name}")
+            found.append(
+                f"{name}: {count}, {count - ceiling} more than allowed; python -m "
+                f"tests.ceilings "
+                f"--show {name}"
+            )
         elif count < ceiling and name != "statements":
-            found.append(f"{name}: {count}, better than {ceiling}: python -m tests.ceilings --write, and commit it")
+            found.append(
+                f"{name}: {count}, better than {ceiling}: python -m tests.ceilings --write, "
+                f"and "
+                f"commit it"
+            )
     return found
 
 
 def main(arguments: list[str]) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.ceilings", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write the counts of today to tests/ceilings.json")
-    parser.add_argument("--show", choices=MEASURES, metavar="MEASURE", help=f"one of: {' '.join(MEASURES)}")
+    parser.add_argument(
+        "--write", action="store_true", help="write the counts of today to tests/ceilings.json"
+    )
+    parser.add_argument(
+        "--show", choices=MEASURES, metavar="MEASURE", help=f"one of: {' '.join(MEASURES)}"
+    )
     options = parser.parse_args(arguments)
     source = modules(ROOT / "src" / "pypid")
     if options.show:

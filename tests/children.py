@@ -13,15 +13,19 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def with_us() -> list[str]:
-    """Return the words to put before a command whose process the kernel kills when this process ends.
+    """Return the words to put before a command whose process the kernel kills when this process
+    ends.
 
-    The kernel counts the end of the thread that starts the process: a thread that starts one has to outlive it.
+    The kernel counts the end of the thread that starts the process: a thread that starts one has to
+    outlive it.
     """
     return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
 def end_with_parent(parent: int, sign: signal.Signals = signal.SIGTERM) -> None:
-    """Have the kernel send `sign` to this process when its parent, whose process id is `parent`, ends."""
+    """Have the kernel send `sign` to this process when its parent, whose process id is `parent`,
+    ends.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(sign), 0, 0, 0)
     if os.getppid() != parent:  # it ended before the kernel was asked
         os.kill(os.getpid(), sign)

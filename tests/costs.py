@@ -1,7 +1,8 @@
 """Measures that the cost of an operation grows at most linearly with the size of its input.
 
-CPU time of this thread is measured, not wall time, without the garbage collector, and the least of several attempts
-counts. So other processes on the machine do not matter much, and what they still do is within `SLACK`.
+CPU time of this thread is measured, not wall time, without the garbage collector, and the least of
+several attempts counts. So other processes on the machine do not matter much, and what they still
+do is within `SLACK`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import gc
 import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from time import thread_time
 from typing import Any
 
 STEPS = (1, 2, 4, 8)
 """Sizes that are measured, as multiples of an eighth of the largest one."""
 SLACK = 3.0
-"""How many times more than linear a cost may grow: quadratic growth over `STEPS` is 8 times more."""
+"""How many times more than linear a cost may grow: quadratic growth over `STEPS` is 8 times more.
+"""
 CHEAP = 0.012
 """Seconds that are too few to be measured: such a cost passes."""
 SMALL = 1 << 20
@@ -25,7 +28,9 @@ ATTEMPTS = 4
 
 
 def cpu_seconds(operation: Callable[[], Any]) -> float:
-    """Return the CPU time that `operation` takes in this thread. A refusal (any exception) is a result like others."""
+    """Return the CPU time that `operation` takes in this thread. A refusal (any exception) is a
+    result like others.
+    """
     gc.collect(0)
     was_enabled = gc.isenabled()
     gc.disable()
@@ -53,7 +58,8 @@ def peak_bytes(operation: Callable[[], Any]) -> int:
 def growth(costs: Sequence[float], least: float) -> float:
     """Return how many times more than linear `costs` (at `STEPS`) grow; 1 is linear, 8 quadratic.
 
-    Costs below `least` count as `least`: constant parts of them would hide growth, or be taken for it.
+    Costs below `least` count as `least`: constant parts of them would hide growth, or be taken for
+    it.
     """
     if max(costs) <= least:
         return 0.0
@@ -61,19 +67,30 @@ def growth(costs: Sequence[float], least: float) -> float:
     return costs[-1] / STEPS[-1] / max(min(cost / step for cost, step in pairs), least / STEPS[-1])
 
 
-def time_growth(make: Callable[[int], Any], run: Callable[[Any], Any], largest: int) -> tuple[float, list[float]]:
-    """Return the growth of the CPU time of ``run(make(size))`` up to the size `largest`, and the times themselves."""
+def time_growth(
+    make: Callable[[int], Any], run: Callable[[Any], Any], largest: int
+) -> tuple[float, list[float]]:
+    """Return the growth of the CPU time of ``run(make(size))`` up to the size `largest`, and the
+    times themselves.
+    """
     inputs = [make(largest * step // STEPS[-1]) for step in STEPS]
     best = [float("inf")] * len(STEPS)
     for _ in range(ATTEMPTS):
-        best = [min(known, cpu_seconds(lambda: run(given))) for known, given in zip(best, inputs, strict=True)]  # noqa: B023
+        best = [
+            min(known, cpu_seconds(partial(run, given)))
+            for known, given in zip(best, inputs, strict=True)
+        ]
         if growth(best, CHEAP) < SLACK:
             break
     return growth(best, CHEAP), best
 
 
-def memory_growth(make: Callable[[int], Any], run: Callable[[Any], Any], largest: int) -> tuple[float, list[int]]:
-    """Return the growth of the peak memory of ``run(make(size))``, and the peaks, up to the size `largest`."""
+def memory_growth(
+    make: Callable[[int], Any], run: Callable[[Any], Any], largest: int
+) -> tuple[float, list[int]]:
+    """Return the growth of the peak memory of ``run(make(size))``, and the peaks, up to the size
+    `largest`.
+    """
     inputs = [make(largest * step // STEPS[-1]) for step in STEPS]
     peaks = [peak_bytes(lambda: run(given)) for given in inputs]  # noqa: B023
     return growth([float(peak) for peak in peaks], SMALL), peaks

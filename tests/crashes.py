@@ -8,15 +8,32 @@ from collections.abc import Callable
 from typing import Any
 
 STEPS = frozenset(
-    ("open", "close", "write", "fsync", "stat", "lstat", "fstat", "fchmod", "mkdir", "link", "rename", "replace", "unlink")
+    (
+        "open",
+        "close",
+        "write",
+        "fsync",
+        "stat",
+        "lstat",
+        "fstat",
+        "fchmod",
+        "mkdir",
+        "link",
+        "rename",
+        "replace",
+        "unlink",
+    )
 )
 CHANGES = STEPS - {"close", "fsync", "stat", "lstat", "fstat"}
-"""What may leave other files than were there before it: who dies at another step leaves what he leaves at the next of these."""
+"""What may leave other files than were there before it: who dies at another step leaves what he
+leaves at the next of these.
+"""
 REFUSALS = (errno.ENOSPC, errno.EIO)
 
 
 class Scripted:
-    """Stands for `os`: counts the calls that touch files, and does `act` in place of call number `nth`.
+    """Stands for `os`: counts the calls that touch files, and does `act` in place of call number
+    `nth`.
 
     Of a process that dies only the calls are counted that change files.
     """

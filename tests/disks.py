@@ -1,4 +1,6 @@
-"""Where the files of a test lie that must be files of a disk: the unit tests write to memory where they can."""
+"""Where the files of a test lie that must be files of a disk: the unit tests write to memory where
+they can.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from pypid.flow import at_hand
 
 @contextmanager
 def on_a_disk(wanted: Path) -> Iterator[Path]:
-    """This folder, which may not be there yet; another one, not there either, where the kernel does not say of its files which
-    bytes it has in memory, as of a tmpfs.
+    """This folder, which may not be there yet; another one, not there either, where the kernel does
+    not say of its files which bytes it has in memory, as of a tmpfs.
     """
     wanted.mkdir(exist_ok=True)
     (wanted / "probe").write_bytes(b"x")

@@ -27,7 +27,9 @@ def metadata(
     extra: Sequence[tuple[str, str]] = (),
     description: str = "",
 ) -> bytes:
-    """The text of a METADATA or PKG-INFO file; `extra` are further header lines (``("Requires-Dist", "eggs")``)."""
+    """The text of a METADATA or PKG-INFO file; `extra` are further header lines
+    (``("Requires-Dist", "eggs")``).
+    """
     lines = [("Metadata-Version", metadata_version), ("Name", name), ("Version", version)]
     if summary is not None:
         lines.append(("Summary", summary))
@@ -37,7 +39,9 @@ def metadata(
     return (text + (f"\n{description}" if description else "")).encode()
 
 
-def wheel_filename(name: str = "spam", version: str = "1.0", *, tag: str = "py3-none-any", build: str = "") -> str:
+def wheel_filename(
+    name: str = "spam", version: str = "1.0", *, tag: str = "py3-none-any", build: str = ""
+) -> str:
     """The file name that `wheel` of the same arguments belongs under."""
     parts = [name.replace("-", "_"), version, *([build] if build else []), tag]
     return "-".join(parts) + ".whl"
@@ -54,7 +58,8 @@ def wheel(
     files: Mapping[str, bytes] | None = None,
     compression: int = zipfile.ZIP_DEFLATED,
 ) -> bytes:
-    """A correct wheel with METADATA, WHEEL and RECORD; `files` are its contents (a one-line module unless given).
+    """A correct wheel with METADATA, WHEEL and RECORD; `files` are its contents (a one-line module
+    unless given).
 
     `metadata_bytes` replaces the METADATA that the other arguments make.
     """
@@ -63,9 +68,21 @@ def wheel(
     if metadata_bytes is None:
         metadata_bytes = metadata(name, version, requires_python=requires_python, extra=extra)
     pythons, abis, platforms = tag.split("-")
-    tags = [f"{p}-{a}-{f}" for p in pythons.split(".") for a in abis.split(".") for f in platforms.split(".")]
-    wheel_lines = ["Wheel-Version: 1.0", "Generator: pypid-tests", "Root-Is-Purelib: true", *(f"Tag: {t}" for t in tags)]
-    contents = dict(files) if files is not None else {f"{escaped.replace('.', '_')}.py": b"eggs = 1\n"}
+    tags = [
+        f"{p}-{a}-{f}"
+        for p in pythons.split(".")
+        for a in abis.split(".")
+        for f in platforms.split(".")
+    ]
+    wheel_lines = [
+        "Wheel-Version: 1.0",
+        "Generator: pypid-tests",
+        "Root-Is-Purelib: true",
+        *(f"Tag: {t}" for t in tags),
+    ]
+    contents = (
+        dict(files) if files is not None else {f"{escaped.replace('.', '_')}.py": b"eggs = 1\n"}
+    )
     contents[f"{info}/METADATA"] = metadata_bytes
     contents[f"{info}/WHEEL"] = "\n".join([*wheel_lines, ""]).encode()
     contents[f"{info}/RECORD"] = record(contents, f"{info}/RECORD")
@@ -111,13 +128,23 @@ def sdist(
     files: Mapping[str, bytes] | None = None,
     top: str | None = None,
 ) -> bytes:
-    """A correct sdist with ``{top}/PKG-INFO``; `suffix` as in its file name (also ``.zip``); `files` lie below `top`."""
+    """A correct sdist with ``{top}/PKG-INFO``; `suffix` as in its file name (also ``.zip``);
+    `files` lie below `top`.
+    """
     top = f"{name.replace('-', '_')}-{version}" if top is None else top
     if metadata_bytes is None:
         metadata_bytes = metadata(
-            name, version, requires_python=requires_python, metadata_version=metadata_version, extra=extra
+            name,
+            version,
+            requires_python=requires_python,
+            metadata_version=metadata_version,
+            extra=extra,
         )
-    inner = {"PKG-INFO": metadata_bytes, "setup.py": b"from setuptools import setup\nsetup()\n", **(files or {})}
+    inner = {
+        "PKG-INFO": metadata_bytes,
+        "setup.py": b"from setuptools import setup\nsetup()\n",
+        **(files or {}),
+    }
     contents = {f"{top}/{path}": data for path, data in inner.items()}
     if suffix == ".zip":
         return zipped(contents)
@@ -130,7 +157,9 @@ def sdist(
 
 
 def tarred(members: Sequence[tuple[tarfile.TarInfo, bytes]], *, suffix: str = ".tar.gz") -> bytes:
-    """A tar archive of the members as given (hostile ones too), compressed as `suffix` says (``.tar``: not at all)."""
+    """A tar archive of the members as given (hostile ones too), compressed as `suffix` says
+    (``.tar``: not at all).
+    """
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for entry, data in members:
@@ -171,5 +200,7 @@ def egg(
 ) -> bytes:
     """A correct egg with ``EGG-INFO/PKG-INFO``."""
     contents = dict(files) if files is not None else {f"{name.replace('-', '_')}.py": b"eggs = 1\n"}
-    contents["EGG-INFO/PKG-INFO"] = metadata(name, version) if metadata_bytes is None else metadata_bytes
+    contents["EGG-INFO/PKG-INFO"] = (
+        metadata(name, version) if metadata_bytes is None else metadata_bytes
+    )
     return zipped(contents)

@@ -1,7 +1,8 @@
-"""An OIDC issuer of our own: its keys, its documents, and identity tokens, good ones and every kind of bad ones.
+"""An OIDC issuer of our own: its keys, its documents, and identity tokens, good ones and every kind
+of bad ones.
 
-Sources: RFC 7515, 7517, 7519, "OpenID Connect Discovery 1.0". Signatures are made with `cryptography` alone: what
-checks them is not asked to make them.
+Sources: RFC 7515, 7517, 7519, "OpenID Connect Discovery 1.0". Signatures are made with
+`cryptography` alone: what checks them is not asked to make them.
 """
 
 from __future__ import annotations
@@ -66,12 +67,18 @@ class Key:
                     "y": b64(numbers.y.to_bytes(size, "big")),
                 }
             case _:
-                said = {"kty": "OKP", "crv": "Ed25519", "x": b64(public.public_bytes(Encoding.Raw, PublicFormat.Raw))}
+                said = {
+                    "kty": "OKP",
+                    "crv": "Ed25519",
+                    "x": b64(public.public_bytes(Encoding.Raw, PublicFormat.Raw)),
+                }
         return {**said, "kid": self.id, "use": "sig", **more}
 
     def pem(self) -> bytes:
         """The public half, as it is published in text: somebody may take it for a secret."""
-        found: bytes = self.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        found: bytes = self.private.public_key().public_bytes(
+            Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+        )
         return found
 
     def sign(self, data: bytes, algorithm: str) -> bytes:
@@ -81,7 +88,9 @@ class Key:
         match self.private:
             case rsa.RSAPrivateKey() if algorithm.startswith("PS"):
                 assert digest is not None
-                signature = self.private.sign(data, padding.PSS(padding.MGF1(digest), digest.digest_size), digest)
+                signature = self.private.sign(
+                    data, padding.PSS(padding.MGF1(digest), digest.digest_size), digest
+                )
             case rsa.RSAPrivateKey():
                 assert digest is not None
                 signature = self.private.sign(data, padding.PKCS1v15(), digest)
@@ -113,15 +122,23 @@ def edwards_key(id: str = "edwards") -> Key:
     return Key(id, ed25519.Ed25519PrivateKey.generate())
 
 
-def jwt(header: Mapping[str, Any], claims: object, key: Key | None = None, secret: bytes | None = None) -> str:
+def jwt(
+    header: Mapping[str, Any], claims: object, key: Key | None = None, secret: bytes | None = None
+) -> str:
     """A token, signed with the key (or with the secret, HS256; or with nothing)."""
     signed = f"{segment(header)}.{segment(claims)}"
     if secret is not None:
         return f"{signed}.{b64(hmac(secret, signed.encode(), 'sha256'))}"
-    return f"{signed}.{b64(key.sign(signed.encode(), str(header['alg'])))}" if key is not None else f"{signed}."
+    return (
+        f"{signed}.{b64(key.sign(signed.encode(), str(header['alg'])))}"
+        if key is not None
+        else f"{signed}."
+    )
 
 
-def github(repository: str = REPOSITORY, ref: str = "refs/heads/main", **more: Any) -> dict[str, Any]:
+def github(
+    repository: str = REPOSITORY, ref: str = "refs/heads/main", **more: Any
+) -> dict[str, Any]:
     """What GitHub says of a job; `more` replaces it, None takes it away."""
     owner = repository.partition("/")[0]
     workflow = f"{repository}/.github/workflows/release.yml@{ref}"
@@ -152,15 +169,25 @@ class Documents:
 
     def discovery(self, **more: Any) -> dict[str, Any]:
         """The discovery document."""
-        algorithms = {"id_token_signing_alg_values_supported": ["RS256"], "response_types_supported": ["id_token"]}
-        return {"issuer": self.url, "jwks_uri": f"{self.url}/.well-known/jwks", **algorithms, **more}
+        algorithms = {
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "response_types_supported": ["id_token"],
+        }
+        return {
+            "issuer": self.url,
+            "jwks_uri": f"{self.url}/.well-known/jwks",
+            **algorithms,
+            **more,
+        }
 
     def jwks(self) -> dict[str, Any]:
         """Its keys."""
         return {"keys": [key.jwk() for key in self.keys]}
 
     def claims(self, now: datetime, **more: Any) -> dict[str, Any]:
-        """The claims of a good token that GitHub would make now; `more` replaces them, None takes one away."""
+        """The claims of a good token that GitHub would make now; `more` replaces them, None takes
+        one away.
+        """
         self.count += 1
         said = {
             "iss": self.url,
@@ -174,8 +201,20 @@ class Documents:
         }
         return {name: value for name, value in said.items() if value is not None}
 
-    def token(self, now: datetime, header: Mapping[str, Any] | None = None, key: Key | None = None, **more: Any) -> str:
-        """A token, signed with the key, or with the first there is; `header` replaces parts of its header."""
+    def token(
+        self,
+        now: datetime,
+        header: Mapping[str, Any] | None = None,
+        key: Key | None = None,
+        **more: Any,
+    ) -> str:
+        """A token, signed with the key, or with the first there is; `header` replaces parts of its
+        header.
+        """
         signing = key or self.keys[0]
         said = {"typ": "JWT", "alg": "RS256", "kid": signing.id, **(header or {})}
-        return jwt({name: value for name, value in said.items() if value is not None}, self.claims(now, **more), signing)
+        return jwt(
+            {name: value for name, value in said.items() if value is not None},
+            self.claims(now, **more),
+            signing,
+        )

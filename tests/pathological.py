@@ -1,7 +1,7 @@
 """The worst inputs known for each parser of text that a client or an upstream index sends.
 
-An input is a function of a size in characters (or bytes), so that growth can be measured. A new parser gets an entry here,
-and a new kind of attack gets a line in each entry that it may concern.
+An input is a function of a size in characters (or bytes), so that growth can be measured. A new
+parser gets an entry here, and a new kind of attack gets a line in each entry that it may concern.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ Make = Callable[[int], Any]
 
 @frozen
 class Parser:
-    """A parser, and inputs for it. `largest` is the size at which it is measured: its limit, or less if that takes long."""
+    """A parser, and inputs for it. `largest` is the size at which it is measured: its limit, or
+    less if that takes long.
+    """
 
     name: str
     parse: Callable[[Any], Any]
@@ -57,7 +59,11 @@ def repeated(unit: str, before: str = "", after: str = "") -> Make:
     """Inputs of one line: `unit` again and again."""
 
     def make(size: int) -> str:
-        return before + (unit * (size // len(unit) + 1))[: max(0, size - len(before) - len(after))] + after
+        return (
+            before
+            + (unit * (size // len(unit) + 1))[: max(0, size - len(before) - len(after))]
+            + after
+        )
 
     return make
 
@@ -72,11 +78,14 @@ def lines(unit: str, before: str = "", after: str = "", *, length: int = 1900) -
     return make
 
 
-# --- what is collected ----------------------------------------------------------------------------------------
+# --- what is collected ----------------------------------------------------------------------------
 
 LINE = requirements.LONGEST_LINE - 1
 REQUIREMENTS = {
-    **{f"one line of {unit!r}": repeated(unit) for unit in (" ", "\t ", " #", "#", "\\", "\\\n", "'", '"', "a", "\n", "- ")},
+    **{
+        f"one line of {unit!r}": repeated(unit)
+        for unit in (" ", "\t ", " #", "#", "\\", "\\\n", "'", '"', "a", "\n", "- ")
+    },
     **{
         f"an option, then {unit!r}": lines(unit, "spam -C x", length=LINE)
         for unit in (" ", "'", '"', "'a\"", '\\"', "a", "-i ", "--hash=x ", "-C ", "=", " \\")
@@ -134,32 +143,48 @@ LOCKS = {
         for before in ("", "a = ", 'a = "', "a = '", 'a = """', "a = '''", "a.")
         for unit in ("a", " ", "[", '"', "'", '\\"', "#", "1", ". ")
     },
-    "many packages": numbered("[[package]]\nname = 'a{}'\nversion = '1'\nsource = {registry = 'x'}", "version = 1\n"),
+    "many packages": numbered(
+        "[[package]]\nname = 'a{}'\nversion = '1'\nsource = {registry = 'x'}", "version = 1\n"
+    ),
     "many releases of a package": numbered(
         "[[package]]\nname = 'a'\nversion = '{}'\nsource = {registry = 'x'}", "version = 1\n"
     ),
     "packages that all need each other": numbered(
-        "[[package]]\nname = 'a'\nversion = '{}'\nsource = {registry = 'x'}\ndependencies = [{name = 'a', extra = ['x{}']}]",
+        (
+            "[[package]]\nname = 'a'\nversion = '{}'\nsource = {registry = 'x'}\ndependencies = "
+            "[{name = 'a', extra = ['x{}']}]"
+        ),
         "version = 1\n",
     ),
-    "a long marker": toml(" or os_name == 'x'", "[[package]]\nname = 'a'\nresolution-markers = [\"os_name == 'x'", '"]\n'),
+    "a long marker": toml(
+        " or os_name == 'x'",
+        "[[package]]\nname = 'a'\nresolution-markers = [\"os_name == 'x'",
+        '"]\n',
+    ),
     "many packages of pylock.toml": numbered(
-        "[[packages]]\nmarker = 'os_name == \"x\"'\nname = 'a{}'\nversion = '1'", "lock-version = '1.0'\ncreated-by = 'x'\n"
+        "[[packages]]\nmarker = 'os_name == \"x\"'\nname = 'a{}'\nversion = '1'",
+        "lock-version = '1.0'\ncreated-by = 'x'\n",
     ),
 }
 
-# --- what is published ----------------------------------------------------------------------------------------
+# --- what is published ----------------------------------------------------------------------------
 
 
 def wheel_with(record: Callable[[int], bytes], members: int = 0) -> Make:
-    """Inputs of wheels, whose RECORD is what `record` makes of a size; with a member for so many bytes, if there are any."""
+    """Inputs of wheels, whose RECORD is what `record` makes of a size; with a member for so many
+    bytes, if there are any.
+    """
 
     def make(size: int) -> BytesIO:
         file, info = BytesIO(), "spam-1.0.dist-info"
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as inspection:
             for number in range(size // members if members else 0):
                 inspection.writestr(f"{number}", "")
-            for name, data in ("METADATA", METADATA.encode()), ("WHEEL", b"Wheel-Version: 1.0\n"), ("RECORD", record(size)):
+            for name, data in (
+                ("METADATA", METADATA.encode()),
+                ("WHEEL", b"Wheel-Version: 1.0\n"),
+                ("RECORD", record(size)),
+            ):
                 inspection.writestr(f"{info}/{name}", data)
         return file
 
@@ -177,10 +202,21 @@ RECORDS = {
         lambda size, unit=unit: (unit * (size // len(unit) + 1))[:size], members
     )
     for members in (0, 512)
-    for unit in (b"a\n", b",", b'"', b'""', b'"\n', b'"a","\n', b"\n", b"a", b"\xc3\xa9", b'"a\n",\n')
+    for unit in (
+        b"a\n",
+        b",",
+        b'"',
+        b'""',
+        b'"\n',
+        b'"a","\n',
+        b"\n",
+        b"a",
+        b"\xc3\xa9",
+        b'"a\n",\n',
+    )
 }
 
-# --- what stands in forms, metadata and names -------------------------------------------------------------------
+# --- what stands in forms, metadata and names -----------------------------------------------------
 
 LABELS = (
     "Requires-Dist",
@@ -208,7 +244,9 @@ METADATA_TEXTS = {
         for unit in UNITS[:: 1 if label == "Requires-Dist" else 4]
     },
     **{f"many lines of {label}": of_bytes(repeated(f"{label}: a\n", METADATA)) for label in LABELS},
-    "many requirements": of_bytes(numbered("Requires-Dist: a{}>=1; python_version < '3'", METADATA)),
+    "many requirements": of_bytes(
+        numbered("Requires-Dist: a{}>=1; python_version < '3'", METADATA)
+    ),
     "many headers": of_bytes(numbered("X{}: a", METADATA)),
     "a body": of_bytes(repeated("a\n", METADATA + "\n")),
     "no colon": of_bytes(repeated("a\n", METADATA)),
@@ -222,10 +260,29 @@ def judged_metadata(data: bytes) -> None:
 
 
 NAMES = {
-    unit: repeated(unit) for unit in ("a", "-", ".", "_", "a-", "a.", "1", "1.", "!", "+", ".tar", ".whl", "-1", "%", "\n", "٣")
+    unit: repeated(unit)
+    for unit in (
+        "a",
+        "-",
+        ".",
+        "_",
+        "a-",
+        "a.",
+        "1",
+        "1.",
+        "!",
+        "+",
+        ".tar",
+        ".whl",
+        "-1",
+        "%",
+        "\n",
+        "٣",
+    )
 }
 ATTESTATION = (
-    '{"version":1,"verification_material":{"certificate":"AA==","transparency_entries":[{}]},"envelope":{"statement":"AA==",'
+    '{"version":1,"verification_material":{"certificate":"AA==","transparency_entries":[{}]},'
+    '"envelope":{"statement":"AA==",'
 )
 JSONS = {
     **{
@@ -238,7 +295,7 @@ JSONS = {
 }
 ABOUT = attestations.AttestationSubject("spam-1.0-py3-none-any.whl", "0" * 64)
 
-# --- what stands in the heads of requests -----------------------------------------------------------------------
+# --- what stands in the heads of requests ---------------------------------------------------------
 
 HEAD = 64 * KIB
 """The largest head of a request."""
@@ -276,7 +333,7 @@ AGAIN = {
     },
 }
 
-# --- what upstream says -----------------------------------------------------------------------------------------
+# --- what upstream says ---------------------------------------------------------------------------
 
 SPAM = names.project_name("spam")
 PAGE = "https://upstream.example/simple/spam/"
@@ -299,7 +356,10 @@ PAGES = {
         for unit in ("<", "a", " ", "<a>", "<a ", "</a", "<!--", "--", "&", "a=", '"', "<p>")
     },
     "many links": of_bytes(
-        numbered('<a href="spam-{}.tar.gz#sha256=00" data-yanked data-requires-python="&gt;=3">spam-{}.tar.gz</a>')
+        numbered(
+            '<a href="spam-{}.tar.gz#sha256=00" data-yanked '
+            'data-requires-python="&gt;=3">spam-{}.tar.gz</a>'
+        )
     ),
     "the same link": of_bytes(repeated('<a href="spam-1.tar.gz">spam-1.tar.gz</a>')),
 }
@@ -310,9 +370,13 @@ JSON_PAGES = {
         numbered(ENTRY, '{"meta":{"api-version":"1.1"},"name":"spam","files":[')(size) + "{}]}"
     ).encode(),
     "long versions": of_bytes(
-        repeated('"1.0",', '{"meta":{"api-version":"1.1"},"name":"spam","files":[],"versions":[', '"1"]}')
+        repeated(
+            '"1.0",', '{"meta":{"api-version":"1.1"},"name":"spam","files":[],"versions":[', '"1"]}'
+        )
     ),
-    "many names": of_bytes(repeated('{"name":"a"},', '{"meta":{"api-version":"1.1"},"projects":[', "{}]}")),
+    "many names": of_bytes(
+        repeated('{"name":"a"},', '{"meta":{"api-version":"1.1"},"projects":[', "{}]}")
+    ),
 }
 
 
@@ -329,12 +393,26 @@ def parts_of(boundary: bytes) -> Callable[[bytes], None]:
 
 PART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
 BODIES: dict[str, Make] = {
-    f"{before!r}, and then {unit!r}": lambda size, before=before, unit=unit: before + unit * (size // len(unit))
+    f"{before!r}, and then {unit!r}": lambda size, before=before, unit=unit: (
+        before + unit * (size // len(unit))
+    )
     for before in (b"", PART, PART[:-2], b"--x\r\nA: ")
-    for unit in (b"a", b"\r", b"\n", b"\r\n", b"\r\n--", b"\r\n--x", b"\r\n--x\r\n", b"--x\r\n", b"A: b\r\n", b" ", b";")
+    for unit in (
+        b"a",
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b"\r\n--",
+        b"\r\n--x",
+        b"\r\n--x\r\n",
+        b"--x\r\n",
+        b"A: b\r\n",
+        b" ",
+        b";",
+    )
 }
 
-# --- all of them --------------------------------------------------------------------------------------------------
+# --- all of them ----------------------------------------------------------------------------------
 
 
 def each_of(*calls: Callable[[str], Any]) -> Callable[[str], None]:
@@ -349,24 +427,45 @@ def each_of(*calls: Callable[[str], Any]) -> Callable[[str], None]:
 
 
 PARSERS = (
-    Parser("requirements", requirements.parse_requirements, requirements.LARGEST // 16, REQUIREMENTS),
+    Parser(
+        "requirements", requirements.parse_requirements, requirements.LARGEST // 16, REQUIREMENTS
+    ),
     Parser("pylock.toml", lock_files.parse_pylock, 32 * KIB, LOCKS),
     Parser("uv.lock", pins_of_uv_lock, 32 * KIB, LOCKS),
-    Parser("collection request", lambda text: parse_collection([(JSON, text.encode())], "3.12"), 128 * KIB, JSONS),
+    Parser(
+        "collection request",
+        lambda text: parse_collection([(JSON, text.encode())], "3.12"),
+        128 * KIB,
+        JSONS,
+    ),
     Parser("RECORD", inspected, 96 * KIB, RECORDS),
     Parser("core metadata", judged_metadata, 128 * KIB, METADATA_TEXTS),
     Parser(
         "names of projects, files and versions",
         each_of(
-            *(names.project_name, names.parse_filename, names.version_of, names.version_key, names.is_safe_filename),
-            *(as_of_time.parse_moment, lambda text: core_metadata.python_specifier(text, []), dependencies.need_of),
+            *(
+                names.project_name,
+                names.parse_filename,
+                names.version_of,
+                names.version_key,
+                names.is_safe_filename,
+            ),
+            *(
+                as_of_time.parse_moment,
+                lambda text: core_metadata.python_specifier(text, []),
+                dependencies.need_of,
+            ),
             lambda text: dependencies.needs_of([text], [text]),
         ),
         64 * KIB,
         NAMES,
     ),
-    Parser("attestations", lambda text: attestations.read_attestations([text], ABOUT), 128 * KIB, JSONS),
-    Parser("search words", each_of(ranking.words_of, ranking.classifier_of), HEAD, {**NAMES, **HEADERS}),
+    Parser(
+        "attestations", lambda text: attestations.read_attestations([text], ABOUT), 128 * KIB, JSONS
+    ),
+    Parser(
+        "search words", each_of(ranking.words_of, ranking.classifier_of), HEAD, {**NAMES, **HEADERS}
+    ),
     Parser(
         "headers of requests",
         each_of(
@@ -384,7 +483,17 @@ PARSERS = (
     ),
     Parser("headers of form parts", file_name_in, 4 * KIB, AGAIN),
     Parser("multipart forms", parts_of(b"x"), 256 * KIB, BODIES),
-    Parser("project pages in HTML", lambda data: parse_html.read_html(data, SPAM, PAGE), 32 * KIB, PAGES),
-    Parser("project pages in JSON", lambda data: parse.read_json(data, SPAM, PAGE), 128 * KIB, JSON_PAGES),
+    Parser(
+        "project pages in HTML",
+        lambda data: parse_html.read_html(data, SPAM, PAGE),
+        32 * KIB,
+        PAGES,
+    ),
+    Parser(
+        "project pages in JSON",
+        lambda data: parse.read_json(data, SPAM, PAGE),
+        128 * KIB,
+        JSON_PAGES,
+    ),
     Parser("project lists", parse_pages.read_names, 128 * KIB, {**JSON_PAGES, **PAGES}),
 )

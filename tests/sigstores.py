@@ -1,7 +1,8 @@
-"""A Sigstore of our own: a certificate authority, a certificate log and a signature log, which make attestations by the rules.
+"""A Sigstore of our own: a certificate authority, a certificate log and a signature log, which make
+attestations by the rules.
 
-Sources: RFC 6962 (signed certificate timestamps), Rekor's ``dsse`` entries v0.0.1, "Checkpoints" of C2SP, PEP 740. Nothing here
-comes from the libraries that verify what it makes.
+Sources: RFC 6962 (signed certificate timestamps), Rekor's ``dsse`` entries v0.0.1, "Checkpoints" of
+C2SP, PEP 740. Nothing here comes from the libraries that verify what it makes.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ FULCIO = "1.3.6.1.4.1.57264.1."
 
 @frozen
 class Identity:
-    """What a certificate says: the extensions of Fulcio by their last number, and a subject alternative name."""
+    """What a certificate says: the extensions of Fulcio by their last number, and a subject
+    alternative name.
+    """
 
     claims: Mapping[int, str]
     name: x509.GeneralName
 
 
-def github(repository: str = "monty/spam", workflow: str = "release.yml", **claims: str) -> Identity:
+def github(
+    repository: str = "monty/spam", workflow: str = "release.yml", **claims: str
+) -> Identity:
     """A job of GitHub Actions on a tag; ``c18="..."`` replaces a claim."""
     ref = "refs/tags/v1.0"
     config = f"https://github.com/{repository}/.github/workflows/{workflow}@{ref}"
@@ -55,7 +60,13 @@ def github(repository: str = "monty/spam", workflow: str = "release.yml", **clai
 def gitlab(repository: str = "monty/python/spam", path: str = "ci/release.yml") -> Identity:
     """A job of gitlab.com."""
     config = f"https://gitlab.com/{repository}//{path}@refs/heads/main"
-    said = {8: "https://gitlab.com", 12: f"https://gitlab.com/{repository}", 13: "beef" * 10, 14: "refs/heads/main", 18: config}
+    said = {
+        8: "https://gitlab.com",
+        12: f"https://gitlab.com/{repository}",
+        13: "beef" * 10,
+        14: "refs/heads/main",
+        18: config,
+    }
     return Identity(said, x509.UniformResourceIdentifier(config))
 
 
@@ -88,9 +99,15 @@ def text_of(data: bytes) -> str:
 class OwnSigstore:
     """All its keys; `trusted_root` is what verifiers have to be told of it."""
 
-    authority: ec.EllipticCurvePrivateKey = field(factory=lambda: ec.generate_private_key(ec.SECP256R1()), repr=False)
-    certificate_log: ec.EllipticCurvePrivateKey = field(factory=lambda: ec.generate_private_key(ec.SECP256R1()), repr=False)
-    signature_log: ec.EllipticCurvePrivateKey = field(factory=lambda: ec.generate_private_key(ec.SECP256R1()), repr=False)
+    authority: ec.EllipticCurvePrivateKey = field(
+        factory=lambda: ec.generate_private_key(ec.SECP256R1()), repr=False
+    )
+    certificate_log: ec.EllipticCurvePrivateKey = field(
+        factory=lambda: ec.generate_private_key(ec.SECP256R1()), repr=False
+    )
+    signature_log: ec.EllipticCurvePrivateKey = field(
+        factory=lambda: ec.generate_private_key(ec.SECP256R1()), repr=False
+    )
 
     def trusted_root(self, path: Path) -> Path:
         """Write the trusted root to `path`."""
@@ -113,8 +130,12 @@ class OwnSigstore:
         path.write_text(json.dumps(document))
         return path
 
-    def attestation(self, about: dict[str, Any] | bytes, identity: Identity | None = None) -> dict[str, Any]:
-        """A right attestation of the statement `about` (bytes are signed as they are), as `identity` makes it."""
+    def attestation(
+        self, about: dict[str, Any] | bytes, identity: Identity | None = None
+    ) -> dict[str, Any]:
+        """A right attestation of the statement `about` (bytes are signed as they are), as
+        `identity` makes it.
+        """
         payload = about if isinstance(about, bytes) else json.dumps(about).encode()
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self.certificate(key, identity or github())
@@ -141,12 +162,16 @@ class OwnSigstore:
             .not_valid_before(WHEN)
             .not_valid_after(WHEN + timedelta(minutes=10))
             .add_extension(usage, critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False
+            )
             .add_extension(issuer, critical=False)
             .add_extension(x509.SubjectAlternativeName([identity.name]), critical=True)
         )
         for number, value in identity.claims.items():
-            data = value.encode() if number < 8 else _der(0x0C, value.encode())  # the oldest are no DER
+            data = (
+                value.encode() if number < 8 else _der(0x0C, value.encode())
+            )  # the oldest are no DER
             claim = x509.UnrecognizedExtension(ObjectIdentifier(f"{FULCIO}{number}"), data)
             builder = builder.add_extension(claim, critical=False)
         logged = self._logged(builder.sign(self.authority, hashes.SHA256()))
@@ -156,7 +181,9 @@ class OwnSigstore:
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         key = self.authority.public_key()
         return (
-            x509.CertificateBuilder(_NAME, _NAME, key, 1, WHEN - timedelta(days=300), WHEN + timedelta(days=3000))
+            x509.CertificateBuilder(
+                _NAME, _NAME, key, 1, WHEN - timedelta(days=300), WHEN + timedelta(days=3000)
+            )
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
@@ -164,20 +191,32 @@ class OwnSigstore:
         )
 
     def _logged(self, before: x509.Certificate) -> x509.UnrecognizedExtension:
-        """The signed certificate timestamp for a certificate that is like `before`, and has it (RFC 6962, 3.2 and 3.3)."""
+        """The signed certificate timestamp for a certificate that is like `before`, and has it (RFC
+        6962, 3.2 and 3.3).
+        """
         milliseconds = int(WHEN.timestamp() * 1000)
         tbs = before.tbs_certificate_bytes
         entry = _id(self.authority) + len(tbs).to_bytes(3, "big") + tbs
         signed = struct.pack("!BBQH", 0, 0, milliseconds, 1) + entry + b"\0\0"
         signature = _sign(self.certificate_log, signed)
-        timestamp = struct.pack("!B32sQHBBH", 0, _id(self.certificate_log), milliseconds, 0, 4, 3, len(signature)) + signature
+        timestamp = (
+            struct.pack(
+                "!B32sQHBBH", 0, _id(self.certificate_log), milliseconds, 0, 4, 3, len(signature)
+            )
+            + signature
+        )
         one = struct.pack("!H", len(timestamp)) + timestamp
         listed = _der(0x04, struct.pack("!H", len(one)) + one)
         return x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2"), listed)
 
-    def _entry(self, payload: bytes, signature: bytes, certificate: x509.Certificate) -> dict[str, Any]:
+    def _entry(
+        self, payload: bytes, signature: bytes, certificate: x509.Certificate
+    ) -> dict[str, Any]:
         """What the signature log says, whose only entry this is."""
-        by = {"signature": text_of(signature), "verifier": text_of(certificate.public_bytes(Encoding.PEM))}
+        by = {
+            "signature": text_of(signature),
+            "verifier": text_of(certificate.public_bytes(Encoding.PEM)),
+        }
         hashed = {"algorithm": "sha256", "value": sha256(payload).hexdigest()}
         body = {
             "apiVersion": "0.0.1",
@@ -196,7 +235,9 @@ class OwnSigstore:
             "logId": {"keyId": text_of(log)},
             "kindVersion": {"kind": "dsse", "version": "0.0.1"},
             "integratedTime": str(when),
-            "inclusionPromise": {"signedEntryTimestamp": text_of(_sign(self.signature_log, canonical))},
+            "inclusionPromise": {
+                "signedEntryTimestamp": text_of(_sign(self.signature_log, canonical))
+            },
             "inclusionProof": {
                 "logIndex": "0",
                 "rootHash": text_of(root),
@@ -209,9 +250,18 @@ class OwnSigstore:
 
     def _log(self, key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
         start = {"start": "2025-01-01T00:00:00Z"}
-        public = {"rawBytes": text_of(_public(key)), "keyDetails": "PKIX_ECDSA_P256_SHA_256", "validFor": start}
+        public = {
+            "rawBytes": text_of(_public(key)),
+            "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            "validFor": start,
+        }
         identifier = {"keyId": text_of(_id(key))}
-        return {"baseUrl": "https://log.example", "hashAlgorithm": "SHA2_256", "publicKey": public, "logId": identifier}
+        return {
+            "baseUrl": "https://log.example",
+            "hashAlgorithm": "SHA2_256",
+            "publicKey": public,
+            "logId": identifier,
+        }
 
 
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "own-fulcio")])
@@ -232,5 +282,11 @@ def _id(key: ec.EllipticCurvePrivateKey) -> bytes:
 def _der(tag: int, value: bytes) -> bytes:
     """A DER value, shorter than 64 KiB."""
     size = len(value)
-    length = bytes([size]) if size < 128 else bytes([0x81, size]) if size < 256 else b"\x82" + size.to_bytes(2, "big")
+    length = (
+        bytes([size])
+        if size < 128
+        else bytes([0x81, size])
+        if size < 256
+        else b"\x82" + size.to_bytes(2, "big")
+    )
     return bytes([tag]) + length + value

@@ -34,7 +34,9 @@ class PortionTests(SynchronousTestCase):
     """What is taken at once."""
 
     def test_all(self) -> None:
-        """Every file with tests is taken once, whatever is said of the order; what is first or together is still there."""
+        """Every file with tests is taken once, whatever is said of the order; what is first or
+        together is still there.
+        """
         wanted = modules(["tests", "tests.core"])
         self.assertEqual(len(wanted), len(list((ROOT / "tests").rglob("test_*.py"))))
         taken = [name for line in portions(wanted) for name in line.split()]
@@ -52,7 +54,9 @@ class TakingTests(SynchronousTestCase):
     """One process."""
 
     def test_failures(self) -> None:
-        """A module that fails, or that cannot be imported, is told as trial tells it, and the others are run."""
+        """A module that fails, or that cannot be imported, is told as trial tells it, and the
+        others are run.
+        """
         folder = Path(self.mktemp())
         folder.mkdir()
         for name, text in (("test_abreast_bad", FAILS), ("test_abreast_torn", "import nowhere")):
@@ -68,28 +72,62 @@ class TakingTests(SynchronousTestCase):
                 Taking(take).run(result)
         self.assertEqual((len(result.failures), len(result.errors)), (1, 1))
         self.assertGreater(result.successes, 1)
-        self.assertEqual([line.split()[-1] for line in said.getvalue().splitlines()][-1], "tests.daemon.test_sd_notify")
+        self.assertEqual(
+            [line.split()[-1] for line in said.getvalue().splitlines()][-1],
+            "tests.daemon.test_sd_notify",
+        )
 
     def test_slowest(self) -> None:
         """The longest times come first, by their value and not by their letters."""
-        lines = [" 100.2 s     1  tests.b\n", "  90.0 s     3  tests.a\n", "   9.5 s    77  tests.c\n"]
+        lines = [
+            " 100.2 s     1  tests.b\n",
+            "  90.0 s     3  tests.a\n",
+            "   9.5 s    77  tests.c\n",
+        ]
         said = slowest(io.StringIO("".join(reversed(lines))), 2)
         self.assertEqual(said, "The slowest of 3 modules:\n" + "".join(lines[:2]))
 
     def test_whole(self) -> None:
-        """The command ends with trial's summary of each process, with the modules that took longest, and with 0."""
-        command = [sys.executable, "-m", "tests.abreast", "-j1", "--temp-directory", str(Path(self.mktemp()).absolute())]
-        done = subprocess.run([*command, "tests.daemon.test_sd_notify"], cwd=ROOT, capture_output=True, text=True, check=False)
+        """The command ends with trial's summary of each process, with the modules that took
+        longest, and with 0.
+        """
+        command = [
+            sys.executable,
+            "-m",
+            "tests.abreast",
+            "-j1",
+            "--temp-directory",
+            str(Path(self.mktemp()).absolute()),
+        ]
+        done = subprocess.run(
+            [*command, "tests.daemon.test_sd_notify"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("PASSED (successes=", done.stdout)
-        self.assertRegex(done.stdout, r"The slowest of 1 modules:\n +\S+ s +\d+  tests.daemon.test_sd_notify\n")
+        self.assertRegex(
+            done.stdout, r"The slowest of 1 modules:\n +\S+ s +\d+  tests.daemon.test_sd_notify\n"
+        )
 
     def test_ended_run_leaves_no_process_behind(self) -> None:
         """The processes with tests end with the command, whether it is asked to end or killed."""
         for sign in signal.SIGTERM, signal.SIGKILL:
             folder = str(Path(self.mktemp()).absolute())
-            command = [sys.executable, "-m", "tests.abreast", "-j2", "--temp-directory", folder, "tests.web"]
-            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+            command = [
+                sys.executable,
+                "-m",
+                "tests.abreast",
+                "-j2",
+                "--temp-directory",
+                folder,
+                "tests.web",
+            ]
+            with subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ) as run:
                 self.until(lambda folder=folder: len(processes_naming(folder)) == 3)
                 run.send_signal(sign)
                 self.assertEqual(run.wait(30), 143 if sign == signal.SIGTERM else -sign)

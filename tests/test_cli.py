@@ -104,14 +104,36 @@ class HelpTests(CliCase):
 
 class RequestTests(CliCase):
     def test_requests(self) -> None:
-        """What each command asks for; file names are told from versions, and odd words are quoted."""
+        """What each command asks for; file names are told from versions, and odd
+        words are quoted.
+        """
         for words, method, url, document in (
-            (("yank", "spam", "1.0", "--reason", "r"), "PUT", "/api/projects/spam/releases/1.0/yank", {"reason": "r"}),
-            (("yank", "spam", "spam-1.0.tar.gz"), "PUT", "/api/projects/spam/files/spam-1.0.tar.gz/yank", {"reason": ""}),
+            (
+                ("yank", "spam", "1.0", "--reason", "r"),
+                "PUT",
+                "/api/projects/spam/releases/1.0/yank",
+                {"reason": "r"},
+            ),
+            (
+                ("yank", "spam", "spam-1.0.tar.gz"),
+                "PUT",
+                "/api/projects/spam/files/spam-1.0.tar.gz/yank",
+                {"reason": ""},
+            ),
             (("unyank", "spam", "1!2"), "DELETE", "/api/projects/spam/releases/1%212/yank", None),
-            (("status", "spam", "archived"), "PUT", "/api/projects/spam/status", {"status": "archived", "reason": ""}),
+            (
+                ("status", "spam", "archived"),
+                "PUT",
+                "/api/projects/spam/status",
+                {"status": "archived", "reason": ""},
+            ),
             (("delete", "spam", "--yes"), "DELETE", "/api/projects/spam", None),
-            (("delete", "a/../b", "1.0", "--yes"), "DELETE", "/api/projects/a%2F..%2Fb/releases/1.0", None),
+            (
+                ("delete", "a/../b", "1.0", "--yes"),
+                "DELETE",
+                "/api/projects/a%2F..%2Fb/releases/1.0",
+                None,
+            ),
             (("release-name", "spam"), "DELETE", "/api/names/spam", None),
         ):
             status, out, _ = self.run_command(*words)
@@ -126,7 +148,11 @@ class RequestTests(CliCase):
         self.answer = {"projects": 2, "changed": 1, "adopted": [adopted]}
         status, out, _ = self.run_command("rebuild", "spam")
         self.assertEqual(
-            (status, out), (None, "a-1.zip: adopted\n1 file adopted; 2 projects known before, 1 of them read anew.\n")
+            (status, out),
+            (
+                None,
+                "a-1.zip: adopted\n1 file adopted; 2 projects known before, 1 of them read anew.\n",
+            ),
         )
         self.answer["adopted"].append(refused)
         status, out, said = self.run_command("adopt", "folder")
@@ -137,16 +163,24 @@ class RequestTests(CliCase):
         self.assertEqual(self.asked[1].document, {"folder": str(Path("folder").resolve())})
 
     def test_adopts_a_bucket(self) -> None:
-        """adopt without a folder is for all of the storage; what is left alone loses nothing, and the status is 0."""
+        """adopt without a folder is for all of the storage; what is left alone loses nothing, and
+        the status is 0.
+        """
         left = {"key": "x.txt", "outcome": "left", "problems": ["it stays where it is."]}
         self.answer = {"projects": 0, "changed": 0, "adopted": [left]}
         status, out, _ = self.run_command("adopt")
-        self.assertEqual((status, [(q.method, q.url) for q in self.asked]), (None, [("POST", "/api/rebuild")]))
+        self.assertEqual(
+            (status, [(q.method, q.url) for q in self.asked]), (None, [("POST", "/api/rebuild")])
+        )
         self.assertIn("x.txt: left\n    it stays where it is.\n", out)
 
     def test_odd_keys(self) -> None:
         """What somebody has named a file by moves no cursor."""
-        odd = {"key": "a\x1b[2J\nb-1.zip: adopted", "outcome": "left", "problems": ["not \x1b[31m."]}
+        odd = {
+            "key": "a\x1b[2J\nb-1.zip: adopted",
+            "outcome": "left",
+            "problems": ["not \x1b[31m."],
+        }
         self.answer = {"projects": 0, "changed": 0, "adopted": [odd]}
         _, out, _ = self.run_command("adopt")
         self.assertNotIn("\x1b", out)
@@ -158,7 +192,9 @@ class RequestTests(CliCase):
         self.assertEqual(out, '{\n  "changed": [\n    "spam-1.0.tar.gz"\n  ]\n}\n')
 
     def test_why(self) -> None:
-        """why tells what a name is, what was heard of it, and what is hidden until when; of one file only that."""
+        """why tells what a name is, what was heard of it, and what is hidden until when; of one
+        file only that.
+        """
         cooldown = {
             "filename": "spam-2.0.tar.gz",
             "ours": False,
@@ -175,7 +211,12 @@ class RequestTests(CliCase):
             "not_asked": None,
             "not_shown": None,
             "ours": None,
-            "upstream": {"asked": "2026-01-20T10:00:00Z", "index": "https://up.example/", "status": "active", "files": 3},
+            "upstream": {
+                "asked": "2026-01-20T10:00:00Z",
+                "index": "https://up.example/",
+                "status": "active",
+                "files": 3,
+            },
             "failure": None,
             "outage": {"since": "2026-01-20T11:00:00Z", "error": "nobody answers."},
             "visible": {"ours": 0, "kept": 1, "upstream": 1},
@@ -185,7 +226,10 @@ class RequestTests(CliCase):
         self.assertEqual((status, self.asked.pop().url), (None, "/api/why/Spam"))
         for line in (
             "spam: the name is not ours, and may come from upstream.",
-            "Upstream (https://up.example/) said at 2026-01-20 10:00:00 UTC: 3 files, status active.",
+            (
+                "Upstream (https://up.example/) said at 2026-01-20 10:00:00 UTC: 3 files, status "
+                "active."
+            ),
             "Upstream is away since 2026-01-20 11:00:00 UTC: nobody answers.",
             "Visible: 0 files of ours, 1 kept, 1 to be had from upstream.",
             "  spam-2.0.tar.gz: hidden, it is too young; visible from 2026-01-23 10:00:00 UTC on",
@@ -196,15 +240,24 @@ class RequestTests(CliCase):
         self.assertEqual(self.asked.pop().url, "/api/why/spam/a%20b")
         self.assertIn("Upstream is not asked for it: reserved.\nspam-2.0.tar.gz: hidden", out)
         self.answer["file"] = {**cooldown, "visible": True, "because": None, "until": None}
-        self.assertIn("spam-2.0.tar.gz: visible, kept here\n", self.run_command("why", "spam", "x")[1])
+        self.assertIn(
+            "spam-2.0.tar.gz: visible, kept here\n", self.run_command("why", "spam", "x")[1]
+        )
 
     def test_cache_list(self) -> None:
         """cache list is a table with sums and the limit; of a project, its files."""
         ham = {"name": "ham", "files": 2, "size": 3 << 20, "wanted": "2026-01-20T10:00:00Z"}
         spam = {"name": "strawberry", "files": 12, "size": 999, "wanted": "2026-01-19T10:00:00Z"}
-        self.answer = {"files": 14, "size": (3 << 20) + 999, "limit": 5 << 30, "projects": [ham, spam]}
+        self.answer = {
+            "files": 14,
+            "size": (3 << 20) + 999,
+            "limit": 5 << 30,
+            "projects": [ham, spam],
+        }
         status, out, _ = self.run_command("cache", "list")
-        self.assertEqual((status, self.asked.pop()), (None, ControlRequest("GET", "/api/cache", None)))
+        self.assertEqual(
+            (status, self.asked.pop()), (None, ControlRequest("GET", "/api/cache", None))
+        )
         self.assertEqual(
             out,
             "PROJECT     FILES       SIZE  LAST WANTED (UTC)\n"
@@ -217,16 +270,36 @@ class RequestTests(CliCase):
             self.run_command("cache", "list")[1],
             "0 projects, 0 files, 0 bytes (no limit: [upstream] max_cache is empty)\n",
         )
-        files = [{"filename": "ham-1.tar.gz", "size": 1536, "wanted": "2026-01-19T10:00:00Z", "whole": True}]
+        files = [
+            {
+                "filename": "ham-1.tar.gz",
+                "size": 1536,
+                "wanted": "2026-01-19T10:00:00Z",
+                "whole": True,
+            }
+        ]
         files.append({**files[0], "filename": "ham-2-py3-none-any.whl", "whole": False})
         self.answer = {"name": "ham", "size": 3072, "limit": None, "files": files}
         out = self.run_command("cache", "list", "ham")[1]
         self.assertEqual(self.asked.pop().url, "/api/cache/ham")
-        self.assertIn("ham-2-py3-none-any.whl (not whole)  1.5 KiB   2026-01-19 10:00\n1 files of ham, 3.0 KiB\n", out)
+        self.assertIn(
+            (
+                "ham-2-py3-none-any.whl (not whole)  1.5 KiB   2026-01-19 10:00\n1 files of ham, "
+                "3.0 "
+                "KiB\n"
+            ),
+            out,
+        )
 
     def test_cache_purge(self) -> None:
-        """cache purge asks first, for all, a project, a file, or what is old; it tells what went."""
-        self.answer = {"files": 1, "size": 10, "projects": [{"name": "ham", "files": 1, "size": 10, "wanted": ""}]}
+        """cache purge asks first, for all, a project, a file, or what is old; it
+        tells what went.
+        """
+        self.answer = {
+            "files": 1,
+            "size": 10,
+            "projects": [{"name": "ham", "files": 1, "size": 10, "wanted": ""}],
+        }
         for words, said, url in (
             (["--yes"], "", "/api/cache"),
             ([], "yes\n", "/api/cache"),
@@ -236,8 +309,12 @@ class RequestTests(CliCase):
             (["a/b", "--older-than", "3&d", "--yes"], "", "/api/cache/a%2Fb?older_than=3%26d"),
         ):
             status, out, _ = self.run_command("cache", "purge", *words, said=said)
-            self.assertEqual((status, self.asked.pop()), (None, ControlRequest("DELETE", url, None)))
-            self.assertTrue(out.endswith("ham: 1 files, 10 bytes\nRemoved: 1 files, 10 bytes\n"), out)
+            self.assertEqual(
+                (status, self.asked.pop()), (None, ControlRequest("DELETE", url, None))
+            )
+            self.assertTrue(
+                out.endswith("ham: 1 files, 10 bytes\nRemoved: 1 files, 10 bytes\n"), out
+            )
         for words, said in (
             ([], "y\n"),
             ([], ""),
@@ -276,14 +353,24 @@ class Terminal(io.StringIO):
 
 
 class CollectTests(CliCase):
-    FILE = {"filename": "a-1.whl", "outcome": "kept", "needs_build": False, "reason": "", "done": 1, "of": 2}  # noqa: RUF012
+    FILE = {  # noqa: RUF012
+        "filename": "a-1.whl",
+        "outcome": "kept",
+        "needs_build": False,
+        "reason": "",
+        "done": 1,
+        "of": 2,
+    }
 
     def setUp(self) -> None:
         super().setUp()
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         self.whole: dict[str, Any] = {
-            "files": [self.FILE, {**self.FILE, "filename": "b.tar.gz", "outcome": "had", "needs_build": True}],
+            "files": [
+                self.FILE,
+                {**self.FILE, "filename": "b.tar.gz", "outcome": "had", "needs_build": True},
+            ],
             "problems": [],
             "ignored": [],
             "unparseable": [],
@@ -308,7 +395,9 @@ class CollectTests(CliCase):
         """Files are told apart by their names, and platforms and Pythons are passed on."""
         names = ["requirements.txt", "dev.in", "pylock.toml", "pylock.dev.toml", "uv.lock"]
         files = [word for name in names for word in ("-r", self.file(name))]
-        self.run_command("collect", *files, "--platform", "linux", "--platform", "macos", "--python", "3.12")
+        self.run_command(
+            "collect", *files, "--platform", "linux", "--platform", "macos", "--python", "3.12"
+        )
         expected = {
             "platform": ["linux", "macos"],
             "python": ["3.12"],
@@ -319,7 +408,9 @@ class CollectTests(CliCase):
         self.assertEqual(self.asked, [ControlRequest("POST", "/requirements.txt", expected)])
 
     def test_told(self) -> None:
-        """Without a terminal each step is a line on standard error; the files and the sum are on standard output."""
+        """Without a terminal each step is a line on standard error; the files and the sum are on
+        standard output.
+        """
         status, out, err = self.run_command("collect", "-r", self.file("r.txt"))
         self.assertEqual(status, None)
         self.assertEqual(
@@ -327,8 +418,14 @@ class CollectTests(CliCase):
             "kept    a-1.whl\nhad     b.tar.gz (needs a build)\n"
             "Files: 1 kept now, 1 were here. Lines not collected, or not wholly: 0.\n",
         )
-        lines = ["working out what is needed (12 s)", "2 releases are needed", "1 of 2: kept a-1.whl"]
-        self.assertEqual([line.removeprefix("Python 3.12 on linux: ") for line in err.splitlines()], lines)
+        lines = [
+            "working out what is needed (12 s)",
+            "2 releases are needed",
+            "1 of 2: kept a-1.whl",
+        ]
+        self.assertEqual(
+            [line.removeprefix("Python 3.12 on linux: ") for line in err.splitlines()], lines
+        )
 
     def test_bar(self) -> None:
         """On a terminal it is one line that is written again, and gone at the end."""
@@ -350,15 +447,22 @@ class CollectTests(CliCase):
         }
         status, out, _ = self.run_command("collect", "-r", self.file("r.txt"))
         self.assertEqual(status, 1)
-        self.assertIn("not collected: nope\n    is not there\n    (for Python 3.12 on linux)\n", out)
+        self.assertIn(
+            "not collected: nope\n    is not there\n    (for Python 3.12 on linux)\n", out
+        )
         self.assertIn("ignored: -i x\n    not here\n", out)
         status, out, err = self.run_command("collect", "-r", self.file("r.txt"), "--json")
         self.assertEqual((status, json.loads(out), err), (1, self.answer, ""))
 
     def test_unreadable(self) -> None:
-        """A file that cannot be read, or is no text, is told; without a file the command line is wrong."""
+        """A file that cannot be read, or is no text, is told; without a file the command line is
+        wrong.
+        """
         (self.folder / "x").write_bytes(b"\xff\xfe\x00")
-        for file, words in (str(self.folder / "none"), "cannot be read"), (str(self.folder / "x"), "not text in UTF-8"):
+        for file, words in (
+            (str(self.folder / "none"), "cannot be read"),
+            (str(self.folder / "x"), "not text in UTF-8"),
+        ):
             status, _, _ = self.run_command("collect", "-r", file)
             self.assertIn(words, status)
         self.assertEqual(self.run_command("collect")[0], 2)
@@ -367,7 +471,9 @@ class CollectTests(CliCase):
 
 class DeleteTests(CliCase):
     def test_confirmed(self) -> None:
-        """Only the project's name confirms a deletion; another word, or nobody there, deletes nothing."""
+        """Only the project's name confirms a deletion; another word, or nobody there, deletes
+        nothing.
+        """
         for said, asked in ("spam\n", 1), ("yes\n", 0), ("", 0):
             status, out, _ = self.run_command("delete", "spam", "1.0", said=said)
             self.assertIn("This deletes 1.0 of spam for good", out)
@@ -379,7 +485,9 @@ class DeleteTests(CliCase):
 
 class PasswordTests(CliCase):
     def test_stdin(self) -> None:
-        """A password from standard input becomes a hash, or a whole line; an empty one is refused."""
+        """A password from standard input becomes a hash, or a whole line; an empty
+        one is refused.
+        """
         status, out, _ = self.run_command("gen-password", "--stdin", said="secret\n")
         self.assertEqual(status, None)
         self.assertTrue(out.startswith("$argon2id$v=19$m=19456,t=2,p=1$"), out)
@@ -394,7 +502,11 @@ class PasswordTests(CliCase):
         """Where nobody can be asked, in a script, the way out is said; there is no traceback."""
         code = "from pypid.cli import main; main(['gen-password'])"
         ended = subprocess.run(
-            [sys.executable, "-c", code], stdin=subprocess.DEVNULL, start_new_session=True, capture_output=True, check=False
+            [sys.executable, "-c", code],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            capture_output=True,
+            check=False,
         )
         self.assertEqual((ended.returncode, ended.stdout), (1, b""))
         self.assertIn(b"--stdin", ended.stderr)
@@ -403,7 +515,9 @@ class PasswordTests(CliCase):
 
 class ConfigTests(CliCase):
     def test_check(self) -> None:
-        """check-config prints what is in force, without a hash; of a bad file all problems, with status 1."""
+        """check-config prints what is in force, without a hash; of a bad file all problems, with
+        status 1.
+        """
         path = Path(self.mktemp())
         path.write_text("[server]\nmax_upload = 2G\n[users]\nann = $2b$12$" + "a" * 53 + "\n")
         status, out, _ = self.run_command("check-config", str(path))
@@ -417,14 +531,18 @@ class ConfigTests(CliCase):
         self.assertTrue(status.startswith("pypid: 2 problems in the configuration:\n"), status)
 
     def test_check_config_names_rights_that_a_takeover_would_drop(self) -> None:
-        """pypicloud's accounts are read from its database, so what of them gets lost is said before the start."""
+        """pypicloud's accounts are read from its database, so what of them gets lost is said before
+        the start.
+        """
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         dropped = "INSERT INTO pypicloud_user_permissions VALUES ('spam', 0, 1, 'bob');"
         pypiclouds(folder / "auth.db", PEOPLE.replace("('spam', 1, 0, 'bob'), ", "") + dropped)
         path = folder / "config.ini"
         path.write_text(
-            "[app:main]\nuse = egg:pypicloud\nstorage.dir = /files\npypi.auth = sql\nauth.db.url = sqlite:///auth.db\n"
+            "[app:main]\nuse = egg:pypicloud\nstorage.dir = /files\npypi.auth = "
+            "sql\nauth.db.url "
+            "= sqlite:///auth.db\n"
         )
         status, _, said = self.run_command("check-config", str(path))
         self.assertIsNone(status)

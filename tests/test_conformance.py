@@ -14,11 +14,17 @@ TESTS = Path(__file__).parent
 TABLE = TESTS.parent / "docs" / "conformance.rst"
 
 POINTS = tuple(
-    chain(range(1, 38), range(40, 51), range(60, 81), range(90, 96), range(100, 104), range(110, 119)),
+    chain(
+        range(1, 38), range(40, 51), range(60, 81), range(90, 96), range(100, 104), range(110, 119)
+    ),
 )
 """The numbers of the checklist; the gaps leave room for more of a kind."""
 
-FINISHED = frozenset(chain(range(1, 38), range(40, 51), range(60, 81), range(90, 96), range(100, 104), range(110, 119)))
+FINISHED = frozenset(
+    chain(
+        range(1, 38), range(40, 51), range(60, 81), range(90, 96), range(100, 104), range(110, 119)
+    )
+)
 """The points that this version claims. One that goes back to ``not yet`` is a regression."""
 
 NOT_YET = "not yet"
@@ -29,7 +35,9 @@ def rows() -> dict[int, tuple[str, tuple[str, ...]]]:
     """By point: what is asked, and the tests, or ``not yet``."""
     found: dict[int, tuple[str, tuple[str, ...]]] = {}
     for cells in re.findall(
-        r"^   \* - C(\d+)\n     - (.+)\n((?:     - .+\n)(?:       .+\n)*)", TABLE.read_text(), re.MULTILINE
+        r"^   \* - C(\d+)\n     - (.+)\n((?:     - .+\n)(?:       .+\n)*)",
+        TABLE.read_text(),
+        re.MULTILINE,
     ):
         number, asked, tests = int(cells[0]), cells[1], cells[2]
         assert number not in found, f"C{number} has two rows"
@@ -40,7 +48,8 @@ def rows() -> dict[int, tuple[str, tuple[str, ...]]]:
 
 @cache
 def tests_in(path: Path) -> dict[str, str | None]:
-    """The docstrings of all tests in a file, by ``Class.test``; of its source, since live tests need not be importable here.
+    """The docstrings of all tests in a file, by ``Class.test``; of its source, since live tests
+    need not be importable here.
 
     Live tests that exist once for each client are marked by a decorator in place of their name.
     """
@@ -75,7 +84,9 @@ class TableTests(SynchronousTestCase):
                 if name != NOT_YET:
                     docstring = docstring_of(name)
                     self.assertIsNotNone(docstring, f"C{point}: there is no test {name}")
-                    self.assertRegex(docstring or "", rf"\bC{point}\b", f"{name} does not name C{point}")
+                    self.assertRegex(
+                        docstring or "", rf"\bC{point}\b", f"{name} does not name C{point}"
+                    )
 
     def test_finished(self) -> None:
         """What is finished has tests, and what has none is not finished."""

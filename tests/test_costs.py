@@ -1,4 +1,6 @@
-"""No text that a client sends costs more than linear time or memory: each parser is given its worst inputs, in four sizes."""
+"""No text that a client sends costs more than linear time or memory: each parser is given its worst
+inputs, in four sizes.
+"""
 
 from __future__ import annotations
 

@@ -13,5 +13,7 @@ class ConfigurationTests(SynchronousTestCase):
     """docs/configuration.rst."""
 
     def test_in_step(self) -> None:
-        """The page of the configuration is the one that the declared keys make (`make docs` writes it)."""
+        """The page of the configuration is the one that the declared keys make (`make docs` writes
+        it).
+        """
         self.assertEqual((DOCS / "configuration.rst").read_text(), configuration_rst())

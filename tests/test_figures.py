@@ -58,9 +58,16 @@ def document(*outcomes: Outcome) -> list[list[str]]:
     except ImportError as error:
         raise SkipTest("docutils is not installed") from error
     text = page([("processor", "A_B* |c|")], outcomes, {"s3.py": "it needs radosgw."}, drawn=True)
-    strictly = {"report_level": 1, "halt_level": 2, "warning_stream": io.StringIO(), "file_insertion_enabled": False}
+    strictly = {
+        "report_level": 1,
+        "halt_level": 2,
+        "warning_stream": io.StringIO(),
+        "file_insertion_enabled": False,
+    }
     tree = publish_doctree("Performance\n===========\n\n" + text, settings_overrides=strictly)
-    return [[entry.astext() for entry in row.findall(nodes.entry)] for row in tree.findall(nodes.row)]
+    return [
+        [entry.astext() for entry in row.findall(nodes.entry)] for row in tree.findall(nodes.row)
+    ]
 
 
 class ReadTests(SynchronousTestCase):
@@ -73,7 +80,9 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(said.figures, {"benchmark": TITLE, **FIGURES})
 
     def test_other_tables(self) -> None:
-        """What has another table is kept as it stands; what is skipped is told by name; without JSON there is no title."""
+        """What has another table is kept as it stands; what is skipped is told by name; without
+        JSON there is no title.
+        """
         said = read('skipped: wrk not installed\n\nload      1.0\n{"benchmark": "snapshot"}\n')
         self.assertEqual((said.title, said.skipped), ("snapshot", ("wrk not installed",)))
         self.assertEqual(said.lines, ("", "load      1.0"))
@@ -92,7 +101,9 @@ class PageTests(SynchronousTestCase):
     """docs/figures.rst."""
 
     def test_words(self) -> None:
-        """Marks of reStructuredText are words in the cells, which are the ones that were reported."""
+        """Marks of reStructuredText are words in the cells, which are the ones
+        that were reported.
+        """
         rows = document(outcome(printed(TITLE, ROWS, FIGURES)))
         self.assertEqual(rows[0], ["processor", "A_B* |c|"])
         self.assertEqual(rows[1:], [["what", "measured", "goal"], *map(list, ROWS)])
@@ -109,7 +120,12 @@ class PageTests(SynchronousTestCase):
 
     def test_trouble(self) -> None:
         """What was ended is on the page, by name and with the reason, and its figures are not."""
-        text = page([], [outcome(printed(TITLE, ROWS, FIGURES), "it was ended after 250 s.")], {}, drawn=False)
+        text = page(
+            [],
+            [outcome(printed(TITLE, ROWS, FIGURES), "it was ended after 250 s.")],
+            {},
+            drawn=False,
+        )
         self.assertIn("it was ended after 250 s.", text)
         self.assertIn("``python benchmarks/frontdoor.py --seconds 2``", text)
         self.assertNotIn("20,000", text)
@@ -123,13 +139,20 @@ class DrawingTests(SynchronousTestCase):
         """What was compared with nginx is drawn, and nothing else; a script that failed is not."""
         text = printed(TITLE, ROWS, FIGURES)
         self.assertEqual(ratios([outcome(text)]), {"10 files, HTML": 1.05, "<list> & more": 3.5})
-        self.assertEqual(ratios([outcome(text, "it failed."), outcome(printed("Another", ROWS, FIGURES))]), {})
+        self.assertEqual(
+            ratios([outcome(text, "it failed."), outcome(printed("Another", ROWS, FIGURES))]), {}
+        )
 
     def test_bars(self) -> None:
-        """Bars are as long as the ratios, a line stands at 1.0, titles are text, and all is inside of the picture."""
+        """Bars are as long as the ratios, a line stands at 1.0, titles are text, and all is inside
+        of the picture.
+        """
         root = ElementTree.fromstring(drawing(ratios([outcome(printed(TITLE, ROWS, FIGURES))])))
         space = "{http://www.w3.org/2000/svg}"
-        bars = [(float(bar.get("x", "0")), float(bar.get("width", "0"))) for bar in root.findall(f"{space}rect")[1:]]
+        bars = [
+            (float(bar.get("x", "0")), float(bar.get("width", "0")))
+            for bar in root.findall(f"{space}rect")[1:]
+        ]
         line = root.find(f"{space}line")
         assert line is not None
         one = float(line.get("x1", "0")) - bars[0][0]
@@ -159,7 +182,9 @@ class JobTests(SynchronousTestCase):
         self.assertEqual(bench.share(jobs[1:], every - bench.GRACE), 30)
 
     def test_ended(self) -> None:
-        """A script that takes longer than it may is ended with all that it started, and said to be; one that fails, too."""
+        """A script that takes longer than it may is ended with all that it started, and said to be;
+        one that fails, too.
+        """
         scratch = Path(self.mktemp())
         scratch.mkdir()
         self.patch(bench, "HERE", scratch.resolve())
@@ -169,7 +194,9 @@ class JobTests(SynchronousTestCase):
             "print(child.pid, flush=True)\ntime.sleep(60)\n"
         )
         (scratch / "fails.py").write_text("import sys\nsys.exit(3)\n")
-        (scratch / "fine.py").write_text("import os\nprint(os.environ['BENCH_FOLDER'], os.getcwd())\n")
+        (scratch / "fine.py").write_text(
+            "import os\nprint(os.environ['BENCH_FOLDER'], os.getcwd())\n"
+        )
         slow = bench.run(bench.Job("slow.py", "", 1), scratch, 1)
         self.assertIn("ended after 1 s", slow.trouble)
         state = Path(f"/proc/{int(slow.text)}/stat")
@@ -180,4 +207,6 @@ class JobTests(SynchronousTestCase):
         self.assertTrue(gone(state))
         self.assertIn("code 3", bench.run(bench.Job("fails.py", "", 20), scratch, 20).trouble)
         fine = bench.run(bench.Job("fine.py", "--an option", 20), scratch.resolve(), 20)
-        self.assertEqual((fine.trouble, fine.options, fine.text), ("", ("--an", "option"), "scratch .\n"))
+        self.assertEqual(
+            (fine.trouble, fine.options, fine.text), ("", ("--an", "option"), "scratch .\n")
+        )

@@ -31,10 +31,18 @@ class ShieldedTests(SynchronousTestCase):
             waiting.cancel()
             self.failureResultOf(waiting, CancelledError)
         gate.callback(None)
-        return None if gone else self.failureResultOf(waiting).value if error else self.successResultOf(waiting)
+        return (
+            None
+            if gone
+            else self.failureResultOf(waiting).value
+            if error
+            else self.successResultOf(waiting)
+        )
 
     def test_nobody_waits(self) -> None:
-        """A mistake of ours is logged even if nobody waits for the job any more; a refusal is not."""
+        """A mistake of ours is logged even if nobody waits for the job any more; a
+        refusal is not.
+        """
         self.end(RuntimeError("a mistake"), gone=True)
         [logged] = self.flushLoggedErrors(RuntimeError)
         self.assertEqual(str(logged.value), "a mistake")
@@ -51,7 +59,9 @@ class InTurnTests(SynchronousTestCase):
     """`InTurn`."""
 
     def test_one_after_the_other(self) -> None:
-        """A call begins when the one before has ended, whatever came of that, or was given up by whoever wanted it."""
+        """A call begins when the one before has ended, whatever came of that, or was given up by
+        whoever wanted it.
+        """
         turns, done = Turns(), list[object]()
         thinking = InTurn(turns)
         first = thinking(lambda: 1 // 0)

@@ -1,7 +1,9 @@
-"""Formats that are promises, compared with what was written down: the storage, the catalog dump, the HTTP API.
+"""Formats that are promises, compared with what was written down: the storage, the catalog dump,
+the HTTP API.
 
-``tests/goldens/`` holds what the program answered when the promise was made. A difference means that installed pypids, or
-clients, have to be thought of: a migration, or a mistake. After a change that is meant, write the files anew::
+``tests/goldens/`` holds what the program answered when the promise was made. A difference means
+that installed pypids, or clients, have to be thought of: a migration, or a mistake. After a change
+that is meant, write the files anew::
 
     .venv/bin/python -m tests.test_goldens
 """
@@ -43,7 +45,11 @@ def shape(value: Any) -> Any:
     if isinstance(value, Mapping):
         # "description" and "summary" may be fields of a schema, too: those are no strings
         prose = ("description", "summary")
-        return {key: shape(each) for key, each in value.items() if not (key in prose and isinstance(each, str))}
+        return {
+            key: shape(each)
+            for key, each in value.items()
+            if not (key in prose and isinstance(each, str))
+        }
     return [shape(each) for each in value] if isinstance(value, list | tuple) else value
 
 
@@ -83,7 +89,11 @@ class Stored(IndexCase):
         lines = []
         for name in ("ham", "spam"):
             project = self.have(self.index.catalog.ours(project_name(name)))
-            lines.append(dump_project(project, self.have(self.index.catalog.mark(project_name(name)))).decode())
+            lines.append(
+                dump_project(
+                    project, self.have(self.index.catalog.mark(project_name(name)))
+                ).decode()
+            )
         return lines
 
 
@@ -107,7 +117,10 @@ class Cached(KeeperCase):
         self.successResultOf(self.client(file).ended)
 
         async def read() -> dict[str, Any]:
-            return {blob.key: told(await whole(await self.blobs.read(blob.key), 1 << 20)) async for blob in self.blobs.list()}
+            return {
+                blob.key: told(await whole(await self.blobs.read(blob.key), 1 << 20))
+                async for blob in self.blobs.list()
+            }
 
         return self.have(read())
 
@@ -115,14 +128,22 @@ class Cached(KeeperCase):
         """The line of the catalog dump for it, and for what its index listed."""
         self.objects()
         heard = self.have(self.catalog.theirs(SPAM))
-        files = tuple(a_file(number, yanked="bad" if number else None, requires_python=">=3") for number in range(2))
-        listing = Listing(name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", etag='"1"')
+        files = tuple(
+            a_file(number, yanked="bad" if number else None, requires_python=">=3")
+            for number in range(2)
+        )
+        listing = Listing(
+            name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", etag='"1"'
+        )
         return dump_heard(evolve(heard, said=listing)).decode()
 
 
 def routes() -> list[str]:
     """Each route with its methods and the right that it asks for."""
-    return [f"{route.rule} {' '.join(sorted(route.methods))}: {route.may.name}" for route in guarded_routes(app)]
+    return [
+        f"{route.rule} {' '.join(sorted(route.methods))}: {route.may.name}"
+        for route in guarded_routes(app)
+    ]
 
 
 def made() -> dict[str, str]:
@@ -131,7 +152,9 @@ def made() -> dict[str, str]:
         "storage.json": dumped(Stored().objects()),
         "storage-pypicloud.json": dumped(StoredBesidePypicloud().objects()),
         "storage-cached.json": dumped(Cached().objects()),
-        "dump.json": dumped([json.loads(line) for line in Stored().lines()] + [json.loads(Cached().line())]),
+        "dump.json": dumped(
+            [json.loads(line) for line in Stored().lines()] + [json.loads(Cached().line())]
+        ),
         "openapi.json": dumped(shape(document())),
         "routes.json": dumped(routes()),
     }
@@ -143,7 +166,9 @@ class GoldenTests(SynchronousTestCase):
     maxDiff = None
 
     def test_formats_stay_as_promised(self) -> None:
-        """Keys and records of the storage, lines of the catalog dump, routes, and the API's shapes are the golden files'."""
+        """Keys and records of the storage, lines of the catalog dump, routes, and the API's shapes
+        are the golden files'.
+        """
         now = made()
         self.assertEqual(sorted(now), sorted(path.name for path in GOLDENS.iterdir()))
         for name, text in now.items():

@@ -35,7 +35,9 @@ class AwayTests(TestCase):
         self.clock = Clock()
 
     def test_all_away(self) -> Deferred[None]:
-        """Catalog and accounts are away together, as in one PostgreSQL: the configuration's administrators get in."""
+        """Catalog and accounts are away together, as in one PostgreSQL: the configuration's
+        administrators get in.
+        """
 
         async def work() -> None:
             path = self.folder / "pypid.ini"

@@ -1,4 +1,6 @@
-"""What a start does not import: whatever the first page can do without is brought when somebody needs it."""
+"""What a start does not import: whatever the first page can do without is brought when somebody
+needs it.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,44 @@ from pypid.web.guard import guarded_routes
 
 NOT_FOR_A_PAGE = (
     *("treq", "twisted.web.client", "twisted.web._newclient"),  # an HTTP client
-    *("jwt", "cryptography.hazmat.primitives.ciphers.aead", "cryptography.hazmat.primitives.kdf"),  # tokens, seals
-    *("packaging.metadata", "packaging.licenses", "packaging.requirements", "packaging.markers", "packaging.pylock"),
+    *(
+        "jwt",
+        "cryptography.hazmat.primitives.ciphers.aead",
+        "cryptography.hazmat.primitives.kdf",
+    ),  # tokens, seals
+    *(
+        "packaging.metadata",
+        "packaging.licenses",
+        "packaging.requirements",
+        "packaging.markers",
+        "packaging.pylock",
+    ),
     *("csv", "html.parser", "tomllib", "trove_classifiers", "xmlrpc"),
     *("prometheus_client", "pypid.metrics.exposition", "pypid.web.metrics"),
-    *("boto3", "botocore", "ldap", "psycopg", "pypi_attestations", "sigstore", "txredisapi"),  # extras
+    *(
+        "boto3",
+        "botocore",
+        "ldap",
+        "psycopg",
+        "pypi_attestations",
+        "sigstore",
+        "txredisapi",
+    ),  # extras
     *("passlib.handlers", "hypothesis", "twisted.trial"),
-    *("pypid.daemon.control", "pypid.core.simple_api.parse_html", "pypid.testing", "pypid.web.mirrors"),
-    *("readme_renderer", "docutils", "pygments", "nh3", "comrak", "pypid.rendering.making"),  # of the child
+    *(
+        "pypid.daemon.control",
+        "pypid.core.simple_api.parse_html",
+        "pypid.testing",
+        "pypid.web.mirrors",
+    ),
+    *(
+        "readme_renderer",
+        "docutils",
+        "pygments",
+        "nh3",
+        "comrak",
+        "pypid.rendering.making",
+    ),  # of the child
     *("argon2", "packaging.specifiers", "concurrent.futures.thread"),
     *(
         "pypid.upstream.opening",
@@ -39,7 +71,12 @@ NOT_FOR_A_PAGE = (
         "pypid.index.local.adoption",
         "pypid.index.local.storage_check",
     ),
-    *("pypid.web.app", "pypid.web.manage", "pypid.web.people", "pypid.web.uploads"),  # see pypid.web.routes
+    *(
+        "pypid.web.app",
+        "pypid.web.manage",
+        "pypid.web.people",
+        "pypid.web.uploads",
+    ),  # see pypid.web.routes
 )
 """Modules (with what is below them); some are not even installed everywhere."""
 
@@ -83,33 +120,59 @@ class StartTests(SynchronousTestCase):
     """A process of its own, from nothing to the first page."""
 
     def test_imports(self) -> None:
-        """None of the modules that a page needs not are there when one was answered; a mirror of an index is no exception."""
+        """None of the modules that a page needs not are there when one was answered; a mirror of an
+        index is no exception.
+        """
         for mode in ("offline", "cache"):
             made = TemporaryDirectory()  # its path is short: there is a socket in it
             self.addCleanup(made.cleanup)
             folder = Path(made.name)
             (folder / "pypid.ini").write_text(
                 f"[server]\nlisten = tcp:0:interface=127.0.0.1\n[upstream]\nmode = {mode}\n"
-                f"[access]\nadmins = bob\n[users]\nbob = {_NOBODYS}\n"  # else a first password is made, and hashed
+                # else a first password is made, and hashed
+                f"[access]\nadmins = bob\n[users]\nbob = {_NOBODYS}\n"
             )
             command = [sys.executable, "-c", START]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+            )
             said = done.stdout.splitlines()
             self.assertIn("HTTP/1.1 200 OK", said, done.stderr)
             modules = set(said)
-            found = {name for name in NOT_FOR_A_PAGE for module in modules if module == name or module.startswith(f"{name}.")}
+            found = {
+                name
+                for name in NOT_FOR_A_PAGE
+                for module in modules
+                if module == name or module.startswith(f"{name}.")
+            }
             self.assertEqual(found, set())
             self.assertIn("pypid.web.simple", modules)
 
     def test_first_rooms(self) -> None:
-        """What is got below the paths of the first rooms has its route in them: none is missed while the others are closed."""
-        got = [route for route in guarded_routes(app.app) if "GET" in route.methods and route.does is not None]
-        pages = {route.does.__module__ for route in got if route.rule.startswith(f"/{routes.PAGES.decode()}")}
+        """What is got below the paths of the first rooms has its route in them: none is missed
+        while the others are closed.
+        """
+        got = [
+            route
+            for route in guarded_routes(app.app)
+            if "GET" in route.methods and route.does is not None
+        ]
+        pages = {
+            route.does.__module__
+            for route in got
+            if route.rule.startswith(f"/{routes.PAGES.decode()}")
+        }
         self.assertEqual(pages, {simple.__name__})
         files = [route for route in got if route.rule.startswith(f"/{routes.FILES.decode()}")]
-        of_files = {route.does.__module__ for route in files if route.rule.count("/") == routes.DEPTH + 1}
-        health = {route.does.__module__ for route in got if route.rule == f"/{routes.HEALTH.decode()}"}
+        of_files = {
+            route.does.__module__ for route in files if route.rule.count("/") == routes.DEPTH + 1
+        }
+        health = {
+            route.does.__module__ for route in got if route.rule == f"/{routes.HEALTH.decode()}"
+        }
         self.assertEqual(of_files | health, set(routes.SOON))
-        variable = {route.rule for route in got if route.rule.startswith("/<") and route.rule.count("/") > 2}
+        variable = {
+            route.rule for route in got if route.rule.startswith("/<") and route.rule.count("/") > 2
+        }
         self.assertEqual(variable, set())
         self.assertEqual(routes.LATER[-1], app.__name__)

@@ -1,4 +1,6 @@
-"""A service that knows people, in memory: honest, and it counts what it is asked. (tests/live has one that is neither.)"""
+"""A service that knows people, in memory: honest, and it counts what it is asked. (tests/live has
+one that is neither.)
+"""
 
 # Twisted's web server, client and fake transports are not annotated
 # mypy: allow-untyped-calls
@@ -22,15 +24,23 @@ from zope.interface import implementer
 TYPE = "application/vnd.pypid.people.v1+json"
 
 
-def answer(path: str, asked: Mapping[str, Any], people: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What an honest service says: `people` have ``password``, ``groups`` and ``admin``, by name."""
+def answer(
+    path: str, asked: Mapping[str, Any], people: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What an honest service says: `people` have ``password``, ``groups`` and
+    ``admin``, by name.
+    """
     person = people.get(asked["user"])
     if person is None:
         return {"answer": "unknown"}
     said = {"user": asked["user"], "groups": list(person["groups"]), "admin": person["admin"]}
     if path.endswith("/find"):
         return {"answer": "known", **said}
-    return {"answer": "right", **said} if asked["password"] == person["password"] else {"answer": "wrong"}
+    return (
+        {"answer": "right", **said}
+        if asked["password"] == person["password"]
+        else {"answer": "wrong"}
+    )
 
 
 class Service(Resource):
@@ -76,15 +86,21 @@ class Service(Resource):
 @implementer(IAgent, IAgentEndpointFactory)
 @define(eq=False)
 class Wired:
-    """An agent whose connections are in memory, each for one question; the bytes flow when it is asked, and by `flow`."""
+    """An agent whose connections are in memory, each for one question; the bytes flow when it is
+    asked, and by `flow`.
+    """
 
     service: Service
     clock: Clock
     _pumps: list[IOPump] = field(factory=list)
     _flowing: bool = False
 
-    def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[IResponse]:
-        agent = Agent.usingEndpointFactory(self.clock, self, HTTPConnectionPool(self.clock, persistent=False))
+    def request(
+        self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None
+    ) -> Deferred[IResponse]:
+        agent = Agent.usingEndpointFactory(
+            self.clock, self, HTTPConnectionPool(self.clock, persistent=False)
+        )
         asked: Deferred[IResponse] = agent.request(method, uri, headers, bodyProducer)
         self.flow()
         return asked
@@ -93,15 +109,25 @@ class Wired:
         return self
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        client, server = factory.buildProtocol(None), Site(self.service, reactor=self.clock).buildProtocol(None)
-        ends = (server, FakeTransport(server, isServer=True), client, FakeTransport(client, isServer=False))
+        client, server = (
+            factory.buildProtocol(None),
+            Site(self.service, reactor=self.clock).buildProtocol(None),
+        )
+        ends = (
+            server,
+            FakeTransport(server, isServer=True),
+            client,
+            FakeTransport(client, isServer=False),
+        )
         self._pumps.append(connect(*ends))
         connected: Deferred[Any] = Deferred()
         connected.callback(client)
         return connected
 
     def flow(self) -> None:
-        """Let all bytes through, also those that they cause; whoever asks meanwhile is not answered on the spot."""
+        """Let all bytes through, also those that they cause; whoever asks meanwhile is not answered
+        on the spot.
+        """
         if self._flowing:
             return
         self._flowing = True

@@ -132,12 +132,18 @@ class ChainCase(SynchronousTestCase):
 
         self.patch(passwords, "verify", counting)
 
-    def config(self, users: Mapping[str, str] = USERS, groups: Mapping[str, frozenset[str]] = GROUPS) -> ConfigPeople:
+    def config(
+        self, users: Mapping[str, str] = USERS, groups: Mapping[str, frozenset[str]] = GROUPS
+    ) -> ConfigPeople:
         hashes = {name: CHEAP.hash(password) for name, password in users.items()}
-        return ConfigPeople(UsersSettings(users=hashes, groups=groups, state=Path()), self.world, self.verifier)
+        return ConfigPeople(
+            UsersSettings(users=hashes, groups=groups, state=Path()), self.world, self.verifier
+        )
 
     def chain(self, *sources: Source, admins: tuple[str, ...] = ()) -> AccessChain:
-        return AccessChain(sources, self.papers, self.world, self.verifier, admins=admins, session_key=KEY)
+        return AccessChain(
+            sources, self.papers, self.world, self.verifier, admins=admins, session_key=KEY
+        )
 
     def have(self, coroutine: Coroutine[Any, Any, T]) -> T:
         result: T = self.successResultOf(start(coroutine))
@@ -147,7 +153,12 @@ class ChainCase(SynchronousTestCase):
         return self.have(chain.identify(Credential(user, password, address)))
 
     def refused(
-        self, chain: AccessChain, user: str, password: str, address: str = HERE, kind: type[Exception] = Unauthenticated
+        self,
+        chain: AccessChain,
+        user: str,
+        password: str,
+        address: str = HERE,
+        kind: type[Exception] = Unauthenticated,
     ) -> Exception:
         done = start(chain.identify(Credential(user, password, address)))
         if any(not source.local for source in chain.sources) and not done.called:
@@ -160,7 +171,9 @@ class SourcesTests(ChainCase):
     """Several sources of people."""
 
     def test_first_decides(self) -> None:
-        """The first source that knows somebody decides, with its password; the others are not asked for it."""
+        """The first source that knows somebody decides, with its password; the others are not asked
+        for it.
+        """
         later = Directory({"alice": "hers elsewhere", "dora": "d"})
         chain = self.chain(Source(self.config()), Source(later, local=False))
         self.assertEqual(self.who(chain, "alice", USERS["alice"]).user, "alice")
@@ -171,15 +184,22 @@ class SourcesTests(ChainCase):
         self.refused(chain, "stranger", "d")
 
     def test_away(self) -> None:
-        """A source that is away is not skipped: 503 for whom it may know, not counted; an administrator before it gets in."""
+        """A source that is away is not skipped: 503 for whom it may know, not counted; an
+        administrator before it gets in.
+        """
         middle, last = Directory(away=True), Directory({"dora": "d"})
         chain = self.chain(
-            Source(self.config(groups={})), Source(middle, local=False), Source(last, local=False), admins=("root",)
+            Source(self.config(groups={})),
+            Source(middle, local=False),
+            Source(last, local=False),
+            admins=("root",),
         )
         for _ in range(3 * FREE):
             self.refused(chain, "dora", "d", kind=PeopleUnknown)
             self.refused(chain, "alice", USERS["alice"], kind=PeopleUnknown)
-        self.assertEqual(self.who(chain, "root", USERS["root"]), Identity("root", frozenset(), True))
+        self.assertEqual(
+            self.who(chain, "root", USERS["root"]), Identity("root", frozenset(), True)
+        )
         self.assertEqual(last.asked, [("groups", "root")])
         self.refused(chain, "root", "wrong")
         self.failureResultOf(start(chain.find("dora")), PeopleUnknown)
@@ -194,13 +214,19 @@ class SourcesTests(ChainCase):
         chain = self.chain(Source(config), Source(later, local=False))
         for user, password in (("alice", USERS["alice"]), ("dora", "d")):
             self.assertEqual(self.who(chain, user, password).groups, {"team", "ops"})
-            self.assertEqual(self.have(chain.find(user)), Identity(user, frozenset({"team", "ops"})))
+            self.assertEqual(
+                self.have(chain.find(user)), Identity(user, frozenset({"team", "ops"}))
+            )
 
     def test_admins(self) -> None:
-        """An administrator is who a source says is one, or who is listed, whichever source knows them; the list can change."""
+        """An administrator is who a source says is one, or who is listed, whichever source knows
+        them; the list can change.
+        """
         later = Directory({"dora": "d", "eve": "e"}, admins=frozenset({"dora"}))
         chain = self.chain(Source(self.config()), Source(later), admins=("eve", "stranger"))
-        self.assertEqual([self.who(chain, user, user[0]).admin for user in ("dora", "eve")], [True, True])
+        self.assertEqual(
+            [self.who(chain, user, user[0]).admin for user in ("dora", "eve")], [True, True]
+        )
         self.assertFalse(self.who(chain, "alice", USERS["alice"]).admin)
         self.refused(chain, "stranger", "")
         chain.admins = frozenset({"alice"})
@@ -209,19 +235,27 @@ class SourcesTests(ChainCase):
         self.assertFalse(self.who(chain, "eve", "e").admin)
 
     def test_other_spelling(self) -> None:
-        """A source that takes another spelling for somebody gets nobody past the sources before it."""
+        """A source that takes another spelling for somebody gets nobody past the
+        sources before it.
+        """
 
         class Careless(Directory):
             def _identity(self, user: str) -> Identity:
                 return Identity(user.lower())
 
-        chain = self.chain(Source(self.config()), Source(Careless({"ALICE": "a", "dora": "d"}), local=False), admins=("alice",))
+        chain = self.chain(
+            Source(self.config()),
+            Source(Careless({"ALICE": "a", "dora": "d"}), local=False),
+            admins=("alice",),
+        )
         self.refused(chain, "ALICE", "a")
         self.assertIsNone(self.have(chain.find("ALICE")))
         self.assertEqual(self.who(chain, "dora", "d").user, "dora")
 
     def test_token_with_another_user_name_is_explained(self) -> None:
-        """What looks like a token, sent as a user's password, is refused with the name that tokens have; else with no more."""
+        """What looks like a token, sent as a user's password, is refused with the name that tokens
+        have; else with no more.
+        """
         chain = self.chain(Source(self.config()))
         token = "pypi-" + "A" * 43
         for user in ("alice", "stranger", "a b"):
@@ -230,10 +264,24 @@ class SourcesTests(ChainCase):
                 self.assertEqual(str(self.refused(chain, user, other)), WRONG)
 
     def test_impossible(self) -> None:
-        """Names and passwords that nobody can have are refused before anybody is asked, and cost nothing."""
+        """Names and passwords that nobody can have are refused before anybody is asked, and cost
+        nothing.
+        """
         later = Directory({"dora": "d"})
         chain = self.chain(Source(self.config()), Source(later, local=False))
-        for user in ("", "a b", "a:b", "a\0", "everyone", "group:team", "x" * 201, "\ud800", "a=b", "a;b", "dora\n"):
+        for user in (
+            "",
+            "a b",
+            "a:b",
+            "a\0",
+            "everyone",
+            "group:team",
+            "x" * 201,
+            "\ud800",
+            "a=b",
+            "a;b",
+            "dora\n",
+        ):
             self.assertEqual(str(self.refused(chain, user, "d")), WRONG)
             self.assertIsNone(self.have(chain.find(user)))
         for password in ("", "x" * 10_000, "a\0b", "\ud800", "\u00e9" * 2049):
@@ -243,7 +291,9 @@ class SourcesTests(ChainCase):
         self.who(chain, "dora", "d")
 
     def test_find_is_kept(self) -> None:
-        """What a slow source says of somebody is kept for a minute, if nothing changes; a fast one is asked each time."""
+        """What a slow source says of somebody is kept for a minute, if nothing changes; a fast one
+        is asked each time.
+        """
         slow, fast = Directory({"dora": "d"}), Directory({"eve": "e"})
         chain = self.chain(Source(fast), Source(slow, local=False))
         for _ in range(3):
@@ -282,7 +332,9 @@ class SourcesTests(ChainCase):
         self.assertIsNone(self.have(chain.find("dora")))
 
     def test_believed(self) -> None:
-        """A right password is believed for a while, if the source shall be; another one, or after a change, is asked about."""
+        """A right password is believed for a while, if the source shall be; another one, or after a
+        change, is asked about.
+        """
         directory = Directory({"dora": "d"})
         chain = self.chain(Source(directory, local=False, believed=30))
         for address in (HERE, "198.51.100.1"):
@@ -291,7 +343,11 @@ class SourcesTests(ChainCase):
         self.refused(chain, "dora", "x")
         self.refused(chain, "dora", "x")
         self.assertEqual(len(directory.asked), 3)
-        for change in (lambda: chain.forget("dora"), chain.forget_all, lambda: self.clock.advance(30)):
+        for change in (
+            lambda: chain.forget("dora"),
+            chain.forget_all,
+            lambda: self.clock.advance(30),
+        ):
             directory.asked.clear()
             self.who(chain, "dora", "d")
             self.assertEqual(directory.asked, [])
@@ -326,7 +382,9 @@ class SlowedTests(ChainCase):
     """Whoever guesses has to wait."""
 
     def test_slowed(self) -> None:
-        """After five wrong passwords it is 429 with Retry-After, without any hashing, whether the user exists or not."""
+        """After five wrong passwords it is 429 with Retry-After, without any hashing, whether the
+        user exists or not.
+        """
         chain = self.chain(Source(self.config()))
         for user in ("alice", "stranger"):
             for n in range(FREE):
@@ -342,12 +400,16 @@ class SlowedTests(ChainCase):
         self.refused(chain, "stranger", "x")
 
     def test_proven(self) -> None:
-        """Who logged in shortly before is never delayed, from wherever they come, and however many guess meanwhile."""
+        """Who logged in shortly before is never delayed, from wherever they come, and however many
+        guess meanwhile.
+        """
         chain = self.chain(Source(self.config()))
         self.who(chain, "alice", USERS["alice"], "198.51.100.1")
         for n in range(BURST + 50):
             for user in ("alice", f"user{n}"):
-                failed = self.failureResultOf(start(chain.identify(Credential(user, f"guess {n}", HERE))))
+                failed = self.failureResultOf(
+                    start(chain.identify(Credential(user, f"guess {n}", HERE)))
+                )
                 self.assertIsInstance(failed.value, (Unauthenticated, TooManyAttempts))
             self.assertEqual(self.who(chain, "alice", USERS["alice"]).user, "alice")
         for _ in range(10):
@@ -359,22 +421,33 @@ class SlowedTests(ChainCase):
         config = self.config()
         chain = self.chain(Source(config))
         self.who(chain, "alice", USERS["alice"])
-        self.have(config.reload(UsersSettings(users={"alice": CHEAP.hash("new")}, state=Path(self.mktemp()))))
+        self.have(
+            config.reload(
+                UsersSettings(users={"alice": CHEAP.hash("new")}, state=Path(self.mktemp()))
+            )
+        )
         for _ in range(FREE + 1):
             self.refused(chain, "alice", USERS["alice"])
         self.refused(chain, "alice", USERS["alice"], kind=TooManyAttempts)
 
     def test_burst(self) -> None:
-        """A thousand guesses at once are five; a page's fifty requests with the same right password are one attempt."""
+        """A thousand guesses at once are five; a page's fifty requests with the same right password
+        are one attempt.
+        """
         turns = Turns()
         self.world = evolve(world(self.clock), blocking=turns)
         self.verifier = Verifier(self.world)
         chain = self.chain(Source(self.config()))
-        guesses = [start(chain.identify(Credential("alice", f"guess {n}", HERE))) for n in range(1000)]
+        guesses = [
+            start(chain.identify(Credential("alice", f"guess {n}", HERE))) for n in range(1000)
+        ]
         right = [start(chain.identify(Credential("Bob", USERS["Bob"], HERE))) for _ in range(50)]
         turns.all()
         refused = [self.failureResultOf(guess).type for guess in guesses]
-        self.assertEqual([refused.count(kind) for kind in (Unauthenticated, TooManyAttempts)], [FREE, 1000 - FREE])
+        self.assertEqual(
+            [refused.count(kind) for kind in (Unauthenticated, TooManyAttempts)],
+            [FREE, 1000 - FREE],
+        )
         self.assertEqual({self.successResultOf(each).user for each in right}, {"Bob"})
         self.assertEqual(len(self.verified), FREE + 1)
 
@@ -397,8 +470,13 @@ class SlowedTests(ChainCase):
         self.world = evolve(world(self.clock), blocking=turns)
         self.verifier = Verifier(self.world, most_waiting=1)
         chain = self.chain(Source(self.config()))
-        under_way = [start(chain.identify(Credential(user, USERS[user], HERE))) for user in ("alice", "Bob")]
-        self.addCleanup(start(chain.identify(Credential("stranger", "x", HERE))).addErrback, lambda failure: None)
+        under_way = [
+            start(chain.identify(Credential(user, USERS[user], HERE))) for user in ("alice", "Bob")
+        ]
+        self.addCleanup(
+            start(chain.identify(Credential("stranger", "x", HERE))).addErrback,
+            lambda failure: None,
+        )
         for n in range(4 * FREE):
             self.refused(chain, "root", f"{n}", kind=Busy)
         turns.all()
@@ -426,7 +504,9 @@ class SlowedTests(ChainCase):
     )
     @settings(max_examples=25, deadline=None, database=None)
     def test_only_right_ones(self, tries: list[tuple[str, str, str]]) -> None:
-        """Whatever is tried in whatever order: an identity comes of the right password only, and then it is the user's own."""
+        """Whatever is tried in whatever order: an identity comes of the right password only, and
+        then it is the user's own.
+        """
         chain = self.chain(Source(self.config()))
         for user, password, address in tries:
             results: list[Any] = []
@@ -441,7 +521,9 @@ class SameTimeTests(ChainCase):
     """Nobody learns by the time who exists, and where."""
 
     def test_one_verification(self) -> None:
-        """Whoever it is and wherever they are known: a wrong password costs one verification, of the same kind of hash."""
+        """Whoever it is and wherever they are known: a wrong password costs one verification, of
+        the same kind of hash.
+        """
         local = self.config({"dora": "d"}, {})
         away = Directory({"eve": "e"})
         chain = self.chain(Source(self.config()), Source(local), Source(away, local=False))
@@ -451,7 +533,9 @@ class SameTimeTests(ChainCase):
             self.assertEqual(len(self.verified), 1, user)
 
     def test_floor(self) -> None:
-        """Where a directory is asked each refusal comes after a quarter of a second, or after the next quarter."""
+        """Where a directory is asked each refusal comes after a quarter of a second, or after the
+        next quarter.
+        """
         slow = Directory({"eve": "e"})
         chain = self.chain(Source(self.config()), Source(slow, local=False))
         for n, user in enumerate(("alice", "eve", "stranger")):
@@ -462,7 +546,9 @@ class SameTimeTests(ChainCase):
             self.failureResultOf(done, Unauthenticated)
 
             slow.gate = gate = Deferred()
-            done = start(chain.identify(Credential(("dora", "eve", "stranger")[n], "wrong again", HERE)))
+            done = start(
+                chain.identify(Credential(("dora", "eve", "stranger")[n], "wrong again", HERE))
+            )
             self.clock.advance(FLOOR + 0.1)
             gate.callback(None)
             self.assertNoResult(done)
@@ -499,22 +585,32 @@ class TokensTests(ChainCase):
         self.made = self.chain(Source(self.people), admins=("root",))
 
     def token(self, user: str = "alice", **fields: Any) -> tuple[str, Token]:
-        secret, token = new_token(os.urandom, name="CI", user=user, scope=SCOPE, now=self.world.now(), **fields)
+        secret, token = new_token(
+            os.urandom, name="CI", user=user, scope=SCOPE, now=self.world.now(), **fields
+        )
         self.papers.tokens[token.digest] = token
         return secret, token
 
     def test_right(self) -> None:
-        """A token is its user as they are now, within its scope; that it was used is noted, with the address."""
+        """A token is its user as they are now, within its scope; that it was used is noted, with
+        the address.
+        """
         secret, token = self.token()
         expected = Identity("alice", frozenset({"team"}), scope=SCOPE, token=token.id)
         self.assertEqual(self.who(self.made, TOKEN_USER, secret), expected)
-        self.have(self.people.reload(UsersSettings(users=self.people._roll.settings.users, state=Path(self.mktemp()))))
+        self.have(
+            self.people.reload(
+                UsersSettings(users=self.people._roll.settings.users, state=Path(self.mktemp()))
+            )
+        )
         self.assertEqual(self.who(self.made, TOKEN_USER, secret).groups, frozenset())
         self.assertEqual(self.papers.used, [(token.id, HERE)] * 2)
         self.assertEqual(self.verified, [])
 
     def test_wrong(self) -> None:
-        """Cut short, odd, unknown, expired, revoked, of somebody gone, a password: 401, the same text, and nothing noted."""
+        """Cut short, odd, unknown, expired, revoked, of somebody gone, a password: 401, the same
+        text, and nothing noted.
+        """
         secret, token = self.token()
         now = self.world.now()
         gone, _ = self.token("dora")
@@ -529,7 +625,19 @@ class TokensTests(ChainCase):
             secret[:-1] + "\u00e9",
             secret.upper(),
         ]
-        bad += ["", "\0", "\ud800", "x" * 10_000, token.digest, token.id, gone, expired, revoked, of_words, USERS["alice"]]
+        bad += [
+            "",
+            "\0",
+            "\ud800",
+            "x" * 10_000,
+            token.digest,
+            token.id,
+            gone,
+            expired,
+            revoked,
+            of_words,
+            USERS["alice"],
+        ]
         errors = {str(self.refused(self.made, TOKEN_USER, each)) for each in bad}
         self.assertEqual(errors, {WRONG_TOKEN})
         self.refused(self.made, "alice", secret)
@@ -564,7 +672,9 @@ class TokensTests(ChainCase):
         self.who(self.made, TOKEN_USER, secret)
 
     def test_many_wrong(self) -> None:
-        """Many wrong ones from an address are 429; a right one is never delayed, nor is anybody's password."""
+        """Many wrong ones from an address are 429; a right one is never delayed, nor is anybody's
+        password.
+        """
         secret, _ = self.token()
         for n in range(BURST):
             self.refused(self.made, TOKEN_USER, f"pypi-{n}")
@@ -574,7 +684,9 @@ class TokensTests(ChainCase):
         self.who(self.made, "alice", USERS["alice"])
 
     def test_publisher(self) -> None:
-        """A publisher's token needs no user, and is no user: not one of the same name, nor in groups, nor an administrator."""
+        """A publisher's token needs no user, and is no user: not one of the same name, nor in
+        groups, nor an administrator.
+        """
         secret, token = self.token("root", publisher=True)
         who = self.who(self.made, TOKEN_USER, secret)
         self.assertEqual(who, Identity("root", scope=SCOPE, publisher=True, token=token.id))
@@ -583,20 +695,39 @@ class TokensTests(ChainCase):
         st.sampled_from(["alice", "Bob", "root"]),
         st.frozensets(st.sampled_from(Action)),
         st.sampled_from([("*",), ("acme-*",), ("other",), ()]),
-        st.tuples(*[st.sampled_from(["everyone", "authenticated", "admins", "nobody", "alice", "group:team"])] * 4),
+        st.tuples(
+            *[
+                st.sampled_from(
+                    ["everyone", "authenticated", "admins", "nobody", "alice", "group:team"]
+                )
+            ]
+            * 4
+        ),
         st.sampled_from([None, "acme-tools", "other"]),
     )
     @settings(max_examples=60, deadline=None, database=None)
     def test_never_more(
-        self, user: str, actions: frozenset[Action], projects: tuple[str, ...], words: tuple[str, ...], name: str | None
+        self,
+        user: str,
+        actions: frozenset[Action],
+        projects: tuple[str, ...],
+        words: tuple[str, ...],
+        name: str | None,
     ) -> None:
-        """Under any rules a token may do nothing that its user may not, nor beyond its scope what not everyone may."""
+        """Under any rules a token may do nothing that its user may not, nor beyond its scope what
+        not everyone may.
+        """
         read, write, overwrite, delete = (Principals.parse(each) for each in words)
         own = {project_name("acme-tools"): Grants(Principals.parse("group:team"), NOBODY)}
         rules = Rules(read, write, overwrite, delete, projects=own)
-        secret, token = new_token(os.urandom, name="", user=user, scope=Scope(actions, projects), now=self.world.now())
+        secret, token = new_token(
+            os.urandom, name="", user=user, scope=Scope(actions, projects), now=self.world.now()
+        )
         self.papers.tokens[token.digest] = token
-        bearer, whole = self.who(self.made, TOKEN_USER, secret), self.who(self.made, user, USERS[user])
+        bearer, whole = (
+            self.who(self.made, TOKEN_USER, secret),
+            self.who(self.made, user, USERS[user]),
+        )
         project = None if name is None else project_name(name)
         for action in Action:
             if may(rules, bearer, action, project):
@@ -604,7 +735,9 @@ class TokensTests(ChainCase):
                 within = token.scope.covers(action, project)
                 self.assertTrue(within or may(rules, ANONYMOUS, action, project), action)
         if project is not None:
-            self.assertEqual(sight(rules, bearer).sees(project), may(rules, bearer, Action.READ, project))
+            self.assertEqual(
+                sight(rules, bearer).sees(project), may(rules, bearer, Action.READ, project)
+            )
 
 
 class SessionTests(ChainCase):
@@ -613,7 +746,9 @@ class SessionTests(ChainCase):
     def session(self, user: str = "alice", key: bytes = KEY) -> str:
         secret = new_secret(os.urandom)
         now = self.world.now()
-        made = Session(digest=digest_of(secret, key), user=user, created=now, expires=now + timedelta(hours=12))
+        made = Session(
+            digest=digest_of(secret, key), user=user, created=now, expires=now + timedelta(hours=12)
+        )
         self.papers.sessions[made.digest] = made
         return secret
 
@@ -621,17 +756,23 @@ class SessionTests(ChainCase):
         """A session is its user as they are now, whole, until it ends."""
         chain = self.chain(Source(self.config()), admins=("root",))
         secret = self.session("root")
-        self.assertEqual(self.who(chain, SESSION_USER, secret), Identity("root", frozenset({"team"}), True))
+        self.assertEqual(
+            self.who(chain, SESSION_USER, secret), Identity("root", frozenset({"team"}), True)
+        )
         self.clock.advance(12 * 3600 - 1)
         self.who(chain, SESSION_USER, secret)
         self.clock.advance(1)
         self.assertEqual(str(self.refused(chain, SESSION_USER, secret)), ENDED)
 
     def test_wrong(self) -> None:
-        """Unknown, damaged, under another key, of somebody gone, a token: 401, and nobody is slowed down by it."""
+        """Unknown, damaged, under another key, of somebody gone, a token: 401, and nobody is slowed
+        down by it.
+        """
         chain = self.chain(Source(self.config()))
         secret = self.session()
-        token, made = new_token(os.urandom, name="", user="alice", scope=SCOPE, now=self.world.now())
+        token, made = new_token(
+            os.urandom, name="", user="alice", scope=SCOPE, now=self.world.now()
+        )
         self.papers.tokens[made.digest] = made
         others = [
             self.session("dora"),

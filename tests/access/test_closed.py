@@ -1,4 +1,6 @@
-"""Access that waits: for what it knows people by, and, among several nodes, for what another one has just changed."""
+"""Access that waits: for what it knows people by, and, among several nodes, for what another one
+has just changed.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -34,8 +36,8 @@ class SharedTests(TestCase):
     """Two nodes with the same accounts."""
 
     def test_given_elsewhere(self) -> Deferred[None]:
-        """A token that another node has just given, or a session, or a new password, is none that is wrong, and is not counted
-        as one; what is wrong is refused.
+        """A token that another node has just given, or a session, or a new password, is none that
+        is wrong, and is not counted as one; what is wrong is refused.
         """
 
         async def work() -> None:
@@ -44,30 +46,41 @@ class SharedTests(TestCase):
             path, here, reading = ini(folder, "x"), world(Clock()), Scope(frozenset({Action.READ}))
             path.write_text(f"{path.read_text()}[access]\nbackend = config sql\n")
             config = load_config(path)
-            both = [identities(config, where(config, {}), here, reactor, Claims()) for _ in range(2)]
+            both = [
+                identities(config, where(config, {}), here, reactor, Claims()) for _ in range(2)
+            ]
             ours, theirs = both
             try:
                 for people in both:
                     await people.open()
                     people.share(lambda: None, lambda: float("inf"))
                 for count in range(BURST + 20):  # none of them is counted as a wrong one
-                    secret, token = new_token(here.random, name=f"ci-{count}", user="carol", scope=reading, now=here.now())
+                    secret, token = new_token(
+                        here.random, name=f"ci-{count}", user="carol", scope=reading, now=here.now()
+                    )
                     await theirs.stores.accounts.add_token(token)
                     who = await ours.access.identify(Credential(TOKEN_USER, secret, "192.0.2.1"))
                     self.assertEqual((who.user, who.token), ("carol", token.id))
                 hashed = hash_password("new")
                 dave = Account(name="dave", hash=hashed, created=here.now(), changed=here.now())
                 await theirs.stores.accounts.add_user(dave)
-                self.assertEqual((await ours.access.identify(Credential("dave", "new", "192.0.2.1"))).user, "dave")
+                self.assertEqual(
+                    (await ours.access.identify(Credential("dave", "new", "192.0.2.1"))).user,
+                    "dave",
+                )
                 secret_of = "s" * 43
                 digest = digest_of(secret_of, ours.chain.session_key)
                 until = here.now() + timedelta(hours=1)
                 session = Session(digest=digest, user="carol", created=here.now(), expires=until)
                 await theirs.stores.accounts.add_session(session)
-                self.assertEqual((await ours.access.identify(Credential(SESSION_USER, secret_of))).user, "carol")
+                self.assertEqual(
+                    (await ours.access.identify(Credential(SESSION_USER, secret_of))).user, "carol"
+                )
                 await theirs.stores.accounts.revoke_token(token.id)
                 await ours.stores.accounts.poll()
-                never_given, _ = new_token(here.random, name="ci", user="carol", scope=reading, now=here.now())
+                never_given, _ = new_token(
+                    here.random, name="ci", user="carol", scope=reading, now=here.now()
+                )
                 for wrong in secret, never_given:
                     with self.assertRaises(Unauthenticated):
                         await ours.access.identify(Credential(TOKEN_USER, wrong, "192.0.2.1"))
@@ -78,7 +91,9 @@ class SharedTests(TestCase):
         return start(work())
 
     def test_silent_server(self) -> Deferred[None]:
-        """Nobody waits for long for a server that keeps connections and does not answer; it is not asked twice at once."""
+        """Nobody waits for long for a server that keeps connections and does not answer; it is not
+        asked twice at once.
+        """
 
         async def work() -> None:
             folder, clock, threads = Path(self.mktemp()), Clock(), Turns()

@@ -29,7 +29,12 @@ ours = lru_cache(hash_password)
 
 
 def world() -> World:
-    return World(clock=Clock(), now=lambda: datetime(2026, 1, 1, tzinfo=UTC), blocking=at_once, random=os.urandom)
+    return World(
+        clock=Clock(),
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        blocking=at_once,
+        random=os.urandom,
+    )
 
 
 class ConfigContractTests(PeopleContract, TestCase):
@@ -38,10 +43,16 @@ class ConfigContractTests(PeopleContract, TestCase):
     admins = False
     strangers = True
 
-    async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
+    async def make_people(
+        self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str
+    ) -> People:
         hashes = {name: CHEAP.hash(password) for name, password in users.items()}
         outside = world()
-        return open_people(UsersSettings(users=hashes, groups=groups, state=Path(self.mktemp())), outside, Verifier(outside))
+        return open_people(
+            UsersSettings(users=hashes, groups=groups, state=Path(self.mktemp())),
+            outside,
+            Verifier(outside),
+        )
 
 
 class FirstRunContractTests(PeopleContract, TestCase):
@@ -49,11 +60,15 @@ class FirstRunContractTests(PeopleContract, TestCase):
 
     strangers = True
 
-    async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
+    async def make_people(
+        self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str
+    ) -> People:
         hashes = {name: CHEAP.hash(password) for name, password in users.items() if name != admin}
         settings = UsersSettings(users=hashes, groups=groups, state=Path(self.mktemp()))
         outside = world()
-        return ConfigPeople(settings, outside, Verifier(outside), AdminRecord(1, admin, ours(users[admin])))
+        return ConfigPeople(
+            settings, outside, Verifier(outside), AdminRecord(1, admin, ours(users[admin]))
+        )
 
 
 class ConfigPeopleTests(SynchronousTestCase):
@@ -63,13 +78,17 @@ class ConfigPeopleTests(SynchronousTestCase):
 
     def open(self, users: Mapping[str, str] | None = None) -> ConfigPeople:
         outside = world()
-        return open_people(UsersSettings(users=users or {}, state=self.state), outside, Verifier(outside))
+        return open_people(
+            UsersSettings(users=users or {}, state=self.state), outside, Verifier(outside)
+        )
 
     def check(self, people: People, user: str, password: str) -> Identity | None:
         return self.successResultOf(start(people.check(Credential(user, password))))
 
     def refused(self, people: People, user: str, password: str) -> Failure:
-        failure: Failure = self.failureResultOf(start(people.check(Credential(user, password))), Unauthenticated)
+        failure: Failure = self.failureResultOf(
+            start(people.check(Credential(user, password))), Unauthenticated
+        )
         return failure
 
     def identify(self, people: People, user: str, password: str) -> Identity:
@@ -82,15 +101,22 @@ class ConfigPeopleTests(SynchronousTestCase):
         self.assertTrue(firstrun._create(self.state / "admin.json", AdminRecord(1, "admin", hash)))
 
     def test_first_run_admin(self) -> None:
-        """The first-run admin logs in and is an administrator; so it stays beside users of the configuration."""
+        """The first-run admin logs in and is an administrator; so it stays beside users of the
+        configuration.
+        """
         password = first_run(self.state, (), os.urandom)
         assert password is not None
         for users in ({}, {"alice": ours("a")}):
-            self.assertEqual(self.identify(self.open(users), "admin", password), Identity("admin", frozenset(), True))
+            self.assertEqual(
+                self.identify(self.open(users), "admin", password),
+                Identity("admin", frozenset(), True),
+            )
         self.refused(self.open(), "admin", "admin")
 
     def test_configuration_comes_first(self) -> None:
-        """A user in the configuration who has the first-run admin's name takes its place, as no admin, and the log says so."""
+        """A user in the configuration who has the first-run admin's name takes its place, as no
+        admin, and the log says so.
+        """
         self.keep(ours("old"))
         with capturedLogs() as events:
             access = self.open({"admin": ours("new")})
@@ -107,22 +133,30 @@ class ConfigPeopleTests(SynchronousTestCase):
         access = self.open({"alice": ours("a")})
         (self.state / "admin.json").write_text("{")
         self.assertRaises(Unreadable, self.open)
-        self.failureResultOf(start(access.reload(UsersSettings(users={}, state=self.state))), Unreadable)
+        self.failureResultOf(
+            start(access.reload(UsersSettings(users={}, state=self.state))), Unreadable
+        )
         self.identify(access, "alice", "a")
 
     def test_reload(self) -> None:
-        """After a reload only the new users, passwords and groups count, also for who was remembered."""
+        """After a reload only the new users, passwords and groups count, also for who was
+        remembered.
+        """
         access = self.open({"alice": ours("a"), "bob": ours("b")})
         self.identify(access, "alice", "a")
         self.identify(access, "bob", "b")
-        settings = UsersSettings(users={"bob": ours("c")}, groups={"team": frozenset({"bob"})}, state=self.state)
+        settings = UsersSettings(
+            users={"bob": ours("c")}, groups={"team": frozenset({"bob"})}, state=self.state
+        )
         self.successResultOf(start(access.reload(settings)))
         self.assertIsNone(self.check(access, "alice", "a"))
         self.refused(access, "bob", "b")
         self.assertEqual(self.identify(access, "bob", "c"), Identity("bob", frozenset({"team"})))
 
     def test_advice(self) -> None:
-        """The log advises once to renew a hash of another kind, after the right password only; our own kind needs no advice."""
+        """The log advises once to renew a hash of another kind, after the right password only; our
+        own kind needs no advice.
+        """
         access = self.open({"alice": CHEAP.hash("Xyzzy"), "bob": ours("b")})
         with capturedLogs() as events:
             self.refused(access, "alice", "x")
@@ -135,7 +169,9 @@ class ConfigPeopleTests(SynchronousTestCase):
         self.assertIn("alice", formatEvent(event))
 
     def test_upgrade(self) -> None:
-        """The first-run admin's hash is upgraded by the first login, and stays good for the same password."""
+        """The first-run admin's hash is upgraded by the first login, and stays good for the same
+        password.
+        """
         self.keep(CHEAP.hash("pw"))
         access = self.open()
         self.refused(access, "admin", "x")
@@ -148,7 +184,9 @@ class ConfigPeopleTests(SynchronousTestCase):
         self.assertTrue(self.identify(self.open(), "admin", "pw").admin)
 
     def test_upgrade_fails(self) -> None:
-        """An upgrade that cannot be written is logged without the password, and the login is good all the same."""
+        """An upgrade that cannot be written is logged without the password, and the login is good
+        all the same.
+        """
         self.keep(CHEAP.hash("Xyzzy"))
         access = self.open()
 
@@ -178,7 +216,9 @@ class ConfigPeopleTests(SynchronousTestCase):
         hashes = {"alice": CHEAP.hash("Xyzzy-a"), "carol": "Xyzzy-plain"}
         with capturedLogs() as events:
             access = self.open(hashes)
-            errors = [self.refused(access, user, "Xyzzy-wrong") for user in ("alice", "admin", "carol")]
+            errors = [
+                self.refused(access, user, "Xyzzy-wrong") for user in ("alice", "admin", "carol")
+            ]
             self.identify(access, "alice", "Xyzzy-a")
             self.identify(access, "admin", "Xyzzy")
         self.assertTrue(events)

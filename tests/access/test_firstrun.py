@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.firstrun import AdminRecord, first_run, greeting, read_admin, readable_password, upgrade_admin
+from pypid.access.firstrun import (
+    AdminRecord,
+    first_run,
+    greeting,
+    read_admin,
+    readable_password,
+    upgrade_admin,
+)
 from pypid.access.passwords import PasswordVerdict, verify
 from pypid.core.errors import Unreadable
 
@@ -31,7 +38,9 @@ class FirstRunTests(SynchronousTestCase):
         self.record = self.state / "admin.json"
 
     def test_makes_admin(self) -> None:
-        """A first run makes admin; only the hash is stored, for nobody else to read; the password logs in."""
+        """A first run makes admin; only the hash is stored, for nobody else to read; the password
+        logs in.
+        """
         password = first_run(self.state, (), os.urandom)
         assert password is not None
         kept = json.loads(self.record.read_bytes())
@@ -63,7 +72,9 @@ class FirstRunTests(SynchronousTestCase):
         self.assertTrue(two and one != two)
 
     def test_damaged(self) -> None:
-        """A torn, empty, foreign or newer record is refused with what to do, never replaced, and not quoted."""
+        """A torn, empty, foreign or newer record is refused with what to do, never replaced, and
+        not quoted.
+        """
         self.state.mkdir(parents=True)
         for data in (
             b"",
@@ -88,7 +99,10 @@ class FirstRunTests(SynchronousTestCase):
         """Of processes that start at once, one makes the admin and knows the password."""
         started = [
             subprocess.Popen(
-                [sys.executable, "-c", STARTS, str(self.state)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [sys.executable, "-c", STARTS, str(self.state)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
             )
             for _ in range(3)
         ]
@@ -109,7 +123,9 @@ class FirstRunTests(SynchronousTestCase):
         self.assertEqual([path.name for path in self.state.iterdir()], ["admin.json"])
 
     def test_lost_race(self) -> None:
-        """Who finds the record made between looking and writing gives up, with and without hard links."""
+        """Who finds the record made between looking and writing gives up, with and without hard
+        links.
+        """
 
         def meanwhile(count: int) -> bytes:
             self.state.mkdir(parents=True, exist_ok=True)
@@ -130,7 +146,9 @@ class FirstRunTests(SynchronousTestCase):
         self.assertEqual([path.name for path in self.state.iterdir()], ["admin.json"])
 
     def test_upgrade(self) -> None:
-        """An upgrade replaces the record that it was made for, and no other, and does not bring a deleted one back."""
+        """An upgrade replaces the record that it was made for, and no other, and does not bring a
+        deleted one back.
+        """
         first_run(self.state, (), os.urandom)
         old = read_admin(self.state)
         assert old is not None
@@ -148,7 +166,9 @@ class GreetingTests(SynchronousTestCase):
     @settings(max_examples=50, deadline=None, database=None)
     @given(st.binary(min_size=32, max_size=32))
     def test_password(self, chance: bytes) -> None:
-        """The password has 28 characters that nobody mistakes for others, in groups; a shell and a URL take it as it is."""
+        """The password has 28 characters that nobody mistakes for others, in groups; a shell and a
+        URL take it as it is.
+        """
         password = readable_password(lambda count: chance)
         self.assertRegex(password, r"\A([a-hjkmnp-z2-9]{4}-){6}[a-hjkmnp-z2-9]{4}\Z")
         self.assertEqual(shlex.quote(password), password)
@@ -162,11 +182,20 @@ class GreetingTests(SynchronousTestCase):
         return {line[0] if line[0] != "uv" else " ".join(line[:2]): line for line in lines}
 
     def test_commands(self) -> None:
-        """It shows the password and whole commands for twine, uv and pip; pip trusts this computer as it is."""
-        for base in ("http://localhost:6543", "http://127.0.0.1:6543/", "http://[::1]:6543", "https://index.acme.com"):
+        """It shows the password and whole commands for twine, uv and pip; pip trusts this computer
+        as it is.
+        """
+        for base in (
+            "http://localhost:6543",
+            "http://127.0.0.1:6543/",
+            "http://[::1]:6543",
+            "https://index.acme.com",
+        ):
             text = greeting(base, "abcd-efgh", Path("/var/lib/pypid"))
             commands = self.commands(text)
-            self.assertEqual(set(commands), {"user", "password", "twine", "uv publish", "pip", "uv pip"})
+            self.assertEqual(
+                set(commands), {"user", "password", "twine", "uv publish", "pip", "uv pip"}
+            )
             self.assertNotIn("trusted", text)
             url = base.rstrip("/")
             self.assertEqual(commands["pip"][2:4], ["--index-url", f"{url}/simple/"])
@@ -176,7 +205,9 @@ class GreetingTests(SynchronousTestCase):
             self.assertIn("gen-password", text)
 
     def test_next_steps(self) -> None:
-        """It names the site, and says how further users come, as far as that is not set up already."""
+        """It names the site, and says how further users come, as far as that is not
+        set up already.
+        """
         base = "http://localhost:6543"
         self.assertIn(f"in a browser: {base}/\n", greeting(base, "abcd"))
         self.assertIn("`backend = config sql`", greeting(base, "abcd"))
@@ -184,8 +215,13 @@ class GreetingTests(SynchronousTestCase):
         self.assertIn("pypid user add NAME", greeting(base, "abcd", accounts=True))
 
     def test_plain_http(self) -> None:
-        """Over plain HTTP from another computer pip is told to trust the host, without the port (as pip 9 needs it)."""
-        for base, host in (("http://index.acme.com:6543", "index.acme.com"), ("http://[2001:db8::1]:80", "[2001:db8::1]")):
+        """Over plain HTTP from another computer pip is told to trust the host, without the port (as
+        pip 9 needs it).
+        """
+        for base, host in (
+            ("http://index.acme.com:6543", "index.acme.com"),
+            ("http://[2001:db8::1]:80", "[2001:db8::1]"),
+        ):
             commands = self.commands(greeting(base, "abcd"))
             self.assertIn(["--trusted-host", host], [commands["pip"][n : n + 2] for n in range(6)])
 

@@ -24,7 +24,14 @@ from tests.live.clients import in_ci
 try:
     import ldap.filter
 
-    from pypid.access.ldap.entries import AT_ONCE, DEEPEST, MOST_GROUPS, DirectoryEntry, groups_of, key_of
+    from pypid.access.ldap.entries import (
+        AT_ONCE,
+        DEEPEST,
+        MOST_GROUPS,
+        DirectoryEntry,
+        groups_of,
+        key_of,
+    )
 except ImportError:
     if in_ci():
         raise
@@ -33,7 +40,9 @@ except ImportError:
 quick = settings(max_examples=60, deadline=None, database=None)
 
 YES = bytes.fromhex("300c02010178070a010004000400")
-"""What slapd says to StartTLS; shorter than `LONG_YES`, which is how Active Directory spells lengths."""
+"""What slapd says to StartTLS; shorter than `LONG_YES`, which is how Active Directory spells
+lengths.
+"""
 LONG_YES = bytes.fromhex("3084000000100201017884000000070a010004000400")
 
 
@@ -60,7 +69,9 @@ class StartTls(SynchronousTestCase):
         self.assertEqual((len(REQUEST), REQUEST[1]), (31, 29))
 
     def test_yes(self) -> None:
-        """A yes is one once it is whole, however it is cut and its lengths are written; anything behind it spoils it."""
+        """A yes is one once it is whole, however it is cut and its lengths are written; anything
+        behind it spoils it.
+        """
         for yes in (YES, LONG_YES):
             self.assertEqual([answer(yes[:size]) for size in range(len(yes))], [False] * len(yes))
             self.assertTrue(answer(yes))
@@ -99,7 +110,9 @@ class StartTls(SynchronousTestCase):
             self.assertIn(b"\x0a\x01\x00", heard)
 
     def test_when(self) -> None:
-        """In clear nothing is said to another machine, nor to this one where certificates are named."""
+        """In clear nothing is said to another machine, nor to this one where certificates are
+        named.
+        """
         for url in (
             "ldap://ldap.example.org",
             "ldap://10.0.0.1:389",
@@ -108,7 +121,13 @@ class StartTls(SynchronousTestCase):
             "ldap://0",
         ):
             self.assertTrue(is_encrypted_first(url, False), url)
-        for url in ("ldap://127.0.0.1", "ldap://127.8.9.1:3389", "ldap://[::1]", "ldap://localhost", "ldap://LOCALHOST"):
+        for url in (
+            "ldap://127.0.0.1",
+            "ldap://127.8.9.1:3389",
+            "ldap://[::1]",
+            "ldap://localhost",
+            "ldap://LOCALHOST",
+        ):
             self.assertFalse(is_encrypted_first(url, False), url)
             self.assertTrue(is_encrypted_first(url, True), url)
         for named in (True, False):
@@ -118,7 +137,10 @@ class StartTls(SynchronousTestCase):
 class WithLdap(SynchronousTestCase):
     def setUp(self) -> None:
         if ldap is None:
-            raise SkipTest("python-ldap: it is not installed (pip install '.[ldap]'; Debian: libldap2-dev libsasl2-dev)")
+            raise SkipTest(
+                "python-ldap: it is not installed (pip install '.[ldap]'; Debian: libldap2-dev "
+                "libsasl2-dev)"
+            )
 
 
 class Escaping(WithLdap):
@@ -132,14 +154,20 @@ class Escaping(WithLdap):
     @example("\\2a{user}{dn}")
     def test_no_way_out(self, name: str) -> None:
         """Whatever the name is, the filter asks for that one value and nothing else."""
-        said = filled(user_filter("(&(a=b)(uid={user}))"), ldap.filter.escape_filter_chars, user=name)
+        said = filled(
+            user_filter("(&(a=b)(uid={user}))"), ldap.filter.escape_filter_chars, user=name
+        )
         match = re.fullmatch(r"\(&\(a=b\)\(uid=([^()*\0]*)\)\)", said)
         assert match is not None
-        self.assertEqual(re.sub(r"\\([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), match[1]), name)
+        self.assertEqual(
+            re.sub(r"\\([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), match[1]), name
+        )
 
 
 def entry(dn: str, **values: Sequence[str]) -> Any:
-    return DirectoryEntry.of(dn, {name: [value.encode() for value in given] for name, given in values.items()})
+    return DirectoryEntry.of(
+        dn, {name: [value.encode() for value in given] for name, given in values.items()}
+    )
 
 
 class Entries(WithLdap):
@@ -147,13 +175,26 @@ class Entries(WithLdap):
 
     def test_keys(self) -> None:
         """Names of entries that mean the same are the same, others are others."""
-        same = ("cn=Ab C+ou=x,dc=org", "CN = aB c + OU=X , DC=Org", "ou=x+cn=ab  c,dc=org", "cn=\\41b C+ou=x,dc=org")
+        same = (
+            "cn=Ab C+ou=x,dc=org",
+            "CN = aB c + OU=X , DC=Org",
+            "ou=x+cn=ab  c,dc=org",
+            "cn=\\41b C+ou=x,dc=org",
+        )
         self.assertEqual(len({key_of(dn) for dn in same}), 1)
-        others = ("cn=Ab C,dc=org", "cn=Ab C+ou=x", "cn=Ab C\\2Bou=x,dc=org", "ou=x,cn=Ab C,dc=org", "")
+        others = (
+            "cn=Ab C,dc=org",
+            "cn=Ab C+ou=x",
+            "cn=Ab C\\2Bou=x,dc=org",
+            "ou=x,cn=Ab C,dc=org",
+            "",
+        )
         self.assertEqual(len({key_of(dn) for dn in (*same, *others)}), 1 + len(others))
 
     def test_only(self) -> None:
-        """The one value counts, as it is spelled; of several the one in the entry's name; else there is none."""
+        """The one value counts, as it is spelled; of several the one in the entry's name; else
+        there is none.
+        """
         self.assertEqual(entry("cn=x,dc=y", UID=["Alice"]).only("uid"), "Alice")
         self.assertEqual(entry("UID=alice,dc=y", uid=["al", "alice"]).only("Uid"), "alice")
         self.assertEqual(entry("cn=x+uid=a\\2Cb,dc=y", uid=["a,b", "al"]).only("uid"), "a,b")
@@ -188,24 +229,37 @@ class Groups(WithLdap):
     @quick
     @given(st.dictionaries(st.sampled_from("abcdefgh"), st.sets(st.sampled_from("abcdefghu"))))
     def test_closure(self, members: dict[str, set[str]]) -> None:
-        """They are those that lead to the user, circles or not: each once, and each asked about once."""
+        """They are those that lead to the user, circles or not: each once, and each asked about
+        once.
+        """
         found = groups_of(self.search(members), GROUP_FILTER, "cn=u", "u")
         inside = {"u"}
         for _ in range(DEEPEST):
             inside |= {name for name, those in members.items() if those & inside}
-        self.assertEqual(sorted(each.dn.lower() for each in found), sorted(f"cn={name}" for name in inside - {"u"}))
+        self.assertEqual(
+            sorted(each.dn.lower() for each in found),
+            sorted(f"cn={name}" for name in inside - {"u"}),
+        )
         self.assertLessEqual(len(self.asked), DEEPEST)
 
     def test_together(self) -> None:
         """Many groups are asked about at once, in searches that are not too long."""
         members = {f"g{n}": {"u"} for n in range(2 * AT_ONCE + 1)}
-        self.assertEqual(len(groups_of(self.search(members), GROUP_FILTER, "cn=u", "u")), len(members))
-        self.assertEqual([filter.count("(member=") for filter in self.asked], [1, AT_ONCE, AT_ONCE, 1])
+        self.assertEqual(
+            len(groups_of(self.search(members), GROUP_FILTER, "cn=u", "u")), len(members)
+        )
+        self.assertEqual(
+            [filter.count("(member=") for filter in self.asked], [1, AT_ONCE, AT_ONCE, 1]
+        )
 
     def test_by_name_only(self) -> None:
-        """A filter without the entry's name finds no groups in groups: one of a user's name would get the user's."""
+        """A filter without the entry's name finds no groups in groups: one of a user's name would
+        get the user's.
+        """
         search = self.search({})
-        groups_of(lambda filter: [*search(filter), entry("cn=g")], "(memberUid={user})", "cn=u", "u")
+        groups_of(
+            lambda filter: [*search(filter), entry("cn=g")], "(memberUid={user})", "cn=u", "u"
+        )
         self.assertEqual(self.asked, ["(memberUid=u)"])
 
     def test_too_many(self) -> None:

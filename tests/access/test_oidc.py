@@ -1,4 +1,6 @@
-"""Trusted publishing in memory: an issuer that answers over HTTP, tokens good and bad, and what is written down."""
+"""Trusted publishing in memory: an issuer that answers over HTTP, tokens good and bad, and what is
+written down.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -37,13 +39,27 @@ from pypid.http_client.connections import HttpConnections
 from pypid.ports import Accounts, Journal
 from pypid.testing.worlds import Awaiting, Turns, world
 from tests.access.peopleservice import Wired
-from tests.issuers import Documents, Key, b64, curve_key, edwards_key, github, jwt, number, rsa_key, segment
+from tests.issuers import (
+    Documents,
+    Key,
+    b64,
+    curve_key,
+    edwards_key,
+    github,
+    jwt,
+    number,
+    rsa_key,
+    segment,
+)
 
 quick = settings(max_examples=50, deadline=None, database=None)
 
 URL = "https://issuer.example"
 JWKS = "/.well-known/jwks"
-RULES = ("app repository=octo/app ref=refs/heads/main", "lib-* repository_owner=octo environment=release")
+RULES = (
+    "app repository=octo/app ref=refs/heads/main",
+    "lib-* repository_owner=octo environment=release",
+)
 ISSUERS = {"github": IssuerSettings(url=URL, allow=RULES)}
 
 
@@ -105,7 +121,10 @@ class MintCase(Awaiting, SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.turns: Turns | None = None
-        self.world = world(self.clock, lambda call, *given: (at_once if self.turns is None else self.turns)(call, *given))
+        self.world = world(
+            self.clock,
+            lambda call, *given: (at_once if self.turns is None else self.turns)(call, *given),
+        )
         self.documents = Documents(URL)
         self.site = Published(self.documents)
         self.wired = Wired(cast(Any, self.site), self.clock)
@@ -141,18 +160,28 @@ class MintTests(MintCase):
     """A good token."""
 
     def test_token(self) -> None:
-        """It gives a token of ours for a quarter of an hour, with which the projects of the rules can be read and published."""
+        """It gives a token of ours for a quarter of an hour, with which the projects of the rules
+        can be read and published.
+        """
         minted = self.mint(self.token())
         self.assertEqual(minted.expires, self.world.now() + LIFETIME)
         self.assertEqual(LIFETIME, timedelta(seconds=900))
         self.assertNotIn(minted.secret, repr(minted))
         [stored] = self.books.tokens
         self.assertEqual(stored.digest, token_digest(minted.secret))
-        self.assertEqual((stored.publisher, stored.expires, stored.created), (True, minted.expires, self.world.now()))
+        self.assertEqual(
+            (stored.publisher, stored.expires, stored.created),
+            (True, minted.expires, self.world.now()),
+        )
         self.assertEqual(stored.user, "github:repo:octo/app:ref:refs/heads/main")
         who = Identity(stored.user, scope=stored.scope, publisher=stored.publisher)
         rules = Rules(read=NOBODY, write=NOBODY)
-        allowed = [(n, a) for n in ("app", "app-x", "lib-x") for a in Action if may(rules, who, a, cast(Any, n))]
+        allowed = [
+            (n, a)
+            for n in ("app", "app-x", "lib-x")
+            for a in Action
+            if may(rules, who, a, cast(Any, n))
+        ]
         self.assertEqual(allowed, [("app", Action.READ), ("app", Action.WRITE)])
 
     def test_two_rules(self) -> None:
@@ -161,36 +190,55 @@ class MintTests(MintCase):
         self.assertEqual(self.books.tokens[0].scope.projects, ("app", "lib-*"))
 
     def test_deed(self) -> None:
-        """The audit log says which workflow was given a token, of which commit, for which projects, and from where it asked."""
+        """The audit log says which workflow was given a token, of which commit, for which projects,
+        and from where it asked.
+        """
         self.mint(self.token())
         [deed] = self.books.deeds
         [token] = self.books.tokens
-        self.assertEqual((deed.what, deed.who, deed.subject, deed.where), ("mint-token", token.user, token.id, "192.0.2.7"))
+        self.assertEqual(
+            (deed.what, deed.who, deed.subject, deed.where),
+            ("mint-token", token.user, token.id, "192.0.2.7"),
+        )
         said = github()
-        expected = {"issuer": URL, "projects": "app", **{name: said[name] for name in ("repository", "ref", "sha", "run_id")}}
+        expected = {
+            "issuer": URL,
+            "projects": "app",
+            **{name: said[name] for name in ("repository", "ref", "sha", "run_id")},
+        }
         self.assertEqual({**deed.details, **expected}, dict(deed.details))
 
     def test_algorithms(self) -> None:
         """Every algorithm that is taken is verified."""
         curves = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
-        keys: dict[str, Key] = {f"{family}{size}": rsa_key() for family in ("RS", "PS") for size in (256, 384, 512)}
-        keys |= {name: curve_key(name, curve) for name, curve in curves.items()} | {"EdDSA": edwards_key()}
+        keys: dict[str, Key] = {
+            f"{family}{size}": rsa_key() for family in ("RS", "PS") for size in (256, 384, 512)
+        }
+        keys |= {name: curve_key(name, curve) for name, curve in curves.items()} | {
+            "EdDSA": edwards_key()
+        }
         self.documents.keys = list({id(key): key for key in keys.values()}.values())
         for algorithm, key in keys.items():
             self.mint(self.token(header={"alg": algorithm}, key=key))
         self.assertEqual(len(self.books.tokens), 10)
 
     def test_without_the_name_of_a_key(self) -> None:
-        """A token that names no key is checked with the only one; where there are two, it is refused."""
+        """A token that names no key is checked with the only one; where there are two, it is
+        refused.
+        """
         self.mint(self.token(header={"kid": None}))
         self.documents.keys.append(rsa_key("two"))
         self.clock.advance(FRESH)
         self.assert_refused(self.token(header={"kid": None}), "does not have (kid)")
 
     def test_slash(self) -> None:
-        """An issuer that ends with a slash, as its document says, is found by the URL without it."""
+        """An issuer that ends with a slash, as its document says, is found by the
+        URL without it.
+        """
         self.documents.url = URL + "/"
-        self.site.replaced[DISCOVERY] = json.dumps(self.documents.discovery(jwks_uri=URL + JWKS)).encode()
+        self.site.replaced[DISCOVERY] = json.dumps(
+            self.documents.discovery(jwks_uri=URL + JWKS)
+        ).encode()
         self.mint(self.token())
         self.documents.url = URL
         self.assert_refused(self.token(), "another issuer")
@@ -198,7 +246,11 @@ class MintTests(MintCase):
     def test_audience(self) -> None:
         """The first issuer's audience is told; none where there is none."""
         self.assertEqual(self.publishers.audience, "pypid")
-        self.publishers.trust(token_exchange.trusted_by({"x": IssuerSettings(), "y": IssuerSettings(url=URL, audience="acme")}))
+        self.publishers.trust(
+            token_exchange.trusted_by(
+                {"x": IssuerSettings(), "y": IssuerSettings(url=URL, audience="acme")}
+            )
+        )
         self.assertEqual(self.publishers.audience, "acme")
         self.publishers.trust(())
         self.assertIsNone(self.publishers.audience)
@@ -218,7 +270,9 @@ class ForgeryTests(MintCase):
         self.assertEqual(self.site.asked, [])
 
     def test_public_key_as_secret(self) -> None:
-        """The issuer's public key is no secret: HS256 with it, however it is spelled, is refused before a key is looked for."""
+        """The issuer's public key is no secret: HS256 with it, however it is spelled, is refused
+        before a key is looked for.
+        """
         key = rsa_key()
         claims = self.documents.claims(self.world.now())
         secrets = (
@@ -229,7 +283,8 @@ class ForgeryTests(MintCase):
         )
         for secret in secrets:
             self.assert_refused(
-                jwt({"alg": "HS256", "typ": "JWT", "kid": "one"}, claims, secret=secret), "algorithm is not taken"
+                jwt({"alg": "HS256", "typ": "JWT", "kid": "one"}, claims, secret=secret),
+                "algorithm is not taken",
             )
 
     def test_symmetric_keys(self) -> None:
@@ -239,7 +294,9 @@ class ForgeryTests(MintCase):
         self.assert_refused(self.token(), "does not have (kid)")
 
     def test_altered(self) -> None:
-        """One letter changed anywhere, or anything taken from another token, and the signature is not good."""
+        """One letter changed anywhere, or anything taken from another token, and the signature is
+        not good.
+        """
         token, other = (self.token(repository=name).split(".") for name in ("octo/app", "evil/app"))
         header = segment({"typ": "JWT", "alg": "RS384", "kid": "one"})
         for parts in (
@@ -255,12 +312,15 @@ class ForgeryTests(MintCase):
         for place in range(0, len(token[2]) - 2, 29):
             letter = "A" if token[2][place] != "A" else "B"
             self.assert_refused(
-                ".".join([*token[:2], token[2][:place] + letter + token[2][place + 1 :]]), "signature is not good"
+                ".".join([*token[:2], token[2][:place] + letter + token[2][place + 1 :]]),
+                "signature is not good",
             )
 
     def test_another_key(self) -> None:
         """A key that is not the issuer's, under the name of one that is, signs nothing."""
-        self.assert_refused(self.token(key=rsa_key("evil"), header={"kid": "one"}), "signature is not good")
+        self.assert_refused(
+            self.token(key=rsa_key("evil"), header={"kid": "one"}), "signature is not good"
+        )
 
     def test_a_key_of_another_kind(self) -> None:
         """A key is used with the algorithms of its kind only, whatever the token says."""
@@ -270,11 +330,15 @@ class ForgeryTests(MintCase):
             (curve_key("p-256"), "ES384"),
             (curve_key("p-256"), "ES512"),
         ):
-            self.assert_refused(self.token(key=key, header={"alg": algorithm}), "does not have (kid)")
+            self.assert_refused(
+                self.token(key=key, header={"alg": algorithm}), "does not have (kid)"
+            )
         self.assert_refused(self.token(header={"kid": "p-256"}), "does not have (kid)")
 
     def test_weak_and_unfit_keys(self) -> None:
-        """Keys of 1024 bits, for encryption, for another algorithm, damaged ones and leaked private ones are passed over."""
+        """Keys of 1024 bits, for encryption, for another algorithm, damaged ones and leaked private
+        ones are passed over.
+        """
         good = rsa_key().jwk()
         for bad in (
             rsa_key("one", 1024).jwk(),
@@ -302,7 +366,9 @@ class ForgeryTests(MintCase):
             {"jwk": evil.jwk()},
             {"x5c": ["AA=="]},
         ):
-            self.assert_refused(self.token(key=evil, header={"kid": "one", **more}), "signature is not good")
+            self.assert_refused(
+                self.token(key=evil, header={"kid": "one", **more}), "signature is not good"
+            )
         self.assertEqual(set(self.site.asked), {DISCOVERY, JWKS})
 
     def test_names_of_keys(self) -> None:
@@ -322,7 +388,9 @@ class ForgeryTests(MintCase):
         self.assertEqual(self.site.asked, [DISCOVERY, JWKS])
 
     def test_strange_issuers(self) -> None:
-        """An issuer that is not trusted is not even asked for its keys, however like a trusted one it looks."""
+        """An issuer that is not trusted is not even asked for its keys, however like a trusted one
+        it looks.
+        """
         for issuer in (
             "https://evil.example",
             URL + ".evil.example",
@@ -335,7 +403,9 @@ class ForgeryTests(MintCase):
         self.assertEqual(self.site.asked, [])
 
     def test_claims(self) -> None:
-        """What is signed must still be for us, for now, and have an id: each is refused as what it is."""
+        """What is signed must still be for us, for now, and have an id: each is refused as what it
+        is.
+        """
         now = self.world.now().timestamp()
         for claims, word in (
             ({"aud": "pypi"}, "another audience"),
@@ -359,7 +429,9 @@ class ReplayTests(MintCase):
     """A token is good once."""
 
     def test_again(self) -> None:
-        """Shown again it is refused, also where its rules have changed meanwhile; its id is kept until it has expired."""
+        """Shown again it is refused, also where its rules have changed meanwhile; its id is kept
+        until it has expired.
+        """
         token = self.token()
         self.mint(token)
         self.assert_refused(token, "used before", code="invalid-reuse-token")
@@ -374,7 +446,12 @@ class ReplayTests(MintCase):
         asked = [start(self.publishers.mint(token, "")) for _ in range(10)]
         while len(self.turns):
             self.turns.all()
-        minted = [d for d in asked if not isinstance(d.result, Minted) and d.addErrback(lambda f: f.trap(MintRefused)) is None]
+        minted = [
+            d
+            for d in asked
+            if not isinstance(d.result, Minted)
+            and d.addErrback(lambda f: f.trap(MintRefused)) is None
+        ]
         self.assertEqual((minted, len(self.books.tokens)), ([], 2))
 
     def test_same_id_of_another(self) -> None:
@@ -387,18 +464,29 @@ class ReplayTests(MintCase):
         self.mint(other.token(self.world.now(), jti="same"))
 
     def test_no_rule_uses_nothing_up(self) -> None:
-        """A token that no rule fits tells what it says, and can be shown again when the rule is there."""
+        """A token that no rule fits tells what it says, and can be shown again when the rule is
+        there.
+        """
         token = self.token(repository="octo/else", sub="repo:octo/else:pull_request\n")
-        words = ("[issuer:github] allow", "sub=repo:octo/else:pull_request\\n", "repository=octo/else", "ref=refs/heads/main")
+        words = (
+            "[issuer:github] allow",
+            "sub=repo:octo/else:pull_request\\n",
+            "repository=octo/else",
+            "ref=refs/heads/main",
+        )
         self.assert_refused(token, *words, code="invalid-publisher")
         self.publishers.trust(
-            token_exchange.trusted_by({"github": evolve(ISSUERS["github"], allow=("app repository=octo/else",))})
+            token_exchange.trusted_by(
+                {"github": evolve(ISSUERS["github"], allow=("app repository=octo/else",))}
+            )
         )
         self.mint(token)
         self.assertEqual(self.site.asked, [DISCOVERY, JWKS])
 
     def test_a_client_that_goes_away(self) -> None:
-        """Once its id is being used up the token is made and written down, though nobody waits for it any more."""
+        """Once its id is being used up the token is made and written down, though nobody waits for
+        it any more.
+        """
         asking: Deferred[None] = Deferred()
         once = self.books.once
 
@@ -412,7 +500,9 @@ class ReplayTests(MintCase):
         self.failureResultOf(asked)
         self.assertEqual(self.books.deeds, [])
         asking.callback(None)
-        self.assertEqual([deed.subject for deed in self.books.deeds], [token.id for token in self.books.tokens])
+        self.assertEqual(
+            [deed.subject for deed in self.books.deeds], [token.id for token in self.books.tokens]
+        )
         self.assertEqual(len(self.books.tokens), 1)
 
     def test_accounts_away(self) -> None:
@@ -442,11 +532,15 @@ class KeysTests(MintCase):
         self.assert_refused(self.token(key=rsa_key()), "does not have (kid)")
 
     def test_unknown(self) -> None:
-        """A key that is not known is asked for, but not more often than each minute, whatever names are made up."""
+        """A key that is not known is asked for, but not more often than each minute, whatever names
+        are made up.
+        """
         self.mint(self.token())
         self.documents.keys.append(rsa_key("two"))
         for count in range(5):
-            self.assert_refused(self.token(key=rsa_key("two"), header={"kid": f"made up {count}"}), "a minute ago")
+            self.assert_refused(
+                self.token(key=rsa_key("two"), header={"kid": f"made up {count}"}), "a minute ago"
+            )
         self.assert_refused(self.token(key=rsa_key("two")), "a minute ago")
         self.assertEqual(self.site.asked, [DISCOVERY, JWKS])
         self.clock.advance(AGAIN)
@@ -455,7 +549,9 @@ class KeysTests(MintCase):
         self.assertEqual(self.site.asked, [DISCOVERY, JWKS] * 2)
 
     def test_unknown_while_it_is_away(self) -> None:
-        """While the issuer is away made-up names make us ask no more often either, and known keys go on being good."""
+        """While the issuer is away made-up names make us ask no more often either, and known keys
+        go on being good.
+        """
         self.mint(self.token())
         self.clock.advance(AGAIN)
         self.site.status = 500
@@ -477,7 +573,9 @@ class KeysTests(MintCase):
         self.assertEqual(self.site.asked, [DISCOVERY, JWKS])
 
     def test_away(self) -> None:
-        """An issuer that gives no keys makes it 503, with a warning, and is left alone for ten seconds."""
+        """An issuer that gives no keys makes it 503, with a warning, and is left alone for ten
+        seconds.
+        """
         discovery = self.documents.discovery
         answers: list[tuple[str, bytes]] = [
             (DISCOVERY, b"<html>"),
@@ -510,7 +608,9 @@ class KeysTests(MintCase):
             self.check_away(status)
 
     def check_away(self, what: object) -> None:
-        """Nobody can publish now, and ten seconds later, when the issuer is well again, somebody can."""
+        """Nobody can publish now, and ten seconds later, when the issuer is well again, somebody
+        can.
+        """
         with listening() as events:
             error = self.refused(self.publishers.mint(self.token(), ""), PeopleUnknown)
         assert isinstance(error, PeopleUnknown)
@@ -546,7 +646,9 @@ class KeysTests(MintCase):
         self.assertEqual(self.site.asked, [DISCOVERY, JWKS])
 
     def test_too_many(self) -> None:
-        """Only some are looked at at once, only some may wait, and the others are told to come again."""
+        """Only some are looked at at once, only some may wait, and the others are told to come
+        again.
+        """
         self.mint(self.token())
         self.turns = Turns()
         asked = [start(self.publishers.mint(self.token(), "")) for _ in range(AT_ONCE + WAITING)]
@@ -589,14 +691,20 @@ class KeysTests(MintCase):
             lambda inner: st.one_of(
                 st.lists(inner, max_size=3),
                 st.dictionaries(
-                    st.sampled_from(["keys", "kty", "crv", "n", "e", "x", "y", "alg", "use", "kid"]), inner, max_size=8
+                    st.sampled_from(
+                        ["keys", "kty", "crv", "n", "e", "x", "y", "alg", "use", "kid"]
+                    ),
+                    inner,
+                    max_size=8,
                 ),
             ),
             max_leaves=20,
         )
     )
     def test_any_keys(self, document: object) -> None:
-        """Whatever an issuer publishes as keys, they are read, passed over, or it is a `ValueError`."""
+        """Whatever an issuer publishes as keys, they are read, passed over, or it is a
+        `ValueError`.
+        """
         for shape in (document, {"keys": [document]}, {"keys": document}):
             try:
                 keys = read_keys(json.dumps(shape).encode())

@@ -47,13 +47,17 @@ def has(module: str) -> bool:
 def passlib_hash(kind: HashKind, password: str) -> str:
     from passlib import hash as kinds
 
-    rounds = {} if kind is HashKind.APR_MD5_CRYPT else {"rounds": 4 if kind is HashKind.BCRYPT else 1000}
+    rounds = (
+        {} if kind is HashKind.APR_MD5_CRYPT else {"rounds": 4 if kind is HashKind.BCRYPT else 1000}
+    )
     return str(getattr(kinds, kind.value).using(**rounds).hash(password))
 
 
 class HashTests(SynchronousTestCase):
     def test_parameters(self) -> None:
-        """A new hash is argon2id with 19456 KiB, 2 passes, 1 lane and a salt of its own, and shows nothing of the password."""
+        """A new hash is argon2id with 19456 KiB, 2 passes, 1 lane and a salt of its own, and shows
+        nothing of the password.
+        """
         self.assertTrue(HASH.startswith("$argon2id$v=19$m=19456,t=2,p=1$"))
         self.assertNotEqual(HASH, hash_password(SECRET))
         self.assertNotIn("Xyzzy", HASH)
@@ -61,11 +65,21 @@ class HashTests(SynchronousTestCase):
     def test_verify(self) -> None:
         """Only the password itself verifies."""
         self.assertIs(verify(HASH, SECRET), PasswordVerdict.RIGHT)
-        for wrong in ("", SECRET + "x", SECRET[:-1], SECRET.swapcase(), SECRET + "\0", "\0", "\ud800"):
+        for wrong in (
+            "",
+            SECRET + "x",
+            SECRET[:-1],
+            SECRET.swapcase(),
+            SECRET + "\0",
+            "\0",
+            "\ud800",
+        ):
             self.assertIs(verify(HASH, wrong), PasswordVerdict.WRONG, wrong)
 
     def test_bounds(self) -> None:
-        """4096 bytes are a password, 4097 are not, counted in UTF-8; nor are an empty one and one with a NUL."""
+        """4096 bytes are a password, 4097 are not, counted in UTF-8; nor are an empty one and one
+        with a NUL.
+        """
         longest = "\u00fc" * (LONGEST_PASSWORD // 2)
         self.assertIs(verify(CHEAP.hash(longest), longest), PasswordVerdict.RIGHT)
         for bad in (longest + "x", "x" * 10_000, "", "a\0b"):
@@ -76,7 +90,9 @@ class HashTests(SynchronousTestCase):
     def test_argon2(self) -> None:
         """Argon2 verifies with any type and parameters."""
         for type in Type:
-            stored = PasswordHasher(time_cost=1, memory_cost=64, parallelism=2, hash_len=16, type=type).hash(SECRET)
+            stored = PasswordHasher(
+                time_cost=1, memory_cost=64, parallelism=2, hash_len=16, type=type
+            ).hash(SECRET)
             self.assertIs(verify(stored, SECRET), PasswordVerdict.RIGHT)
             self.assertIs(verify(stored, "x"), PasswordVerdict.WRONG)
             self.assertTrue(needs_upgrade(stored))
@@ -93,7 +109,9 @@ class HashTests(SynchronousTestCase):
             self.assertIs(verify(stored, "Password"), PasswordVerdict.WRONG)
 
     def test_damaged(self) -> None:
-        """A damaged or unknown hash never verifies, says that it cannot be verified, and needs an upgrade."""
+        """A damaged or unknown hash never verifies, says that it cannot be verified, and needs an
+        upgrade.
+        """
         for stored in (
             "",
             "Xyzzy",
@@ -138,7 +156,9 @@ class OthersTests(SynchronousTestCase):
         self.assertIs(verify(stored, SECRET), PasswordVerdict.UNVERIFIABLE)
 
     def test_made_by_others(self) -> None:
-        """Hashes verify that `openssl passwd -5`, `-6` and `-apr1` made, and PBKDF2 as Python itself computes it."""
+        """Hashes verify that `openssl passwd -5`, `-6` and `-apr1` made, and PBKDF2 as Python
+        itself computes it.
+        """
         for stored in (
             "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
             "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
@@ -147,15 +167,31 @@ class OthersTests(SynchronousTestCase):
             self.assertIs(verify(stored, "Hello world!"), PasswordVerdict.RIGHT, stored)
         for digest in ("sha256", "sha512"):
             raw = pbkdf2_hmac(digest, b"Hello world!", b"saltstring", 1000)
-            salt, checksum = (b64encode(part).decode().rstrip("=").replace("+", ".") for part in (b"saltstring", raw))
-            self.assertIs(verify(f"$pbkdf2-{digest}$1000${salt}${checksum}", "Hello world!"), PasswordVerdict.RIGHT, digest)
+            salt, checksum = (
+                b64encode(part).decode().rstrip("=").replace("+", ".")
+                for part in (b"saltstring", raw)
+            )
+            self.assertIs(
+                verify(f"$pbkdf2-{digest}$1000${salt}${checksum}", "Hello world!"),
+                PasswordVerdict.RIGHT,
+                digest,
+            )
 
     def test_published(self) -> None:
-        """Hashes verify that others are tested with: crypt's SHA-512 of its specification, PBKDF2 of RFC 7914, 11."""
-        crypt = "OW1/O6BYHV6BcXZu8QVeXbDWra3Oeqh0sbHbbMCVNSnCM/UrjmM0Dp8vOuZeHBy/YTBmSK6H9qs/y3RnOaw5v."
-        self.assertIs(verify(f"$6$rounds=10000$saltstringsaltst${crypt}", "Hello world!"), PasswordVerdict.RIGHT)
+        """Hashes verify that others are tested with: crypt's SHA-512 of its specification, PBKDF2
+        of RFC 7914, 11.
+        """
+        crypt = (
+            "OW1/O6BYHV6BcXZu8QVeXbDWra3Oeqh0sbHbbMCVNSnCM/UrjmM0Dp8vOuZeHBy/YTBmSK6H9qs/y3RnOaw5v."
+        )
+        self.assertIs(
+            verify(f"$6$rounds=10000$saltstringsaltst${crypt}", "Hello world!"),
+            PasswordVerdict.RIGHT,
+        )
         raw = bytes.fromhex("4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56")
-        salt, checksum = (b64encode(part).decode().rstrip("=").replace("+", ".") for part in (b"NaCl", raw))
+        salt, checksum = (
+            b64encode(part).decode().rstrip("=").replace("+", ".") for part in (b"NaCl", raw)
+        )
         stored = f"$pbkdf2-sha256$80000${salt}${checksum}"
         self.assertIs(verify(stored, "Password"), PasswordVerdict.RIGHT)
         self.assertIs(verify(stored, "password"), PasswordVerdict.WRONG)
@@ -172,7 +208,9 @@ class OthersTests(SynchronousTestCase):
 
     @skipUnless(has("bcrypt"), "bcrypt is not installed (pypid[hashes])")
     def test_bcrypt(self) -> None:
-        """bcrypt reads 72 bytes: a longer password, hashed when the library still cut it, logs in; $2y$ (htpasswd) is known."""
+        """bcrypt reads 72 bytes: a longer password, hashed when the library still cut it, logs in;
+        $2y$ (htpasswd) is known.
+        """
         stored = passlib_hash(HashKind.BCRYPT, "p" * 72)
         self.assertIs(verify(stored, "p" * 100), PasswordVerdict.RIGHT)
         self.assertIs(verify(stored, "p" * 71), PasswordVerdict.WRONG)
@@ -202,12 +240,17 @@ class VerifierTests(SynchronousTestCase):
         self.clock = Clock()
         self.threads = Threads()
         self.world = World(
-            clock=self.clock, now=lambda: datetime(2026, 1, 1, tzinfo=UTC), blocking=self.threads, random=os.urandom
+            clock=self.clock,
+            now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+            blocking=self.threads,
+            random=os.urandom,
         )
         self.verifier = Verifier(self.world, most=3)
         self.stored = CHEAP.hash(SECRET)
 
-    def check(self, user: str = "alice", password: str = SECRET, stored: str | None = "") -> Deferred[bool]:
+    def check(
+        self, user: str = "alice", password: str = SECRET, stored: str | None = ""
+    ) -> Deferred[bool]:
         return start(self.verifier.check(user, password, self.stored if stored == "" else stored))
 
     def test_remembered(self) -> None:
@@ -251,7 +294,9 @@ class VerifierTests(SynchronousTestCase):
         self.assertNoResult(self.check("b"))
 
     def test_nothing_in_clear(self) -> None:
-        """What is remembered holds no part of the credential, and another process's key gives another hash."""
+        """What is remembered holds no part of the credential, and another process's key gives
+        another hash.
+        """
         self.check()
         self.threads.run()
         (fingerprint,) = self.verifier._remembered
@@ -263,10 +308,14 @@ class VerifierTests(SynchronousTestCase):
 
     def test_parts_do_not_run_together(self) -> None:
         """The fingerprint keeps user and password apart."""
-        self.assertNotEqual(self.verifier._fingerprint("ab", "c"), self.verifier._fingerprint("a", "bc"))
+        self.assertNotEqual(
+            self.verifier._fingerprint("ab", "c"), self.verifier._fingerprint("a", "bc")
+        )
 
     def test_one_verification(self) -> None:
-        """The same credential, many times at once, is verified once; a client that goes away does not end it for others."""
+        """The same credential, many times at once, is verified once; a client that goes away does
+        not end it for others.
+        """
         waiting = [self.check() for _ in range(200)]
         waiting[0].addErrback(lambda failure: None)
         waiting[0].cancel()
@@ -275,7 +324,9 @@ class VerifierTests(SynchronousTestCase):
         self.assertEqual([self.successResultOf(one) for one in waiting[1:]], [True] * 199)
 
     def test_queue(self) -> None:
-        """Two are verified at once, so many wait, the next gets Busy; who is remembered does not wait; then it goes on."""
+        """Two are verified at once, so many wait, the next gets Busy; who is remembered does not
+        wait; then it goes on.
+        """
         self.check()
         self.threads.run()
         self.patch(self.verifier, "_most_waiting", 4)
@@ -292,7 +343,9 @@ class VerifierTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(late))
 
     def test_first_logins_of_many_users_at_once_all_succeed(self) -> None:
-        """A hundred users who log in for the first time together wait for each other, and are all let in."""
+        """A hundred users who log in for the first time together wait for each other, and are all
+        let in.
+        """
         waiting = [self.check(f"u{n}") for n in range(100)]
         while self.threads.calls:
             self.threads.run()
@@ -300,7 +353,9 @@ class VerifierTests(SynchronousTestCase):
         self.assertEqual([self.successResultOf(one) for one in waiting], [True] * 100)
 
     def test_waiting_for_a_turn_ends(self) -> None:
-        """Whoever waits longer than a client would is told to come again; those whose turn has come are not."""
+        """Whoever waits longer than a client would is told to come again; those whose turn has come
+        are not.
+        """
         waiting = [self.check(f"u{n}") for n in range(5)]
         self.clock.advance(PATIENCE)
         for late in waiting[2:]:
@@ -322,7 +377,9 @@ class VerifierTests(SynchronousTestCase):
         self.threads.run()
 
     def test_unknown_user(self) -> None:
-        """An unknown user is verified against some user's hash, the same each time, and refused even if that is right."""
+        """An unknown user is verified against some user's hash, the same each time, and refused
+        even if that is right.
+        """
         hashes = [CHEAP.hash(SECRET) for _ in range(4)]
         self.verifier.resemble([*hashes, "plain"])
         seen = {}
@@ -336,7 +393,9 @@ class VerifierTests(SynchronousTestCase):
         self.assertEqual(set(seen.values()), set(hashes))
 
     def test_several_sources(self) -> None:
-        """The hashes of several sources are resembled together; what a source gives takes the place of what it gave before."""
+        """The hashes of several sources are resembled together; what a source gives takes the place
+        of what it gave before.
+        """
         one, two, three = (CHEAP.hash(SECRET) for _ in range(3))
 
         def decoys() -> set[str]:
@@ -352,7 +411,9 @@ class VerifierTests(SynchronousTestCase):
         self.assertFalse(needs_upgrade(nobodys))
 
     def test_unverifiable(self) -> None:
-        """A hash of an unknown kind never verifies; the log says so once for a user, without the hash or the password."""
+        """A hash of an unknown kind never verifies; the log says so once for a user, without the
+        hash or the password.
+        """
         with capturedLogs() as events:
             for _ in range(2):
                 refused = self.check("carol", "Plugh", "Plugh")
@@ -364,7 +425,9 @@ class VerifierTests(SynchronousTestCase):
         self.assertNotIn("Plugh", repr(event))
 
     def test_same_work(self) -> None:
-        """An unknown user, a wrong password and a hash that cannot be verified each cost one verification of a real hash."""
+        """An unknown user, a wrong password and a hash that cannot be verified each cost one
+        verification of a real hash.
+        """
         real: list[str] = []
 
         def counting(stored: str, password: str) -> PasswordVerdict:

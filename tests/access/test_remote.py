@@ -1,4 +1,6 @@
-"""Users and groups from another service: what is asked and remembered, and what is taken for an answer."""
+"""Users and groups from another service: what is asked and remembered, and what is taken for an
+answer.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -19,7 +21,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from pypid.access import remote
 from pypid.access.answer_cache import Memory
 from pypid.access.passwords import LONGEST_PASSWORD
-from pypid.access.remote import MOST_REMEMBERED, MOST_WAITING, PATIENCE, RemotePeople, RemoteSourceSettings
+from pypid.access.remote import (
+    MOST_REMEMBERED,
+    MOST_WAITING,
+    PATIENCE,
+    RemotePeople,
+    RemoteSourceSettings,
+)
 from pypid.access.remote_answers import (
     LONGEST_NAME,
     MOST_GROUPS,
@@ -49,16 +57,26 @@ PEOPLE: dict[str, dict[str, Any]] = {
 }
 
 
-def person(name: str, password: str, groups: Mapping[str, frozenset[str]], admin: str) -> dict[str, Any]:
+def person(
+    name: str, password: str, groups: Mapping[str, frozenset[str]], admin: str
+) -> dict[str, Any]:
     """What the service holds of somebody."""
-    return {"password": password, "groups": [g for g, members in groups.items() if name in members], "admin": name == admin}
+    return {
+        "password": password,
+        "groups": [g for g, members in groups.items() if name in members],
+        "admin": name == admin,
+    }
 
 
 class ContractTests(PeopleContract, TestCase):
     """What every source keeps, with a service in memory."""
 
-    async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
-        service = Service({name: person(name, password, groups, admin) for name, password in users.items()})
+    async def make_people(
+        self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str
+    ) -> People:
+        service = Service(
+            {name: person(name, password, groups, admin) for name, password in users.items()}
+        )
         clock = Clock()
         return remote.open(RemoteSourceSettings(url=URL), world(clock), Wired(service, clock))
 
@@ -74,7 +92,9 @@ class RemoteCase(Awaiting, SynchronousTestCase):
 
     def asking(self, **more: Any) -> RemotePeople:
         """A source with these settings."""
-        return remote.open(RemoteSourceSettings(**{"url": URL, **more}), world(self.clock), self.wired)
+        return remote.open(
+            RemoteSourceSettings(**{"url": URL, **more}), world(self.clock), self.wired
+        )
 
     def check(self, user: str = "alice", password: str = "wonder land") -> Identity | None:
         """What comes of logging in."""
@@ -100,12 +120,17 @@ class AskingTests(RemoteCase):
     """What goes over the wire."""
 
     def test_questions(self) -> None:
-        """Two questions, JSON of a type with a version in it; with a user we say who we are, without we do not."""
+        """Two questions, JSON of a type with a version in it; with a user we say who we are,
+        without we do not.
+        """
         self.assertEqual(self.check(), ALICE)
         self.assertEqual(self.have(self.people.find("root")), Identity("root", admin=True))
         self.assertEqual(
             self.service.asked,
-            [("/v/check", {"user": "alice", "password": "wonder land"}), ("/v/find", {"user": "root"})],
+            [
+                ("/v/check", {"user": "alice", "password": "wonder land"}),
+                ("/v/find", {"user": "root"}),
+            ],
         )
         for heard in self.service.heard:
             self.assertEqual(heard["content-type"], "application/vnd.pypid.people.v1+json")
@@ -116,12 +141,20 @@ class AskingTests(RemoteCase):
         self.assertEqual(self.service.heard[-1]["authorization"], "Basic cHlwaWQ6c8Opc2FtZQ==")
 
     def test_what_is_not_sent(self) -> None:
-        """A password that can be nobody's, and a name that can be nobody's, are not sent anywhere."""
+        """A password that can be nobody's, and a name that can be nobody's, are
+        not sent anywhere.
+        """
         for user in ("", "a b", "a:b", "everyone", "al\0ice", "\ud800", "x" * (LONGEST_NAME + 1)):
             self.assertIsNone(self.check(user))
             self.assertIsNone(self.have(self.people.find(user)))
         self.assertEqual(self.asked(), 0)
-        for password in ("", "a\0b", "\ud800", "x" * (LONGEST_PASSWORD + 1), "é" * (LONGEST_PASSWORD // 2 + 1)):
+        for password in (
+            "",
+            "a\0b",
+            "\ud800",
+            "x" * (LONGEST_PASSWORD + 1),
+            "é" * (LONGEST_PASSWORD // 2 + 1),
+        ):
             self.wrong(password=password)
             self.assertIsNone(self.check("mallory", password))
         self.assertEqual([path for path, _ in self.service.asked], ["/v/find"] * 2)
@@ -129,27 +162,64 @@ class AskingTests(RemoteCase):
 
     def test_where_nothing_is_sent(self) -> None:
         """A URL where passwords could be read on the way is refused before anything is asked."""
-        for url in ("http://people.example", "http://192.0.2.1:80/v", "http://localhost.example", "http://[2001:db8::1]"):
+        for url in (
+            "http://people.example",
+            "http://192.0.2.1:80/v",
+            "http://localhost.example",
+            "http://[2001:db8::1]",
+        ):
             error = self.assertRaises(CannotStart, self.asking, url=url)
             self.assertIn(IN_CLEAR, str(error))
-        for url in ("http://localhost:1", "http://127.0.0.1", "http://127.9.9.9/v", "http://[::1]:8080", "https://192.0.2.1"):
+        for url in (
+            "http://localhost:1",
+            "http://127.0.0.1",
+            "http://127.9.9.9/v",
+            "http://[::1]:8080",
+            "https://192.0.2.1",
+        ):
             self.asking(url=url)
 
     def test_settings_are_silent(self) -> None:
         """Our own password is in no repr."""
-        self.assertNotIn("sesame", repr(RemoteSourceSettings(url=URL, user="pypid", password="sesame")))
+        self.assertNotIn(
+            "sesame", repr(RemoteSourceSettings(url=URL, user="pypid", password="sesame"))
+        )
 
     def test_nothing_is_granted(self) -> None:
         """Every status but 200 is no answer about a user, whatever its document says."""
-        for status in (204, 301, 302, 307, 400, 401, 403, 404, 409, 410, 418, 429, 500, 502, 503, 599):
+        for status in (
+            204,
+            301,
+            302,
+            307,
+            400,
+            401,
+            403,
+            404,
+            409,
+            410,
+            418,
+            429,
+            500,
+            502,
+            503,
+            599,
+        ):
             self.service.status = status
             self.away()
         self.service.status = 200
         self.assertEqual(self.check(), ALICE)
 
     def test_other_spelling(self) -> None:
-        """Whom the service knows by another spelling it does not know: names are compared exactly."""
-        for asked, known in (("Alice", "alice"), ("\uff41lice", "alice"), ("alice", "ALICE"), ("straße", "STRASSE")):
+        """Whom the service knows by another spelling it does not know: names
+        are compared exactly.
+        """
+        for asked, known in (
+            ("Alice", "alice"),
+            ("\uff41lice", "alice"),
+            ("alice", "ALICE"),
+            ("straße", "STRASSE"),
+        ):
             self.people = self.asking()
             self.service.says = {"answer": "right", "user": known}
             self.assertIsNone(self.check(asked))
@@ -181,7 +251,9 @@ class RememberingTests(RemoteCase):
     """What is asked again, and when."""
 
     def test_right(self) -> None:
-        """A right answer is believed for `cache`, and then asked for again; with it one is found, too."""
+        """A right answer is believed for `cache`, and then asked for again; with it one is found,
+        too.
+        """
         for _ in range(3):
             self.assertEqual(self.check(), ALICE)
             self.assertEqual(self.have(self.people.find("alice")), ALICE)
@@ -202,7 +274,9 @@ class RememberingTests(RemoteCase):
         self.assertEqual(self.asked(), 3)
 
     def test_unknown(self) -> None:
-        """Whom the service does not know it is not asked about again for a while, so other sources' users cost nothing."""
+        """Whom the service does not know it is not asked about again for a while, so other sources'
+        users cost nothing.
+        """
         self.assertIsNone(self.check("bob"))
         for password in ("x", "y"):
             self.assertIsNone(self.check("bob", password))
@@ -245,9 +319,17 @@ class RememberingTests(RemoteCase):
         self.service.people["alice"] = {**PEOPLE["alice"], "password": secret}
         self.assertEqual(self.check(password=secret), ALICE)
         self.service.asked.clear()
-        kept = [each for each in self._reachable(self.people._right) if isinstance(each, str | bytes)]
+        kept = [
+            each for each in self._reachable(self.people._right) if isinstance(each, str | bytes)
+        ]
         self.assertTrue(any(isinstance(each, bytes) and len(each) == 32 for each in kept))
-        self.assertFalse([each for each in kept if (secret if isinstance(each, str) else secret.encode()) in each])
+        self.assertFalse(
+            [
+                each
+                for each in kept
+                if (secret if isinstance(each, str) else secret.encode()) in each
+            ]
+        )
 
     def _reachable(self, root: object) -> list[object]:
         found, todo = {id(root): root}, [root]
@@ -277,7 +359,10 @@ class AtOnceTests(RemoteCase):
     def held(self, count: int, user: str = "alice{}") -> list[Deferred[Identity | None]]:
         """So many who log in while the service says nothing."""
         self.service.held = True
-        return [start(self.people.check(Credential(user.format(number), "wonder land"))) for number in range(count)]
+        return [
+            start(self.people.check(Credential(user.format(number), "wonder land")))
+            for number in range(count)
+        ]
 
     def release(self) -> None:
         """Let the service answer, what it is asked then too."""
@@ -286,7 +371,9 @@ class AtOnceTests(RemoteCase):
             self.wired.flow()
 
     def test_one_flight(self) -> None:
-        """What is asked already is not asked again, and who goes away takes nothing from the others."""
+        """What is asked already is not asked again, and who goes away takes nothing from the
+        others.
+        """
         gone, *others = self.held(50, "alice")
         gone.addErrback(lambda failure: None)
         gone.cancel()
@@ -321,16 +408,19 @@ class AtOnceTests(RemoteCase):
         self.assertIsNone(self.successResultOf(first[-1]))
 
 
-NAMES = st.one_of(st.sampled_from(["alice", "team", "Alice", "domain users", "everyone"]), st.text(max_size=8))
+NAMES = st.one_of(
+    st.sampled_from(["alice", "team", "Alice", "domain users", "everyone"]), st.text(max_size=8)
+)
 DOCUMENTS = st.one_of(
     st.binary(max_size=80),
-    st.recursive(st.none() | st.booleans() | st.integers() | NAMES, lambda inner: st.lists(inner, max_size=3)).map(
-        lambda said: json.dumps(said).encode()
-    ),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | NAMES, lambda inner: st.lists(inner, max_size=3)
+    ).map(lambda said: json.dumps(said).encode()),
     st.dictionaries(
         st.sampled_from(["answer", "user", "groups", "admin", "admn"]),
         st.one_of(
-            st.sampled_from(["right", "wrong", "known", "unknown", "alice", True, False, None, 1]), st.lists(NAMES, max_size=3)
+            st.sampled_from(["right", "wrong", "known", "unknown", "alice", True, False, None, 1]),
+            st.lists(NAMES, max_size=3),
         ),
     ).map(lambda said: json.dumps(said).encode()),
 )
@@ -345,7 +435,9 @@ class AnswerTests(SynchronousTestCase):
     @example(b'{"answer": "right", "user": "alice"}{}')
     @example(b"[" * 100_000)
     def test_anything(self, document: bytes) -> None:
-        """Whatever comes is an answer to the letter, or nonsense; only a true `admin` makes an administrator."""
+        """Whatever comes is an answer to the letter, or nonsense; only a true `admin` makes an
+        administrator.
+        """
         for read, word in ((read_checked, "right"), (read_found, "known")):
             try:
                 said = read("alice", document)
@@ -355,7 +447,9 @@ class AnswerTests(SynchronousTestCase):
             self.assertIsInstance(meant, dict)
             match said:
                 case Identity():
-                    self.assertEqual((meant["answer"], meant["user"], said.user), (word, "alice", "alice"))
+                    self.assertEqual(
+                        (meant["answer"], meant["user"], said.user), (word, "alice", "alice")
+                    )
                     self.assertIs(said.admin, meant.get("admin", False))
                     self.assertLessEqual(said.groups, set(meant.get("groups", ())))
                 case RespelledUser():
@@ -367,10 +461,14 @@ class AnswerTests(SynchronousTestCase):
 
     def nonsense(self, **said: object) -> str:
         """Why this is none."""
-        return str(self.assertRaises(InvalidAnswer, read_checked, "alice", json.dumps(said).encode()))
+        return str(
+            self.assertRaises(InvalidAnswer, read_checked, "alice", json.dumps(said).encode())
+        )
 
     def test_nonsense(self) -> None:
-        """A field too many or too few, of another type, too long, or too many groups: the text says which."""
+        """A field too many or too few, of another type, too long, or too many groups: the text says
+        which.
+        """
         good: dict[str, object] = {"answer": "right", "user": "alice"}
         self.assertIn("admn", self.nonsense(**good, admn=True))
         self.assertIn("`user`", self.nonsense(answer="right"))
@@ -388,5 +486,9 @@ class AnswerTests(SynchronousTestCase):
     def test_groups(self) -> None:
         """Groups that no rule can name are left out, and nobody is locked out by them."""
         groups = ["team", "Domain Users", "everyone", "admins", "a:b", "", "wheel", "\u2028"]
-        document = json.dumps({"answer": "known", "user": "alice", "groups": groups[:5] + groups[6:]}).encode()
-        self.assertEqual(read_found("alice", document), Identity("alice", frozenset({"team", "wheel"})))
+        document = json.dumps(
+            {"answer": "known", "user": "alice", "groups": groups[:5] + groups[6:]}
+        ).encode()
+        self.assertEqual(
+            read_found("alice", document), Identity("alice", frozenset({"team", "wheel"}))
+        )

@@ -49,7 +49,10 @@ class KeyTests(SynchronousTestCase):
             gate.wait(5)  # everybody has seen that there is none
             return token_bytes(size)
 
-        makers = [Thread(target=lambda: found.append(session_key(self.state, None, late))) for _ in range(8)]
+        makers = [
+            Thread(target=lambda: found.append(session_key(self.state, None, late)))
+            for _ in range(8)
+        ]
         for maker in makers:
             maker.start()
         for maker in makers:
@@ -83,4 +86,7 @@ class KeyTests(SynchronousTestCase):
         """A state folder that cannot be used stops the start with advice."""
         self.state.parent.mkdir(parents=True)
         self.state.write_text("a file")
-        self.assertIn("[server] secret", str(self.assertRaises(CannotStart, session_key, self.state, None, token_bytes)))
+        self.assertIn(
+            "[server] secret",
+            str(self.assertRaises(CannotStart, session_key, self.state, None, token_bytes)),
+        )

@@ -45,7 +45,9 @@ class PairTests(ThrottleCase):
     """One user at one address."""
 
     def test_growing(self) -> None:
-        """After five wrong ones there is a wait of a second, which doubles with each further one up to a quarter of an hour."""
+        """After five wrong ones there is a wait of a second, which doubles with each further one up
+        to a quarter of an hour.
+        """
         self.lock()
         waits = []
         for _ in range(14):
@@ -65,7 +67,9 @@ class PairTests(ThrottleCase):
         self.throttle.begin(of("alice"))
 
     def test_elsewhere(self) -> None:
-        """Whoever guesses elsewhere locks nobody out here; nor does who guesses at somebody else's here."""
+        """Whoever guesses elsewhere locks nobody out here; nor does who guesses at somebody else's
+        here.
+        """
         self.lock(address=THERE)
         self.throttle.begin(of("alice"))
         self.throttle.begin(of("bob", address=THERE))
@@ -127,7 +131,9 @@ class PairTests(ThrottleCase):
         self.refused(of("alIce"))
 
     def test_places(self) -> None:
-        """The same /64 is the same place, and so is an IPv4 address in the clothes of IPv6; the next /64 is another one."""
+        """The same /64 is the same place, and so is an IPv4 address in the clothes of IPv6; the
+        next /64 is another one.
+        """
         self.fail_often(of("alice", address=f"2001:db8:0:1:{n}::{n}") for n in range(FREE))
         self.refused(of("alice", address="2001:db8:0:1:ffff:ffff:ffff:ffff"))
         self.throttle.begin(of("alice", address="2001:db8:0:2::1"))
@@ -139,12 +145,16 @@ class PairTests(ThrottleCase):
         """Whoever has no address is not counted."""
         for attempt in self.fail_often(of("alice", address="") for _ in range(500)):
             self.throttle.take_back(attempt)
-        self.throttle.succeeded(self.throttle.begin(of("alice", address="")), of("alice", address=""))
+        self.throttle.succeeded(
+            self.throttle.begin(of("alice", address="")), of("alice", address="")
+        )
         for _ in range(500):
             self.throttle.wrong_token("")
 
     def test_log(self) -> None:
-        """Long guessing is said in the log, once, without the name, which may be a password in the wrong field."""
+        """Long guessing is said in the log, once, without the name, which may be a password in the
+        wrong field.
+        """
         with capturedLogs() as events:
             for _ in range(30):
                 try:
@@ -161,7 +171,10 @@ class PairTests(ThrottleCase):
         attempt = self.throttle.begin(credential)
         self.throttle.begin(of("Xyzzy-user", "Xyzzy-wrong"))
         self.throttle.succeeded(attempt, credential)
-        self.assertNotIn("Xyzzy", repr(attempt) + repr(self.throttle._pairs._held) + repr(self.throttle._levels._held))
+        self.assertNotIn(
+            "Xyzzy",
+            repr(attempt) + repr(self.throttle._pairs._held) + repr(self.throttle._levels._held),
+        )
         self.assertNotIn("Xyzzy-password", repr(self.throttle._proven._held))
 
     def test_bounded(self) -> None:
@@ -180,7 +193,9 @@ class AddressTests(ThrottleCase):
     """One address, many users."""
 
     def test_many_users(self) -> None:
-        """After a hundred wrong passwords an address may try one each five seconds, whatever the users; others are free."""
+        """After a hundred wrong passwords an address may try one each five seconds, whatever the
+        users; others are free.
+        """
         self.fail_often(of(f"user{n}") for n in range(BURST))
         self.assertEqual(self.refused(of("alice")), EACH)
         self.throttle.begin(of("alice", address=THERE))
@@ -210,7 +225,9 @@ class AddressTests(ThrottleCase):
             self.throttle.succeeded(self.throttle.begin(credential), credential)
 
     def test_tokens(self) -> None:
-        """Wrong tokens are counted by themselves: they lock no password out, nor the other way round."""
+        """Wrong tokens are counted by themselves: they lock no password out, nor the other way
+        round.
+        """
         for _ in range(BURST):
             self.throttle.wrong_token(HERE)
         error = self.assertRaises(TooManyAttempts, self.throttle.wrong_token, HERE)
@@ -223,7 +240,9 @@ class ProvenTests(ThrottleCase):
     """What was right shortly before."""
 
     def test_five_minutes(self) -> None:
-        """It is known for five minutes after it was right last, wherever it comes from, and nothing else of the user's is."""
+        """It is known for five minutes after it was right last, wherever it comes from, and nothing
+        else of the user's is.
+        """
         credential = of("alice", "right")
         self.assertFalse(self.throttle.is_proven(credential))
         self.throttle.succeeded(self.throttle.begin(credential), credential)
@@ -242,13 +261,19 @@ class ProvenTests(ThrottleCase):
         for user in ("alice", "bob", "carol"):
             self.throttle.prove(of(user, "right"))
         self.throttle.forget("alice")
-        self.assertEqual([self.throttle.is_proven(of(user, "right")) for user in ("alice", "bob")], [False, True])
+        self.assertEqual(
+            [self.throttle.is_proven(of(user, "right")) for user in ("alice", "bob")], [False, True]
+        )
         self.throttle.forget_all()
         self.assertFalse(self.throttle.is_proven(of("bob", "right")))
 
     @given(
         st.lists(
-            st.tuples(st.sampled_from(["alice", "Alice", "bob"]), st.sampled_from(["", "wrong", "righ", HERE])), max_size=200
+            st.tuples(
+                st.sampled_from(["alice", "Alice", "bob"]),
+                st.sampled_from(["", "wrong", "righ", HERE]),
+            ),
+            max_size=200,
         )
     )
     @settings(max_examples=40, deadline=None, database=None)
@@ -291,7 +316,9 @@ class Machine(stateful.RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.throttle = Throttle(world(self.clock))
-        self.models = {(user, place): Model() for user in ("alice", "bob") for place in (HERE, THERE)}
+        self.models = {
+            (user, place): Model() for user in ("alice", "bob") for place in (HERE, THERE)
+        }
         self.right: dict[str, float] = {}
         self.counted = dict.fromkeys((HERE, THERE), 0)
 
@@ -334,7 +361,11 @@ class Machine(stateful.RuleBasedStateMachine):
         self.throttle.forget(user)
         self.right.pop(user, None)
 
-    @stateful.rule(seconds=st.one_of(st.floats(0.1, 5), st.sampled_from([1.0, 60.0, 299.0, 300.0, 900.0, 3601.0, 4501.0])))
+    @stateful.rule(
+        seconds=st.one_of(
+            st.floats(0.1, 5), st.sampled_from([1.0, 60.0, 299.0, 300.0, 900.0, 3601.0, 4501.0])
+        )
+    )
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
 

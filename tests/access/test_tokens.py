@@ -23,12 +23,16 @@ def make(**fields: object) -> tuple[str, Token]:
 
 class TokenTests(SynchronousTestCase):
     def test_shape(self) -> None:
-        """A secret is ``pypi-`` and 256 bits in base64url; the id is 16 letters and digits, and says nothing of the secret."""
+        """A secret is ``pypi-`` and 256 bits in base64url; the id is 16 letters and digits, and
+        says nothing of the secret.
+        """
         secret, token = make(expires=BEGINNING + timedelta(days=1), publisher=True)
         self.assertRegex(secret, re.compile(r"\Apypi-[A-Za-z0-9_-]{43}\Z"))
         self.assertRegex(token.id, re.compile(r"\A[a-z0-9]{16}\Z"))
         self.assertRegex(token.digest, re.compile(r"\A[0-9a-f]{64}\Z"))
-        self.assertEqual((token.name, token.user, token.scope, token.created), ("CI", "alice", SCOPE, BEGINNING))
+        self.assertEqual(
+            (token.name, token.user, token.scope, token.created), ("CI", "alice", SCOPE, BEGINNING)
+        )
         self.assertEqual((token.expires, token.publisher), (BEGINNING + timedelta(days=1), True))
         self.assertIsNone(token.revoked or token.used)
         for part in (secret, secret[5:], token.digest):
@@ -38,14 +42,19 @@ class TokenTests(SynchronousTestCase):
     def test_found(self) -> None:
         """A token is found by the digest of its secret, and no two are the same."""
         pairs = [make() for _ in range(200)]
-        self.assertEqual([token_digest(secret) for secret, _ in pairs], [token.digest for _, token in pairs])
+        self.assertEqual(
+            [token_digest(secret) for secret, _ in pairs], [token.digest for _, token in pairs]
+        )
         self.assertEqual(len({secret for secret, _ in pairs}), 200)
         self.assertEqual(len({token.id for _, token in pairs}), 200)
 
     def test_all_of_chance(self) -> None:
         """Every bit of the chance is in the secret."""
         chances = [bytes([byte]) for byte in range(256)]
-        ends = {new_token(chance.__mul__, name="", user="", scope=SCOPE, now=BEGINNING)[0] for chance in chances}
+        ends = {
+            new_token(chance.__mul__, name="", user="", scope=SCOPE, now=BEGINNING)[0]
+            for chance in chances
+        }
         self.assertEqual(len(ends), 256)
 
     def test_damaged(self) -> None:
@@ -61,9 +70,18 @@ class TokenTests(SynchronousTestCase):
             "PYPI-" + secret[5:],
             secret[:-1] + "\u00e9",
         ]
-        for bad in (*cuts, *others, secret.replace("pypi-", "pypi_"), secret[:-1] + "\ud800", secret[:-1] + "+", "x" * 100_000):
+        for bad in (
+            *cuts,
+            *others,
+            secret.replace("pypi-", "pypi_"),
+            secret[:-1] + "\ud800",
+            secret[:-1] + "+",
+            "x" * 100_000,
+        ):
             self.assertIsNone(token_digest(bad), bad[:60])
-        self.assertNotEqual(token_digest(secret[:-1] + ("A" if secret[-1] != "A" else "B")), token.digest)
+        self.assertNotEqual(
+            token_digest(secret[:-1] + ("A" if secret[-1] != "A" else "B")), token.digest
+        )
 
     @given(st.one_of(st.text(), st.text("ab-_=", min_size=43, max_size=43).map("pypi-".__add__)))
     @settings(max_examples=50, deadline=None, database=None)

@@ -1,4 +1,6 @@
-"""Tests of `pypid.attestations.verification` with the real library, against a Sigstore of our own: what is verified, and what is not served."""
+"""Tests of `pypid.attestations.verification` with the real library, against a Sigstore of our own:
+what is verified, and what is not served.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,18 @@ from pypid.attestations.verification import Attesting
 from pypid.core.errors import AttestationsRejected
 from pypid.core.model import Digests, Upload
 from pypid.core.packaging.names import parse_filename
-from tests.sigstores import PUBLISH, SLSA, Identity, OwnSigstore, circleci, github, gitlab, google, statement, text_of
+from tests.sigstores import (
+    PUBLISH,
+    SLSA,
+    Identity,
+    OwnSigstore,
+    circleci,
+    github,
+    gitlab,
+    google,
+    statement,
+    text_of,
+)
 
 WHEEL = "spam-1.0-py3-none-any.whl"
 DIGEST = sha256(b"spam").hexdigest()
@@ -34,7 +47,12 @@ RIGHT = OWN.attestation(statement(WHEEL, DIGEST))
 def upload(*attestations: object) -> Upload:
     """An upload with these attestations."""
     objects = tuple(json.dumps(one).encode() for one in attestations)
-    return Upload(distribution=parse_filename(WHEEL), version="1.0", digests=Digests(DIGEST, "", "", 4), attestations=objects)
+    return Upload(
+        distribution=parse_filename(WHEEL),
+        version="1.0",
+        digests=Digests(DIGEST, "", "", 4),
+        attestations=objects,
+    )
 
 
 def reached(document: Any, *path: str | int) -> Any:
@@ -76,29 +94,54 @@ class AttestingCase(SynchronousTestCase):
         return Provenance.model_validate_json(data)
 
     def refused(self, attestation: object, *words: str) -> None:
-        error = self.assertRaises(AttestationsRejected, self.attesting.provenance, upload(attestation))
-        self.assertTrue(str(error).startswith("Invalid attestations supplied during upload: attestation 1: "), str(error))
+        error = self.assertRaises(
+            AttestationsRejected, self.attesting.provenance, upload(attestation)
+        )
+        self.assertTrue(
+            str(error).startswith("Invalid attestations supplied during upload: attestation 1: "),
+            str(error),
+        )
         for word in words:
             self.assertIn(word, str(error))
 
 
 class RightTests(AttestingCase):
     def test_publishers(self) -> None:
-        """Each publisher that is named passes the policy by which clients verify, against the certificate it was read from."""
-        for identity, kind in ((github(), "GitHub"), (gitlab(), "GitLab"), (google(), "Google"), (circleci(), "CircleCI")):
-            [bundle] = self.served(OWN.attestation(statement(WHEEL, DIGEST), identity)).attestation_bundles
+        """Each publisher that is named passes the policy by which clients verify, against the
+        certificate it was read from.
+        """
+        for identity, kind in (
+            (github(), "GitHub"),
+            (gitlab(), "GitLab"),
+            (google(), "Google"),
+            (circleci(), "CircleCI"),
+        ):
+            [bundle] = self.served(
+                OWN.attestation(statement(WHEEL, DIGEST), identity)
+            ).attestation_bundles
             self.assertEqual(bundle.publisher.kind, kind)
             [attestation] = bundle.attestations
-            certificate = x509.load_der_x509_certificate(attestation.verification_material.certificate)
+            certificate = x509.load_der_x509_certificate(
+                attestation.verification_material.certificate
+            )
             bundle.publisher._as_policy().verify(certificate)
 
     def test_bundles(self) -> None:
-        """Two kinds by one publisher are in one bundle, with what was signed and nothing that was not."""
-        other = {**OWN.attestation(statement(WHEEL, DIGEST, SLSA, predicate={"buildDefinition": {}})), "later": "<script>"}
+        """Two kinds by one publisher are in one bundle, with what was signed and nothing that was
+        not.
+        """
+        other = {
+            **OWN.attestation(statement(WHEEL, DIGEST, SLSA, predicate={"buildDefinition": {}})),
+            "later": "<script>",
+        }
         provenance = self.served(RIGHT, other)
         [bundle] = provenance.attestation_bundles
-        self.assertEqual([one.statement["predicateType"] for one in bundle.attestations], [PUBLISH, SLSA])
-        self.assertEqual(text_of(bundle.attestations[0].envelope.signature), RIGHT["envelope"]["signature"])
+        self.assertEqual(
+            [one.statement["predicateType"] for one in bundle.attestations], [PUBLISH, SLSA]
+        )
+        self.assertEqual(
+            text_of(bundle.attestations[0].envelope.signature), RIGHT["envelope"]["signature"]
+        )
         self.assertNotIn("script", provenance.model_dump_json())
         self.assertNotIn(b"script", self.attesting.provenance(upload(RIGHT, other)) or b"script")
 
@@ -117,9 +160,13 @@ class RightTests(AttestingCase):
 
 class RefusedTests(AttestingCase):
     def test_other_authority(self) -> None:
-        """Certificates of another authority than the trusted one are refused, whatever they say (here: the public Sigstore)."""
+        """Certificates of another authority than the trusted one are refused, whatever they say
+        (here: the public Sigstore).
+        """
         self.refused(
-            OwnSigstore().attestation(statement(WHEEL, DIGEST)), "not issued by Sigstore", "upload without attestations"
+            OwnSigstore().attestation(statement(WHEEL, DIGEST)),
+            "not issued by Sigstore",
+            "upload without attestations",
         )
         self.attesting = Attesting()
         self.refused(RIGHT, "not issued by Sigstore")
@@ -127,8 +174,14 @@ class RefusedTests(AttestingCase):
     def test_logs(self) -> None:
         """A certificate, or a signature, that was not logged where it has to be is refused."""
         for name in ("certificate_log", "signature_log"):
-            keys = {key: getattr(OWN, key) for key in ("authority", "certificate_log", "signature_log") if key != name}
-            self.refused(OwnSigstore(**keys).attestation(statement(WHEEL, DIGEST)), "cannot be verified")
+            keys = {
+                key: getattr(OWN, key)
+                for key in ("authority", "certificate_log", "signature_log")
+                if key != name
+            }
+            self.refused(
+                OwnSigstore(**keys).attestation(statement(WHEEL, DIGEST)), "cannot be verified"
+            )
 
     def test_tampering(self) -> None:
         """A bit that was changed anywhere in what is signed is found."""
@@ -145,49 +198,88 @@ class RefusedTests(AttestingCase):
         self.refused(changed(*ENTRY, "inclusionProof", by=lambda _: None))
 
     def test_transplants(self) -> None:
-        """Parts of two right attestations do not make a third: neither another's signature, certificate nor log entry."""
+        """Parts of two right attestations do not make a third: neither another's signature,
+        certificate nor log entry.
+        """
         other = OWN.attestation(statement(WHEEL, DIGEST), gitlab())
         for path in (("envelope", "signature"), ("verification_material", "certificate"), ENTRY):
             self.refused(changed(*path, by=lambda _, path=path: reached(other, *path)))
 
     def test_other_file(self) -> None:
-        """What was signed is compared with the file once more, so that two readers of one text cannot be played off."""
-        self.refused(OWN.attestation(statement(WHEEL, "00" * 32)), "it is about a file with the sha256 digest 0000")
-        self.refused(OWN.attestation(statement("eggs-1.0-py3-none-any.whl", DIGEST)), "not about 'spam-1.0-py3")
+        """What was signed is compared with the file once more, so that two readers of one text
+        cannot be played off.
+        """
+        self.refused(
+            OWN.attestation(statement(WHEEL, "00" * 32)),
+            "it is about a file with the sha256 digest 0000",
+        )
+        self.refused(
+            OWN.attestation(statement("eggs-1.0-py3-none-any.whl", DIGEST)),
+            "not about 'spam-1.0-py3",
+        )
         self.refused(OWN.attestation(b"{}"), "malformed in-toto statement")
-        strange = {**statement(WHEEL, DIGEST), "subject": [{"name": WHEEL, "digest": {"sha256": DIGEST, "strange": "1"}}]}
+        strange = {
+            **statement(WHEEL, DIGEST),
+            "subject": [{"name": WHEEL, "digest": {"sha256": DIGEST, "strange": "1"}}],
+        }
         self.refused(OWN.attestation(strange), "malformed in-toto statement")
 
     def test_nobody(self) -> None:
         """An identity that cannot be named is refused, with the issuer that it has."""
         self.refused(
-            OWN.attestation(statement(WHEEL, DIGEST), github(c8="https://sso.example")), "https://sso.example", "GitHub"
+            OWN.attestation(statement(WHEEL, DIGEST), github(c8="https://sso.example")),
+            "https://sso.example",
+            "GitHub",
         )
-        self.refused(OWN.attestation(statement(WHEEL, DIGEST), Identity({}, google().name)), "an unknown issuer")
+        self.refused(
+            OWN.attestation(statement(WHEEL, DIGEST), Identity({}, google().name)),
+            "an unknown issuer",
+        )
 
     def test_all_at_once(self) -> None:
         """All bad attestations of an upload are told at once."""
         bad = changed("envelope", "signature", by=flipped)
-        error = self.assertRaises(AttestationsRejected, self.attesting.provenance, upload(bad, RIGHT, {}))
-        self.assertEqual([problem[:13] for problem in error.problems], ["attestation 1", "attestation 3"])
+        error = self.assertRaises(
+            AttestationsRejected, self.attesting.provenance, upload(bad, RIGHT, {})
+        )
+        self.assertEqual(
+            [problem[:13] for problem in error.problems], ["attestation 1", "attestation 3"]
+        )
 
     def test_tripped(self) -> None:
-        """Where the library itself breaks off, the attestation is refused, and the log has the traceback."""
+        """Where the library itself breaks off, the attestation is refused, and the log has the
+        traceback.
+        """
         huge = changed(*ENTRY, "integratedTime", by=lambda _: str(1 << 63))
         self.refused(huge, "cannot be verified (")
         self.assertEqual(len(self.flushLoggedErrors()), 1)
 
-    leaves = st.none() | st.integers() | st.text(max_size=5) | st.just("AAAA") | st.just([]) | st.just({})
+    leaves = (
+        st.none()
+        | st.integers()
+        | st.text(max_size=5)
+        | st.just("AAAA")
+        | st.just([])
+        | st.just({})
+    )
 
     @settings(max_examples=60, deadline=None, database=None)
     @given(st.data())
     def test_any_value(self, data: st.DataObject) -> None:
-        """Whatever stands in the place of a value, the attestation is refused, or what is served is what was signed."""
+        """Whatever stands in the place of a value, the attestation is refused, or what is served is
+        what was signed.
+        """
         one: Any = copy.deepcopy(RIGHT)
         holder: Any = one
         while True:
-            step = data.draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder))))
-            if not holder[step] or not isinstance(holder[step], (dict, list)) or data.draw(st.booleans()):
+            step = data.draw(
+                st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder)))
+            )
+            if (
+                not holder[step]
+                or not isinstance(holder[step], (dict, list))
+                or data.draw(st.booleans())
+            ):
                 break
             holder = holder[step]
         holder[step] = data.draw(self.leaves)
@@ -202,20 +294,29 @@ class RefusedTests(AttestingCase):
 
 class WithoutTests(AttestingCase):
     def test_not_installed(self) -> None:
-        """Without the library nothing is verified, so nothing is served; the log says once what to install."""
+        """Without the library nothing is verified, so nothing is served; the log says once what to
+        install.
+        """
         for name in ("pypid.attestations.sigstore", "pypi_attestations"):
             self.addCleanup(sys.modules.__setitem__, name, sys.modules[name])
             sys.modules[name] = None  # type: ignore[assignment]
         self.assertEqual([self.attesting.provenance(upload(RIGHT)) for _ in range(2)], [None, None])
-        [said] = [event for event in self.logged if event.get("log_namespace") == "pypid.attestations.verification"]
+        [said] = [
+            event
+            for event in self.logged
+            if event.get("log_namespace") == "pypid.attestations.verification"
+        ]
         self.assertIn("pip install 'pypid[attestations]'", str(said["log_format"]))
 
     def test_start(self) -> None:
         """Nobody who starts pypid waits for the library, or pays for it in memory."""
         code = (
-            "import sys, pypid.wiring.recipe; sys.exit(str(sys.modules.keys() & {'pypi_attestations', 'sigstore', 'pydantic'}))"
+            "import sys, pypid.wiring.recipe; sys.exit(str(sys.modules.keys() & "
+            "{'pypi_attestations', 'sigstore', 'pydantic'}))"
         )
-        ended = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        ended = subprocess.run(
+            [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
         self.assertEqual(ended.stderr.strip(), "set()")
 
     def test_bad_root(self) -> None:
@@ -230,5 +331,10 @@ class WithoutTests(AttestingCase):
         """The trusted root of the public Sigstore is where we look for it, in the library."""
         self.assertIsNotNone(Attesting()._opened())
         self.assertEqual(
-            [event for event in self.logged if event.get("log_namespace") == "pypid.attestations.verification"], []
+            [
+                event
+                for event in self.logged
+                if event.get("log_namespace") == "pypid.attestations.verification"
+            ],
+            [],
         )

@@ -20,7 +20,9 @@ BUCKET, ACCESS, SECRET = "bucket", "AKIATEST", "very/secret+key"
 
 @frozen
 class Asked:
-    """A request. `operation` is S3's name for it; `headers` by lower-case name; `body` is what came of it so far."""
+    """A request. `operation` is S3's name for it; `headers` by lower-case name; `body` is what came
+    of it so far.
+    """
 
     operation: str
     method: str
@@ -73,12 +75,20 @@ def read_head(head: str) -> Asked:
     """The request that begins so."""
     first, *lines = head.split("\r\n")
     method, target, _ = first.split(" ")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
     path, _, text = target.partition("?")
     query = dict(parse_qsl(text, keep_blank_values=True))
     key = unquote(path.removeprefix(f"/{BUCKET}/"))
     if not key:
-        operation = "HeadBucket" if method == "HEAD" else "ListMultipartUploads" if "uploads" in query else "ListObjectsV2"
+        operation = (
+            "HeadBucket"
+            if method == "HEAD"
+            else "ListMultipartUploads"
+            if "uploads" in query
+            else "ListObjectsV2"
+        )
     else:
         operation = _OPERATIONS[method, "uploadId" in query, "uploads" in query]
         if "x-amz-copy-source" in headers:
@@ -87,9 +97,11 @@ def read_head(head: str) -> Asked:
 
 
 class Bucket:
-    """A bucket. `able` is what it can do besides: ``once``, ``once_in_parts``, ``checksums``. `page` keys fit into one.
+    """A bucket. `able` is what it can do besides: ``once``, ``once_in_parts``, ``checksums``.
+    `page` keys fit into one.
 
-    `secrets` by access key; with a `token` only requests that have it are taken. `gone`: somebody deleted it.
+    `secrets` by access key; with a `token` only requests that have it are taken. `gone`: somebody
+    deleted it.
     """
 
     def __init__(self, now: Callable[[], datetime], able: Sequence[str]) -> None:
@@ -105,7 +117,9 @@ class Bucket:
 
     def answer(self, asked: Asked) -> Said:
         """What S3 would say."""
-        wrong = refused(self.secrets, self.now(), asked.method, asked.target, asked.headers, bytes(asked.body))
+        wrong = refused(
+            self.secrets, self.now(), asked.method, asked.target, asked.headers, bytes(asked.body)
+        )
         if not wrong and self.token and asked.headers.get("x-amz-security-token") != self.token:
             wrong = "ExpiredToken"
         if wrong:
@@ -127,7 +141,9 @@ class Bucket:
         kept = {
             name: text
             for name, text in headers.items()
-            if name.startswith(("x-amz-meta-", "x-amz-storage-class", "content-type", "content-disp"))
+            if name.startswith(
+                ("x-amz-meta-", "x-amz-storage-class", "content-type", "content-disp")
+            )
         }
         self.objects[key] = Stored(data, etag, self.now(), kept)
         return Said(200, b"", {"ETag": etag})
@@ -148,7 +164,11 @@ class Bucket:
             return error("PreconditionFailed", 412)
         told = _told(stored)
         told.update(
-            {name.removeprefix("response-"): text for name, text in asked.query.items() if name.startswith("response-")}
+            {
+                name.removeprefix("response-"): text
+                for name, text in asked.query.items()
+                if name.startswith("response-")
+            }
         )
         if "range" not in asked.headers:
             return Said(200, stored.data, told)
@@ -168,7 +188,9 @@ class Bucket:
         if isinstance(source, Said):
             return source
         etag = self._store(asked.key, source.data, asked.headers).headers["ETag"]
-        return Said(200, f"<CopyObjectResult><ETag>{escape(etag)}</ETag></CopyObjectResult>".encode())
+        return Said(
+            200, f"<CopyObjectResult><ETag>{escape(etag)}</ETag></CopyObjectResult>".encode()
+        )
 
     def _source(self, asked: Asked) -> Stored | Said:
         key = unquote(asked.headers["x-amz-copy-source"].removeprefix(f"/{BUCKET}/"))
@@ -211,26 +233,46 @@ class Bucket:
         source = self._source(asked)
         if isinstance(source, Said):
             return source
-        first, last = map(int, asked.headers["x-amz-copy-source-range"].removeprefix("bytes=").split("-"))
+        first, last = map(
+            int, asked.headers["x-amz-copy-source-range"].removeprefix("bytes=").split("-")
+        )
         data = source.data[first : last + 1]
         self.uploads[asked.query["uploadId"]][2][int(asked.query["partNumber"])] = data
         etag = md5(data, usedforsecurity=False).hexdigest()
-        return Said(200, f"<CopyPartResult><ETag>&quot;{etag}&quot;</ETag></CopyPartResult>".encode())
+        return Said(
+            200, f"<CopyPartResult><ETag>&quot;{etag}&quot;</ETag></CopyPartResult>".encode()
+        )
 
     def _CompleteMultipartUpload(self, asked: Asked) -> Said:
         if asked.query["uploadId"] not in self.uploads:
             return error("NoSuchUpload", 404)
         key, headers, parts = self.uploads[asked.query["uploadId"]]
-        if "if-none-match" in asked.headers and "once_in_parts" in self.able and key in self.objects:
+        if (
+            "if-none-match" in asked.headers
+            and "once_in_parts" in self.able
+            and key in self.objects
+        ):
             return error("PreconditionFailed", 412)
         named = ElementTree.fromstring(bytes(asked.body))
-        numbers = [int(number.text or "") for number in named.iter("{http://s3.amazonaws.com/doc/2006-03-01/}PartNumber")]
+        numbers = [
+            int(number.text or "")
+            for number in named.iter("{http://s3.amazonaws.com/doc/2006-03-01/}PartNumber")
+        ]
         del self.uploads[asked.query["uploadId"]]
-        etag = self._store(key, b"".join(parts[number] for number in numbers), headers).headers["ETag"]
-        return Said(200, f"<CompleteMultipartUploadResult><ETag>{escape(etag)}</ETag></CompleteMultipartUploadResult>".encode())
+        etag = self._store(key, b"".join(parts[number] for number in numbers), headers).headers[
+            "ETag"
+        ]
+        return Said(
+            200,
+            f"<CompleteMultipartUploadResult><ETag>{escape(etag)}</ETag></CompleteMultipartUploadResult>".encode(),
+        )
 
     def _AbortMultipartUpload(self, asked: Asked) -> Said:
-        return Said(204) if self.uploads.pop(asked.query["uploadId"], None) else error("NoSuchUpload", 404)
+        return (
+            Said(204)
+            if self.uploads.pop(asked.query["uploadId"], None)
+            else error("NoSuchUpload", 404)
+        )
 
     # --- listings ---
 
@@ -243,8 +285,16 @@ class Bucket:
         last = ""
         for key in sorted(self.objects, key=str.encode):
             rest = key[len(prefix) :]
-            folder = prefix + rest.partition(delimiter)[0] + delimiter if delimiter and delimiter in rest else ""
-            if not key.startswith(prefix) or key <= after or (folder and (folder <= after or folder == last)):
+            folder = (
+                prefix + rest.partition(delimiter)[0] + delimiter
+                if delimiter and delimiter in rest
+                else ""
+            )
+            if (
+                not key.startswith(prefix)
+                or key <= after
+                or (folder and (folder <= after or folder == last))
+            ):
                 continue
             if len(found) == most:
                 token = last
@@ -257,10 +307,14 @@ class Bucket:
 
     def _entry(self, key: str, folder: str) -> str:
         if folder:
-            return f"<CommonPrefixes><Prefix>{quote_plus(folder, safe='/')}</Prefix></CommonPrefixes>"
+            return (
+                f"<CommonPrefixes><Prefix>{quote_plus(folder, safe='/')}</Prefix></CommonPrefixes>"
+            )
         stored = self.objects[key]
         told = f"<Size>{len(stored.data)}</Size><ETag>{escape(stored.etag)}</ETag>"
-        told += f"<StorageClass>{stored.headers.get('x-amz-storage-class', 'STANDARD')}</StorageClass>"
+        told += (
+            f"<StorageClass>{stored.headers.get('x-amz-storage-class', 'STANDARD')}</StorageClass>"
+        )
         when = f"<LastModified>{stored.modified:%Y-%m-%dT%H:%M:%S}.987Z</LastModified>"
         return f"<Contents><Key>{quote_plus(key, safe='/')}</Key>{told}{when}</Contents>"
 
@@ -271,7 +325,10 @@ class Bucket:
             for upload, (key, _, _) in self.uploads.items()
         ]
         head = "<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>"
-        return Said(200, f"<ListMultipartUploadsResult>{head}{''.join(entries)}</ListMultipartUploadsResult>".encode())
+        return Said(
+            200,
+            f"<ListMultipartUploadsResult>{head}{''.join(entries)}</ListMultipartUploadsResult>".encode(),
+        )
 
 
 def _is_away(stored: Stored) -> bool:

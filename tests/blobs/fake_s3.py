@@ -47,7 +47,9 @@ class Talk(Protocol):
                 self.fake.asked.append(self._asked)
                 early = self.fake.early[self._asked.operation]
                 if early:
-                    start(self._run(early.popleft(), self._asked, Said())).addErrback(self.fake.errors.append)
+                    start(self._run(early.popleft(), self._asked, Said())).addErrback(
+                        self.fake.errors.append
+                    )
             taken, self._buffer = self._buffer[: self._missing], self._buffer[self._missing :]
             self._asked.body.extend(taken)
             self._missing -= len(taken)
@@ -79,7 +81,10 @@ class Talk(Protocol):
             return
         date = format_datetime(self.fake.bucket.now(), usegmt=True)
         fields = {"Content-Length": str(len(said.body)), "Date": date, **said.headers}
-        lines = [f"HTTP/1.1 {said.status} Reason", *(f"{name}: {value}" for name, value in fields.items())]
+        lines = [
+            f"HTTP/1.1 {said.status} Reason",
+            *(f"{name}: {value}" for name, value in fields.items()),
+        ]
         body = b"" if asked.method == "HEAD" else said.body[:only]
         self.transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
@@ -101,12 +106,15 @@ async def as_usual(talk: Talk, asked: Asked, said: Said) -> None:
 
 
 class FakeS3(Factory):
-    """The server. `scripts` are what it does instead of answering as usual, by operation, each once; `early`: as soon as the
-    head has come."""
+    """The server. `scripts` are what it does instead of answering as usual, by operation, each
+    once; `early`: as soon as the head has come.
+    """
 
     noisy = False
 
-    def __init__(self, reactor: Any, now: Callable[[], datetime], able: Sequence[str] = EVERYTHING) -> None:
+    def __init__(
+        self, reactor: Any, now: Callable[[], datetime], able: Sequence[str] = EVERYTHING
+    ) -> None:
         self.reactor = reactor
         self.bucket = Bucket(now, able)
         self.scripts: dict[str, deque[Script]] = defaultdict(deque)
@@ -139,7 +147,7 @@ class FakeS3(Factory):
         return False
 
 
-# --- scripts ------------------------------------------------------------------------------------------------------
+# --- scripts --------------------------------------------------------------------------------------
 
 
 def _instead(script: Script) -> Script:

@@ -1,4 +1,6 @@
-"""What tests of S3 share: a fake on a port of its own, a store that is open, and a look at what is left behind."""
+"""What tests of S3 share: a fake on a port of its own, a store that is open, and a look at what is
+left behind.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -41,7 +43,13 @@ def chance(size: int) -> bytes:
 
 def settings(fake: FakeS3, **more: Any) -> S3Settings:
     """The fake's bucket."""
-    given = {"access_key": ACCESS, "secret_key": SECRET, "prefix": "some/prefix-", "timeout": PATIENCE, **more}
+    given = {
+        "access_key": ACCESS,
+        "secret_key": SECRET,
+        "prefix": "some/prefix-",
+        "timeout": PATIENCE,
+        **more,
+    }
     return S3Settings(**{"bucket": BUCKET, "endpoint_url": fake.url, **given})
 
 
@@ -52,7 +60,9 @@ def resolved(bucket: str, region: str, endpoint_url: str | None, addressing: Add
 
 def abilities(able: Sequence[str]) -> Ability:
     """What a start finds out of a fake that can do this."""
-    return Ability(*(name in able for name in ("once", "once_in_parts", "once", "checksums", "checksums")))
+    return Ability(
+        *(name in able for name in ("once", "once_in_parts", "once", "checksums", "checksums"))
+    )
 
 
 class S3Case(TestCase):
@@ -134,7 +144,9 @@ class S3Case(TestCase):
 
 
 class Stream:
-    """A body that comes once, in pieces of `piece` bytes, and does not say how long it is unless `told`."""
+    """A body that comes once, in pieces of `piece` bytes, and does not say how long it is unless
+    `told`.
+    """
 
     def __init__(self, data: bytes, piece: int = 100_003, *, told: bool = False) -> None:
         self._data = data

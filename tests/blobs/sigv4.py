@@ -1,4 +1,6 @@
-"""AWS's signatures, checked as AWS describes them, on what came over the wire: written without botocore, which makes ours."""
+"""AWS's signatures, checked as AWS describes them, on what came over the wire: written without
+botocore, which makes ours.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def signature(
     headers: Mapping[str, str],
     content: str,
 ) -> str:
-    """The signature that such a request must have. `path` as it was sent; `headers` are those that are signed."""
+    """The signature that such a request must have. `path` as it was sent; `headers` are those that
+    are signed.
+    """
     told = "\n".join(
         [
             method,
@@ -48,9 +52,16 @@ def signature(
 
 
 def refused(
-    secrets: Mapping[str, str], now: datetime, method: str, target: str, headers: Mapping[str, str], body: bytes
+    secrets: Mapping[str, str],
+    now: datetime,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes,
 ) -> str:
-    """Why a request is refused: S3's code for it, or "" where its signature is good. `headers` by lower-case name."""
+    """Why a request is refused: S3's code for it, or "" where its signature is good. `headers` by
+    lower-case name.
+    """
     path, _, text = target.partition("?")
     query = parse_qsl(text, keep_blank_values=True, errors="strict")
     asked = dict(query)
@@ -64,14 +75,21 @@ def refused(
     if access not in secrets:
         return "InvalidAccessKeyId"
     names = parts["SignedHeaders"].split(";")
-    must = {"host", "content-type"} & set(headers) | {name for name in headers if name.startswith("x-amz-")}
+    must = {"host", "content-type"} & set(headers) | {
+        name for name in headers if name.startswith("x-amz-")
+    }
     if not must <= set(names):
         return "AccessDenied"
     at, content = headers["x-amz-date"], headers["x-amz-content-sha256"]
-    if abs(datetime.strptime(at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) - now) > timedelta(minutes=15):
+    if abs(datetime.strptime(at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) - now) > timedelta(
+        minutes=15
+    ):
         return "RequestTimeTooSkewed"
     chosen = {name: headers[name] for name in names}
-    if signature(secrets[access], scope, at, method, path, query, chosen, content) != parts["Signature"]:
+    if (
+        signature(secrets[access], scope, at, method, path, query, chosen, content)
+        != parts["Signature"]
+    ):
         return "SignatureDoesNotMatch"
     if content not in (UNSIGNED, sha256(body).hexdigest()):
         return "XAmzContentSHA256Mismatch"

@@ -50,7 +50,9 @@ class AwaitedTests(Awaiting, SynchronousTestCase):
         return MemoryBlobs(world(self.clock).now)
 
     def test_away(self) -> None:
-        """While it cannot be opened everything is refused, with Retry-After; it is tried again, but not by each who asks."""
+        """While it cannot be opened everything is refused, with Retry-After; it is tried again, but
+        not by each who asks.
+        """
         body = Fed(b"x", None)
         for question in (
             self.blobs.read("a/b"),
@@ -79,7 +81,9 @@ class AwaitedTests(Awaiting, SynchronousTestCase):
         self.assertEqual((self.tries, self.blobs.opened is not None), (2, True))
 
     def test_one_flight(self) -> None:
-        """All who ask meanwhile wait for the same opening, which goes on if one of them goes away."""
+        """All who ask meanwhile wait for the same opening, which goes on if one of
+        them goes away.
+        """
         self.away, self.waits = False, Deferred()
         asking = [start(contents(self.blobs)) for _ in range(3)]
         asking[0].cancel()

@@ -46,7 +46,9 @@ class CountedTests(SynchronousTestCase):
         return self.world.counts.value(STORAGE, (operation, outcome))
 
     def test_outcomes(self) -> None:
-        """Each operation by what came of it; what is missing or there already is told from a store that is away."""
+        """Each operation by what came of it; what is missing or there already is told from a store
+        that is away.
+        """
         self.have(self.blobs.write("a", BytesBody(b"123")))
         self.have(self.blobs.read("a"))
         self.have(self.blobs.stat("a"))
@@ -94,7 +96,9 @@ class CountedTests(SynchronousTestCase):
         self.assertEqual(self.times("read", "cancelled"), 1)
 
     def test_bodies(self) -> None:
-        """A body passes as it is: what lies in a file is sent by the kernel, which looks for that."""
+        """A body passes as it is: what lies in a file is sent by the kernel, which
+        looks for that.
+        """
         body = FileBody(None, None, self.world.blocking)  # type: ignore[arg-type]
 
         async def read(*_: object) -> Body:

@@ -79,7 +79,9 @@ class Below:
             async for blob in listing:
                 yield self._out(blob)
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         return None
 
     def _out(self, blob: Blob) -> Blob:
@@ -98,11 +100,16 @@ class VeiledContractTests(BlobsContract, SynchronousTestCase):
     async def make(self) -> Blobs:
         folder = Path(self.mktemp())
         self.addCleanup(self.check_veiled, folder)
-        return Below(await files.open(FilesSettings(str(folder), create=True, veiled=is_only_ours), world()), ".kept/")
+        return Below(
+            await files.open(FilesSettings(str(folder), create=True, veiled=is_only_ours), world()),
+            ".kept/",
+        )
 
     def check_veiled(self, folder: Path) -> None:
         """Whatever was done, pypicloud passes over each file that is there."""
-        self.assertEqual({path.suffix for path in folder.rglob("*") if path.is_file()} - {".meta"}, set())
+        self.assertEqual(
+            {path.suffix for path in folder.rglob("*") if path.is_file()} - {".meta"}, set()
+        )
 
 
 class FilesCase(Awaiting, SynchronousTestCase):
@@ -115,11 +122,19 @@ class FilesCase(Awaiting, SynchronousTestCase):
         self.blobs = self.reopened()
 
     def reopened(self) -> FilesBlobs:
-        """The folder as a process sees it that starts now. (Counted chance would be the same in a child that was killed.)"""
-        return self.have(files.open(FilesSettings(str(self.root)), evolve(world(), random=os.urandom)))
+        """The folder as a process sees it that starts now. (Counted chance would be the same in a
+        child that was killed.)
+        """
+        return self.have(
+            files.open(FilesSettings(str(self.root)), evolve(world(), random=os.urandom))
+        )
 
     def drafts(self) -> list[str]:
-        return [path.name for path in (self.root / ".pypid/tmp").iterdir() if path.name.endswith(".part")]
+        return [
+            path.name
+            for path in (self.root / ".pypid/tmp").iterdir()
+            if path.name.endswith(".part")
+        ]
 
     def put(self, key: str, data: bytes, replace: bool = False) -> None:
         self.have(self.blobs.write(key, BytesBody(data), replace=replace))
@@ -142,7 +157,9 @@ class FolderTests(FilesCase):
     """The folder as people and other programs see it."""
 
     def test_key_is_path(self) -> None:
-        """The key is the path; files are not for everybody, and nothing else is left in the folder."""
+        """The key is the path; files are not for everybody, and nothing else is left
+        in the folder.
+        """
         self.put("spam/spam-1.tar.gz", b"x")
         self.assertEqual(self.get("spam/spam-1.tar.gz"), b"x")
         self.assertEqual((self.root / "spam/spam-1.tar.gz").stat().st_mode & 0o777, 0o640)
@@ -151,7 +168,9 @@ class FolderTests(FilesCase):
         self.assertEqual(self.drafts(), [])
 
     def test_adopts(self) -> None:
-        """Files and folders that somebody put there, and links to others, are blobs; what is no file or no text is none."""
+        """Files and folders that somebody put there, and links to others, are blobs; what is no
+        file or no text is none.
+        """
         outside = Path(self.mktemp()).absolute()
         outside.mkdir()
         (outside / "f").write_bytes(b"outside")
@@ -192,7 +211,9 @@ class FolderTests(FilesCase):
         self.assertEqual(self.drafts(), ["x.part"])
 
     def test_in_the_way(self) -> None:
-        """A file where a folder belongs, or a folder where a file belongs, is the operator's to clear: storage down."""
+        """A file where a folder belongs, or a folder where a file belongs, is the operator's to
+        clear: storage down.
+        """
         (self.root / "spam").write_bytes(b"")
         (self.root / "ham/x").mkdir(parents=True)
         for key in ("spam/x", "ham/x"):
@@ -202,13 +223,17 @@ class FolderTests(FilesCase):
         self.assertEqual(self.have(contents(self.blobs)), ["spam"])
 
     def test_name_too_long(self) -> None:
-        """A name that the file system does not take is storage down with that reason, and nothing is left."""
+        """A name that the file system does not take is storage down with that reason, and nothing
+        is left.
+        """
         error = self.refused(self.blobs.write("spam/" + "x" * 300, BytesBody(b"1")), StorageDown)
         self.assertIn("longer", str(error))
         self.assertEqual(self.drafts(), [])
 
     def test_lists_by_hand(self) -> None:
-        """A file that vanishes between its folder's listing and its turn is left out; a folder too."""
+        """A file that vanishes between its folder's listing and its turn is left out;
+        a folder too.
+        """
         (self.root / "a").mkdir()
         for number in range(files.LISTED + 2):
             (self.root / f"a/{number:04d}").write_bytes(b"")
@@ -240,7 +265,9 @@ class VeiledTests(FilesCase):
         return sorted(str(path.relative_to(self.root)) for path in paths)
 
     def test_sees_distributions_only(self) -> None:
-        """Distributions and their descriptions lie at their keys; records, and whatever is only ours, end in .meta."""
+        """Distributions and their descriptions lie at their keys; records, and whatever is only
+        ours, end in .meta.
+        """
         ours = [
             ".kept/ham/ham-1.tar.gz",
             ".kept/ham/ham-1.tar.gz.record.json",
@@ -263,14 +290,18 @@ class VeiledTests(FilesCase):
         self.assertEqual(self.have(contents(self.blobs)), theirs)
 
     def test_order_is_that_of_keys(self) -> None:
-        """The suffix on the disk changes no order: a.whl comes before a.whl-x although a.whl.meta does not."""
+        """The suffix on the disk changes no order: a.whl comes before a.whl-x although a.whl.meta
+        does not.
+        """
         keys = [".kept/a", ".kept/a!x", ".kept/a-x", ".kept/a.b", ".kept/a/b", ".kept/a0"]
         for key in reversed(keys):
             self.put(key, b"")
         self.assertEqual(self.have(contents(self.blobs)), sorted(keys, key=str.encode))
 
     def test_empty_folders_go(self) -> None:
-        """With the last file of a release its folder goes, and the project's if nothing is in it; what is in use stays."""
+        """With the last file of a release its folder goes, and the project's if nothing is in it;
+        what is in use stays.
+        """
         for key in ("spam/1/spam-1.tar.gz", "spam/2/spam-2.tar.gz", "spam/2/spam-2.tar.gz.meta"):
             self.put(key, b"")
         self.have(self.blobs.delete("spam/1/spam-1.tar.gz"))
@@ -318,7 +349,9 @@ class DraftTests(FilesCase):
     """What a crash leaves of a write."""
 
     def test_young_draft_is_removed_at_the_next_start(self) -> None:
-        """A start removes a draft of a moment ago where no other machine writes; one that a process holds stays."""
+        """A start removes a draft of a moment ago where no other machine writes; one that a process
+        holds stays.
+        """
         left, held = (self.root / ".pypid/tmp" / name for name in ("left.part", "held.part"))
         for path in left, held:
             path.write_bytes(b"x")
@@ -327,21 +360,27 @@ class DraftTests(FilesCase):
         with held.open("rb") as file:
             self.assertTrue(disk.hold(file.fileno()))
             self.have(files.open(FilesSettings(str(self.root), exclusive=True), world()))
-            self.assertEqual([path.name for path in (self.root / ".pypid/tmp").iterdir()], ["held.part"])
+            self.assertEqual(
+                [path.name for path in (self.root / ".pypid/tmp").iterdir()], ["held.part"]
+            )
 
 
 class GoneTests(FilesCase):
     """A folder that is not there (any more)."""
 
     def test_opens_what_is_there(self) -> None:
-        """A folder is made only if that is asked for; else the daemon does not start, and is told what to do."""
+        """A folder is made only if that is asked for; else the daemon does not start, and is told
+        what to do.
+        """
         for path in (self.root / "not/there", self.root / "file"):
             (self.root / "file").write_bytes(b"")
             error = self.refused(files.open(FilesSettings(str(path)), world()), CannotStart)
             self.assertIn("[storage] path", str(error))
         self.assertFalse((self.root / "not").exists())
         self.have(files.open(FilesSettings(str(self.root / "not/there"), create=True), world()))
-        self.refused(files.open(FilesSettings(str(self.root / "file"), create=True), world()), CannotStart)
+        self.refused(
+            files.open(FilesSettings(str(self.root / "file"), create=True), world()), CannotStart
+        )
 
     def check_down(self) -> None:
         async def listed(prefix: str) -> list[str]:
@@ -366,7 +405,9 @@ class GoneTests(FilesCase):
         self.assertTrue(body.closed)
 
     def test_gone(self) -> None:
-        """When the folder is gone every call says that the storage is down, no call makes it again, and it may come back."""
+        """When the folder is gone every call says that the storage is down, no call makes it again,
+        and it may come back.
+        """
         self.put("spam/x", b"x")
         away = self.root.with_name("away")
         self.root.rename(away)
@@ -384,7 +425,9 @@ class GoneTests(FilesCase):
         self.assertEqual(list(self.root.iterdir()), [])
 
     def test_unmounted_while_listing(self) -> None:
-        """A listing that was under way when the disk went raises; it does not end as if that were all."""
+        """A listing that was under way when the disk went raises; it does not end as if that were
+        all.
+        """
         for number in range(files.LISTED + 2):
             (self.root / f"p{number:04d}").mkdir()
             (self.root / f"p{number:04d}/x").write_bytes(b"")
@@ -398,7 +441,9 @@ class GoneTests(FilesCase):
         self.refused(listed(), StorageDown)
 
     def test_unmounted_while_writing(self) -> None:
-        """A write that was under way when the disk went is storage down, and writes nothing to the bare mount point."""
+        """A write that was under way when the disk went is storage down, and writes nothing to the
+        bare mount point.
+        """
         body = Fed(b"x" * (2 << 20))
         writing = start(self.blobs.write("spam/x", body))
         self.root.rename(self.root.with_name("away"))
@@ -442,7 +487,9 @@ class SpoolTests(FilesCase):
         self.assertEqual(self.drafts(), [])
 
     def test_is_copied(self) -> None:
-        """A part of a file, one whose name means another file by now, and one on another file system are copied."""
+        """A part of a file, one whose name means another file by now, and one on another file
+        system are copied.
+        """
         path = self.spool(b"0123456789")
         renamed = self.body(path)
         path.rename(path.with_name("kept"))
@@ -478,7 +525,9 @@ class CrashTests(FilesCase):
     """Each step of a write refused by the system, and the process killed at each step."""
 
     def kinds(self) -> list[tuple[str, object, bool]]:
-        """Ways to write: into a new folder, over a blob, in several turns, by link; whether it replaces."""
+        """Ways to write: into a new folder, over a blob, in several turns, by link; whether it
+        replaces.
+        """
         spool = Path(self.mktemp()).absolute()
         spool.write_bytes(b"new")
         return [
@@ -492,7 +541,9 @@ class CrashTests(FilesCase):
     def check(self, key: str) -> bytes | None:
         """The blob is there whole, or as it was, and nothing else is; what is there."""
         found = self.get(key)
-        self.assertIn(found, (b"new", b"n" * (2 << 20) + b"ew", b"old" if key.startswith("old") else None))
+        self.assertIn(
+            found, (b"new", b"n" * (2 << 20) + b"ew", b"old" if key.startswith("old") else None)
+        )
         listed = set(self.have(contents(self.blobs)))
         self.assertEqual(listed - {key}, {"old/x", "old/y"} - {key})
         self.assertEqual(key in listed, found is not None)
@@ -521,7 +572,9 @@ class CrashTests(FilesCase):
                     self.fail("a write of more than 60 steps")
 
     def test_synced(self) -> None:
-        """The folder of a new name is synced each time; the folders above it once, and again if one was made anew."""
+        """The folder of a new name is synced each time; the folders above it once, and again if one
+        was made anew.
+        """
         synced: list[str] = []
         sync = disk.sync_folder
         root = self.root
@@ -545,7 +598,9 @@ class CrashTests(FilesCase):
         self.assertEqual(synced, ["a/b", "a"])
 
     def test_refused_at_each_step(self) -> None:
-        """Whatever step the system refuses, the write says so or is whole, and no draft is left where it could be removed."""
+        """Whatever step the system refuses, the write says so or is whole, and no draft is left
+        where it could be removed.
+        """
         for number in REFUSALS:
             for key, body, replace, script in self.each_step(refuse(number)):
                 outcome: list[object] = []
@@ -554,7 +609,9 @@ class CrashTests(FilesCase):
                 found = self.check(key)
                 if isinstance(outcome[0], PypidError) or hasattr(outcome[0], "value"):
                     error = outcome[0].value
-                    self.assertIsInstance(error, StorageFull if number == errno.ENOSPC else StorageDown, script.calls)
+                    self.assertIsInstance(
+                        error, StorageFull if number == errno.ENOSPC else StorageDown, script.calls
+                    )
                     self.assertNotIn("/a/path", str(error))
                 else:
                     self.assertNotIn(found, (None, b"old"), script.calls)
@@ -564,7 +621,9 @@ class CrashTests(FilesCase):
                     (self.root / ".pypid/tmp" / name).unlink()
 
     def test_killed_at_each_step(self) -> None:
-        """Whatever step the process dies at, the blob is there whole or as it was, and the next write of it goes well."""
+        """Whatever step the process dies at, the blob is there whole or as it was, and the next
+        write of it goes well.
+        """
         for key, body, replace, script in self.each_step(die):
 
             def job(key: str = key, body: object = body, replace: bool = replace) -> None:
@@ -582,7 +641,9 @@ class CrashTests(FilesCase):
                 (self.root / ".pypid/tmp" / name).unlink()
 
     def test_reads_refused(self) -> None:
-        """A disk that reports errors, or denies, is storage down: for reading, looking, listing and deleting."""
+        """A disk that reports errors, or denies, is storage down: for reading, looking, listing and
+        deleting.
+        """
         self.put("spam/x", b"x")
         for number in (errno.EIO, errno.EACCES, errno.ESTALE):
             for job in (
@@ -597,7 +658,9 @@ class CrashTests(FilesCase):
                 self.plain()
 
     def test_sweeps(self) -> None:
-        """A start removes drafts that nobody touched for an hour: not those that a process holds, and no other files."""
+        """A start removes drafts that nobody touched for an hour: not those that a process holds,
+        and no other files.
+        """
         folder = self.root / ".pypid/tmp"
         writing = start(self.blobs.write("spam/x", body := Fed(b"x" * (2 << 20))))
         (living,) = self.drafts()
@@ -617,7 +680,9 @@ class CrashTests(FilesCase):
         self.successResultOf(writing)
 
     def test_finds_out_about_links(self) -> None:
-        """Where the file system refuses hard links at the start, writing once works all the same."""
+        """Where the file system refuses hard links at the start, writing once works
+        all the same.
+        """
         script = Scripted(0, die)
         self.patch(script, "link", refuse(errno.EPERM))
         for module in MODULES:
@@ -633,7 +698,9 @@ class CancelTests(FilesCase):
     """A write that is cancelled while a thread is at it."""
 
     def test_cancelled_at_each_turn(self) -> None:
-        """Whenever a write is cancelled, before or while a thread works for it: no draft, no open file is left."""
+        """Whenever a write is cancelled, before or while a thread works for it: no draft, no open
+        file is left.
+        """
         descriptors = open_files()
         for turns_before in range(4):
             for key in (f"spam/{turns_before}", f"ham/{turns_before}"):
@@ -663,6 +730,8 @@ class CancelTests(FilesCase):
         self.successResultOf(writing)
         path = Path(self.mktemp()).absolute()
         path.write_bytes(b"x")
-        writing = start(blobs.write("spam/y", FileBody(path.open("rb"), Span(0, 1), turns, str(path))))
+        writing = start(
+            blobs.write("spam/y", FileBody(path.open("rb"), Span(0, 1), turns, str(path)))
+        )
         turns.turn()
         self.successResultOf(writing)

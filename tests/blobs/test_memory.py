@@ -17,13 +17,17 @@ class MemoryContractTests(BlobsContract, SynchronousTestCase):
 
 
 class MemoryTests(BlobsContract, SynchronousTestCase):
-    """What is special: a capacity that is not reached keeps the contract, and one that is stores nothing."""
+    """What is special: a capacity that is not reached keeps the contract, and one that is stores
+    nothing.
+    """
 
     async def make(self) -> MemoryBlobs:
         return await open(MemoryBlobsSettings(capacity=32 << 20), world())
 
     def test_full(self) -> None:
-        """A body over the capacity is refused as it comes, and what is deleted or replaced makes room."""
+        """A body over the capacity is refused as it comes, and what is deleted or replaced makes
+        room.
+        """
         self.blobs = self.have(open(MemoryBlobsSettings(capacity=10), world()))
         self.put("a", b"12345678")
         endless = Fed(b"abc")

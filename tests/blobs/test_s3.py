@@ -1,4 +1,6 @@
-"""S3 keeps the contract: over a real socket, whatever the store can do besides. (Against real stores: tests/live.)"""
+"""S3 keeps the contract: over a real socket, whatever the store can do besides. (Against real
+stores: tests/live.)
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -37,7 +39,9 @@ TURNS = 5_000
 @implementer(IHostResolution)
 @frozen
 class Numbers:
-    """Knows what an address of numbers is without asking in threads, which run only while the reactor does."""
+    """Knows what an address of numbers is without asking in threads, which run only while the
+    reactor does.
+    """
 
     name: str
 
@@ -49,7 +53,9 @@ class Numbers:
 class NoNames:
     """Resolves nothing but numbers."""
 
-    def resolveHostName(self, receiver: Any, name: str, port: int = 0, *more: Any, **others: Any) -> Any:
+    def resolveHostName(
+        self, receiver: Any, name: str, port: int = 0, *more: Any, **others: Any
+    ) -> Any:
         found = Numbers(name)
         receiver.resolutionBegan(found)
         receiver.addressResolved(IPv4Address("TCP", name, port))
@@ -58,7 +64,9 @@ class NoNames:
 
 
 def turn(result: Deferred[T]) -> Deferred[T]:
-    """Let the reactor turn until there is a result; trial's synchronous tests have no reactor that runs."""
+    """Let the reactor turn until there is a result; trial's synchronous tests have no reactor that
+    runs.
+    """
     for _ in range(TURNS):
         if result.called and not result.paused:
             break
@@ -113,7 +121,9 @@ class AbleContractTests(Contract, SynchronousTestCase):
 
 
 class UnableContractTests(Contract, SynchronousTestCase):
-    """A store that lets every writer win, and has no checksums, keeps the contract within this process."""
+    """A store that lets every writer win, and has no checksums, keeps the contract within this
+    process.
+    """
 
     able = ()
 
@@ -124,8 +134,15 @@ class ProbeTests(S3Case):
     probes = True
 
     async def test_abilities(self) -> None:
-        """What a store can do is found by trying; nothing of that stays, and no listing shows it."""
-        for able, exclusive in ((EVERYTHING, True), (("once",), False), (("once_in_parts",), False), ((), False)):
+        """What a store can do is found by trying; nothing of that stays, and no
+        listing shows it.
+        """
+        for able, exclusive in (
+            (EVERYTHING, True),
+            (("once",), False),
+            (("once_in_parts",), False),
+            ((), False),
+        ):
             self.bucket.able = able
             blobs = await self.open()
             self.assertEqual(blobs.exclusive, exclusive, able)
@@ -146,13 +163,17 @@ class ProbeTests(S3Case):
         self.assertFalse((await self.open()).exclusive)
 
     async def test_several_winners(self) -> None:
-        """A store that tells several who write at once that they won is not exclusive, even if it refuses a late one."""
+        """A store that tells several who write at once that they won is not exclusive, even if it
+        refuses a late one.
+        """
         won = says(Said(200, b"", {"ETag": '"x"'}))
         taken = says(error("PreconditionFailed", 412))
         first = says(Said(200, b"", {"ETag": '"x"'}))
         self.fake.script("PutObject", first, taken, won, won, taken, taken)
         self.assertFalse((await self.open()).exclusive)
-        self.fake.script("PutObject", first, taken, won, taken, taken, taken, won, taken, won, taken)
+        self.fake.script(
+            "PutObject", first, taken, won, taken, taken, taken, won, taken, won, taken
+        )
         self.assertFalse((await self.open()).exclusive)
 
     async def test_swift(self) -> None:
@@ -162,7 +183,9 @@ class ProbeTests(S3Case):
 
     async def test_scratch_is_no_blob(self) -> None:
         """What is tried lies where no blob can be."""
-        self.bucket.objects["some/prefix-.pypid/tmp/x"] = self.bucket.objects.get("x") or await self._stored()
+        self.bucket.objects["some/prefix-.pypid/tmp/x"] = (
+            self.bucket.objects.get("x") or await self._stored()
+        )
         self.assertEqual(await self.keys(), ["spam/x"])
         await self.fails(Missing, self.blobs.stat(".pypid/tmp/x"))
         await self.fails(ValueError, self.blobs.write(".pypid/tmp/x", BytesBody(b"")))
@@ -176,7 +199,9 @@ class KeyTests(S3Case):
     """Keys that S3 has limits for."""
 
     async def test_long_keys(self) -> None:
-        """A key of more than 1,024 bytes with its prefix is missing, and to write it is a mistake."""
+        """A key of more than 1,024 bytes with its prefix is missing, and to write it
+        is a mistake.
+        """
         longest = "x" * (1024 - len("some/prefix-"))
         await self.blobs.write(longest, BytesBody(b"x"))
         self.assertEqual((await self.blobs.stat(longest)).size, 1)
@@ -186,9 +211,18 @@ class KeyTests(S3Case):
             await self.blobs.delete(key)
 
     async def test_others_objects(self) -> None:
-        """Folder markers and keys that lead nowhere are no blobs; keys outside the prefix are not seen."""
+        """Folder markers and keys that lead nowhere are no blobs; keys outside the prefix are not
+        seen.
+        """
         await self.blobs.write("spam/x", BytesBody(b"x"))
-        for key in ("some/prefix-spam/", "some/prefix-a//b", "some/prefix-../x", "some/prefix-", "other", "some/prefiy"):
+        for key in (
+            "some/prefix-spam/",
+            "some/prefix-a//b",
+            "some/prefix-../x",
+            "some/prefix-",
+            "other",
+            "some/prefiy",
+        ):
             self.bucket.objects[key] = self.bucket.objects["some/prefix-spam/x"]
         self.assertEqual(await self.keys(), ["spam/x"])
 
@@ -196,7 +230,9 @@ class KeyTests(S3Case):
         """Where the store lets all win, exactly one of many writers in this process does."""
         self.bucket.able = ()
         self.blobs = await self.open()
-        writing = [start(self.blobs.write("spam/x", BytesBody(b"%d" % number))) for number in range(8)]
+        writing = [
+            start(self.blobs.write("spam/x", BytesBody(b"%d" % number))) for number in range(8)
+        ]
         won: list[int] = []
         for number, result in enumerate(writing):
             with contextlib.suppress(Exists):
@@ -206,7 +242,9 @@ class KeyTests(S3Case):
         self.assertEqual(self.stored("spam/x"), b"%d" % won[0])
 
     async def test_descriptions(self) -> None:
-        """What is said of an object is its user metadata, also of one in parts; our own mark is none of it."""
+        """What is said of an object is its user metadata, also of one in parts; our own mark is
+        none of it.
+        """
         said = {"name": "spam", "hash-sha256": "0" * 64}
         await self.blobs.write_described("spam/x", BytesBody(b"x"), said)
         await self.blobs.write_described("spam/large", Stream(bytes(20 << 20)), said)
@@ -219,14 +257,20 @@ class KeyTests(S3Case):
         await self.fails(Exists, self.blobs.write_described("spam/x", BytesBody(b"y"), {}))
 
     async def test_what_is_sent(self) -> None:
-        """Objects say their type, name and checksum, and are encrypted and classed as the configuration wishes."""
-        blobs = await self.open(encryption=Encryption.KMS, kms_key_id="some-key", storage_class="STANDARD_IA")
+        """Objects say their type, name and checksum, and are encrypted and classed as the
+        configuration wishes.
+        """
+        blobs = await self.open(
+            encryption=Encryption.KMS, kms_key_id="some-key", storage_class="STANDARD_IA"
+        )
         self.fake.asked.clear()
         await blobs.write("spam/spam-1.0+h\u00e4m.tar.gz", BytesBody(b"x"))
         sent = self.fake.asked[0].headers
         self.assertEqual(sent["content-type"], "application/octet-stream")
         self.assertIn("filename*=UTF-8''spam-1.0%2Bh%C3%A4m.tar.gz", sent["content-disposition"])
-        self.assertEqual(sent["x-amz-checksum-sha256"], "LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE=")
+        self.assertEqual(
+            sent["x-amz-checksum-sha256"], "LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE="
+        )
         self.assertEqual(sent["x-amz-server-side-encryption"], "aws:kms")
         self.assertEqual(sent["x-amz-server-side-encryption-aws-kms-key-id"], "some-key")
         self.assertEqual(sent["x-amz-storage-class"], "STANDARD_IA")

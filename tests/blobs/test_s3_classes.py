@@ -48,10 +48,14 @@ class MoveTests(ClassCase):
     """`Classes.move`."""
 
     async def test_moves(self) -> None:
-        """It is one copy onto itself, of the very bytes that were looked at; what is said of them stays."""
+        """It is one copy onto itself, of the very bytes that were looked at; what is said of them
+        stays.
+        """
         await self.blobs.classes.move(KEY, "GLACIER_IR")
         self.assertEqual(self.fake.operations(), ["HeadObject", "CopyObject"])
-        self.assertEqual(self.stored(), (b"0123456789", {**self.before, "x-amz-storage-class": "GLACIER_IR"}))
+        self.assertEqual(
+            self.stored(), (b"0123456789", {**self.before, "x-amz-storage-class": "GLACIER_IR"})
+        )
         headers = self.fake.asked[-1].headers
         self.assertEqual(headers["x-amz-copy-source"], "/bucket/some/prefix-spam/spam-1.0%2Bx.zip")
         self.assertEqual(headers["x-amz-metadata-directive"], "REPLACE")
@@ -64,10 +68,15 @@ class MoveTests(ClassCase):
             self.bucket.objects[THERE].headers = dict(self.before)
             self.fake.script("CopyObject", script)
             await self.blobs.classes.move(KEY, "STANDARD_IA")
-            self.assertEqual(self.stored(), (b"0123456789", {**self.before, "x-amz-storage-class": "STANDARD_IA"}))
+            self.assertEqual(
+                self.stored(),
+                (b"0123456789", {**self.before, "x-amz-storage-class": "STANDARD_IA"}),
+            )
 
     async def test_refused(self) -> None:
-        """What is missing, changed, archived, of an unknown class or forbidden is each refused as what it is."""
+        """What is missing, changed, archived, of an unknown class or forbidden is each refused as
+        what it is.
+        """
         for said, kind in (
             (error("NoSuchKey", 404), Missing),
             (error("PreconditionFailed", 412), StorageDown),
@@ -91,7 +100,9 @@ class MoveTests(ClassCase):
         self.assertEqual(self.bucket.uploads, {})
 
     async def test_parts_that_fail(self) -> None:
-        """A part that cannot be copied ends it: the object is as it was, and nothing is left over."""
+        """A part that cannot be copied ends it: the object is as it was, and nothing
+        is left over.
+        """
         self.fake.script("UploadPartCopy", says(error("AccessDenied", 403)))
         with patch.object(classes, "LARGEST_COPY", 9), patch.object(classes, "COPY_PART", 3):
             await self.assertFailure(start(self.blobs.classes.move(KEY, "GLACIER_IR")), StorageDown)
@@ -108,7 +119,9 @@ class ArchiveTests(ClassCase):
         self.fake.asked.clear()
 
     async def test_known(self) -> None:
-        """A listing tells, and so does a look; who reads it is told at once, and it is not tried again."""
+        """A listing tells, and so does a look; who reads it is told at once, and it is not tried
+        again.
+        """
         (blob,) = await self.listed()
         self.assertEqual((blob.archived, blob), (True, await self.blobs.stat(KEY)))
         self.assertFalse((await self.blobs.classes.standing(KEY)).readable)
@@ -117,22 +130,35 @@ class ArchiveTests(ClassCase):
         self.assertEqual(self.fake.operations(), ["GetObject"])
 
     async def test_restore(self) -> None:
-        """It is asked back with one question, for some days; where that was done before, no other one follows."""
+        """It is asked back with one question, for some days; where that was done before, no other
+        one follows.
+        """
         await self.blobs.classes.restore(KEY)
         asked = self.fake.asked[-1]
         self.assertEqual((asked.operation, asked.query), ("RestoreObject", {"restore": ""}))
-        said = {child.tag.rpartition("}")[2]: child for child in ElementTree.fromstring(bytes(asked.body))}
-        self.assertEqual((said["Days"].text, said["GlacierJobParameters"][0].text), ("7", "Standard"))
+        said = {
+            child.tag.rpartition("}")[2]: child
+            for child in ElementTree.fromstring(bytes(asked.body))
+        }
+        self.assertEqual(
+            (said["Days"].text, said["GlacierJobParameters"][0].text), ("7", "Standard")
+        )
         await self.blobs.classes.restore(KEY)
         self.assertEqual(self.fake.operations().count("RestoreObject"), 1)
         self.assertFalse((await self.blobs.classes.standing(KEY)).readable)
-        self.bucket.objects[THERE].headers["x-amz-restore"] = 'ongoing-request="false", expiry-date="Fri, 21 Dec 2029"'
+        self.bucket.objects[THERE].headers["x-amz-restore"] = (
+            'ongoing-request="false", expiry-date="Fri, 21 Dec 2029"'
+        )
         self.assertTrue((await self.blobs.classes.standing(KEY)).readable)
         self.assertEqual(await self.read(), b"0123456789")
 
     async def test_restored_by_others(self) -> None:
         """That somebody else asked a moment before is as good; that nobody may ask is not."""
-        self.fake.script("RestoreObject", says(error("RestoreAlreadyInProgress", 409)), says(error("AccessDenied", 403)))
+        self.fake.script(
+            "RestoreObject",
+            says(error("RestoreAlreadyInProgress", 409)),
+            says(error("AccessDenied", 403)),
+        )
         await self.blobs.classes.restore(KEY)
         await self.assertFailure(start(self.blobs.classes.restore(KEY)), StorageDown)
         self.assertTrue(any("s3:RestoreObject" in line for line in self.logged), self.logged)

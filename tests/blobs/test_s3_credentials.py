@@ -99,7 +99,9 @@ class ChainTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(waiting).access, "key-2")
 
     def test_nobody_answers(self) -> None:
-        """While others cannot be had the old ones sign to their end, and it is not tried all the time; then it is an error."""
+        """While others cannot be had the old ones sign to their end, and it is not tried all the
+        time; then it is an error.
+        """
         self.first()
         self.source.down = True
         self.clock.advance((timedelta(hours=1) - EARLY).total_seconds() + 1)
@@ -122,7 +124,9 @@ class ChainTests(SynchronousTestCase):
             self.assertEqual((self.keys(), len(self.turns)), ("key-1", 0))
 
     def test_renewed(self) -> None:
-        """Keys that the store refuses are looked for anew, from the beginning of the chain; not all the time."""
+        """Keys that the store refuses are looked for anew, from the beginning of the chain; not all
+        the time.
+        """
         self.source.lasting = None
         self.first()
         old = Keys("key-1", "secret", "token")
@@ -135,7 +139,9 @@ class ChainTests(SynchronousTestCase):
         self.assertEqual(len(self.turns), 0)
 
     def test_keys_refused_right_after_they_were_fetched_are_renewed(self) -> None:
-        """Keys that are refused seconds after they were fetched are looked for anew, unless that was just done in vain."""
+        """Keys that are refused seconds after they were fetched are looked for anew, unless that
+        was just done in vain.
+        """
         self.source.lasting = None
         self.first()
         self.clock.advance(1)
@@ -160,8 +166,12 @@ class ChainTests(SynchronousTestCase):
         self.failureResultOf(start(chain.current()), StorageDown)
 
     def test_refused(self) -> None:
-        """Where AWS refuses a web identity or a role, that is a store that is down: it is tried again."""
-        denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "AssumeRoleWithWebIdentity")
+        """Where AWS refuses a web identity or a role, that is a store that is down: it is tried
+        again.
+        """
+        denied = ClientError(
+            {"Error": {"Code": "AccessDenied", "Message": "no"}}, "AssumeRoleWithWebIdentity"
+        )
         with patch.object(Source, "get_frozen_credentials", side_effect=denied):
             waiting = start(self.chain.current())
             self.turns.all()
@@ -187,7 +197,11 @@ class _Nothing:
 def environment(**values: str) -> Iterator[None]:
     """These variables, and no other of AWS's, nor its files."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}  # noqa: TID251
-    nowhere = {"AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere", "AWS_EC2_METADATA_DISABLED": "true"}
+    nowhere = {
+        "AWS_CONFIG_FILE": "/nowhere",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
     with patch.dict(os.environ, {**kept, **nowhere, **values}, clear=True):  # noqa: TID251
         yield
 
@@ -209,21 +223,33 @@ class RealChainTests(SynchronousTestCase):
             AWS_SESSION_TOKEN="token",
             AWS_CREDENTIAL_EXPIRATION=end.isoformat(),
         )
-        self.assertEqual((keys.access, keys.secret, keys.token, keys.expires), ("access", "secret", "token", end))
+        self.assertEqual(
+            (keys.access, keys.secret, keys.token, keys.expires), ("access", "secret", "token", end)
+        )
 
     def test_files(self) -> None:
-        """Keys come from the shared file, of the profile that is named, and from a program that it names."""
+        """Keys come from the shared file, of the profile that is named, and from a program that it
+        names.
+        """
         file, config = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
         file.write_text("[work]\naws_access_key_id = access\naws_secret_access_key = secret\n")
         keys = self.found(AWS_SHARED_CREDENTIALS_FILE=str(file), AWS_PROFILE="work")
         self.assertEqual((keys.access, keys.token, keys.expires), ("access", None, None))
         answer = config.with_suffix(".json")
         end = "2099-01-01T00:00:00+00:00"
-        said = {"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "s", "SessionToken": "t", "Expiration": end}
+        said = {
+            "Version": 1,
+            "AccessKeyId": "a",
+            "SecretAccessKey": "s",
+            "SessionToken": "t",
+            "Expiration": end,
+        }
         answer.write_text(json.dumps(said))
         config.write_text(f"[profile program]\ncredential_process = cat {answer}\n")
         keys = self.found(AWS_CONFIG_FILE=str(config), AWS_PROFILE="program")
-        self.assertEqual((keys.access, keys.token, keys.expires), ("a", "t", datetime.fromisoformat(end)))
+        self.assertEqual(
+            (keys.access, keys.token, keys.expires), ("a", "t", datetime.fromisoformat(end))
+        )
 
     def test_nothing(self) -> None:
         """Without any of that there are none."""
@@ -242,16 +268,26 @@ class ExpiryTests(S3Case):
     """Keys that end while they are used."""
 
     async def test_expired_mid_run(self) -> None:
-        """When a store does not take a token any more others are fetched, and nobody notices; in the answer to a HEAD, too."""
-        with environment(AWS_ACCESS_KEY_ID=ACCESS, AWS_SECRET_ACCESS_KEY=SECRET, AWS_SESSION_TOKEN="old"):
+        """When a store does not take a token any more others are fetched, and nobody notices; in
+        the answer to a HEAD, too.
+        """
+        with environment(
+            AWS_ACCESS_KEY_ID=ACCESS, AWS_SECRET_ACCESS_KEY=SECRET, AWS_SESSION_TOKEN="old"
+        ):
             self.bucket.token = "old"
             self.blobs = await self.open(access_key=None, secret_key=None)
             await self.blobs.write("spam/x", BytesBody(b"bytes"))
         self.world.now  # noqa: B018
-        for number, doing in enumerate((lambda: self.get("spam/x"), lambda: self.blobs.stat("spam/x"))):
+        for number, doing in enumerate(
+            (lambda: self.get("spam/x"), lambda: self.blobs.stat("spam/x"))
+        ):
             self.bucket.token = f"new-{number}"
             self.patch(credentials, "PAUSE", timedelta())  # a minute later
-            with environment(AWS_ACCESS_KEY_ID=ACCESS, AWS_SECRET_ACCESS_KEY=SECRET, AWS_SESSION_TOKEN=f"new-{number}"):
+            with environment(
+                AWS_ACCESS_KEY_ID=ACCESS,
+                AWS_SECRET_ACCESS_KEY=SECRET,
+                AWS_SESSION_TOKEN=f"new-{number}",
+            ):
                 await doing()
 
     async def test_expired_for_good(self) -> None:
@@ -265,7 +301,11 @@ class ExpiryTests(S3Case):
     async def test_links_end_with_their_keys(self) -> None:
         """A link ends with the keys that signed it."""
         end = datetime.now(UTC) + timedelta(hours=2)  # noqa: TID251
-        given = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_CREDENTIAL_EXPIRATION": end.isoformat()}
+        given = {
+            "AWS_ACCESS_KEY_ID": ACCESS,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_CREDENTIAL_EXPIRATION": end.isoformat(),
+        }
         with environment(**given, AWS_SESSION_TOKEN="t"):
             self.began -= (end - timedelta(hours=2) - self.now()).total_seconds()
             blobs = await self.open(access_key=None, secret_key=None)

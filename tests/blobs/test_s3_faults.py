@@ -18,7 +18,16 @@ from pypid.core.model import Span
 from pypid.flow import BytesBody, FileBody, at_once, is_patient, start
 from pypid.testing import Fed
 from tests.blobs.bucket import Asked, Said, error
-from tests.blobs.fake_s3 import Talk, breaks_off, does_and_hangs_up, hangs_up, lies, says, silent, stalls
+from tests.blobs.fake_s3 import (
+    Talk,
+    breaks_off,
+    does_and_hangs_up,
+    hangs_up,
+    lies,
+    says,
+    silent,
+    stalls,
+)
 from tests.blobs.s3_cases import PATIENCE, S3Case, Stream
 
 SLOW = says(error("SlowDown", 503))
@@ -33,7 +42,9 @@ class BurstTests(S3Case):
     async def test_rides_out_a_burst(self) -> None:
         """A burst of 500, 503 and 429 in every operation is ridden out; nobody notices."""
         for operation in ("PutObject", "HeadObject", "GetObject", "ListObjectsV2", "DeleteObject"):
-            self.fake.script(operation, SLOW, BROKEN, says(Said(503)), says(error("TooManyRequests", 429)))
+            self.fake.script(
+                operation, SLOW, BROKEN, says(Said(503)), says(error("TooManyRequests", 429))
+            )
         await self.blobs.write("spam/x", BytesBody(b"bytes"))
         self.assertEqual(await self.get("spam/x"), b"bytes")
         self.assertEqual((await self.blobs.stat("spam/x")).size, 5)
@@ -42,7 +53,9 @@ class BurstTests(S3Case):
         self.assertEqual(self.bucket.objects, {})
 
     async def test_gives_up(self) -> None:
-        """A store that stays overloaded is down, after a bounded number of tries, and nothing is stored."""
+        """A store that stays overloaded is down, after a bounded number of tries, and nothing is
+        stored.
+        """
         self.fake.script("PutObject", *[SLOW] * 50)
         await self.fails(StorageDown, self.blobs.write("spam/x", BytesBody(b"bytes")))
         self.assertLess(len(self.fake.asked), 10)
@@ -79,7 +92,11 @@ class SilenceTests(S3Case):
         await self.blobs.write("spam/x", BytesBody(LARGE))
         self.fake.script("GetObject", stalls(500_000), stalls(300_000))
         self.assertEqual(await self.get("spam/x"), LARGE)
-        ranges = [asked.headers.get("range", "") for asked in self.fake.asked if asked.operation == "GetObject"]
+        ranges = [
+            asked.headers.get("range", "")
+            for asked in self.fake.asked
+            if asked.operation == "GetObject"
+        ]
         self.assertEqual(ranges, ["", "bytes=500000-10039999", "bytes=800000-10039999"])
 
     async def test_takes_nothing(self) -> None:
@@ -100,14 +117,22 @@ class ResetTests(S3Case):
     """Connections that end too early."""
 
     async def test_while_downloading(self) -> None:
-        """A download that is cut goes on where it was; no byte is missing or there twice, with a span too."""
+        """A download that is cut goes on where it was; no byte is missing or there twice, with a
+        span too.
+        """
         await self.blobs.write("spam/x", BytesBody(LARGE))
         for span in (None, Span(1000, 9_000_000)):
-            self.fake.script("GetObject", breaks_off(1), breaks_off(1_000_000), hangs_up(), breaks_off(0))
-            self.assertEqual(await self.get("spam/x", span), LARGE[span.start : span.stop] if span else LARGE)
+            self.fake.script(
+                "GetObject", breaks_off(1), breaks_off(1_000_000), hangs_up(), breaks_off(0)
+            )
+            self.assertEqual(
+                await self.get("spam/x", span), LARGE[span.start : span.stop] if span else LARGE
+            )
 
     async def test_always(self) -> None:
-        """One that is cut again and again without a byte in between is an error, never a short body."""
+        """One that is cut again and again without a byte in between is an error, never a short
+        body.
+        """
         await self.blobs.write("spam/x", BytesBody(LARGE))
         self.fake.script("GetObject", breaks_off(100_000), *[breaks_off(0)] * 30)
         await self.fails(StorageDown, self.get("spam/x"))
@@ -133,7 +158,9 @@ class ResetTests(S3Case):
         await self.fails(StorageDown, self.blobs.read("spam/x", Span(1, 6)))
         self.fake.script("GetObject", says(Said(200, b"0123456789", {"ETag": '"x"'})))
         await self.fails(StorageDown, self.blobs.read("spam/x", Span(1, 6)))
-        self.fake.script("GetObject", says(Said(206, b"01234", {"ETag": '"x"', "Content-Range": "bytes 0-4/10"})))
+        self.fake.script(
+            "GetObject", says(Said(206, b"01234", {"ETag": '"x"', "Content-Range": "bytes 0-4/10"}))
+        )
         await self.fails(StorageDown, self.blobs.read("spam/x"))
 
     async def test_while_uploading(self) -> None:
@@ -176,7 +203,9 @@ class PartsTests(S3Case):
         self.assertEqual(self.bucket.uploads, {})
 
     async def test_out_of_a_file(self) -> None:
-        """What lies in a file goes in one request up to the limit, and above it in parts; a part of it as well."""
+        """What lies in a file goes in one request up to the limit, and above it in parts; a part of
+        it as well.
+        """
         path = Path(self.mktemp())
         single = 4 * MEBI
         data = os.urandom(single) + b"tail"
@@ -192,11 +221,15 @@ class PartsTests(S3Case):
         """A file that is shorter than it was stores nothing."""
         path = Path(self.mktemp())
         path.write_bytes(b"12345")
-        await self.fails(EOFError, self.blobs.write("spam/x", FileBody(path.open("rb"), Span(0, 6), at_once)))
+        await self.fails(
+            EOFError, self.blobs.write("spam/x", FileBody(path.open("rb"), Span(0, 6), at_once))
+        )
         self.assertEqual(self.bucket.objects, {})
 
     async def test_gives_up(self) -> None:
-        """An upload that fails for good, or whose body does, leaves nothing behind: no object, no parts."""
+        """An upload that fails for good, or whose body does, leaves nothing behind: no object, no
+        parts.
+        """
         self.fake.script("UploadPart", *[says(error("AccessDenied", 403))] * 9)
         await self.fails(StorageDown, self.blobs.write("spam/x", Stream(PARTS)))
         self.fake.scripts.clear()
@@ -209,7 +242,9 @@ class PartsTests(S3Case):
         self.assertEqual((self.bucket.objects, self.bucket.uploads), ({}, {}))
 
     async def test_closes_in_time(self) -> None:
-        """A store that does not answer keeps nobody from stopping: what was given up stays there then."""
+        """A store that does not answer keeps nobody from stopping: what was given up stays there
+        then.
+        """
         self.patch(store, "CLOSING", 0.1)
         self.fake.script("UploadPart", says(error("AccessDenied", 403)))
         self.fake.script("AbortMultipartUpload", *[silent()] * 20)
@@ -234,11 +269,17 @@ class PartsTests(S3Case):
         self.assertEqual((self.bucket.objects, self.bucket.uploads), ({}, {}))
 
     async def test_error_within_success(self) -> None:
-        """An ``<Error>`` in a 200 is an error: the parts are put together again, or the upload fails."""
-        self.fake.script("CompleteMultipartUpload", says(Said(200, error("InternalError").body)), SLOW)
+        """An ``<Error>`` in a 200 is an error: the parts are put together again, or the upload
+        fails.
+        """
+        self.fake.script(
+            "CompleteMultipartUpload", says(Said(200, error("InternalError").body)), SLOW
+        )
         await self.blobs.write("spam/x", Stream(PARTS))
         self.assertEqual(self.stored("spam/x"), PARTS)
-        self.fake.script("CompleteMultipartUpload", *[says(Said(200, error("InternalError").body))] * 9)
+        self.fake.script(
+            "CompleteMultipartUpload", *[says(Said(200, error("InternalError").body))] * 9
+        )
         await self.fails(StorageDown, self.blobs.write("spam/y", Stream(PARTS)))
         await self.blobs.close()
         self.assertEqual((len(self.bucket.objects), self.bucket.uploads), (1, {}))
@@ -273,7 +314,10 @@ class PartsTests(S3Case):
         self.bucket.uploads["upload-x"] = ("some/prefix-spam/a b+c", {}, {})
         self.bucket.uploads["upload-y"] = ("another/x", {}, {})
         async with aclosing(self.blobs.leftovers()) as leftovers:
-            found = [(upload.key, begun < self.now() - timedelta(hours=12)) async for upload, begun in leftovers]
+            found = [
+                (upload.key, begun < self.now() - timedelta(hours=12))
+                async for upload, begun in leftovers
+            ]
             self.assertEqual(found[0], ("some/prefix-spam/a b+c", True))
         async with aclosing(self.blobs.leftovers()) as leftovers:
             for upload in [upload async for upload, _ in leftovers]:
@@ -285,28 +329,41 @@ class AnswerTests(S3Case):
     """Answers that are not what they should be."""
 
     async def test_wrong_etag(self) -> None:
-        """What a write returns is what a listing says, whatever ETag the answer to the write had."""
+        """What a write returns is what a listing says, whatever ETag the answer to
+        the write had.
+        """
         self.fake.script("PutObject", lies(ETag='"nonsense"'))
         blob = await self.blobs.write("spam/x", BytesBody(b"bytes"))
         self.assertEqual(blob, await self.blobs.stat("spam/x"))
 
     async def test_replaced_at_once(self) -> None:
         """A write whose object was replaced or deleted before we looked says what it wrote."""
-        self.fake.script("HeadObject", lies(ETag='"others"', Content_Length="999", x_amz_meta_pypid_write="others"))
+        self.fake.script(
+            "HeadObject",
+            lies(ETag='"others"', Content_Length="999", x_amz_meta_pypid_write="others"),
+        )
         blob = await self.blobs.write("spam/x", BytesBody(b"bytes"))
-        self.assertEqual((blob.size, blob.etag), (5, self.bucket.objects["some/prefix-spam/x"].etag.strip('"')))
+        self.assertEqual(
+            (blob.size, blob.etag), (5, self.bucket.objects["some/prefix-spam/x"].etag.strip('"'))
+        )
         self.fake.script("HeadObject", says(Said(404)))
         self.assertEqual((await self.blobs.write("spam/y", BytesBody(b"bytes"))).size, 5)
 
     async def test_says_nothing_of_a_write(self) -> None:
-        """A 200 that says nothing of an object, as a proxy in between may give, is no write, unless the object is there."""
+        """A 200 that says nothing of an object, as a proxy in between may give, is no write, unless
+        the object is there.
+        """
         self.fake.script("PutObject", says(Said(200, b"<html>welcome</html>")))
         await self.fails(StorageDown, self.blobs.write("spam/x", BytesBody(b"bytes")))
         self.fake.script("PutObject", lies(ETag=""))
-        self.assertEqual(await self.blobs.write("spam/y", BytesBody(b"bytes")), await self.blobs.stat("spam/y"))
+        self.assertEqual(
+            await self.blobs.write("spam/y", BytesBody(b"bytes")), await self.blobs.stat("spam/y")
+        )
 
     async def test_truncated_listings(self) -> None:
-        """A listing that is cut, or does not say whether it ends, is an error and never a shorter listing."""
+        """A listing that is cut, or does not say whether it ends, is an error and never a shorter
+        listing.
+        """
         for number in range(5):
             await self.blobs.write(f"spam/{number}", BytesBody(b""))
         self.fake.script("ListObjectsV2", breaks_off(100), stalls(300))
@@ -325,7 +382,9 @@ class AnswerTests(S3Case):
             await self.fails(StorageDown, self.keys())
 
     async def test_disorder(self) -> None:
-        """A store that lists in another order is refused: what relies on the order would miss things."""
+        """A store that lists in another order is refused: what relies on the order would miss
+        things.
+        """
         for key in ("a", "b"):
             await self.blobs.write(key, BytesBody(b""))
         await self.keys()
@@ -344,7 +403,9 @@ class PatienceTests(S3Case):
     """Requests of a client that waits anyway."""
 
     async def test_upload_waits_for_a_store_that_comes_back(self) -> None:
-        """What belongs to an upload is tried again for up to a minute, once a second; everything else fails after six tries."""
+        """What belongs to an upload is tried again for up to a minute, once a second; everything
+        else fails after six tries.
+        """
         for operation in ("PutObject", "HeadObject"):
             self.fake.script(operation, *[says(Said(503))] * (TRIES + 2))
         await self.fails(StorageDown, self.blobs.write("spam/x", BytesBody(b"bytes")))
@@ -391,12 +452,19 @@ class AccessTests(S3Case):
 
     async def test_full(self) -> None:
         """A store without room is full."""
-        for full in (error("QuotaExceeded", 403), error("XMinioStorageFull", 507), Said(507), error("EntityTooLarge", 413)):
+        for full in (
+            error("QuotaExceeded", 403),
+            error("XMinioStorageFull", 507),
+            Said(507),
+            error("EntityTooLarge", 413),
+        ):
             self.fake.script("PutObject", says(full))
             await self.fails(StorageFull, self.blobs.write("spam/x", BytesBody(b"bytes")))
 
     async def test_clock_skew(self) -> None:
-        """Where the clocks differ, the store's is believed after its first refusal, for links too."""
+        """Where the clocks differ, the store's is believed after its first refusal,
+        for links too.
+        """
         for hours in (1, -2):
             self.skew = timedelta(hours=hours)
             await self.blobs.write("spam/x", BytesBody(b"bytes"), replace=True)
@@ -416,14 +484,20 @@ class AccessTests(S3Case):
         self.assertEqual((await self.blobs.stat("spam/x")).size, 5)
 
     async def test_requests_in_flight_together_survive_a_clock_step(self) -> None:
-        """Of several requests that were signed before the clock was stepped, each is tried again with the corrected time."""
+        """Of several requests that were signed before the clock was stepped, each is tried again
+        with the corrected time.
+        """
         await self.blobs.write("spam/x", BytesBody(b"bytes"))
         self.skew = timedelta(hours=3)
-        results = await gatherResults([start(self.get("spam/x")) for _ in range(5)], consumeErrors=True)
+        results = await gatherResults(
+            [start(self.get("spam/x")) for _ in range(5)], consumeErrors=True
+        )
         self.assertEqual(results, [b"bytes"] * 5)
 
     async def test_mute_refusal_of_a_head_is_logged_with_its_cause(self) -> None:
-        """A HEAD that is refused because the key was deleted, the secret replaced or the clock is off says so in the log."""
+        """A HEAD that is refused because the key was deleted, the secret replaced or the clock is
+        off says so in the log.
+        """
         await self.blobs.write("spam/x", BytesBody(b"bytes"))
         for code, words in (
             ("InvalidAccessKeyId", "access_key, secret_key or region"),
@@ -440,7 +514,9 @@ class AccessTests(S3Case):
             self.assertEqual("need the permission" in logged, not code)
 
     async def test_archived_object_is_no_missing_permission(self) -> None:
-        """A file that was just moved to an archive class is logged as archived, and not as a missing permission."""
+        """A file that was just moved to an archive class is logged as archived, and not as a
+        missing permission.
+        """
         await self.blobs.write("spam/x", BytesBody(b"bytes"))
         self.fake.script("GetObject", says(error("InvalidObjectState", 403)))
         await self.fails(StorageDown, self.blobs.read("spam/x"))

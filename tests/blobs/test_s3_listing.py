@@ -26,10 +26,25 @@ class ListingTests(S3Case):
         return sorted(keys, key=str.encode)
 
     def many(self) -> list[str]:
-        """Some projects with a file or two, some with many, objects between folders and beside them."""
-        small = [f"p{number:03d}/f{file}" for number in range(120) for file in range(1 + number % 3)]
+        """Some projects with a file or two, some with many, objects between folders and beside
+        them.
+        """
+        small = [
+            f"p{number:03d}/f{file}" for number in range(120) for file in range(1 + number % 3)
+        ]
         large = [f"p050/large-{number:03d}" for number in range(150)]
-        odd = ["a", "p050", "p051-x", "p0500/x", "z", "zz/y/x", "\u00e4/x", "\U0001f40d/x", "p049/sub/folder/x", "%41/+ x"]
+        odd = [
+            "a",
+            "p050",
+            "p051-x",
+            "p0500/x",
+            "z",
+            "zz/y/x",
+            "\u00e4/x",
+            "\U0001f40d/x",
+            "p049/sub/folder/x",
+            "%41/+ x",
+        ]
         return self.fill(*small, *large, *odd)
 
     async def test_many_pages(self) -> None:
@@ -40,7 +55,9 @@ class ListingTests(S3Case):
             self.assertEqual(await self.keys(), expected, page)
         self.bucket.page = 9
         for prefix in ("p", "p0", "p050/", "p050/large-1", "p11", "z", "nothing", "\u00e4/", "%41"):
-            self.assertEqual(await self.keys(prefix), [key for key in expected if key.startswith(prefix)], prefix)
+            self.assertEqual(
+                await self.keys(prefix), [key for key in expected if key.startswith(prefix)], prefix
+            )
 
     async def test_is_parallel(self) -> None:
         """Pages are asked for at the same time, and few more of them than one after the other."""
@@ -68,14 +85,18 @@ class ListingTests(S3Case):
         self.assertEqual(await self.keys(), expected)
 
     async def test_markers_only(self) -> None:
-        """Pages that hold no blob at all, only folder markers of other programs, do not end a listing."""
+        """Pages that hold no blob at all, only folder markers of other programs, do not end a
+        listing.
+        """
         self.fill(*(f"p{number}/" for number in range(9)))
         last = self.fill("q/x")
         self.bucket.page = 2
         self.assertEqual(await self.keys(), last)
 
     async def test_failures(self) -> None:
-        """A page that cannot be had ends the listing with an error, wherever it is; a burst is ridden out."""
+        """A page that cannot be had ends the listing with an error, wherever it is; a burst is
+        ridden out.
+        """
         expected = self.many()
         self.bucket.page = 20
         self.fake.script("ListObjectsV2", *[says(error("SlowDown", 503))] * 3)
@@ -113,12 +134,18 @@ class ListingTests(S3Case):
             self.assertLess(len(self.fake.asked), 2 * spreading.AT_ONCE * spreading.AHEAD)
 
     async def test_dates(self) -> None:
-        """A listing says the same of an object as a look at it: to the second, without quotes around the ETag."""
-        self.bucket.objects["some/prefix-spam/x"] = Stored(b"xyz", '"e"', NOW - timedelta(days=99), {})
+        """A listing says the same of an object as a look at it: to the second, without quotes
+        around the ETag.
+        """
+        self.bucket.objects["some/prefix-spam/x"] = Stored(
+            b"xyz", '"e"', NOW - timedelta(days=99), {}
+        )
         async with aclosing(self.blobs.list()) as listing:
             found = [blob async for blob in listing]
         self.assertEqual(found, [await self.blobs.stat("spam/x")])
-        self.assertEqual((found[0].etag, found[0].size, found[0].modified), ("e", 3, NOW - timedelta(days=99)))
+        self.assertEqual(
+            (found[0].etag, found[0].size, found[0].modified), ("e", 3, NOW - timedelta(days=99))
+        )
 
     async def test_any_keys(self) -> None:
         """Random keys in random pages: the listing is what sorting gives."""
@@ -134,5 +161,9 @@ class ListingTests(S3Case):
         for keys, page in cases:
             self.bucket.objects.clear()
             self.bucket.page = page
-            expected = [key for key in self.fill(*keys) if not any(part in ("", ".", "..") for part in key.split("/"))]
+            expected = [
+                key
+                for key in self.fill(*keys)
+                if not any(part in ("", ".", "..") for part in key.split("/"))
+            ]
             self.assertEqual(await self.keys(), expected, (keys, page))

@@ -49,9 +49,13 @@ class OpeningTests(S3Case):
 
     async def test_another_region(self) -> None:
         """A bucket that is elsewhere: the region is named."""
-        self.fake.script("ListObjectsV2", says(Said(301, b"", {"x-amz-bucket-region": "eu-west-3"})))
+        self.fake.script(
+            "ListObjectsV2", says(Said(301, b"", {"x-amz-bucket-region": "eu-west-3"}))
+        )
         await self.refuses("eu-west-3", "[storage] region")
-        self.fake.script("ListObjectsV2", says(error("AuthorizationHeaderMalformed", 400, Region="eu-west-3")))
+        self.fake.script(
+            "ListObjectsV2", says(error("AuthorizationHeaderMalformed", 400, Region="eu-west-3"))
+        )
         await self.refuses("eu-west-3", "region")
 
     async def test_wrong_keys(self) -> None:
@@ -83,6 +87,8 @@ class OpeningTests(S3Case):
 
     def test_tells_nothing(self) -> None:
         """Settings show no secret."""
-        shown = repr(S3Settings(bucket="b", access_key="AKIA", secret_key="hush", session_token="token-x"))
+        shown = repr(
+            S3Settings(bucket="b", access_key="AKIA", secret_key="hush", session_token="token-x")
+        )
         for secret in ("AKIA", "hush", "token-x"):
             self.assertNotIn(secret, shown)

@@ -35,30 +35,50 @@ AT = datetime(2013, 5, 24, tzinfo=UTC)
 HOST = "examplebucket.s3.amazonaws.com"
 EMPTY = sha256(b"").hexdigest()
 PUBLISHED = (
-    ("/test.txt", {"Range": "bytes=0-9"}, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"),
+    (
+        "/test.txt",
+        {"Range": "bytes=0-9"},
+        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+    ),
     ("/?lifecycle=", {}, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
-    ("/?max-keys=2&prefix=J", {}, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
+    (
+        "/?max-keys=2&prefix=J",
+        {},
+        "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
+    ),
 )
-"""Of "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)" and, below, "Query Parameters"."""
+"""Of "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)" and,
+below, "Query Parameters".
+"""
 PRESIGNED = "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
 MODEST = settings(max_examples=60, deadline=None, database=None)
-KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40).filter(
-    lambda key: parts(key) is not None
-)
+KEYS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40
+).filter(lambda key: parts(key) is not None)
 
 
 class SignerTests(SynchronousTestCase):
     """What tells URLs of keys that are in force from those of others."""
 
     def test_signer_changes_with_key_and_secret(self) -> None:
-        """Another key, or another secret under the same key, is another signer; nothing of either is told."""
-        signers = {Keys(access, secret).signer for access in ("AKIA1", "AKIA2") for secret in ("one", "two")}
+        """Another key, or another secret under the same key, is another signer; nothing of either
+        is told.
+        """
+        signers = {
+            Keys(access, secret).signer
+            for access in ("AKIA1", "AKIA2")
+            for secret in ("one", "two")
+        }
         self.assertEqual(len(signers), 4)
         self.assertNotIn("AKIA", "".join(signers))
 
     def test_temporary_keys_are_one_signer(self) -> None:
-        """Links of temporary keys end with them, so those that each node renews every hour do not make links anew."""
-        self.assertEqual(len({Keys(access, "secret", "token", AT).signer for access in ("ASIA1", "ASIA2")}), 1)
+        """Links of temporary keys end with them, so those that each node renews every hour do not
+        make links anew.
+        """
+        self.assertEqual(
+            len({Keys(access, "secret", "token", AT).signer for access in ("ASIA1", "ASIA2")}), 1
+        )
 
 
 class PublishedTests(SynchronousTestCase):
@@ -67,7 +87,15 @@ class PublishedTests(SynchronousTestCase):
     def test_headers(self) -> None:
         """AWS's examples of signed headers come out as published."""
         for target, headers, expected in PUBLISHED:
-            proven = signed(EXAMPLE, "us-east-1", AT, "GET", f"https://{HOST}{target}", {"Host": HOST, **headers}, EMPTY)
+            proven = signed(
+                EXAMPLE,
+                "us-east-1",
+                AT,
+                "GET",
+                f"https://{HOST}{target}",
+                {"Host": HOST, **headers},
+                EMPTY,
+            )
             self.assertEqual(proven["Authorization"].rpartition("Signature=")[2], expected)
 
     def test_query(self) -> None:
@@ -76,7 +104,9 @@ class PublishedTests(SynchronousTestCase):
         self.assertEqual(url.rpartition("X-Amz-Signature=")[2], PRESIGNED)
 
     def test_the_tests(self) -> None:
-        """The check that the fake makes agrees with AWS's examples, too: an upload, and an upload with a date."""
+        """The check that the fake makes agrees with AWS's examples, too: an upload, and an upload
+        with a date.
+        """
         content = sha256(b"Welcome to Amazon S3.").hexdigest()
         headers = {
             "date": "Fri, 24 May 2013 00:00:00 GMT",
@@ -86,7 +116,16 @@ class PublishedTests(SynchronousTestCase):
             "x-amz-storage-class": "REDUCED_REDUNDANCY",
         }
         scope = "20130524/us-east-1/s3/aws4_request"
-        found = signature(EXAMPLE.secret, scope, headers["x-amz-date"], "PUT", "/test%24file.text", [], headers, content)
+        found = signature(
+            EXAMPLE.secret,
+            scope,
+            headers["x-amz-date"],
+            "PUT",
+            "/test%24file.text",
+            [],
+            headers,
+            content,
+        )
         self.assertEqual(found, "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd")
 
     def test_tells_nothing(self) -> None:
@@ -104,21 +143,36 @@ class KeyTests(SynchronousTestCase):
     @example("a+b ~c#d?e;f%20g%/h&i=j@k$l'm(n)o*p!q,r:s|t\\u")
     @example("\u00e4/\U0001f40d/.../-")
     def test_paths(self, key: str) -> None:
-        """Our path of a key is botocore's, is ASCII, leads back to the key, and both kinds of signature of it are good."""
+        """Our path of a key is botocore's, is ASCII, leads back to the key, and both kinds of
+        signature of it are good.
+        """
         self.assertEqual(quoted(key), percent_encode(key, safe="/~"))
         self.assertEqual(unquote(quoted(key)), key)
         address = Address("http://localhost:9000/bucket", "us-east-1")
         target = address.url(key).removeprefix("http://localhost:9000")
-        proven = signed(EXAMPLE, "us-east-1", AT, "GET", address.url(key), {"Host": address.host}, EMPTY)
+        proven = signed(
+            EXAMPLE, "us-east-1", AT, "GET", address.url(key), {"Host": address.host}, EMPTY
+        )
         lowered = {name.lower(): text for name, text in proven.items()}
         secrets = {EXAMPLE.access: EXAMPLE.secret}
         self.assertEqual(refused(secrets, AT, "GET", target, lowered, b""), "")
-        self.assertEqual(refused(secrets, AT, "GET", target + "x", lowered, b""), "SignatureDoesNotMatch")
-        link = presigned(EXAMPLE, "us-east-1", AT, address.url(key, (("response-content-disposition", disposition(key)),)), 60)
+        self.assertEqual(
+            refused(secrets, AT, "GET", target + "x", lowered, b""), "SignatureDoesNotMatch"
+        )
+        link = presigned(
+            EXAMPLE,
+            "us-east-1",
+            AT,
+            address.url(key, (("response-content-disposition", disposition(key)),)),
+            60,
+        )
         target = link.removeprefix("http://localhost:9000")
         self.assertEqual(refused(secrets, AT, "GET", target, {"host": address.host}, b""), "")
         self.assertEqual(
-            refused(secrets, AT + timedelta(seconds=61), "GET", target, {"host": address.host}, b""), "AccessDenied"
+            refused(
+                secrets, AT + timedelta(seconds=61), "GET", target, {"host": address.host}, b""
+            ),
+            "AccessDenied",
         )
 
     @MODEST
@@ -136,10 +190,17 @@ class KeyTests(SynchronousTestCase):
             self.assertEqual(unquote(said.rpartition("''")[2]), name)
 
     def test_names(self) -> None:
-        """A downloaded file has its own name, also where its bytes were replaced, and the type that pypid says itself."""
+        """A downloaded file has its own name, also where its bytes were replaced, and the type that
+        pypid says itself.
+        """
         self.assertEqual(file_name("spam/spam-1.0.tar.gz.at-0123456789abcdef"), "spam-1.0.tar.gz")
-        self.assertEqual(file_name("spam/spam-1.0.tar.gz.at-0123456789abcdef.metadata"), "spam-1.0.tar.gz.metadata")
-        self.assertEqual(file_name(".kept/spam/spam-1.0-py3-none-any.whl"), "spam-1.0-py3-none-any.whl")
+        self.assertEqual(
+            file_name("spam/spam-1.0.tar.gz.at-0123456789abcdef.metadata"),
+            "spam-1.0.tar.gz.metadata",
+        )
+        self.assertEqual(
+            file_name(".kept/spam/spam-1.0-py3-none-any.whl"), "spam-1.0-py3-none-any.whl"
+        )
         self.assertEqual(content_type("spam/spam-1.0.tar.gz"), "application/octet-stream")
         self.assertEqual(content_type("spam/spam-1.0.tar.gz.metadata"), "text/plain; charset=utf-8")
         self.assertEqual(content_type(".pypid/storage.json"), "application/json")
@@ -153,11 +214,35 @@ class AddressTests(SynchronousTestCase):
         for bucket, region, endpoint, addressing, base in (
             ("spam", "eu-west-1", None, Addressing.AUTO, "https://spam.s3.eu-west-1.amazonaws.com"),
             ("spam", "us-east-1", None, Addressing.AUTO, "https://spam.s3.us-east-1.amazonaws.com"),
-            ("spam", "cn-north-1", None, Addressing.VIRTUAL, "https://spam.s3.cn-north-1.amazonaws.com.cn"),
+            (
+                "spam",
+                "cn-north-1",
+                None,
+                Addressing.VIRTUAL,
+                "https://spam.s3.cn-north-1.amazonaws.com.cn",
+            ),
             ("spam", "eu-west-1", None, Addressing.PATH, "https://s3.eu-west-1.amazonaws.com/spam"),
-            ("sp.am", "eu-west-1", None, Addressing.AUTO, "https://s3.eu-west-1.amazonaws.com/sp.am"),
-            ("spam", "default", "http://127.0.0.1:9000/", Addressing.AUTO, "http://127.0.0.1:9000/spam"),
-            ("spam", "default", "https://s3.example.com/x", Addressing.VIRTUAL, "https://spam.s3.example.com/x"),
+            (
+                "sp.am",
+                "eu-west-1",
+                None,
+                Addressing.AUTO,
+                "https://s3.eu-west-1.amazonaws.com/sp.am",
+            ),
+            (
+                "spam",
+                "default",
+                "http://127.0.0.1:9000/",
+                Addressing.AUTO,
+                "http://127.0.0.1:9000/spam",
+            ),
+            (
+                "spam",
+                "default",
+                "https://s3.example.com/x",
+                Addressing.VIRTUAL,
+                "https://spam.s3.example.com/x",
+            ),
         ):
             found = resolve(bucket, region, endpoint, addressing)
             self.assertEqual((found.base, found.region), (base, region))
@@ -192,7 +277,9 @@ class LinkTests(S3Case):
         return response.code, await body, response.headers
 
     async def test_odd_keys(self) -> None:
-        """A link gives the bytes of any key to whoever has it, with its type and name; nothing else with it."""
+        """A link gives the bytes of any key to whoever has it, with its type and name; nothing else
+        with it.
+        """
         for key in ODD_KEYS:
             await self.blobs.write(key, BytesBody(key.encode()))
             link = await self.blobs.link(key, timedelta(minutes=5))
@@ -200,21 +287,32 @@ class LinkTests(S3Case):
             status, body, headers = await self._get(link.url)
             self.assertEqual((status, body), (200, key.encode()), key)
             self.assertEqual(headers.getRawHeaders(b"content-type"), [content_type(key).encode()])
-            self.assertEqual(headers.getRawHeaders(b"content-disposition"), [disposition(file_name(key)).encode()])
+            self.assertEqual(
+                headers.getRawHeaders(b"content-disposition"),
+                [disposition(file_name(key)).encode()],
+            )
             self.assertEqual((await self._get(link.url, b"HEAD"))[0], 403)
-            self.assertEqual((await self._get(link.url.replace("Expires=300", "Expires=301")))[0], 403)
+            self.assertEqual(
+                (await self._get(link.url.replace("Expires=300", "Expires=301")))[0], 403
+            )
             self.assertNotIn(link.url, repr(link))
 
     async def test_given_name(self) -> None:
         """A link saves the bytes under the name that is asked for."""
-        link = await self.blobs.link("spam/x.at-0123456789abcdef", timedelta(minutes=5), "spam-1.0.zip")
+        link = await self.blobs.link(
+            "spam/x.at-0123456789abcdef", timedelta(minutes=5), "spam-1.0.zip"
+        )
         assert link is not None
         said = parse_qs(urlsplit(link.url).query)["response-content-disposition"]
         self.assertEqual(said, ['attachment; filename="spam-1.0.zip"'])
 
     async def test_lifetimes(self) -> None:
         """A link lasts as long as it is asked to, at most seven days."""
-        for asked, days in ((timedelta(days=1), 1), (timedelta(days=7), 7), (timedelta(days=30), 7)):
+        for asked, days in (
+            (timedelta(days=1), 1),
+            (timedelta(days=7), 7),
+            (timedelta(days=30), 7),
+        ):
             link = await self.blobs.link("spam/x", asked)
             assert link is not None
             self.assertEqual(link.expires, self.now().replace(microsecond=0) + timedelta(days=days))
@@ -229,16 +327,24 @@ class LinkTests(S3Case):
         key = rsa.generate_private_key(65537, 1024)  # small, to be quick
         file = Path(self.mktemp())
         file.write_bytes(_pem(key))
-        given = {"cloudfront_domain": "d1.cloudfront.net", "cloudfront_key_id": "K1", "cloudfront_key_file": str(file)}
+        given = {
+            "cloudfront_domain": "d1.cloudfront.net",
+            "cloudfront_key_id": "K1",
+            "cloudfront_key_file": str(file),
+        }
         blobs = await self.open(**given)
         link = await blobs.link("spam/spam-1.0+x.zip", timedelta(hours=1))
         assert link is not None
         bare, _, query = link.url.partition("?")
         self.assertEqual(bare, "https://d1.cloudfront.net/some/prefix-spam/spam-1.0%2Bx.zip")
         said = {name: texts[0] for name, texts in parse_qs(query).items()}
-        self.assertEqual((said["Key-Pair-Id"], int(said["Expires"])), ("K1", int(link.expires.timestamp())))
+        self.assertEqual(
+            (said["Key-Pair-Id"], int(said["Expires"])), ("K1", int(link.expires.timestamp()))
+        )
         condition = {"DateLessThan": {"AWS:EpochTime": int(said["Expires"])}}
-        policy = json.dumps({"Statement": [{"Resource": bare, "Condition": condition}]}, separators=(",", ":"))
+        policy = json.dumps(
+            {"Statement": [{"Resource": bare, "Condition": condition}]}, separators=(",", ":")
+        )
         proof = base64.b64decode(said["Signature"].translate(str.maketrans("-_~", "+=/")))
         key.public_key().verify(proof, policy.encode(), padding.PKCS1v15(), hashes.SHA1())
 

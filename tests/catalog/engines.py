@@ -1,4 +1,6 @@
-"""An engine of a shared catalog in memory, whose failures a test writes down beforehand; and feeds that it delays or loses."""
+"""An engine of a shared catalog in memory, whose failures a test writes down beforehand; and feeds
+that it delays or loses.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,13 @@ class Place:
         """Another epoch."""
         self.rows.clear()
         self.lost = 0
-        self.state = EngineState(f"epoch {next(self._epochs)}", 0, max(serial, self.state.serial), False, self.state.rights)
+        self.state = EngineState(
+            f"epoch {next(self._epochs)}",
+            0,
+            max(serial, self.state.serial),
+            False,
+            self.state.rights,
+        )
         return self.state
 
     def lose(self) -> None:
@@ -192,7 +200,10 @@ class PlacedEngine:
         self._epoch(since.epoch)
         if since.version > place.state.version or 0 < since.version < place.lost:
             raise Anew
-        later = sorted((row for row in place.rows.values() if row.version > since.version), key=lambda row: row.version)
+        later = sorted(
+            (row for row in place.rows.values() if row.version > since.version),
+            key=lambda row: row.version,
+        )
         rows: list[CatalogRow] = []
         size = 0
         for row in later[:most]:
@@ -232,7 +243,9 @@ class PlacedEngine:
     async def tidy(self, tombstones: int = 10_000) -> None:
         await self._question()
         place = self.place
-        gone = sorted((row for row in place.rows.values() if row.line is None), key=lambda row: -row.version)[tombstones:]
+        gone = sorted(
+            (row for row in place.rows.values() if row.line is None), key=lambda row: -row.version
+        )[tombstones:]
         for row in gone:
             del place.rows[row.kind, row.name]
         place.lost = max([place.lost, *(row.version for row in gone)])
@@ -257,7 +270,9 @@ class PlacedEngine:
         return None if link is None or link.expires <= good_after else link
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
-        return self.place.links.setdefault(key, await self.link(key, good_after) or self._instead(key, link))
+        return self.place.links.setdefault(
+            key, await self.link(key, good_after) or self._instead(key, link)
+        )
 
     def _instead(self, key: str, link: SignedUrl) -> SignedUrl:
         self.place.links.pop(key, None)

@@ -1,6 +1,8 @@
-"""A node that does nothing but change rows: several such processes at once have to lose nothing. And who follows them.
+"""A node that does nothing but change rows: several such processes at once have to lose nothing.
+And who follows them.
 
-Each row counts what each writer has done to it, so that whatever happened to an attempt can be told from the row.
+Each row counts what each writer has done to it, so that whatever happened to an attempt can be told
+from the row.
 """
 
 # trial's assertions are not annotated
@@ -21,7 +23,16 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from pypid.catalog.engine import CatalogRow, Conflict, DatabaseAway, Engine, Position, RowChange, RowKind, slices
+from pypid.catalog.engine import (
+    CatalogRow,
+    Conflict,
+    DatabaseAway,
+    Engine,
+    Position,
+    RowChange,
+    RowKind,
+    slices,
+)
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import place_of
 from pypid.core.packaging.names import ProjectName, project_name
@@ -71,7 +82,9 @@ def now(coroutine: Any) -> Any:
 
 @define
 class Writer:
-    """Adds 1 to its number in a row, again and again; `took` are the versions and serials that it got."""
+    """Adds 1 to its number in a row, again and again; `took` are the versions and serials that it
+    got.
+    """
 
     engine: Engine
     name: str
@@ -125,7 +138,12 @@ def main(url: str, name: str, count: int) -> None:
     for number in range(1, count + 1):
         for row in NAMES:
             writer.add(row, number)
-    told = {"took": writer.took, "unsure": writer.unsure, "away": writer.away, "conflicts": writer.conflicts}
+    told = {
+        "took": writer.took,
+        "unsure": writer.unsure,
+        "away": writer.away,
+        "conflicts": writer.conflicts,
+    }
     print(json.dumps(told))
     if url.startswith("redis"):
         from tests.live.redis import let_go
@@ -197,11 +215,21 @@ class Storm:
             return
 
     def _started(self, name: str, root: Path) -> "subprocess.Popen[bytes]":
-        command: Sequence[str] = (*with_us(), sys.executable, "-m", "tests.catalog.swapping", self.url, name, str(self.count))
+        command: Sequence[str] = (
+            *with_us(),
+            sys.executable,
+            "-m",
+            "tests.catalog.swapping",
+            self.url,
+            name,
+            str(self.count),
+        )
         return subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def prove(self, case: Any, follower: Follower) -> None:
-        """Nothing was lost and nothing was done twice; each version and serial was given once; who followed missed nothing."""
+        """Nothing was lost and nothing was done twice; each version and serial was given once; who
+        followed missed nothing.
+        """
         total = self.writers * self.count * len(NAMES)
         state = now(follower.engine.state())
         case.assertEqual(state.version, total)
@@ -215,7 +243,10 @@ class Storm:
             case.assertEqual(sorted(versions), list(range(1, total + 1)))
             case.assertEqual(sorted(serials), list(range(1, state.serial + 1)))
         for row in follower.rows.values():
-            case.assertEqual(json.loads(row.line or b""), {f"w{number}": self.count for number in range(self.writers)})
+            case.assertEqual(
+                json.loads(row.line or b""),
+                {f"w{number}": self.count for number in range(self.writers)},
+            )
         case.assertEqual(set(follower.rows), set(NAMES))
         fresh = Follower(follower.engine, state.beginning)
         now(fresh.catch_up())

@@ -58,7 +58,10 @@ class SnapshotCase(Awaiting, SynchronousTestCase):
     def state(self, catalog: MemoryCatalog) -> tuple[object, ...]:
         """All that can be asked of a catalog."""
         names = self.have(catalog.names())
-        projects = [(self.have(catalog.ours(summary.name)), self.have(catalog.mark(summary.name))) for summary in names]
+        projects = [
+            (self.have(catalog.ours(summary.name)), self.have(catalog.mark(summary.name)))
+            for summary in names
+        ]
         return self.have(catalog.serial()), tuple(names), projects
 
     def reloaded(self) -> tuple[object, ...] | str:
@@ -72,9 +75,15 @@ class RoundTripTests(SnapshotCase):
     """What was written is what is loaded."""
 
     def test_round_trip(self) -> None:
-        """Projects, files, marks, the list of names and the serial come back; that the storage was compared does not."""
+        """Projects, files, marks, the list of names and the serial come back; that the storage was
+        compared does not.
+        """
         for number in range(40):
-            self.put(f"p{number}", *(["1", "2"] * (number % 2)), mark=f"m{number}" if number % 3 else None)
+            self.put(
+                f"p{number}",
+                *(["1", "2"] * (number % 2)),
+                mark=f"m{number}" if number % 3 else None,
+            )
         self.remove("p7")
         self.have(self.catalog.complete())
         self.assertTrue(self.have(self.snapshot.write()))
@@ -85,7 +94,9 @@ class RoundTripTests(SnapshotCase):
         self.assertIsInstance(load(str(self.folder), HERE), Loaded)
 
     def test_empty(self) -> None:
-        """An empty catalog is a snapshot too, and a catalog that became empty leaves no shard behind."""
+        """An empty catalog is a snapshot too, and a catalog that became empty leaves no shard
+        behind.
+        """
         self.have(self.snapshot.write())
         self.assertEqual(self.reloaded(), (0, (), []))
         self.put("spam", "1")
@@ -105,29 +116,46 @@ class RoundTripTests(SnapshotCase):
         self.assertEqual(self.put("ham").serial, 3)
 
     def test_what_was_heard(self) -> None:
-        """What is known of theirs comes back from a snapshot of its own, and so does the list of what is kept of it."""
+        """What is known of theirs comes back from a snapshot of its own, and so does the list of
+        what is kept of it.
+        """
         for text in ("spam", "ham", "gone"):
             name = project_name(text)
             told = said(name, "1", status=Status.DEPRECATED)
             told = evolve(told, files=None) if text == "gone" else told
             kept = () if text == "ham" else (a_file(name, "1"),)
-            self.have(self.catalog.edit_theirs(name, lambda heard, told=told, kept=kept: evolve(heard, said=told, kept=kept)))
-        self.assertTrue(self.have(CatalogDump(self.catalog.heard, str(self.folder), HERE, self.world).write()))
+            self.have(
+                self.catalog.edit_theirs(
+                    name, lambda heard, told=told, kept=kept: evolve(heard, said=told, kept=kept)
+                )
+            )
+        self.assertTrue(
+            self.have(CatalogDump(self.catalog.heard, str(self.folder), HERE, self.world).write())
+        )
         catalog = MemoryCatalog()
         self.have(CatalogDump(catalog.heard, str(self.folder), HERE, self.world).load())
         for text in ("spam", "ham", "gone"):
-            self.assertEqual(self.have(catalog.theirs(project_name(text))), self.have(self.catalog.theirs(project_name(text))))
+            self.assertEqual(
+                self.have(catalog.theirs(project_name(text))),
+                self.have(self.catalog.theirs(project_name(text))),
+            )
         before = self.have(self.catalog.their_summaries())
-        self.assertEqual([(summary.name, summary.gone) for summary in before], [("gone", True), ("spam", False)])
+        self.assertEqual(
+            [(summary.name, summary.gone) for summary in before], [("gone", True), ("spam", False)]
+        )
         self.assertEqual(self.have(catalog.their_summaries()), before)
 
     def test_goes_on(self) -> None:
-        """What came from a snapshot is read, revalidated, changed and written down again as what was heard a moment ago."""
+        """What came from a snapshot is read, revalidated, changed and written down again as what
+        was heard a moment ago.
+        """
         self.patch(table, "SHORT", 1)  # so that all lines are read elsewhere
         names = [project_name(f"p{number}") for number in range(600)]  # several in each shard
         for name in names:
             told = said(name, "1")
-            self.have(self.catalog.edit_theirs(name, lambda heard, told=told: evolve(heard, said=told)))
+            self.have(
+                self.catalog.edit_theirs(name, lambda heard, told=told: evolve(heard, said=told))
+            )
         self.have(CatalogDump(self.catalog.heard, str(self.folder), HERE, self.world).write())
         catalog, later = MemoryCatalog(), BEGINNING + timedelta(days=1)
         self.have(CatalogDump(catalog.heard, str(self.folder), HERE, self.world).load())
@@ -157,32 +185,42 @@ class RoundTripTests(SnapshotCase):
         self.assertRaises(ValueError, self.catalog.fill, found)
 
     def test_private(self) -> None:
-        """The folder is for the daemon alone, and so are its files: names of projects are private."""
+        """The folder is for the daemon alone, and so are its files: names of
+        projects are private.
+        """
         self.put("spam", "1")
         self.have(self.snapshot.write())
         self.assertEqual(self.folder.stat().st_mode & 0o777, 0o700)
         self.assertEqual({path.stat().st_mode & 0o777 for path in self.folder.iterdir()}, {0o600})
 
     def test_is_json(self) -> None:
-        """Every line is JSON that people can read: a header, then whole projects as the catalog holds them."""
+        """Every line is JSON that people can read: a header, then whole projects as the catalog
+        holds them.
+        """
         self.put("spam", "1.0")
         self.have(self.snapshot.write())
         files = self.files()
         manifest = json.loads(files.pop("manifest.json"))
-        self.assertEqual((manifest["format"], manifest["identity"], manifest["serial"]), (1, HERE, 1))
+        self.assertEqual(
+            (manifest["format"], manifest["identity"], manifest["serial"]), (1, HERE, 1)
+        )
         ((name, data),) = files.items()
         header, line = data.splitlines()
         self.assertEqual(json.loads(header), {"shard": shard_of("spam"), "format": 1})
         self.assertEqual(json.loads(line)["files"][0]["filename"], "spam-1.0.tar.gz")
         (stored,) = manifest["shards"].values()
-        self.assertEqual(stored, {"file": name, "size": len(data), "sha256": sha256(data).hexdigest()})
+        self.assertEqual(
+            stored, {"file": name, "size": len(data), "sha256": sha256(data).hexdigest()}
+        )
 
 
 class ChangesTests(SnapshotCase):
     """Only what changed is written."""
 
     def test_unchanged_shards_stay(self) -> None:
-        """One edit writes one shard and the manifest; also in the process that started from the snapshot."""
+        """One edit writes one shard and the manifest; also in the process that started from the
+        snapshot.
+        """
         for number in range(300):
             self.put(f"p{number}", "1")
         self.have(self.snapshot.write())
@@ -190,10 +228,16 @@ class ChangesTests(SnapshotCase):
         self.snapshot = self.opened(self.catalog)
         self.have(self.snapshot.load())
         for count in range(2):
-            before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in self.folder.iterdir()}
+            before = {
+                path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
+                for path in self.folder.iterdir()
+            }
             self.put("p7", "1", f"{count + 2}")
             self.have(self.snapshot.write())
-            after = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in self.folder.iterdir()}
+            after = {
+                path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
+                for path in self.folder.iterdir()
+            }
             written = {name for name in after if after[name] != before.get(name)}
             self.assertEqual(len(after), len(before))
             self.assertEqual({name[:2] for name in written}, {"ma", f"{shard_of('p7'):02x}"})
@@ -216,7 +260,9 @@ class ChangesTests(SnapshotCase):
         self.assertEqual(self.reloaded(), self.state(self.catalog))
 
     def test_one_moment(self) -> None:
-        """What is edited while a thread writes belongs to the next write, and two writes never overlap."""
+        """What is edited while a thread writes belongs to the next write, and two writes never
+        overlap.
+        """
         turns = Turns()
         self.world = world(blocking=turns)
         snapshot = self.opened(self.catalog)
@@ -255,7 +301,9 @@ class ChangesTests(SnapshotCase):
 
 
 class IgnoredTests(SnapshotCase):
-    """A snapshot with a damaged manifest is ignored as a whole, a damaged shard alone; the reason says what is wrong."""
+    """A snapshot with a damaged manifest is ignored as a whole, a damaged shard alone; the reason
+    says what is wrong.
+    """
 
     def setUp(self) -> None:
         super().setUp()
@@ -314,11 +362,22 @@ class IgnoredTests(SnapshotCase):
         for length in range(0, len(whole) - 2, 7):
             path.write_bytes(whole[:length])
             self.check("manifest.json cannot be read")
-        for data in (b"[]", b"null", b"\xff\xfe", b"\0" * 100, b'{"format":1}', b" " * (2 << 20), b"[" * 100_000):
+        for data in (
+            b"[]",
+            b"null",
+            b"\xff\xfe",
+            b"\0" * 100,
+            b'{"format":1}',
+            b" " * (2 << 20),
+            b"[" * 100_000,
+        ):
             path.write_bytes(data)
             self.check("manifest.json cannot be read")
         entry = {"size": 1, "sha256": ""}
-        for shards in ({"00": {"file": "../../etc/passwd", **entry}}, {"zz": {"file": self.shard().name, **entry}}):
+        for shards in (
+            {"00": {"file": "../../etc/passwd", **entry}},
+            {"zz": {"file": self.shard().name, **entry}},
+        ):
             path.write_bytes(whole)
             self.edit_manifest(shards=shards)
             self.check("no shard")
@@ -327,7 +386,13 @@ class IgnoredTests(SnapshotCase):
         """A shard that is cut, longer, changed in one bit, missing, or a folder."""
         path = self.shard()
         whole = path.read_bytes()
-        for data in (b"", whole[:-1], whole[: len(whole) // 2], whole + b"\n", whole.replace(b"1", b"2", 1)):
+        for data in (
+            b"",
+            whole[:-1],
+            whole[: len(whole) // 2],
+            whole + b"\n",
+            whole.replace(b"1", b"2", 1),
+        ):
             path.write_bytes(data)
             self.damaged(path.name)
         path.unlink()
@@ -361,7 +426,9 @@ class IgnoredTests(SnapshotCase):
             self.check(words)
 
     def test_is_replaced(self) -> None:
-        """The next write makes a snapshot again, and removes what was left of the bad one but no file of others."""
+        """The next write makes a snapshot again, and removes what was left of the bad one but no
+        file of others.
+        """
         self.shard().write_bytes(b"torn")
         (self.folder / "note.txt").write_bytes(b"")
         (self.folder / "00-00000000000000000000000000000000.jsonl.part").write_bytes(b"")
@@ -379,7 +446,9 @@ class CrashTests(SnapshotCase):
     """Each step of a write refused by the system, and the process killed at each step."""
 
     def each_step(self, act: object) -> object:
-        """The script for each step of a write that changes, adds and removes shards; with the state before it."""
+        """The script for each step of a write that changes, adds and removes shards; with the state
+        before it.
+        """
         for first in (True, False):
             for nth in range(1, 100):
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -402,7 +471,9 @@ class CrashTests(SnapshotCase):
                 self.fail("a write of more than 100 steps")
 
     def test_refused_at_each_step(self) -> None:
-        """Whatever the system refuses, `write` says so and does not raise; the old or the new snapshot can be loaded."""
+        """Whatever the system refuses, `write` says so and does not raise; the old or the new
+        snapshot can be loaded.
+        """
         for number in REFUSALS:
             for before, script in self.each_step(refuse(number)):
                 done = self.have(self.snapshot.write())
@@ -415,10 +486,14 @@ class CrashTests(SnapshotCase):
                 self.assertEqual(self.reloaded(), self.state(self.catalog))
                 self.put("spam", "3")
                 self.assertTrue(self.have(self.snapshot.write()))
-                self.assertEqual(len(self.files()), 1 + len(load(str(self.folder), HERE).heads), script.calls)
+                self.assertEqual(
+                    len(self.files()), 1 + len(load(str(self.folder), HERE).heads), script.calls
+                )
 
     def test_killed_at_each_step(self) -> None:
-        """Whatever step the process dies at, the old or the new snapshot is loaded, and the next process writes on."""
+        """Whatever step the process dies at, the old or the new snapshot is loaded, and the next
+        process writes on.
+        """
         for before, script in self.each_step(die):
             ended = in_child(lambda: self.have(self.snapshot.write()))
             self.patch(dump_folder, "os", os)
@@ -482,7 +557,11 @@ class KeptCatalogTests(CatalogContract, SynchronousTestCase):
     def test_is_a_dict(self) -> None:
         """Any sequence of edits, writes and starts holds what a dict would."""
         modest = settings(
-            max_examples=20, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=20,
+            stateful_step_count=25,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         )
         stateful.run_state_machine_as_test(lambda: _Kept(self), settings=modest)
 

@@ -29,7 +29,9 @@ class ForgettableTests(SynchronousTestCase):
     @settings(max_examples=50, deadline=None, database=None)
     @given(st.lists(st.tuples(NAMES, st.integers(0, 5000) | st.none()), max_size=30))
     def test_bounded(self, changes: list[tuple[ProjectName, int | None]]) -> None:
-        """Whatever comes and goes: no more than allowed stays (or one), and those that go are the ones noted first."""
+        """Whatever comes and goes: no more than allowed stays (or one), and those that go are the
+        ones noted first.
+        """
         forgettable = Forgettable(8000)
         held: dict[ProjectName, int] = {}
         for name, size in changes:
@@ -58,17 +60,24 @@ class CatalogTests(Awaiting, SynchronousTestCase):
         file = replace(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
         said = Listing(name=project_name(name), files=None, asked=BEGINNING, index="https://x/")
         self.have(
-            self.catalog.edit_theirs(project_name(name), lambda heard: evolve(heard, said=said, kept=(file,) if kept else ()))
+            self.catalog.edit_theirs(
+                project_name(name),
+                lambda heard: evolve(heard, said=said, kept=(file,) if kept else ()),
+            )
         )
 
     def known(self, name: str) -> bool:
-        return self.have(self.catalog.theirs(project_name(name))) != UpstreamEntry(name=project_name(name))
+        return self.have(self.catalog.theirs(project_name(name))) != UpstreamEntry(
+            name=project_name(name)
+        )
 
     def names_known(self) -> list[int]:
         return [number for number in range(1000) if self.known(f"x{number}")]
 
     def test_names_that_nobody_has(self) -> None:
-        """A thousand names that nobody has are not all remembered; the last ones are, and what is kept always is."""
+        """A thousand names that nobody has are not all remembered; the last ones are, and what is
+        kept always is.
+        """
         self.hear("kept", kept=True)
         for number in range(1000):
             self.hear(f"x{number}")

@@ -42,8 +42,12 @@ class MemoryTests(CatalogContract, SynchronousTestCase):
 
     def test_forgets_nothing_but_objects(self) -> None:
         """More projects than stay decoded are all held."""
-        projects = [self.put(a_project(project_name(f"p{number}"), "1")) for number in range(DECODED + 50)]
-        self.assertEqual([self.have(self.catalog.ours(project.name)) for project in projects], projects)
+        projects = [
+            self.put(a_project(project_name(f"p{number}"), "1")) for number in range(DECODED + 50)
+        ]
+        self.assertEqual(
+            [self.have(self.catalog.ours(project.name)) for project in projects], projects
+        )
 
 
 class LongLinesTests(CatalogContract, SynchronousTestCase):
@@ -127,13 +131,19 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.assertEqual(self.successResultOf(read), newer)
 
     def test_changed_while_it_is_read(self) -> None:
-        """Whoever began to read before a change is given what there is after it; edits take turns."""
+        """Whoever began to read before a change is given what there is after it;
+        edits take turns.
+        """
         self.hear(self.heard)
         self.turns.all()
         self.drop()
         reads = [start(self.catalog.theirs(SPAM)) for _ in range(3)]
         edits = [
-            start(self.catalog.edit_theirs(SPAM, lambda heard, file=file: evolve(heard, kept=(*heard.kept, file))))  # type: ignore[misc]
+            start(
+                self.catalog.edit_theirs(
+                    SPAM, lambda heard, file=file: evolve(heard, kept=(*heard.kept, file))
+                )
+            )  # type: ignore[misc]
             for file in (a_file(SPAM, "1"), a_file(SPAM, "2"))
         ]
         self.assertEqual(len(self.turns), 1)
@@ -151,9 +161,15 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.assertEqual(self.have(self.catalog.theirs(SPAM)), UpstreamEntry(name=SPAM))
 
     def test_one_at_a_time(self) -> None:
-        """Lines are written one after the other, so that what somebody waits for has its turn between them."""
+        """Lines are written one after the other, so that what somebody waits for has its turn
+        between them.
+        """
         for name in (SPAM, project_name("eggs"), project_name("ham")):
-            start(self.catalog.edit_theirs(name, lambda _, name=name: UpstreamEntry(name=name, said=said(name, "1"))))  # type: ignore[misc]
+            start(
+                self.catalog.edit_theirs(
+                    name, lambda _, name=name: UpstreamEntry(name=name, said=said(name, "1"))
+                )
+            )  # type: ignore[misc]
         self.assertEqual(len(self.turns), 1)
         self.turns.turn()
         self.assertEqual(len(self.turns), 1)
@@ -166,7 +182,12 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.hear(self.heard)
         self.turns.all()
         assert self.heard.said is not None
-        later = evolve(self.heard, said=evolve(self.heard.said, asked=self.heard.said.asked + timedelta(hours=1), etag='"2"'))
+        later = evolve(
+            self.heard,
+            said=evolve(
+                self.heard.said, asked=self.heard.said.asked + timedelta(hours=1), etag='"2"'
+            ),
+        )
         self.assertEqual(self.successResultOf(self.hear(later)), later)
         self.assertEqual(self.have(self.catalog.serial()), 1)
         kept = self.successResultOf(self.hear(evolve(later, kept=(a_file(SPAM, "1"),))))

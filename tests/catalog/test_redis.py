@@ -1,4 +1,6 @@
-"""What a catalog in Redis makes of URLs, refusals and connections. (With a server: `tests.live.test_catalog_redis`.)"""
+"""What a catalog in Redis makes of URLs, refusals and connections. (With a server:
+`tests.live.test_catalog_redis`.)
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -43,13 +45,19 @@ class PlaceTests(SynchronousTestCase):
         for url, place in {
             "redis://localhost": RedisPlace(Host("localhost", 6379)),
             "redis://localhost/": RedisPlace(Host("localhost", 6379)),
-            "redis://:pw@10.0.0.1:6380/3": RedisPlace(Host("10.0.0.1", 6380), password="pw", database=3),
+            "redis://:pw@10.0.0.1:6380/3": RedisPlace(
+                Host("10.0.0.1", 6380), password="pw", database=3
+            ),
             "rediss://me:p%40w@redis.example.com/?db=2&prefix=team": RedisPlace(
                 Host("redis.example.com", tls=True), "me", "p@w", 2, "team"
             ),
             "redis://[::1]:6379": RedisPlace(Host("::1", 6379)),
-            "unix:///run/redis/redis.sock?db=1": RedisPlace(UnixServer("/run/redis/redis.sock"), database=1),
-            "unix://me:pw@/run/redis/redis.sock": RedisPlace(UnixServer("/run/redis/redis.sock"), "me", "pw"),
+            "unix:///run/redis/redis.sock?db=1": RedisPlace(
+                UnixServer("/run/redis/redis.sock"), database=1
+            ),
+            "unix://me:pw@/run/redis/redis.sock": RedisPlace(
+                UnixServer("/run/redis/redis.sock"), "me", "pw"
+            ),
         }.items():
             self.assertEqual(place_of(url), place, url)
 
@@ -63,7 +71,16 @@ class PlaceTests(SynchronousTestCase):
         st.booleans(),
         st.booleans(),
     )
-    def test_quoted(self, host: str, port: int, user: str, password: str, database: int, tls: bool, in_query: bool) -> None:
+    def test_quoted(
+        self,
+        host: str,
+        port: int,
+        user: str,
+        password: str,
+        database: int,
+        tls: bool,
+        in_query: bool,
+    ) -> None:
         """Whatever a user and a password are, quoted they come back; a user has a password."""
         name = f"[{host}]" if ":" in host else host
         login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
@@ -75,7 +92,10 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual(place_of(url), RedisPlace(Host(host, port, tls), user, password, database))
 
     @modest
-    @given(st.text(string.printable, max_size=60), st.sampled_from(["redis://", "rediss://", "unix://", "redis:", ""]))
+    @given(
+        st.text(string.printable, max_size=60),
+        st.sampled_from(["redis://", "rediss://", "unix://", "redis:", ""]),
+    )
     def test_refused(self, rest: str, scheme: str) -> None:
         """Any other text is refused with advice, and with none of its words."""
         url = f"{scheme}:{SECRET}{rest}"
@@ -113,7 +133,9 @@ class PlaceTests(SynchronousTestCase):
             self.assertNotIn(SECRET, str(error), url)
 
     def test_is_no_secret(self) -> None:
-        """A password is in no repr, and is taken out of what a server said, as it is and as Redis quotes it."""
+        """A password is in no repr, and is taken out of what a server said, as it is and as Redis
+        quotes it.
+        """
         place = place_of("redis://me:s3cret'%5Cn@host")
         self.assertNotIn("s3cret", repr(place))
         for text in ("s3cret'\\n", repr("s3cret'\\n")):
@@ -146,27 +168,51 @@ class FaultTests(SynchronousTestCase):
         for text, kind, word in (
             ("OOM command not allowed when used memory > 'maxmemory'.", DatabaseFull, "maxmemory"),
             (
-                "ERR Error running script (call to f_1): @user_script:1: -OOM command not allowed when",
+                (
+                    "ERR Error running script (call to f_1): @user_script:1: -OOM command not "
+                    "allowed "
+                    "when"
+                ),
                 DatabaseFull,
                 "maxmemory",
             ),
             ("NOAUTH Authentication required.", DatabaseUnusable, "password"),
-            ("WRONGPASS invalid username-password pair or user is disabled.", DatabaseUnusable, "password"),
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                DatabaseUnusable,
+                "password",
+            ),
             ("ERR invalid password", DatabaseUnusable, "password"),
             ("ERR Client sent AUTH, but no password is set", DatabaseUnusable, "no password"),
             ("ERR wrong number of arguments for 'auth' command", DatabaseUnusable, "Redis 6"),
-            ("NOPERM this user has no permissions to run the 'info' command", DatabaseUnusable, "ACL"),
-            ("ERR The user executing the script can't run this command or subcommand", DatabaseUnusable, "ACL"),
+            (
+                "NOPERM this user has no permissions to run the 'info' command",
+                DatabaseUnusable,
+                "ACL",
+            ),
+            (
+                "ERR The user executing the script can't run this command or subcommand",
+                DatabaseUnusable,
+                "ACL",
+            ),
             ("DENIED Redis is running in protected mode because", DatabaseUnusable, "protected"),
             ("ERR DB index is out of range", DatabaseUnusable, "[cache] url"),
             ("ERR SELECT is not allowed in cluster mode", DatabaseUnusable, "database 0"),
             ("MOVED 3999 127.0.0.1:6381", DatabaseUnusable, "Cluster"),
-            ("WRONGTYPE Operation against a key holding the wrong kind of value", DatabaseUnusable, "prefix"),
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                DatabaseUnusable,
+                "prefix",
+            ),
             ("ERR unknown command `XADD`, with args beginning with:", DatabaseUnusable, "Redis 5"),
             ("LOADING Redis is loading the dataset in memory", DatabaseAway, "start"),
             ("MASTERDOWN Link with MASTER is down", DatabaseAway, "master"),
             ("READONLY You can't write against a read only replica.", DatabaseAway, "replica"),
-            ("ERR Error running script (call to f_1): @user_script:1: -READONLY You can't write", DatabaseAway, "replica"),
+            (
+                "ERR Error running script (call to f_1): @user_script:1: -READONLY You can't write",
+                DatabaseAway,
+                "replica",
+            ),
             ("NOREPLICAS Not enough good replicas to write.", DatabaseAway, "replicas"),
             ("MISCONF Redis is configured to save RDB snapshots, but", DatabaseAway, "disk"),
             ("CLUSTERDOWN The cluster is down", DatabaseAway, "cluster"),
@@ -180,7 +226,9 @@ class FaultTests(SynchronousTestCase):
             self.assertNotIn("and more", str(found))
 
     def test_losses(self) -> None:
-        """What ends a connection is told apart: only one that was closed may be tried again at once."""
+        """What ends a connection is told apart: only one that was closed may be tried again at
+        once.
+        """
         for error, kind, word in (
             (network.ConnectionDone(), Lost, "closed"),
             (network.ConnectionLost(), Lost, "closed"),
@@ -189,7 +237,11 @@ class FaultTests(SynchronousTestCase):
             (network.DNSLookupError(), DatabaseAway, "reached"),
             (TimeoutError(), DatabaseAway, "does not answer"),
             (network.TimeoutError(), DatabaseAway, "does not answer"),
-            (SSL.Error([("SSL routines", "", "certificate verify failed")]), DatabaseUnusable, "certificate"),
+            (
+                SSL.Error([("SSL routines", "", "certificate verify failed")]),
+                DatabaseUnusable,
+                "certificate",
+            ),
             (SSL.Error([("SSL routines", "", "wrong version number")]), DatabaseAway, "TLS"),
             (OSError(f"{SECRET}"), DatabaseAway, "***"),
         ):
@@ -225,7 +277,9 @@ class WireTests(SynchronousTestCase):
     def test_bytes(self) -> None:
         """Values go and come as bytes, whatever they look like."""
         asked = self.ask("GET", b"\xff\r\n", 7)
-        self.assertEqual(self.transport.value(), b"*3\r\n$3\r\nGET\r\n$3\r\n\xff\r\n\r\n$1\r\n7\r\n")
+        self.assertEqual(
+            self.transport.value(), b"*3\r\n$3\r\nGET\r\n$3\r\n\xff\r\n\r\n$1\r\n7\r\n"
+        )
         self.wire.dataReceived(b"*5\r\n$2\r\n12\r\n$4\r\n-1.5\r\n:3\r\n$-1\r\n*1\r\n$6\r\nQUEU")
         self.assertNoResult(asked)
         self.wire.dataReceived(b"ED\r\n")
@@ -233,7 +287,9 @@ class WireTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_silence(self) -> None:
-        """Silence ends a question and the connection; an answer that goes on coming may take its time."""
+        """Silence ends a question and the connection; an answer that goes on coming may take its
+        time.
+        """
         asked = self.ask("GET", "key")
         self.wire.dataReceived(b"$20\r\n")
         for _ in range(4):
@@ -250,7 +306,9 @@ class WireTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_who_goes_away(self) -> None:
-        """Whoever goes away before the answer came ends the connection: nobody gets another one's answer."""
+        """Whoever goes away before the answer came ends the connection: nobody gets another one's
+        answer.
+        """
         asked = self.ask("GET", "key")
         asked.cancel()
         self.failureResultOf(asked)
@@ -259,7 +317,9 @@ class WireTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_unasked(self) -> None:
-        """What a server says unasked is no answer to the next question, but why it ended the connection."""
+        """What a server says unasked is no answer to the next question, but why it ended the
+        connection.
+        """
         for said, kind in (
             (b"$4\r\nevil\r\n", DatabaseAway),
             (b"-DENIED Redis is running in protected mode\r\n", DatabaseUnusable),
@@ -296,7 +356,9 @@ class WireTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(asked), 1)
 
     def test_another_rank(self) -> None:
-        """Where a server refuses for now the connection is not used again: another one may answer at that address."""
+        """Where a server refuses for now the connection is not used again: another one may answer
+        at that address.
+        """
         asked = self.ask("GET", "key")
         self.wire.dataReceived(b"-LOADING Redis is loading the dataset in memory\r\n")
         self.failureResultOf(asked, DatabaseAway)

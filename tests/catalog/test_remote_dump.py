@@ -47,7 +47,9 @@ class FarawayCase(Awaiting, SynchronousTestCase):
     def opened(self, catalog: MemoryCatalog, identity: str = HERE) -> Faraway:
         return Faraway(catalog, self.store, KEY, identity, self.world, self.spool)
 
-    def put(self, catalog: MemoryCatalog, name: str, *versions: str, mark: str | None = None) -> Project:
+    def put(
+        self, catalog: MemoryCatalog, name: str, *versions: str, mark: str | None = None
+    ) -> Project:
         project = a_project(project_name(name), *versions)
         held = self.have(catalog.edit(project.name, becomes(project), mark=mark))
         assert held is not None
@@ -55,7 +57,10 @@ class FarawayCase(Awaiting, SynchronousTestCase):
 
     def state(self, catalog: MemoryCatalog) -> object:
         names = self.have(catalog.names())
-        return names, [(self.have(catalog.ours(each.name)), self.have(catalog.mark(each.name))) for each in names]
+        return names, [
+            (self.have(catalog.ours(each.name)), self.have(catalog.mark(each.name)))
+            for each in names
+        ]
 
     def packed(self) -> bytes:
         return self.have(self.read())
@@ -74,9 +79,16 @@ class FarawayCase(Awaiting, SynchronousTestCase):
 
 class RoundTripTests(FarawayCase):
     def test_round_trip(self) -> None:
-        """Projects, files, marks and the list of names come to a new machine; that they were compared does not."""
+        """Projects, files, marks and the list of names come to a new machine; that they were
+        compared does not.
+        """
         for number in range(30):
-            self.put(self.catalog, f"p{number}", *["1", "2"][: number % 3], mark=f"m{number}" if number % 2 else None)
+            self.put(
+                self.catalog,
+                f"p{number}",
+                *["1", "2"][: number % 3],
+                mark=f"m{number}" if number % 2 else None,
+            )
         self.have(self.catalog.complete())
         self.assertTrue(self.have(self.far.write()))
         count, other = self.fills()
@@ -95,7 +107,9 @@ class RoundTripTests(FarawayCase):
         """Of theirs only the projects are packed of which files are stored."""
         for name, kept in (SPAM, (a_file(SPAM, "1"),)), (EGGS, ()):
             self.have(self.catalog.edit_theirs(name, heard(kept)))
-        far = Faraway(self.catalog.heard, self.store, KEY, HERE, self.world, self.spool, what_is_kept)
+        far = Faraway(
+            self.catalog.heard, self.store, KEY, HERE, self.world, self.spool, what_is_kept
+        )
         self.have(far.write())
         self.assertEqual(list(unpack(BytesIO(self.packed()), HERE).heads), [SPAM])
 
@@ -129,7 +143,9 @@ class MergeTests(FarawayCase):
         self.put(self.other, "spam", "1", "2")
         self.put(self.other, "new", "3")
         before = self.have(self.other.names())
-        self.assertEqual(self.merged(), {"eggs": ["1"], "ham": ["1"], "new": ["3"], "spam": ["1", "2"]})
+        self.assertEqual(
+            self.merged(), {"eggs": ["1"], "ham": ["1"], "new": ["3"], "spam": ["1", "2"]}
+        )
         self.assertIsNot(self.have(self.other.names()), before)
 
     def test_gone(self) -> None:
@@ -154,9 +170,14 @@ class MergeTests(FarawayCase):
         self.assertGreater(self.have(self.other.serial()), serial)
 
     @settings(max_examples=30, deadline=None, database=None)
-    @given(st.sets(st.sampled_from("abcdefgh")), st.dictionaries(st.sampled_from("abcdefghijkl"), st.booleans()))
+    @given(
+        st.sets(st.sampled_from("abcdefgh")),
+        st.dictionaries(st.sampled_from("abcdefghijkl"), st.booleans()),
+    )
     def test_any(self, packed: set[str], meanwhile: dict[str, bool]) -> None:
-        """Whatever was packed, and whatever happened meanwhile: it is as if it had happened afterwards."""
+        """Whatever was packed, and whatever happened meanwhile: it is as if it had happened
+        afterwards.
+        """
         first, late, early = MemoryCatalog(), MemoryCatalog(), MemoryCatalog()
         for name in sorted(packed):
             self.put(first, name, "1")
@@ -169,7 +190,10 @@ class MergeTests(FarawayCase):
                 self.have(catalog.edit(project_name(name), becomes(change)))
         self.have(self.opened(late).fill())
         said = [
-            [(each.name, [file.version for file in self.files(catalog, each.name)]) for each in self.have(catalog.names())]
+            [
+                (each.name, [file.version for file in self.files(catalog, each.name)])
+                for each in self.have(catalog.names())
+            ]
             for catalog in (late, early)
         ]
         self.assertEqual(said[0], said[1])
@@ -246,7 +270,9 @@ class WriteTests(FarawayCase):
         return sum(asked.startswith("write") for asked in watched.asked)
 
     def test_changes_only(self) -> None:
-        """What did not change is not written again, not even by the first one after a start that found the same."""
+        """What did not change is not written again, not even by the first one after a start that
+        found the same.
+        """
         self.put(self.catalog, "spam", "1")
         self.assertEqual([self.writes(self.far), self.writes(self.far)], [1, 0])
         self.put(self.catalog, "eggs", "1")
@@ -268,7 +294,9 @@ class WriteTests(FarawayCase):
         self.assertEqual((self.writes(theirs), self.writes(theirs, anyhow=True)), (0, 1))
 
     def test_refused(self) -> None:
-        """A storage that is full or away is a line in the log; nothing is left, and the next call writes."""
+        """A storage that is full or away is a line in the log; nothing is left, and the next call
+        writes.
+        """
         self.put(self.catalog, "spam", "1")
         self.store = MemoryBlobs(self.world.now, capacity=10)
         far = self.opened(self.catalog)

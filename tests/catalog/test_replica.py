@@ -17,7 +17,9 @@ from pypid.testing.worlds import Awaiting
 
 def a_row(version: int, *files: str, out: bool = False) -> CatalogRow:
     """Of one project, with these versions of it."""
-    return CatalogRow(RowKind.OURS, SPAM, version, version, None if out else dump_project(a_project(SPAM, *files)))
+    return CatalogRow(
+        RowKind.OURS, SPAM, version, version, None if out else dump_project(a_project(SPAM, *files))
+    )
 
 
 class ReplicaTests(Awaiting, SynchronousTestCase):
@@ -29,7 +31,9 @@ class ReplicaTests(Awaiting, SynchronousTestCase):
         self.have(self.replica.fill([a_row(1, "1")], 1, 1))
 
     def test_late(self) -> None:
-        """A row that is older than what is held changes nothing, also where it was taken out since."""
+        """A row that is older than what is held changes nothing, also where it was
+        taken out since.
+        """
         self.assertTrue(self.replica.take_own(a_row(2, "1", "2"), None))
         changes = self.replica.changes
         self.replica.take(a_row(1, "1"))
@@ -46,8 +50,13 @@ class ReplicaTests(Awaiting, SynchronousTestCase):
         self.assertEqual(len(self.have(self.replica.ours.value(SPAM)).files), 1)  # type: ignore[union-attr]
 
     def test_filled_with_changes(self) -> None:
-        """Of rows that changed while all were read the last counts, and one that was taken out is not there."""
-        for rows, files in (([a_row(1, "1"), a_row(4, "1", "2")], 2), ([a_row(1, "1"), a_row(5, out=True)], None)):
+        """Of rows that changed while all were read the last counts, and one that was taken out is
+        not there.
+        """
+        for rows, files in (
+            ([a_row(1, "1"), a_row(4, "1", "2")], 2),
+            ([a_row(1, "1"), a_row(5, out=True)], None),
+        ):
             replica = Replica("epoch", at_once)
             self.have(replica.fill(rows, rows[-1].version, rows[-1].serial))
             held = self.have(replica.ours.held(SPAM))

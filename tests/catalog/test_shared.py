@@ -76,4 +76,6 @@ class SqliteTests(Sharing, SynchronousTestCase):
     """The contract over a file of SQLite."""
 
     async def engine(self, clock: Clock) -> Engine:
-        return SqlEngine(SqlSettings(SqliteFile(Path(self.mktemp()) / "catalog.db"), at_once), world(clock))
+        return SqlEngine(
+            SqlSettings(SqliteFile(Path(self.mktemp()) / "catalog.db"), at_once), world(clock)
+        )

@@ -1,4 +1,6 @@
-"""Three nodes that share a catalog, beside one catalog in memory: they agree, and nobody shows what is too old."""
+"""Three nodes that share a catalog, beside one catalog in memory: they agree, and nobody shows what
+is too old.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -50,7 +52,9 @@ class Past:
 
     def since(self, moment: float) -> list[Value]:
         """All that was so after that moment, or at it."""
-        first = max((number for number, (begun, _) in enumerate(self.values) if begun <= moment), default=0)
+        first = max(
+            (number for number, (begun, _) in enumerate(self.values) if begun <= moment), default=0
+        )
         return [value for _, value in self.values[first:]]
 
 
@@ -153,7 +157,9 @@ class Sharing(stateful.RuleBasedStateMachine):
 
     # --- who changes it ---
 
-    def tried(self, node: int, change: Callable[[Any], Coroutine[Any, Any, Value]], past: Past) -> bool:
+    def tried(
+        self, node: int, change: Callable[[Any], Coroutine[Any, Any, Value]], past: Past
+    ) -> bool:
         """Do it at the node, and in truth if it was done; whether the node says that it was."""
         self.version = self.place.state.version
         there = self.engines[node].is_there
@@ -163,7 +169,9 @@ class Sharing(stateful.RuleBasedStateMachine):
             assert failed and self.place.state.version == self.version
         if self.place.state.version != self.version or not failed:
             expected = self.have(change(self.true))
-            is_nothing = isinstance(expected, UpstreamEntry) and expected.said is None and not expected.kept
+            is_nothing = (
+                isinstance(expected, UpstreamEntry) and expected.said is None and not expected.kept
+            )
             past.becomes(self.now, None if is_nothing else expected)
             if is_nothing and isinstance(result, UpstreamEntry):
                 result = evolve(result, serial=expected.serial)  # type: ignore[union-attr]  # of a row that was taken out
@@ -171,9 +179,19 @@ class Sharing(stateful.RuleBasedStateMachine):
         self.version = self.place.state.version
         return not failed
 
-    @stateful.rule(node=nodes, name=names, versions=versions, status=st.sampled_from(Status), deaf=st.booleans())
-    def put(self, node: int, name: ProjectName, versions: list[str], status: Status, deaf: bool) -> None:
-        """Whoever is told that it was done sees it at once. (Who is refused may not have asked since it can again.)"""
+    @stateful.rule(
+        node=nodes,
+        name=names,
+        versions=versions,
+        status=st.sampled_from(Status),
+        deaf=st.booleans(),
+    )
+    def put(
+        self, node: int, name: ProjectName, versions: list[str], status: Status, deaf: bool
+    ) -> None:
+        """Whoever is told that it was done sees it at once. (Who is refused may not have asked
+        since it can again.)
+        """
         project = a_project(name, *versions, status=status)
         self.engines[node].deaf = int(deaf)
         if self.tried(node, lambda catalog: catalog.edit(name, becomes(project)), self.ours[name]):
@@ -186,48 +204,72 @@ class Sharing(stateful.RuleBasedStateMachine):
 
     @stateful.rule(node=nodes, name=names, mark=st.sampled_from("ab"))
     def marks(self, node: int, name: ProjectName, mark: str) -> None:
-        self.tried(node, lambda catalog: catalog.edit(name, lambda project: project, mark=mark), self.ours[name])
+        self.tried(
+            node,
+            lambda catalog: catalog.edit(name, lambda project: project, mark=mark),
+            self.ours[name],
+        )
 
     @stateful.rule(node=nodes, other=nodes, name=names)
     def race(self, node: int, other: int, name: ProjectName) -> None:
         """Another node archives the project between what this one has read and what it writes."""
         archive = self.changed(name, lambda project: evolve(project, status=Status.ARCHIVED))
         self.asked += 1
-        reason = str(self.asked)  # each its own: the same change of the same project, made twice, is made once
+        reason = str(
+            self.asked
+        )  # each its own: the same change of the same project, made twice, is made once
         explain = self.changed(name, lambda project: evolve(project, status_reason=reason))
         if other != node:
-            self.engines[node].before_swap.append(lambda: self.tried(other, archive, self.ours[name]))
+            self.engines[node].before_swap.append(
+                lambda: self.tried(other, archive, self.ours[name])
+            )
         self.tried(node, explain, self.ours[name])
         self.engines[node].before_swap.clear()
 
     @staticmethod
-    def changed(name: ProjectName, change: Callable[[Project], Project]) -> Callable[[Any], Coroutine[Any, Any, Value]]:
+    def changed(
+        name: ProjectName, change: Callable[[Project], Project]
+    ) -> Callable[[Any], Coroutine[Any, Any, Value]]:
         """An edit of what is there."""
-        return lambda catalog: catalog.edit(name, lambda project: change(project or Project(name=name)))
+        return lambda catalog: catalog.edit(
+            name, lambda project: change(project or Project(name=name))
+        )
 
     @stateful.rule(node=nodes, name=names, versions=versions)
     def hear(self, node: int, name: ProjectName, versions: list[str]) -> None:
         self.asked += 1
         now = said(name, *versions, asked=BEGIN + timedelta(seconds=self.asked))
-        self.tried(node, lambda catalog: catalog.edit_theirs(name, lambda heard: evolve(heard, said=now)), self.theirs[name])
+        self.tried(
+            node,
+            lambda catalog: catalog.edit_theirs(name, lambda heard: evolve(heard, said=now)),
+            self.theirs[name],
+        )
 
     @stateful.rule(node=nodes, name=names, versions=versions)
     def keep(self, node: int, name: ProjectName, versions: list[str]) -> None:
         kept = tuple(a_file(name, version) for version in versions)
-        self.tried(node, lambda catalog: catalog.edit_theirs(name, lambda heard: evolve(heard, kept=kept)), self.theirs[name])
+        self.tried(
+            node,
+            lambda catalog: catalog.edit_theirs(name, lambda heard: evolve(heard, kept=kept)),
+            self.theirs[name],
+        )
 
     # --- who looks ---
 
     @stateful.rule(node=nodes, name=names)
     def look(self, node: int, name: ProjectName) -> None:
-        """What it shows was so lately; it claims no absence that is not proven; it says nothing only where it cannot ask."""
+        """What it shows was so lately; it claims no absence that is not proven; it says nothing
+        only where it cannot ask.
+        """
         catalog, since = self.nodes[node], self.allowed(node)
         ours, theirs = self.outcome(catalog.ours(name)), self.outcome(catalog.theirs(name))
         if isinstance(ours, CatalogDown) or isinstance(theirs, CatalogDown):
             assert self.back[node] + PAUSE > self.now - HAIR
             return
         self.shown(ours, self.ours[name].since(since), node)
-        assert (None if theirs == UpstreamEntry(name=name) else theirs) in self.theirs[name].since(since)
+        assert (None if theirs == UpstreamEntry(name=name) else theirs) in self.theirs[name].since(
+            since
+        )
 
     def shown(self, ours: Project | Presence, past: list[Value], node: int) -> None:
         """It may be shown so."""
@@ -249,11 +291,15 @@ class Sharing(stateful.RuleBasedStateMachine):
             assert catalog.changes != catalog.changes
             return
         past = self.ours[name].since(self.now - FRESH - HAIR)
-        assert (0 if ours is None else ours.serial) in [value.serial if isinstance(value, Project) else 0 for value in past]
+        assert (0 if ours is None else ours.serial) in [
+            value.serial if isinstance(value, Project) else 0 for value in past
+        ]
 
     @stateful.rule()
     def settle(self) -> None:
-        """All is well again, and beats are heard: all agree on all, and with what is true; nobody asked for it."""
+        """All is well again, and beats are heard: all agree on all, and with what is true; nobody
+        asked for it.
+        """
         self.place.is_down = False
         for engine in self.engines:
             engine.is_down = engine.is_mute = False
@@ -262,7 +308,12 @@ class Sharing(stateful.RuleBasedStateMachine):
         self.passes(0.9)
         asked = [engine.asked for engine in self.engines]
         for catalog in self.nodes:
-            for read in (MemoryCatalog.names, MemoryCatalog.their_summaries, MemoryCatalog.serial, MemoryCatalog.is_complete):
+            for read in (
+                MemoryCatalog.names,
+                MemoryCatalog.their_summaries,
+                MemoryCatalog.serial,
+                MemoryCatalog.is_complete,
+            ):
                 mine = self.have(getattr(catalog, read.__name__)())
                 assert mine == self.have(read(self.true)), read.__name__  # type: ignore[arg-type]
             for name in NAMES:
@@ -278,7 +329,9 @@ class SharingTests(Awaiting, SynchronousTestCase):
     """Whatever happens, in whatever order."""
 
     def test_agree(self) -> None:
-        """Three nodes agree with one catalog in memory once beats are heard, and before that show nothing too old."""
+        """Three nodes agree with one catalog in memory once beats are heard, and before that show
+        nothing too old.
+        """
         modest = settings(
             max_examples=60,
             stateful_step_count=40,

@@ -1,4 +1,6 @@
-"""Several nodes with one catalog: who sees what, and when; and what they do where the engine is away."""
+"""Several nodes with one catalog: who sees what, and when; and what they do where the engine is
+away.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -59,7 +61,9 @@ class Nodes(Timed, SynchronousTestCase):
         assert isinstance(engine, PlacedEngine)
         return engine
 
-    def put(self, node: SharedCatalog, *versions: str, name: ProjectName = SPAM, mark: str | None = None) -> Project:
+    def put(
+        self, node: SharedCatalog, *versions: str, name: ProjectName = SPAM, mark: str | None = None
+    ) -> Project:
         """Have the project be this one, at that node."""
         held = self.have(node.edit(name, becomes(a_project(name, *versions)), mark=mark))
         assert held is not None
@@ -79,7 +83,9 @@ class SeeingTests(Nodes):
     """Reading what was changed."""
 
     def test_at_once_here(self) -> None:
-        """What a node changed it shows at once; others after the next beat; and all say the same."""
+        """What a node changed it shows at once; others after the next beat; and all
+        say the same.
+        """
         held = self.put(self.here, "1")
         self.assertEqual(self.seen(self.here), held)
         self.assertEqual(self.seen(self.there), Presence.UNKNOWN)
@@ -100,7 +106,9 @@ class SeeingTests(Nodes):
         self.assertEqual(self.engine(self.there).asked, asked)
 
     def test_clock_set_back(self) -> None:
-        """Where the system's clock is set back by an hour nobody believes in an engine that is silent for as long."""
+        """Where the system's clock is set back by an hour nobody believes in an engine that is
+        silent for as long.
+        """
         self.put(self.here, "1")
         self.go(0.4)
         self.clock.rightNow += 3600
@@ -145,7 +153,9 @@ class SeeingTests(Nodes):
         self.assertEqual(self.engine(self.there).asked, asked)
 
     def test_serials_have_no_gaps(self) -> None:
-        """A node says a serial only once it shows all changes up to it: a mirror would miss them else."""
+        """A node says a serial only once it shows all changes up to it: a mirror would miss them
+        else.
+        """
         other = self.put(self.there, "1", name=HAM)
         held = self.put(self.here, "1")
         self.assertEqual(held.serial, other.serial + 1)
@@ -219,13 +229,21 @@ class EditingTests(Nodes):
         """A project that another node took out meanwhile is made anew, out of nothing."""
         self.put(self.here, "1")
         self.go(0.4)
-        self.engine(self.here).before_swap.append(lambda: self.have(self.there.edit(SPAM, becomes(None))))
-        held = self.have(self.here.edit(SPAM, lambda project: project and evolve(project, status=Status.ARCHIVED)))
+        self.engine(self.here).before_swap.append(
+            lambda: self.have(self.there.edit(SPAM, becomes(None)))
+        )
+        held = self.have(
+            self.here.edit(
+                SPAM, lambda project: project and evolve(project, status=Status.ARCHIVED)
+            )
+        )
         self.assertIsNone(held)
         self.assertIs(self.seen(self.here), Presence.UNKNOWN)
 
     def test_nothing_to_do_is_made_sure_of(self) -> None:
-        """An edit that changes nothing of what this node knows is tried on what another has made of it a moment ago."""
+        """An edit that changes nothing of what this node knows is tried on what another has made of
+        it a moment ago.
+        """
         first = self.put(self.here, "1")
         self.go(0.4)
         self.put(self.there, "1", "2")
@@ -241,7 +259,9 @@ class EditingTests(Nodes):
         self.assertEqual(self.seen(self.here), held)
 
     def test_answer_lost(self) -> None:
-        """A change whose answer was lost is an error here, may have been made, and is shown when the engine tells of it."""
+        """A change whose answer was lost is an error here, may have been made, and is shown when
+        the engine tells of it.
+        """
         self.engine(self.here).deaf = 1
         self.refused(self.here.edit(SPAM, becomes(a_project(SPAM, "1"))), CatalogDown)
         self.assertIs(self.seen(self.here), Presence.UNKNOWN)
@@ -254,18 +274,26 @@ class EditingTests(Nodes):
         """When upstream was asked last is told to others, without a serial."""
         self.have(self.here.edit_theirs(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1"))))
         later = datetime(2026, 5, 5, tzinfo=UTC)
-        self.have(self.here.edit_theirs(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1", asked=later))))
+        self.have(
+            self.here.edit_theirs(
+                SPAM, lambda heard: evolve(heard, said=said(SPAM, "1", asked=later))
+            )
+        )
         self.go(0.4)
         self.assertEqual(self.there.asked(SPAM), later)
         self.assertEqual(self.have(self.there.serial()), 1)
         self.assertEqual(self.have(self.there.theirs(SPAM)), self.have(self.here.theirs(SPAM)))
 
     def test_forgets(self) -> None:
-        """What was heard of too many projects of which nothing is kept is taken out for all nodes, the oldest first."""
+        """What was heard of too many projects of which nothing is kept is taken out for all nodes,
+        the oldest first.
+        """
         node = self.node(forgettable=10_000)
         names = [project_name(f"p{number}") for number in range(30)]
         for name in names:
-            self.have(node.edit_theirs(name, lambda heard: evolve(heard, said=said(heard.name, "1"))))
+            self.have(
+                node.edit_theirs(name, lambda heard: evolve(heard, said=said(heard.name, "1")))
+            )
         kept = (a_file(SPAM, "1"),)
         self.have(node.edit_theirs(SPAM, lambda heard: evolve(heard, kept=kept)))
         self.go(0.4)
@@ -286,7 +314,9 @@ class AwayTests(Nodes):
         self.go(0.4)
 
     def test_reads_go_on(self) -> None:
-        """What was held is shown for `stale_for`, no absence is claimed; then it is HTTP 503. Back, all is as before."""
+        """What was held is shown for `stale_for`, no absence is claimed; then it is HTTP 503. Back,
+        all is as before.
+        """
         self.place.is_down = True
         self.go(2)
         self.assertEqual(self.seen(self.there), self.held)
@@ -327,7 +357,9 @@ class AwayTests(Nodes):
         self.refused(self.here.note_rights(), CatalogDown)
 
     def test_one_node_is_cut_off(self) -> None:
-        """A node that cannot ask shows what it knew; soon after it can, what was changed meanwhile."""
+        """A node that cannot ask shows what it knew; soon after it can, what
+        was changed meanwhile.
+        """
         engine = self.engine(self.there)
         engine.is_down = True
         self.go(5)
@@ -339,7 +371,9 @@ class AwayTests(Nodes):
         self.assertEqual(self.seen(self.there), newer)
 
     def test_hangs(self) -> None:
-        """An engine that does not answer holds nobody up for longer than a second, and then nobody at all."""
+        """An engine that does not answer holds nobody up for longer than a second, and then nobody
+        at all.
+        """
         engine = self.engine(self.there)
         engine.is_mute = engine.hangs = True
         self.go(FRESH)
@@ -366,7 +400,9 @@ class AwayTests(Nodes):
         self.assertEqual(self.successResultOf(read), newer)
 
     def test_reader_goes_away(self) -> None:
-        """A reader that goes away while the engine is asked does not keep others from the answer."""
+        """A reader that goes away while the engine is asked does not keep others
+        from the answer.
+        """
         engine = self.engine(self.there)
         engine.is_mute, engine.delay = True, 0.5
         self.go(FRESH)
@@ -377,7 +413,9 @@ class AwayTests(Nodes):
         self.assertEqual(self.successResultOf(second), self.held)
 
     def test_starts_without(self) -> None:
-        """A node that starts while the engine is away knows nothing, claims nothing, and learns all when it is back."""
+        """A node that starts while the engine is away knows nothing, claims nothing, and learns all
+        when it is back.
+        """
         self.place.is_down = True
         node = self.node()
         self.refused(node.ours(SPAM), CatalogDown)
@@ -391,8 +429,13 @@ class AwayTests(Nodes):
         self.assertEqual(self.anew, [])
 
     def test_another_storage(self) -> None:
-        """A node of another storage does not start; one to which that happens while it runs shows what it had, for a while."""
-        self.refused(open(SharedSettings("another"), PlacedEngine(self.clock, self.place), self.world), CannotStart)
+        """A node of another storage does not start; one to which that happens while it runs shows
+        what it had, for a while.
+        """
+        self.refused(
+            open(SharedSettings("another"), PlacedEngine(self.clock, self.place), self.world),
+            CannotStart,
+        )
         self.place.lose()
         self.place.identity = "another"
         self.place.begin(0)
@@ -432,7 +475,9 @@ class AnewTests(Nodes):
         self.assertEqual(self.anew, ["begun"] * 2)
 
     def test_nothing_is_missing_meanwhile(self) -> None:
-        """While a node reads the new rows it shows the old ones; whoever must not be told those waits for the new."""
+        """While a node reads the new rows it shows the old ones; whoever must not be told those
+        waits for the new.
+        """
         self.engine(self.here).delay = 0.25
         self.refill()
         for _ in range(20):
@@ -447,7 +492,9 @@ class AnewTests(Nodes):
         self.assertIsInstance(self.seen(self.here, HAM), Project)
 
     def test_lost(self) -> None:
-        """An engine that lost its tables is begun anew by whoever asks next: nothing is absent, and serials go on."""
+        """An engine that lost its tables is begun anew by whoever asks next: nothing is absent, and
+        serials go on.
+        """
         self.place.lose()
         self.go(0.4)
         self.assertIs(self.seen(self.here), Presence.UNKNOWN)
@@ -480,7 +527,9 @@ class AnewTests(Nodes):
         self.assertIs(self.seen(self.here), Presence.ABSENT)
 
     def test_rolled_back(self) -> None:
-        """An engine that lacks what it had acknowledged, as a restored backup does, is begun anew: its versions come again."""
+        """An engine that lacks what it had acknowledged, as a restored backup does, is begun anew:
+        its versions come again.
+        """
         before, rows = self.place.state, dict(self.place.rows)
         self.put(self.here, "1", "2")
         self.go(0.4)
@@ -494,7 +543,9 @@ class AnewTests(Nodes):
         self.assertEqual(len(self.flushLoggedErrors()), 0)
 
     def test_late_beat_is_no_loss(self) -> None:
-        """A beat that was on its way while this node changed something is late; nothing is begun anew."""
+        """A beat that was on its way while this node changed something is late; nothing is begun
+        anew.
+        """
         engine, epoch = self.engine(self.here), self.place.state.epoch
         engine.late = 0.2
         for number in range(20):
@@ -503,7 +554,9 @@ class AnewTests(Nodes):
         self.assertEqual((self.place.state.epoch, self.anew), (epoch, []))
 
     def test_tombstones_forgotten(self) -> None:
-        """A node that was away for longer than it is remembered what was taken out reads all anew, of the same epoch."""
+        """A node that was away for longer than it is remembered what was taken out reads all anew,
+        of the same epoch.
+        """
         self.engine(self.there).is_down = True
         self.have(self.here.edit(SPAM, becomes(None)))
         self.have(self.engine(self.here).tidy(0))
@@ -536,7 +589,9 @@ class GlanceTests(Nodes):
         self.assertNotEqual(self.there.heads(SPAM), heads)
 
     def test_without_beats(self) -> None:
-        """Without a beat for a second nothing that was made may be used, of no project; with one all that still holds."""
+        """Without a beat for a second nothing that was made may be used, of no project; with one
+        all that still holds.
+        """
         changes = self.there.changes
         heads = [self.there.heads(name) for name in (SPAM, HAM)]
         self.engine(self.there).is_mute = True
@@ -568,10 +623,16 @@ class GlanceTests(Nodes):
     def test_asked(self) -> None:
         """When another index was asked last is known at once."""
         self.assertIsNone(self.there.asked(SPAM))
-        heard = self.have(self.there.edit_theirs(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1"))))
+        heard = self.have(
+            self.there.edit_theirs(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1")))
+        )
         assert heard.said is not None
         self.assertEqual(self.there.asked(SPAM), heard.said.asked)
-        self.place.write(RowChange(RowKind.THEIRS, SPAM, b"garbage", self.place.rows[RowKind.THEIRS, SPAM].version))
+        self.place.write(
+            RowChange(
+                RowKind.THEIRS, SPAM, b"garbage", self.place.rows[RowKind.THEIRS, SPAM].version
+            )
+        )
         self.go(0.4)
         self.assertIsNone(self.there.asked(SPAM))
         self.assertEqual(self.have(self.there.theirs(SPAM)), UpstreamEntry(name=SPAM))

@@ -32,9 +32,13 @@ class Signing(MemoryBlobs):
 
     signed = 0
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         self.signed += 1
-        return SignedUrl(f"https://s3.example/{key}?X-Amz-Signature={self.signed}", self._now() + lifetime)
+        return SignedUrl(
+            f"https://s3.example/{key}?X-Amz-Signature={self.signed}", self._now() + lifetime
+        )
 
 
 class UrlsTests(Awaiting, SynchronousTestCase):
@@ -74,12 +78,19 @@ class UrlsTests(Awaiting, SynchronousTestCase):
         return links
 
     def test_same_after_a_restart(self) -> None:
-        """The URLs that are good are given again; the file is for nobody else, and so is the folder."""
+        """The URLs that are good are given again; the file is for nobody else, and so is the
+        folder.
+        """
         first, second = self.url(self.links), self.url(self.links, "2")
         self.assertTrue(self.have(self.written.write()))
-        self.assertEqual((self.folder.stat().st_mode & 0o777, (self.folder / FILE).stat().st_mode & 0o777), (0o700, 0o600))
+        self.assertEqual(
+            (self.folder.stat().st_mode & 0o777, (self.folder / FILE).stat().st_mode & 0o777),
+            (0o700, 0o600),
+        )
         links = self.restarted()
-        self.assertEqual((self.url(links), self.url(links, "2"), self.store.signed), (first, second, 2))
+        self.assertEqual(
+            (self.url(links), self.url(links, "2"), self.store.signed), (first, second, 2)
+        )
 
     def test_not_too_long(self) -> None:
         """One that ends soon is not given again."""
@@ -110,7 +121,11 @@ class UrlsTests(Awaiting, SynchronousTestCase):
         self.url(self.links)
         self.have(self.written.write())
         data = (self.folder / FILE).read_bytes()
-        for wrong in *(data[:end] for end in range(0, len(data) - 1, 5)), b"\xff\n", data.replace(b"expires", b"expired"):
+        for wrong in (
+            *(data[:end] for end in range(0, len(data) - 1, 5)),
+            b"\xff\n",
+            data.replace(b"expires", b"expired"),
+        ):
             (self.folder / FILE).write_bytes(wrong)
             self.assertEqual(self.restarted().good(), [], wrong)
         self.patch(signed_url_dump, "LARGEST", 10)

@@ -30,11 +30,20 @@ SPAM = project_name("spam")
 def file(number: int = 1) -> File:
     """A stored file."""
     filename = f"spam-{number}.0.tar.gz"
-    return File(project=SPAM, filename=filename, version=f"{number}.0", sha256="0" * 64, size=1, key=f"spam/{filename}")
+    return File(
+        project=SPAM,
+        filename=filename,
+        version=f"{number}.0",
+        sha256="0" * 64,
+        size=1,
+        key=f"spam/{filename}",
+    )
 
 
 class Signer:
-    """A store that signs. `credentials`: seconds until its keys end. `waits`: it answers when the test says so."""
+    """A store that signs. `credentials`: seconds until its keys end. `waits`: it answers when the
+    test says so.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.wall = WallClock(clock)
@@ -48,7 +57,9 @@ class Signer:
         self.is_open = True
         self.clock = clock
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         """A URL that is like no other."""
         self.signed.append(key)
         number = len(self.signed)
@@ -60,7 +71,11 @@ class Signer:
             return None
         self.is_open = True
         left = min(lifetime.total_seconds(), max(1.0, self.credentials - self.clock.seconds()))
-        return SignedUrl(f"https://s3.example/{key}?{number}", self.world.now() + timedelta(seconds=left), self.keys)
+        return SignedUrl(
+            f"https://s3.example/{key}?{number}",
+            self.world.now() + timedelta(seconds=left),
+            self.keys,
+        )
 
     def signer(self) -> str | None:
         """Whose keys are in force, once the store is open."""
@@ -79,10 +94,14 @@ class LinksTests(Awaiting, SynchronousTestCase):
         self.clock = Clock()
         self.signer = Signer(self.clock)
         blobs = cast(Blobs, self.signer)
-        self.links = Links(blobs, self.signer.world, timedelta(seconds=lifetime), timedelta(seconds=buffer), **more)
+        self.links = Links(
+            blobs, self.signer.world, timedelta(seconds=lifetime), timedelta(seconds=buffer), **more
+        )
 
     def test_links_that_replaced_keys_signed_are_not_given(self) -> None:
-        """As soon as other keys are in force, or another secret under the same key, links are signed anew, also in a dump."""
+        """As soon as other keys are in force, or another secret under the same key, links are
+        signed anew, also in a dump.
+        """
         self.make(signer=lambda: self.signer.signer())
         first = self.link()
         self.assertEqual(self.link(), first)
@@ -93,7 +112,9 @@ class LinksTests(Awaiting, SynchronousTestCase):
         self.assertEqual((self.link(), [link for _, link in self.links.good()]), (second, [second]))
 
     def test_links_of_a_dump_wait_until_the_signer_is_known(self) -> None:
-        """After a restart with other keys a remembered link is not given, also before the storage is open."""
+        """After a restart with other keys a remembered link is not given, also before the storage
+        is open.
+        """
         for keys, is_same in (("", True), ("others", False)):
             self.make(signer=lambda: self.signer.signer())
             first = self.link()
@@ -120,7 +141,9 @@ class LinksTests(Awaiting, SynchronousTestCase):
         self.assertEqual((len(self.signer.signed), self.links.changes), (2, 2))
 
     def test_clock_set_back_ends_a_link(self) -> None:
-        """A URL that would last longer than any new one was signed by a clock that was wrong: it is not given again."""
+        """A URL that would last longer than any new one was signed by a clock that was wrong: it is
+        not given again.
+        """
         first = self.link()
         self.signer.wall.step(-86400)
         second = self.link()
@@ -129,13 +152,19 @@ class LinksTests(Awaiting, SynchronousTestCase):
 
     @quick
     @given(
-        st.integers(2, 1000).flatmap(lambda lifetime: st.tuples(st.just(lifetime), st.integers(0, lifetime - 1))),
+        st.integers(2, 1000).flatmap(
+            lambda lifetime: st.tuples(st.just(lifetime), st.integers(0, lifetime - 1))
+        ),
         st.floats(1, 3000),
         st.lists(st.tuples(st.floats(0, 400), st.integers(1, 5)), max_size=30),
         st.integers(1, 4),
     )
-    def test_time(self, times: tuple[int, int], credentials: float, steps: list[tuple[float, int]], most: int) -> None:
-        """Whatever time passes, a URL is good for at least the buffer or was signed just now; and few are remembered."""
+    def test_time(
+        self, times: tuple[int, int], credentials: float, steps: list[tuple[float, int]], most: int
+    ) -> None:
+        """Whatever time passes, a URL is good for at least the buffer or was signed just now; and
+        few are remembered.
+        """
         lifetime, buffer = times
         self.make(lifetime, buffer, most=most)
         self.signer.credentials = credentials
@@ -157,14 +186,18 @@ class LinksTests(Awaiting, SynchronousTestCase):
             self.assertLessEqual(len(self.links._held), most)
 
     def test_credentials_that_end(self) -> None:
-        """A URL whose keys end within the buffer is given, for there is no better one, and not remembered."""
+        """A URL whose keys end within the buffer is given, for there is no better one, and not
+        remembered.
+        """
         self.signer.credentials = 5
         first = self.link()
         self.assertNotEqual(self.link().url, first.url)
         self.assertEqual((self.links.changes, self.links.good()), (0, []))
 
     def test_one_flight(self) -> None:
-        """Many who ask at once get the same URL; one of them who goes away takes nothing from the others."""
+        """Many who ask at once get the same URL; one of them who goes away takes nothing from the
+        others.
+        """
         self.signer.waits = Deferred()
         asking = [start(self.links.link(file())) for _ in range(5)]
         asking[0].cancel()
@@ -175,7 +208,9 @@ class LinksTests(Awaiting, SynchronousTestCase):
         self.assertEqual(len(self.signer.signed), 1)
 
     def test_failure(self) -> None:
-        """Where nothing can be signed everybody is told, and the next one tries again; what is held is still given."""
+        """Where nothing can be signed everybody is told, and the next one tries again; what is held
+        is still given.
+        """
         held = self.link(2)
         self.signer.failure = StorageDown("no credentials.")
         self.refused(self.links.link(file()), StorageDown)
@@ -200,7 +235,9 @@ class LinksTests(Awaiting, SynchronousTestCase):
         self.assertNotEqual(self.link(2), two)
 
     def test_written_down(self) -> None:
-        """What was good before a restart is given after it, while it still is; what was signed since is not replaced."""
+        """What was good before a restart is given after it, while it still is; what was signed
+        since is not replaced.
+        """
         before = [self.link(number) for number in (1, 2)]
         good = self.links.good()
         self.assertEqual([link for _, link in good], before)

@@ -41,7 +41,9 @@ class ProcessesTests(SynchronousTestCase):
     """Several processes with one file. (More of them: `tests.live.test_catalog_postgresql`.)"""
 
     def test_nothing_is_lost(self) -> None:
-        """Of changes that two processes make to the same rows none is lost, and who follows sees them in their order."""
+        """Of changes that two processes make to the same rows none is lost, and who follows sees
+        them in their order.
+        """
         path = Path(self.mktemp()).absolute() / "catalog.db"
         url = f"sqlite:///{path}"
         engine = engine_at(url)

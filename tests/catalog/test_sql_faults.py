@@ -83,14 +83,22 @@ class FileTests(Faulty, SynchronousTestCase):
     def test_is_ours_alone(self) -> None:
         """The file and its companions, which hold signed URLs, can be read by nobody else."""
         modes = {path.name: path.stat().st_mode & 0o777 for path in self.path.parent.iterdir()}
-        self.assertEqual(modes, {"catalog.db": 0o600, "catalog.db-wal": 0o600, "catalog.db-shm": 0o600})
+        self.assertEqual(
+            modes, {"catalog.db": 0o600, "catalog.db-wal": 0o600, "catalog.db-shm": 0o600}
+        )
 
     def test_deleted(self) -> None:
-        """A file that was deleted is noticed, and a new one made in its place when it is opened; leftovers are not read."""
+        """A file that was deleted is noticed, and a new one made in its place when it is opened;
+        leftovers are not read.
+        """
         self.path.unlink()
         for asked in (self.engine.state(), self.engine.changes(self.state.position), self.swap()):
             self.refused(asked, Anew)
-        for asked in (self.engine.lease("a", "b", 1), self.engine.release("a", "b"), self.engine.tidy()):
+        for asked in (
+            self.engine.lease("a", "b", 1),
+            self.engine.release("a", "b"),
+            self.engine.tidy(),
+        ):
             self.refused(asked, DatabaseAway)  # who is given no epoch
         state = self.have(self.engine.open(IDENTITY, self.state.serial))
         self.assertEqual((state.version, state.serial), (0, self.state.serial))
@@ -110,7 +118,9 @@ class FileTests(Faulty, SynchronousTestCase):
         other.replace(self.path)
 
     def test_replaced(self) -> None:
-        """A file that was put in its place while it was in use is not read, with or without the log of the one before."""
+        """A file that was put in its place while it was in use is not read, with or without the log
+        of the one before.
+        """
         for closed in (False, True):
             if closed:
                 self.have(self.engine.close())
@@ -138,7 +148,9 @@ class FileTests(Faulty, SynchronousTestCase):
         copy.replace(self.path)
         self.refused(self.engine.state(), Anew)
         found = self.have(self.engine.open(IDENTITY))
-        self.assertEqual((found.version, found.complete, found.serial), (0, False, self.state.serial))
+        self.assertEqual(
+            (found.version, found.complete, found.serial), (0, False, self.state.serial)
+        )
 
     def test_replaced_in_the_middle(self) -> None:
         """What was written into a file that lost its name meanwhile was not written."""
@@ -162,7 +174,9 @@ class FileTests(Faulty, SynchronousTestCase):
         self.refused(engine.open(IDENTITY), DatabaseAway)
 
     def test_another_version(self) -> None:
-        """A catalog of an older or newer version is begun anew at a start, which says so, as does who runs; serials go on."""
+        """A catalog of an older or newer version is begun anew at a start, which says so, as does
+        who runs; serials go on.
+        """
         for schema, age in ((SCHEMA - 1, "an older"), (SCHEMA + 1, "a newer")):
             before = self.have(self.engine.open(IDENTITY))
             self.have(self.engine.say_complete(before.epoch))
@@ -178,17 +192,29 @@ class FileTests(Faulty, SynchronousTestCase):
                 state = self.have(other.open(IDENTITY))
                 self.assertIn(f"version {schema}, of {age} pypid", formatEvent(said.pop()))
                 self.assertEqual((self.have(other.open(IDENTITY)), said), (state, []))
-            self.assertEqual((state.serial, state.version, state.complete), (before.serial, 0, False))
+            self.assertEqual(
+                (state.serial, state.version, state.complete), (before.serial, 0, False)
+            )
             self.refused(self.engine.changes(before.position), Anew)
             self.assertEqual(self.have(self.engine.changes(state.beginning)).rows, ())
 
     def all_questions(self, state: EngineState) -> list[Any]:
         """All that reads or writes a table."""
         engine, link = self.engine, SignedUrl("https://x", self.world.now())
-        asked = [engine.state(), engine.changes(state.position), engine.row(RowKind.OURS, SPAM), self.swap(), engine.tidy()]
+        asked = [
+            engine.state(),
+            engine.changes(state.position),
+            engine.row(RowKind.OURS, SPAM),
+            self.swap(),
+            engine.tidy(),
+        ]
         asked += [engine.say_complete(state.epoch), engine.note_rights(), engine.clear()]
         asked += [engine.lease("a", "b", 1), engine.release("a", "b")]
-        return [*asked, engine.link("a", self.world.now()), engine.keep_link("a", link, self.world.now())]
+        return [
+            *asked,
+            engine.link("a", self.world.now()),
+            engine.keep_link("a", link, self.world.now()),
+        ]
 
     def test_other_tables(self) -> None:
         """Tables of our names that are not ours are left alone."""
@@ -203,7 +229,9 @@ class WritingTests(Faulty, SynchronousTestCase):
     """Changes that cannot be made, or of which nobody knows whether they were."""
 
     def test_locked(self) -> None:
-        """While somebody else has the file a change is tried twice, and then away; reading goes on; later it can be made."""
+        """While somebody else has the file a change is tried twice, and then away; reading goes on;
+        later it can be made.
+        """
         with self.by_hand() as connection:
             connection.execute("BEGIN IMMEDIATE")
             waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
@@ -220,10 +248,14 @@ class WritingTests(Faulty, SynchronousTestCase):
             connection.execute("BEGIN IMMEDIATE")
             waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
         self.clock.advance(engines.ONCE_MORE)
-        self.assertEqual(self.successResultOf(waiting), self.have(self.engine.row(RowKind.OURS, SPAM)))
+        self.assertEqual(
+            self.successResultOf(waiting), self.have(self.engine.row(RowKind.OURS, SPAM))
+        )
 
     def test_outcome_unknown(self) -> None:
-        """A change that was made, and whose answer was lost, is found to be made when it is tried again: once."""
+        """A change that was made, and whose answer was lost, is found to be made when it is tried
+        again: once.
+        """
         lost = []
 
         def lose(connection: Any) -> None:
@@ -255,16 +287,22 @@ class WritingTests(Faulty, SynchronousTestCase):
         self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
 
     def test_full(self) -> None:
-        """Where there is no room for it nothing has changed, and what is there can be read; with room it goes on."""
+        """Where there is no room for it nothing has changed, and what is there can be read; with
+        room it goes on.
+        """
         with self.by_hand() as connection:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
         limit = [pages]
         event.listen(
-            self.driver().engine, "begin", lambda asked: asked.exec_driver_sql(f"PRAGMA max_page_count = {limit[0]}").close()
+            self.driver().engine,
+            "begin",
+            lambda asked: asked.exec_driver_sql(f"PRAGMA max_page_count = {limit[0]}").close(),
         )
         for name in (SPAM, HAM):
             change = RowChange(RowKind.THEIRS, name, b"x" * 100_000, 0)
-            self.assertIn("room", str(self.refused(self.engine.swap(self.before.epoch, change), DatabaseFull)))
+            self.assertIn(
+                "room", str(self.refused(self.engine.swap(self.before.epoch, change), DatabaseFull))
+            )
         self.assertEqual(self.have(self.engine.state()), self.state)
         self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
         limit[0] = pages + 1000
@@ -276,7 +314,9 @@ class WritingTests(Faulty, SynchronousTestCase):
         engine = SqlEngine(SqlSettings(SqliteFile(self.path), at_once), self.world)
         self.addCleanup(lambda: self.have(engine.close()))
         object.__setattr__(engine._world, "blocking", turns)
-        waiting: Deferred[object] = start(engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
+        waiting: Deferred[object] = start(
+            engine.swap(self.before.epoch, to_be(b"new", self.row.version))
+        )
         waiting.addErrback(lambda _: None)
         waiting.cancel()
         turns.all()
@@ -292,7 +332,9 @@ class TurnsTests(Faulty, SynchronousTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.turns = Turns()
-        self.held = SqlEngine(SqlSettings(SqliteFile(self.path), at_once), evolve(self.world, blocking=self.turns))
+        self.held = SqlEngine(
+            SqlSettings(SqliteFile(self.path), at_once), evolve(self.world, blocking=self.turns)
+        )
         self.addCleanup(self.turns.all)
         self.addCleanup(lambda: start(self.held.close()))
 
@@ -301,7 +343,9 @@ class TurnsTests(Faulty, SynchronousTestCase):
         return start(self.held.swap(self.before.epoch, to_be(line, self.row.version)))
 
     def test_one_writes(self) -> None:
-        """While a change waits for the file others wait for it, without a thread; reading needs no turn."""
+        """While a change waits for the file others wait for it, without a thread; reading needs no
+        turn.
+        """
         first, second = self.swap(b"first"), self.swap(b"second")
         read = start(self.held.row(RowKind.OURS, SPAM))
         self.assertEqual(len(self.turns), 2)
@@ -312,7 +356,9 @@ class TurnsTests(Faulty, SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_no_turn(self) -> None:
-        """A change whose turn does not come is away in the end, and was not made; those that wait then have theirs."""
+        """A change whose turn does not come is away in the end, and was not made; those that wait
+        then have theirs.
+        """
         first, second = self.swap(b"first"), self.swap(b"second")
         self.clock.advance(engines.LONGEST)
         self.clock.advance(engines.ONCE_MORE)
@@ -343,7 +389,9 @@ class FeedTests(Faulty, SynchronousTestCase):
             self.clock.advance(0.05)
 
     def test_file_comes_back(self) -> None:
-        """While the file is gone nothing is heard, as it is when another one is in its place; then one hears of that."""
+        """While the file is gone nothing is heard, as it is when another one is in its place; then
+        one hears of that.
+        """
         away = self.path.with_name("away.db")
         self.path.rename(away)
         self.go_on(1)
@@ -369,10 +417,14 @@ class FeedTests(Faulty, SynchronousTestCase):
         self.assertEqual(self.beats[-1].state.rights, 7)
 
     def test_stopped_leaves_nothing_open(self) -> None:
-        """A feed that was stopped has closed its file, and an engine that was closed all of its own."""
+        """A feed that was stopped has closed its file, and an engine that was closed all of its
+        own.
+        """
         self.have(self.feed.stop())
         self.have(self.engine.close())
-        opened = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        opened = [
+            str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()
+        ]
         self.assertEqual([path for path in opened if str(self.path.absolute()) in path], [])
 
 
@@ -419,7 +471,9 @@ class SilenceTests(Timed, SynchronousTestCase):
         self.assertEqual((heard, self.clock.getDelayedCalls()), ([], []))
 
     def test_stopped_while_it_looks(self) -> None:
-        """One that is stopped while it waits for an answer is cut at once, and ends when its thread does."""
+        """One that is stopped while it waits for an answer is cut at once, and ends when its thread
+        does.
+        """
         hanging, turns = Hanging(), Turns()
         feed = LookingFeed(hanging, turns, self.clock, lambda beat: None)
         self.clock.advance(0.1)
@@ -435,7 +489,9 @@ class PlaceTests(SynchronousTestCase):
     """Where `[cache] url` says that it lies."""
 
     def test_files(self) -> None:
-        """A file lies below the state, or where an absolute path says; no URL is one that has a name of ours."""
+        """A file lies below the state, or where an absolute path says; no URL is one that has a
+        name of ours.
+        """
         folder = Path("/srv/state")
         for url, path in (
             ("", "/srv/state/catalog.db"),
@@ -445,7 +501,9 @@ class PlaceTests(SynchronousTestCase):
             self.assertEqual(place_of(url, folder), SqliteFile(Path(path)))
 
     def test_servers(self) -> None:
-        """A server's URL is SQLAlchemy's, whichever of its names was taken; what is in it is in no repr and no message."""
+        """A server's URL is SQLAlchemy's, whichever of its names was taken; what is in it is in no
+        repr and no message.
+        """
         for scheme in ("postgresql", "postgres", "postgresql+psycopg"):
             place = place_of(f"{scheme}://u:p%40ss@host:5432/db", Path("/"))
             self.assertEqual(place, Server("postgresql+psycopg://u:p%40ss@host:5432/db"))

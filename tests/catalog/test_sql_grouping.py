@@ -11,7 +11,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Anew, CatalogRow, Conflict, DatabaseAway, DatabaseFull, RowChange, RowKind
+from pypid.catalog.engine import (
+    Anew,
+    CatalogRow,
+    Conflict,
+    DatabaseAway,
+    DatabaseFull,
+    RowChange,
+    RowKind,
+)
 from pypid.catalog.sql.grouping import MOST_BYTES, MOST_CHANGES, Grouping, Made
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
@@ -62,7 +70,9 @@ class GroupingTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_together(self) -> None:
-        """What came while a transaction was under way is the next one, in its order, and each is told its own."""
+        """What came while a transaction was under way is the next one, in its order, and each is
+        told its own.
+        """
         made = [self.swap(number) for number in range(5)]
         self.end()
         self.assertEqual(self.sizes(), [1, 4])

@@ -26,7 +26,12 @@ reactor: Any = installed
 
 def the_world() -> World:
     """The real one."""
-    return World(clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=os.urandom)  # noqa: TID251
+    return World(
+        clock=reactor,
+        now=lambda: datetime.now(UTC),  # noqa: TID251
+        blocking=deferToThread,
+        random=os.urandom,
+    )
 
 
 def names() -> list[str]:
@@ -40,7 +45,9 @@ class OpenTests(TestCase):
     timeout = 60
 
     async def test_threads_end(self) -> None:
-        """Without a URL it is a file of the folder; what is asked runs in a few threads of its own, which end with it."""
+        """Without a URL it is a file of the folder; what is asked runs in a few threads of its own,
+        which end with it.
+        """
         await deferLater(reactor, 0)
         folder = Path(self.mktemp())
         engine = sql.open("", folder, the_world(), reactor)
@@ -71,10 +78,14 @@ class RefusedTests(SynchronousTestCase):
 
     def test_bad_url(self) -> None:
         """A URL that cannot be used is refused with advice, and nothing of it is told."""
-        self.assertIn("postgresql://user:password@host/database", self.refused("mysql://u:hunter2@h/db"))
+        self.assertIn(
+            "postgresql://user:password@host/database", self.refused("mysql://u:hunter2@h/db")
+        )
 
     def test_no_driver(self) -> None:
         """Without PostgreSQL's driver it is said how to install it; SQLite needs none."""
         self.enterContext(patch.dict(sys.modules, {"psycopg": None}))  # type: ignore[dict-item]
-        self.assertIn("pip install 'pypid[postgresql]'", self.refused("postgresql://u:hunter2@h/db"))
+        self.assertIn(
+            "pip install 'pypid[postgresql]'", self.refused("postgresql://u:hunter2@h/db")
+        )
         sql.open("", Path("/"), the_world(), reactor)

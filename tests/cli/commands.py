@@ -72,7 +72,9 @@ class CommandCase(SynchronousTestCase):
         return answer.json
 
     def run_command(self, line: str, *words: str, said: str = "") -> tuple[Any, str, str]:
-        """Exit status (or the text that becomes 1), standard output and standard error. `words` may have white space."""
+        """Exit status (or the text that becomes 1), standard output and standard error. `words` may
+        have white space.
+        """
         out, err = io.StringIO(), io.StringIO()
         self.patch(sys, "stdin", io.StringIO(said))
         self.patch(sys, "stdout", out)

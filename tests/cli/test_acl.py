@@ -33,35 +33,70 @@ class AclTests(CommandCase):
 
     def dumped(self, **said: object) -> str:
         """A file as ppc-export writes it."""
-        document = {"version": "pypid 1", "allow_register": False, "users": [], "groups": {}, "pending_users": []}
+        document = {
+            "version": "pypid 1",
+            "allow_register": False,
+            "users": [],
+            "groups": {},
+            "pending_users": [],
+        }
         path = self.folder / "acl.json.gz"
-        path.write_bytes(gzip.compress(json.dumps({**document, "packages": {"users": {}, "groups": {}}, **said}).encode()))
+        path.write_bytes(
+            gzip.compress(
+                json.dumps({**document, "packages": {"users": {}, "groups": {}}, **said}).encode()
+            )
+        )
         return str(path)
 
     def test_every_hash(self) -> None:
-        """Whoever had a password there has it here, whatever kind of hash pypicloud had made of it; a wrong one is wrong."""
-        file = self.dumped(users=[{"username": name, "password": hash, "admin": False} for name, hash in HASHES.items()])
+        """Whoever had a password there has it here, whatever kind of hash pypicloud had made of it;
+        a wrong one is wrong.
+        """
+        file = self.dumped(
+            users=[
+                {"username": name, "password": hash, "admin": False}
+                for name, hash in HASHES.items()
+            ]
+        )
         out = self.prints(f"acl import -i {file}")
         self.assertEqual(out, "added: 6 users, 0 groups, 0 members, 0 rights\n")
         for name in HASHES:
-            self.assertEqual(self.pypid.get("/api/me", None, basic(name, PASSWORD)).status, 200, name)
-            self.assertEqual(self.pypid.get("/api/me", None, basic(name, f"{PASSWORD}!")).status, 401, name)
+            self.assertEqual(
+                self.pypid.get("/api/me", None, basic(name, PASSWORD)).status, 200, name
+            )
+            self.assertEqual(
+                self.pypid.get("/api/me", None, basic(name, f"{PASSWORD}!")).status, 401, name
+            )
 
     def test_import(self) -> None:
-        """What was added is counted; a second time there is nothing to add, and it goes well, too."""
+        """What was added is counted; a second time there is nothing to add, and it
+        goes well, too.
+        """
         file = self.dumped(
             users=[{"username": "carol", "password": HASHES["sha256"], "admin": True}],
             groups={"devs": ["carol", "alice"]},
-            packages={"users": {}, "groups": {"spam": {"devs": ["read", "write"], "everyone": ["read"]}}},
+            packages={
+                "users": {},
+                "groups": {"spam": {"devs": ["read", "write"], "everyone": ["read"]}},
+            },
         )
-        self.assertEqual(self.prints(f"acl import -i {file}"), "added: 1 user, 1 group, 2 members, 2 rights\n")
-        again = "added: 0 users, 0 groups, 0 members, 0 rights (1 user had an account here, which stays)\n"
+        self.assertEqual(
+            self.prints(f"acl import -i {file}"), "added: 1 user, 1 group, 2 members, 2 rights\n"
+        )
+        again = (
+            "added: 0 users, 0 groups, 0 members, 0 rights (1 user had an account here, which "
+            "stays)\n"
+        )
         self.assertEqual(self.prints(f"acl import -i {file}"), again)
-        self.assertIn(Right(project_name("spam"), Whom.EVERYONE), have(self.people.accounts.rights()))
+        self.assertIn(
+            Right(project_name("spam"), Whom.EVERYONE), have(self.people.accounts.rights())
+        )
         self.assertEqual(self.people.done(), [("operator/root", "import-people", "pypicloud")])
 
     def test_loss(self) -> None:
-        """Where somebody loses a right the command ends with 1 and says whose; what could be taken over was."""
+        """Where somebody loses a right the command ends with 1 and says whose; what could be taken
+        over was.
+        """
         file = self.dumped(
             users=[{"username": "carol", "password": HASHES["sha256"]}],
             packages={"users": {"spam": {"carol": ["write"]}}, "groups": {}},
@@ -75,11 +110,15 @@ class AclTests(CommandCase):
         self.assertEqual((status, json.loads(out)["users_there"]), (1, 1))
 
     def test_gain(self) -> None:
-        """Where somebody gets a right because two groups of one name become one the command ends with 1 and says whose."""
+        """Where somebody gets a right because two groups of one name become one the command ends
+        with 1 and says whose.
+        """
         have(self.people.accounts.add_group("devs"))
         have(self.people.accounts.join("devs", "bob"))
         packages = {"users": {}, "groups": {"spam": {"devs": ["read"]}}}
-        status, out, err = self.run_command(f"acl import -i {self.dumped(users=[], groups={'devs': []}, packages=packages)}")
+        status, out, err = self.run_command(
+            f"acl import -i {self.dumped(users=[], groups={'devs': []}, packages=packages)}"
+        )
         self.assertEqual(status, 1)
         self.assertIn("GAINED: bob is in the group 'devs' here", out)
         self.assertIn("1 thing of the above", err)
@@ -100,12 +139,16 @@ class AclTests(CommandCase):
             status, out, _ = self.run_command(f"acl import -i {bad}")
             self.assertIn("no dump of pypicloud's people", status, data)
             self.assertEqual(out, "")
-        self.assertIn("cannot be read", self.run_command(f"acl import -i {self.folder / 'nothing'}")[0])
+        self.assertIn(
+            "cannot be read", self.run_command(f"acl import -i {self.folder / 'nothing'}")[0]
+        )
         self.assertIn("cannot be written", self.run_command(f"acl export -o {self.folder}")[0])
         self.assertEqual(have(self.people.accounts.users()), ())
 
     def test_export(self) -> None:
-        """What was exported, for nobody else to read, brings the same people to another pypid; without a file it is JSON."""
+        """What was exported, for nobody else to read, brings the same people to another pypid;
+        without a file it is JSON.
+        """
         self.test_import()
         file = self.folder / "out.json.gz"
         file.write_bytes(b"")
@@ -113,5 +156,10 @@ class AclTests(CommandCase):
         self.assertEqual(self.prints(f"acl export -o {file}"), f"{file}: 1 user, 1 group\n")
         self.assertEqual(file.stat().st_mode & 0o777, 0o600)
         taken = read_dump(file.read_bytes())
-        self.assertEqual((taken.oddities, [(user.name, user.admin) for user in taken.dump.users]), ((), [("carol", True)]))
-        self.assertEqual(json.loads(self.prints("acl export")), json.loads(gzip.decompress(file.read_bytes())))
+        self.assertEqual(
+            (taken.oddities, [(user.name, user.admin) for user in taken.dump.users]),
+            ((), [("carol", True)]),
+        )
+        self.assertEqual(
+            json.loads(self.prints("acl export")), json.loads(gzip.decompress(file.read_bytes()))
+        )

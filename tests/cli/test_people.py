@@ -20,17 +20,26 @@ class UserTests(CommandCase):
     def test_made(self) -> None:
         """A new account's password is made and printed, once, and is right."""
         out = self.prints("user add carol")
-        self.assertTrue(out.startswith("carol: active, from the accounts database\npassword: "), out)
+        self.assertTrue(
+            out.startswith("carol: active, from the accounts database\npassword: "), out
+        )
         self.assertEqual(self.log_in("carol", out.splitlines()[1].removeprefix("password: ")), 200)
         self.assertNotIn("password", self.prints("user show carol"))
 
     def test_stdin(self) -> None:
-        """A script gives the password by standard input; it is never an argument, and not printed."""
+        """A script gives the password by standard input; it is never an argument,
+        and not printed.
+        """
         out = self.prints("user add carol --admin --stdin", said="a pass word\n")
         self.assertEqual(out, "carol: active, an administrator, from the accounts database\n")
         self.assertEqual(self.log_in("carol", "a pass word"), 200)
-        self.assertEqual(self.prints("user password carol --stdin", said="another\n"), "carol: the password was set\n")
-        self.assertEqual((self.log_in("carol", "a pass word"), self.log_in("carol", "another")), (401, 200))
+        self.assertEqual(
+            self.prints("user password carol --stdin", said="another\n"),
+            "carol: the password was set\n",
+        )
+        self.assertEqual(
+            (self.log_in("carol", "a pass word"), self.log_in("carol", "another")), (401, 200)
+        )
         self.assertEqual(self.run_command("user add erin --password x")[0], 2)
         status, _, _ = self.run_command("user add erin --stdin", said="\n")
         self.assertIn("no account was made", status)
@@ -47,15 +56,21 @@ class UserTests(CommandCase):
         self.assertEqual(self.log_in("carol", "one"), 200)
 
     def test_changed(self) -> None:
-        """Somebody becomes an administrator and none again; an account is disabled, enabled, and removed after a word."""
+        """Somebody becomes an administrator and none again; an account is disabled, enabled, and
+        removed after a word.
+        """
         self.prints("user add carol")
         self.assertIn("an administrator", self.prints("user admin carol yes"))
         self.assertNotIn("an administrator", self.prints("user admin carol no"))
         self.assertIn("disabled", self.prints("user disable carol"))
         self.assertIn("active", self.prints("user enable carol"))
         for said in "no\n", "":
-            self.assertIn("nothing was removed", self.run_command("user remove carol", said=said)[0])
-        self.assertTrue(self.prints("user remove carol", said="carol\n").endswith("carol: removed\n"))
+            self.assertIn(
+                "nothing was removed", self.run_command("user remove carol", said=said)[0]
+            )
+        self.assertTrue(
+            self.prints("user remove carol", said="carol\n").endswith("carol: removed\n")
+        )
         self.assertEqual(self.run_command("user show carol")[0].count("no account"), 1)
 
     def test_list(self) -> None:
@@ -80,14 +95,19 @@ class UserTests(CommandCase):
         """The audit log has the account that ran the command, and no address."""
         self.prints("user add carol")
         [deed] = self.people.deeds()
-        self.assertEqual((deed.who, deed.what, deed.subject, deed.where), ("operator/root", "add-user", "carol", ""))
+        self.assertEqual(
+            (deed.who, deed.what, deed.subject, deed.where),
+            ("operator/root", "add-user", "carol", ""),
+        )
 
 
 class GroupTests(CommandCase):
     configured = Configured(groups=frozenset({"ops"}))
 
     def test_life(self) -> None:
-        """A group is made, has members, and is removed after a word; a member whom nobody knows is warned of."""
+        """A group is made, has members, and is removed after a word; a member whom nobody knows is
+        warned of.
+        """
         self.assertEqual(self.prints("group add devs"), "devs: no members\n")
         self.assertEqual(self.prints("group join devs alice"), "devs: alice\n")
         status, out, err = self.run_command("group join devs nobody-at-all")
@@ -106,7 +126,9 @@ class RightTests(CommandCase):
     configured = Configured(rights=(Right(project_name("eggs"), Whom.USER, "bob", True),))
 
     def test_spelled(self) -> None:
-        """Whom a right is for is spelled as in the configuration: a bare name is a user; odd ones are quoted."""
+        """Whom a right is for is spelled as in the configuration: a bare name is a user; odd ones
+        are quoted.
+        """
         for whom, path in (
             ("carol", "user/carol"),
             ("user:carol", "user/carol"),
@@ -119,11 +141,19 @@ class RightTests(CommandCase):
         self.assertEqual(right_url("../x", "y"), "/api/projects/..%2Fx/rights/user/y")
 
     def test_life(self) -> None:
-        """A right is given, with a warning if it is the first, listed with its origin, and taken away."""
+        """A right is given, with a warning if it is the first, listed with its origin, and taken
+        away.
+        """
         status, out, err = self.run_command("right grant Spam alice rw")
         self.assertEqual(status, None)
         self.assertIn("user:alice  rw     database\n", out)
-        self.assertIn("spam: read by alice, written by alice, by these rights alone; administrators besides\n", out)
+        self.assertIn(
+            (
+                "spam: read by alice, written by alice, by these rights alone; administrators "
+                "besides\n"
+            ),
+            out,
+        )
         self.assertIn("first right of spam", err)
         self.assertEqual(len(have(self.people.accounts.rights())), 1)
         whole = self.prints("right list")
@@ -136,8 +166,12 @@ class RightTests(CommandCase):
         self.assertIn("written by bob", self.prints("right list eggs"))
 
     def test_refused(self) -> None:
-        """Nonsense is refused: a right that is none is a wrong command line, the rest pypid's text."""
+        """Nonsense is refused: a right that is none is a wrong command line, the
+        rest pypid's text.
+        """
         self.assertEqual(self.run_command("right grant spam alice w")[0], 2)
         for whom in "admins", "team:x", "group:", ":x":
-            self.assertTrue(str(self.run_command("right grant spam", whom, "r")[0]).startswith("pypid: "), whom)
+            self.assertTrue(
+                str(self.run_command("right grant spam", whom, "r")[0]).startswith("pypid: "), whom
+            )
         self.assertEqual(have(self.people.accounts.rights()), ())

@@ -1,4 +1,6 @@
-"""The names of pypicloud's commands: what each calls, and what those say that there is nothing for."""
+"""The names of pypicloud's commands: what each calls, and what those say that there
+is nothing for.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from pypid.core.configuration.parse import parse
 
 
 class NamesCase(SynchronousTestCase):
-    def run_script(self, script: Callable[[], None], *words: str, said: str = "") -> tuple[Any, str, str]:
+    def run_script(
+        self, script: Callable[[], None], *words: str, said: str = ""
+    ) -> tuple[Any, str, str]:
         """Exit status (or its text), standard output and standard error of a console script."""
         out, err = io.StringIO(), io.StringIO()
         for name, stream in (("stdin", io.StringIO(said)), ("stdout", out), ("stderr", err)):
@@ -46,14 +50,20 @@ class NamesCase(SynchronousTestCase):
 
 class NamesTests(NamesCase):
     def test_gen_password(self) -> None:
-        """A password's hash is printed, which verifies; options of pypicloud's hashes are taken, and said to do nothing."""
-        code, out, err = self.run_script(pypicloud.gen_password, "-i", "-s", "pbkdf2_sha512", "-r", "9", said="geheim\n")
+        """A password's hash is printed, which verifies; options of pypicloud's hashes are taken,
+        and said to do nothing.
+        """
+        code, out, err = self.run_script(
+            pypicloud.gen_password, "-i", "-s", "pbkdf2_sha512", "-r", "9", said="geheim\n"
+        )
         self.assertIs(verify(out.strip(), "geheim"), PasswordVerdict.RIGHT)
         self.assertIn("argon2id", err)
         self.assertFalse(code)
 
     def test_make_config(self) -> None:
-        """Our configuration is printed, and is a good one; OUTFILE is for its owner's eyes and never written over."""
+        """Our configuration is printed, and is a good one; OUTFILE is for its owner's eyes and
+        never written over.
+        """
         _, printed, _ = self.run_script(pypicloud.make_config, "-p")
         parse(printed, filename="pypid.ini")
         folder = TemporaryDirectory()
@@ -68,14 +78,19 @@ class NamesTests(NamesCase):
 
     def test_dumps(self) -> None:
         """Export and import lead to `pypid acl`, with the file if there is one."""
-        self.assertEqual(self.called(pypicloud.export, "c.ini"), ["acl", "export", "--config", "c.ini"])
         self.assertEqual(
-            self.called(pypicloud.import_, "c.ini", "-i", "x.gz"), ["acl", "import", "--config", "c.ini", "-i", "x.gz"]
+            self.called(pypicloud.export, "c.ini"), ["acl", "export", "--config", "c.ini"]
+        )
+        self.assertEqual(
+            self.called(pypicloud.import_, "c.ini", "-i", "x.gz"),
+            ["acl", "import", "--config", "c.ini", "-i", "x.gz"],
         )
 
     def test_migrate(self) -> None:
         """Migrating leads to `pypid copy-storage`."""
-        self.assertEqual(self.called(pypicloud.migrate, "a.ini", "b.ini"), ["copy-storage", "a.ini", "b.ini"])
+        self.assertEqual(
+            self.called(pypicloud.migrate, "a.ini", "b.ini"), ["copy-storage", "a.ini", "b.ini"]
+        )
 
     def test_nothing_to_do(self) -> None:
         """No schema has to be created, and that is no failure."""

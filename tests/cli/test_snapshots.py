@@ -7,13 +7,25 @@ from tests.cli.commands import CommandCase
 
 class SnapshotTests(CommandCase):
     def test_life(self) -> None:
-        """A snapshot is made, of now or of a moment, listed, and deleted; each answer says what to do with it."""
+        """A snapshot is made, of now or of a moment, listed, and deleted; each answer says what to
+        do with it.
+        """
         self.pypid.clock.advance(3 * 86_400)
         out = self.prints("snapshot make release-42 --note customers")
-        self.assertEqual(out, "release-42: the index as of 2026-01-04T00:00:01.500000Z, at /snapshots/release-42/simple/\n")
-        self.assertIn("as of 2026-01-02T00:00:00Z", self.prints("snapshot make first --at 2026-01-01"))
+        self.assertEqual(
+            out,
+            (
+                "release-42: the index as of 2026-01-04T00:00:01.500000Z, at "
+                "/snapshots/release-42/simple/\n"
+            ),
+        )
+        self.assertIn(
+            "as of 2026-01-02T00:00:00Z", self.prints("snapshot make first --at 2026-01-01")
+        )
         listed = self.prints("snapshot list")
-        self.assertEqual([line.split()[0] for line in listed.splitlines()], ["NAME", "first", "release-42", "2"])
+        self.assertEqual(
+            [line.split()[0] for line in listed.splitlines()], ["NAME", "first", "release-42", "2"]
+        )
         self.assertIn("customers", listed)
         self.assertIn("operator/root", listed)
         [first, _] = json.loads(self.prints("snapshot list --json"))["snapshots"]

@@ -16,44 +16,63 @@ MAKE = "token make --user alice --can publish --can read --project acme-* --expi
 
 class TokenTests(CommandCase):
     def test_life(self) -> None:
-        """A token is made for somebody, its secret printed once; it works, is listed with its last use, and is revoked."""
+        """A token is made for somebody, its secret printed once; it works, is listed with its last
+        use, and is revoked.
+        """
         out = self.prints(MAKE, "CI of acme")
         first, second, _ = out.splitlines()
         id, _, rest = first.partition(": ")
-        self.assertEqual(rest, "usable, CI of acme, of alice, read publish in acme-*, expires 2026-01-31 00:00")
+        self.assertEqual(
+            rest, "usable, CI of acme, of alice, read publish in acme-*, expires 2026-01-31 00:00"
+        )
         secret = second.removeprefix("secret: ")
         self.assertTrue(secret.startswith("pypi-"))
-        self.assertEqual(self.pypid.get("/api/me", None, ("Authorization", f"Bearer {secret}")).status, 200)
+        self.assertEqual(
+            self.pypid.get("/api/me", None, ("Authorization", f"Bearer {secret}")).status, 200
+        )
         listed = self.prints("token list --user alice")
         self.assertIn("192.0.2.7", listed)
         self.assertNotIn(secret, listed)
         self.assertTrue(listed.endswith("1 token\n"))
         self.assertIn("revoked", self.prints(f"token revoke {id}"))
-        self.assertEqual(self.pypid.get("/api/me", None, ("Authorization", f"Bearer {secret}")).status, 401)
+        self.assertEqual(
+            self.pypid.get("/api/me", None, ("Authorization", f"Bearer {secret}")).status, 401
+        )
         [token] = json.loads(self.prints("token list --json"))["tokens"]
         self.assertEqual((token["id"], token["state"]), (id, "revoked"))
 
     def test_refused(self) -> None:
         """For nobody, for what there is not, or for what the user may not, there is none."""
-        self.assertIn("Nobody can log in", self.run_command("token make x --user nobody-at-all --can read")[0])
+        self.assertIn(
+            "Nobody can log in", self.run_command("token make x --user nobody-at-all --can read")[0]
+        )
         self.assertEqual(self.run_command("token make x --user alice --can fly")[0], 2)
         self.assertEqual(self.run_command("token make x --can read")[0], 2)
-        self.assertIn("'bob' may not publish", self.run_command("token make x --user bob --can publish")[0])
+        self.assertIn(
+            "'bob' may not publish", self.run_command("token make x --user bob --can publish")[0]
+        )
         self.assertIn("no token", self.run_command("token revoke nothing")[0])
 
 
 class AuditTests(CommandCase):
     def test_audit(self) -> None:
-        """The log as a table, the newest last, and by who, what and subject; older lines by their number."""
+        """The log as a table, the newest last, and by who, what and subject; older lines by their
+        number.
+        """
         self.prints("user add carol")
         self.prints("group add devs")
         self.prints("group join devs carol")
         lines = self.prints("audit").splitlines()
-        self.assertEqual([line.split()[4] for line in lines[1:]], ["add-user", "add-group", "join-group"])
+        self.assertEqual(
+            [line.split()[4] for line in lines[1:]], ["add-user", "add-group", "join-group"]
+        )
         self.assertIn("operator/root", lines[1])
         self.assertIn("this machine", lines[1])
         self.assertIn("admin: no", lines[1])
-        self.assertIn("devs/carol", self.prints("audit --what join-group --who operator/root --subject devs/carol"))
+        self.assertIn(
+            "devs/carol",
+            self.prints("audit --what join-group --who operator/root --subject devs/carol"),
+        )
         self.assertEqual(self.prints("audit --who nobody"), "")
         newest = self.prints("audit --most 1")
         self.assertIn("join-group", newest)
@@ -63,7 +82,9 @@ class AuditTests(CommandCase):
         self.assertEqual(len(json.loads(self.prints("audit --json"))["deeds"]), 3)
 
     def test_follow(self) -> None:
-        """What is done meanwhile is printed as it comes, each line once, until Ctrl-C; for machines an object on each line."""
+        """What is done meanwhile is printed as it comes, each line once, until Ctrl-C; for machines
+        an object on each line.
+        """
         self.prints("user add carol")
         meanwhile = iter([[], ["group", "add", "devs"], [], ["group", "join", "devs", "carol"]])
 
@@ -76,7 +97,10 @@ class AuditTests(CommandCase):
                 document = {"name": "devs"} if words[1] == "add" else None
                 self.pypid.api("POST" if document else "PUT", path, document)
 
-        for option, wanted in ("--follow", "devs/carol"), ("--follow --json", '"subject": "devs/carol"'):
+        for option, wanted in (
+            ("--follow", "devs/carol"),
+            ("--follow --json", '"subject": "devs/carol"'),
+        ):
             self.between = then
             status, out, _ = self.run_command(f"audit --most 10 {option}")
             self.assertEqual(status, 130)
@@ -106,14 +130,36 @@ class HelpTests(CommandCase):
         """Each command teaches by example, and every example is a command line that can be read."""
         found = 0
         for words in (
-            *("user", "user add", "user password", "group", "right", "token", "token make", "audit", "downloads"),
-            *("user list", "user show", "user admin", "group join", "right grant", "right revoke", "token revoke"),
+            *(
+                "user",
+                "user add",
+                "user password",
+                "group",
+                "right",
+                "token",
+                "token make",
+                "audit",
+                "downloads",
+            ),
+            *(
+                "user list",
+                "user show",
+                "user admin",
+                "group join",
+                "right grant",
+                "right revoke",
+                "token revoke",
+            ),
         ):
             status, out, _ = self.run_command(f"{words} --help")
             self.assertEqual(status, 0)
             self.assertIn("usage: pypid " + words, out)
             for line in out.splitlines():
-                if line.startswith(f"  pypid {words.split()[0]}") and "..." not in line and "$(" not in line:
+                if (
+                    line.startswith(f"  pypid {words.split()[0]}")
+                    and "..." not in line
+                    and "$(" not in line
+                ):
                     found += 1
                     parser().parse_args(shlex.split(re.split(r"\s{3,}|  \(", line.strip())[0])[1:])
         self.assertGreater(found, 20)

@@ -8,7 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.lru import Recent
 
-steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | st.integers(0, 9), st.booleans()), max_size=40)
+steps = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.none() | st.integers(0, 9), st.booleans()), max_size=40
+)
 
 
 class RecentTests(SynchronousTestCase):
@@ -17,7 +19,9 @@ class RecentTests(SynchronousTestCase):
     @settings(max_examples=50, deadline=None, database=None)
     @given(steps)
     def test_bounds(self, steps: list[tuple[str, int | None, bool]]) -> None:
-        """It never holds more than it may, except a single value; what it holds is the last that came; the weight is right."""
+        """It never holds more than it may, except a single value; what it holds is the last that
+        came; the weight is right.
+        """
         recent: Recent[str, int] = Recent(3, 12)
         came: dict[str, int] = {}
         for key, weight, forget in steps:
@@ -30,7 +34,9 @@ class RecentTests(SynchronousTestCase):
                 self.assertIsNone(recent.get(key))
             else:
                 self.assertIn(recent.get(key), (None, came.get(key)))
-            held = {other: value for other in "abcdef" if (value := recent._held.get(other)) is not None}
+            held = {
+                other: value for other in "abcdef" if (value := recent._held.get(other)) is not None
+            }
             self.assertEqual(recent.weight, sum(value for value, _ in held.values()))
             self.assertTrue(len(held) <= 1 or (len(held) <= 3 and recent.weight <= 12))
 
@@ -41,4 +47,6 @@ class RecentTests(SynchronousTestCase):
         recent.put("b", 2)
         recent.get("a")
         recent.put("c", 3)
-        self.assertEqual((recent.get("a"), recent.get("b"), recent.get("c"), len(recent)), (1, None, 3, 2))
+        self.assertEqual(
+            (recent.get("a"), recent.get("b"), recent.get("c"), len(recent)), (1, None, 3, 2)
+        )

@@ -1,8 +1,10 @@
-"""Who may do what, against an oracle that is written from the sentences of the plan and knows nothing of the code.
+"""Who may do what, against an oracle that is written from the sentences of the plan and knows
+nothing of the code.
 
-The sentences: users, groups, everyone, authenticated, admins; defaults for projects without rules; a project with any rule of
-its own takes no defaults; rights r and w; whoever may write may read; overwrite and delete by group; admins may do all but
-overwrite; a token never more than its user and never less than everyone; a publisher exactly its scope (and what everyone may).
+The sentences: users, groups, everyone, authenticated, admins; defaults for projects without rules;
+a project with any rule of its own takes no defaults; rights r and w; whoever may write may read;
+overwrite and delete by group; admins may do all but overwrite; a token never more than its user and
+never less than everyone; a publisher exactly its scope (and what everyone may).
 """
 
 from __future__ import annotations
@@ -48,7 +50,12 @@ PROJECTS = tuple(map(project_name, ("acme-tools", "acme-web", "spam", "eggs")))
 
 some = st.frozensets(NAMES, max_size=3)
 principals = st.builds(
-    Principals, everyone=st.booleans(), authenticated=st.booleans(), admins=st.booleans(), users=some, groups=some
+    Principals,
+    everyone=st.booleans(),
+    authenticated=st.booleans(),
+    admins=st.booleans(),
+    users=some,
+    groups=some,
 ) | st.sampled_from([EVERYONE, AUTHENTICATED, ADMINS, NOBODY])
 grants = st.builds(Grants, read=principals, write=principals)
 projects = st.dictionaries(st.sampled_from(PROJECTS[:3]), grants)
@@ -77,11 +84,13 @@ scopes = st.builds(
     projects=st.lists(st.sampled_from(sorted(GLOBS)), max_size=2).map(tuple) | st.just(("*",)),
 )
 people = st.just(ANONYMOUS) | st.builds(Identity, user=NAMES, groups=some, admin=st.booleans())
-tokens = st.builds(Identity, user=NAMES, groups=some, admin=st.booleans(), scope=scopes, publisher=st.booleans())
+tokens = st.builds(
+    Identity, user=NAMES, groups=some, admin=st.booleans(), scope=scopes, publisher=st.booleans()
+)
 anybody = people | tokens
 
 
-# --- the oracle -----------------------------------------------------------------------------------------------
+# --- the oracle -----------------------------------------------------------------------------------
 
 
 def belongs(who: Identity, to: Principals) -> bool:
@@ -121,14 +130,18 @@ def everything(these: Rules, who: Identity, project: ProjectName) -> set[Action]
     """All that whoever asks may do to the project."""
     if who.scope is None:
         return rights(these, who, project)
-    inside = who.scope.actions if any(project in GLOBS[glob] for glob in who.scope.projects) else frozenset[Action]()
+    inside = (
+        who.scope.actions
+        if any(project in GLOBS[glob] for glob in who.scope.projects)
+        else frozenset[Action]()
+    )
     if Action.READ in inside and not who.publisher:
         inside |= {Action.FETCH, Action.COLLECT}  # an installer's token
     of_its_own = inside if who.publisher else inside & rights(these, who, project)
     return rights(these, ANONYMOUS, project) | of_its_own
 
 
-# --- the rules ------------------------------------------------------------------------------------------------
+# --- the rules ------------------------------------------------------------------------------------
 
 
 class MayTests(SynchronousTestCase):
@@ -145,18 +158,24 @@ class MayTests(SynchronousTestCase):
     @modest
     @given(rules, anybody)
     def test_some_project(self, these: Rules, who: Identity) -> None:
-        """Without a project nobody is refused what they may do to one; and nobody without a token is let in for nothing."""
+        """Without a project nobody is refused what they may do to one; and nobody without a token
+        is let in for nothing.
+        """
         for action in Action:
             somewhere = any(action in everything(these, who, project) for project in PROJECTS)
             if somewhere:
                 self.assertTrue(may(these, who, action), action)
-            elif who.scope is None and action is not Action.DELETE:  # who may delete only what they may not write: nothing
+            elif (
+                who.scope is None and action is not Action.DELETE
+            ):  # who may delete only what they may not write: nothing
                 self.assertFalse(may(these, who, action), action)
 
     @modest
     @given(rules, rules, anybody, actions)
     def test_no_defaults(self, these: Rules, others: Rules, who: Identity, action: Action) -> None:
-        """A project with any rule of its own takes no defaults: other defaults change nothing for it."""
+        """A project with any rule of its own takes no defaults: other defaults change nothing for
+        it.
+        """
         same = evolve(these, read=others.read, write=others.write)
         for project in these.projects:
             self.assertEqual(may(these, who, action, project), may(same, who, action, project))
@@ -164,7 +183,9 @@ class MayTests(SynchronousTestCase):
     @modest
     @given(rules, tokens)
     def test_tokens(self, these: Rules, who: Identity) -> None:
-        """A token may never do more than its user, never less than everyone, and beyond its globs just that."""
+        """A token may never do more than its user, never less than everyone, and beyond its globs
+        just that.
+        """
         user = Identity(who.user, who.groups, who.admin)
         for project in PROJECTS:
             anonymous, theirs = rights(these, ANONYMOUS, project), rights(these, user, project)
@@ -178,8 +199,12 @@ class MayTests(SynchronousTestCase):
 
     @modest
     @given(rules, scopes, some, st.booleans())
-    def test_publishers(self, these: Rules, scope: Scope, groups: frozenset[str], admin: bool) -> None:
-        """A publisher gets nothing from rules: not by its text, nor by groups or an admin flag that it seems to have."""
+    def test_publishers(
+        self, these: Rules, scope: Scope, groups: frozenset[str], admin: bool
+    ) -> None:
+        """A publisher gets nothing from rules: not by its text, nor by groups or an admin flag that
+        it seems to have.
+        """
         for project in PROJECTS:
             allowed = [
                 {action for action in Action if may(these, who, action, project)}
@@ -193,8 +218,8 @@ class MayTests(SynchronousTestCase):
     @modest
     @given(rules, people)
     def test_write_is_more(self, these: Rules, who: Identity) -> None:
-        """Whoever may write a project by its own rules may read it; whoever may overwrite may write; whoever may delete or
-        fetch may read; only admins administer.
+        """Whoever may write a project by its own rules may read it; whoever may overwrite may
+        write; whoever may delete or fetch may read; only admins administer.
         """
         for project in PROJECTS:
             allowed = {action for action in Action if may(these, who, action, project)}
@@ -218,7 +243,9 @@ class MayTests(SynchronousTestCase):
     @modest
     @given(people, actions)
     def test_nobody(self, who: Identity, action: Action) -> None:
-        """Nobody means nobody: without a rule only admins may do anything, and not even they may overwrite."""
+        """Nobody means nobody: without a rule only admins may do anything, and not even they may
+        overwrite.
+        """
         closed = Rules(*[NOBODY] * 7)
         self.assertEqual(may(closed, who, action), who.admin and action is not Action.OVERWRITE)
         self.assertFalse(may(closed, ANONYMOUS, action))
@@ -226,8 +253,8 @@ class MayTests(SynchronousTestCase):
     @modest
     @given(rules, some, actions)
     def test_anonymous(self, these: Rules, groups: frozenset[str], action: Action) -> None:
-        """Somebody unknown may do only what everyone may, whatever groups they seem to be in; to overwrite takes the right to
-        write, and to delete or to fetch takes the right to read.
+        """Somebody unknown may do only what everyone may, whatever groups they seem to be in; to
+        overwrite takes the right to write, and to delete or to fetch takes the right to read.
         """
         bare = evolve(these, projects={}, delete_needs=Action.READ)
         takes = {
@@ -245,7 +272,9 @@ class MayTests(SynchronousTestCase):
         self.assertEqual(may(bare, Identity(None, groups), action, PROJECTS[0]), expected)
 
     def test_defaults(self) -> None:
-        """By default everyone reads and makes us fetch, who is logged in publishes, admins delete, nobody overwrites."""
+        """By default everyone reads and makes us fetch, who is logged in publishes, admins delete,
+        nobody overwrites.
+        """
         asking = (ANONYMOUS, Identity("alice"), Identity("root", admin=True))
         for action, expected in (
             (Action.READ, (True, True, True)),
@@ -262,7 +291,9 @@ class MayTests(SynchronousTestCase):
     @modest
     @given(rules, anybody, actions)
     def test_demand(self, these: Rules, who: Identity, action: Action) -> None:
-        """demand asks somebody unknown to log in, tells somebody known no, and says nothing where it may be."""
+        """demand asks somebody unknown to log in, tells somebody known no, and says nothing where
+        it may be.
+        """
         project = PROJECTS[0]
         if may(these, who, action, project):
             demand(these, who, action, project)
@@ -275,12 +306,16 @@ class MayTests(SynchronousTestCase):
     @modest
     @given(rules, anybody)
     def test_hidden_is_as_unknown(self, these: Rules, who: Identity) -> None:
-        """Where the default read right is lacking, a name without rules, a hidden one and one that nobody ever heard of are
-        refused in the same words.
+        """Where the default read right is lacking, a name without rules, a hidden one and one that
+        nobody ever heard of are refused in the same words.
         """
         refusals = set()
         for project in (*PROJECTS, project_name("never-heard-of")):
-            if Action.READ not in (everything(these, who, project) if project in PROJECTS else rights(these, who, project)):
+            if Action.READ not in (
+                everything(these, who, project)
+                if project in PROJECTS
+                else rights(these, who, project)
+            ):
                 try:
                     demand(these, who, Action.READ, project)
                 except (Forbidden, Unauthenticated) as error:
@@ -297,24 +332,35 @@ class SightTests(SynchronousTestCase):
         """A list shows exactly the projects that may be read one by one."""
         seen = sight(these, who)
         for project in PROJECTS:
-            self.assertEqual(seen.sees(project), Action.READ in everything(these, who, project), project)
+            self.assertEqual(
+                seen.sees(project), Action.READ in everything(these, who, project), project
+            )
         if seen.sees_all:
             self.assertTrue(all(map(seen.sees, PROJECTS)))
 
     @modest
     @given(rules, people, people)
     def test_equal(self, these: Rules, one: Identity, other: Identity) -> None:
-        """Those who see the same have equal sights, whoever they are; those who do not have others."""
-        same = all(sight(these, one).sees(project) == sight(these, other).sees(project) for project in PROJECTS)
+        """Those who see the same have equal sights, whoever they are; those who do
+        not have others.
+        """
+        same = all(
+            sight(these, one).sees(project) == sight(these, other).sees(project)
+            for project in PROJECTS
+        )
         self.assertEqual(sight(these, one) == sight(these, other), same)
         self.assertEqual(hash(sight(these, one)) == hash(sight(these, other)), same)
 
     def test_everything(self) -> None:
         """Admins, and everybody of an index without rules, see everything."""
         hidden = {PROJECTS[0]: Grants(read=Principals(groups=frozenset({"team"})))}
-        self.assertEqual(sight(Rules(read=NOBODY, projects=hidden), Identity("root", admin=True)), EVERYTHING)
+        self.assertEqual(
+            sight(Rules(read=NOBODY, projects=hidden), Identity("root", admin=True)), EVERYTHING
+        )
         self.assertEqual(sight(Rules(), ANONYMOUS), EVERYTHING)
-        self.assertEqual(sight(Rules(projects=hidden), Identity("a", frozenset({"team"}))), EVERYTHING)
+        self.assertEqual(
+            sight(Rules(projects=hidden), Identity("a", frozenset({"team"}))), EVERYTHING
+        )
         self.assertFalse(sight(Rules(projects=hidden), ANONYMOUS).sees_all)
 
 
@@ -347,9 +393,15 @@ class PrincipalsTests(SynchronousTestCase):
 
     @modest
     @given(ODD_NAMES, some, some)
-    def test_names_do_not_mix(self, name: str, users: frozenset[str], groups: frozenset[str]) -> None:
-        """A user whose name is a group's gets nothing of the group's, and the other way round; names are compared exactly."""
-        self.assertEqual(Principals(users=users, groups=groups).include(Identity(name)), name in users)
+    def test_names_do_not_mix(
+        self, name: str, users: frozenset[str], groups: frozenset[str]
+    ) -> None:
+        """A user whose name is a group's gets nothing of the group's, and the other way round;
+        names are compared exactly.
+        """
+        self.assertEqual(
+            Principals(users=users, groups=groups).include(Identity(name)), name in users
+        )
         self.assertEqual(
             Principals(users=users, groups=groups).include(Identity("somebody", frozenset({name}))),
             name in groups,
@@ -367,7 +419,9 @@ class PrincipalsTests(SynchronousTestCase):
             self.assertEqual(tuple(words.include(who) for who in asking), expected)
 
     def test_a_user_called_like_many(self) -> None:
-        """Somebody whom another source calls "everyone" or "admins" is one user, and gets what no word gives."""
+        """Somebody whom another source calls "everyone" or "admins" is one user, and gets what no
+        word gives.
+        """
         for word in WORDS:
             who = Identity(word, frozenset(WORDS))
             self.assertFalse(ADMINS.include(who))
@@ -375,7 +429,9 @@ class PrincipalsTests(SynchronousTestCase):
             self.assertFalse(may(Rules(), who, Action.DELETE))
 
     def test_slips(self) -> None:
-        """What looks like a word or like two names is not taken for one name, which would let nobody in."""
+        """What looks like a word or like two names is not taken for one name, which would let
+        nobody in.
+        """
         for text, said in (
             ("Everyone", "everyone"),
             ("alice AUTHENTICATED", "authenticated"),
@@ -393,7 +449,9 @@ class PrincipalsTests(SynchronousTestCase):
         ):
             error = self.assertRaises(ValueError, Principals.parse, text)
             self.assertIn(said, str(error), text)
-        self.assertEqual(Principals.parse("user:Everyone group:Admins").groups, frozenset({"Admins"}))
+        self.assertEqual(
+            Principals.parse("user:Everyone group:Admins").groups, frozenset({"Admins"})
+        )
 
 
 class AccountNameTests(SynchronousTestCase):
@@ -401,7 +459,20 @@ class AccountNameTests(SynchronousTestCase):
 
     def test_bad(self) -> None:
         """Nothing that would cut credentials, the configuration or a terminal is a name."""
-        for text in ("", "a b", "a:b", "a=b", "a;b", "a,b", "a\n", "\x1b[2J", "a\0", "a\u2028b", "\u202ealice", *WORDS):
+        for text in (
+            "",
+            "a b",
+            "a:b",
+            "a=b",
+            "a;b",
+            "a,b",
+            "a\n",
+            "\x1b[2J",
+            "a\0",
+            "a\u2028b",
+            "\u202ealice",
+            *WORDS,
+        ):
             self.assertRaises(ValueError, account_name, text)
 
     def test_stand_ins(self) -> None:
@@ -413,7 +484,15 @@ class AccountNameTests(SynchronousTestCase):
 
     def test_good(self) -> None:
         """Dots, signs and letters of any language are."""
-        for text in ("alice", "Alice.Smith@example.org", "build-bot_1", "łukasz", "a/b", "user.x.everyone", "EVERYONE"):
+        for text in (
+            "alice",
+            "Alice.Smith@example.org",
+            "build-bot_1",
+            "łukasz",
+            "a/b",
+            "user.x.everyone",
+            "EVERYONE",
+        ):
             self.assertEqual(account_name(text), text)
 
 

@@ -35,19 +35,36 @@ from pypid.core.policy import (
 
 SPAM = project_name("spam")
 NOW = datetime(2026, 1, 20, tzinfo=UTC)
-GLOBS = st.sampled_from([(), ("spam",), ("sp*",), ("other",), ("*",), ("SPAM",), ("s[a-q]am", "x-*")])
-OUR_FILE = File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256="ab" * 32, size=1, key="spam/spam-1.0.tar.gz")
+GLOBS = st.sampled_from(
+    [(), ("spam",), ("sp*",), ("other",), ("*",), ("SPAM",), ("s[a-q]am", "x-*")]
+)
+OUR_FILE = File(
+    project=SPAM,
+    filename="spam-1.0.tar.gz",
+    version="1.0",
+    sha256="ab" * 32,
+    size=1,
+    key="spam/spam-1.0.tar.gz",
+)
 
 
 def their_file(version: str, **fields: object) -> File:
     """A file of theirs, as upstream lists it."""
     filename = f"spam-{version}.tar.gz"
-    values = {"sha256": "cd" * 32, "size": 2, "uploaded": NOW - timedelta(days=30), "source": f"https://up.example/{filename}"}
+    values = {
+        "sha256": "cd" * 32,
+        "size": 2,
+        "uploaded": NOW - timedelta(days=30),
+        "source": f"https://up.example/{filename}",
+    }
     return File(project=SPAM, filename=filename, version=version, **{**values, **fields})  # type: ignore[arg-type]
 
 
 OURS = st.sampled_from(Presence) | st.builds(
-    Project, name=st.just(SPAM), files=st.sampled_from([(), (OUR_FILE,)]), status=st.sampled_from(Status)
+    Project,
+    name=st.just(SPAM),
+    files=st.sampled_from([(), (OUR_FILE,)]),
+    status=st.sampled_from(Status),
 )
 POLICIES = st.builds(
     Policy,
@@ -81,11 +98,17 @@ SAID = st.none() | st.builds(
     index=st.just("https://up.example/simple/"),
     status=st.sampled_from(Status),
 )
-KEPT = FILES.map(lambda files: tuple(replace(file, key=f".kept/spam/{file.filename}") for file in files))
+KEPT = FILES.map(
+    lambda files: tuple(replace(file, key=f".kept/spam/{file.filename}") for file in files)
+)
 FAILURE = st.none() | st.just(UpstreamDown("it refuses connections."))
-THEIRS = st.none() | st.builds(UpstreamState, said=SAID, kept=KEPT, reachable=st.booleans(), failure=FAILURE)
+THEIRS = st.none() | st.builds(
+    UpstreamState, said=SAID, kept=KEPT, reachable=st.booleans(), failure=FAILURE
+)
 UPLOAD = Upload(
-    distribution=parse_filename("spam-2.0.tar.gz"), version="2.0", digests=Digests("ab" * 32, "cd" * 16, "ef" * 32, 1)
+    distribution=parse_filename("spam-2.0.tar.gz"),
+    version="2.0",
+    digests=Digests("ab" * 32, "cd" * 16, "ef" * 32, 1),
 )
 many = settings(max_examples=100, deadline=None, database=None)
 
@@ -96,14 +119,18 @@ class SilenceTests(SynchronousTestCase):
     @many
     @given(POLICIES, OURS)
     def test_nothing_private(self, policy: Policy, ours: Project | Presence) -> None:
-        """A name that is reserved, unknown, denied, or ours and not blended is never told, in any mode."""
+        """A name that is reserved, unknown, denied, or ours and not blended is never told, in any
+        mode.
+        """
         if asks_upstream(policy, SPAM, ours):
             self.assertIsNot(policy.mode, Mode.OFFLINE)
             self.assertIsNot(ours, Presence.UNKNOWN)
             for globs in (policy.reserved, policy.deny):
                 self.assertFalse({"spam", "SPAM", "sp*", "*"} & set(globs))
             if isinstance(ours, Project):
-                self.assertTrue(set(policy.blend) & {"spam", "SPAM", "sp*", "*"} or "s[a-q]am" in policy.blend)
+                self.assertTrue(
+                    set(policy.blend) & {"spam", "SPAM", "sp*", "*"} or "s[a-q]am" in policy.blend
+                )
 
     def test_reasons(self) -> None:
         """Each rule has its reason, and the strongest is told first."""
@@ -114,9 +141,16 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual(silence(cache, SPAM, Presence.UNKNOWN), Silence.UNKNOWN)
         self.assertEqual(silence(cache, SPAM, ours), Silence.OURS)
         self.assertIsNone(silence(evolve(cache, blend=("spam",)), SPAM, ours))
-        self.assertEqual(silence(evolve(cache, blend=("spam",), reserved=("spam",)), SPAM, ours), Silence.RESERVED)
-        self.assertEqual(silence(evolve(cache, deny=("s*",)), SPAM, Presence.ABSENT), Silence.DENIED)
-        self.assertEqual(silence(evolve(cache, allow=("eggs",)), SPAM, Presence.ABSENT), Silence.NOT_ALLOWED)
+        self.assertEqual(
+            silence(evolve(cache, blend=("spam",), reserved=("spam",)), SPAM, ours),
+            Silence.RESERVED,
+        )
+        self.assertEqual(
+            silence(evolve(cache, deny=("s*",)), SPAM, Presence.ABSENT), Silence.DENIED
+        )
+        self.assertEqual(
+            silence(evolve(cache, allow=("eggs",)), SPAM, Presence.ABSENT), Silence.NOT_ALLOWED
+        )
 
 
 class ViewTests(SynchronousTestCase):
@@ -124,8 +158,12 @@ class ViewTests(SynchronousTestCase):
 
     @many
     @given(POLICIES, OURS, THEIRS)
-    def test_invariants(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
-        """Ours are all there and never replaced; theirs are there only by the rules; every visible file can be delivered."""
+    def test_invariants(
+        self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None
+    ) -> None:
+        """Ours are all there and never replaced; theirs are there only by the rules; every visible
+        file can be delivered.
+        """
         seen = view(policy, ours, theirs, NOW, SPAM)
         own = ours if isinstance(ours, Project) else None
         if own is not None and own.status.offers_files:
@@ -159,26 +197,54 @@ class ViewTests(SynchronousTestCase):
         listing is shown whole, so that no installer takes an older release for the newest.
         """
         kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
-        said = Listing(name=SPAM, files=(their_file("1.0"), their_file("2.0")), asked=NOW, index="i")
+        said = Listing(
+            name=SPAM, files=(their_file("1.0"), their_file("2.0")), asked=NOW, index="i"
+        )
         down = view(
-            Policy(mode=Mode.CACHE), Presence.ABSENT, UpstreamState(said=said, kept=(kept,), reachable=False), NOW, SPAM
+            Policy(mode=Mode.CACHE),
+            Presence.ABSENT,
+            UpstreamState(said=said, kept=(kept,), reachable=False),
+            NOW,
+            SPAM,
         )
         self.assertEqual([file.version for file in down.files], ["1.0"])
-        failed = UpstreamState(said=said, kept=(kept,), reachable=False, failure=UpstreamDown("it refuses connections."))
+        failed = UpstreamState(
+            said=said,
+            kept=(kept,),
+            reachable=False,
+            failure=UpstreamDown("it refuses connections."),
+        )
         down = view(Policy(mode=Mode.CACHE), Presence.ABSENT, failed, NOW, SPAM)
-        self.assertEqual([(file.version, file.key is None) for file in down.files], [("1.0", False), ("2.0", True)])
-        up = view(Policy(mode=Mode.CACHE), Presence.ABSENT, UpstreamState(said=said, kept=(kept,)), NOW, SPAM)
-        self.assertEqual([(file.version, file.key is None) for file in up.files], [("1.0", False), ("2.0", True)])
+        self.assertEqual(
+            [(file.version, file.key is None) for file in down.files],
+            [("1.0", False), ("2.0", True)],
+        )
+        up = view(
+            Policy(mode=Mode.CACHE),
+            Presence.ABSENT,
+            UpstreamState(said=said, kept=(kept,)),
+            NOW,
+            SPAM,
+        )
+        self.assertEqual(
+            [(file.version, file.key is None) for file in up.files], [("1.0", False), ("2.0", True)]
+        )
 
     def test_changed_bytes(self) -> None:
-        """A kept file whose bytes upstream no longer lists is not served in place of those that it lists now."""
+        """A kept file whose bytes upstream no longer lists is not served in place of those that it
+        lists now.
+        """
         kept = replace(their_file("1.0", sha256="ee" * 32), key=".kept/spam/spam-1.0.tar.gz")
         said = Listing(name=SPAM, files=(their_file("1.0"),), asked=NOW, index="i")
         self.assertEqual(listed(UpstreamState(said=said, kept=(kept,))), (their_file("1.0"),))
 
     def test_changed_bytes_without_sha256(self) -> None:
-        """So it is where upstream lists any other hash than a sha256, or only how long the file is."""
-        kept = replace(their_file("1.0", md5="12" * 16, digest="sha512=12"), key=".kept/spam/spam-1.0.tar.gz")
+        """So it is where upstream lists any other hash than a sha256, or only how long
+        the file is.
+        """
+        kept = replace(
+            their_file("1.0", md5="12" * 16, digest="sha512=12"), key=".kept/spam/spam-1.0.tar.gz"
+        )
         for said, same in (
             ({"md5": "12" * 16}, True),
             ({"digest": "sha512=12"}, True),
@@ -190,7 +256,9 @@ class ViewTests(SynchronousTestCase):
             now = their_file("1.0", **{"sha256": None, **said})
             remembered = Listing(name=SPAM, files=(now,), asked=NOW, index="i")
             [file] = listed(UpstreamState(said=remembered, kept=(kept,)))
-            self.assertEqual((file.key, file.sha256), (kept.key, kept.sha256) if same else (None, None), said)
+            self.assertEqual(
+                (file.key, file.sha256), (kept.key, kept.sha256) if same else (None, None), said
+            )
 
     def test_gone(self) -> None:
         """What upstream has taken away is not shown any more, kept or not."""
@@ -198,11 +266,20 @@ class ViewTests(SynchronousTestCase):
         for files in ((), None):
             said = Listing(name=SPAM, files=files, asked=NOW, index="i")
             self.assertEqual(
-                view(Policy(mode=Mode.CACHE), Presence.ABSENT, UpstreamState(said=said, kept=(kept,)), NOW, SPAM).files, ()
+                view(
+                    Policy(mode=Mode.CACHE),
+                    Presence.ABSENT,
+                    UpstreamState(said=said, kept=(kept,)),
+                    NOW,
+                    SPAM,
+                ).files,
+                (),
             )
 
     def test_files_without_a_hash_are_hidden_where_hashes_are_required(self) -> None:
-        """With `require_hashes` only files that can be verified are shown, whatever their hash; what is kept already stays."""
+        """With `require_hashes` only files that can be verified are shown, whatever their hash;
+        what is kept already stays.
+        """
         bare = replace(their_file("1.0"), sha256=None)
         files = (bare, their_file("2.0"), replace(their_file("3.0"), sha256=None, md5="ab" * 16))
         theirs = UpstreamState(said=Listing(name=SPAM, files=files, asked=NOW, index="i"))
@@ -211,12 +288,21 @@ class ViewTests(SynchronousTestCase):
             shown = view(policy, Presence.ABSENT, theirs, NOW, SPAM).files
             self.assertEqual([file.version for file in shown], versions)
         self.assertEqual(hidden(policy, bare, theirs, frozenset(), NOW), Hidden.UNVERIFIED)
-        self.assertIsNone(hidden(policy, replace(bare, key=".kept/spam/x"), theirs, frozenset(), NOW))
+        self.assertIsNone(
+            hidden(policy, replace(bare, key=".kept/spam/x"), theirs, frozenset(), NOW)
+        )
 
     def test_quarantine(self) -> None:
         """A quarantined project of ours or of theirs offers no files, and is not listed."""
         self.assertEqual(
-            view(Policy(), Project(name=SPAM, files=(OUR_FILE,), status=Status.QUARANTINED), None, NOW, SPAM).files, ()
+            view(
+                Policy(),
+                Project(name=SPAM, files=(OUR_FILE,), status=Status.QUARANTINED),
+                None,
+                NOW,
+                SPAM,
+            ).files,
+            (),
         )
         for status in Status:
             self.assertEqual(is_listed(Summary(SPAM, 1, status)), status is not Status.QUARANTINED)
@@ -226,21 +312,34 @@ class CooldownTests(SynchronousTestCase):
     """Files that are too young."""
 
     def test_ages(self) -> None:
-        """The age counts from the upload, else from when the file was first seen; with neither, the file stays hidden."""
+        """The age counts from the upload, else from when the file was first seen; with neither, the
+        file stays hidden.
+        """
         policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3)))
-        young, old = their_file("1.0", uploaded=NOW - timedelta(days=2)), their_file("1.0", uploaded=NOW - timedelta(days=3))
+        young, old = (
+            their_file("1.0", uploaded=NOW - timedelta(days=2)),
+            their_file("1.0", uploaded=NOW - timedelta(days=3)),
+        )
         seen = their_file("1.0", uploaded=None, seen=NOW - timedelta(days=4))
         never = their_file("1.0", uploaded=None)
-        hide = [hidden(policy, file, UpstreamState(), frozenset(), NOW) for file in (young, old, seen, never)]
+        hide = [
+            hidden(policy, file, UpstreamState(), frozenset(), NOW)
+            for file in (young, old, seen, never)
+        ]
         self.assertEqual(hide, [Hidden.COOLDOWN, None, None, Hidden.COOLDOWN])
         self.assertIsNone(hidden(Policy(mode=Mode.CACHE), never, UpstreamState(), frozenset(), NOW))
 
     def test_exceptions(self) -> None:
         """The first name or glob that fits sets the age."""
         policy = Policy(
-            cooldown=Cooldown(timedelta(days=9), (("sp*", timedelta()), ("spam", timedelta(days=90)))), mode=Mode.CACHE
+            cooldown=Cooldown(
+                timedelta(days=9), (("sp*", timedelta()), ("spam", timedelta(days=90)))
+            ),
+            mode=Mode.CACHE,
         )
-        self.assertIsNone(hidden(policy, their_file("1.0", uploaded=NOW), UpstreamState(), frozenset(), NOW))
+        self.assertIsNone(
+            hidden(policy, their_file("1.0", uploaded=NOW), UpstreamState(), frozenset(), NOW)
+        )
 
     def test_yanked_file_stays_hidden_inside_the_cooldown(self) -> None:
         """A release that its owner yanks an hour after the upload is not visible to a pin either,
@@ -260,7 +359,9 @@ class DeliveryTests(SynchronousTestCase):
     """How bytes travel."""
 
     def test_modes(self) -> None:
-        """Stored files are served in every mode; others are kept, or passed on where pypid redirects."""
+        """Stored files are served in every mode; others are kept, or passed on where pypid
+        redirects.
+        """
         theirs = their_file("1.0")
         for mode in Mode:
             self.assertEqual(delivery(Policy(mode=mode), OUR_FILE), Serve(OUR_FILE))
@@ -273,7 +374,9 @@ class AdmitsTests(SynchronousTestCase):
     """What may be published."""
 
     def test_statuses(self) -> None:
-        """Archived and quarantined projects refuse uploads, with advice; new, active and deprecated ones take them."""
+        """Archived and quarantined projects refuse uploads, with advice; new, active and deprecated
+        ones take them.
+        """
         for presence in Presence:
             admits(Policy(), UPLOAD, presence)
         for status in Status:

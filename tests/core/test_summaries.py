@@ -1,4 +1,6 @@
-"""Lists of projects in runs: whatever happens to them, they are what they would be if they were made anew."""
+"""Lists of projects in runs: whatever happens to them, they are what they would be if they were
+made anew.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -61,7 +63,9 @@ class RollTests(Short):
     @modest
     @given(changes)
     def test_any(self, some: list[tuple[ProjectName, int | None]]) -> None:
-        """After each change it is what one of the same projects is that begins with them; a list that was taken stays."""
+        """After each change it is what one of the same projects is that begins with them; a list
+        that was taken stays.
+        """
         roll, held = MutableSummaries(), dict[ProjectName, Summary]()
         for name, serial in some:
             before, was = roll.summaries(), tuple(roll.summaries())
@@ -75,7 +79,9 @@ class RollTests(Short):
         self.assertEqual(roll.heads, held)
 
     def test_costs_a_run(self) -> None:
-        """A change leaves all runs but its own the same objects, and the list the same where nothing changes."""
+        """A change leaves all runs but its own the same objects, and the list the same where
+        nothing changes.
+        """
         roll = MutableSummaries({name: Summary(name, 1) for name in NAMES})
         before = roll.summaries()
         roll.put(Summary(NAMES[20], 1))
@@ -83,7 +89,9 @@ class RollTests(Short):
         roll.put(Summary(NAMES[20], 2))
         after = roll.summaries()
         self.assertGreater(len(after.runs), 5)
-        self.assertEqual(sum(one is not other for one, other in zip(before.runs, after.runs, strict=True)), 1)
+        self.assertEqual(
+            sum(one is not other for one, other in zip(before.runs, after.runs, strict=True)), 1
+        )
 
     def test_not_there(self) -> None:
         """Nothing goes that is not there."""
@@ -99,7 +107,9 @@ class SequenceTests(Short):
         """It is what a tuple of the same would be."""
         made = tuple(Summary(name, 1) for name in sorted(names))
         found = in_runs(made)
-        self.assertEqual((len(found), list(found), found[some]), (len(made), list(made), made[some]))
+        self.assertEqual(
+            (len(found), list(found), found[some]), (len(made), list(made), made[some])
+        )
         self.assertTrue(found == made == in_runs(made) and found == list(made))
         self.assertFalse(found == (*made, Summary(ProjectName("z"), 1)) or found == 3)
         self.assertIs(in_runs(found), found)
@@ -113,11 +123,16 @@ class SequenceTests(Short):
     def test_has(self, names: set[ProjectName]) -> None:
         """It has the projects that are in it, and no others."""
         found = in_runs(tuple(Summary(name, 1) for name in sorted(names)))
-        self.assertEqual({name for name in (*NAMES, ProjectName("a"), ProjectName("z")) if found.has(name)}, names)
+        self.assertEqual(
+            {name for name in (*NAMES, ProjectName("a"), ProjectName("z")) if found.has(name)},
+            names,
+        )
 
     @modest
     @given(changes, changes)
-    def test_differing(self, some: list[tuple[ProjectName, int | None]], more: list[tuple[ProjectName, int | None]]) -> None:
+    def test_differing(
+        self, some: list[tuple[ProjectName, int | None]], more: list[tuple[ProjectName, int | None]]
+    ) -> None:
         """Between two lists are those that are new or others, and those that are gone."""
         roll = MutableSummaries()
         for name, serial in some:
@@ -126,7 +141,9 @@ class SequenceTests(Short):
         for name, serial in more:
             change(roll, name, serial)
         changed, gone = differing(old, roll.summaries())
-        self.assertEqual(changed, {name for name, summary in roll.heads.items() if had.get(name) != summary})
+        self.assertEqual(
+            changed, {name for name, summary in roll.heads.items() if had.get(name) != summary}
+        )
         self.assertEqual(gone, had.keys() - roll.heads.keys())
 
 
@@ -135,13 +152,22 @@ class SieveTests(Short):
 
     @modest
     @given(changes, st.frozensets(numbers))
-    def test_any(self, some: list[tuple[ProjectName, int | None]], hidden: frozenset[ProjectName]) -> None:
-        """After each change what stays is what would stay of a new list, cut as if there had never been anything else."""
-        roll, sieve = MutableSummaries(), Sieve(lambda run: only(run, lambda summary: summary.name not in hidden))
+    def test_any(
+        self, some: list[tuple[ProjectName, int | None]], hidden: frozenset[ProjectName]
+    ) -> None:
+        """After each change what stays is what would stay of a new list, cut as if there had never
+        been anything else.
+        """
+        roll, sieve = (
+            MutableSummaries(),
+            Sieve(lambda run: only(run, lambda summary: summary.name not in hidden)),
+        )
         for name, serial in some:
             change(roll, name, serial)
             found = sieve.of(roll.summaries())
-            self.is_anew(found, {each.name: each for each in roll.summaries() if each.name not in hidden})
+            self.is_anew(
+                found, {each.name: each for each in roll.summaries() if each.name not in hidden}
+            )
 
     def test_only_what_changed(self) -> None:
         """Only runs that are new are gone through; what stays of the others is the same objects."""
@@ -158,7 +184,10 @@ class SieveTests(Short):
         gone_through.clear()
         after = sieve.of(roll.summaries())
         self.assertEqual(gone_through, [roll.summaries().runs[-1]])
-        self.assertEqual([one is other for one, other in zip(before.runs, after.runs, strict=True)].count(False), 1)
+        self.assertEqual(
+            [one is other for one, other in zip(before.runs, after.runs, strict=True)].count(False),
+            1,
+        )
         all_of_it = Sieve(lambda run: run)
         self.assertIs(all_of_it.of(roll.summaries()), roll.summaries())
 
@@ -167,9 +196,15 @@ class BlendTests(Short):
     """`Blend`."""
 
     @modest
-    @given(st.lists(st.tuples(st.booleans(), numbers, st.one_of(st.none(), st.integers(0, 9))), max_size=60))
+    @given(
+        st.lists(
+            st.tuples(st.booleans(), numbers, st.one_of(st.none(), st.integers(0, 9))), max_size=60
+        )
+    )
     def test_any(self, some: list[tuple[bool, ProjectName, int | None]]) -> None:
-        """After each change of either list it is what a blend of new ones is; here, what one of them has."""
+        """After each change of either list it is what a blend of new ones is; here, what one of
+        them has.
+        """
         rolls = MutableSummaries(), MutableSummaries()
         blend = Blend(_either)
         for which, name, serial in some:
@@ -187,7 +222,10 @@ class BlendTests(Short):
             stretches += 1
             return _either(one, other)
 
-        ours, theirs = (MutableSummaries({name: Summary(name, 1) for name in NAMES[start::2]}) for start in (0, 1))
+        ours, theirs = (
+            MutableSummaries({name: Summary(name, 1) for name in NAMES[start::2]})
+            for start in (0, 1)
+        )
         blend = Blend(counted)
         blend.of(ours.summaries(), theirs.summaries())
         everything, stretches = stretches, 0

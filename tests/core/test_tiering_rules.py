@@ -21,7 +21,21 @@ from pypid.core.tiering_rules import TieringRule, due
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 SPAM = project_name("spam")
 quick = settings(max_examples=30, deadline=None, database=None)
-VERSIONS = ("0.9", "1.0", "1.0.0", "1.0+cpu", "1.0+cu118", "1.1", "2.0a1", "2.0b2", "2.0", "2.0.post1", "1!0.1", "dog", "cat")
+VERSIONS = (
+    "0.9",
+    "1.0",
+    "1.0.0",
+    "1.0+cpu",
+    "1.0+cu118",
+    "1.1",
+    "2.0a1",
+    "2.0b2",
+    "2.0",
+    "2.0.post1",
+    "1!0.1",
+    "dog",
+    "cat",
+)
 
 
 def file(version: str, days: float = 1000, number: int = 0, yanked: str | None = None) -> File:
@@ -29,7 +43,14 @@ def file(version: str, days: float = 1000, number: int = 0, yanked: str | None =
     uploaded = NOW - timedelta(days=days)
     name = f"spam-{version}-{number}-py3-none-any.whl"
     return File(
-        project=SPAM, filename=name, version=version, sha256="0" * 64, size=1, uploaded=uploaded, yanked=yanked, key=name
+        project=SPAM,
+        filename=name,
+        version=version,
+        sha256="0" * 64,
+        size=1,
+        uploaded=uploaded,
+        yanked=yanked,
+        key=name,
     )
 
 
@@ -59,20 +80,36 @@ class DueTests(SynchronousTestCase):
     """`due`."""
 
     def test_plain(self) -> None:
-        """All files of old versions go, those of the newest ones stay; versions are ordered as PEP 440 says, not as texts."""
+        """All files of old versions go, those of the newest ones stay; versions are ordered as PEP
+        440 says, not as texts.
+        """
         files = [file("9.0"), file("9.0", number=1), file("10.0"), file("11.0")]
         self.assertEqual(versions(files, 2), ["9.0", "9.0"])
         self.assertEqual(versions(files, 3), [])
         self.assertEqual(versions(files, 0), [each.version for each in files])
 
     def test_age(self) -> None:
-        """What is young stays, whatever its version; so does that of which nobody knows when it came."""
-        files = [file("1.0", 99), file("1.1", 101), replace(file("1.2"), uploaded=None), file("2.0", 5000)]
+        """What is young stays, whatever its version; so does that of which nobody knows when it
+        came.
+        """
+        files = [
+            file("1.0", 99),
+            file("1.1", 101),
+            replace(file("1.2"), uploaded=None),
+            file("2.0", 5000),
+        ]
         self.assertEqual(versions(files, 1), ["1.1"])
 
     def test_unripe(self) -> None:
         """Pre-releases and yanked releases do not drive out what installers take."""
-        files = [file("1.0"), file("2.0"), file("3.0", yanked=""), file("4.0a1"), file("4.0a2"), file("4.0a3")]
+        files = [
+            file("1.0"),
+            file("2.0"),
+            file("3.0", yanked=""),
+            file("4.0a1"),
+            file("4.0a2"),
+            file("4.0a3"),
+        ]
         self.assertEqual(versions(files, 1), ["1.0", "3.0", "4.0a1", "4.0a2"])
 
     def test_local(self) -> None:
@@ -83,16 +120,24 @@ class DueTests(SynchronousTestCase):
     @quick
     @given(FILES, st.integers(0, 4), st.floats(0, 500))
     def test_any(self, files: list[File], keep: int, days: float) -> None:
-        """What is due is old, and at least `keep` newer releases are not: who wants a version finds these as they were."""
+        """What is due is old, and at least `keep` newer releases are not: who wants a version finds
+        these as they were.
+        """
         found = due(files, rule(days, keep), NOW)
         self.assertEqual(list(found), [each for each in files if each in found])
-        known = {Version(each.version).public for each in files if each.version not in ("dog", "cat")}
+        known = {
+            Version(each.version).public for each in files if each.version not in ("dog", "cat")
+        }
         for each in found:
             assert each.uploaded is not None
             self.assertGreater(NOW - each.uploaded, timedelta(days=days))
             if each.version in ("dog", "cat"):
                 continue
-            newer = {public for public in known if Version(public) > Version(Version(each.version).public)}
+            newer = {
+                public
+                for public in known
+                if Version(public) > Version(Version(each.version).public)
+            }
             self.assertGreaterEqual(len({Version(public) for public in newer}), keep)
 
     @quick
@@ -109,8 +154,18 @@ class RuleTests(SynchronousTestCase):
     """`TieringRule`."""
 
     def test_refused(self) -> None:
-        """A class that cannot be one (a header of its own, say), and numbers below 0, are refused."""
-        for name in ("", "glacier", "GLACIER IR", "GLACIER\r\nX: y", "G" * 65, "GLÄCIER", "GLACIER_IR\n"):
+        """A class that cannot be one (a header of its own, say), and numbers below
+        0, are refused.
+        """
+        for name in (
+            "",
+            "glacier",
+            "GLACIER IR",
+            "GLACIER\r\nX: y",
+            "G" * 65,
+            "GLÄCIER",
+            "GLACIER_IR\n",
+        ):
             self.assertRaises(BadRequest, TieringRule, timedelta(days=1), 1, name)
         self.assertRaises(BadRequest, TieringRule, timedelta(days=1), -1, "GLACIER_IR")
         self.assertRaises(BadRequest, TieringRule, timedelta(days=-1), 1, "GLACIER_IR")

@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.daemon.control import LINES, Control, ControlRefused, ControlRequest, _last, _Lines, account
+from pypid.daemon.control import (
+    LINES,
+    Control,
+    ControlRefused,
+    ControlRequest,
+    _last,
+    _Lines,
+    account,
+)
 
 EVENTS: list[dict[str, Any]] = [
     {"event": "resolving", "text": "\u00e4\n"},
@@ -40,13 +48,17 @@ class LinesTests(SynchronousTestCase):
         self.assertEqual(_last(lines.last), {"cached": ["x"]})
 
     def test_ends(self) -> None:
-        """An error in place of the answer is refused with its text, and so is an answer that breaks off."""
+        """An error in place of the answer is refused with its text, and so is an answer that breaks
+        off.
+        """
         lines = _Lines(lambda event: None)
         lines.feed(b'{"event":"file"}\n{"event":"error","error":true,"message":"no uv"}\n')
         self.assertEqual(str(self.assertRaises(ControlRefused, _last, lines.last)), "no uv")
         lines = _Lines(lambda event: None)
         lines.feed(b'{"event":"file"}\n{"event":"resu')
-        self.assertIn("ended before it answered", str(self.assertRaises(ControlRefused, _last, lines.last)))
+        self.assertIn(
+            "ended before it answered", str(self.assertRaises(ControlRefused, _last, lines.last))
+        )
 
 
 class Talking(BaseHTTPRequestHandler):
@@ -64,7 +76,11 @@ class Talking(BaseHTTPRequestHandler):
         if self.path == "/long":
             self.rfile.read(1)
             return
-        body = b'{"event":"file"}\n{"event":"result","n":2}\n' if self.path == "/lines" else b'{"tokens":[]}'
+        body = (
+            b'{"event":"file"}\n{"event":"result","n":2}\n'
+            if self.path == "/lines"
+            else b'{"tokens":[]}'
+        )
         self.send_response(200)
         self.send_header("Content-Length", str(len(body) + (self.path == "/half")))
         self.end_headers()
@@ -102,48 +118,77 @@ class ControlTests(SynchronousTestCase):
 
     def refused(self, question: ControlRequest, control: Control | None = None) -> str:
         """Why there is no answer."""
-        return str(self.assertRaises(ControlRefused, (control or Control(self.path)).answer, question))
+        return str(
+            self.assertRaises(ControlRefused, (control or Control(self.path)).answer, question)
+        )
 
     def test_answers(self) -> None:
-        """The answer, decoded; of one in lines the last, and the others are told; the daemon learns which account asks."""
+        """The answer, decoded; of one in lines the last, and the others are told; the daemon learns
+        which account asks.
+        """
         control = Control(self.path)
         self.assertEqual(control.answers(ControlRequest("GET", "/api")), {"tokens": []})
         told: list[Any] = []
-        self.assertEqual(control.answers(ControlRequest("GET", "/lines", tell=told.append)), {"n": 2})
+        self.assertEqual(
+            control.answers(ControlRequest("GET", "/lines", tell=told.append)), {"n": 2}
+        )
         self.assertEqual(told, [{}])
         credentials = "Basic " + b64encode(f"operator/{account()}:-".encode()).decode()
         self.assertEqual({said[1] for said in Talking.said}, {credentials})
-        self.assertEqual([said[::2] for said in Talking.said][1::2], [("/api", "application/json"), ("/lines", LINES)])
+        self.assertEqual(
+            [said[::2] for said in Talking.said][1::2],
+            [("/api", "application/json"), ("/lines", LINES)],
+        )
 
     def test_ends(self) -> None:
-        """A daemon that ends in the middle of its answer, or before it, may have done what was asked: that is said."""
+        """A daemon that ends in the middle of its answer, or before it, may have done what was
+        asked: that is said.
+        """
         for path in "/nothing", "/half":
             self.assertIn("ended before it answered", self.refused(ControlRequest("GET", path)))
 
     def test_too_much(self) -> None:
         """The answer of a daemon that does not read what it will not take is heard."""
-        self.assertEqual(self.refused(ControlRequest("POST", "/api/acl", {"x": "x" * 10_000_000})), "too much")
+        self.assertEqual(
+            self.refused(ControlRequest("POST", "/api/acl", {"x": "x" * 10_000_000})), "too much"
+        )
 
     def test_left(self) -> None:
-        """Who waits for an answer that is not wanted any more stops to wait; and so does who begins to."""
+        """Who waits for an answer that is not wanted any more stops to wait; and so does who begins
+        to.
+        """
         control = Control(self.path)
         begun = threading.Timer(0.3, control.leave)
         begun.start()
         self.addCleanup(begun.join)
-        self.assertIn("ended before it answered", self.refused(ControlRequest("GET", "/long"), control))
+        self.assertIn(
+            "ended before it answered", self.refused(ControlRequest("GET", "/long"), control)
+        )
         self.assertIn("does not answer", self.refused(ControlRequest("GET", "/api"), control))
 
     def test_imports(self) -> None:
-        """A command that asks a running pypid imports neither Twisted nor what a daemon is made of: that took a second."""
+        """A command that asks a running pypid imports neither Twisted nor what a daemon is made of:
+        that took a second.
+        """
         (self.folder / "pypid.ini").write_text(f"[server]\nstate = {self.folder}\n")
-        code = "import sys\nfrom pypid.cli import main\ntry: main(['token', 'list'])\nfinally: print(*sys.modules)"
+        code = (
+            "import sys\nfrom pypid.cli import main\ntry: main(['token', 'list'])\nfinally: "
+            "print(*sys.modules)"
+        )
         (self.folder / "etc").mkdir()
         (self.folder / "pypid.ini").rename(self.folder / "etc/pypid.ini")
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", code],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         self.assertTrue(done.stdout.startswith("0 tokens\n"), done.stdout + done.stderr)
         names = done.stdout.split()
         self.assertIn("pypid.daemon.control", names)
         for never in "twisted", "treq", "zope", "pypid.web", "pypid.index", "pypid.wiring.recipe":
-            self.assertEqual([name for name in names if name.partition(".")[0] == never or name == never], [])
+            self.assertEqual(
+                [name for name in names if name.partition(".")[0] == never or name == never], []
+            )

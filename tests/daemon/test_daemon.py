@@ -70,9 +70,13 @@ class DaemonCase(SynchronousTestCase):
         self.folder = Path(made.name) / "state"
         self.reactor = MemoryReactorClock()
         self.said: list[str] = []
-        self.patch(reconcile, "_settle", lambda: None)  # the collector's generations are the test run's as well
+        self.patch(
+            reconcile, "_settle", lambda: None
+        )  # the collector's generations are the test run's as well
 
-    def daemon(self, index: Storage | None = None, site: Draining | None = None, **more: Any) -> Daemon:
+    def daemon(
+        self, index: Storage | None = None, site: Draining | None = None, **more: Any
+    ) -> Daemon:
         """A daemon that listens on port 8000 of a reactor in memory."""
         given: dict[str, Any] = {
             "index": cast(Index, index or Storage()),
@@ -110,7 +114,9 @@ class DaemonCase(SynchronousTestCase):
 
 class StartTests(DaemonCase):
     def test_ready(self) -> None:
-        """READY comes when it listens and the reactor runs, not before; then the storage is compared."""
+        """READY comes when it listens and the reactor runs, not before; then the storage is
+        compared.
+        """
         storage = Storage()
         daemon = self.daemon(storage)
         daemon.startService()
@@ -121,8 +127,14 @@ class StartTests(DaemonCase):
         self.successResultOf(daemon.stopService())
 
     def test_tries_again(self) -> None:
-        """While the storage is away, or a bug bites, comparing is tried again after 1, 2, 4 ... 60 s, until it works once."""
-        troubles: list[Exception] = [StorageDown("away."), RuntimeError("a bug"), *[StorageDown("away.")] * 6]
+        """While the storage is away, or a bug bites, comparing is tried again after 1, 2, 4 ... 60
+        s, until it works once.
+        """
+        troubles: list[Exception] = [
+            StorageDown("away."),
+            RuntimeError("a bug"),
+            *[StorageDown("away.")] * 6,
+        ]
         storage = Storage(*troubles)
         daemon = self.running(index=storage)
         moments = []
@@ -187,7 +199,9 @@ class StopTests(DaemonCase):
         self.successResultOf(stopped)
 
     def test_snapshot(self) -> None:
-        """The snapshot is written when no request and no fetch can change anything any more; till then the state is held."""
+        """The snapshot is written when no request and no fetch can change anything any more; till
+        then the state is held.
+        """
         written: Deferred[bool] = Deferred()
         site = Draining(busy=True)
 
@@ -196,7 +210,9 @@ class StopTests(DaemonCase):
                 site.told.append("write")
                 return await written
 
-        stopped = self.running(site=site, snapshots=(Snapshot(),), upkeep=Keeping(site.told)).stopService()
+        stopped = self.running(
+            site=site, snapshots=(Snapshot(),), upkeep=Keeping(site.told)
+        ).stopService()
         self.pass_time(DRAIN + 1)
         self.assertEqual(site.told, ["drain", "abort", "end", "write"])
         self.assertNoResult(stopped)
@@ -213,7 +229,9 @@ class StopTests(DaemonCase):
 
 class ReloadTests(DaemonCase):
     def test_in_turn(self) -> None:
-        """Reloads come one after the other; systemd hears of each, of its begin on its own clock and of its end."""
+        """Reloads come one after the other; systemd hears of each, of its begin on its own clock
+        and of its end.
+        """
         waiting: list[Deferred[None]] = []
 
         async def people() -> None:
@@ -264,7 +282,9 @@ class ReloadTests(DaemonCase):
         async def people() -> None:
             order.append("people")
 
-        daemon = self.running(certificate=Certificate(), reload_people=people, world=world(self.reactor, blocking))
+        daemon = self.running(
+            certificate=Certificate(), reload_people=people, world=world(self.reactor, blocking)
+        )
         self.successResultOf(daemon.reload())
         self.assertEqual(order, ["thread", "certificate", "people"])
         self.successResultOf(daemon.stopService())
@@ -318,7 +338,9 @@ class WorkersTests(DaemonCase):
         self.successResultOf(daemon.stopService())
 
     def test_begin_later(self) -> None:
-        """On a new machine they are started once what is of record is there: they would not find it."""
+        """On a new machine they are started once what is of record is there: they would not find
+        it.
+        """
         others, bucket, people = Others(), Bucket(), Keeping()
         people.access = Access()  # type: ignore[attr-defined]
         daemon = self.daemon(crew=others, listening=(), throwaway=bucket, people=people)

@@ -49,7 +49,9 @@ class ReloadTests(TestCase):
         made = identities(config, where(config, {}), world(), reactor, Claims())
         await made.open()
         now = made.world.now()
-        await made.stores.accounts.add_session(Session(digest="d", user="carol", created=now, expires=now + timedelta(hours=1)))
+        await made.stores.accounts.add_session(
+            Session(digest="d", user="carol", created=now, expires=now + timedelta(hours=1))
+        )
         return made
 
     def face(self) -> App:
@@ -64,7 +66,9 @@ class ReloadTests(TestCase):
         return face
 
     def test_nobody_is_believed(self) -> Deferred[None]:
-        """After a reload, and after each change of the accounts, nobody is believed only because they were before."""
+        """After a reload, and after each change of the accounts, nobody is believed only because
+        they were before.
+        """
 
         async def work() -> None:
             people = await self.made()
@@ -76,7 +80,9 @@ class ReloadTests(TestCase):
                 self.assertGreater(turned, 0)
                 await people.stores.accounts.end_session("d")
                 now = people.world.now()
-                session = Session(digest="e", user="carol", created=now, expires=now + timedelta(hours=1))
+                session = Session(
+                    digest="e", user="carol", created=now, expires=now + timedelta(hours=1)
+                )
                 await people.stores.accounts.add_session(session)
                 self.assertGreater(face.epoch.changes, turned)
                 self.assertEqual(face.epoch.lease, LEASE)
@@ -86,12 +92,15 @@ class ReloadTests(TestCase):
         return start(work())
 
     def test_elsewhere(self) -> Deferred[None]:
-        """Where a service elsewhere knows people, nobody is believed for longer than it may be silent about a change."""
+        """Where a service elsewhere knows people, nobody is believed for longer than it may be
+        silent about a change.
+        """
 
         async def work() -> None:
             written = ini(self.folder, "the first")
             written.write_text(
-                f"{written.read_text()}[access]\nbackend = config remote\n[remote]\nurl = https://127.0.0.1:1/\n"
+                f"{written.read_text()}[access]\nbackend = config remote\n[remote]\nurl = "
+                f"https://127.0.0.1:1/\n"
             )
             config = load_config(written)
             people = identities(config, where(config, {}), world(), reactor, Claims())
@@ -108,7 +117,9 @@ class ReloadTests(TestCase):
         return start(work())
 
     def test_silence(self) -> Deferred[None]:
-        """Nobody is believed from memory once the file of the accounts is gone, or a server was silent for five seconds."""
+        """Nobody is believed from memory once the file of the accounts is gone, or a server was
+        silent for five seconds.
+        """
 
         async def work() -> None:
             for server in (False, True):
@@ -124,7 +135,10 @@ class ReloadTests(TestCase):
                     clock.advance(3)  # type: ignore[attr-defined]
                     await accounts.poll()
                     self.assertEqual(
-                        face.epoch.until, clock.seconds() + state_in_force.CONTACT if server else state_in_force.FOR_EVER
+                        face.epoch.until,
+                        clock.seconds() + state_in_force.CONTACT
+                        if server
+                        else state_in_force.FOR_EVER,
                     )
                     before = face.epoch.until
                     place.path.unlink()
@@ -138,11 +152,16 @@ class ReloadTests(TestCase):
         return start(work())
 
     def test_server_away(self) -> Deferred[None]:
-        """As long as a database server has never answered nobody is let in, any name may be ours, nobody is believed long."""
+        """As long as a database server has never answered nobody is let in, any name may be ours,
+        nobody is believed long.
+        """
 
         async def work() -> None:
             written = ini(self.folder, "the first")
-            written.write_text(f"{written.read_text()}[access]\nbackend = config sql\nurl = postgresql://127.0.0.1:1/pypid\n")
+            written.write_text(
+                f"{written.read_text()}[access]\nbackend = config sql\nurl = "
+                f"postgresql://127.0.0.1:1/pypid\n"
+            )
             config = load_config(written)
             claims = Claims()
             people = identities(config, where(config, {}), world(), reactor, claims)
@@ -162,7 +181,9 @@ class ReloadTests(TestCase):
         return start(work())
 
     def test_database_away(self) -> Deferred[None]:
-        """The sessions of who has another password in the file end also if the accounts database is away just then: later."""
+        """The sessions of who has another password in the file end also if the accounts database is
+        away just then: later.
+        """
 
         async def work() -> None:
             people = await self.made()
@@ -179,21 +200,34 @@ class ReloadTests(TestCase):
                 self.assertEqual(accounts.end_session, end)
                 people.world.clock.advance(1)  # type: ignore[attr-defined]
                 later = people.world.now()
-                since = Session(digest="e", user="carol", created=later, expires=later + timedelta(hours=1))
+                since = Session(
+                    digest="e", user="carol", created=later, expires=later + timedelta(hours=1)
+                )
                 await accounts.add_session(since)
                 await people.outdated.end()
-                self.assertEqual((await accounts.session("d"), await accounts.session("e")), (None, since))
-                future = Session(digest="f", user="carol", created=since.expires, expires=since.expires + timedelta(hours=1))
+                self.assertEqual(
+                    (await accounts.session("d"), await accounts.session("e")), (None, since)
+                )
+                future = Session(
+                    digest="f",
+                    user="carol",
+                    created=since.expires,
+                    expires=since.expires + timedelta(hours=1),
+                )
                 await accounts.add_session(future)
                 await people.use(load_config(ini(self.folder, "a third one")))
-                self.assertIsNone(await accounts.session("f"), "begun before the clock was set back")
+                self.assertIsNone(
+                    await accounts.session("f"), "begun before the clock was set back"
+                )
             finally:
                 await people.end()
 
         return start(work())
 
     def test_stopped(self) -> Deferred[None]:
-        """They end as well if the file was changed while pypid was stopped; of who has the same password they go on."""
+        """They end as well if the file was changed while pypid was stopped; of who has the same
+        password they go on.
+        """
 
         async def work() -> None:
             people = await self.made()
@@ -211,7 +245,9 @@ class ReloadTests(TestCase):
 
 
 class LostAccountsTests(TestCase):
-    """An accounts database that is empty or gone, where accounts have existed: no project that it closed is opened."""
+    """An accounts database that is empty or gone, where accounts have existed: no project that it
+    closed is opened.
+    """
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
@@ -229,7 +265,9 @@ class LostAccountsTests(TestCase):
         await people.open()
         accounts, now = people.stores.accounts, people.world.now()
         await accounts.grant(Right(ProjectName("secret"), Whom.USER, "carol", write=False))
-        await people.stores.journal.note(AuditEntry(when=now, who="carol", what="set-right", subject="secret", details={}))
+        await people.stores.journal.note(
+            AuditEntry(when=now, who="carol", what="set-right", subject="secret", details={})
+        )
         await people.end()
 
     async def opens(self) -> bool:
@@ -252,7 +290,9 @@ class LostAccountsTests(TestCase):
             (self.state / "accounts.db").touch(mode=0o600)
 
     def test_lost_accounts_stop_the_start(self) -> Deferred[None]:
-        """Empty or gone, it stops each start, until it is restored or an administrator says that there are to be none."""
+        """Empty or gone, it stops each start, until it is restored or an administrator says that
+        there are to be none.
+        """
 
         async def work() -> None:
             await self.lived()
@@ -274,7 +314,9 @@ class LostAccountsTests(TestCase):
         return start(work())
 
     def test_older_pypid_left_signs(self) -> Deferred[None]:
-        """Where a pypid has run that noted nothing, the audit log and the note on copies in the bucket tell of accounts."""
+        """Where a pypid has run that noted nothing, the audit log and the note on copies in the
+        bucket tell of accounts.
+        """
 
         async def work() -> None:
             await self.lived()
@@ -292,7 +334,9 @@ class LostAccountsTests(TestCase):
         return start(work())
 
     def test_first_start(self) -> Deferred[None]:
-        """Without any sign of a former life accounts begin, also in an empty file; and uploads alone are no such sign."""
+        """Without any sign of a former life accounts begin, also in an empty file; and uploads
+        alone are no such sign.
+        """
 
         async def work() -> None:
             self.lose(empty=True)
@@ -301,7 +345,11 @@ class LostAccountsTests(TestCase):
             await people.open()
             await people.stores.journal.note(
                 AuditEntry(
-                    when=people.world.now(), who="carol", what="publish-file", subject="spam/spam-1.0.tar.gz", details={}
+                    when=people.world.now(),
+                    who="carol",
+                    what="publish-file",
+                    subject="spam/spam-1.0.tar.gz",
+                    details={},
                 )
             )
             await people.end()
@@ -312,7 +360,9 @@ class LostAccountsTests(TestCase):
         return start(work())
 
     def test_emptied_while_it_runs(self) -> Deferred[None]:
-        """A file that is replaced by an empty one while pypid runs is away: the rights that it held stay."""
+        """A file that is replaced by an empty one while pypid runs is away: the rights that it held
+        stay.
+        """
 
         async def work() -> None:
             await self.lived()
@@ -323,7 +373,10 @@ class LostAccountsTests(TestCase):
                 for _ in range(3):
                     await people.stores.accounts.poll()
                     self.assertFalse(people.can_be_asked)
-                    self.assertEqual([right.project for right in people.stores.accounts.current.known.rights], ["secret"])
+                    self.assertEqual(
+                        [right.project for right in people.stores.accounts.current.known.rights],
+                        ["secret"],
+                    )
             finally:
                 await people.end()
 

@@ -22,12 +22,16 @@ from pypid.daemon.listeners import Listener, base_url, public, url_of
 
 SITE: IProtocolFactory = Factory()
 QUEUE_LENGTH = 28
-"""Where `tcp_info` of a listening socket (tcp(7)) has the length of its accept queue: `tcpi_sacked`."""
+"""Where `tcp_info` of a listening socket (tcp(7)) has the length of its accept queue:
+`tcpi_sacked`.
+"""
 
 
 class UrlTests(SynchronousTestCase):
     def test_base_url(self) -> None:
-        """public_url if there is one, else the first TCP address that is listened on; every address is localhost."""
+        """public_url if there is one, else the first TCP address that is listened on; every address
+        is localhost.
+        """
         tls = "tls_certificate = a\ntls_key = b"
         for listen, more, expected in (
             ("tcp:6543:interface=127.0.0.1", "", "http://127.0.0.1:6543"),
@@ -40,13 +44,21 @@ class UrlTests(SynchronousTestCase):
             ("ssl:443:privateKey=k", "", "https://localhost:443"),
             ("tcp:1", "public_url = https://x.example/pypi/", "https://x.example/pypi"),
         ):
-            self.assertEqual(base_url(parse(f"[server]\nlisten = {listen}\n{more}\n", filename="x")), expected)
+            self.assertEqual(
+                base_url(parse(f"[server]\nlisten = {listen}\n{more}\n", filename="x")), expected
+            )
 
     def test_url_of(self) -> None:
-        """What is really listened on: the port that the system chose, IPv6 in brackets, a socket's path."""
+        """What is really listened on: the port that the system chose, IPv6 in brackets, a socket's
+        path.
+        """
         for address, secure, expected in (
             (IPv4Address("TCP", "127.0.0.1", 8000), False, "http://127.0.0.1:8000"),
-            (IPv4Address("TCP", "0.0.0.0", 8000), True, "https://localhost:8000 (on every address)"),
+            (
+                IPv4Address("TCP", "0.0.0.0", 8000),
+                True,
+                "https://localhost:8000 (on every address)",
+            ),
             (IPv6Address("TCP", "::1", 1), True, "https://[::1]:1"),
             (UNIXAddress("/run/k\u00e4se"), False, "unix:/run/k\u00e4se"),
             (UNIXAddress(None), False, "unix:"),
@@ -60,10 +72,14 @@ class ListenTests(SynchronousTestCase):
         """An endpoint listens at once, with what speaks on it."""
         reactor = MemoryReactorClock()
         public(reactor, "tcp:8000:interface=127.0.0.1", SITE, None).listen()
-        self.assertEqual([(port, factory) for port, factory, *_ in reactor.tcpServers], [(8000, SITE)])
+        self.assertEqual(
+            [(port, factory) for port, factory, *_ in reactor.tcpServers], [(8000, SITE)]
+        )
 
     def test_accept_queue_is_as_long_as_configured(self) -> None:
-        """The kernel lets `[server] backlog` connections wait, unless the endpoint has a number of its own."""
+        """The kernel lets `[server] backlog` connections wait, unless the endpoint has a number of
+        its own.
+        """
         reactor = SelectReactor()
         longest = int(Path("/proc/sys/net/core/somaxconn").read_text())
         for text, expected in (
@@ -74,7 +90,9 @@ class ListenTests(SynchronousTestCase):
             port: Any = public(reactor, text, SITE, None, backlog=1024).listen()
             try:
                 state = port.socket.getsockopt(IPPROTO_TCP, TCP_INFO, 104)
-                self.assertEqual(unpack_from("I", state, QUEUE_LENGTH)[0], min(expected, longest), text)
+                self.assertEqual(
+                    unpack_from("I", state, QUEUE_LENGTH)[0], min(expected, longest), text
+                )
             finally:
                 port.stopListening()
                 port.socket.close()
@@ -93,7 +111,13 @@ class ListenTests(SynchronousTestCase):
 
     def test_not_understood(self) -> None:
         """Whatever Twisted's parsers trip over is told as one problem, with the endpoint in it."""
-        for text in "tcp:eighty", "tcp:80:color=red", "tcp6:", "ssl:443:privateKey=/nowhere", "unix:x:mode=rw":
+        for text in (
+            "tcp:eighty",
+            "tcp:80:color=red",
+            "tcp6:",
+            "ssl:443:privateKey=/nowhere",
+            "unix:x:mode=rw",
+        ):
             with self.assertRaises(CannotStart) as caught:
                 public(MemoryReactorClock(), text, SITE, None)
             self.assertIn(repr(text), str(caught.exception))

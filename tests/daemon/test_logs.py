@@ -24,7 +24,13 @@ ENTRY = AccessLogEntry(
 def written(form: str, level: str = "info", **event: Any) -> str:
     """What an observer writes for an event."""
     stream = io.StringIO()
-    given = {"log_time": 0.0, "log_level": LogLevel.info, "log_namespace": "pypid.test", "log_format": "{text}", **event}
+    given = {
+        "log_time": 0.0,
+        "log_level": LogLevel.info,
+        "log_namespace": "pypid.test",
+        "log_format": "{text}",
+        **event,
+    }
     logs.observer(level, form, stream)(given)
     return stream.getvalue()
 
@@ -32,10 +38,14 @@ def written(form: str, level: str = "info", **event: Any) -> str:
 class TextTests(SynchronousTestCase):
     def test_line(self) -> None:
         """Time in UTC, level, source, text."""
-        self.assertEqual(written("text", text="hello"), "1970-01-01T00:00:00.000Z info     pypid.test: hello\n")
+        self.assertEqual(
+            written("text", text="hello"), "1970-01-01T00:00:00.000Z info     pypid.test: hello\n"
+        )
 
     def test_worker(self) -> None:
-        """The lines of further workers say whose they are, and go into the first one's log as they are."""
+        """The lines of further workers say whose they are, and go into the first one's log as they
+        are.
+        """
         self.addCleanup(prefork.become, 1)
         prefork.become(2)
         line = written("text", text="hello")
@@ -49,7 +59,9 @@ class TextTests(SynchronousTestCase):
     @settings(max_examples=100, deadline=None, database=None)
     @given(st.text())
     def test_nobody_forges_lines(self, text: str) -> None:
-        """Each line after the first is indented; nothing unprintable is in them, and all can be encoded."""
+        """Each line after the first is indented; nothing unprintable is in them, and all can be
+        encoded.
+        """
         for form in "text", "json":
             lines = written(form, text=text, who=text).splitlines(keepends=True)
             for line in lines:
@@ -59,7 +71,9 @@ class TextTests(SynchronousTestCase):
             self.assertTrue(all(line.startswith("    ") for line in lines[1:]))
 
     def test_escapes(self) -> None:
-        """What moves a terminal's cursor is shown by its number; letters of any language, and tabs, are not."""
+        """What moves a terminal's cursor is shown by its number; letters of any language, and tabs,
+        are not.
+        """
         said = written("text", text="a\x1b[31m\rb\x85\u2028\udc80\tk\u00e4se")
         self.assertTrue(said.endswith("a\\x1b[31m\\x0db\\x85\\u2028\\udc80\tk\u00e4se\n"), said)
 
@@ -100,7 +114,9 @@ class JsonTests(SynchronousTestCase):
     def test_access(self) -> None:
         """An answer is there with its fields, and no message."""
         document = json.loads(written("json", text="", access=ENTRY))
-        self.assertEqual((document["user"], document["path"], document["status"]), ("a\nb", "/\x1b[2J", 200))
+        self.assertEqual(
+            (document["user"], document["path"], document["status"]), ("a\nb", "/\x1b[2J", 200)
+        )
         self.assertNotIn("message", document)
         self.assertEqual(document["time"], "1970-01-01T00:00:00.000Z")
 
@@ -110,18 +126,26 @@ class LevelTests(SynchronousTestCase):
         """What is less grave than the level is not written."""
         levels = ["debug", "info", "warn", "error", "critical"]
         for least in levels:
-            seen = [level for level in levels if written("text", least, text="x", log_level=LogLevel.levelWithName(level))]
+            seen = [
+                level
+                for level in levels
+                if written("text", least, text="x", log_level=LogLevel.levelWithName(level))
+            ]
             self.assertEqual(seen, levels[levels.index(least) :])
 
     def test_twisted_is_quiet(self) -> None:
-        """Twisted's old log tells of each port; at info that is not written, its errors are, and debug shows all."""
+        """Twisted's old log tells of each port; at info that is not written, its errors are, and
+        debug shows all.
+        """
         for level, said in ("info", ["boom"]), ("debug", ["Site starting on 1", "boom"]):
             stream = io.StringIO()
             publisher = LogPublisher(logs.observer(level, "text", stream))
             old = old_log.LogPublisher(publisher, publisher)
             old.msg("Site starting on 1")
             old.msg("boom", isError=1, why="boom", failure=_failure("boom"))
-            self.assertEqual([word for word in ("Site starting on 1", "boom") if word in stream.getvalue()], said)
+            self.assertEqual(
+                [word for word in ("Site starting on 1", "boom") if word in stream.getvalue()], said
+            )
 
     def test_is_an_observer(self) -> None:
         """What twistd gets is what it takes."""
@@ -168,27 +192,44 @@ def _failure(text: str = "no\x1b") -> Failure:
 
 
 class OddTests(SynchronousTestCase):
-    """Whatever is logged, a line of JSON is one object, and one that journald does not split (48 KiB)."""
+    """Whatever is logged, a line of JSON is one object, and one that journald does not split (48
+    KiB).
+    """
 
     @settings(max_examples=60, deadline=None, database=None)
-    @given(st.text(st.characters(), min_size=1, max_size=8), st.sampled_from([1, 2000, 9000, 40_000]))
+    @given(
+        st.text(st.characters(), min_size=1, max_size=8), st.sampled_from([1, 2000, 9000, 40_000])
+    )
     def test_any(self, text: str, times: int) -> None:
         """Any text, however long."""
         line = written("json", text=text * times, log_failure=_failure(text * times))
         self.assertEqual((line.count("\n"), line.isascii()), (1, True))
         self.assertLess(len(line), 48 << 10)
-        self.assertEqual(set(json.loads(line)), {"time", "level", "source", "worker", "message", "id", "traceback"})
+        self.assertEqual(
+            set(json.loads(line)),
+            {"time", "level", "source", "worker", "message", "id", "traceback"},
+        )
 
     def test_long(self) -> None:
-        """Of a long message the beginning is written, of a long traceback the end; how much is missing is said."""
-        line = json.loads(written("json", text="begin" + "x" * 100_000, log_failure=_failure("y" * 100_000 + " end")))
+        """Of a long message the beginning is written, of a long traceback the end; how much is
+        missing is said.
+        """
+        line = json.loads(
+            written(
+                "json", text="begin" + "x" * 100_000, log_failure=_failure("y" * 100_000 + " end")
+            )
+        )
         self.assertRegex(line["message"], r"^beginx+\.\.\. \(\d+ characters left out\)$")
-        self.assertRegex(line["traceback"].rstrip("\n"), r"(?s)^\(\d+ characters left out\) \.\.\.y+ end$")
+        self.assertRegex(
+            line["traceback"].rstrip("\n"), r"(?s)^\(\d+ characters left out\) \.\.\.y+ end$"
+        )
         self.assertGreater(len(line["message"]), 10_000)
 
     def test_halves(self) -> None:
         """Half a character (a lone surrogate), which strict parsers refuse, is replaced."""
-        self.assertEqual(json.loads(written("json", text="a\udc80b\ud83d"))["message"], "a\ufffdb\ufffd")
+        self.assertEqual(
+            json.loads(written("json", text="a\udc80b\ud83d"))["message"], "a\ufffdb\ufffd"
+        )
 
     def test_unformattable(self) -> None:
         """An event that cannot be formatted, and one without a time, is a line all the same."""
@@ -201,7 +242,9 @@ class OddTests(SynchronousTestCase):
 
         self.assertIn("message", json.loads(written("json", text=Odd())))
         stream = io.StringIO()
-        logs.observer("info", "json", stream)({"log_level": LogLevel.info, "log_namespace": "x", "log_format": "here"})
+        logs.observer("info", "json", stream)(
+            {"log_level": LogLevel.info, "log_namespace": "x", "log_format": "here"}
+        )
         self.assertEqual(json.loads(stream.getvalue())["message"], "here")
 
 
@@ -212,7 +255,11 @@ class ThresholdTests(SynchronousTestCase):
         log = Logger("pypid.test", observer=logs.observer(threshold, "text", stream))
         for level in LogLevel.iterconstants():
             log.emit(level, "<{name}>", name=level.name)
-        return [level.name for level in LogLevel.iterconstants() if f"<{level.name}>" in stream.getvalue()]
+        return [
+            level.name
+            for level in LogLevel.iterconstants()
+            if f"<{level.name}>" in stream.getvalue()
+        ]
 
     def test_changes(self) -> None:
         """Another level holds at once, until there is one more; None is the one of the file."""
@@ -238,5 +285,14 @@ class ThresholdTests(SynchronousTestCase):
         observe = logs.observer(threshold, "text", stream)
         for level in ("debug", "info", "debug", "info"):
             threshold.use(level)
-            observe({"log_level": LogLevel.info, "log_namespace": "log_legacy", "log_format": level, "log_time": 0.0})
-        self.assertEqual([line.rpartition(" ")[2] for line in stream.getvalue().splitlines()], ["debug", "debug"])
+            observe(
+                {
+                    "log_level": LogLevel.info,
+                    "log_namespace": "log_legacy",
+                    "log_format": level,
+                    "log_time": 0.0,
+                }
+            )
+        self.assertEqual(
+            [line.rpartition(" ")[2] for line in stream.getvalue().splitlines()], ["debug", "debug"]
+        )

@@ -17,16 +17,22 @@ class NotifyTests(SynchronousTestCase):
         return channel
 
     def folder(self) -> Path:
-        made = tempfile.TemporaryDirectory()  # trial's own folder can be too long for a socket's 108 bytes
+        made = (
+            tempfile.TemporaryDirectory()
+        )  # trial's own folder can be too long for a socket's 108 bytes
         self.addCleanup(made.cleanup)
         return Path(made.name)
 
     def test_path(self) -> None:
-        """The text arrives, as it is and in one datagram, at the socket that the environment names."""
+        """The text arrives, as it is and in one datagram, at the socket that
+        the environment names.
+        """
         path = self.folder() / "notify"
         channel = self.listen(path)
         environ = {"NOTIFY_SOCKET": str(path)}
-        self.assertTrue(sd_notify.notify(environ, f"{sd_notify.READY}\n{sd_notify.status('10 projects')}"))
+        self.assertTrue(
+            sd_notify.notify(environ, f"{sd_notify.READY}\n{sd_notify.status('10 projects')}")
+        )
         self.assertEqual(channel.recv(1000), b"READY=1\nSTATUS=10 projects")
 
     def test_abstract(self) -> None:
@@ -37,20 +43,33 @@ class NotifyTests(SynchronousTestCase):
         self.assertEqual(channel.recv(1000), b"STOPPING=1")
 
     def test_nobody_asked(self) -> None:
-        """Without an address, or with one of a kind that we do not know, nothing is sent and nothing is raised."""
-        for environ in {}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1234"}, {"NOTIFY_SOCKET": "relative"}:
+        """Without an address, or with one of a kind that we do not know, nothing is sent and
+        nothing is raised.
+        """
+        for environ in (
+            {},
+            {"NOTIFY_SOCKET": ""},
+            {"NOTIFY_SOCKET": "vsock:2:1234"},
+            {"NOTIFY_SOCKET": "relative"},
+        ):
             self.assertFalse(sd_notify.notify(environ, sd_notify.READY))
 
     def test_nobody_there(self) -> None:
-        """A socket that is gone, a path that is too long and one with a NUL are no reason to fail."""
+        """A socket that is gone, a path that is too long and one with a NUL are no
+        reason to fail.
+        """
         for address in str(self.folder() / "gone"), "/" + "x" * 200, "/a\0b":
             self.assertFalse(sd_notify.notify({"NOTIFY_SOCKET": address}, sd_notify.READY))
 
     def test_never_waits(self) -> None:
-        """A manager that does not read its queue cannot stop us: once it is full, the rest is dropped."""
+        """A manager that does not read its queue cannot stop us: once it is full, the rest is
+        dropped.
+        """
         path = self.folder() / "notify"
         self.listen(path)
-        answers = [sd_notify.notify({"NOTIFY_SOCKET": str(path)}, sd_notify.READY) for _ in range(3000)]
+        answers = [
+            sd_notify.notify({"NOTIFY_SOCKET": str(path)}, sd_notify.READY) for _ in range(3000)
+        ]
         self.assertTrue(answers[0])
         self.assertFalse(answers[-1])
 
@@ -63,7 +82,9 @@ class NotifyTests(SynchronousTestCase):
         self.assertEqual(sd_notify.reloading(12.3456789), "RELOADING=1\nMONOTONIC_USEC=12345678")
 
     def test_names(self) -> None:
-        """Each socket without a name is called unknown; given names stay; without sockets nothing is set."""
+        """Each socket without a name is called unknown; given names stay; without sockets nothing
+        is set.
+        """
         for given, expected in (
             ({"LISTEN_FDS": "2"}, "unknown:unknown"),
             ({"LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"}, "web"),
@@ -77,12 +98,22 @@ class NotifyTests(SynchronousTestCase):
 
 class WatchdogTests(SynchronousTestCase):
     def test_interval(self) -> None:
-        """The seconds come from WATCHDOG_USEC, and hold for the process that WATCHDOG_PID names, if it names one."""
+        """The seconds come from WATCHDOG_USEC, and hold for the process that WATCHDOG_PID names, if
+        it names one.
+        """
         self.assertEqual(sd_notify.watchdog({"WATCHDOG_USEC": "30000000"}, 7), 30.0)
-        self.assertEqual(sd_notify.watchdog({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "7"}, 7), 0.5)
+        self.assertEqual(
+            sd_notify.watchdog({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "7"}, 7), 0.5
+        )
         self.assertIsNone(sd_notify.watchdog({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "8"}, 7))
 
     def test_nobody_looks(self) -> None:
         """Without a number, or with one that is none, nobody looks."""
-        for said in ({}, {"WATCHDOG_USEC": ""}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "-1"}, {"WATCHDOG_USEC": "soon"}):
+        for said in (
+            {},
+            {"WATCHDOG_USEC": ""},
+            {"WATCHDOG_USEC": "0"},
+            {"WATCHDOG_USEC": "-1"},
+            {"WATCHDOG_USEC": "soon"},
+        ):
             self.assertIsNone(sd_notify.watchdog(said, 7))

@@ -1,4 +1,6 @@
-"""What nodes are to one another beside the catalog: who is believed while people change elsewhere."""
+"""What nodes are to one another beside the catalog: who is believed while
+people change elsewhere.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -49,8 +51,8 @@ class RightsTests(TestCase):
         return face
 
     def test_not_before_it_is_seen(self) -> Deferred[None]:
-        """Once a node hears of a change nobody is believed from memory before it has seen what changed: the look at the
-        accounts may be held up by others, or fail.
+        """Once a node hears of a change nobody is believed from memory before it has seen what
+        changed: the look at the accounts may be held up by others, or fail.
         """
 
         async def work() -> None:
@@ -79,7 +81,9 @@ class RightsTests(TestCase):
                 self.go(CONTACT - 1)
                 self.assertIsNone(face.closed)
                 self.go(1)
-                self.assertIsInstance(face.closed, PeopleUnknown, "what everybody may read is not known, either")
+                self.assertIsInstance(
+                    face.closed, PeopleUnknown, "what everybody may read is not known, either"
+                )
                 self.assertIs(people.claims.names, EVERY_NAME)
                 turn.release()
                 await looking

@@ -23,7 +23,9 @@ from pypid.daemon.state import (
 
 class PlaceTests(SynchronousTestCase):
     def test_default(self) -> None:
-        """Without [server] state: systemd's folder, var beside etc, or pypid-state beside the file; the system's for /etc."""
+        """Without [server] state: systemd's folder, var beside etc, or pypid-state beside the file;
+        the system's for /etc.
+        """
         for ini, systemd, expected in (
             ("/srv/x/etc/pypid.ini", None, "/srv/x/var"),
             ("/srv/x/etc/other.ini", None, "/srv/x/etc/pypid-state"),
@@ -35,18 +37,27 @@ class PlaceTests(SynchronousTestCase):
             self.assertEqual(default_state(Path(ini), systemd), Path(expected))
 
     def test_where(self) -> None:
-        """Paths are relative to the file, absolute, and do not depend on the folder that we are in later."""
-        text = "[server]\nstate = s\ntls_certificate = c.pem\ntls_key = /k.pem\n[storage]\npath = ../files\n"
+        """Paths are relative to the file, absolute, and do not depend on the folder that we are in
+        later.
+        """
+        text = (
+            "[server]\nstate = s\ntls_certificate = c.pem\ntls_key = /k.pem\n[storage]\npath = "
+            "../files\n"
+        )
         places = where(parse(text, filename="/srv/x/pypid.ini"), {})
         self.assertEqual(places.state, Path("/srv/x/s"))
         self.assertEqual(places.snapshot.parent, places.state)
         self.assertEqual(places.storage, Path("/srv/x/../files"))
         self.assertEqual((places.certificate, places.key), (Path("/srv/x/c.pem"), Path("/k.pem")))
         self.assertTrue(where(parse("", filename="pypid.ini"), {}).ini.is_absolute())
-        self.assertIsNone(where(parse("[storage]\nbackend = memory\n", filename="/x.ini"), {}).storage)
+        self.assertIsNone(
+            where(parse("[storage]\nbackend = memory\n", filename="/x.ini"), {}).storage
+        )
 
     def test_files(self) -> None:
-        """The log says where the files lie: in which folder, in which bucket, or nowhere for long."""
+        """The log says where the files lie: in which folder, in which bucket, or
+        nowhere for long.
+        """
         for text, said in (
             ("path = /files\n", "/files"),
             ("backend = memory\n", "in memory"),
@@ -78,7 +89,9 @@ class LockTests(SynchronousTestCase):
         open_state(self.folder).release()
 
     def test_stale_socket(self) -> None:
-        """The control socket of a pypid that was killed is cleared away; who does not get the lock leaves it."""
+        """The control socket of a pypid that was killed is cleared away; who does not get the lock
+        leaves it.
+        """
         self.folder.mkdir()
         stale = socket.socket(socket.AF_UNIX)
         stale.bind(str(control_socket(self.folder)))
@@ -100,7 +113,9 @@ class LockTests(SynchronousTestCase):
         self.assertEqual(control_socket(self.folder).read_text(), "mine")
 
     def test_too_long(self) -> None:
-        """A path that no socket can have is refused with advice, before anything is made; the longest one works."""
+        """A path that no socket can have is refused with advice, before anything is made; the
+        longest one works.
+        """
         room = LONGEST_SOCKET_PATH - len(os.fsencode(control_socket(self.folder / "x"))) + 1
         open_state(self.folder / ("x" * room)).release()
         too_long = self.folder / ("x" * (room + 1))
@@ -124,21 +139,29 @@ class WorkersTests(SynchronousTestCase):
         self.addCleanup(self.first.release)
 
     def test_joined(self) -> None:
-        """A further worker has the folder while the first one holds the lock, and a spool of its own, for its owner alone."""
+        """A further worker has the folder while the first one holds the lock, and a spool of its
+        own, for its owner alone.
+        """
         second, third = join_state(self.folder, 2), join_state(self.folder, 3)
         spools = {self.first.spool, second.spool, third.spool}
-        self.assertEqual(spools, {self.folder / "spool" / name for name in (".", "worker-2", "worker-3")})
+        self.assertEqual(
+            spools, {self.folder / "spool" / name for name in (".", "worker-2", "worker-3")}
+        )
         self.assertEqual({spool.stat().st_mode & 0o777 for spool in spools}, {0o700})
         second.release()  # which is not its lock
         self.assertRaises(CannotStart, open_state, self.folder)
 
     def test_cleared(self) -> None:
-        """A worker clears what the one before it left, and nobody else's; a new first one clears all, `metrics` too."""
+        """A worker clears what the one before it left, and nobody else's; a new first one clears
+        all, `metrics` too.
+        """
         second, third = join_state(self.folder, 2), join_state(self.folder, 3)
         for folder in second.spool, third.spool, self.first.metrics:
             (folder / "left").touch()
         join_state(self.folder, 2)
-        self.assertEqual([(each.spool / "left").exists() for each in (second, third)], [False, True])
+        self.assertEqual(
+            [(each.spool / "left").exists() for each in (second, third)], [False, True]
+        )
         self.first.release()
         self.first = open_state(self.folder)
         self.assertEqual([each.spool.exists() for each in (second, third)], [False, False])

@@ -32,7 +32,9 @@ class CertificateCase(SynchronousTestCase):
         ciphers: str = "ALL:@SECLEVEL=0",
         make: Callable[[], SSL.Connection] | None = None,
     ) -> int | None:
-        """The serial number of the certificate that a new connection is shown; None where there is no agreement."""
+        """The serial number of the certificate that a new connection is shown; None where there is
+        no agreement.
+        """
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_max_proto_version(maximum)
         context.set_cipher_list(ciphers.encode())
@@ -56,7 +58,9 @@ class CertificateCase(SynchronousTestCase):
 
 class LoadTests(CertificateCase):
     def test_speaks(self) -> None:
-        """A client is shown the certificate, over TLS 1.2 and 1.3 and nothing older; 1.2 can be refused."""
+        """A client is shown the certificate, over TLS 1.2 and 1.3 and nothing older; 1.2 can be
+        refused.
+        """
         self.assertEqual(self.shown(), self.serial)
         self.assertEqual(self.shown(SSL.TLS1_2_VERSION), self.serial)
         self.assertIsNone(self.shown(SSL.TLS1_1_VERSION))
@@ -65,7 +69,9 @@ class LoadTests(CertificateCase):
         self.assertIsNone(self.shown(SSL.TLS1_2_VERSION))
 
     def test_tls_1_2_has_forward_secrecy_and_authenticated_encryption(self) -> None:
-        """Over TLS 1.2 neither RSA key exchange nor CBC is spoken, by `ssl` endpoints of Twisted's either."""
+        """Over TLS 1.2 neither RSA key exchange nor CBC is spoken, by `ssl` endpoints of Twisted's
+        either.
+        """
         pair = PrivateCertificate.loadPEM(self.chain.read_bytes() + b"\n" + self.key.read_bytes())
         options = CertificateOptions(privateKey=pair.privateKey.original, certificate=pair.original)
         harden(options)
@@ -86,12 +92,16 @@ class LoadTests(CertificateCase):
                 self.assertEqual(found, self.serial if spoken else None, cipher)
 
     def test_key_that_all_can_read_is_logged(self) -> None:
-        """A key file that every user of the machine can read is named in the log, at the start and after a change."""
+        """A key file that every user of the machine can read is named in the log, at the start and
+        after a change.
+        """
         for mode, warned in ((0o600, 0), (0o640, 0), (0o644, 1)):
             self.key.chmod(mode)
             with capturedLogs() as lines:
                 Certificate(self.chain, self.key)
-            self.assertEqual(len([line for line in lines if "tls_key" in line["log_format"]]), warned, oct(mode))
+            self.assertEqual(
+                len([line for line in lines if "tls_key" in line["log_format"]]), warned, oct(mode)
+            )
 
     def test_not_the_key(self) -> None:
         """A key of another certificate is named as that."""
@@ -106,7 +116,9 @@ class LoadTests(CertificateCase):
             Certificate(self.key, self.chain)
 
     def test_wrapped(self) -> None:
-        """What is wrapped speaks TLS on the wire: who speaks plain HTTP to it is cut off, and no protocol hears of it."""
+        """What is wrapped speaks TLS on the wire: who speaks plain HTTP to it is cut off, and no
+        protocol hears of it.
+        """
         protocol = self.certificate.wrap(Factory.forProtocol(Protocol)).buildProtocol(None)
         transport = StringTransport()
         protocol.makeConnection(transport)
@@ -116,7 +128,9 @@ class LoadTests(CertificateCase):
 
 class ChangeTests(CertificateCase):
     def test_settled_change(self) -> None:
-        """A change is taken up at the second look that finds it: the two files of a pair are not replaced at one stroke."""
+        """A change is taken up at the second look that finds it: the two files of a pair are not
+        replaced at one stroke.
+        """
         new = self.authority.issue(self.chain, self.key)
         self.certificate.reload_if_changed()
         self.assertEqual(self.shown(), self.serial)
@@ -124,7 +138,9 @@ class ChangeTests(CertificateCase):
         self.assertEqual(self.shown(), new)
 
     def test_half_a_pair(self) -> None:
-        """While only the chain is new, nothing is said; when the key has come, the pair is taken up."""
+        """While only the chain is new, nothing is said; when the key has come, the pair is taken
+        up.
+        """
         fresh, key = self.chain.with_name("fresh.pem"), self.key.with_name("fresh-key.pem")
         new = self.authority.issue(fresh, key)
         fresh.replace(self.chain)
@@ -142,7 +158,9 @@ class ChangeTests(CertificateCase):
         self.assertEqual(self.shown(), self.serial)
 
     def test_unusable(self) -> None:
-        """What cannot be used changes nothing, and is tried once, not at each look; `reload` tries it again."""
+        """What cannot be used changes nothing, and is tried once, not at each look; `reload` tries
+        it again.
+        """
         self.chain.write_text("junk")
         for _ in range(4):
             self.certificate.reload_if_changed()

@@ -57,16 +57,28 @@ class OpenTests(SynchronousTestCase):
         return made
 
     def test_keeps_its_locks(self) -> None:
-        """Another process that comes and goes is not the last one: the log stays, and both see what both write."""
+        """Another process that comes and goes is not the last one: the log stays, and both see what
+        both write.
+        """
         engine = self.engine()
         with engine.connect() as one, engine.connect() as two:
-            transact(one, lambda asked: asked.exec_driver_sql("CREATE TABLE said (text)"), writing=True)
-            transact(two, lambda asked: asked.exec_driver_sql("INSERT INTO said VALUES ('two')"), writing=True)
+            transact(
+                one, lambda asked: asked.exec_driver_sql("CREATE TABLE said (text)"), writing=True
+            )
+            transact(
+                two,
+                lambda asked: asked.exec_driver_sql("INSERT INTO said VALUES ('two')"),
+                writing=True,
+            )
             log = self.path.with_name(f"{self.path.name}-wal")
             before = log.stat().st_ino
             subprocess.run([sys.executable, "-c", OTHER, self.path], check=True, timeout=60)
             self.assertEqual(log.stat().st_ino, before)
-            said = transact(one, lambda asked: asked.exec_driver_sql("SELECT text FROM said").scalars().all(), writing=False)
+            said = transact(
+                one,
+                lambda asked: asked.exec_driver_sql("SELECT text FROM said").scalars().all(),
+                writing=False,
+            )
             self.assertEqual(said, ["two", "other"])
 
     def test_no_database(self) -> None:

@@ -87,7 +87,9 @@ class OnceTests(BucketCase):
         filename, data = self.have_wheel()
         self.write(self.place(), copies=True)
         for accept, page in ((J, "index.json"), (HTML, "index.html")):
-            self.assertEqual(self.read(f"simple/spam/{page}"), self.pypid.get("/simple/spam/", accept).body)
+            self.assertEqual(
+                self.read(f"simple/spam/{page}"), self.pypid.get("/simple/spam/", accept).body
+            )
             self.assertEqual(self.read(f"simple/{page}"), self.pypid.get("/simple/", accept).body)
         self.assertEqual(self.read(f"packages/spam/{filename}"), data)
         order = self.bucket.order
@@ -114,7 +116,9 @@ class OnceTests(BucketCase):
         self.write(place, copies=True, clears=True)
         self.assertFalse([key for key in self.keys_there() if "eggs" in key])
         gone = [key for key in self.bucket.order if key.startswith("-")]
-        self.assertTrue(self.bucket.order.index("simple/index.html") < self.bucket.order.index(gone[0]))
+        self.assertTrue(
+            self.bucket.order.index("simple/index.html") < self.bucket.order.index(gone[0])
+        )
         self.assertEqual(gone[-1].split("/")[0], "-packages")
 
     def test_claimed(self) -> None:
@@ -124,7 +128,9 @@ class OnceTests(BucketCase):
         self.failureResultOf(start(self.writing(self.place())), BadRequest)
         self.have(self.bucket.delete("own.txt"))
         self.write(self.place())
-        other = export(self.pypid.index, authority_of(self.pypid), self.place(), ExportOptions(), "another")
+        other = export(
+            self.pypid.index, authority_of(self.pypid), self.place(), ExportOptions(), "another"
+        )
         failure = self.failureResultOf(start(other), BadRequest)
         self.assertIn("another index", str(failure.value))
 

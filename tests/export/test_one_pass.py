@@ -38,9 +38,17 @@ class ServedCase(TreeCase):
         self.have_wheel("spam", "1!2.0+local.1")
         for name in ("A.B_c", "x", "secret", "closed", "empty", "json"):
             self.have_wheel(name, "0.1")
-        self.have(publishing(index, sent(b"attested", "sure-1.0-py3-none-any.whl", provenance=b'{"version":1}')))
+        self.have(
+            publishing(
+                index, sent(b"attested", "sure-1.0-py3-none-any.whl", provenance=b'{"version":1}')
+            )
+        )
         self.have(publishing(index, sent(b"signed", "sure-0.9-py3-none-any.whl", signature=b"PGP")))
-        self.have(index.yank(project_name("spam"), [wheel_filename("spam", "1.0")], 'bad "quotes" & <tags>'))
+        self.have(
+            index.yank(
+                project_name("spam"), [wheel_filename("spam", "1.0")], 'bad "quotes" & <tags>'
+            )
+        )
         self.have(index.set_status(project_name("x"), Status.DEPRECATED, "use y"))
         self.have(index.set_status(project_name("closed"), Status.QUARANTINED, "malware"))
         self.have(index.delete(project_name("empty"), [wheel_filename("empty", "0.1")], "alice"))
@@ -50,7 +58,9 @@ class ServedCase(TreeCase):
         self.hide("secret")
 
     def same(self, user: str | None = None, local: bool = False) -> list[str]:
-        """Each page of the tree is what the server answers to the user; how many there were. The names that were compared."""
+        """Each page of the tree is what the server answers to the user; how many there were. The
+        names that were compared.
+        """
         tree = self.tree()
         names = names_in(self.folder)
         for name in ("", *(f"{name}/" for name in names)):
@@ -69,7 +79,9 @@ class ServedTests(ServedCase):
     """Byte for byte."""
 
     def test_anonymous(self) -> None:
-        """The pages that anonymous gets are in the tree, byte for byte, and no others; what is left out is counted."""
+        """The pages that anonymous gets are in the tree, byte for byte, and no others; what is left
+        out is counted.
+        """
         outcome = self.write()
         names = self.same()
         self.assertEqual(names, ["a-b-c", "empty", "ham", "json", "spam", "sure", "x"])
@@ -85,7 +97,9 @@ class ServedTests(ServedCase):
         self.assertIn("pypi/spam/json", tree)
         self.assertIn("pypi/spam/1!2.0+local.1/json", tree)
         self.assertIn("pypi/json/0.1/json", tree)
-        self.assertEqual(json.loads(tree["pypi/spam/1.0/json"])["info"]["summary"], "Lovely & <fresh>")
+        self.assertEqual(
+            json.loads(tree["pypi/spam/1.0/json"])["info"]["summary"], "Lovely & <fresh>"
+        )
 
     def test_somebody(self) -> None:
         """With a user, it is what this user gets; an admin gets all."""
@@ -105,25 +119,34 @@ class ServedTests(ServedCase):
         before = list(self.upstream.heard)
         self.write()
         self.assertEqual(self.upstream.heard, before)
-        self.assertEqual([file["filename"] for file in page_in(self.folder, "ham")["files"]], [HAM, "ham-2.0.tar.gz"])
+        self.assertEqual(
+            [file["filename"] for file in page_in(self.folder, "ham")["files"]],
+            [HAM, "ham-2.0.tar.gz"],
+        )
 
     def test_offline(self) -> None:
         """Offline the page names what is kept only, in the tree as on the server."""
-        self.pypid = self.another(Policy(mode=Mode.OFFLINE), at=self.pypid, rules=self.pypid.face.rules)
+        self.pypid = self.another(
+            Policy(mode=Mode.OFFLINE), at=self.pypid, rules=self.pypid.face.rules
+        )
         self.pypid.face.settings = evolve(self.pypid.face.settings, public_url=BASE)
         self.write()
         self.same()
         self.assertEqual([file["filename"] for file in page_in(self.folder, "ham")["files"]], [HAM])
 
     def test_copies(self) -> None:
-        """With copies each link leads to a file in the tree, with what lies beside it; of theirs only what is kept is named."""
+        """With copies each link leads to a file in the tree, with what lies beside it; of theirs
+        only what is kept is named.
+        """
         self.write(copies=True)
         for name in names_in(self.folder):
             linked_in(self.folder, name)
         tree = self.tree()
         self.assertEqual(list(linked_in(self.folder, "ham")), [f"../../packages/ham/{HAM}"])
         self.assertEqual(tree["packages/sure/sure-0.9-py3-none-any.whl.asc"], b"PGP")
-        self.assertEqual(tree["integrity/sure/1.0/sure-1.0-py3-none-any.whl/provenance"], b'{"version":1}')
+        self.assertEqual(
+            tree["integrity/sure/1.0/sure-1.0-py3-none-any.whl/provenance"], b'{"version":1}'
+        )
         wheels = wheel_filename("spam", "1.0")
         said = self.pypid.get(f"/packages/spam/{wheels}.metadata").body
         self.assertEqual(tree[f"packages/spam/{wheels}.metadata"], said)
@@ -134,17 +157,26 @@ class ServedTests(ServedCase):
     def test_files_url(self) -> None:
         """Links can be absolute, and lead elsewhere; then what is not stored is not named."""
         self.write(files_url="https://files.example/pool/")
-        urls = [file["url"] for name in names_in(self.folder) for file in page_in(self.folder, name)["files"]]
+        urls = [
+            file["url"]
+            for name in names_in(self.folder)
+            for file in page_in(self.folder, name)["files"]
+        ]
         self.assertTrue(all(url.startswith("https://files.example/pool/") for url in urls), urls)
         self.assertIn("https://files.example/pool/spam/spam-1.0-py3-none-any.whl", urls)
         legacy = json.loads(self.tree()["pypi/spam/1.0/json"])
-        self.assertEqual(legacy["urls"][0]["url"], "https://files.example/pool/spam/spam-1.0-py3-none-any.whl")
+        self.assertEqual(
+            legacy["urls"][0]["url"], "https://files.example/pool/spam/spam-1.0-py3-none-any.whl"
+        )
 
     def test_signed(self) -> None:
         """Links can be signed URLs; what no client could find by them is not offered."""
 
         async def link(key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl:
-            return SignedUrl(f"https://bucket.example/{key}?for={lifetime.days}", self.pypid.world.now() + lifetime)
+            return SignedUrl(
+                f"https://bucket.example/{key}?for={lifetime.days}",
+                self.pypid.world.now() + lifetime,
+            )
 
         self.patch(self.pypid.blobs, "link", link)
         self.write(signed=timedelta(days=2))
@@ -162,7 +194,9 @@ class PeopleTests(ServedCase):
     """What is for people, and for feed readers."""
 
     def test_front(self) -> None:
-        """The first page names every project with its newest version; its script is a file beside it."""
+        """The first page names every project with its newest version; its script is a file beside
+        it.
+        """
         self.write()
         page = self.tree()["index.html"].decode()
         self.assertIn('<a class="package" href="simple/spam/index.html" data-name="spam">', page)
@@ -177,10 +211,14 @@ class PeopleTests(ServedCase):
         plain = self.tree()
         self.write(dated=True)
         dated = self.tree()
-        self.assertEqual({path for path in plain if plain[path] != dated[path]}, {"index.html", "index.html.gz"})
+        self.assertEqual(
+            {path for path in plain if plain[path] != dated[path]}, {"index.html", "index.html.gz"}
+        )
 
     def test_feeds(self) -> None:
-        """The feeds are RSS: the newest releases, the newest projects, and those of each project."""
+        """The feeds are RSS: the newest releases, the newest projects, and those
+        of each project.
+        """
         self.write()
         tree = self.tree()
 
@@ -191,7 +229,9 @@ class PeopleTests(ServedCase):
 
         self.assertIn("spam 1.1rc1", titles("rss/updates.xml"))
         self.assertIn("spam added", titles("rss/packages.xml"))
-        self.assertEqual(set(titles("rss/project/spam/releases.xml")), {"1.0", "1.1rc1", "1!2.0+local.1"})
+        self.assertEqual(
+            set(titles("rss/project/spam/releases.xml")), {"1.0", "1.1rc1", "1!2.0+local.1"}
+        )
         self.assertIn("spam-1.0-py3-none-any.whl", tree["changelog/page1.html"].decode())
 
 
@@ -211,22 +251,39 @@ class AgainTests(ServedCase):
         self.assertEqual(self.tree(), tree)
 
     def test_gone(self) -> None:
-        """What is not seen any more goes with clears, its files too; what somebody else has put there stays."""
+        """What is not seen any more goes with clears, its files too; what somebody else has put
+        there stays.
+        """
         self.write(copies=True)
-        foreign = ("README", "packages/spam/notes.txt", "simple/own/index.txt", "simple/x/robots.txt")
+        foreign = (
+            "README",
+            "packages/spam/notes.txt",
+            "simple/own/index.txt",
+            "simple/x/robots.txt",
+        )
         for path in foreign:
             where = self.folder / path
             where.parent.mkdir(exist_ok=True, parents=True)
             where.write_text("foreign")
-        self.have(self.pypid.index.delete(project_name("spam"), [wheel_filename("spam", "1.0")], "alice"))
+        self.have(
+            self.pypid.index.delete(project_name("spam"), [wheel_filename("spam", "1.0")], "alice")
+        )
         self.hide("secret", "x", "ham")
         outcome = self.write(copies=True)
         self.assertEqual(outcome.left, 2)
         self.assertIn("simple/x/index.html", self.tree())
         self.assertEqual(self.write(copies=True, clears=True).left, 0)
         tree = self.tree()
-        self.assertEqual({path for path in tree if "/x/" in path or "/ham/" in path}, {"simple/x/robots.txt"})
-        self.assertFalse([path for path in tree if wheel_filename("spam", "1.0") in path or path == "pypi/spam/1.0/json"])
+        self.assertEqual(
+            {path for path in tree if "/x/" in path or "/ham/" in path}, {"simple/x/robots.txt"}
+        )
+        self.assertFalse(
+            [
+                path
+                for path in tree
+                if wheel_filename("spam", "1.0") in path or path == "pypi/spam/1.0/json"
+            ]
+        )
         self.assertTrue(set(foreign) <= set(tree))
         for path in foreign:
             (self.folder / path).unlink()
@@ -254,7 +311,9 @@ class AgainTests(ServedCase):
 
     def test_cooldown(self) -> None:
         """What is too young is not seen, neither is it written."""
-        self.pypid = self.another(Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=7))), at=self.pypid)
+        self.pypid = self.another(
+            Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=7))), at=self.pypid
+        )
         self.pypid.face.settings = evolve(self.pypid.face.settings, public_url=BASE)
         self.write()
         self.assertEqual(page_in(self.folder, "ham")["files"], [])
@@ -285,7 +344,9 @@ class ClaimTests(TreeCase):
         self.not_written("cannot be read")
 
     def test_other_audience(self) -> None:
-        """What one person may see does not stay beside what another may, unless what is gone is removed."""
+        """What one person may see does not stay beside what another may, unless what is gone is
+        removed.
+        """
         self.have_wheel("secret")
         self.hide("secret")
         self.write(user="bob")

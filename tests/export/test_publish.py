@@ -68,12 +68,16 @@ class PublishingCase(TreeCase):
         super().setUp()
         self.pypid.face.settings = evolve(self.pypid.face.settings, public_url=BASE)
 
-        def write(folder: tree.TreeFolder, path: str, body: bytes, write: Any = tree.TreeFolder.write) -> None:
+        def write(
+            folder: tree.TreeFolder, path: str, body: bytes, write: Any = tree.TreeFolder.write
+        ) -> None:
             write(folder, path, body)
             if self.copies:
                 self.place._check()
 
-        def remove(folder: tree.TreeFolder, path: str, remove: Any = tree.TreeFolder.remove) -> None:
+        def remove(
+            folder: tree.TreeFolder, path: str, remove: Any = tree.TreeFolder.remove
+        ) -> None:
             remove(folder, path)
             if self.copies:
                 self.place._check()
@@ -110,7 +114,9 @@ class PublishingCase(TreeCase):
             self.pypid.clock.advance(LOOK)
 
     def shown(self) -> list[str]:
-        """What the list in the folder names, which is what the server's names; and each page is the server's."""
+        """What the list in the folder names, which is what the server's names; and each page is the
+        server's.
+        """
         names = names_in(self.folder)
         self.assertEqual(names, self.pypid.names())
         local = "local" if self.copies else "simple"
@@ -119,7 +125,9 @@ class PublishingCase(TreeCase):
                 there = (self.folder / f"simple/{name}{page}").read_bytes()
                 served = self.pypid.get(f"/{local if name else 'simple'}/{name}", accept).body
                 if self.copies and name:
-                    served = served.replace(b"../" + name.encode(), b"../../packages/" + name.encode())
+                    served = served.replace(
+                        b"../" + name.encode(), b"../../packages/" + name.encode()
+                    )
                 self.assertEqual(there, served, name)
         return names
 
@@ -144,14 +152,20 @@ class ChangesTests(PublishingCase):
         self.have_wheel()
         self.soon()
         index = self.pypid.index
-        for change, yanked in ((index.yank(SPAM, [FILE], "bad"), "bad"), (index.unyank(SPAM, [FILE]), False)):
+        for change, yanked in (
+            (index.yank(SPAM, [FILE], "bad"), "bad"),
+            (index.unyank(SPAM, [FILE]), False),
+        ):
             self.have(change)
             self.soon()
             self.shown()
             self.assertEqual(page_in(self.folder, "spam")["files"][0].get("yanked", False), yanked)
         self.have(index.set_status(SPAM, Status.DEPRECATED, "old"))
         self.soon()
-        self.assertEqual(page_in(self.folder, "spam")["project-status"], {"status": "deprecated", "reason": "old"})
+        self.assertEqual(
+            page_in(self.folder, "spam")["project-status"],
+            {"status": "deprecated", "reason": "old"},
+        )
 
     def test_quarantine(self) -> None:
         """What is in quarantine leaves the folder with all its files, and comes back."""
@@ -168,7 +182,9 @@ class ChangesTests(PublishingCase):
         linked_in(self.folder, "spam")
 
     def test_delete(self) -> None:
-        """A deleted file leaves the folder, and its release; a deleted project stays with an empty page, as on the server."""
+        """A deleted file leaves the folder, and its release; a deleted project stays with an empty
+        page, as on the server.
+        """
         self.have_wheel()
         self.have_wheel(version="2.0")
         self.soon()
@@ -190,8 +206,12 @@ class ChangesTests(PublishingCase):
         self.hide("secret")
         self.soon()
         self.assertEqual(self.shown(), ["eggs"])
-        self.assertFalse([path for path, body in self.tree().items() if "secret" in path or b"secret" in body])
-        self.pypid.face.rules = Rules(read=self.pypid.face.rules.read, write=self.pypid.face.rules.write)
+        self.assertFalse(
+            [path for path, body in self.tree().items() if "secret" in path or b"secret" in body]
+        )
+        self.pypid.face.rules = Rules(
+            read=self.pypid.face.rules.read, write=self.pypid.face.rules.write
+        )
         self.pypid.face.epoch.turn()
         self.soon()
         self.assertEqual(self.shown(), ["eggs", "secret"])
@@ -214,7 +234,9 @@ class ChangesTests(PublishingCase):
         self.assertFalse([path for path in self.tree() if "/ham/" in path])
 
     def test_drift(self) -> None:
-        """What somebody has changed in the folder is repaired within the hour; what is not ours stays."""
+        """What somebody has changed in the folder is repaired within the hour; what is not ours
+        stays.
+        """
         self.have_wheel()
         self.soon()
         tree = self.tree()
@@ -232,7 +254,9 @@ class ChangesTests(PublishingCase):
         self.assertEqual([path for path, body in self.tree().items() if tree[path] != body], [])
 
     def test_an_hour_later(self) -> None:
-        """Nothing of the storage is read for a pass in which nothing has changed; legacy JSON that is gone is made again."""
+        """Nothing of the storage is read for a pass in which nothing has changed; legacy JSON that
+        is gone is made again.
+        """
         self.have_wheel()
         self.soon()
         tree = self.tree()
@@ -263,7 +287,9 @@ class ChangesTests(PublishingCase):
         self.begin()
         self.soon()
         self.assertEqual(self.shown(), ["new", "spam"])
-        self.assertFalse([path for path, body in self.tree().items() if "eggs" in path or b"eggs" in body])
+        self.assertFalse(
+            [path for path, body in self.tree().items() if "eggs" in path or b"eggs" in body]
+        )
 
     def test_nothing(self) -> None:
         """Where nothing changes nothing is written."""
@@ -356,7 +382,9 @@ class AwayTests(PublishingCase):
         self.assertEqual(self.shown(), ["spam"])
 
     def test_bytes_are_away(self) -> None:
-        """A file that the storage does not give is not named; what else changes goes on, and the file comes later."""
+        """A file that the storage does not give is not named; what else changes goes on, and the
+        file comes later.
+        """
         self.soon()
         self.have_wheel()
         read = self.pypid.blobs.read
@@ -377,7 +405,9 @@ class AwayTests(PublishingCase):
         self.assertEqual(self.shown(), ["eggs", "spam"])
 
     def test_not_compared(self) -> None:
-        """Before the catalog has been compared with the storage nothing is published: what is missing may not be gone."""
+        """Before the catalog has been compared with the storage nothing is published: what is
+        missing may not be gone.
+        """
         self.stop()
         self.have_wheel()
         self.begin()
@@ -405,7 +435,9 @@ class AwayTests(PublishingCase):
         self.assertEqual(self.shown(), ["spam"])
 
     def test_taken_over(self) -> None:
-        """A node that stood still so long that another one publishes now ends: its copies would be in the way."""
+        """A node that stood still so long that another one publishes now ends: its copies would be
+        in the way.
+        """
         self.soon()
         taken: list[bool] = []
         self.publishing.holds = lambda: not taken

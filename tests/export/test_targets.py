@@ -1,4 +1,6 @@
-"""A folder and a bucket as places for copies: what a run that was killed left behind, and odd dates."""
+"""A folder and a bucket as places for copies: what a run that was killed left behind, and odd
+dates.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class CopyTests(BucketCase):
         return list(self.have(place.lacks([copy])))
 
     def test_dates(self) -> None:
-        """Upstream says of some files that they come from a year that no file system knows; they are not copied for ever."""
+        """Upstream says of some files that they come from a year that no file system knows; they
+        are not copied for ever.
+        """
         for year in (1, 1901, 1969, 2026, 2500, 9998):
             self.folder = Path(self.mktemp()).absolute()
             place = FolderPlace(str(self.folder), self.pypid.world)
@@ -45,10 +49,14 @@ class CopyTests(BucketCase):
 
     def test_clock_of_bucket(self) -> None:
         """Nor are those that a bucket, by its own clock, got before they were uploaded."""
-        self.assertEqual(self.copied(self.place(), self.pypid.world.now() + timedelta(seconds=90)), [])
+        self.assertEqual(
+            self.copied(self.place(), self.pypid.world.now() + timedelta(seconds=90)), []
+        )
 
     def test_killed(self) -> None:
-        """In a container each run has the same process id: what a killed one left half copied is in nobody's way, and goes."""
+        """In a container each run has the same process id: what a killed one left half copied is in
+        nobody's way, and goes.
+        """
         incoming = self.folder / INCOMING
         self.have_wheel()
         self.write(copies=True)
@@ -63,7 +71,9 @@ class LinkTests(BucketCase):
     """Symbolic links in a tree."""
 
     def test_storage(self) -> None:
-        """Whoever had files served out of the storage itself would lose them, with --delete or [publish]: it is refused."""
+        """Whoever had files served out of the storage itself would lose them, with --delete or
+        [publish]: it is refused.
+        """
         storage = Path(self.mktemp()).absolute()
         filename, data = self.have_wheel()
         bytes_ = storage / "spam" / filename
@@ -72,14 +82,19 @@ class LinkTests(BucketCase):
         place = FolderPlace(str(self.folder), self.pypid.world, {str(storage): "storage"})
         self.write(place, clears=True)
         (self.folder / "packages").symlink_to(storage)
-        for each in (place, FolderPlace(str(self.folder), self.pypid.world, {str(storage): "storage"})):
+        for each in (
+            place,
+            FolderPlace(str(self.folder), self.pypid.world, {str(storage): "storage"}),
+        ):
             failure = self.failureResultOf(start(self.writing(each, clears=True)), BadRequest)
             self.assertIn("packages is in, or around, the storage folder", str(failure.value))
         self.failureResultOf(start(place.of([project_name("spam")])), BadRequest)
         self.assertEqual(bytes_.read_bytes(), data)
 
     def test_of_project(self) -> None:
-        """A project's folder that is a link is none that an export has made: nothing is removed there."""
+        """A project's folder that is a link is none that an export has made: nothing is removed
+        there.
+        """
         elsewhere = Path(self.mktemp()).absolute()
         filename, data = self.have_wheel()
         elsewhere.mkdir()
@@ -111,7 +126,9 @@ class FullTests(BucketCase):
             self.pypid.clock.advance(LOOK)
 
     def test_hidden(self) -> None:
-        """What is hidden goes all the same, also after a new start; the lists follow when there is room."""
+        """What is hidden goes all the same, also after a new start; the lists follow when there is
+        room.
+        """
         place = Full(str(self.folder), self.pypid.world)
 
         async def alone(job: Callable[[], Awaitable[object]]) -> bool:
@@ -119,14 +136,19 @@ class FullTests(BucketCase):
             return True
 
         stamp, wishes = Stamp(IDENTITY, "anonymous"), ExportOptions(copies=True)
-        made = Publishing(self.pypid.index, authority_of(self.pypid), place, wishes, stamp, "the folder", alone)
+        made = Publishing(
+            self.pypid.index, authority_of(self.pypid), place, wishes, stamp, "the folder", alone
+        )
         made.startService()
         for name in ("secret", "spam", "eggs"):
             self.have_wheel(name)
         self.soon()
         self.assertEqual(names_in(self.folder), ["eggs", "secret", "spam"])
         place.is_full = True
-        for name in ("secret", "spam"):  # the second one is hidden while nothing goes on but tries to begin
+        for name in (
+            "secret",
+            "spam",
+        ):  # the second one is hidden while nothing goes on but tries to begin
             self.hide("secret", name)
             self.soon()
             self.assertIn("No space left", made.away or "")
@@ -157,5 +179,7 @@ class FailingTests(BucketCase):
         self.patch(ExportViewer, "project", fails)
         self.failureResultOf(start(self.writing(copies=True, clears=True)), StorageDown)
         self.assertEqual(names_in(self.folder), ["spam"])
-        self.assertFalse([path for path, body in self.tree().items() if "secret" in path or b"secret" in body])
+        self.assertFalse(
+            [path for path, body in self.tree().items() if "secret" in path or b"secret" in body]
+        )
         self.assertIn("simple/spam/index.html", self.tree())

@@ -1,4 +1,6 @@
-"""Trees for tests: a pypid whose index is written into a folder, and what is read back from there."""
+"""Trees for tests: a pypid whose index is written into a folder, and what is read
+back from there.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from tests.web.whole import PASSWORDS, Pypid
 
 IDENTITY = "the storage of these tests"
 BASE = "https://index.example"
-SECRET_OF_BOB = Grants(read=Principals(users=frozenset({"bob"})), write=Principals(users=frozenset({"alice"})))
+SECRET_OF_BOB = Grants(
+    read=Principals(users=frozenset({"bob"})), write=Principals(users=frozenset({"alice"}))
+)
 
 
 def authority_of(pypid: Pypid) -> Authority:
@@ -32,18 +36,28 @@ def authority_of(pypid: Pypid) -> Authority:
         return Identity(user, admin=user == "ada") if user in PASSWORDS else None
 
     face = pypid.face
-    return Authority(rules=lambda: face.rules, closed=lambda: face.closed, find=find, changes=lambda: face.epoch.changes)
+    return Authority(
+        rules=lambda: face.rules,
+        closed=lambda: face.closed,
+        find=find,
+        changes=lambda: face.epoch.changes,
+    )
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
     """All files of a tree, hidden ones left out."""
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
+    }
     return {path: where.read_bytes() for path, where in found.items() if not path.startswith(".")}
 
 
 def names_in(folder: Path) -> list[str]:
     """What the list names."""
-    return [project["name"] for project in json.loads((folder / "simple/index.json").read_bytes())["projects"]]
+    return [
+        project["name"]
+        for project in json.loads((folder / "simple/index.json").read_bytes())["projects"]
+    ]
 
 
 def page_in(folder: Path, name: str) -> dict[str, Any]:
@@ -56,7 +70,9 @@ def linked_in(folder: Path, name: str) -> dict[str, bytes]:
     """What the links of a page lead to in the tree, by the link."""
     html = (folder / f"simple/{name}/index.html").read_text()
     links = [link.partition("#")[0] for link in re.findall(r'href="([^"]+)"', html)]
-    return {link: (folder / "simple" / name / unquote(link)).resolve().read_bytes() for link in links}
+    return {
+        link: (folder / "simple" / name / unquote(link)).resolve().read_bytes() for link in links
+    }
 
 
 class TreeCase(LocalCase):
@@ -73,7 +89,9 @@ class TreeCase(LocalCase):
         face.rules = Rules(read=face.rules.read, write=face.rules.write, projects=projects)
         face.epoch.turn()
 
-    def write(self, place: ExportPlace | None = None, *, clears: bool = False, **wishes: Any) -> ExportOutcome:
+    def write(
+        self, place: ExportPlace | None = None, *, clears: bool = False, **wishes: Any
+    ) -> ExportOutcome:
         """Export."""
         return self.have(self.writing(place, clears=clears, **wishes))
 
@@ -83,7 +101,9 @@ class TreeCase(LocalCase):
         for word in words:
             self.assertIn(word, str(failure.value))
 
-    async def writing(self, place: ExportPlace | None = None, *, clears: bool = False, **wishes: Any) -> ExportOutcome:
+    async def writing(
+        self, place: ExportPlace | None = None, *, clears: bool = False, **wishes: Any
+    ) -> ExportOutcome:
         """An export."""
         return await export(
             self.pypid.index,

@@ -39,7 +39,9 @@ class ClockTests(SynchronousTestCase):
         self.addCleanup(self.reactor.disconnectAll)
 
     def test_timers_keep_their_delay_when_the_wall_clock_is_set(self) -> None:
-        """What is scheduled before and after the clock is replaced is due when it was to be, however the wall clock is set."""
+        """What is scheduled before and after the clock is replaced is due when it was to be,
+        however the wall clock is set.
+        """
         for step in (-DAY, -3600, DAY):
             reactor = self.reactor = EPollReactor()
             reactor.seconds = self.wall
@@ -66,7 +68,9 @@ class ClockTests(SynchronousTestCase):
         self.assertIs(the_world(self.reactor).clock.seconds, boot_seconds)
 
     def test_unknown_reactor_keeps_its_clock(self) -> None:
-        """Where Twisted's names are not there its own clock goes on, and the log says so; what is no reactor is left alone."""
+        """Where Twisted's names are not there its own clock goes on, and the log says so; what is
+        no reactor is left alone.
+        """
         warned: list[LogEvent] = []
         globalLogPublisher.addObserver(warned.append)
         self.addCleanup(globalLogPublisher.removeObserver, warned.append)

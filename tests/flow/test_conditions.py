@@ -31,10 +31,17 @@ class WatchTests(SynchronousTestCase):
             self.asked[-1].callback(answer)
 
     def test_one_is_enough(self) -> None:
-        """One answer that fails is enough for away, and one that is good for there; it is asked at once and every 5 s."""
+        """One answer that fails is enough for away, and one that is good for there; it is asked at
+        once and every 5 s.
+        """
         self.watch.startService()
         self.assertEqual(len(self.asked), 1)
-        for answer, is_well in ((False, False), (True, True), (StorageDown("secret.example is away."), False), (True, True)):
+        for answer, is_well in (
+            (False, False),
+            (True, True),
+            (StorageDown("secret.example is away."), False),
+            (True, True),
+        ):
             self.answer(answer)
             self.assertIs(self.watch.is_well, is_well)
             self.clock.advance(EVERY)
@@ -50,7 +57,9 @@ class WatchTests(SynchronousTestCase):
         self.assertTrue(self.watch.is_well)
 
     def test_hangs(self) -> None:
-        """What does not answer within 3 s is away and is not asked a second time meanwhile; its late answer counts."""
+        """What does not answer within 3 s is away and is not asked a second time meanwhile; its
+        late answer counts.
+        """
         self.watch.startService()
         self.clock.advance(PATIENCE - 0.1)
         self.assertTrue(self.watch.is_well)
@@ -76,7 +85,9 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual((len(self.asked), self.watch.is_well), (2, False))
 
     def test_stops(self) -> None:
-        """When pypid stops nothing is asked any more, what was asked is broken off and says nothing of the part."""
+        """When pypid stops nothing is asked any more, what was asked is broken off and says nothing
+        of the part.
+        """
         self.watch.startService()
         self.watch.stopService()
         self.assertTrue(self.asked[0].called)
@@ -86,9 +97,13 @@ class WatchTests(SynchronousTestCase):
 
 class AskingTests(SynchronousTestCase):
     def test_storage(self) -> None:
-        """A storage that has the blob is there; one without anything is not, if it was never empty; a bucket may be empty."""
+        """A storage that has the blob is there; one without anything is not, if it was never empty;
+        a bucket may be empty.
+        """
         blobs = MemoryBlobs(world(Clock()).now)
-        strict, lenient = (whether_there(blobs, "identity", never_empty=each) for each in (True, False))
+        strict, lenient = (
+            whether_there(blobs, "identity", never_empty=each) for each in (True, False)
+        )
         self.assertEqual([self.had(strict), self.had(lenient)], [False, True])
         self.successResultOf(start(blobs.write("other", BytesBody(b"x"))))
         self.assertEqual([self.had(strict), self.had(lenient)], [True, True])

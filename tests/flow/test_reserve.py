@@ -26,15 +26,22 @@ class ReserveTests(SynchronousTestCase):
             self.reserve.fill()
             self.reserve.fill()
             found = self.reserve.path.stat()
-            self.assertEqual((found.st_size, found.st_blocks * 512 >= SIZE, found.st_mode & 0o777), (SIZE, True, 0o600))
+            self.assertEqual(
+                (found.st_size, found.st_blocks * 512 >= SIZE, found.st_mode & 0o777),
+                (SIZE, True, 0o600),
+            )
             given = 0
             while self.reserve.release():
                 given += 1
             self.assertEqual((given, self.reserve.path.stat().st_size), (SIZE // STEP, 0))
 
     def test_leaves_room_for_others(self) -> None:
-        """On a disk that is nearly full it takes nothing; where there is no folder nothing happens."""
-        self.patch(os, "fstatvfs", lambda descriptor: SimpleNamespace(f_bavail=2 * SIZE - 1, f_frsize=1))
+        """On a disk that is nearly full it takes nothing; where there is no
+        folder nothing happens.
+        """
+        self.patch(
+            os, "fstatvfs", lambda descriptor: SimpleNamespace(f_bavail=2 * SIZE - 1, f_frsize=1)
+        )
         self.reserve.fill()
         self.assertEqual(self.reserve.path.stat().st_size, 0)
         self.assertFalse(self.reserve.release())

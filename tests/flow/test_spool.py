@@ -64,7 +64,9 @@ class SpoolTests(SynchronousTestCase):
     def test_bytes_and_hashes(
         self, pieces: list[bytes], first: set[Checksum], soon: set[Checksum], late: set[Checksum]
     ) -> None:
-        """What was written is what is read, and what was hashed: as it was wanted, whenever that was said."""
+        """What was written is what is read, and what was hashed: as it was wanted, whenever that
+        was said.
+        """
 
         async def use() -> None:
             async with Spool(self.folder, at_once, batch=16, also=first) as spool:
@@ -76,10 +78,18 @@ class SpoolTests(SynchronousTestCase):
                 data = b"".join(pieces)
                 wanted = first | soon | late
                 md5 = hashlib.md5(data).hexdigest() if Checksum.MD5 in wanted else None
-                blake2b = hashlib.blake2b(data, digest_size=32).hexdigest() if Checksum.BLAKE2B_256 in wanted else None
-                self.assertEqual(digests, Digests(hashlib.sha256(data).hexdigest(), md5, blake2b, len(data)))
+                blake2b = (
+                    hashlib.blake2b(data, digest_size=32).hexdigest()
+                    if Checksum.BLAKE2B_256 in wanted
+                    else None
+                )
+                self.assertEqual(
+                    digests, Digests(hashlib.sha256(data).hexdigest(), md5, blake2b, len(data))
+                )
                 body = await spool.body()
-                self.assertEqual((body.size, b"".join([piece async for piece in body])), (len(data), data))
+                self.assertEqual(
+                    (body.size, b"".join([piece async for piece in body])), (len(data), data)
+                )
                 await body.aclose()
                 with spool.open_for_inspection() as file:
                     self.assertEqual(file.read(), data)
@@ -88,7 +98,9 @@ class SpoolTests(SynchronousTestCase):
         self.assertEqual(self.files, [])
 
     def test_the_file_can_be_linked(self) -> None:
-        """The body says where the file lies; it is ours alone (mode 0600), and a link to it outlives the spool."""
+        """The body says where the file lies; it is ours alone (mode 0600), and a link to it
+        outlives the spool.
+        """
 
         async def use() -> None:
             async with Spool(self.folder, at_once) as spool:
@@ -104,7 +116,9 @@ class SpoolTests(SynchronousTestCase):
         self.assertEqual([path.read_bytes() for path in self.files], [b"hello"])
 
     def test_unreadable_file_is_a_storage_that_is_down(self) -> None:
-        """What the system refuses while a finished file is read is `StorageDown`, which clients hear of as 503."""
+        """What the system refuses while a finished file is read is `StorageDown`, which clients
+        hear of as 503.
+        """
 
         async def use() -> None:
             async with Spool(self.folder, at_once) as spool:
@@ -135,7 +149,9 @@ class SpoolTests(SynchronousTestCase):
         self.successResultOf(removed)
 
     def test_hashed_beside_the_writing(self) -> None:
-        """What is wanted beside SHA-256 is taken in another thread, and waited for before the next batch is sent to one."""
+        """What is wanted beside SHA-256 is taken in another thread, and waited for before the next
+        batch is sent to one.
+        """
         slow = Slow()
         spool = Spool(self.folder, slow, batch=10, also=Checksum)
         self.run_now(spool.write(b"x" * 10))
@@ -148,14 +164,18 @@ class SpoolTests(SynchronousTestCase):
         done = Deferred.fromCoroutine(spool.finish())
         while slow.calls:
             slow.run()
-        self.assertEqual(self.successResultOf(done).md5, hashlib.md5(b"x" * 10 + b"y" * 10).hexdigest())
+        self.assertEqual(
+            self.successResultOf(done).md5, hashlib.md5(b"x" * 10 + b"y" * 10).hexdigest()
+        )
         removed = Deferred.fromCoroutine(spool.discard())
         slow.run()
         self.successResultOf(removed)
         self.assertEqual(self.files, [])
 
     def test_discarded_while_it_is_hashed(self) -> None:
-        """A spool that is given up while both threads work, or while its file is read again, leaves nothing."""
+        """A spool that is given up while both threads work, or while its file is read again, leaves
+        nothing.
+        """
         for late in ((), Checksum):
             slow = Slow()
             spool = Spool(self.folder, slow, batch=10, also=Checksum if not late else ())
@@ -167,7 +187,10 @@ class SpoolTests(SynchronousTestCase):
             done.cancel()
             self.failureResultOf(done, CancelledError)
             removed = Deferred.fromCoroutine(spool.discard())
-            for at in (-1, *range(len(slow.calls) - 1)):  # the removal overtakes what was begun before
+            for at in (
+                -1,
+                *range(len(slow.calls) - 1),
+            ):  # the removal overtakes what was begun before
                 waiting, call = slow.calls[at]
                 try:
                     call()
@@ -179,7 +202,9 @@ class SpoolTests(SynchronousTestCase):
             self.assertEqual(self.files, [])
 
     def test_read_while_it_grows(self) -> None:
-        """Who hears what is written can read it while more comes: the first are written at once, all else in batches."""
+        """Who hears what is written can read it while more comes: the first are written at once,
+        all else in batches.
+        """
         slow, heard = Slow(), list[int]()
         spool = Spool(self.folder, slow, batch=100, written=heard.append)
         for piece in (b"one", b"two", b"three"):
@@ -193,7 +218,9 @@ class SpoolTests(SynchronousTestCase):
         with spool.open_for_inspection() as file:
             self.assertEqual(file.read(), b"one")
             slow.run()
-            self.assertEqual((len(slow.calls), heard, file.read()), (0, [3, 103], b"twothree" + b"." * 92))
+            self.assertEqual(
+                (len(slow.calls), heard, file.read()), (0, [3, 103], b"twothree" + b"." * 92)
+            )
             self.run_now(spool.write(b"four"))
             done = Deferred.fromCoroutine(spool.finish())
             while slow.calls:
@@ -209,7 +236,9 @@ class SpoolTests(SynchronousTestCase):
         os.close(descriptor)
 
     def test_made_before(self) -> None:
-        """A file that is made before any bytes come is told of when some lie in it, and is gone if none come."""
+        """A file that is made before any bytes come is told of when some lie in it, and is gone if
+        none come.
+        """
         slow, heard = Slow(), list[int]()
         spool = Spool(self.folder, slow, written=heard.append)
         spool.make()
@@ -225,7 +254,9 @@ class SpoolTests(SynchronousTestCase):
         self.assertEqual(self.files, [])
 
     def test_a_growing_one_fails(self) -> None:
-        """A batch that nobody waited for fails the next one, or the end; nothing of it is said to be written."""
+        """A batch that nobody waited for fails the next one, or the end; nothing of it is said to
+        be written.
+        """
         slow, heard = Slow(), list[int]()
         spool = Spool(self.folder / "missing", slow, written=heard.append)
         self.run_now(spool.write(b"one"))
@@ -235,7 +266,9 @@ class SpoolTests(SynchronousTestCase):
         self.assertEqual(heard, [])
 
     def test_cancelled(self) -> None:
-        """A request that is cancelled while a batch is under way leaves no file, whenever the thread comes to run."""
+        """A request that is cancelled while a batch is under way leaves no file, whenever the
+        thread comes to run.
+        """
         slow = Slow()
 
         async def use() -> None:
@@ -296,7 +329,9 @@ class SpoolTests(SynchronousTestCase):
         self.assertEqual(self.files, [])
 
     def test_failing_to_remove_the_file_fails_nothing(self) -> None:
-        """Whatever keeps the file from being removed, what was received is good, and the descriptor is closed."""
+        """Whatever keeps the file from being removed, what was received is good, and the descriptor
+        is closed.
+        """
         for number in (EACCES, EPERM, EROFS, EIO, EBUSY, ESTALE):
             before = len(list(Path("/proc/self/fd").iterdir()))
 

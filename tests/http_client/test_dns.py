@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from attrs import define, field
 from twisted.internet.address import IPv4Address
-from twisted.internet.interfaces import IAddress, IHostResolution, IReactorPluggableNameResolver, IResolutionReceiver
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostResolution,
+    IReactorPluggableNameResolver,
+    IResolutionReceiver,
+)
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -22,7 +27,9 @@ class Names:
     asked: list[tuple[str, int]] = field(factory=list)
     receivers: list[IResolutionReceiver] = field(factory=list)
 
-    def resolveHostName(self, receiver, hostName, portNumber=0, addressTypes=None, transportSemantics="TCP"):
+    def resolveHostName(
+        self, receiver, hostName, portNumber=0, addressTypes=None, transportSemantics="TCP"
+    ):
         self.asked.append((hostName, portNumber))
         self.receivers.append(receiver)
 
@@ -96,7 +103,9 @@ class ResolverTests(SynchronousTestCase):
         """That there is none is told to all who wait, and the next one asks again."""
         heard = [self.ask(), self.ask()]
         self.names.answer()
-        self.assertEqual([(each.complete, each.addresses) for each in heard], [(True, []), (True, [])])
+        self.assertEqual(
+            [(each.complete, each.addresses) for each in heard], [(True, []), (True, [])]
+        )
         self.assertFalse(self.ask().complete)
         self.assertEqual(len(self.names.asked), 2)
 

@@ -19,8 +19,15 @@ class NoUrlTests(SynchronousTestCase):
 
     def test_nothing_is_left(self) -> None:
         """A URL that cannot be asked is an error at once, and no alarm goes off later."""
-        for url in ("https://h.example/a b", "https://h.example/\r\nHost: x", "https://h.example/\xe9", "https://h.example:-/"):
+        for url in (
+            "https://h.example/a b",
+            "https://h.example/\r\nHost: x",
+            "https://h.example/\xe9",
+            "https://h.example:-/",
+        ):
             clock = Clock()
             asked = start(exchange(Agent(MemoryReactorClock()), clock, "GET", url, {}, None, 10.0))
-            self.assertIsInstance(self.failureResultOf(asked).value, (ValueError, OverflowError), url)
+            self.assertIsInstance(
+                self.failureResultOf(asked).value, (ValueError, OverflowError), url
+            )
             self.assertEqual(clock.getDelayedCalls(), [])

@@ -20,11 +20,45 @@ from pypid.http_client.public_only import NotPublic, PublicOnly, is_public
 
 PUBLIC = ("93.184.216.34", "1.1.1.1", "2606:4700:4700::1111", "::ffff:93.184.216.34")
 NOT_PUBLIC = (
-    *("127.0.0.1", "127.1.2.3", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"),
-    *("169.254.169.254", "100.64.0.1", "100.100.100.200", "192.0.0.1", "192.88.99.1", "198.18.0.1", "203.0.113.1"),
+    *(
+        "127.0.0.1",
+        "127.1.2.3",
+        "0.0.0.0",
+        "0.1.2.3",
+        "10.0.0.1",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+    ),
+    *(
+        "169.254.169.254",
+        "100.64.0.1",
+        "100.100.100.200",
+        "192.0.0.1",
+        "192.88.99.1",
+        "198.18.0.1",
+        "203.0.113.1",
+    ),
     *("224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255"),
-    *("::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:a9fe:a9fe", "fe80::1", "fe80::1%eth0"),
-    *("fc00::1", "fd00:ec2::254", "fec0::1", "ff02::1", "64:ff9b::7f00:1", "64:ff9b::808:808", "64:ff9b:1::1"),
+    *(
+        "::",
+        "::1",
+        "::7f00:1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "::ffff:a9fe:a9fe",
+        "fe80::1",
+        "fe80::1%eth0",
+    ),
+    *(
+        "fc00::1",
+        "fd00:ec2::254",
+        "fec0::1",
+        "ff02::1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::808:808",
+        "64:ff9b:1::1",
+    ),
     *("2002:7f00:1::", "2001:0:7f00:1::", "2001:db8::1", "localhost", "", "127.1", "2130706433"),
 )
 
@@ -38,7 +72,9 @@ class AddressTests(SynchronousTestCase):
             self.assertTrue(is_public(address), address)
 
     def test_other_addresses_are_refused(self) -> None:
-        """Loopback, link-local, private, shared, multicast, reserved and mapped addresses are not public, nor are names."""
+        """Loopback, link-local, private, shared, multicast, reserved and mapped addresses are not
+        public, nor are names.
+        """
         for address in NOT_PUBLIC:
             self.assertFalse(is_public(address), address)
 
@@ -66,7 +102,9 @@ class ConnectionTests(SynchronousTestCase):
     def connected(self, network: _Network, host: str) -> list[str]:
         """The addresses that are tried for a host."""
         del network.tcpClients[:]
-        tried = HostnameEndpoint(PublicOnly(network), host, 80).connect(Factory.forProtocol(Protocol))
+        tried = HostnameEndpoint(PublicOnly(network), host, 80).connect(
+            Factory.forProtocol(Protocol)
+        )
         network.pump([0.5] * 4)
         tried.addErrback(lambda failure: self.refusals.append(understood(failure.value)))
         return [client[0] for client in network.tcpClients]

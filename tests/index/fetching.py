@@ -1,4 +1,6 @@
-"""What the tests of kept files share: an upstream that is told what to send, and clients who read at the pace of the test."""
+"""What the tests of kept files share: an upstream that is told what to send, and clients who read
+at the pace of the test.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -63,20 +65,26 @@ class ScriptedUpstream:
 
     def sends(self, url: str, data: bytes) -> None:
         """From now on these bytes are there, whole and in parts."""
-        self.answers[url] = lambda span: BytesBody(data if span is None else data[span.start : span.stop])
+        self.answers[url] = lambda span: BytesBody(
+            data if span is None else data[span.start : span.stop]
+        )
 
     def feeds(self, url: str, body: Body) -> None:
         """The next whole answer is this body."""
         self.answers[url] = lambda span: body
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+    async def fetch(
+        self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
+    ) -> Body:
         self.asked.append((url, span))
         answer = self.answers.get(url, NotThere(url))
         if isinstance(answer, Exception):
             raise answer
         return await answer if isinstance(answer, Deferred) else answer(span)
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         raise NotImplementedError
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
@@ -90,14 +98,21 @@ def envoy_of(upstream: Upstream) -> UpstreamGate:
         return Presence.ABSENT
 
     return UpstreamGate(
-        upstream, Policy(mode=Mode.CACHE), "pypid-test", nothing, CircuitBreaker(world()), FileHostBreakers(world())
+        upstream,
+        Policy(mode=Mode.CACHE),
+        "pypid-test",
+        nothing,
+        CircuitBreaker(world()),
+        FileHostBreakers(world()),
     )
 
 
 class Client:
     """Somebody who reads a body: all of it, or `most` pieces until he is told to go on."""
 
-    def __init__(self, keeper: FileCache, file: File, span: Span | None = None, most: int | None = None) -> None:
+    def __init__(
+        self, keeper: FileCache, file: File, span: Span | None = None, most: int | None = None
+    ) -> None:
         self.got = b""
         self.size: int | None = None
         self._left = most
@@ -135,10 +150,19 @@ class KeeperCase(Awaiting, SynchronousTestCase):
         self.catalog = MemoryCatalog()
         self.keeper = self.another()
 
-    def another(self, blocking: Blocking = at_once, catalog: MemoryCatalog | None = None, **settings: int) -> FileCache:
+    def another(
+        self, blocking: Blocking = at_once, catalog: MemoryCatalog | None = None, **settings: int
+    ) -> FileCache:
         """A keeper of the same storage."""
         outside = world(blocking=blocking)
-        return FileCache(self.blobs, catalog or self.catalog, envoy_of(self.upstream), outside, self.folder, **settings)
+        return FileCache(
+            self.blobs,
+            catalog or self.catalog,
+            envoy_of(self.upstream),
+            outside,
+            self.folder,
+            **settings,
+        )
 
     def client(self, file: File, span: Span | None = None, most: int | None = None) -> Client:
         return Client(self.keeper, file, span, most)

@@ -36,7 +36,9 @@ THEIR_DATA = b"bytes of theirs"
 
 
 class Told:
-    """An upstream that writes down each name that it is told, and has one file of each but those that it has not."""
+    """An upstream that writes down each name that it is told, and has one file of each but those
+    that it has not.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._now = world(clock).now
@@ -44,21 +46,29 @@ class Told:
         self.fetched: list[str] = []
         self.has_not: set[str] = set()
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         self.names_told.append(name)
         files = None if name in self.has_not else (listed(THEIR_DATA, f"{name}-1.0.tar.gz"),)
-        return Listing(name=name, files=files, asked=self._now(), index="https://up.example/simple/")
+        return Listing(
+            name=name, files=files, asked=self._now(), index="https://up.example/simple/"
+        )
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         raise NotImplementedError
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+    async def fetch(
+        self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
+    ) -> Body:
         self.fetched.append(url)
         return BytesBody(THEIR_DATA if span is None else THEIR_DATA[span.start : span.stop])
 
 
 class NodesCase(Timed, SynchronousTestCase):
-    """Each test with two nodes, `here` and `there`, which a storage in memory and an engine in memory have in common."""
+    """Each test with two nodes, `here` and `there`, which a storage in memory and an engine in
+    memory have in common.
+    """
 
     def setUp(self) -> None:
         super().setUp()
@@ -72,14 +82,24 @@ class NodesCase(Timed, SynchronousTestCase):
         """Another node's way to the engine."""
         return PlacedEngine(self.clock, self.place)
 
-    def node(self, blobs: Blobs | None = None, mode: Mode = Mode.CACHE, forgettable: int = 1 << 20) -> Index:
+    def node(
+        self, blobs: Blobs | None = None, mode: Mode = Mode.CACHE, forgettable: int = 1 << 20
+    ) -> Index:
         """A node that starts now, and has compared nothing."""
         settings = SharedSettings("storage", STALE_FOR, forgettable=forgettable)
         catalog = self.have(open(settings, self.engine(), self.world))
         self.addCleanup(lambda: self.have(catalog.close()))
         spool = Path(self.mktemp())
         spool.mkdir()
-        return Index(blobs or self.store, catalog, self.upstream, Policy(mode=mode), self.world, shared=True, spool=spool)
+        return Index(
+            blobs or self.store,
+            catalog,
+            self.upstream,
+            Policy(mode=mode),
+            self.world,
+            shared=True,
+            spool=spool,
+        )
 
     def catalog(self, node: Index) -> SharedCatalog:
         """Its."""

@@ -13,7 +13,9 @@ from pypid.ports import Blobs, Body
 
 
 class Died(BaseException):
-    """The process ended here: no `except Exception` sees it, and nothing that comes after it is done."""
+    """The process ended here: no `except Exception` sees it, and nothing that comes after it is
+    done.
+    """
 
 
 class Watched:
@@ -60,15 +62,25 @@ class Watched:
                 yield blob
         await self._after(f"list {prefix}")
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         return await self._blobs.link(key, lifetime, filename)
 
 
 class Storm(Watched):
-    """Fails operation number `nth` (from 1), before it is done or after; from then on all, if it is `for_good`."""
+    """Fails operation number `nth` (from 1), before it is done or after; from then on all, if it is
+    `for_good`.
+    """
 
     def __init__(
-        self, blobs: Blobs, nth: int, error: Callable[[], BaseException], *, late: bool = False, for_good: bool = False
+        self,
+        blobs: Blobs,
+        nth: int,
+        error: Callable[[], BaseException],
+        *,
+        late: bool = False,
+        for_good: bool = False,
     ) -> None:
         super().__init__(blobs)
         self._nth = nth

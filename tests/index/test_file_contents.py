@@ -45,7 +45,9 @@ class ContentsTests(Awaiting, SynchronousTestCase):
     def on(self, blobs: Blobs, mode: Mode = Mode.CACHE) -> Contents:
         """One who looks into what this storage has."""
         self.blobs = blobs
-        index = Index(blobs, MemoryCatalog(), self.upstream, Policy(mode=mode), world(), spool=self.folder)
+        index = Index(
+            blobs, MemoryCatalog(), self.upstream, Policy(mode=mode), world(), spool=self.folder
+        )
         self.have(index.reconcile())
         return Contents(index, self.folder, DeferredSemaphore(1))
 
@@ -58,8 +60,12 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         return [path.name for path in self.folder.iterdir()]
 
     def test_on_a_disk(self) -> None:
-        """An sdist that lies in a folder is read where it lies: nothing is written, and it may be larger than a spool."""
-        self.contents = self.on(self.have(open_files(FilesSettings(Path(self.mktemp()), create=True), world())))
+        """An sdist that lies in a folder is read where it lies: nothing is written, and it may be
+        larger than a spool.
+        """
+        self.contents = self.on(
+            self.have(open_files(FilesSettings(Path(self.mktemp()), create=True), world()))
+        )
         self.assertIsInstance(self.blobs, FilesBlobs)
         self.patch(contents_module, "MOST_SPOOLED", 10)
         self.patch(contents_module, "Spool", None)
@@ -91,7 +97,9 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         assert file.source is not None
         self.upstream.sends(file.source, data)
         self.assertEqual(self.have(self.contents.member(file, "a.py")).data, b"x")
-        self.assertLess(sum(span.stop - span.start for _, span in self.upstream.asked if span), 70_000)
+        self.assertLess(
+            sum(span.stop - span.start for _, span in self.upstream.asked if span), 70_000
+        )
         self.upstream.asked.clear()
         self.have(self.contents.member(file, "a.py"))
         self.have(self.contents.listing(file))
@@ -117,11 +125,19 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         self.assertEqual(self.spooled(), [])
 
     def test_broken(self) -> None:
-        """What ends too early, or gives more than was asked for, cannot be looked into; a disk that fails is 503."""
+        """What ends too early, or gives more than was asked for, cannot be looked into; a disk that
+        fails is 503.
+        """
         file = listed(wheel(), wheel_filename())
-        for error, kind in ((EOFError("short"), Opaque), (OSError("disk"), StorageDown), (UpstreamDown("x"), UpstreamDown)):
+        for error, kind in (
+            (EOFError("short"), Opaque),
+            (OSError("disk"), StorageDown),
+            (UpstreamDown("x"), UpstreamDown),
+        ):
 
-            async def fetch(url: str, span: Span | None, via: object, error: Exception = error, **_: bool) -> Body:
+            async def fetch(
+                url: str, span: Span | None, via: object, error: Exception = error, **_: bool
+            ) -> Body:
                 return Fed(error)
 
             self.upstream.fetch = fetch  # type: ignore[method-assign,assignment]
@@ -135,7 +151,9 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         self.refused(self.contents.listing(file), Opaque)
 
     def test_together(self) -> None:
-        """Many who look at one file at once have it read once; so many others wait, and who comes then is told to come back."""
+        """Many who look at one file at once have it read once; so many others wait, and who comes
+        then is told to come back.
+        """
         waiting = []
         held = [self.contents._turn.acquire() for _ in range(AT_ONCE)]
         for number in range(MOST_WAITING):
@@ -143,7 +161,10 @@ class ContentsTests(Awaiting, SynchronousTestCase):
             file = self.ours(data, wheel_filename(version=f"{number}.0"))
             waiting.append(start(self.contents.listing(file)))
         again = start(self.contents.listing(file))
-        self.refused(self.contents.listing(self.ours(wheel(version="999"), wheel_filename(version="999"))), Busy)
+        self.refused(
+            self.contents.listing(self.ours(wheel(version="999"), wheel_filename(version="999"))),
+            Busy,
+        )
         for _ in held:
             self.contents._turn.release()
         self.assertEqual({self.successResultOf(each).total for each in (*waiting, again)}, {4})
@@ -154,4 +175,6 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         file = replace(self.ours(wheel(), wheel_filename()), sha256=None)
         self.assertEqual(self.have(self.contents.listing(file)).total, 4)
         self.have(self.blobs.write(wheel_filename(), BytesBody(wheel(files={})), replace=True))
-        self.assertEqual(self.have(self.contents.listing(replace(file, size=len(wheel(files={}))))).total, 3)
+        self.assertEqual(
+            self.have(self.contents.listing(replace(file, size=len(wheel(files={}))))).total, 3
+        )

@@ -15,14 +15,18 @@ class KnownTests(IndexCase):
     """Unknown is not absent."""
 
     def test_looked_for(self) -> None:
-        """Before a comparison a name that the catalog does not hold is looked for in the storage, once however many ask."""
+        """Before a comparison a name that the catalog does not hold is looked for in the storage,
+        once however many ask.
+        """
         self.publish(sent())
         gated = Gated(self.store)
         index = self.restarted(gated)
         asking = [start(index.project(SPAM)) for _ in range(50)]
         gated.all()
         self.assertEqual({len(self.successResultOf(each).files) for each in asking}, {1})
-        self.assertEqual([asked for asked in gated.asked if asked.startswith("list")], ["list spam/"])
+        self.assertEqual(
+            [asked for asked in gated.asked if asked.startswith("list")], ["list spam/"]
+        )
         nothing = [start(index.project(project_name("eggs"))) for _ in range(50)]
         gated.all()
         for each in nothing:
@@ -30,18 +34,24 @@ class KnownTests(IndexCase):
         self.assertEqual(gated.asked[-2:], ["list eggs/", "list .kept/eggs/"])
 
     def test_storage_away(self) -> None:
-        """While the storage is away no name is called absent; only what was compared with it is shown."""
+        """While the storage is away no name is called absent; only what was compared with it is
+        shown.
+        """
         self.publish(sent())
         for late in (False, True):
             away = Storm(self.store, 1, lambda: StorageDown("away."), late=late, for_good=True)
-            index = Index(away, self.index.catalog, self.index.upstream, self.index.policy, self.index.world)
+            index = Index(
+                away, self.index.catalog, self.index.upstream, self.index.policy, self.index.world
+            )
             self.refused(index.project(project_name("eggs")), StorageDown)
             self.refused(index.file(project_name("eggs"), "eggs-1.0.tar.gz"), StorageDown)
             self.refused(index_over(away).parts.ours(SPAM), StorageDown)
             self.refused(index.project(SPAM), StorageDown)
         self.have(self.index.reconcile())
         away = Storm(self.store, 1, lambda: StorageDown("away."), for_good=True)
-        index = Index(away, self.index.catalog, self.index.upstream, self.index.policy, self.index.world)
+        index = Index(
+            away, self.index.catalog, self.index.upstream, self.index.policy, self.index.world
+        )
         self.assertEqual(len(self.have(index.project(SPAM)).files), 1)
 
     def test_complete(self) -> None:
@@ -67,7 +77,9 @@ class KnownTests(IndexCase):
         self.at_rest(index)
 
     def test_old_snapshot(self) -> None:
-        """A catalog that remembers too much or too little is brought up to what the storage holds."""
+        """A catalog that remembers too much or too little is brought up to what
+        the storage holds.
+        """
         self.publish(sent())
         self.have(self.index.reconcile())
         other = self.restarted()
@@ -77,7 +89,9 @@ class KnownTests(IndexCase):
         self.assertEqual(self.files(self.compared()), {"eggs-1.0.tar.gz": b"eggs"})
 
     def test_stale_page_of_a_lost_file(self) -> None:
-        """Bytes that are gone are an error of the storage's, and the page does not name them again."""
+        """Bytes that are gone are an error of the storage's, and the page does not
+        name them again.
+        """
         self.publish(sent())
         file = self.have(self.index.file(SPAM, WHEEL))
         self.have(self.store.delete(f"spam/{WHEEL}"))

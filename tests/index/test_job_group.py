@@ -36,13 +36,17 @@ class TogetherTests(SynchronousTestCase):
     @settings(max_examples=60, deadline=None, database=None)
     @given(st.integers(1, 5), st.lists(st.integers(0, 4), max_size=12))
     def test_results(self, most: int, ending: list[int]) -> None:
-        """In whatever order they end: never more than `most` run, and the results are in the order of the jobs."""
+        """In whatever order they end: never more than `most` run, and the results are in the order
+        of the jobs.
+        """
         self.gates, self.ended = {}, []
         done = start(all_of([self.job(number) for number in range(len(ending))], most))
         for which in ending:
             self.assertTrue(0 < len(self.gates) <= most)
             self.gates[sorted(self.gates)[which % len(self.gates)]].callback(None)
-        self.assertEqual(self.successResultOf(done), [number * number for number in range(len(ending))])
+        self.assertEqual(
+            self.successResultOf(done), [number * number for number in range(len(ending))]
+        )
 
     def test_failure(self) -> None:
         """A failure is raised once the others were broken off, and nothing more begins."""

@@ -1,4 +1,6 @@
-"""Several nodes with one storage and one shared catalog: publishing, changing and comparing, also while that is away."""
+"""Several nodes with one storage and one shared catalog: publishing, changing and comparing, also
+while that is away.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -31,7 +33,9 @@ class SeeingTests(SqliteNodesCase):
     """What one node did, seen by another."""
 
     def test_changes(self) -> None:
-        """A publish, a yank, a status, a delete and a released name are seen by the other node within a second."""
+        """A publish, a yank, a status, a delete and a released name are seen by the other node
+        within a second.
+        """
         self.have(self.here.reconcile())
         self.publish(self.here, ONE)
         self.go(1)
@@ -53,7 +57,9 @@ class SeeingTests(SqliteNodesCase):
         self.refused(self.there.project(SPAM), NoSuchProject)
 
     def test_start(self) -> None:
-        """A node that starts has compared all that another one did: it says at once what is absent."""
+        """A node that starts has compared all that another one did: it says at once
+        what is absent.
+        """
         self.have(self.here.reconcile())
         node = self.node()
         self.assertTrue(self.have(node.catalog.is_complete()))
@@ -76,14 +82,20 @@ class LookingTests(NodesCase):
     """A project is read while another node changes it."""
 
     def test_older_than_the_catalog(self) -> None:
-        """What was read of a project before another node published to it does not take that away again."""
+        """What was read of a project before another node published to it does not take that away
+        again.
+        """
         gate = Gated(self.store)
         slow = self.node(gate)
         for step in self.steps(gate, lambda: slow.parts.look(SPAM)):
             self.assertIsInstance(step, Project)
 
-    def steps(self, gate: Gated, job: Callable[[], Coroutine[Any, Any, object]]) -> Iterator[object]:
-        """The job, stopped at each of its steps until somebody has published: that is listed in any case."""
+    def steps(
+        self, gate: Gated, job: Callable[[], Coroutine[Any, Any, object]]
+    ) -> Iterator[object]:
+        """The job, stopped at each of its steps until somebody has published: that is listed in any
+        case.
+        """
         self.publish(self.here, ONE)
         self.publish(self.here, sent(b"eggs", "eggs-1.0.tar.gz"))
         for step in range(99):
@@ -126,7 +138,9 @@ class LookingTests(NodesCase):
             self.data(self.here, file)
             gate.all()
             self.successResultOf(looked)
-            self.assertIsNotNone(self.have(self.node().catalog.theirs(name)).kept_file(file.filename), f"step {step}")
+            self.assertIsNotNone(
+                self.have(self.node().catalog.theirs(name)).kept_file(file.filename), f"step {step}"
+            )
             if is_over:
                 return
         self.fail("it never ends")
@@ -136,7 +150,9 @@ class DeletingTests(NodesCase):
     """One node deletes a file while another publishes the very same again."""
 
     def test_published_again(self) -> None:
-        """Whatever step the delete has come to: what is acknowledged after it can be downloaded; else nothing is listed."""
+        """Whatever step the delete has come to: what is acknowledged after it can be downloaded;
+        else nothing is listed.
+        """
         outcomes: set[object] = set()
         for step in range(99):
             self.setUp()
@@ -151,7 +167,9 @@ class DeletingTests(NodesCase):
                     gate.go()
             is_over = not gate.waiting
             self.go(1)
-            published = start(publishing(self.here, ONE)).addErrback(lambda failure: failure.trap(Busy))
+            published = start(publishing(self.here, ONE)).addErrback(
+                lambda failure: failure.trap(Busy)
+            )
             self.clock.pump([PAUSE] * LOOKS)
             outcome = self.successResultOf(published)
             outcomes.add(outcome)
@@ -162,7 +180,9 @@ class DeletingTests(NodesCase):
             if outcome is PublishOutcome.PUBLISHED:
                 self.assertEqual(list(files), [WHEEL], f"step {step}")
             for filename in files:
-                self.assertEqual(self.data(self.there, self.file(self.there, filename)), b"one", f"step {step}")
+                self.assertEqual(
+                    self.data(self.there, self.file(self.there, filename)), b"one", f"step {step}"
+                )
             if is_over:
                 break
         self.assertEqual(outcomes, {PublishOutcome.UNCHANGED, Busy, PublishOutcome.PUBLISHED})
@@ -171,12 +191,16 @@ class DeletingTests(NodesCase):
 class PublishingTests(NodesCase):
     """Two nodes publish one name at once."""
 
-    def both(self, other: Sent, switch: int | None, off: tuple[bool, bool], order: tuple[int, ...]) -> list[object]:
+    def both(
+        self, other: Sent, switch: int | None, off: tuple[bool, bool], order: tuple[int, ...]
+    ) -> list[object]:
         """What comes of both; at step `switch` the catalog goes away from those that are `off`."""
         self.setUp()
         gates = [Gated(self.store), Gated(self.store)]
         nodes = [self.node(gate) for gate in gates]
-        started = [start(publishing(node, what)) for node, what in zip(nodes, (ONE, other), strict=True)]
+        started = [
+            start(publishing(node, what)) for node, what in zip(nodes, (ONE, other), strict=True)
+        ]
         for step in range(999):
             if step == switch:
                 self.cut_off(*(node for node, is_off in zip(nodes, off, strict=True) if is_off))
@@ -206,7 +230,9 @@ class PublishingTests(NodesCase):
         return outcomes
 
     def listed_after(self, outcomes: list[object], other: Sent) -> None:
-        """What is listed is one of both, whole, at every node; and all who were told so were told the truth."""
+        """What is listed is one of both, whole, at every node; and all who were told so were told
+        the truth.
+        """
         has_row = isinstance(self.row(), Project)
         self.assertEqual(has_row, self.has_record())
         if not has_row:
@@ -214,7 +240,9 @@ class PublishingTests(NodesCase):
             return
         for node in (self.here, self.there):
             files = self.seen(node)
-            [winner] = [what for what in (ONE, other) if what.upload.digests.sha256 == files[WHEEL]][:1]
+            [winner] = [
+                what for what in (ONE, other) if what.upload.digests.sha256 == files[WHEEL]
+            ][:1]
             self.assertEqual(self.data(node, self.file(node)), winner.data)
             for outcome, what in zip(outcomes, (ONE, other), strict=True):
                 is_winner = what.data == winner.data
@@ -230,7 +258,9 @@ class PublishingTests(NodesCase):
         yield from ((0,), (1,), (0, 1), (0, 0, 1), (1, 1, 0))
 
     def test_up(self) -> None:
-        """Exactly one wins; the other is told that the file exists, or that the very same does, whatever the order."""
+        """Exactly one wins; the other is told that the file exists, or that the very same does,
+        whatever the order.
+        """
         for other, order in product((OTHER, ONE), self.orders()):
             outcomes = self.both(other, None, (False, False), order)
             self.assertEqual(outcomes.count(PublishOutcome.PUBLISHED), 1, outcomes)
@@ -242,8 +272,9 @@ class PublishingTests(NodesCase):
             self.listed_after(outcomes, other)
 
     def test_down(self) -> None:
-        """The same while the catalog goes away, from one or from both, at any step; the loser of the record never hears that it
-        won, and what became of it is listed once the catalog is back.
+        """The same while the catalog goes away, from one or from both, at any step; the loser of
+        the record never hears that it won, and what became of it is listed once the catalog is
+        back.
         """
         both, first, second = (True, True), (True, False), (False, True)
         for other, order, off in (
@@ -266,7 +297,9 @@ class AwayTests(NodesCase):
     """The catalog goes away in the middle of a change, or was away before."""
 
     def test_publish_before(self) -> None:
-        """Nothing of a new file is stored, and the client is told to try again; who sends what exists is answered by it."""
+        """Nothing of a new file is stored, and the client is told to try again; who sends what
+        exists is answered by it.
+        """
         self.publish(self.here, ONE)
         self.go(1)
         self.cut_off(self.here)
@@ -281,8 +314,8 @@ class AwayTests(NodesCase):
         self.assertEqual(self.keys(), before)
 
     def test_published_elsewhere(self) -> None:
-        """What another node published meanwhile decides here, too; but none is told that it is published where it is not
-        listed.
+        """What another node published meanwhile decides here, too; but none is told that it is
+        published where it is not listed.
         """
         self.cut_off(self.here)
         self.publish(self.there, ONE)
@@ -294,7 +327,9 @@ class AwayTests(NodesCase):
         self.assertEqual(self.publish(self.here, ONE), PublishOutcome.UNCHANGED)
 
     def test_every_step(self) -> None:
-        """Whatever step a change has come to when the catalog goes away: what it said is true, and both ends agree later."""
+        """Whatever step a change has come to when the catalog goes away: what it said is true, and
+        both ends agree later.
+        """
         changes = {
             "publish": lambda node: publishing(node, sent(b"new", SDIST)),
             "overwrite": lambda node: publishing(node, OTHER, overwrite=True),
@@ -332,7 +367,9 @@ class AwayTests(NodesCase):
                     self.assertIsInstance(outcome.value, CatalogDown, f"{what} {step}")
                 else:
                     acknowledged.append(what)
-                read = start(node.parts.ours(SPAM))  # what this node shows is what the storage holds
+                read = start(
+                    node.parts.ours(SPAM)
+                )  # what this node shows is what the storage holds
                 gate.all()
                 shown = self.successResultOf(read)
                 self.cut_off(node, off=False)
@@ -340,10 +377,14 @@ class AwayTests(NodesCase):
                 self.assertEqual(_bare(shown), _bare(self.row()), (what, step))
             else:
                 self.fail(f"{what} never ends")
-        self.assertEqual(set(acknowledged), {"overwrite", "delete"})  # whose last steps come after the catalog
+        self.assertEqual(
+            set(acknowledged), {"overwrite", "delete"}
+        )  # whose last steps come after the catalog
 
     def settled(self, node: Index, gate: Gated) -> None:
-        """Its catalog is that of a node that has just compared everything; a node that compared nothing has the same."""
+        """Its catalog is that of a node that has just compared everything; a node that compared
+        nothing has the same.
+        """
         settling = start(node.settle())
         gate.all()
         self.assertEqual(self.successResultOf(settling), 0)
@@ -356,7 +397,9 @@ class AwayTests(NodesCase):
         self.have(self.here.reconcile())
         self.go(1)
         for step in range(1, 20):
-            dying = start(publishing(self.node(Storm(self.store, step, Died, late=True, for_good=True)), ONE))
+            dying = start(
+                publishing(self.node(Storm(self.store, step, Died, late=True, for_good=True)), ONE)
+            )
             self.failureResultOf(dying, Died)
             if self.has_record():
                 break
@@ -366,8 +409,8 @@ class AwayTests(NodesCase):
         self.assertIs(self.have(self.here.catalog.ours(SPAM)), Presence.ABSENT)
 
     def test_dies(self) -> None:
-        """A node that dies between a record and the catalog: the name is told to nobody, and the file appears when it is asked
-        for.
+        """A node that dies between a record and the catalog: the name is told to nobody, and the
+        file appears when it is asked for.
         """
         self.died()
         for node in (self.here, self.there):
@@ -376,7 +419,9 @@ class AwayTests(NodesCase):
         self.assertEqual(self.upstream.names_told, [])
 
     def test_dies_and_is_compared(self) -> None:
-        """Where nobody asks for it a comparison lists it, and who sends it once more hears that it is there."""
+        """Where nobody asks for it a comparison lists it, and who sends it once more hears that it
+        is there.
+        """
         self.died()
         self.have(self.there.reconcile())
         self.go(1)
@@ -390,7 +435,9 @@ class AnewTests(NodesCase):
     """The shared catalog is begun anew."""
 
     def test_filled(self) -> None:
-        """Until somebody has compared nothing is taken to be absent, and what is asked for is found; then all know all."""
+        """Until somebody has compared nothing is taken to be absent, and what is asked for is
+        found; then all know all.
+        """
         self.publish(self.here, ONE)
         self.have(self.here.reconcile())
         self.go(1)
@@ -418,7 +465,9 @@ class AnewTests(NodesCase):
         self.assertFalse(self.have(node.catalog.is_complete()))
 
     def test_same_serials(self) -> None:
-        """A page of the old catalog is never shown for one of the new, though its serial may come again."""
+        """A page of the old catalog is never shown for one of the new, though its serial may come
+        again.
+        """
         self.publish(self.here, ONE)
         before = self.have(self.here.view(SPAM))
         self.have(self.here.publish(OTHER.upload, OTHER.body, "bob", overwrite=True))

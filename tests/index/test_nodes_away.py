@@ -1,4 +1,6 @@
-"""A node whose shared catalog cannot be asked: what it still shows, what it does not, and how it finds back."""
+"""A node whose shared catalog cannot be asked: what it still shows, what it does not, and how it
+finds back.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -56,7 +58,9 @@ class OursTests(AwayCase):
     """Pages and files of ours."""
 
     def test_as_before(self) -> None:
-        """What was published before is shown and given, until it is too long ago; then nothing is."""
+        """What was published before is shown and given, until it is too long ago;
+        then nothing is.
+        """
         before = self.have(self.here.view(SPAM))
         self.away()
         self.assertEqual(self.have(self.here.view(SPAM)), before)
@@ -71,13 +75,17 @@ class OursTests(AwayCase):
         self.assertEqual(self.have(self.here.view(SPAM)), before)
 
     def test_published_elsewhere(self) -> None:
-        """A project that another node publishes meanwhile is found in the storage; upstream hears nothing of it."""
+        """A project that another node publishes meanwhile is found in the storage; upstream hears
+        nothing of it.
+        """
         self.away()
         self.publish(self.there, sent(b"ham", "ham-1.0.tar.gz"))
         self.assertEqual(list(self.seen(self.here, HAM)), ["ham-1.0.tar.gz"])
         self.assertEqual(self.data(self.here, self.file(self.here, "ham-1.0.tar.gz", HAM)), b"ham")
         self.have(self.there.yank(HAM, ["ham-1.0.tar.gz"], "why"))
-        self.assertEqual(self.file(self.here, "ham-1.0.tar.gz", HAM).yanked, "why")  # no older page for a new one
+        self.assertEqual(
+            self.file(self.here, "ham-1.0.tar.gz", HAM).yanked, "why"
+        )  # no older page for a new one
         self.back()
         self.assertEqual(self.file(self.here, "ham-1.0.tar.gz", HAM).yanked, "why")
         self.assertEqual(self.told(), [EGGS])
@@ -99,7 +107,9 @@ class OursTests(AwayCase):
         before = [self.listed(self.here.names()), self.listed(self.here.stored_names())]
         self.away()
         self.publish(self.there, sent(b"ham", "ham-1.0.tar.gz"))
-        self.assertEqual([self.listed(self.here.names()), self.listed(self.here.stored_names())], before)
+        self.assertEqual(
+            [self.listed(self.here.names()), self.listed(self.here.stored_names())], before
+        )
         self.assertEqual(before, [[SPAM], [EGGS, SPAM]])
 
     def listed(self, names: object) -> list[ProjectName]:
@@ -112,7 +122,9 @@ class TheirsTests(AwayCase):
     """Pages and files of another index."""
 
     def test_as_before(self) -> None:
-        """What upstream said is shown as it was, though it is not fresh; nobody asks it again before the catalog is back."""
+        """What upstream said is shown as it was, though it is not fresh; nobody asks it again
+        before the catalog is back.
+        """
         before = self.have(self.here.view(EGGS))
         self.pass_ttl()
         self.away()
@@ -123,7 +135,9 @@ class TheirsTests(AwayCase):
         self.assertEqual(self.told(), [EGGS, EGGS])
 
     def test_files(self) -> None:
-        """Its files are fetched, which tells nobody a new name; what was kept meanwhile is listed later."""
+        """Its files are fetched, which tells nobody a new name; what was kept meanwhile is listed
+        later.
+        """
         self.away()
         file = self.file(self.here, EGGS_FILE, EGGS)
         self.assertEqual(self.data(self.here, file), THEIR_DATA)
@@ -154,7 +168,9 @@ class TheirsTests(AwayCase):
         self.assertEqual(self.told(), [EGGS, HAM])
 
     def test_what_it_has_not(self) -> None:
-        """That upstream does not have a project is said for as long as that is fresh, and not a moment longer."""
+        """That upstream does not have a project is said for as long as that is fresh, and not a
+        moment longer.
+        """
         self.upstream.has_not.add(HAM)
         self.refused(self.here.view(HAM), NoSuchProject)
         self.away()
@@ -166,7 +182,9 @@ class TheirsTests(AwayCase):
         self.assertEqual(self.told(), [EGGS, HAM])
 
     def test_goes_away_while_asking(self) -> None:
-        """Where the catalog goes away between question and answer, what was known is shown, and else nothing is claimed."""
+        """Where the catalog goes away between question and answer, what was known is shown, and
+        else nothing is claimed.
+        """
         engine = self.catalog(self.here).following.engine
         project = self.upstream.project
 
@@ -182,12 +200,16 @@ class TheirsTests(AwayCase):
         self.refused(self.here.view(HAM), NotYetKnown)
 
     def test_became_ours(self) -> None:
-        """A name that another node makes ours meanwhile shows nothing of theirs, and none of its files is fetched."""
+        """A name that another node makes ours meanwhile shows nothing of theirs, and none of its
+        files is fetched.
+        """
         file = self.file(self.here, EGGS_FILE, EGGS)
         self.away()
         ours = sent(b"ours", "eggs-2.0.tar.gz")
         self.publish(self.there, ours)
-        self.assertEqual(self.seen(self.here, EGGS), {"eggs-2.0.tar.gz": ours.upload.digests.sha256})
+        self.assertEqual(
+            self.seen(self.here, EGGS), {"eggs-2.0.tar.gz": ours.upload.digests.sha256}
+        )
         self.refused(self.here.open(file, None, DIRECT), NoSuchFile)
         self.assertEqual(self.upstream.fetched, [])
 
@@ -200,7 +222,9 @@ class TheirsTests(AwayCase):
         self.back()
         self.have(self.here.keeper.touches.write_down(self.here.catalog))
         self.go(1)
-        self.assertEqual([name for name, _ in self.have(self.there.catalog.theirs(EGGS)).touched], [EGGS_FILE])
+        self.assertEqual(
+            [name for name, _ in self.have(self.there.catalog.theirs(EGGS)).touched], [EGGS_FILE]
+        )
 
     def test_forgotten(self) -> None:
         """A kept file that is taken away is gone, and its entry goes later."""
@@ -222,7 +246,9 @@ class NewNodeTests(NodesCase):
     """A node that starts, and what it knows of files that are kept."""
 
     def test_kept(self) -> None:
-        """What another node compared it takes for compared: it looks into the storage for no project of theirs."""
+        """What another node compared it takes for compared: it looks into the storage for no
+        project of theirs.
+        """
         self.data(self.here, self.file(self.here, EGGS_FILE, EGGS))
         self.have(self.here.reconcile())
         node = self.node()
@@ -231,7 +257,9 @@ class NewNodeTests(NodesCase):
         self.assertEqual(len(self.have(node.keeper.kept.heard(EGGS)).kept), 1)
 
     def test_begun_anew(self) -> None:
-        """In a catalog that was begun anew files that are kept are found at once, each project's when it is asked for."""
+        """In a catalog that was begun anew files that are kept are found at once, each project's
+        when it is asked for.
+        """
         self.data(self.here, self.file(self.here, EGGS_FILE, EGGS))
         self.have(self.here.reconcile())
         self.go(1)
@@ -241,8 +269,9 @@ class NewNodeTests(NodesCase):
             self.assertEqual(len(self.have(node.keeper.kept.heard(EGGS)).kept), 1)
 
     def test_made_up_names(self) -> None:
-        """Any number of names that upstream has not leaves few rows in the engine, few tombstones once it is tidied, and little
-        in a node; that two nodes are asked at once makes no more of them.
+        """Any number of names that upstream has not leaves few rows in the engine, few tombstones
+        once it is tidied, and little in a node; that two nodes are asked at once makes no more of
+        them.
         """
         nodes = [self.node(forgettable=20_000), self.node(forgettable=20_000)]
         names = [project_name(f"made-up-{number}") for number in range(300)]

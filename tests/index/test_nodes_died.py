@@ -44,7 +44,9 @@ class DiedTests(NodesCase):
         self.assertEqual(set(self.seen(self.here)), {WHEEL})
 
     def test_lives(self) -> None:
-        """As long as another node says that it is at it, however long that takes, its bytes are left alone."""
+        """As long as another node says that it is at it, however long that takes, its bytes are
+        left alone.
+        """
         lives = self.leases().announced(f"{SPAM}/{WHEEL}")
         self.have(lives.__aenter__())
         self.left_behind(b"the beginning of a large file")

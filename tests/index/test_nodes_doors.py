@@ -1,4 +1,6 @@
-"""Nodes with front doors: no page is older than what another node acknowledged a second ago, or of another epoch."""
+"""Nodes with front doors: no page is older than what another node acknowledged a second ago, or of
+another epoch.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -46,7 +48,13 @@ class Door:
 
     def __attrs_post_init__(self) -> None:
         assert isinstance(self.node.catalog, SharedCatalog)
-        face = App(self.node, NobodyKnown(), Rules(), self.node.world, FaceSettings(spool=Path(), max_upload=1))
+        face = App(
+            self.node,
+            NobodyKnown(),
+            Rules(),
+            self.node.world,
+            FaceSettings(spool=Path(), max_upload=1),
+        )
         self.door = FastPath(face, self.node.catalog)
         self.site = Site(resource(face), reactor=self.node.world.clock, front_door=self.door)
         self.site.startFactory()
@@ -79,7 +87,9 @@ class FreshTests(NodesCase):
         self.addCleanup(self.door.door.close)
 
     def prove(self) -> None:
-        """At each moment the page shows all that was acknowledged `FRESH` seconds ago or earlier, whatever it was."""
+        """At each moment the page shows all that was acknowledged `FRESH` seconds ago or earlier,
+        whatever it was.
+        """
         acknowledged: list[tuple[float, int]] = []
         answered = self.door.door.answered
         for step in range(60):
@@ -94,7 +104,9 @@ class FreshTests(NodesCase):
         self.assertGreater(self.door.door.answered, answered)
 
     def test_published(self) -> None:
-        """A page shows what another node published, within a second; in between the door answers."""
+        """A page shows what another node published, within a second; in between
+        the door answers.
+        """
         self.prove()
 
     def test_mute(self) -> None:
@@ -120,7 +132,9 @@ class FreshTests(NodesCase):
         return engine
 
     def test_every_change(self) -> None:
-        """A yank, a quarantine and a delete show within a second, too, though the door knew the page."""
+        """A yank, a quarantine and a delete show within a second, too, though the door knew the
+        page.
+        """
         for change, shows in (
             (self.here.yank(SPAM, [WHEEL], "it is broken"), "it is broken"),
             (self.here.set_status(SPAM, Status.QUARANTINED, "for now"), "quarantined"),
@@ -137,7 +151,9 @@ class FreshTests(NodesCase):
             self.assertTrue(self.door.answers(LIST))
 
     def test_away(self) -> None:
-        """While the engine cannot be asked the door answers nothing by itself; and knows again when it is back."""
+        """While the engine cannot be asked the door answers nothing by itself; and knows again when
+        it is back.
+        """
         page = self.door.get()
         self.assertTrue(self.door.answers())
         self.cut_off(self.there)
@@ -150,8 +166,8 @@ class FreshTests(NodesCase):
         self.assertTrue(self.door.answers())
 
     def test_unsettled(self) -> None:
-        """A change that the catalog was not told, since it went away just then, shows here while it is away, and when it has
-        been told.
+        """A change that the catalog was not told, since it went away just then, shows here while it
+        is away, and when it has been told.
         """
         self.door.get()
         engine = self.placed()
@@ -189,8 +205,8 @@ class EpochTests(NodesCase):
     """The catalog is begun anew, by a node that knows of fewer serials."""
 
     def test_same_heads(self) -> None:
-        """What was kept by a serial of the old epoch is not taken for what has the same one in the new: neither a project's
-        page nor the list, by the door or behind it.
+        """What was kept by a serial of the old epoch is not taken for what has the same one in the
+        new: neither a project's page nor the list, by the door or behind it.
         """
         self.publish(self.here, sent(b"eggs", "eggs-1.0.tar.gz"))
         self.publish(self.here, sent(b"0"))
@@ -202,7 +218,10 @@ class EpochTests(NodesCase):
         self.assertIn(WHEEL, door.get(PAGE))
         self.assertIn("eggs", door.get(LIST))
         self.assertTrue(door.answers(PAGE) and door.answers(LIST))
-        head, serial = self.catalog(self.there).heads(SPAM)[0], self.have(self.there.catalog.serial())
+        head, serial = (
+            self.catalog(self.there).heads(SPAM)[0],
+            self.have(self.there.catalog.serial()),
+        )
         assert head is not None
 
         self.cut_off(self.here, self.there)

@@ -52,7 +52,13 @@ class SharedLinksCase(Timed, SynchronousTestCase):
         catalog = self.have(open(SharedSettings("storage"), self.engine(), self.world))
         self.addCleanup(lambda: self.have(catalog.close()))
         self.catalogs.append(catalog)
-        made = Links(cast(Blobs, Numbered(self.clock, len(self.catalogs))), self.world, LIFETIME, BUFFER, **more)
+        made = Links(
+            cast(Blobs, Numbered(self.clock, len(self.catalogs))),
+            self.world,
+            LIFETIME,
+            BUFFER,
+            **more,
+        )
         made.shared = EngineLinks(catalog.following, signer)
         return made
 
@@ -76,7 +82,9 @@ class Numbered(Signer):
         super().__init__(clock)
         self._node = node
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         made = await super().link(key, lifetime, filename)
         return made and SignedUrl(f"{made.url}&node={self._node}", made.expires, made.signer)
 
@@ -85,7 +93,9 @@ class SharingTests(SharedLinksCase):
     """While the engine is there."""
 
     def test_same(self) -> None:
-        """Both give the same URL, also to those who ask at once, until the buffer before its end; then both give another."""
+        """Both give the same URL, also to those who ask at once, until the buffer before its end;
+        then both give another.
+        """
         first = self.url(self.here)
         self.assertEqual(self.url(self.there), first)
         self.clock.advance((LIFETIME - BUFFER).total_seconds())
@@ -105,7 +115,9 @@ class SharingTests(SharedLinksCase):
         self.assertEqual(first, second)
 
     def test_links_that_replaced_keys_signed_are_given_by_no_node(self) -> None:
-        """A node whose keys are other ones by now does not give what another node signed with the keys before."""
+        """A node whose keys are other ones by now does not give what another node signed with the
+        keys before.
+        """
         for node in (self.here, self.there):
             signer = cast(Numbered, node.blobs)
             node.signer = signer.signer
@@ -128,14 +140,18 @@ class SharingTests(SharedLinksCase):
         self.assertNotIn("keys", key)
 
     def test_remembered(self) -> None:
-        """A node that remembers a URL from before its restart gives the one that others give by now; where there is none, all
-        give what it remembers.
+        """A node that remembers a URL from before its restart gives the one that others give by
+        now; where there is none, all give what it remembers.
         """
         first = self.url(self.here)
         node = self.node()
-        node.remember([(file().key or "", SignedUrl("https://s3.example/old", self.world.now() + LIFETIME))])
+        node.remember(
+            [(file().key or "", SignedUrl("https://s3.example/old", self.world.now() + LIFETIME))]
+        )
         self.assertEqual(self.url(node), first)
-        node.remember([(file(2).key or "", SignedUrl("https://s3.example/old", self.world.now() + LIFETIME))])
+        node.remember(
+            [(file(2).key or "", SignedUrl("https://s3.example/old", self.world.now() + LIFETIME))]
+        )
         self.assertEqual(self.url(node, 2), "https://s3.example/old")
         self.assertEqual(self.url(self.there, 2), "https://s3.example/old")
 
@@ -155,7 +171,9 @@ class AwayTests(SharedLinksCase):
     """While it is not."""
 
     def test_away(self) -> None:
-        """Each gives its own, again and again; and soon after the engine is back, all give the same."""
+        """Each gives its own, again and again; and soon after the engine is back, all give the
+        same.
+        """
         for number in (0, 1):
             self.placed(number).is_down = True
         here, there = self.url(self.here), self.url(self.there)

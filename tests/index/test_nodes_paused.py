@@ -1,4 +1,6 @@
-"""A node that was paused (or whose lease was lost with the engine) goes on with its publish: it spoils nobody else's."""
+"""A node that was paused (or whose lease was lost with the engine) goes on with its publish: it
+spoils nobody else's.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -26,7 +28,9 @@ from tests.index.uploads import Sent, publishing, signed
 
 
 class Forgotten:
-    """The leases of an engine that has lost them, or of nodes that slept longer than a lease lasts: whoever asks is alone."""
+    """The leases of an engine that has lost them, or of nodes that slept longer than a lease lasts:
+    whoever asks is alone.
+    """
 
     @asynccontextmanager
     async def announced(self, place: str) -> AsyncIterator[bool]:
@@ -56,12 +60,19 @@ class PausedTests(NodesCase):
                 break
             else:
                 self.clock.advance(PAUSE)
-        return [self.failureResultOf(each).value if _failed(each) else self.successResultOf(each) for each in started]
+        return [
+            self.failureResultOf(each).value if _failed(each) else self.successResultOf(each)
+            for each in started
+        ]
 
-    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(st.lists(st.integers(0, 1), max_size=60), st.booleans())
     def test_two(self, choices: list[int], is_same: bool) -> None:
-        """Whoever goes on when: one wins, and its bytes, its metadata and all that lies beside them are its own."""
+        """Whoever goes on when: one wins, and its bytes, its metadata and all that lies beside them
+        are its own.
+        """
         self.setUp()
         what = [signed(b"one"), signed(b"one" if is_same else b"another")]
         outcomes = self.run_at_once(choices, what)
@@ -74,7 +85,9 @@ class PausedTests(NodesCase):
         self.assertEqual(len(files), 1, outcomes)
         (file,) = files
         self.assertEqual(sha256(self.data(fresh, file)).hexdigest(), file.sha256, outcomes)
-        self.assertEqual(sha256(self.have(fresh.metadata(file))).hexdigest(), file.metadata_sha256, outcomes)
+        self.assertEqual(
+            sha256(self.have(fresh.metadata(file))).hexdigest(), file.metadata_sha256, outcomes
+        )
         winner = what[[each.upload.digests.sha256 for each in what].index(file.sha256 or "")]
         self.assertEqual(self.have(fresh.signature(file)), winner.upload.signature, outcomes)
         for outcome, each in zip(outcomes, what, strict=True):

@@ -1,4 +1,6 @@
-"""Nodes with one shared catalog do things at once; hypothesis chooses who goes on, and when the catalog goes away from whom."""
+"""Nodes with one shared catalog do things at once; hypothesis chooses who goes on, and when the
+catalog goes away from whom.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -48,17 +50,32 @@ _jobs: dict[str, Callable[[Index], Coroutine[Any, Any, object]]] = {
     "look": lambda index: index.parts.look(SPAM),
     "page": lambda index: index.view(SPAM),
 }
-_refusals = (AlreadyExists, Busy, CatalogDown, NameUsedUp, NoSuchFile, NoSuchProject, NotYetKnown, ProjectClosed)
+_refusals = (
+    AlreadyExists,
+    Busy,
+    CatalogDown,
+    NameUsedUp,
+    NoSuchFile,
+    NoSuchProject,
+    NotYetKnown,
+    ProjectClosed,
+)
 
 
 class RaceTests(NodesCase):
     """Whatever happens at once."""
 
-    def run_at_once(self, names: list[str], choices: list[int], away: dict[int, int]) -> list[object]:
-        """What comes of these, at three nodes in turn; `away`: at which step the catalog goes away from which node."""
+    def run_at_once(
+        self, names: list[str], choices: list[int], away: dict[int, int]
+    ) -> list[object]:
+        """What comes of these, at three nodes in turn; `away`: at which step the catalog goes away
+        from which node.
+        """
         gates = [Gated(self.store) for _ in range(3)]
         nodes = [self.node(gate) for gate in gates]
-        started: list[Deferred[object]] = [start(_jobs[name](nodes[number % 3])) for number, name in enumerate(names)]
+        started: list[Deferred[object]] = [
+            start(_jobs[name](nodes[number % 3])) for number, name in enumerate(names)
+        ]
         turns = iter(choices)
         for step in range(5000):
             if step in away:
@@ -93,16 +110,20 @@ class RaceTests(NodesCase):
         project = load_project(row.line)
         return project.files, project.status, project.status_reason
 
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(
         st.sampled_from(("nothing", "published", "yanked", "deleted")),
         st.lists(st.sampled_from(sorted(_jobs)), min_size=2, max_size=4),
         st.lists(st.integers(0, 5), max_size=60),
         st.dictionaries(st.integers(0, 40), st.integers(0, 2), max_size=2),
     )
-    def test_any(self, before: str, names: list[str], choices: list[int], away: dict[int, int]) -> None:
-        """Without any comparison the catalog lists what the storage holds, once it is back; each file of a page can be
-        installed, and what was acknowledged is there.
+    def test_any(
+        self, before: str, names: list[str], choices: list[int], away: dict[int, int]
+    ) -> None:
+        """Without any comparison the catalog lists what the storage holds, once it is back; each
+        file of a page can be installed, and what was acknowledged is there.
         """
         self.setUp()
         if before != "nothing":

@@ -69,16 +69,26 @@ class OldDumpTests(OldDumpCase):
         """The first page after the start has the status that was acknowledged."""
         self.have(self.index.set_status(SPAM, Status.QUARANTINED, "malware"))
         project = self.have(self.crashed().project(SPAM))
-        self.assertEqual((project.status, project.status_reason, project.files), (Status.QUARANTINED, "malware", ()))
+        self.assertEqual(
+            (project.status, project.status_reason, project.files),
+            (Status.QUARANTINED, "malware", ()),
+        )
 
     def test_yanked_and_deleted_files_stay_so_after_a_crash(self) -> None:
         """So are yanks, deletions and uploads."""
         self.have(self.index.yank(SPAM, [WHEEL], "broken"))
-        self.assertEqual([file.yanked for file in self.have(self.crashed().project(SPAM)).files], ["broken"])
+        self.assertEqual(
+            [file.yanked for file in self.have(self.crashed().project(SPAM)).files], ["broken"]
+        )
         self.publish(sent(b"new", SDIST))
-        self.assertEqual({file.filename for file in self.have(self.crashed().project(SPAM)).files}, {WHEEL, SDIST})
+        self.assertEqual(
+            {file.filename for file in self.have(self.crashed().project(SPAM)).files},
+            {WHEEL, SDIST},
+        )
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        self.assertEqual({file.filename for file in self.have(self.crashed().project(SPAM)).files}, {SDIST})
+        self.assertEqual(
+            {file.filename for file in self.have(self.crashed().project(SPAM)).files}, {SDIST}
+        )
 
     def test_released_name_is_not_found_after_a_crash(self) -> None:
         """A name that was given back is no project of this index any more."""
@@ -87,14 +97,18 @@ class OldDumpTests(OldDumpCase):
         self.refused(self.crashed().project(SPAM), NoSuchProject)
 
     def test_uploads_obey_what_was_acknowledged_before_a_crash(self) -> None:
-        """An archived project takes no upload, and a deleted name no other bytes, as the first request after the start."""
+        """An archived project takes no upload, and a deleted name no other bytes, as the first
+        request after the start.
+        """
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
         self.refused(publishing(self.crashed(), sent(b"other")), NameUsedUp)
         self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
         self.refused(publishing(self.crashed(), sent(b"new", SDIST)), ProjectClosed)
 
     def test_changes_keep_what_was_acknowledged_before_a_crash(self) -> None:
-        """A change as the first request after the start is made to the present project, not to that of the dump."""
+        """A change as the first request after the start is made to the present project, not to that
+        of the dump.
+        """
         self.publish(sent(b"new", SDIST))
         index = self.crashed()
         self.have(index.yank(SPAM, [WHEEL], "broken"))
@@ -129,10 +143,14 @@ class OldDumpTests(OldDumpCase):
         self.refused(index.names(), ListIncomplete)
         self.refused(index.stored_names(), ListIncomplete)
         self.have(index.reconcile())
-        self.assertEqual([summary.name for summary in self.have(index.stored_names())], ["eggs", "spam"])
+        self.assertEqual(
+            [summary.name for summary in self.have(index.stored_names())], ["eggs", "spam"]
+        )
 
     def test_exact_dump_is_served_at_once(self) -> None:
-        """After a clean stop entries and lists need no look at the storage; what the dump does not hold is looked for."""
+        """After a clean stop entries and lists need no look at the storage; what the dump does not
+        hold is looked for.
+        """
         watched = Watched(self.store)
         index = self.crashed(watched)
         index.trust_dump()
@@ -143,7 +161,9 @@ class OldDumpTests(OldDumpCase):
         self.assertEqual(watched.asked, ["list eggs/", "list .kept/eggs/"])
 
     def test_change_that_broke_off_makes_no_exact_dump(self) -> None:
-        """Where the storage failed in a change, and could not be read after it, the next start compares."""
+        """Where the storage failed in a change, and could not be read after it, the next start
+        compares.
+        """
         storm = Storm(self.store, 3, lambda: StorageDown("away."), late=True, for_good=True)
         index = self.crashed(storm)
         self.assertFalse(index.may_trust_dump)

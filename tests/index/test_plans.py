@@ -1,4 +1,6 @@
-"""Where new files go: whatever is done, a pypicloud on the same storage would list exactly what is published, and pypid too."""
+"""Where new files go: whatever is done, a pypicloud on the same storage would list exactly what is
+published, and pypid too.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -28,12 +30,25 @@ from pypid.testing import contents, world
 from tests.distributions import sdist, wheel
 from tests.index.fetching import KeeperCase, listed
 from tests.index.storms import Storm
-from tests.index.uploads import SPAM, WHEEL, Described, IndexCase, publishing, sent, signed, unnumbered
+from tests.index.uploads import (
+    SPAM,
+    WHEEL,
+    Described,
+    IndexCase,
+    publishing,
+    sent,
+    signed,
+    unnumbered,
+)
 
 SDIST = "spam-2.0.tar.gz"
 SUFFIXES = (".tar.gz", ".tar.bz2", ".tar", ".zip", ".tgz", ".tbz", ".egg", ".exe", ".whl")
 """What pypicloud takes for a distribution in a bucket, whatever lies before it."""
-BUCKET, HASHED, FOLDER = Plan(pypicloud=True), Plan(pypicloud=True, hashed=True), Plan(pypicloud=True, folders=True)
+BUCKET, HASHED, FOLDER = (
+    Plan(pypicloud=True),
+    Plan(pypicloud=True, hashed=True),
+    Plan(pypicloud=True, folders=True),
+)
 PLANS = (Plan(), Plan(hashed=True), BUCKET, HASHED, FOLDER)
 THEIRS = (BUCKET, HASHED, FOLDER)
 
@@ -63,19 +78,27 @@ class PlanCase(IndexCase):
         found = {}
         for path in self.root.rglob("*"):
             if path.is_file() and path.suffix != ".meta":
-                name, version, filename = path.relative_to(self.root).parts  # it fails on any other depth
-                self.assertEqual((name, version), ("spam", filename.split("-")[1].removesuffix(".tar.gz")))
+                name, version, filename = path.relative_to(
+                    self.root
+                ).parts  # it fails on any other depth
+                self.assertEqual(
+                    (name, version), ("spam", filename.split("-")[1].removesuffix(".tar.gz"))
+                )
                 found[filename] = path.read_bytes()
         return found
 
     def check_both(self, index: Index | None = None) -> None:
-        """What can be installed from here could be from there, and the other way round; nothing is wrong in the storage."""
+        """What can be installed from here could be from there, and the other way round; nothing is
+        wrong in the storage.
+        """
         mine = self.files(self.compared(index))
         if self.plan.pypicloud:
             self.assertEqual(self.sees(), mine)
         self.clock.advance(UNDER_WAY.total_seconds())
         found = self.have((index or self.index).check(hashes=True))
-        self.assertEqual([each for each in found.findings if each.wrong is not StorageProblem.SET_ASIDE], [])
+        self.assertEqual(
+            [each for each in found.findings if each.wrong is not StorageProblem.SET_ASIDE], []
+        )
 
     def compared(self, index: Index | None = None) -> Index:
         self.have((index or self.index).reconcile())
@@ -86,7 +109,9 @@ class LifeTests(PlanCase):
     """All that can be done to a file, with each plan."""
 
     def test_life(self) -> None:
-        """Published, yanked, overwritten, lost and put back, deleted and published again: both see the same always."""
+        """Published, yanked, overwritten, lost and put back, deleted and published again: both see
+        the same always.
+        """
         for plan in PLANS:
             self.begin(plan)
             self.publish(signed())
@@ -94,7 +119,9 @@ class LifeTests(PlanCase):
             self.check_both()
             self.have(self.index.yank(SPAM, [WHEEL], "bad"))
             for data in (b"over", b"over and over"):
-                self.assertIs(self.publish(signed(data), overwrite=True), PublishOutcome.OVERWRITTEN)
+                self.assertIs(
+                    self.publish(signed(data), overwrite=True), PublishOutcome.OVERWRITTEN
+                )
                 self.check_both()
             self.assertEqual(self.have(self.index.file(SPAM, WHEEL)).yanked, "bad")
             self.have(self.index.unyank(SPAM, [WHEEL]))
@@ -126,10 +153,15 @@ class LifeTests(PlanCase):
             self.assertIn(f"spam/{SDIST}.record.json", self.keys())
 
     def test_descriptions(self) -> None:
-        """What pypicloud wants to know is said: in ASCII in a bucket, in JSON without a name (it fails on one) in a folder."""
+        """What pypicloud wants to know is said: in ASCII in a bucket, in JSON without a name (it
+        fails on one) in a folder.
+        """
         what = sent(b"sdist", SDIST, requires_python=">=3.8", summary="Lövely  späm \u2713")
         said = {"requires_python": ">=3.8", "summary": "Lövely  späm \u2713", "uploader": "alice"}
-        said["hash_sha256"], said["hash_md5"] = what.upload.digests.sha256, what.upload.digests.md5 or ""
+        said["hash_sha256"], said["hash_md5"] = (
+            what.upload.digests.sha256,
+            what.upload.digests.md5 or "",
+        )
         self.begin(FOLDER)
         self.publish(what)
         self.assertEqual(json.loads((self.root / f"spam/2.0/{SDIST}.meta").read_bytes()), said)
@@ -141,12 +173,19 @@ class LifeTests(PlanCase):
         assert isinstance(self.store, Described)
         kept = {key: self.store.said[key] for key in self.keys() if key in self.store.said}
         ((key, second),) = kept.items()
-        self.assertEqual((key.rpartition("/")[2], second["name"], second["version"]), (SDIST, "spam", "2.0"))
+        self.assertEqual(
+            (key.rpartition("/")[2], second["name"], second["version"]), (SDIST, "spam", "2.0")
+        )
         first = self.store.said[f"spam/{SDIST}"]
-        self.assertEqual((first["summary"], first["requires-python"], first["uploader"]), ("Lovely spam", ">=3.8", "alice"))
+        self.assertEqual(
+            (first["summary"], first["requires-python"], first["uploader"]),
+            ("Lovely spam", ">=3.8", "alice"),
+        )
 
     def test_plan_may_change(self) -> None:
-        """In a bucket any file of ours is found with any plan, and can be overwritten and deleted with it."""
+        """In a bucket any file of ours is found with any plan, and can be overwritten and deleted
+        with it.
+        """
         for first in PLANS[:4]:
             for second in PLANS[:4]:
                 self.begin(first)
@@ -162,7 +201,9 @@ class LifeTests(PlanCase):
                 self.assertEqual(self.files(self.compared()), {WHEEL: b"again"})
 
     def test_layout_is_left(self) -> None:
-        """The command that docs/migrate/storage tells makes a folder of pypid's layout out of it, and nothing is lost."""
+        """The command that docs/migrate/storage tells makes a folder of pypid's layout out of it,
+        and nothing is lost.
+        """
         self.begin(FOLDER)
         self.publish(signed())
         self.publish(signed(b"over"), overwrite=True)
@@ -173,7 +214,11 @@ class LifeTests(PlanCase):
         page = (Path(__file__).parents[2] / "docs/migrate/storage.rst").read_text()
         command = page[page.index("    find . -type f") : page.index("and say ``layout = pypid``")]
         run(["sh", "-ec", command], cwd=self.root, check=True)
-        self.store = self.have(files.open(files.FilesSettings(str(self.root)), evolve(world(self.clock), random=os.urandom)))
+        self.store = self.have(
+            files.open(
+                files.FilesSettings(str(self.root)), evolve(world(self.clock), random=os.urandom)
+            )
+        )
         self.plan = Plan()
         self.index = self.compared(self.restarted())
         self.assertEqual(unnumbered(self.have(self.index.project(SPAM))), unnumbered(before))
@@ -181,7 +226,9 @@ class LifeTests(PlanCase):
         self.refused(publishing(self.index, sent(b"another", SDIST)), NameUsedUp)
 
     def test_nested_strays(self) -> None:
-        """A file without a record makes its name unknown, not absent, also where it lies in the folder of its version."""
+        """A file without a record makes its name unknown, not absent, also where it lies in the
+        folder of its version.
+        """
         self.begin(FOLDER)
         self.put("eggs/1.0/eggs-1.0.tar.gz", sdist("eggs"))
         name = project_name("eggs")
@@ -194,7 +241,9 @@ class WrongTests(PlanCase):
     """What goes wrong half-way."""
 
     def test_storage_fails(self) -> None:
-        """Whichever operation of an overwrite or a delete fails, what is listed can be had, and the next try completes it."""
+        """Whichever operation of an overwrite or a delete fails, what is listed can be had, and the
+        next try completes it.
+        """
         jobs: tuple[Callable[[Index], object], ...] = (
             lambda index: publishing(index, signed(b"over"), overwrite=True),
             lambda index: index.delete(SPAM, [WHEEL], "carol"),
@@ -231,7 +280,9 @@ class WrongTests(PlanCase):
             self.assertEqual([self.get(key) for key in aside], [b"somebody's"])
 
     def test_left_over(self) -> None:
-        """The bytes of a delete that broke off are found and swept, wherever they lie; those of no file of ours stay."""
+        """The bytes of a delete that broke off are found and swept, wherever they lie; those of no
+        file of ours stay.
+        """
         for plan in THEIRS:
             self.begin(plan)
             self.publish(sent())
@@ -240,9 +291,14 @@ class WrongTests(PlanCase):
             self.put(where, b"spam")
             self.put(plan.artifact(SPAM, "2.0", SDIST), b"dropped")
             self.clock.advance(UNDER_WAY.total_seconds() + 2_000_000_000)
-            found = {each.key: (each.wrong, each.swept) for each in self.have(self.index.check(sweep=True)).findings}
+            found = {
+                each.key: (each.wrong, each.swept)
+                for each in self.have(self.index.check(sweep=True)).findings
+            }
             self.assertEqual(found[where], (StorageProblem.LEFT_OVER, True))
-            self.assertEqual(found[plan.artifact(SPAM, "2.0", SDIST)], (StorageProblem.NO_RECORD, False))
+            self.assertEqual(
+                found[plan.artifact(SPAM, "2.0", SDIST)], (StorageProblem.NO_RECORD, False)
+            )
             self.refused(self.store.stat(where), Missing)
 
 
@@ -256,19 +312,34 @@ class PlaceTests(PlanCase):
             self.assertEqual(found and (found.project, found.filename), (SPAM, WHEEL), plan)
             over = plan.overwrite(SPAM, "1.0", WHEEL, sha256(b"").hexdigest())
             self.assertTrue(is_only_ours(over) or lies_at(over) == found)
-        for key in (WHEEL, f"0000/spam/{WHEEL}", f"spam/2.0/{WHEEL}", f"eggs/{WHEEL}", f"a/b/c/{WHEEL}", "spam/x.txt"):
+        for key in (
+            WHEEL,
+            f"0000/spam/{WHEEL}",
+            f"spam/2.0/{WHEEL}",
+            f"eggs/{WHEEL}",
+            f"a/b/c/{WHEEL}",
+            "spam/x.txt",
+        ):
             self.assertIsNone(lies_at(key), key)
 
     def test_pypicache(self) -> None:
         """What pypicache kept, PREFIX/packages/<letter>/<project>/<file>, is adopted in place."""
         self.begin(Plan())
-        left = {f"s/spam/{WHEEL}": wheel(), "s/spam/spam-2.0.tar.gz": sdist(version="2.0"), "e/eggs/eggs-1.0.zip": b""}
+        left = {
+            f"s/spam/{WHEEL}": wheel(),
+            "s/spam/spam-2.0.tar.gz": sdist(version="2.0"),
+            "e/eggs/eggs-1.0.zip": b"",
+        }
         left["e/eggs/eggs-1.0.zip"] = sdist("eggs", suffix=".zip")
         for key, data in left.items():
             self.put(key, data)
         _, adopted = self.have(self.index.adopt("", "dave"))
-        self.assertEqual({each.key: each.outcome.value for each in adopted}, dict.fromkeys(left, "adopted"))
-        self.assertEqual(set(self.files(self.compared())), {WHEEL, "spam-2.0.tar.gz", "eggs-1.0.zip"})
+        self.assertEqual(
+            {each.key: each.outcome.value for each in adopted}, dict.fromkeys(left, "adopted")
+        )
+        self.assertEqual(
+            set(self.files(self.compared())), {WHEEL, "spam-2.0.tar.gz", "eggs-1.0.zip"}
+        )
         self.assertEqual({key: self.get(key) for key in left}, left)
 
 
@@ -276,7 +347,9 @@ class KeptTests(KeeperCase):
     """Files of other indexes in a bucket that a pypicloud looks at, too."""
 
     def test_hidden(self) -> None:
-        """They lie under no distribution's name, and are found, read again and forgotten all the same."""
+        """They lie under no distribution's name, and are found, read again and forgotten all the
+        same.
+        """
         self.keeper.kept.hides = True
         file, data = listed(b"theirs"), b"theirs"
         self.upstream.sends(file.source or "", data)

@@ -50,10 +50,14 @@ class NamesTests(Awaiting, SynchronousTestCase):
         return Names(held, policy, thinking)
 
     def test_any(self) -> None:
-        """Whatever is held, stored are: what is listed of ours, and of theirs what is ours in no way, kept and not hidden."""
+        """Whatever is held, stored are: what is listed of ours, and of theirs what is ours in no
+        way, kept and not hidden.
+        """
         letters = st.sampled_from([ProjectName(letter) for letter in "abcdefgh"])
         summaries = st.lists(
-            st.builds(Summary, letters, st.just(1), st.sampled_from(Status), st.just(True), st.booleans()),
+            st.builds(
+                Summary, letters, st.just(1), st.sampled_from(Status), st.just(True), st.booleans()
+            ),
             unique_by=lambda summary: summary.name,
         ).map(lambda found: tuple(sorted(found, key=lambda summary: summary.name)))
         globs = st.lists(st.sampled_from(["a", "b*", "[cd]", "h"])).map(tuple)
@@ -105,7 +109,9 @@ class NamesTests(Awaiting, SynchronousTestCase):
         self.assertEqual(len(self.have(names.listed())), 3)
 
     def test_long(self) -> None:
-        """Long lists are made elsewhere, once for all who ask meanwhile; who asks after a change gets what is true then."""
+        """Long lists are made elsewhere, once for all who ask meanwhile; who asks after a change
+        gets what is true then.
+        """
         held = Held(many("a", lists.FEW), many("b", 1, kept=True))
         self.have(held.complete())
         turns = Turns()

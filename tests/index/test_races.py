@@ -9,7 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from pypid.core.errors import AlreadyExists, Busy, NameUsedUp, NoSuchFile, NoSuchProject, ProjectClosed, StorageDown
+from pypid.core.errors import (
+    AlreadyExists,
+    Busy,
+    NameUsedUp,
+    NoSuchFile,
+    NoSuchProject,
+    ProjectClosed,
+    StorageDown,
+)
 from pypid.core.model import File, Status
 from pypid.flow import start, whole
 from pypid.index import Index
@@ -24,7 +32,9 @@ _choices = st.lists(st.integers(0, 5), max_size=60)
 
 
 async def installed(index: Index) -> bytes | None:
-    """What a client that saw the page gets a moment later; None where it is told that the file is gone."""
+    """What a client that saw the page gets a moment later; None where it is told that the file is
+    gone.
+    """
     try:
         file = await index.file(SPAM, WHEEL)
         data = await fetched(index, file)
@@ -58,9 +68,13 @@ _refusals = (AlreadyExists, Busy, NameUsedUp, NoSuchFile, NoSuchProject, Project
 class RaceTests(IndexCase):
     """Whatever happens at once, in whatever order the storage answers."""
 
-    def run_at_once(self, names: list[str], choices: list[int], nodes: list[Index], gates: list[Gated]) -> list[object]:
+    def run_at_once(
+        self, names: list[str], choices: list[int], nodes: list[Index], gates: list[Gated]
+    ) -> list[object]:
         """Start all, then let one after the other take a step; what came of each."""
-        started: list[Deferred[object]] = [start(_jobs[name](nodes[number % len(nodes)])) for number, name in enumerate(names)]
+        started: list[Deferred[object]] = [
+            start(_jobs[name](nodes[number % len(nodes)])) for number, name in enumerate(names)
+        ]
         turns = iter(choices)
         for steps in range(20_000):
             waiting = [(gate, which) for gate in gates for which in range(len(gate.waiting))]
@@ -84,7 +98,9 @@ class RaceTests(IndexCase):
                 self.assertIsInstance(outcome, _refusals)
         return outcomes
 
-    @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(
         st.sampled_from(("nothing", "published", "yanked", "deleted", "dropped")),
         st.lists(st.sampled_from(sorted(_jobs)), min_size=2, max_size=4),
@@ -107,14 +123,22 @@ class RaceTests(IndexCase):
         self.assertEqual(self.files(index), found)
         self.compared(index)
 
-    @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(
         st.sampled_from(("nothing", "published", "yanked", "deleted")),
-        st.lists(st.sampled_from([name for name in sorted(_jobs) if name not in ("rebuild", "sweep")]), min_size=2, max_size=4),
+        st.lists(
+            st.sampled_from([name for name in sorted(_jobs) if name not in ("rebuild", "sweep")]),
+            min_size=2,
+            max_size=4,
+        ),
         _choices,
     )
     def test_two_nodes(self, before: str, names: list[str], choices: list[int]) -> None:
-        """Of two processes over one storage each may lag behind; what the storage holds afterwards is whole."""
+        """Of two processes over one storage each may lag behind; what the storage holds afterwards
+        is whole.
+        """
         IndexCase.setUp(self)
         self.prepare(before)
         gates = [Gated(self.store), Gated(self.store)]
@@ -142,7 +166,9 @@ class RaceTests(IndexCase):
 
     def opened(self, index: Index) -> Index:
         """The same index, over a store that keeps nobody waiting."""
-        return Index(self.store, index.catalog, index.upstream, index.policy, index.world, index.shared)
+        return Index(
+            self.store, index.catalog, index.upstream, index.policy, index.world, index.shared
+        )
 
     def restarted_and_compared(self) -> Index:
         index = self.restarted()
@@ -150,12 +176,26 @@ class RaceTests(IndexCase):
         return index
 
     def test_one_in_the_middle_of_another(self) -> None:
-        """Whatever step one change has come to, another that comes between leaves page and storage whole."""
+        """Whatever step one change has come to, another that comes between leaves page and storage
+        whole.
+        """
         pairs = [
-            *(("nothing", "publish", second) for second in ("publish the same", "publish other", "overwrite", "rebuild")),
-            *(("published", "delete", second) for second in ("publish", "overwrite", "yank", "rebuild", "reconcile")),
-            *(("published", "overwrite", second) for second in ("overwrite again", "delete", "yank", "reconcile", "sweep")),
-            *(("deleted", "publish", second) for second in ("delete", "rebuild", "reconcile", "sweep")),
+            *(
+                ("nothing", "publish", second)
+                for second in ("publish the same", "publish other", "overwrite", "rebuild")
+            ),
+            *(
+                ("published", "delete", second)
+                for second in ("publish", "overwrite", "yank", "rebuild", "reconcile")
+            ),
+            *(
+                ("published", "overwrite", second)
+                for second in ("overwrite again", "delete", "yank", "reconcile", "sweep")
+            ),
+            *(
+                ("deleted", "publish", second)
+                for second in ("delete", "rebuild", "reconcile", "sweep")
+            ),
         ]
         for before, first, second in pairs:
             for step in range(99):
@@ -179,7 +219,11 @@ class RaceTests(IndexCase):
                 self.judge(outcomes)
                 self.at_rest(index)
                 index = self.opened(index)
-                self.assertEqual(self.files(index), self.files(self.restarted_and_compared()), (before, first, second, step))
+                self.assertEqual(
+                    self.files(index),
+                    self.files(self.restarted_and_compared()),
+                    (before, first, second, step),
+                )
                 self.compared(index)
                 if is_over:
                     break
@@ -187,27 +231,46 @@ class RaceTests(IndexCase):
     # --- the races that have names ---
 
     def test_two_publish_one_name(self) -> None:
-        """Of two publishes of one name at two nodes exactly one wins; the other is told so, whatever the order."""
+        """Of two publishes of one name at two nodes exactly one wins; the other is told so,
+        whatever the order.
+        """
         for other, losing in (
             ("publish the same", (PublishOutcome.UNCHANGED,)),
             ("publish other", (AlreadyExists,)),
         ):
-            for pattern in ([0], [1], [0, 1], [0, 0, 1], [0, 1, 1], [0] * 9 + [1] * 9, [0, 1, 0, 0, 0, 1, 1, 1]):
+            for pattern in (
+                [0],
+                [1],
+                [0, 1],
+                [0, 0, 1],
+                [0, 1, 1],
+                [0] * 9 + [1] * 9,
+                [0, 1, 0, 0, 0, 1, 1, 1],
+            ):
                 IndexCase.setUp(self)
                 gates = [Gated(self.store), Gated(self.store)]
                 nodes = [self.restarted(gate, shared=True) for gate in gates]
                 outcomes = self.run_at_once(["publish", other], pattern * 20, nodes, gates)
                 self.assertEqual(outcomes.count(PublishOutcome.PUBLISHED), 1, outcomes)
-                loser = next(outcome for outcome in outcomes if outcome is not PublishOutcome.PUBLISHED)
+                loser = next(
+                    outcome for outcome in outcomes if outcome is not PublishOutcome.PUBLISHED
+                )
                 self.assertTrue(loser in losing or type(loser) in losing, loser)
                 self.assertEqual(len(self.files(self.restarted_and_compared())), 1)
 
     def test_two_publish_one_name_here(self) -> None:
-        """In one process the second of two publishes of a name waits for the first, and is answered by what it finds."""
-        for other, expected in (("publish the same", PublishOutcome.UNCHANGED), ("publish other", AlreadyExists)):
+        """In one process the second of two publishes of a name waits for the first, and is answered
+        by what it finds.
+        """
+        for other, expected in (
+            ("publish the same", PublishOutcome.UNCHANGED),
+            ("publish other", AlreadyExists),
+        ):
             IndexCase.setUp(self)
             gate = Gated(self.store)
-            outcomes = self.run_at_once(["publish", other], [0, 1, 1, 0], [self.restarted(gate)], [gate])
+            outcomes = self.run_at_once(
+                ["publish", other], [0, 1, 1, 0], [self.restarted(gate)], [gate]
+            )
             self.assertEqual(outcomes[0], PublishOutcome.PUBLISHED)
             self.assertTrue(outcomes[1] is expected or type(outcomes[1]) is expected, outcomes[1])
 

@@ -52,8 +52,12 @@ class LinesTests(SynchronousTestCase):
     @settings(max_examples=80, deadline=None, database=None)
     @given(NAMES, st.sets(st.integers(0, 23)), st.sets(st.integers(0, 23), max_size=4))
     def test_isolated(self, names: list[str], impossible: set[int], rivals: set[int]) -> None:
-        """Exactly the impossible lines fail, and of lines that exclude each other all but the first; the rest is resolved."""
-        resolver = Picky(frozenset(f"p{n}" for n in impossible), frozenset(f"p{n}" for n in rivals - impossible))
+        """Exactly the impossible lines fail, and of lines that exclude each other all but the
+        first; the rest is resolved.
+        """
+        resolver = Picky(
+            frozenset(f"p{n}" for n in impossible), frozenset(f"p{n}" for n in rivals - impossible)
+        )
         lines = resolved(resolver, names)
         second = [name for name in names if name in resolver.rivals][1:]
         failed = {name for name in names if name in resolver.impossible or name in second}
@@ -64,7 +68,9 @@ class LinesTests(SynchronousTestCase):
             self.assertIn(problem.reason, (f"{line.project} cannot be", "they exclude each other"))
 
     def test_few_runs(self) -> None:
-        """Lines that go together are one run; one bad line among a thousand is found in some twenty."""
+        """Lines that go together are one run; one bad line among a thousand is found in some
+        twenty.
+        """
         names = [f"n{number}" for number in range(1000)]
         for impossible, most in (frozenset[str](), 1), (frozenset({"n500"}), 25):
             resolver = Picky(impossible)
@@ -75,7 +81,9 @@ class LinesTests(SynchronousTestCase):
         self.assertEqual(resolver.runs, [])
 
     def test_bounded(self) -> None:
-        """However many lines are bad, the resolver is asked a bounded number of times, and each line is told."""
+        """However many lines are bad, the resolver is asked a bounded number of times, and each
+        line is told.
+        """
         names = [f"n{number}" for number in range(1000)]
         resolver = Picky(frozenset(names))
         lines = resolved(resolver, names)

@@ -27,13 +27,22 @@ SPAM, HAM, EGGS = map(project_name, ("spam", "ham", "eggs"))
 def files(name: ProjectName, *sizes: int) -> tuple[File, ...]:
     """Files of these sizes."""
     return tuple(
-        File(project=name, filename=f"{name}-{n}.tar.gz", version=str(n), sha256="0" * 64, size=size, key=f"{name}/{n}")
+        File(
+            project=name,
+            filename=f"{name}-{n}.tar.gz",
+            version=str(n),
+            sha256="0" * 64,
+            size=size,
+            key=f"{name}/{n}",
+        )
         for n, size in enumerate(sizes)
     )
 
 
 class Counting(MemoryCatalog):
-    """A catalog that says which projects it was asked for, and may keep somebody waiting, or be away."""
+    """A catalog that says which projects it was asked for, and may keep somebody waiting, or be
+    away.
+    """
 
     asked: list[str]
     waits: Deferred[None] | None = None
@@ -78,7 +87,9 @@ class UsageTests(SynchronousTestCase):
 
     def keep(self, name: ProjectName, *sizes: int) -> None:
         """From now on these are kept."""
-        self.have(self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files(name, *sizes))))
+        self.have(
+            self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files(name, *sizes)))
+        )
 
     def told(self) -> Used:
         used = self.have(self.usage.told())
@@ -88,9 +99,16 @@ class UsageTests(SynchronousTestCase):
     def test_sums(self) -> None:
         """Files and bytes, ours and kept, of all and of each: the largest first."""
         used = self.told()
-        self.assertEqual((used.projects, used.files, used.size, used.kept, used.kept_size), (2, 3, 31, 2, 503))
         self.assertEqual(
-            used.by_size, (ProjectUse(HAM, 0, 0, 1, 500), ProjectUse(SPAM, 2, 30, 1, 3), ProjectUse(EGGS, 1, 1, 0, 0))
+            (used.projects, used.files, used.size, used.kept, used.kept_size), (2, 3, 31, 2, 503)
+        )
+        self.assertEqual(
+            used.by_size,
+            (
+                ProjectUse(HAM, 0, 0, 1, 500),
+                ProjectUse(SPAM, 2, 30, 1, 3),
+                ProjectUse(EGGS, 1, 1, 0, 0),
+            ),
         )
         self.assertEqual([use.name for use in used.by_kept], [HAM, SPAM])
 
@@ -115,7 +133,9 @@ class UsageTests(SynchronousTestCase):
         self.assertEqual((used.projects, used.files, used.kept), (0, 0, 1))
 
     def test_patience(self) -> None:
-        """Nobody waits longer than a moment: the count goes on, says how far it is, and is there the next time."""
+        """Nobody waits longer than a moment: the count goes on, says how far it is, and is there
+        the next time.
+        """
         self.catalog.waits = Deferred()
         asking = [start(self.usage.told()) for _ in range(2)]
         self.clock.advance(PATIENCE)
@@ -149,7 +169,10 @@ class UsageTests(SynchronousTestCase):
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from([SPAM, HAM, EGGS]), st.booleans(), st.lists(st.integers(0, 99), max_size=3), st.booleans()
+                st.sampled_from([SPAM, HAM, EGGS]),
+                st.booleans(),
+                st.lists(st.integers(0, 99), max_size=3),
+                st.booleans(),
             ),
             max_size=12,
         )

@@ -1,4 +1,6 @@
-"""Views are worked out once for each change: the one that is kept is the one that would be made now."""
+"""Views are worked out once for each change: the one that is kept is the one that would be made
+now.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -24,10 +26,17 @@ from pypid.testing.worlds import Turns
 from tests.core.test_policy import KEPT, OUR_FILE, POLICIES, SAID, SPAM, their_file
 
 START = datetime(2026, 1, 20, tzinfo=UTC)
-PROJECTS = st.builds(Project, name=st.just(SPAM), files=st.sampled_from([(), (OUR_FILE,)]), status=st.sampled_from(Status))
+PROJECTS = st.builds(
+    Project,
+    name=st.just(SPAM),
+    files=st.sampled_from([(), (OUR_FILE,)]),
+    status=st.sampled_from(Status),
+)
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["look", "ours", "absent", "unknown", "said", "kept", "down", "up", "known", "time"]),
+        st.sampled_from(
+            ["look", "ours", "absent", "unknown", "said", "kept", "down", "up", "known", "time"]
+        ),
         PROJECTS,
         SAID,
         KEPT,
@@ -42,7 +51,12 @@ class ViewsTests(SynchronousTestCase):
     """`Views`, and the rule that they keep the results of."""
 
     def of(
-        self, views: Views, name: ProjectName, ours: Project | Presence, theirs: UpstreamState | None, now: datetime
+        self,
+        views: Views,
+        name: ProjectName,
+        ours: Project | Presence,
+        theirs: UpstreamState | None,
+        now: datetime,
     ) -> View:
         """What they give."""
         found: View = self.successResultOf(start(views.of(name, ours, theirs, now)))
@@ -55,15 +69,17 @@ class ViewsTests(SynchronousTestCase):
         policy: Policy,
         steps: list[tuple[str, Project, Listing | None, tuple[File, ...], timedelta]],
     ) -> None:
-        """Whatever changes, ours, theirs, whether upstream is there, or the time: what is given is what the rule says now; and
-        two different views never have the same edition.
+        """Whatever changes, ours, theirs, whether upstream is there, or the time: what is given is
+        what the rule says now; and two different views never have the same edition.
         """
         views = Views(policy, at_once)
         ours: Project | Presence = Presence.ABSENT
         theirs: UpstreamState | None = None
         now = START
         seen: dict[Hashable, Project] = {}
-        for serial, (what, project, said, kept, time) in enumerate((*steps, *steps)):  # a serial as the catalog counts
+        for serial, (what, project, said, kept, time) in enumerate(
+            (*steps, *steps)
+        ):  # a serial as the catalog counts
             heard = theirs or UpstreamState()
             match what:
                 case "ours":
@@ -80,25 +96,45 @@ class ViewsTests(SynchronousTestCase):
                     theirs = evolve(theirs, reachable=what == "up")
                 case "time":
                     now += time
-            for asked in (theirs, None):  # in turns, as by requests that may ask upstream and by others
+            for asked in (
+                theirs,
+                None,
+            ):  # in turns, as by requests that may ask upstream and by others
                 found = self.of(views, SPAM, ours, asked, now)
                 self.assertEqual(found.project, view(policy, ours, asked, now, SPAM), what)
-                self.assertEqual(seen.setdefault(found.edition, found.project), found.project, (what, found.edition))
+                self.assertEqual(
+                    seen.setdefault(found.edition, found.project),
+                    found.project,
+                    (what, found.edition),
+                )
 
     def test_it_is_kept(self) -> None:
-        """As long as nothing changes it is the very same object, for both states of upstream at once."""
+        """As long as nothing changes it is the very same object, for both states of upstream at
+        once.
+        """
         views = Views(Policy(), at_once)
         theirs = UpstreamState(serial=1)
-        there, away = (self.of(views, SPAM, Presence.ABSENT, evolve(theirs, reachable=each), START) for each in (True, False))
+        there, away = (
+            self.of(views, SPAM, Presence.ABSENT, evolve(theirs, reachable=each), START)
+            for each in (True, False)
+        )
         for _ in range(2):
             self.assertIs(self.of(views, SPAM, Presence.ABSENT, theirs, START), there)
-            self.assertIs(self.of(views, SPAM, Presence.ABSENT, evolve(theirs, reachable=False), START), away)
-        self.assertIsNot(self.of(views, SPAM, Presence.ABSENT, evolve(theirs, serial=2), START), there)
+            self.assertIs(
+                self.of(views, SPAM, Presence.ABSENT, evolve(theirs, reachable=False), START), away
+            )
+        self.assertIsNot(
+            self.of(views, SPAM, Presence.ABSENT, evolve(theirs, serial=2), START), there
+        )
 
     def test_kept_of_the_unheard(self) -> None:
-        """A kept file that is too young is there when its time has come, also where nobody remembers what upstream said."""
+        """A kept file that is too young is there when its time has come, also where nobody
+        remembers what upstream said.
+        """
         views = Views(Policy(mode=Mode.CACHE, cooldown=Cooldown(age=timedelta(days=3))), at_once)
-        kept = their_file("1.0", uploaded=START - timedelta(days=1), key=".kept/spam/spam-1.0.tar.gz")
+        kept = their_file(
+            "1.0", uploaded=START - timedelta(days=1), key=".kept/spam/spam-1.0.tar.gz"
+        )
         theirs = UpstreamState(kept=(kept,), reachable=False, serial=1)
         for days, found in ((0, 0), (1, 0), (2, 1)):
             seen = self.of(views, SPAM, Presence.ABSENT, theirs, START + timedelta(days=days))
@@ -109,18 +145,29 @@ class ViewsTests(SynchronousTestCase):
         views = Views(Policy(), at_once)
         names = [project_name(f"spam-{number}") for number in range(LIMIT)]
         first = self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START)
-        found = {name: self.of(views, name, Presence.ABSENT, UpstreamState(serial=1), START) for name in names[:-1]}
+        found = {
+            name: self.of(views, name, Presence.ABSENT, UpstreamState(serial=1), START)
+            for name in names[:-1]
+        }
         self.assertIs(self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START), first)
         self.of(views, names[-1], Presence.ABSENT, UpstreamState(serial=1), START)
         self.assertIs(self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START), first)
-        self.assertIsNot(self.of(views, names[0], Presence.ABSENT, UpstreamState(serial=1), START), found[names[0]])
+        self.assertIsNot(
+            self.of(views, names[0], Presence.ABSENT, UpstreamState(serial=1), START),
+            found[names[0]],
+        )
 
     def test_many_files(self) -> None:
-        """One of many files is worked out in a thread, once for all who want it meanwhile; what is another one, by itself."""
+        """One of many files is worked out in a thread, once for all who want it meanwhile; what is
+        another one, by itself.
+        """
         turns = Turns()
         views = Views(Policy(mode=Mode.CACHE), turns)
         said = Listing(
-            name=SPAM, files=tuple(their_file(f"1.{number}") for number in range(FEW + 1)), asked=START, index="https://up/"
+            name=SPAM,
+            files=tuple(their_file(f"1.{number}") for number in range(FEW + 1)),
+            asked=START,
+            index="https://up/",
         )
         theirs = UpstreamState(said=said, serial=1)
         waiting = [start(views.of(SPAM, Presence.ABSENT, theirs, START)) for _ in range(3)]
@@ -129,5 +176,7 @@ class ViewsTests(SynchronousTestCase):
         self.assertEqual(len(turns), 2)
         self.assertEqual(self.successResultOf(without).project.files, ())
         turns.all()
-        self.assertEqual([len(self.successResultOf(each).project.files) for each in waiting], 3 * [FEW + 1])
+        self.assertEqual(
+            [len(self.successResultOf(each).project.files) for each in waiting], 3 * [FEW + 1]
+        )
         self.assertEqual(self.successResultOf(private).project.files, ())

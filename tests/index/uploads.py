@@ -1,4 +1,6 @@
-"""Uploads as the web hands them to the index, an index over a store, and what must be true of it at any time."""
+"""Uploads as the web hands them to the index, an index over a store, and what must be true of it at
+any time.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def digests(data: bytes) -> Digests:
 
 @frozen
 class Sent:
-    """An upload that was received and checked, with its bytes. They need be no archive: the index does not look inside."""
+    """An upload that was received and checked, with its bytes. They need be no archive: the index
+    does not look inside.
+    """
 
     upload: Upload
     data: bytes
@@ -54,20 +58,33 @@ def sent(data: bytes = b"spam", filename: str = WHEEL, **more: Any) -> Sent:
     """An upload of `data` under this name; with metadata of its own, unless told otherwise."""
     distribution = parse_filename(filename)
     more.setdefault("metadata", b"Metadata-Version: 2.1\nSummary: " + data[:20] + b"\n")
-    return Sent(Upload(distribution=distribution, version=distribution.version, digests=digests(data), **more), data)
+    return Sent(
+        Upload(
+            distribution=distribution, version=distribution.version, digests=digests(data), **more
+        ),
+        data,
+    )
 
 
 def signed(data: bytes = b"spam", filename: str = WHEEL) -> Sent:
     """An upload with all that can lie beside a file."""
-    return sent(data, filename, signature=b"signature of " + data, provenance=b'{"of": "%s"}' % data)
+    return sent(
+        data, filename, signature=b"signature of " + data, provenance=b'{"of": "%s"}' % data
+    )
 
 
-def index_over(blobs: Blobs, clock: Clock | None = None, *, shared: bool = False, **more: Any) -> Index:
-    """An index that has just been started over the store, and has compared nothing yet; `more` as in `Index`."""
+def index_over(
+    blobs: Blobs, clock: Clock | None = None, *, shared: bool = False, **more: Any
+) -> Index:
+    """An index that has just been started over the store, and has compared nothing yet; `more` as
+    in `Index`.
+    """
     return Index(blobs, MemoryCatalog(), Nothing(), Policy(), world(clock), shared, **more)
 
 
-def publishing(index: Index, what: Sent, *, overwrite: bool = False, by: str = "alice") -> Coroutine[Any, Any, PublishOutcome]:
+def publishing(
+    index: Index, what: Sent, *, overwrite: bool = False, by: str = "alice"
+) -> Coroutine[Any, Any, PublishOutcome]:
     """Publish it."""
     return index.publish(what.upload, what.body, by, overwrite=overwrite)
 
@@ -103,7 +120,9 @@ class Described(MemoryBlobs):
         await self.stat(key)
         return self.said.get(key, {})
 
-    async def write_described(self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False) -> Blob:
+    async def write_described(
+        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
+    ) -> Blob:
         written = await self.write(key, body, replace=replace)
         self.said[key] = dict(description)
         return written
@@ -123,9 +142,13 @@ class IndexCase(Awaiting, SynchronousTestCase):
     def restarted(self, blobs: Blobs | None = None, *, shared: bool = False) -> Index:
         """An index as a process that starts now makes it."""
         describing = self.store if isinstance(self.store, Described) else None
-        return index_over(blobs or self.store, self.clock, shared=shared, plan=self.plan, describing=describing)
+        return index_over(
+            blobs or self.store, self.clock, shared=shared, plan=self.plan, describing=describing
+        )
 
-    def publish(self, what: Sent, *, overwrite: bool = False, index: Index | None = None) -> PublishOutcome:
+    def publish(
+        self, what: Sent, *, overwrite: bool = False, index: Index | None = None
+    ) -> PublishOutcome:
         """Publish, now."""
         return self.have(publishing(index or self.index, what, overwrite=overwrite))
 
@@ -150,7 +173,9 @@ class IndexCase(Awaiting, SynchronousTestCase):
         return [key for key in self.have(listed()) if not key.startswith(".pypid/")]
 
     def files(self, index: Index | None = None) -> dict[str, bytes]:
-        """What can be installed: each file that is listed, with its bytes. Fails where a page would lie."""
+        """What can be installed: each file that is listed, with its bytes. Fails where a page would
+        lie.
+        """
         index = index or self.index
 
         async def listed() -> dict[str, bytes]:
@@ -158,10 +183,19 @@ class IndexCase(Awaiting, SynchronousTestCase):
             for summary in await index._names.listed():  # also where not all is compared yet
                 for file in (await index.project(summary.name)).files:
                     data = await fetched(index, file)
-                    self.assertEqual((sha256(data).hexdigest(), len(data)), (file.sha256, file.size), file.filename)
+                    self.assertEqual(
+                        (sha256(data).hexdigest(), len(data)),
+                        (file.sha256, file.size),
+                        file.filename,
+                    )
                     if file.metadata_sha256 is not None:
-                        self.assertEqual(sha256(await index.metadata(file)).hexdigest(), file.metadata_sha256)
-                    for beside in (index.signature if file.signed else None, index.provenance if file.attested else None):
+                        self.assertEqual(
+                            sha256(await index.metadata(file)).hexdigest(), file.metadata_sha256
+                        )
+                    for beside in (
+                        index.signature if file.signed else None,
+                        index.provenance if file.attested else None,
+                    ):
                         if beside is not None:
                             await beside(file)
                     got[file.filename] = data
@@ -170,7 +204,9 @@ class IndexCase(Awaiting, SynchronousTestCase):
         return self.have(listed())
 
     def compared(self, index: Index | None = None) -> Index:
-        """The index, compared with the store; its catalog is what one made from nothing would be."""
+        """The index, compared with the store; its catalog is what one made from
+        nothing would be.
+        """
         index = index or self.index
         self.have(index.reconcile())
         anew = self.restarted()
@@ -181,4 +217,6 @@ class IndexCase(Awaiting, SynchronousTestCase):
     def at_rest(self, index: Index | None = None) -> None:
         """Nobody holds a lock any more."""
         parts = (index or self.index).parts
-        self.assertEqual((parts.locks._locks, parts.places._locks, parts.flights._waiting), ({}, {}, {}))
+        self.assertEqual(
+            (parts.locks._locks, parts.places._locks, parts.flights._waiting), ({}, {}, {})
+        )

@@ -72,7 +72,9 @@ class Slow(Elsewhere):
     waiting: dict[str, Deferred[None]] = field(factory=dict)
     held: bool = False
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         if self.held:
             self.waiting[name] = Deferred()
             await self.waiting[name]
@@ -97,12 +99,19 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
     def another(self, policy: Policy | None = None, catalog: MemoryCatalog | None = None) -> Index:
         """An index of the same storage that has been compared with it."""
         made = Index(
-            self.blobs, catalog or MemoryCatalog(), self.upstream, policy or self.policy, self.world, spool=self.folder
+            self.blobs,
+            catalog or MemoryCatalog(),
+            self.upstream,
+            policy or self.policy,
+            self.world,
+            spool=self.folder,
         )
         self.have(made.reconcile())
         return made
 
-    def upkeep(self, max_cache: int | None = None, refresh: timedelta | None = None) -> CacheMaintenance:
+    def upkeep(
+        self, max_cache: int | None = None, refresh: timedelta | None = None
+    ) -> CacheMaintenance:
         """The jobs of the index, which run."""
         made = CacheMaintenance(self.index, self.disconnected, refresh=refresh, max_cache=max_cache)
         made.startService()
@@ -145,7 +154,10 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
         found = [(file.project, file.filename) for file in self.have(stock_of(self.index).lying())]
         for name in {project for project, _ in found}:
             held = self.have(self.index.catalog.theirs(name)).kept
-            self.assertEqual([file.filename for file in held], [filename for project, filename in found if project == name])
+            self.assertEqual(
+                [file.filename for file in held],
+                [filename for project, filename in found if project == name],
+            )
         return [filename for _, filename in found]
 
     def size(self) -> int:
@@ -157,7 +169,9 @@ class EvictingTests(UpkeepCase):
     """No more than `max_cache` bytes of theirs."""
 
     def test_at_once(self) -> None:
-        """When what comes is too much, the file that nobody wanted for longest goes at once, and is fetched anew if wanted."""
+        """When what comes is too much, the file that nobody wanted for longest goes at once, and is
+        fetched anew if wanted.
+        """
         self.upkeep(max_cache=3 * (20 * KIB + RECORD) + 5 * KIB)
         files = [f"{name}-1.0.tar.gz" for name in ("zebra", "mouse", "ant")]
         self.keep(*files)
@@ -170,7 +184,9 @@ class EvictingTests(UpkeepCase):
         self.assertEqual(self.kept(), ["bee-1.0.tar.gz", "mouse-1.0.tar.gz", "zebra-1.0.tar.gz"])
 
     def test_snapshots(self) -> None:
-        """What a snapshot shows stays, whatever it takes of the room; where it takes more than there is, the log says so."""
+        """What a snapshot shows stays, whatever it takes of the room; where it takes more than
+        there is, the log says so.
+        """
         self.upkeep(max_cache=2 * (20 * KIB + RECORD) + 5 * KIB)
         self.keep("ant-1.0.tar.gz")
         self.clock.advance(1)
@@ -194,7 +210,9 @@ class EvictingTests(UpkeepCase):
         self.assertEqual(self.kept(), [])
 
     def test_never_ours(self) -> None:
-        """Files of ours take nothing of the limit, and stay, also those of a name that both have."""
+        """Files of ours take nothing of the limit, and stay, also those of a name
+        that both have.
+        """
         self.index = self.another(Policy(mode=Mode.CACHE, blend=("spam",)))
         for number in range(3):
             one = sent(noise(90 * KIB + number), f"spam-{number}-py3-none-any.whl")
@@ -216,7 +234,9 @@ class EvictingTests(UpkeepCase):
         return await whole(await self.index.open(file), 1 << 22)
 
     def test_too_large(self) -> None:
-        """A file that alone has more than the limit is served, and does not stay; nothing else goes for it."""
+        """A file that alone has more than the limit is served, and does not stay; nothing else goes
+        for it.
+        """
         self.upkeep(max_cache=50 * KIB)
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz")
         self.keep("whale-1.0.tar.gz", size=51 * KIB)
@@ -224,7 +244,9 @@ class EvictingTests(UpkeepCase):
         self.assertEqual(len(self.want("whale-1.0.tar.gz")), 51 * KIB)
 
     def test_room(self) -> None:
-        """Where something goes there is room afterwards: all is not listed again for each file that comes."""
+        """Where something goes there is room afterwards: all is not listed again for each file that
+        comes.
+        """
         self.upkeep(max_cache=1000 * KIB)
         self.keep(*(f"spam-{number}.0.tar.gz" for number in range(100)), size=9 * KIB, every=0.1)
         self.assertLessEqual(self.size(), 1000 * KIB)
@@ -234,7 +256,9 @@ class EvictingTests(UpkeepCase):
         self.assertLess(self.blobs.listings, 12)
 
     def test_what_was_there(self) -> None:
-        """What was kept before the start is looked at within a minute, once; or when the first file comes."""
+        """What was kept before the start is looked at within a minute, once; or when the first file
+        comes.
+        """
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz", "cat-1.0.tar.gz")
         self.index = self.another()
         upkeep = self.upkeep(max_cache=50 * KIB)
@@ -255,11 +279,19 @@ class EvictingTests(UpkeepCase):
         """Metadata that was fetched without its file counts, and goes."""
         self.upkeep(max_cache=30 * KIB)
         for number in range(8):
-            file = self.upstream.has("eggs", f"eggs-{number}.0-py3-none-any.whl", noise(100 + number))
-            self.upstream.has_beside(file, b"Metadata-Version: 2.1\nName: eggs\nVersion: 1\n\n" + noise(6 * KIB).hex().encode())
+            file = self.upstream.has(
+                "eggs", f"eggs-{number}.0-py3-none-any.whl", noise(100 + number)
+            )
+            self.upstream.has_beside(
+                file,
+                b"Metadata-Version: 2.1\nName: eggs\nVersion: 1\n\n"
+                + noise(6 * KIB).hex().encode(),
+            )
         for number in range(8):
             self.clock.advance(1)
-            file = self.have(self.index.file(project_name("eggs"), f"eggs-{number}.0-py3-none-any.whl"))
+            file = self.have(
+                self.index.file(project_name("eggs"), f"eggs-{number}.0-py3-none-any.whl")
+            )
             self.have(self.index.metadata(file))
         self.assertLessEqual(self.size(), 30 * KIB)
         self.assertGreater(self.size(), 0)
@@ -287,7 +319,9 @@ class EvictingTests(UpkeepCase):
         self.assertEqual(self.have(whole(body, 1 << 20)), noise(20 * KIB))
 
     async def _opened(self, filename: str) -> object:
-        return await self.index.open(await self.index.file(parse_filename(filename).project, filename))
+        return await self.index.open(
+            await self.index.file(parse_filename(filename).project, filename)
+        )
 
     def test_no_limit(self) -> None:
         """Without a limit nobody looks, and nothing goes."""
@@ -311,10 +345,15 @@ class WritingDownTests(UpkeepCase):
     def touched(self) -> dict[str, int]:
         """What the catalog holds, in hours since the world began."""
         hours = (int(self.world.now().timestamp()) - int(self.clock.seconds())) // 3600
-        return {name: hour - hours for name, hour in self.have(self.index.catalog.theirs(project_name("ant"))).touched}
+        return {
+            name: hour - hours
+            for name, hour in self.have(self.index.catalog.theirs(project_name("ant"))).touched
+        }
 
     def test_hourly(self) -> None:
-        """Once an hour it goes into the catalog, to the hour, and until then it is known to the second."""
+        """Once an hour it goes into the catalog, to the hour, and until then it is known to the
+        second.
+        """
         upkeep = self.upkeep()
         self.keep("ant-1.0.tar.gz", "ant-2.0.tar.gz")
         self.clock.advance(1000 - self.clock.seconds())
@@ -331,7 +370,9 @@ class WritingDownTests(UpkeepCase):
         self.stop(upkeep)
 
     def test_at_stop(self) -> None:
-        """At the end it is written down, and the snapshot that is written then brings it to the next start."""
+        """At the end it is written down, and the snapshot that is written then brings it to the
+        next start.
+        """
         upkeep = self.upkeep()
         self.keep("ant-1.0.tar.gz", "ant-2.0.tar.gz")
         self.clock.advance(2 * 3600 + 100 - self.clock.seconds())
@@ -375,7 +416,9 @@ class RefreshingTests(UpkeepCase):
         return [file.filename for file in said.files]
 
     def test_what_is_kept(self) -> None:
-        """The pages of projects of which files are kept are asked for anew, though they are fresh, and no others."""
+        """The pages of projects of which files are kept are asked for anew, though they are fresh,
+        and no others.
+        """
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz")
         self.has("cat-1.0.tar.gz", "ant-2.0.tar.gz")
         self.have(self.index.project(project_name("cat")))  # seen, and nothing of it is kept
@@ -401,7 +444,9 @@ class RefreshingTests(UpkeepCase):
         self.stop(upkeep)
 
     def test_what_may_be_told(self) -> None:
-        """A name that has become ours, reserved, denied or not allowed since is not asked for, though files of it are kept."""
+        """A name that has become ours, reserved, denied or not allowed since is not asked for,
+        though files of it are kept.
+        """
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz")
         self.have(publishing(self.index, sent(filename="ant-9.0-py3-none-any.whl")))
         self.assertEqual(self.refresh(), ["bee"])
@@ -410,7 +455,9 @@ class RefreshingTests(UpkeepCase):
             self.assertEqual(self.refresh(), [])
 
     def test_published_elsewhere(self) -> None:
-        """A name that another process has just published, which our catalog does not know, is not told either."""
+        """A name that another process has just published, which our catalog does not know, is not
+        told either.
+        """
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz")
         other = self.another()
         self.have(publishing(other, sent(filename="ant-9.0-py3-none-any.whl")))
@@ -429,7 +476,10 @@ class RefreshingTests(UpkeepCase):
             for name in ("bee", "cat"):
                 self.upstream.waiting.pop(name).callback(None)
             self.successResultOf(job)
-            self.assertEqual((self.files("ant"), len(self.files("bee")), len(self.files("cat"))), (["ant-1.0.tar.gz"], 2, 2))
+            self.assertEqual(
+                (self.files("ant"), len(self.files("bee")), len(self.files("cat"))),
+                (["ant-1.0.tar.gz"], 2, 2),
+            )
             self.flushLoggedErrors(RuntimeError)
             self.upstream.held = False
             self.clock.advance(60)
@@ -459,7 +509,9 @@ class RefreshingTests(UpkeepCase):
         self.assertEqual(sorted(answered), sorted(names))
 
     def test_stop(self) -> None:
-        """A stop waits neither for projects that have not had their turn nor for those that have."""
+        """A stop waits neither for projects that have not had their turn nor for
+        those that have.
+        """
         self.keep(*(f"name{number}-1.0.tar.gz" for number in range(11)))
         upkeep = self.upkeep(refresh=timedelta(hours=1))
         self.upstream.held = True
@@ -471,7 +523,9 @@ class RefreshingTests(UpkeepCase):
 
 class ComparingTests(UpkeepCase):
     def test_dead_node(self) -> None:
-        """What a node wrote that died before it told the catalog is found ten minutes later, and the log says so."""
+        """What a node wrote that died before it told the catalog is found ten minutes later, and
+        the log says so.
+        """
         upkeep = CacheMaintenance(self.index, self.disconnected, compares=True)
         upkeep.startService()
         self.addCleanup(self.stop, upkeep)

@@ -42,7 +42,9 @@ class LeasesCase(Awaiting, SynchronousTestCase):
 
 class SharedTests(LeasesCase):
     def test_one_at_a_time(self) -> None:
-        """While a node does a job no other one does it, however long it takes, nor the node itself once more."""
+        """While a node does a job no other one does it, however long it takes, nor the node itself
+        once more.
+        """
         running, ends = self.under_way(self.one)
         for _ in range(20):
             self.clock.advance(RENEWED)
@@ -53,7 +55,9 @@ class SharedTests(LeasesCase):
         self.assertEqual(self.done, ["done"])
 
     def test_taken_over(self) -> None:
-        """A node that stood still for longer than its lease hears that another one does the job now."""
+        """A node that stood still for longer than its lease hears that another one does the job
+        now.
+        """
         still = Clock()
         one = Shared(PlacedEngine(self.clock, self.place), "one", world(still))
         running, ends = self.under_way(one)
@@ -62,7 +66,9 @@ class SharedTests(LeasesCase):
         self.clock.advance(HELD + 1)
         others, others_end = self.under_way(self.other)
         still.advance(RENEWED)
-        self.assertEqual((one.holds("job"), self.other.holds("job"), one.holds("another")), (False, True, True))
+        self.assertEqual(
+            (one.holds("job"), self.other.holds("job"), one.holds("another")), (False, True, True)
+        )
         ends.callback(None)
         self.successResultOf(running)
         self.assertFalse(self.have(one.run("job", self.job)))
@@ -82,7 +88,9 @@ class SharedTests(LeasesCase):
         self.assertTrue(self.have(self.other.run("job", self.job)))
 
     def test_rest(self) -> None:
-        """What was done counts for its rest, from its begin on, for all nodes but the one that did it."""
+        """What was done counts for its rest, from its begin on, for all nodes but the one that did
+        it.
+        """
         running, ends = self.under_way(self.one, rest=100)
         self.clock.pump([10.0] * 6)
         ends.callback(None)
@@ -116,7 +124,9 @@ class SharedTests(LeasesCase):
         self.assertTrue(self.have(self.other.run("job", self.job)))
 
     def test_away(self) -> None:
-        """Where the engine cannot be asked nothing is begun; what is under way goes on to its end."""
+        """Where the engine cannot be asked nothing is begun; what is under way goes on
+        to its end.
+        """
         running, ends = self.under_way(self.one)
         self.place.is_down = True
         self.assertFalse(self.have(self.other.run("job", self.job)))

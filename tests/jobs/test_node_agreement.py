@@ -37,7 +37,12 @@ class AgreementTests(Awaiting, SynchronousTestCase):
     def nodes(self, *configs: Config) -> list[Agreement]:
         """Nodes with these configurations."""
         return [
-            Agreement(PlacedEngine(self.clock, self.place), world(self.clock, wall=wall), lambda each=each: each, "storage")
+            Agreement(
+                PlacedEngine(self.clock, self.place),
+                world(self.clock, wall=wall),
+                lambda each=each: each,
+                "storage",
+            )
             for each, wall in zip(configs, self.walls, strict=True)
         ]
 
@@ -52,7 +57,9 @@ class AgreementTests(Awaiting, SynchronousTestCase):
         return found
 
     def test_same_settings(self) -> None:
-        """Nodes with the same configuration agree, whatever else in it differs, and a clock may be some seconds off."""
+        """Nodes with the same configuration agree, whatever else in it differs, and a clock may be
+        some seconds off.
+        """
         self.walls[1].step(20)
         one = config("listen = tcp:1\n[access]\nread = alice bob\n")
         other = config("listen = tcp:2\n[access]\nread = alice bob\n")
@@ -60,7 +67,9 @@ class AgreementTests(Awaiting, SynchronousTestCase):
         self.assertEqual(self.warned, [])
 
     def test_other_settings(self) -> None:
-        """Another right, another user or another secret is noticed, and said once; so is that they agree again."""
+        """Another right, another user or another secret is noticed, and said once; so is that they
+        agree again.
+        """
         for other in (
             config("[access]\nread = authenticated\n"),
             config(secret="t" * 40),
@@ -76,7 +85,9 @@ class AgreementTests(Awaiting, SynchronousTestCase):
             self.assertEqual([node.differs for node in nodes], [frozenset(), frozenset()])
 
     def test_clock_that_is_off(self) -> None:
-        """Where the time of day differs by five minutes the node that is behind says so, whichever that is."""
+        """Where the time of day differs by five minutes the node that is behind says so, whichever
+        that is.
+        """
         for step, behind in ((300, 0), (-300, 1)):
             self.place = Place()
             self.walls = WallClock(self.clock), WallClock(self.clock)
@@ -86,7 +97,9 @@ class AgreementTests(Awaiting, SynchronousTestCase):
             self.assertEqual(found[1 - behind], set())
 
     def test_digest_is_the_same_in_each_process(self) -> None:
-        """Sets have no order of their own; and the secret cannot be tried out quickly: the digest takes its time."""
+        """Sets have no order of their own; and the secret cannot be tried out quickly: the digest
+        takes its time.
+        """
         text = "[access]\nread = alice bob carol\nadmins = zoe adam\n"
         self.assertEqual(digest_of(config(text), "a"), digest_of(config(text), "a"))
         self.assertNotEqual(digest_of(config(text), "a"), digest_of(config(text), "b"))

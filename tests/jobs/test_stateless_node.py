@@ -63,7 +63,14 @@ class ThrowawayCase(Awaiting, SynchronousTestCase):
         index = Index(self.store, catalog, Nothing(), Policy(), self.world, spool=self.state)
         far = Faraway(catalog, self.store, SNAPSHOT, "here", self.world, self.state)
         keeper = Backup(self.store, self.state, "here", secret, self.world)
-        return StatelessNode(index, (far,), fill=True, access=ClosedAccess(Anybody()), close=self.close, keeper=keeper)
+        return StatelessNode(
+            index,
+            (far,),
+            fill=True,
+            access=ClosedAccess(Anybody()),
+            close=self.close,
+            keeper=keeper,
+        )
 
     async def close(self) -> None:
         self.closed += 1
@@ -104,7 +111,10 @@ class StartTests(ThrowawayCase):
         self.refused(made.access.identify(Credential("admin", "x")), StorageDown)
         for _ in range(2):
             self.have(made.prepare())
-        self.assertEqual((welcomed, self.have(made.access.identify(Credential("admin", "x"))).user), ([b"1"], "admin"))
+        self.assertEqual(
+            (welcomed, self.have(made.access.identify(Credential("admin", "x"))).user),
+            ([b"1"], "admin"),
+        )
 
     def test_wrong_secret(self) -> None:
         """With another secret it stays closed."""
@@ -117,9 +127,14 @@ class StartTests(ThrowawayCase):
         self.refused(made.access.identify(Credential("admin", "x")), StorageDown)
 
     def test_no_secret(self) -> None:
-        """Without a secret the log says what will be lost; with a short one, that it is short; else nothing."""
+        """Without a secret the log says what will be lost; with a short one, that it is short; else
+        nothing.
+        """
         (self.state / "admin.json").write_bytes(b"1")
-        for secret, words in ((None, "is lost with this machine"), ("short", "so short that it could be guessed")):
+        for secret, words in (
+            (None, "is lost with this machine"),
+            ("short", "so short that it could be guessed"),
+        ):
             self.have(self.running(secret).end())
             self.assertIn(words, self.logged("warn")[-1])
         self.events.clear()
@@ -138,7 +153,9 @@ class JobsTests(ThrowawayCase):
         self.have(made.end())
 
     def test_copied_before_it_is_compared(self) -> None:
-        """What is of record does not wait for a comparison, which may take long, or fail while one record is unreadable."""
+        """What is of record does not wait for a comparison, which may take long, or fail while one
+        record is unreadable.
+        """
         made = self.made()
         made.startService()
         for _ in range(2):
@@ -149,17 +166,24 @@ class JobsTests(ThrowawayCase):
         self.have(made.end())
 
     def test_snapshot(self) -> None:
-        """The snapshot is written once the storage was compared, every few minutes, and at the end."""
+        """The snapshot is written once the storage was compared, every few minutes, and
+        at the end.
+        """
         made = self.made()
         made.startService()
         self.have(made.prepare())
         self.clock.advance(EVERY.total_seconds())
-        self.assertEqual(self.keys(), [])  # of what is not compared yet it would say that it is not there
+        self.assertEqual(
+            self.keys(), []
+        )  # of what is not compared yet it would say that it is not there
         self.put(HAM, wheel("ham"))
         self.have(made.index.rebuild("me"))
         self.have(made.compared())
         self.assertIn(SNAPSHOT, self.keys())
-        for change, late in ((lambda: self.clock.advance(EVERY.total_seconds()), False), (lambda: None, True)):
+        for change, late in (
+            (lambda: self.clock.advance(EVERY.total_seconds()), False),
+            (lambda: None, True),
+        ):
             before = self.have(self.store.stat(SNAPSHOT))
             self.put(f"spam/spam-{int(late)}.0-py3-none-any.whl", wheel("spam", f"{int(late)}.0"))
             self.have(made.index.rebuild("me"))
@@ -169,7 +193,9 @@ class JobsTests(ThrowawayCase):
             self.assertNotEqual(self.have(self.store.stat(SNAPSHOT)), before)
 
     def test_others(self) -> None:
-        """What another tool puts there is taken in once it has rested; what cannot be is told once."""
+        """What another tool puts there is taken in once it has rested; what cannot be
+        is told once.
+        """
         made = self.running()
         self.put(HAM, wheel("ham"))
         self.put("spam/spam-1.0-py3-none-any.whl", b"no wheel")
@@ -182,7 +208,9 @@ class JobsTests(ThrowawayCase):
         self.have(made.end())
 
     def test_cheap(self) -> None:
-        """Comparing again is one listing of ours and one of what is kept, where nothing has changed."""
+        """Comparing again is one listing of ours and one of what is kept, where nothing has
+        changed.
+        """
         made = self.running()
         self.put(HAM, wheel("ham"))
         for _ in range(3):
@@ -207,7 +235,9 @@ class JobsTests(ThrowawayCase):
 
 class EndTests(ThrowawayCase):
     def test_hangs(self) -> None:
-        """A bucket that does not answer holds up the end for some seconds only, and is closed all the same."""
+        """A bucket that does not answer holds up the end for some seconds only, and is closed all
+        the same.
+        """
 
         class Hanging(MemoryBlobs):
             async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
@@ -223,7 +253,10 @@ class EndTests(ThrowawayCase):
         self.assertNoResult(ending)
         self.clock.advance(LAST_WORDS)
         self.successResultOf(ending)
-        self.assertEqual((self.closed, self.logged("error")), (1, ["{what} could not be written into the bucket in time"]))
+        self.assertEqual(
+            (self.closed, self.logged("error")),
+            (1, ["{what} could not be written into the bucket in time"]),
+        )
 
     def test_breaks_off(self) -> None:
         """To stop does not wait for a comparison that is under way, which is no failure."""
@@ -240,7 +273,9 @@ class EndTests(ThrowawayCase):
         self.have(made.end())
 
     def test_one_command(self) -> None:
-        """A pypid that answers one command copies nothing, writes no snapshot, and closes what is open."""
+        """A pypid that answers one command copies nothing, writes no snapshot, and closes what is
+        open.
+        """
         made = self.made()
         made.leave_alone()
         (self.state / "admin.json").write_bytes(b"1")

@@ -1,4 +1,6 @@
-"""The lease of a bucket: of several pypids without a common catalog one writes, and the others say which."""
+"""The lease of a bucket: of several pypids without a common catalog one writes, and the others say
+which.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,18 @@ from tests.index.uploads import publishing, sent
 
 
 class LeaseCase(Awaiting, SynchronousTestCase):
-    """Pypids over one bucket; the time of all passes alike, but their clocks and processes differ."""
+    """Pypids over one bucket; the time of all passes alike, but their clocks
+    and processes differ.
+    """
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.worlds = 0
         self.store = MemoryBlobs(world(self.clock).now)
 
-    def lease(self, holder: str = "here", *, is_shared: bool = False, is_exact: bool = True) -> StorageLease:
+    def lease(
+        self, holder: str = "here", *, is_shared: bool = False, is_exact: bool = True
+    ) -> StorageLease:
         """One that has begun."""
         self.worlds += 1
         its_world = world(self.clock)
@@ -37,7 +43,12 @@ class LeaseCase(Awaiting, SynchronousTestCase):
         for _ in range(self.worlds):
             its_world.random(1)
         lease = StorageLease(
-            self.store, its_world, lambda: holder, f"host {holder}", is_shared=is_shared, is_exact=lambda: is_exact
+            self.store,
+            its_world,
+            lambda: holder,
+            f"host {holder}",
+            is_shared=is_shared,
+            is_exact=lambda: is_exact,
         )
         looking = start(lease.look())
         if is_exact:
@@ -47,7 +58,9 @@ class LeaseCase(Awaiting, SynchronousTestCase):
     def index(self, lease: StorageLease) -> Index:
         """A pypid with a catalog of its own."""
         blobs = LeasedBlobs(self.store, lease)
-        return Index(blobs, MemoryCatalog(), Nothing(), Policy(), lease.world, is_sole=lambda: lease.is_sole)
+        return Index(
+            blobs, MemoryCatalog(), Nothing(), Policy(), lease.world, is_sole=lambda: lease.is_sole
+        )
 
     def go(self, seconds: float) -> None:
         """Let time pass."""
@@ -59,7 +72,9 @@ class LeaseCase(Awaiting, SynchronousTestCase):
 
 class LeaseTests(LeaseCase):
     def test_second_pypid_publishes_nothing_and_names_the_first(self) -> None:
-        """While one pypid renews its lease another one waits, then answers 503 and says which one it is; nothing is stored."""
+        """While one pypid renews its lease another one waits, then answers 503 and says which one
+        it is; nothing is stored.
+        """
         first, second = self.lease("here"), self.lease("there")
         self.assertEqual((first.is_held, second.is_held), (True, False))
         self.go(3 * EXPIRY)
@@ -73,7 +88,9 @@ class LeaseTests(LeaseCase):
         self.assertEqual(self.have(publishing(self.index(first), sent())), PublishOutcome.PUBLISHED)
 
     def test_lease_given_back_at_a_stop_is_taken_at_once(self) -> None:
-        """An upload that came to the new instance of a rolling update waits until the old one has stopped, and goes through."""
+        """An upload that came to the new instance of a rolling update waits until the old one has
+        stopped, and goes through.
+        """
         first, second = self.lease("here"), self.lease("there")
         waiting = start(publishing(self.index(second), sent()))
         self.go(5)
@@ -85,7 +102,9 @@ class LeaseTests(LeaseCase):
         self.assertTrue(second.is_sole)
 
     def test_lease_of_a_killed_pypid_expires_in_a_minute(self) -> None:
-        """Another machine takes over when it has seen the lease unchanged for 60 seconds, whatever its clock says."""
+        """Another machine takes over when it has seen the lease unchanged for 60 seconds, whatever
+        its clock says.
+        """
         first = self.lease("here")
         first._next.cancel()  # type: ignore[union-attr]
         second = self.lease("there")
@@ -97,13 +116,17 @@ class LeaseTests(LeaseCase):
         self.assertEqual(len(self.leases()), 1)
 
     def test_restart_after_a_crash_continues_the_lease(self) -> None:
-        """A pypid that was killed and is started on the same state folder does not wait for itself."""
+        """A pypid that was killed and is started on the same state folder does not
+        wait for itself.
+        """
         first = self.lease("here")
         first._next.cancel()  # type: ignore[union-attr]
         self.assertTrue(self.lease("here").is_held)
 
     def test_holder_that_was_asleep_writes_nothing(self) -> None:
-        """A pypid whose lease another one has taken meanwhile refuses to write, and does not take it back."""
+        """A pypid whose lease another one has taken meanwhile refuses to write, and does not take
+        it back.
+        """
         first = self.lease("here")
         assert first._next is not None
         first._next.cancel()
@@ -116,7 +139,9 @@ class LeaseTests(LeaseCase):
         self.assertTrue(second.is_held)
 
     def test_one_of_two_that_wait_takes_an_expired_lease(self) -> None:
-        """Of two pypids that wait for a lease one gets it, on a store without exact conditional writes as well."""
+        """Of two pypids that wait for a lease one gets it, on a store without exact conditional
+        writes as well.
+        """
         for is_exact in (True, False):
             self.store = MemoryBlobs(world(self.clock).now)
             first = self.lease("here")
@@ -128,7 +153,9 @@ class LeaseTests(LeaseCase):
                 start(waiter.end())
 
     def test_nodes_that_share_a_catalog_hold_the_lease_together(self) -> None:
-        """They all write; one that knows the bucket by a catalog of its own does not, until the last of them has gone."""
+        """They all write; one that knows the bucket by a catalog of its own does not, until the
+        last of them has gone.
+        """
         nodes = [self.lease("catalog 1", is_shared=True) for _ in range(2)]
         self.go(2 * EXPIRY)
         alone = self.lease("here")

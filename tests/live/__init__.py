@@ -1,4 +1,5 @@
 import os
 
-# `trial -j` hands its workers a PYTHONPATH with this Python's own library in it: other Pythons that we start would import that.
+# `trial -j` hands its workers a PYTHONPATH with this Python's own library in it: other Pythons that
+# we start would import that.
 os.environ.pop("PYTHONPATH", None)

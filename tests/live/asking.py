@@ -33,13 +33,20 @@ class Answered:
 
 
 def ask(
-    port: int, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET", document: Any = None
+    port: int,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    method: str = "GET",
+    document: Any = None,
 ) -> Answered:
     """One request. Raises `OSError`, `HTTPException`."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         body = None if document is None else json.dumps(document).encode()
-        connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
+        connection.request(
+            method, path, body, {"Content-Type": "application/json", **(headers or {})}
+        )
         answer = connection.getresponse()
         return Answered(answer.status, answer.read(), answer.headers)
     finally:

@@ -1,8 +1,10 @@
-"""A real Chromium that looks at the site: Debian's, driven by Playwright, with nothing around it but the pypid under test.
+"""A real Chromium that looks at the site: Debian's, driven by Playwright, with nothing around it
+but the pypid under test.
 
-`SiteTestCase.visit` opens a window that is watched: a dialog, a script's error, anything that the Content-Security-Policy had
-to stop, a request to another host or an answer 500 fails the test at its end. What the steps of a journey look like lies in
-``build/screenshots/``, also when all went well. `looks_well` asks axe-core, and whether the page scrolls sideways.
+`SiteTestCase.visit` opens a window that is watched: a dialog, a script's error, anything that the
+Content-Security-Policy had to stop, a request to another host or an answer 500 fails the test at
+its end. What the steps of a journey look like lies in ``build/screenshots/``, also when all went
+well. `looks_well` asks axe-core, and whether the page scrolls sideways.
 """
 
 import asyncio
@@ -23,7 +25,15 @@ from tests.live.clients import ROOT, Unavailable, axe, in_ci
 from tests.live.daemon import PASSWORDS, IndexTestCase
 
 try:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, expect, sync_playwright
+    from playwright.sync_api import (
+        Browser,
+        BrowserContext,
+        ConsoleMessage,
+        Page,
+        Response,
+        expect,
+        sync_playwright,
+    )
 except ImportError:
     expect = sync_playwright = None  # type: ignore[assignment]
 
@@ -34,7 +44,8 @@ FLAGS: Final = (
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 )
 PATIENCE: Final = 10_000.0
-"""Milliseconds that something on a page may take to be there; the machine may have much else to do."""
+"""Milliseconds that something on a page may take to be there; the machine may have much else to do.
+"""
 
 RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 ASK_AXE: Final = """
@@ -46,8 +57,13 @@ axe.run(document, {
         node => "\\n    " + node.html.slice(0, 200) + "\\n        " + node.any.concat(node.all, node.none).map(
             check => check.message).join("; ")).join("")))
 """
-NO_TIMERS: Final = "globalThis.setTimeout = (does, after, ...given) => { queueMicrotask(() => does(...given)); return 1 }; 0"
-"""Where scripts are off, the browser's own timers never end, and axe-core waits for some of no time at all."""
+NO_TIMERS: Final = (
+    "globalThis.setTimeout = (does, after, ...given) => { queueMicrotask(() => does(...given)); "
+    "return 1 }; 0"
+)
+"""Where scripts are off, the browser's own timers never end, and axe-core waits for some of no time
+at all.
+"""
 REPORT: Final = """
 document.addEventListener("securitypolicyviolation", event => pypidReports(
     event.effectiveDirective + " stopped " + (event.blockedURI || event.sample || "something") + " at " + event.sourceFile));
@@ -74,7 +90,9 @@ class Look:
     def of(cls, words: str) -> "Look":
         """Such as "dark phone", "light wide plain": the last is without scripts."""
         return cls(
-            "dark" if "dark" in words else "light", "phone" if "phone" in words else "wide", scripts="plain" not in words
+            "dark" if "dark" in words else "light",
+            "phone" if "phone" in words else "wide",
+            scripts="plain" not in words,
         )
 
 
@@ -90,7 +108,9 @@ AXES_LOOKS: Final = tuple(Look.of(words) for words in (*TWO_LOOKS, "light wide p
 
 @functools.cache
 def chromium() -> "Browser":
-    """The browser of this process; ends with it. Skips by name where it cannot be had, and fails where CI is set."""
+    """The browser of this process; ends with it. Skips by name where it cannot be had, and fails
+    where CI is set.
+    """
     program = shutil.which("chromium")
     missing = [
         *(["chromium: apt install chromium"] if program is None else []),
@@ -122,7 +142,9 @@ _LOOPS: list[asyncio.AbstractEventLoop] = []
 
 @contextmanager
 def _loop(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Playwright's loop is said to run. It does so between its calls, too, where other tests must not find it."""
+    """Playwright's loop is said to run. It does so between its calls, too, where other tests must
+    not find it.
+    """
     asyncio._set_running_loop(loop)
     try:
         yield
@@ -146,11 +168,15 @@ class Watch:
         context.on("weberror", lambda error: self.faults.append(f"a script failed: {error.error}"))
         context.on("request", lambda request: self.goes(request.url))
         context.on("response", self.answered)
-        context.expose_binding("pypidReports", lambda source, text: self.faults.append(f"{source['page'].url}: {text}"))
+        context.expose_binding(
+            "pypidReports", lambda source, text: self.faults.append(f"{source['page'].url}: {text}")
+        )
         context.add_init_script(REPORT)
 
     def asked(self, dialog: Any) -> None:
-        """alert() and its like; and the browser's own question of who leaves a page that has something under way."""
+        """alert() and its like; and the browser's own question of who leaves a page that has
+        something under way.
+        """
         if dialog.type == "beforeunload":
             dialog.accept()
             return
@@ -158,7 +184,9 @@ class Watch:
         dialog.dismiss()
 
     def said(self, message: "ConsoleMessage") -> None:
-        """The console has a word for each answer that is an error, too; which of those may be, the test knows."""
+        """The console has a word for each answer that is an error, too; which of those may be, the
+        test knows.
+        """
         status = re.search(r"responded with a status of (\d+)", message.text)
         if status is not None and int(status[1]) in self.expected:
             return
@@ -232,8 +260,8 @@ class SiteTestCase(IndexTestCase):
     def looks_well(self, page: "Page", look: Look, step: str = "") -> None:
         """Nothing that axe-core finds, no scrolling sideways; and with a name for it a picture.
 
-        What axe finds hangs on the theme (contrast), the width (sizes) and the page; so `TWO_LOOKS` of four show it all to
-        axe, which takes longer than the journey.
+        What axe finds hangs on the theme (contrast), the width (sizes) and the page; so `TWO_LOOKS`
+        of four show it all to axe, which takes longer than the journey.
         """
         if step:
             self.picture(page, look, step)
@@ -247,7 +275,9 @@ class SiteTestCase(IndexTestCase):
         journey = re.sub("^test_|_(light|dark)_(wide|phone).*$", "", self._testMethodName)
         number = f"{self.steps:02}-" if numbered else ""
         scripts = "" if look.scripts else "-plain"
-        path = SCREENSHOTS / f"{room}-{journey}-{number}{step}-{look.theme}-{look.width}{scripts}.png"
+        path = (
+            SCREENSHOTS / f"{room}-{journey}-{number}{step}-{look.theme}-{look.width}{scripts}.png"
+        )
         page.screenshot(path=path, full_page=True)
         return path
 
@@ -264,15 +294,22 @@ def sideways(page: "Page") -> list[str]:
 
 
 def violations(page: "Page", *, scripts: bool = True) -> list[str]:
-    """What axe-core finds. It runs in a world of its own, where the page's scripts and its policy do not reach."""
+    """What axe-core finds. It runs in a world of its own, where the page's scripts and its policy
+    do not reach.
+    """
     devtools = page.context.new_cdp_session(page)
     try:
         frame = devtools.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
-        world = devtools.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "axe"})["executionContextId"]
+        world = devtools.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "axe"})[
+            "executionContextId"
+        ]
         asked = {"contextId": world, "awaitPromise": True, "returnByValue": True}
         for source in (*(() if scripts else (NO_TIMERS,)), _axe_source()):
             devtools.send("Runtime.evaluate", {"contextId": world, "expression": source})
-        answer = devtools.send("Runtime.evaluate", {**asked, "expression": ASK_AXE % (list(RULES), str(scripts).lower())})
+        answer = devtools.send(
+            "Runtime.evaluate",
+            {**asked, "expression": ASK_AXE % (list(RULES), str(scripts).lower())},
+        )
     finally:
         devtools.detach()
     if "exceptionDetails" in answer:

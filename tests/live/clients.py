@@ -1,12 +1,14 @@
-"""The clients that live tests drive, each in a virtual environment of its own below ``.clients/`` (not in git).
+"""The clients that live tests drive, each in a virtual environment of its own below ``.clients/``
+(not in git).
 
-`client("twine")` is the path of its executable, and `axe()` that of what the tests of the site run in a browser. The first
-call makes the environment, others and later runs find it; ``python -m tests.live.clients`` makes them all. What cannot be had
-is a skipped test that names it. Where the environment says CI, only a Python that the machine lacks may be skipped; a client
-that cannot be installed is a failure.
+`client("twine")` is the path of its executable, and `axe()` that of what the tests of the site run
+in a browser. The first call makes the environment, others and later runs find it; ``python -m
+tests.live.clients`` makes them all. What cannot be had is a skipped test that names it. Where the
+environment says CI, only a Python that the machine lacks may be skipped; a client that cannot be
+installed is a failure.
 
-A client that cannot be installed is tried once in a run of the tests (`TEST_RUN`, which make and `tests.abreast` set for their
-processes), and so is a registry that does not answer.
+A client that cannot be installed is tried once in a run of the tests (`TEST_RUN`, which make and
+`tests.abreast` set for their processes), and so is a registry that does not answer.
 """
 
 import fcntl
@@ -37,10 +39,14 @@ NPM_TIMEOUT: Final = 120.0
 RUN: Final = os.environ.setdefault("TEST_RUN", f"{os.getpid()}-{time.time_ns()}")
 """Identifies this run of the tests, in all of its processes."""
 UNREACHABLE: Final = re.compile("Retrying \\(Retry|no end after")
-"""In what an installation printed: the registry does not answer, or not in time. Every pip since 6 says so."""
+"""In what an installation printed: the registry does not answer, or not in time. Every pip since 6
+says so.
+"""
 
 AXE: Final = "axe-core@4.14.1"
-"""What looks through pages for what people cannot use: no program, but JavaScript that tests run in a browser; from npm."""
+"""What looks through pages for what people cannot use: no program, but JavaScript that tests run in
+a browser; from npm.
+"""
 PYODIDE: Final = "pyodide@0.29.5"
 """CPython for browsers and node, from npm."""
 MICROPIP: Final = ("micropip==0.11.1", "packaging==26.3")
@@ -52,7 +58,9 @@ OURS: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 @frozen
 class Client:
-    """What is installed, on which Python (the first of these that the machine has), and which executable is wanted."""
+    """What is installed, on which Python (the first of these that the machine has), and which
+    executable is wanted.
+    """
 
     executable: str
     requirements: tuple[str, ...]
@@ -73,7 +81,9 @@ TABLE: Final[dict[str, Client]] = {
     # pip: "pip-9" and so on; each on a Python of its time
     "pip-9-on-2.7": Client("pip", ("pip==9.0.3", "setuptools==44.1.1", "wheel==0.37.1"), ("2.7",)),
     "pip-9-on-3.6": Client("pip", ("pip==9.0.3", "setuptools==59.6.0", "wheel==0.37.1"), ("3.6",)),
-    "pip-20-on-2.7": Client("pip", ("pip==20.3.4", "setuptools==44.1.1", "wheel==0.37.1"), ("2.7",)),
+    "pip-20-on-2.7": Client(
+        "pip", ("pip==20.3.4", "setuptools==44.1.1", "wheel==0.37.1"), ("2.7",)
+    ),
     "pip-20-on-3.8": Client("pip", ("pip==20.3.4",), ("3.8", "3.7", "3.9")),
     "pip-23-on-3.9": Client("pip", ("pip==23.0.1",), ("3.9", "3.10")),
     "pip-23-on-3.11": Client("pip", ("pip==23.0.1",), ("3.11",)),  # what Debian 12 has
@@ -84,20 +94,30 @@ TABLE: Final[dict[str, Client]] = {
     "setup.py-on-2.7": Client("python", ("setuptools==44.1.1", "wheel==0.37.1"), ("2.7",)),
     "setup.py-on-3.6": Client("python", ("setuptools==59.6.0", "wheel==0.37.1"), ("3.6",)),
     "setup.py-on-3.11": Client("python", ("setuptools==68.2.2", "wheel==0.45.1"), ("3.11",)),
-    # not clients of pypid: a storage that it is tested with, and what uploads to S3 are compared with
-    "swift": Client("python", ("swift==2.38.3", "eventlet==0.41.3", "pyeclib==1.8.0", "setuptools==80.9.0")),
+    # not clients of pypid: a storage that it is tested with, and what uploads to S3 are compared
+    # with
+    "swift": Client(
+        "python", ("swift==2.38.3", "eventlet==0.41.3", "pyeclib==1.8.0", "setuptools==80.9.0")
+    ),
     "moto": Client("moto_server", ("moto[server]==5.2.1",)),
     "awscli": Client("aws", ("awscli==1.46.2",)),
-    # what pypid takes over, to compare its answers with; the last one, which runs on no newer Python
+    # what pypid takes over, to compare its answers with; the last one, which runs on no newer
+    # Python
     "pypicloud": Client(
-        "pserve", ("pypicloud==1.3.12", "SQLAlchemy==1.4.54", "setuptools==65.5.0", "waitress==3.0.2"), ("3.10",)
+        "pserve",
+        ("pypicloud==1.3.12", "SQLAlchemy==1.4.54", "setuptools==65.5.0", "waitress==3.0.2"),
+        ("3.10",),
     ),
     # what `pypid static` stands in for, to compare their pages
     "dumb-pypi": Client("dumb-pypi", ("dumb-pypi==1.15.0",)),
     # another index, which pypid is put in front of
-    "simple-repository-server": Client("simple-repository-server", ("simple-repository-server==0.10.0",), (OURS,)),
+    "simple-repository-server": Client(
+        "simple-repository-server", ("simple-repository-server==0.10.0",), (OURS,)
+    ),
     # makes the environments of Pythons that have no venv, or one too old
-    "virtualenv": Client("virtualenv", ("virtualenv==20.21.1", "setuptools<80"), ("3.11", "3.10", "3.9", "3.8")),
+    "virtualenv": Client(
+        "virtualenv", ("virtualenv==20.21.1", "setuptools<80"), ("3.11", "3.10", "3.9", "3.8")
+    ),
 }
 
 
@@ -108,8 +128,8 @@ class Unavailable(Exception):
 def client(name: str) -> Path:
     """The executable of `name` (a key of `TABLE`), made on the first use.
 
-    Raises `unittest.SkipTest` when its Python is not on this machine or, outside CI, when it cannot be installed; `Unavailable`
-    when that happens in CI.
+    Raises `unittest.SkipTest` when its Python is not on this machine or, outside CI, when it cannot
+    be installed; `Unavailable` when that happens in CI.
     """
     wanted = TABLE[name]
     python = next((found for version in wanted.pythons if (found := pythons().get(version))), None)
@@ -145,12 +165,16 @@ def axe() -> Path:
 
 
 def pyodide() -> tuple[str, Path]:
-    """node, and a folder with Pyodide from npm and micropip's wheels, fetched on the first use. Raises as `client` does."""
+    """node, and a folder with Pyodide from npm and micropip's wheels, fetched on the first use.
+    Raises as `client` does.
+    """
     folder, wanted = CLIENTS / "pyodide", " ".join((PYODIDE, *MICROPIP))
     stamp = folder / "made"
     try:
         node = shutil.which("node")
-        said = "" if node is None else _run([node, "--version"], dict(os.environ), NPM_TIMEOUT).stdout
+        said = (
+            "" if node is None else _run([node, "--version"], dict(os.environ), NPM_TIMEOUT).stdout
+        )
         version = re.match(r"v(\d+)\.", said)
         if node is None or version is None or int(version[1]) < NODE_LEAST:
             raise Unavailable(f"{PYODIDE} cannot run: there is no node {NODE_LEAST} or newer")
@@ -169,8 +193,18 @@ def pyodide() -> tuple[str, Path]:
 
 
 def _wheels(folder: Path, requirements: tuple[str, ...]) -> None:
-    options = ("--no-deps", "--only-binary=:all:", f"--python-version={PYODIDE_PYTHON}", "--dest", folder)
-    ended = _run([sys.executable, "-m", "pip", "download", *options, *requirements], dict(os.environ), INSTALL_TIMEOUT)
+    options = (
+        "--no-deps",
+        "--only-binary=:all:",
+        f"--python-version={PYODIDE_PYTHON}",
+        "--dest",
+        folder,
+    )
+    ended = _run(
+        [sys.executable, "-m", "pip", "download", *options, *requirements],
+        dict(os.environ),
+        INSTALL_TIMEOUT,
+    )
     if ended.returncode:
         raise Unavailable(f"{' '.join(requirements)} cannot be downloaded: " + _last_lines(ended))
 
@@ -180,8 +214,17 @@ def _with_npm(folder: Path, package: str) -> None:
     if npm is None:
         raise Unavailable(f"{package} cannot be installed: there is no npm")
     # no lock file: one would name the address of whatever registry this machine has
-    options = ("--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1")
-    ended = _run([npm, "install", "--prefix", folder, *options, package], dict(os.environ), NPM_TIMEOUT)
+    options = (
+        "--no-save",
+        "--no-package-lock",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--fetch-retries=1",
+    )
+    ended = _run(
+        [npm, "install", "--prefix", folder, *options, package], dict(os.environ), NPM_TIMEOUT
+    )
     if ended.returncode:
         raise Unavailable(f"{package} cannot be installed: " + _last_lines(ended))
 
@@ -193,15 +236,26 @@ def in_ci() -> bool:
 
 @functools.cache
 def pythons() -> dict[str, Path]:
-    """The Pythons of this machine by version ("2.7", "3.11"), from PATH and pyenv; each has answered."""
-    places = [*os.environ.get("PATH", "").split(os.pathsep), *map(str, sorted(Path.home().glob(".pyenv/versions/*/bin")))]
+    """The Pythons of this machine by version ("2.7", "3.11"), from PATH and pyenv; each has
+    answered.
+    """
+    places = [
+        *os.environ.get("PATH", "").split(os.pathsep),
+        *map(str, sorted(Path.home().glob(".pyenv/versions/*/bin"))),
+    ]
     found = {OURS: Path(getattr(sys, "_base_executable", sys.executable))}
     for place in places:
         if Path(place).name == "shims" or place == str(Path(sys.executable).parent):
-            continue  # pyenv's shims stand for what pyenv has; our own environment is not a Python to build on
+            # pyenv's shims stand for what pyenv has; our own environment is not a Python to build
+            # on
+            continue
         for path in sorted(Path(place).glob("python[23].*")):
             version = path.name.removeprefix("python")
-            if re.fullmatch(r"[23]\.\d+", version) and version not in found and version_of(path) == version:
+            if (
+                re.fullmatch(r"[23]\.\d+", version)
+                and version not in found
+                and version_of(path) == version
+            ):
                 found[version] = path
     return found
 
@@ -210,7 +264,9 @@ def version_of(python: Path) -> str:
     """Such as "3.11"; nothing of what is no Python that can run here."""
     code = "import sys, zlib; sys.stdout.write('%d.%d' % sys.version_info[:2])"
     try:
-        return subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False).stdout
+        return subprocess.run(
+            [python, "-c", code], capture_output=True, text=True, timeout=30, check=False
+        ).stdout
     except OSError:
         return ""
 
@@ -220,7 +276,11 @@ def _made(name: str, wanted: Client, python: Path) -> Path:
     stamp = folder / "made"
     recipe = "\n".join([str(python), *wanted.requirements])
     with locked(name):
-        if stamp.is_file() and stamp.read_text() == recipe and (folder / "bin" / wanted.executable).exists():
+        if (
+            stamp.is_file()
+            and stamp.read_text() == recipe
+            and (folder / "bin" / wanted.executable).exists()
+        ):
             return folder
         with tried_once(name):
             shutil.rmtree(folder, ignore_errors=True)
@@ -230,7 +290,9 @@ def _made(name: str, wanted: Client, python: Path) -> Path:
 
 
 def environment(folder: Path, python: Path, *requirements: str) -> None:
-    """A new virtual environment of `python` with `requirements`, as fast as it can be had. Raises `Unavailable`."""
+    """A new virtual environment of `python` with `requirements`, as fast as it can be had. Raises
+    `Unavailable`.
+    """
     if not _with_uv(folder, python, requirements):
         shutil.rmtree(folder, ignore_errors=True)
         _with_pip(folder, python, requirements)
@@ -247,7 +309,8 @@ def locked(name: str) -> Iterator[None]:
 
 @contextmanager
 def tried_once(name: str) -> Iterator[None]:
-    """Make `name`, whose lock is held, unless that failed earlier in this run: then raise `Unavailable` with the same text.
+    """Make `name`, whose lock is held, unless that failed earlier in this run: then raise
+    `Unavailable` with the same text.
 
     What may fail the block is `Unavailable` or `AssertionError`; both are remembered.
     """
@@ -272,7 +335,9 @@ def _failed_in_this_run(failure: Path) -> str:
 
 
 def _with_uv(folder: Path, python: Path, requirements: tuple[str, ...]) -> bool:
-    """Ten times as fast as pip. False without uv, or where it cannot (old Pythons, a registry that it misses)."""
+    """Ten times as fast as pip. False without uv, or where it cannot (old Pythons, a registry that
+    it misses).
+    """
     uv = Path(sys.executable).with_name("uv")
     if (
         _failed_in_this_run(CLIENTS / "registry.failed")
@@ -280,7 +345,13 @@ def _with_uv(folder: Path, python: Path, requirements: tuple[str, ...]) -> bool:
         or python.name in ("python2.7", "python3.6", "python3.7")
     ):
         return False
-    environ = {**os.environ, "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_LINK_MODE": "copy", **_registry()}
+    environ = {
+        **os.environ,
+        "UV_NO_CONFIG": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_LINK_MODE": "copy",
+        **_registry(),
+    }
     into = folder / "bin" / "python"
     steps: tuple[tuple[str | Path, ...], ...] = (
         (uv, "venv", "--quiet", "--python", python, folder),
@@ -293,7 +364,10 @@ def _with_uv(folder: Path, python: Path, requirements: tuple[str, ...]) -> bool:
 def _registry() -> dict[str, str]:
     """Where pip is told to look, in uv's words: uv reads none of pip's configuration."""
     listed = _run([sys.executable, "-m", "pip", "config", "list"], dict(os.environ)).stdout
-    options = {key.partition(".")[2].lstrip("."): value for key, value in re.findall(r"^(\S+)='(.*)'$", listed, re.MULTILINE)}
+    options = {
+        key.partition(".")[2].lstrip("."): value
+        for key, value in re.findall(r"^(\S+)='(.*)'$", listed, re.MULTILINE)
+    }
     known = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
     return {variable: options[key] for key, variable in known.items() if key in options}
 
@@ -304,15 +378,28 @@ def _with_pip(folder: Path, python: Path, requirements: tuple[str, ...]) -> None
         raise Unavailable(f"{folder.name} cannot be installed: {reason}")
     environ = dict(os.environ)
     if python.name in ("python2.7", "python3.6"):
-        making: tuple[str | Path, ...] = (client("virtualenv"), "--quiet", "--python", python, folder)
+        making: tuple[str | Path, ...] = (
+            client("virtualenv"),
+            "--quiet",
+            "--python",
+            python,
+            folder,
+        )
     else:
         making = (python, "-m", "venv", folder)
-    pip: tuple[str | Path, ...] = (folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
+    pip: tuple[str | Path, ...] = (
+        folder / "bin" / "python",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+    )
     for step in (making, [*pip, "install", "--quiet", *requirements]):
         ended = _run(step, environ)
         if ended.returncode:
             if UNREACHABLE.search(ended.stderr):
-                registry.write_text(f"{RUN}\nthe registry did not answer for {folder.name}: {_last_lines(ended)}")
+                registry.write_text(
+                    f"{RUN}\nthe registry did not answer for {folder.name}: {_last_lines(ended)}"
+                )
             raise Unavailable(f"{folder.name} cannot be installed: {_last_lines(ended)}")
 
 
@@ -323,7 +410,9 @@ def _last_lines(ended: subprocess.CompletedProcess[str]) -> str:
 def _run(
     command: Sequence[str | Path], environ: dict[str, str], timeout: float = INSTALL_TIMEOUT
 ) -> subprocess.CompletedProcess[str]:
-    """Run a step of an installation; what is too slow is killed with its children, and ends with status 1."""
+    """Run a step of an installation; what is too slow is killed with its children, and ends with
+    status 1.
+    """
     with subprocess.Popen(
         [*with_us(), *command],
         stdin=subprocess.DEVNULL,
@@ -340,14 +429,18 @@ def _run(
         except subprocess.TimeoutExpired:
             kill_group(process.pid)
             said, trouble = process.communicate()
-            return subprocess.CompletedProcess(command, 1, said, f"{trouble}\nno end after {timeout:.0f} s")
+            return subprocess.CompletedProcess(
+                command, 1, said, f"{trouble}\nno end after {timeout:.0f} s"
+            )
         finally:
             kill_group(process.pid)
     return subprocess.CompletedProcess(command, process.returncode, said, trouble)
 
 
 def main() -> None:
-    """Make all of them; say by name what could not be had. Exits with 1 when that is a failure (CI)."""
+    """Make all of them; say by name what could not be had. Exits with 1 when that is a failure
+    (CI).
+    """
     pythons()  # once, before several ask
     failed = []
     with ThreadPoolExecutor(3) as several:  # each waits for the registry half of its time

@@ -19,7 +19,18 @@ MOST: Final = 150
 OF_A_KIND: Final = 4
 """Pages of one route that are looked at, if so many are linked."""
 NO_PAGES: Final = (
-    *("/packages/", "/simple/", "/api/", "/rss/", "/pypi/", "/_/", "/integrity/", "/config/", "/local/", "/at/"),
+    *(
+        "/packages/",
+        "/simple/",
+        "/api/",
+        "/rss/",
+        "/pypi/",
+        "/_/",
+        "/integrity/",
+        "/config/",
+        "/local/",
+        "/at/",
+    ),
     *("/snapshots/", "/ready", "/health", "/metrics"),
 )
 BEGINNING: Final = "no page"
@@ -74,7 +85,9 @@ class Crawl:
                 continue
             kind = kind_of(urlsplit(path).path)
             self.kinds[kind] = self.kinds.get(kind, 0) + 1
-            if way == BEGINNING or (self.kinds[kind] <= OF_A_KIND and sum(self.kinds.values()) <= MOST):
+            if way == BEGINNING or (
+                self.kinds[kind] <= OF_A_KIND and sum(self.kinds.values()) <= MOST
+            ):
                 self._visit(path, f"{path} (linked on {way})", kind)
         self.faults += self._broken()
 
@@ -100,11 +113,17 @@ class Crawl:
         for link in found["links"]:
             target = urlsplit(urldefrag(urljoin(self.page.url, link)).url)
             if target.netloc == here.netloc and target.scheme == "http":
-                self._ways.setdefault(target.path + (f"?{target.query}" if target.query else ""), here.path)
+                self._ways.setdefault(
+                    target.path + (f"?{target.query}" if target.query else ""), here.path
+                )
         return [
             *([f"{found['heads']} h1"] if found["heads"] != 1 else []),
             *([f"{found['main']} main"] if found["main"] != 1 else []),
-            *([] if re.match(r"\S.* · pypid$", found["title"], re.DOTALL) else [f"its title is {found['title']!r}"]),
+            *(
+                []
+                if re.match(r"\S.* · pypid$", found["title"], re.DOTALL)
+                else [f"its title is {found['title']!r}"]
+            ),
             *([f"lang={found['lang']}"] if found["lang"] != "en" else []),
             *(["no way past the menu"] if found["skip"] != "#main" else []),
             *([f"ids twice: {found['ids']}"] if found["ids"] else []),
@@ -126,7 +145,9 @@ class Crawl:
 
 
 def seen_by_all(test: SiteTestCase, page: "Page") -> list[str]:
-    """What axe-core, or somebody with a narrow screen, finds: in both themes and at both widths, one picture of each."""
+    """What axe-core, or somebody with a narrow screen, finds: in both themes and at both widths,
+    one picture of each.
+    """
     faults = []
     for look in (Look("light", "wide"), Look("dark", "phone")):
         width, height = SIZES[look.width]

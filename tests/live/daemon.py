@@ -1,7 +1,8 @@
 """A real `twistd pypid` on a free port, with users, for tests that drive real clients against it.
 
-Starting one takes a second: the tests of a process that want the same settings share one, so each test publishes under
-project names of its own. What a test made pypid write into its log is looked at when the test ends, and is no secret.
+Starting one takes a second: the tests of a process that want the same settings share one, so each
+test publishes under project names of its own. What a test made pypid write into its log is looked
+at when the test ends, and is no secret.
 """
 
 import atexit
@@ -26,7 +27,8 @@ PASSWORDS: Final[Mapping[str, str]] = {
     "admin": "mountain-secret-1",
     "alice": "rabbit-secret-2",
     "bob": "builder-secret-3",
-    "carol": "k\u00e4:se-%40-secret-4",  # a colon, what is not Latin, and what looks as if it were quoted (C93)
+    # a colon, what is not Latin, and what looks as if it were quoted (C93)
+    "carol": "k\u00e4:se-%40-secret-4",
 }
 """alice and carol may publish, admin may all, bob may read."""
 
@@ -88,8 +90,12 @@ class LiveIndex:
         """Where files lie, unless the settings say otherwise."""
         return self.folder / "state/packages"
 
-    def url(self, path: str = "/simple/", user: str | None = None, *, port: int | None = None) -> str:
-        """The URL of `path`, with the user's name and password in it if one is given; `port` of a proxy in front."""
+    def url(
+        self, path: str = "/simple/", user: str | None = None, *, port: int | None = None
+    ) -> str:
+        """The URL of `path`, with the user's name and password in it if one is given; `port` of a
+        proxy in front.
+        """
         credential = "" if user is None else f"{user}:{quote(PASSWORDS[user], safe='')}@"
         return f"{'https' if self.secure else 'http'}://{credential}127.0.0.1:{port or self.port}{path}"
 
@@ -104,19 +110,28 @@ class LiveIndex:
     def answers(self, since: int = 0) -> list[Answer]:
         """What it answered, from that byte of its log on."""
         found = LOG_LINE.finditer(self.log(since))
-        return [Answer(line["method"], line["path"], int(line["status"]), line["agent"]) for line in found]
+        return [
+            Answer(line["method"], line["path"], int(line["status"]), line["agent"])
+            for line in found
+        ]
 
 
 def configuration(folder: Path, port: int, settings: Settings) -> str:
     """The text of ``pypid.ini``."""
-    tls = "" if settings.certificate is None else f"tls_certificate = {settings.certificate}\ntls_key = {settings.key}\n"
+    tls = (
+        ""
+        if settings.certificate is None
+        else f"tls_certificate = {settings.certificate}\ntls_key = {settings.key}\n"
+    )
     storage = "" if settings.storage is None else f"[storage]\npath = {settings.storage}\n"
     storage = f"[storage]\n{settings.bucket}\n" if settings.bucket else storage
     users = "".join(f"{user} = {hashed}\n" for user, hashed in hashes().items())
     return (
-        f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {folder / 'state'}\n{tls}{settings.server}\n{storage}"
+        f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = "
+        f"{folder / 'state'}\n{tls}{settings.server}\n{storage}"
         f"[upstream]\n{settings.upstream}\n"
-        f"[access]\nread = {settings.read}\nwrite = alice carol admin\nadmins = admin\n{settings.access}\n"
+        f"[access]\nread = {settings.read}\nwrite = alice carol admin\nadmins = "
+        f"admin\n{settings.access}\n"
         f"[users]\n{users}{settings.sections}"
     )
 
@@ -129,11 +144,24 @@ def hashes() -> Mapping[str, str]:
 
 @contextmanager
 def pypid(folder: Path, settings: Settings) -> Iterator[LiveIndex]:
-    """A pypid with its state in `folder`, which may hold that of an earlier one; ended by SIGTERM, and cleanly."""
+    """A pypid with its state in `folder`, which may hold that of an earlier one; ended by SIGTERM,
+    and cleanly.
+    """
     port = free_port()
     (folder / "pypid.ini").write_text(configuration(folder, port, settings))
-    command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", folder / "pypid.ini"]
-    environ = clean_environ() if settings.trusted is None else clean_environ(SSL_CERT_FILE=str(settings.trusted))
+    command = [
+        BIN / "twistd",
+        "--nodaemon",
+        "--pidfile=",
+        "pypid",
+        "--config",
+        folder / "pypid.ini",
+    ]
+    environ = (
+        clean_environ()
+        if settings.trusted is None
+        else clean_environ(SSL_CERT_FILE=str(settings.trusted))
+    )
     with running(command, folder / "log", cwd=folder, environ=environ) as process:
         index = LiveIndex(folder, port, settings.certificate is not None, process)
         until_ready(index)
@@ -152,7 +180,9 @@ def stop(index: LiveIndex) -> None:
 
 
 def until_ready(index: LiveIndex, within: float = 30.0) -> None:
-    """Wait until it has compared its storage, which it does once it listens. Raises `AssertionError` with its log."""
+    """Wait until it has compared its storage, which it does once it listens. Raises
+    `AssertionError` with its log.
+    """
     deadline = time.monotonic() + within
     while "compared with the storage" not in index.log():
         if index.running.process.poll() is not None or time.monotonic() > deadline:
@@ -173,14 +203,24 @@ def check_log(text: str) -> None:
     forbidden = ["Traceback", "Unhandled", "Authorization", "authorization:"]
     for user, password in PASSWORDS.items():
         pair = f"{user}:{password}"
-        forbidden += [password, quote(password), quote(password, safe=""), repr(password)[1:-1], ascii(password)[1:-1]]
-        forbidden += [b64encode(pair.encode(charset, "replace")).decode() for charset in ("utf-8", "latin-1")]
+        forbidden += [
+            password,
+            quote(password),
+            quote(password, safe=""),
+            repr(password)[1:-1],
+            ascii(password)[1:-1],
+        ]
+        forbidden += [
+            b64encode(pair.encode(charset, "replace")).decode() for charset in ("utf-8", "latin-1")
+        ]
     found = [word for word in forbidden if word in text]
     assert not found, f"the log must not hold {found}:\n{text}"
 
 
 def for_each(*values: str) -> Callable[[Callable[[Any, str], None]], Callable[[Any, str], None]]:
-    """Make one test of the method for each value, so that each is skipped, or fails, by its own name."""
+    """Make one test of the method for each value, so that each is skipped, or fails, by its own
+    name.
+    """
 
     def mark(method: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
         method.for_each = values  # type: ignore[attr-defined]
@@ -197,12 +237,20 @@ class IndexTestCase(SynchronousTestCase):
     def __init_subclass__(cls) -> None:
         for method in list(vars(cls).values()):
             for value in getattr(method, "for_each", ()):
-                name = "test_" + re.sub("[^a-z0-9]+", "_", f"{method.__name__} {value}".lower()).strip("_")
+                name = "test_" + re.sub(
+                    "[^a-z0-9]+", "_", f"{method.__name__} {value}".lower()
+                ).strip("_")
 
-                def test(self: Any, method: Callable[[Any, str], None] = method, value: str = value) -> None:
+                def test(
+                    self: Any, method: Callable[[Any, str], None] = method, value: str = value
+                ) -> None:
                     method(self, value)
 
-                test.__name__, test.__doc__, test.__qualname__ = name, method.__doc__, f"{cls.__qualname__}.{name}"
+                test.__name__, test.__doc__, test.__qualname__ = (
+                    name,
+                    method.__doc__,
+                    f"{cls.__qualname__}.{name}",
+                )
                 setattr(cls, name, test)
 
     def setUp(self) -> None:
@@ -221,18 +269,28 @@ class IndexTestCase(SynchronousTestCase):
         self.addCleanup(manager.__exit__, None, None, None)
         return value
 
-    def answered(self, method: str, path: str, *, status: int = 200, agent: str = "", times: int = 1) -> None:
-        """pypid itself answered `path` so, at least so often since the test began, to a client whose User-Agent begins so.
+    def answered(
+        self, method: str, path: str, *, status: int = 200, agent: str = "", times: int = 1
+    ) -> None:
+        """pypid itself answered `path` so, at least so often since the test began, to a client
+        whose User-Agent begins so.
 
         A client may be gone before the line is written: for a moment this waits.
         """
         deadline = time.monotonic() + 5
         while True:
             answers = self.index.answers(self.since)
-            alike = [a for a in answers if (a.method, a.path, a.status) == (method, path, status) and a.agent.startswith(agent)]
+            alike = [
+                a
+                for a in answers
+                if (a.method, a.path, a.status) == (method, path, status)
+                and a.agent.startswith(agent)
+            ]
             if len(alike) >= times:
                 return
             if time.monotonic() > deadline:
                 seen = "\n".join(map(str, answers))
-                raise AssertionError(f"no {times} x {method} {path} -> {status} for {agent or 'anybody'} in:\n{seen}")
+                raise AssertionError(
+                    f"no {times} x {method} {path} -> {status} for {agent or 'anybody'} in:\n{seen}"
+                )
             time.sleep(0.02)

@@ -1,4 +1,6 @@
-"""Clients as the tests run them: with a home of their own, and no way to any index but the one that is named."""
+"""Clients as the tests run them: with a home of their own, and no way to any index but the one that
+is named.
+"""
 
 import subprocess
 import sys
@@ -15,7 +17,9 @@ WITHIN: Final = 120.0
 
 
 def environ(home: Path, **more: str) -> dict[str, str]:
-    """All that a client sees of this machine: no index, proxy, password or cache of anybody else's."""
+    """All that a client sees of this machine: no index, proxy, password or cache
+    of anybody else's.
+    """
     home.mkdir(parents=True, exist_ok=True)
     return {
         "HOME": str(home),
@@ -50,7 +54,14 @@ class Ended:
     said: str
 
 
-def run(command: Sequence[str | Path], home: Path, *, cwd: Path | None = None, said: str = "", **more: str) -> Ended:
+def run(
+    command: Sequence[str | Path],
+    home: Path,
+    *,
+    cwd: Path | None = None,
+    said: str = "",
+    **more: str,
+) -> Ended:
     """Run a client to its end; `more` are environment variables, `said` is its standard input."""
     ended = subprocess.run(
         command,
@@ -68,30 +79,53 @@ def run(command: Sequence[str | Path], home: Path, *, cwd: Path | None = None, s
     return Ended(ended.returncode, ended.stdout)
 
 
-def works(command: Sequence[str | Path], home: Path, *, cwd: Path | None = None, said: str = "", **more: str) -> str:
+def works(
+    command: Sequence[str | Path],
+    home: Path,
+    *,
+    cwd: Path | None = None,
+    said: str = "",
+    **more: str,
+) -> str:
     """What it said. Raises `AssertionError` with it unless it exits with 0."""
     ended = run(command, home, cwd=cwd, said=said, **more)
     if ended.status != 0:
-        raise AssertionError(f"{' '.join(map(str, command))} exited with {ended.status}:\n{ended.said[-8000:]}")
+        raise AssertionError(
+            f"{' '.join(map(str, command))} exited with {ended.status}:\n{ended.said[-8000:]}"
+        )
     return ended.said
 
 
-def fails(command: Sequence[str | Path], home: Path, *, cwd: Path | None = None, said: str = "", **more: str) -> str:
-    """What it said, all white space one blank. Raises `AssertionError` unless it exits with something else than 0."""
+def fails(
+    command: Sequence[str | Path],
+    home: Path,
+    *,
+    cwd: Path | None = None,
+    said: str = "",
+    **more: str,
+) -> str:
+    """What it said, all white space one blank. Raises `AssertionError` unless it exits with
+    something else than 0.
+    """
     ended = run(command, home, cwd=cwd, said=said, **more)
     if ended.status == 0:
-        raise AssertionError(f"{' '.join(map(str, command))} should have failed, and said:\n{ended.said[-8000:]}")
+        raise AssertionError(
+            f"{' '.join(map(str, command))} should have failed, and said:\n{ended.said[-8000:]}"
+        )
     return " ".join(ended.said.split())
 
 
 def pip(name: str, verb: str, url: str, *rest: str | Path, cache: bool = False) -> list[str | Path]:
     """The pip of that environment, asking `url` only."""
     cached = [] if cache else ["--no-cache-dir"]
-    # the old ones know no PIP_NO_INPUT; a pip that asks a question reads an empty standard input and fails
+    # the old ones know no PIP_NO_INPUT; a pip that asks a question reads an empty standard input
+    # and fails
     return [client(name).with_name("python"), "-m", "pip", verb, *cached, "--index-url", url, *rest]
 
 
 def uv(url: str, *rest: str | Path) -> list[str | Path]:
-    """`uv pip install` for the Python that runs this, asking `url` only; --target is the caller's."""
+    """`uv pip install` for the Python that runs this, asking `url` only; --target
+    is the caller's.
+    """
     fixed = ["pip", "install", "--no-config", "--default-index", url, "--python", sys.executable]
     return [client("uv"), *fixed, *rest]

@@ -2,9 +2,9 @@
 
     python -m tests.live.issuer PORT CHAIN KEY
 
-It speaks TLS with the certificate's chain and key, and is two issuers: ``https://127.0.0.1:PORT`` and ``https://localhost:PORT``.
-``GET /token?audience=...`` gives a job of octo/app an identity token, as GitHub does; further parameters replace its claims.
-The job proves itself by `JOB`.
+It speaks TLS with the certificate's chain and key, and is two issuers: ``https://127.0.0.1:PORT``
+and ``https://localhost:PORT``. ``GET /token?audience=...`` gives a job of octo/app an identity
+token, as GitHub does; further parameters replace its claims. The job proves itself by `JOB`.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""Several pypids that share a bucket and a catalog, and clients that publish through them while parts of it all die."""
+"""Several pypids that share a bucket and a catalog, and clients that publish through them while
+parts of it all die.
+"""
 
 import hashlib
 import http.client
@@ -6,10 +8,10 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field
 
@@ -37,19 +39,26 @@ class Node:
     @property
     def log(self) -> str:
         """All that it logged, in all its lives."""
-        return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("log*")))
+        return "".join(
+            path.read_text(errors="replace") for path in sorted(self.folder.glob("log*"))
+        )
 
     def start(self, within: float = 30.0) -> None:
         """Start it, and wait until it answers."""
         self.starts += 1
         command = [BIN / "pypid", "serve", "--config", self.folder / "pypid.ini"]
         log = self.folder / f"log{self.starts:03}"
-        self.process = self.stack.enter_context(running(command, log, cwd=self.folder, environ=clean_environ()))
+        self.process = self.stack.enter_context(
+            running(command, log, cwd=self.folder, environ=clean_environ())
+        )
         self.process.until_answers(f"http://127.0.0.1:{self.port}/health", within)
 
     def is_whole(self) -> bool:
         """Whether it knows all, and everybody."""
-        return bool(self.ask("/health").json["complete"]) and self.ask("/api/tokens", basic("admin")).status == 200
+        return (
+            bool(self.ask("/health").json["complete"])
+            and self.ask("/api/tokens", basic("admin")).status == 200
+        )
 
     def kill(self) -> None:
         """As a power cut."""
@@ -69,7 +78,9 @@ class Node:
         return ask(self.port, path, headers, **more)
 
     def page(self, project: str) -> dict[str, Any] | None:
-        """The files of a project, by name; None for 404. Raises `AssertionError` for another answer."""
+        """The files of a project, by name; None for 404. Raises `AssertionError` for another
+        answer.
+        """
         answer = self.ask(f"/simple/{project}/", JSON)
         if answer.status == 404:
             return None
@@ -98,7 +109,9 @@ def publish(port: int, filename: str, data: bytes, user: str = "alice") -> Answe
         f'--=x=\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in ((":action", "file_upload"), ("protocol_version", "1"))
     )
-    head += f'--=x=\r\nContent-Disposition: form-data; name="content"; filename="{filename}"\r\n\r\n'
+    head += (
+        f'--=x=\r\nContent-Disposition: form-data; name="content"; filename="{filename}"\r\n\r\n'
+    )
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         headers = {"Content-Type": "multipart/form-data; boundary==x=", **basic(user)}
@@ -110,8 +123,12 @@ def publish(port: int, filename: str, data: bytes, user: str = "alice") -> Answe
 
 
 @contextmanager
-def nodes(count: int, bucket: Store, catalog: str, accounts: str, *, more: str = "") -> Iterator[list[Node]]:
-    """So many, on a new bucket. `catalog`: the lines of ``[cache]``; `accounts`: a URL; `more`: lines of ``[storage]``."""
+def nodes(
+    count: int, bucket: Store, catalog: str, accounts: str, *, more: str = ""
+) -> Iterator[list[Node]]:
+    """So many, on a new bucket. `catalog`: the lines of ``[cache]``; `accounts`: a URL; `more`:
+    lines of ``[storage]``.
+    """
     name = bucket.bucket("nodes")
     users = "".join(f"{user} = {hashed}\n" for user, hashed in hashes().items())
     with ExitStack() as stack:
@@ -119,11 +136,14 @@ def nodes(count: int, bucket: Store, catalog: str, accounts: str, *, more: str =
         for _ in range(count):
             node = Node(stack.enter_context(scratch("pypid-node-")), free_port())
             (node.folder / "pypid.ini").write_text(
-                f"[server]\nlisten = tcp:{node.port}:interface=127.0.0.1\nstate = {node.folder / 'state'}\n"
+                f"[server]\nlisten = tcp:{node.port}:interface=127.0.0.1\nstate = "
+                f"{node.folder / 'state'}\n"
                 f"secret = {'s' * 40}\n[upstream]\nmode = offline\n[cache]\n{catalog}\n"
-                f"[storage]\nbackend = s3\nbucket = {name}\nregion = {bucket.region}\nendpoint_url = {bucket.endpoint}\n"
+                f"[storage]\nbackend = s3\nbucket = {name}\nregion = "
+                f"{bucket.region}\nendpoint_url = {bucket.endpoint}\n"
                 f"access_key = {bucket.access_key}\nsecret_key = {bucket.secret_key}\n{more}"
-                f"[access]\nbackend = config sql\nurl = {accounts}\nwrite = alice carol\nadmins = admin\n[users]\n{users}"
+                f"[access]\nbackend = config sql\nurl = {accounts}\nwrite = alice carol\nadmins = "
+                f"admin\n[users]\n{users}"
             )
             stack.callback(node.stack.close)
             made.append(node)
@@ -137,7 +157,9 @@ def nodes(count: int, bucket: Store, catalog: str, accounts: str, *, more: str =
 
 
 def until(node: Node, so: Callable[[], object], within: float = 30.0, pause: float = 0.02) -> float:
-    """Wait until it is so; the seconds that it took. Raises `AssertionError` with the node's log."""
+    """Wait until it is so; the seconds that it took. Raises `AssertionError` with
+    the node's log.
+    """
     begun = time.monotonic()
     trouble: object = None
     while time.monotonic() - begun < within:
@@ -153,7 +175,9 @@ def until(node: Node, so: Callable[[], object], within: float = 30.0, pause: flo
 
 @define
 class Storm:
-    """Threads that publish through changing nodes until they are told to stop; each goes on with a file until it is sure."""
+    """Threads that publish through changing nodes until they are told to stop; each goes on with a
+    file until it is sure.
+    """
 
     nodes: list[Node]
     projects: int = 6
@@ -168,7 +192,9 @@ class Storm:
 
     def begin(self, writers: int = 3) -> None:
         """Start them."""
-        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(writers)]
+        self._threads = [
+            threading.Thread(target=self._write, args=(number,)) for number in range(writers)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -183,7 +209,9 @@ class Storm:
         """Wait until so many more were acknowledged."""
         goal, deadline = len(self.acknowledged) + count, time.monotonic() + within
         while len(self.acknowledged) < goal:
-            assert time.monotonic() < deadline, f"{goal - len(self.acknowledged)} of {count} files were not taken in {within} s"
+            assert time.monotonic() < deadline, (
+                f"{goal - len(self.acknowledged)} of {count} files were not taken in {within} s"
+            )
             time.sleep(0.02)
 
     def _write(self, number: int) -> None:
@@ -207,18 +235,26 @@ class Storm:
                 time.sleep(0.05)
 
     def check(self, node: Node) -> None:
-        """The node lists all that was acknowledged, nothing that was never sent, and whatever it lists can be had whole."""
+        """The node lists all that was acknowledged, nothing that was never sent, and whatever it
+        lists can be had whole.
+        """
         listed: dict[str, Any] = {}
         for number in range(self.projects):
             listed.update(node.page(f"storm-{number}") or {})
         missing = self.acknowledged.keys() - listed.keys()
         assert not missing, f"{sorted(missing)} are not listed"
-        assert listed.keys() <= self.sent.keys(), f"{sorted(listed.keys() - self.sent.keys())} were never sent"
+        assert listed.keys() <= self.sent.keys(), (
+            f"{sorted(listed.keys() - self.sent.keys())} were never sent"
+        )
         for filename, file in listed.items():
-            assert file["hashes"]["sha256"] == self.sent[filename], f"{filename} is listed with another hash"
+            assert file["hashes"]["sha256"] == self.sent[filename], (
+                f"{filename} is listed with another hash"
+            )
             project = filename.partition("-")[0].replace("_", "-")
             data = node.download(project, filename)
-            assert hashlib.sha256(data).hexdigest() == self.sent[filename], f"{filename} has other bytes"
+            assert hashlib.sha256(data).hexdigest() == self.sent[filename], (
+                f"{filename} has other bytes"
+            )
 
 
 @contextmanager
@@ -228,5 +264,5 @@ def restarted(server: Running) -> Iterator[Callable[[], Running]]:
     server.process.wait()
     with ExitStack() as stack:
         log = server.log.with_name(server.log.name + ".again")
-        again = lambda: stack.enter_context(running(server.process.args, log, cwd=server.log.parent))  # type: ignore[arg-type]  # noqa: E731
-        yield again
+        command = cast(Sequence[str | Path], server.process.args)
+        yield lambda: stack.enter_context(running(command, log, cwd=server.log.parent))

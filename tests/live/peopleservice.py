@@ -2,8 +2,8 @@
 
     python -m tests.live.peopleservice HOST PORT [CHAIN KEY]
 
-With a certificate's chain and key it speaks TLS. Whoever is called like one of `FAULTS` meets that fault. ``GET /asked`` tells
-what was asked since the last time: a list of [path, user, connection].
+With a certificate's chain and key it speaks TLS. Whoever is called like one of `FAULTS` meets that
+fault. ``GET /asked`` tells what was asked since the last time: a list of [path, user, connection].
 """
 
 import base64
@@ -55,7 +55,12 @@ class Service(BaseHTTPRequestHandler):
             self.asked.append((self.path, user, self.client_address[1]))
         pair = base64.b64encode(":".join(LOGIN).encode()).decode()
         if self.headers.get("Authorization") != f"Basic {pair}":
-            self.answer(b"who are you?", 401, WWW_Authenticate='Basic realm="people"', Content_Type="text/plain")
+            self.answer(
+                b"who are you?",
+                401,
+                WWW_Authenticate='Basic realm="people"',
+                Content_Type="text/plain",
+            )
         elif user in FAULTS:
             FAULTS[user](self)
         else:
@@ -71,7 +76,9 @@ class Service(BaseHTTPRequestHandler):
             return b'{"answer": "wrong"}'
         return self.granted(user, check, person["groups"], person["admin"])
 
-    def granted(self, user: str, check: bool = True, groups: object = (), admin: object = False) -> bytes:
+    def granted(
+        self, user: str, check: bool = True, groups: object = (), admin: object = False
+    ) -> bytes:
         """That this is the user."""
         word = "right" if check else "known"
         return json.dumps({"answer": word, "user": user, "groups": groups, "admin": admin}).encode()
@@ -83,7 +90,11 @@ class Service(BaseHTTPRequestHandler):
     def answer(self, document: bytes, status: int = 200, **headers: str) -> None:
         """A whole answer; all headers can be lied about."""
         self.send_response(status)
-        for name, value in {"Content_Type": TYPE, "Content_Length": str(len(document)), **headers}.items():
+        for name, value in {
+            "Content_Type": TYPE,
+            "Content_Length": str(len(document)),
+            **headers,
+        }.items():
             if value:
                 self.send_header(name.replace("_", "-"), value)
         self.end_headers()

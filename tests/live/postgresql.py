@@ -1,4 +1,6 @@
-"""A PostgreSQL of Debian's packages on a free port of 127.0.0.1, in a folder of its own, run by somebody who is not root."""
+"""A PostgreSQL of Debian's packages on a free port of 127.0.0.1, in a folder of its own, run by
+somebody who is not root.
+"""
 
 import atexit
 import functools
@@ -38,7 +40,9 @@ full_page_writes = off
 
 @define
 class Postgresql:
-    """One that runs, or is to be started again. Each `database` is a schema of its own, new and empty."""
+    """One that runs, or is to be started again. Each `database` is a schema of its own, new and
+    empty.
+    """
 
     bin: Path
     folder: Path
@@ -71,7 +75,9 @@ class Postgresql:
         """Start it, and wait until it answers."""
         command = [*as_nobody(), self.bin / "postgres", "-D", self.data]
         log = self.folder / f"log{next(self._numbers)}"
-        self.running = self._stack.enter_context(running(command, log, cwd=self.folder, environ=clean_environ(LC_ALL="C")))
+        self.running = self._stack.enter_context(
+            running(command, log, cwd=self.folder, environ=clean_environ(LC_ALL="C"))
+        )
         deadline = time.monotonic() + STARTS_WITHIN
         while time.monotonic() < deadline and self.running.process.poll() is None:
             with suppress(psycopg.OperationalError), self.connect():
@@ -118,8 +124,12 @@ def as_nobody() -> list[str]:
 
 
 def programs() -> Path:
-    """The folder of the newest one. Raises `unittest.SkipTest` where there is none, `Unavailable` in CI."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    """The folder of the newest one. Raises `unittest.SkipTest` where there is none, `Unavailable`
+    in CI.
+    """
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3])
+    )
     which = shutil.which("initdb")
     if (not found and which is None) or not shutil.which("setpriv"):
         reason = "postgresql: no initdb or setpriv on this machine (Debian: postgresql util-linux)"
@@ -137,9 +147,19 @@ def postgresql() -> Iterator[Postgresql]:
         secret = folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
-        ways = ["--auth=scram-sha-256", f"--pwfile={secret}", "--username=pypid", "--encoding=UTF8", "--locale=C.UTF-8"]
+        ways = [
+            "--auth=scram-sha-256",
+            f"--pwfile={secret}",
+            "--username=pypid",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+        ]
         made = Postgresql(bin, folder, free_port())
-        done([*as_nobody(), bin / "initdb", "-D", made.data, "--no-sync", *ways], cwd=folder, timeout=120)
+        done(
+            [*as_nobody(), bin / "initdb", "-D", made.data, "--no-sync", *ways],
+            cwd=folder,
+            timeout=120,
+        )
         with (made.data / "postgresql.conf").open("a") as file:
             file.write(SETTINGS.format(port=made.port, folder=folder))
         try:
@@ -151,7 +171,9 @@ def postgresql() -> Iterator[Postgresql]:
 
 @functools.cache
 def shared() -> Postgresql:
-    """The one of this process: started on its first use, ended with the process; nobody stops it. Raises as `programs`."""
+    """The one of this process: started on its first use, ended with the process; nobody stops it.
+    Raises as `programs`.
+    """
     stack = ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(postgresql())

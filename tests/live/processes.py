@@ -23,7 +23,8 @@ from tests.live.clients import ROOT
 
 BIN: Final = Path(sys.executable).parent
 SOURCE: Final = (
-    "setup.py pyproject.toml constraints.txt MANIFEST.in Makefile pypid.tac README.rst CHANGES.rst etc src .containerignore"
+    "setup.py pyproject.toml constraints.txt MANIFEST.in Makefile pypid.tac README.rst "
+    "CHANGES.rst etc src .containerignore"
 )
 """What is needed to install pypid, without what others have made in the checkout."""
 
@@ -32,10 +33,12 @@ _GIVEN: Final[set[int]] = set()
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on, and that no outgoing connection will take before it is listened on.
+    """A TCP port on 127.0.0.1 that nobody listens on, and that no outgoing connection will take
+    before it is listened on.
 
-    The system gives connections their ports out of its ephemeral range. A port from there was free when it was asked for, and
-    the near end of somebody's connection a moment later: then the server that was to listen on it could not start.
+    The system gives connections their ports out of its ephemeral range. A port from there was free
+    when it was asked for, and the near end of somebody's connection a moment later: then the server
+    that was to listen on it could not start.
     """
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
@@ -52,14 +55,18 @@ def free_port() -> int:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All regular files in a folder and its subfolders, in order, while another process may remove some of them."""
+    """All regular files in a folder and its subfolders, in order, while another process may remove
+    some of them.
+    """
     paths = sorted(Path(place) / name for place, _, files in os.walk(folder) for name in files)
     return [path for path in paths if path.is_file()]
 
 
 @contextmanager
 def scratch(prefix: str = "pypid-") -> Iterator[Path]:
-    """A folder that is gone afterwards, whoever owns what is in it. Its path is short (sockets may lie in it)."""
+    """A folder that is gone afterwards, whoever owns what is in it. Its path is short (sockets may
+    lie in it).
+    """
     with TemporaryDirectory(prefix=prefix) as name:
         yield Path(name)
 
@@ -84,9 +91,24 @@ def configure(folder: Path, listen: str) -> Path:
 
 
 def clean_environ(**more: str) -> dict[str, str]:
-    """This environment without what would configure pypid, systemd's sockets or Python's import path."""
-    unwanted = ("PYPID_", "NOTIFY_", "LISTEN_", "PYTHONPATH", "STATE_DIRECTORY", "MAKE", "MFLAGS", "VIRTUAL_ENV", "TRIAL_")
-    return {**{name: value for name, value in os.environ.items() if not name.startswith(unwanted)}, **more}
+    """This environment without what would configure pypid, systemd's sockets or Python's import
+    path.
+    """
+    unwanted = (
+        "PYPID_",
+        "NOTIFY_",
+        "LISTEN_",
+        "PYTHONPATH",
+        "STATE_DIRECTORY",
+        "MAKE",
+        "MFLAGS",
+        "VIRTUAL_ENV",
+        "TRIAL_",
+    )
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(unwanted)},
+        **more,
+    }
 
 
 def done(
@@ -97,7 +119,9 @@ def done(
     timeout: float = 300,
     status: int = 0,
 ) -> str:
-    """What `command` printed, both streams in one. Raises `AssertionError` with all of it unless it exits with `status`."""
+    """What `command` printed, both streams in one. Raises `AssertionError` with all of it unless it
+    exits with `status`.
+    """
     ended = subprocess.run(
         command,
         cwd=cwd,
@@ -111,12 +135,18 @@ def done(
         check=False,
     )
     if ended.returncode != status:
-        raise AssertionError(f"{' '.join(map(str, command))} exited with {ended.returncode}:\n{ended.stdout[-6000:]}")
+        raise AssertionError(
+            f"{' '.join(map(str, command))} exited with {ended.returncode}:\n{ended.stdout[-6000:]}"
+        )
     return ended.stdout
 
 
-def until_answers(url: str, within: float = 30.0, alive: Callable[[], None] = lambda: None) -> bytes:
-    """The body of the first 200 from `url`; before each try `alive` may raise. Raises `AssertionError` when time is up."""
+def until_answers(
+    url: str, within: float = 30.0, alive: Callable[[], None] = lambda: None
+) -> bytes:
+    """The body of the first 200 from `url`; before each try `alive` may raise. Raises
+    `AssertionError` when time is up.
+    """
     deadline = time.monotonic() + within
     trouble = ""
     while time.monotonic() < deadline:
@@ -142,7 +172,9 @@ class Running:
         return self.log.read_text(errors="replace")
 
     def until_answers(self, url: str, within: float = 30.0) -> bytes:
-        """The body of the first 200 from `url`. Raises `AssertionError` with the log if the process ends or time is up."""
+        """The body of the first 200 from `url`. Raises `AssertionError` with the log if the process
+        ends or time is up.
+        """
 
         def alive() -> None:
             if self.process.poll() is not None:
@@ -159,7 +191,9 @@ class Running:
         return self.process.wait(within)
 
     def stop_in_order(self, sign: signal.Signals = signal.SIGTERM, within: float = 30.0) -> None:
-        """Stop it and raise `AssertionError` unless it ended by itself: with 0, or, as twistd does last of all, by `sign`."""
+        """Stop it and raise `AssertionError` unless it ended by itself: with 0, or, as twistd does
+        last of all, by `sign`.
+        """
         status = self.stop(sign, within)
         said = self.output()
         if status not in (0, -sign) or "Main loop terminated" not in said or "Traceback" in said:
@@ -175,7 +209,9 @@ def running(
     environ: Mapping[str, str] | None = None,
     user: int | None = None,
 ) -> Iterator[Running]:
-    """Run `command`; whatever is left of its process group is ended afterwards, also when this process is killed."""
+    """Run `command`; whatever is left of its process group is ended afterwards, also when this
+    process is killed.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*with_us(), *command],

@@ -1,4 +1,6 @@
-"""What live tests publish and install: wheels, sdists that build with nothing but themselves, and projects to publish from."""
+"""What live tests publish and install: wheels, sdists that build with nothing but themselves, and
+projects to publish from.
+"""
 
 import json
 import textwrap
@@ -42,8 +44,13 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 """
 """A build backend that lies in the sdist itself, so that building asks no index for anything."""
 
-PYPROJECT: Final = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-SETUP: Final = "from setuptools import setup\nsetup(name={name!r}, version={version!r}, py_modules=[{module!r}])\n"
+PYPROJECT: Final = (
+    '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+)
+SETUP: Final = (
+    "from setuptools import setup\nsetup(name={name!r}, version={version!r}, "
+    "py_modules=[{module!r}])\n"
+)
 
 
 @frozen
@@ -61,13 +68,19 @@ class Artifact:
         return path
 
 
-def wheel(name: str, version: str = "1.0", *, tag: str = "py2.py3-none-any", **more: Any) -> Artifact:
+def wheel(
+    name: str, version: str = "1.0", *, tag: str = "py2.py3-none-any", **more: Any
+) -> Artifact:
     """A wheel; `more` as in `tests.distributions.wheel`."""
-    return Artifact(made.wheel_filename(name, version, tag=tag), made.wheel(name, version, tag=tag, **more))
+    return Artifact(
+        made.wheel_filename(name, version, tag=tag), made.wheel(name, version, tag=tag, **more)
+    )
 
 
 def sdist(name: str, version: str = "1.0") -> Artifact:
-    """An sdist that pip 9 builds with its setuptools, and all that know PEP 517 with the backend inside."""
+    """An sdist that pip 9 builds with its setuptools, and all that know PEP 517 with the backend
+    inside.
+    """
     words = {"name": name, "version": version, "module": name.replace("-", "_")}
     files = {
         "pyproject.toml": PYPROJECT.encode(),
@@ -83,12 +96,25 @@ def publish(index: LiveIndex, *artifacts: Artifact, user: str = "alice") -> None
     for artifact in artifacts:
         boundary = b"0123456789abcdef"
         fields = b"".join(
-            b'--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (boundary, name, value)
+            b'--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+            % (boundary, name, value)
             for name, value in ((b":action", b"file_upload"), (b"protocol_version", b"1"))
         )
         head = b'--%s\r\nContent-Disposition: form-data; name="content"; filename="%s"\r\n\r\n'
-        body = fields + head % (boundary, artifact.filename.encode()) + artifact.data + b"\r\n--%s--\r\n" % boundary
-        call(index, "POST", "/legacy/", body, user=user, content_type=f"multipart/form-data; boundary={boundary.decode()}")
+        body = (
+            fields
+            + head % (boundary, artifact.filename.encode())
+            + artifact.data
+            + b"\r\n--%s--\r\n" % boundary
+        )
+        call(
+            index,
+            "POST",
+            "/legacy/",
+            body,
+            user=user,
+            content_type=f"multipart/form-data; boundary={boundary.decode()}",
+        )
 
 
 def call(
@@ -104,7 +130,9 @@ def call(
     """The body of a good answer. Raises `AssertionError` with that of another."""
     headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "test"}
     if user is not None:
-        headers["Authorization"] = "Basic " + b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
+        headers["Authorization"] = (
+            "Basic " + b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
+        )
     try:
         with urllib.request.urlopen(
             urllib.request.Request(index.url(path), body, headers, method=method), timeout=30
@@ -122,7 +150,15 @@ def manage(index: LiveIndex, method: str, path: str, **document: str) -> Any:
 
 def page(index: LiveIndex, project: str, user: str | None = None) -> Any:
     """The project's page, as JSON."""
-    return json.loads(call(index, "GET", f"/simple/{project}/", user=user, accept="application/vnd.pypi.simple.v1+json"))
+    return json.loads(
+        call(
+            index,
+            "GET",
+            f"/simple/{project}/",
+            user=user,
+            accept="application/vnd.pypi.simple.v1+json",
+        )
+    )
 
 
 def listed(index: LiveIndex, project: str) -> list[str]:
@@ -131,7 +167,9 @@ def listed(index: LiveIndex, project: str) -> list[str]:
 
 
 def source_tree(folder: Path, name: str, version: str, build: str) -> Path:
-    """A project that poetry, pdm, flit and hatch read, in `folder`; `build` is its [build-system] and tool part."""
+    """A project that poetry, pdm, flit and hatch read, in `folder`; `build` is its [build-system]
+    and tool part.
+    """
     module = name.replace("-", "_")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{module}.py").write_text(f'"""Lovely {name}."""\n__version__ = "{version}"\n')

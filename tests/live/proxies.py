@@ -13,7 +13,9 @@ PIECE: Final = 16 << 10
 
 @define
 class CuttingProxy:
-    """Passes everything on, but once cuts the connection that brings more than `after` bytes of answers."""
+    """Passes everything on, but once cuts the connection that brings more than `after` bytes of
+    answers.
+    """
 
     target: int
     after: int
@@ -34,7 +36,9 @@ class CuttingProxy:
                 client, _ = self.listener.accept()
                 server = socket.create_connection(("127.0.0.1", self.target))
                 for source, sink, answers in (client, server, False), (server, client, True):
-                    threading.Thread(target=self.pass_on, args=(source, sink, answers), daemon=True).start()
+                    threading.Thread(
+                        target=self.pass_on, args=(source, sink, answers), daemon=True
+                    ).start()
 
     def pass_on(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         """One direction of one connection."""

@@ -1,4 +1,6 @@
-"""A real pypicloud, the last one, for tests that compare pypid with it. Skipped by name where it cannot be had."""
+"""A real pypicloud, the last one, for tests that compare pypid with it. Skipped by name where it
+cannot be had.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def configuration(folder: Path, port: int, settings: Mapping[str, str]) -> str:
 
 @contextmanager
 def pypid_in_its_place(folder: Path, settings: Mapping[str, str]) -> Iterator[LiveIndex]:
-    """A pypid that is started with such a ``config.ini``, as it is; ended by SIGTERM, and cleanly."""
+    """A pypid that is started with such a ``config.ini``, as it is; ended by
+    SIGTERM, and cleanly.
+    """
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.ini"
@@ -93,12 +97,16 @@ def pypid_in_its_place(folder: Path, settings: Mapping[str, str]) -> Iterator[Li
 
 @contextmanager
 def pypicloud(folder: Path, settings: Mapping[str, str], **more: str) -> Iterator[Pypicloud]:
-    """A pypicloud with its state in `folder`, which may hold that of an earlier one, or of a pypid; `more` is environment."""
+    """A pypicloud with its state in `folder`, which may hold that of an earlier one, or of a pypid;
+    `more` is environment.
+    """
     command, port = client("pypicloud"), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.ini"
     config.write_text(configuration(folder, port, settings))
-    environ = clean_environ(all_proxy="http://127.0.0.1:9", no_proxy="127.0.0.1", **more)  # nobody else is asked for anything
+    environ = clean_environ(
+        all_proxy="http://127.0.0.1:9", no_proxy="127.0.0.1", **more
+    )  # nobody else is asked for anything
     with running([command, config], folder / "log", cwd=folder, environ=environ) as process:
         found = Pypicloud(folder, port, process)
         process.until_answers(found.url("/health"))

@@ -34,7 +34,9 @@ reactor: Any = installed
 
 @define
 class Redis:
-    """One that runs, or is to be started again. Each `catalog` has a prefix of its own, where nothing is yet."""
+    """One that runs, or is to be started again. Each `catalog` has a prefix of its own, where
+    nothing is yet.
+    """
 
     program: str
     folder: Path
@@ -55,7 +57,14 @@ class Redis:
         """The URL of a new one, as it stands in `[cache] url`."""
         return self.url(prefix=f"c{next(self._numbers)}")
 
-    def url(self, password: str | None = None, *, user: str = "", prefix: str = "pypid", scheme: str = "redis") -> str:
+    def url(
+        self,
+        password: str | None = None,
+        *,
+        user: str = "",
+        prefix: str = "pypid",
+        scheme: str = "redis",
+    ) -> str:
         """Of the first database."""
         quoted = quote(self.password if password is None else password, safe="")
         return f"{scheme}://{user}{':' if quoted else ''}{quoted}{'@' if quoted else ''}127.0.0.1:{self.port}/0?prefix={prefix}"
@@ -65,7 +74,9 @@ class Redis:
         return socket.create_connection(("127.0.0.1", self.port), 5)
 
     def ask(self, *words: bytes | str | int) -> Any:
-        """What it answers to the tests themselves. Raises `OSError`, and `hiredis.HiredisError` for an error."""
+        """What it answers to the tests themselves. Raises `OSError`, and `hiredis.HiredisError` for
+        an error.
+        """
         reader = hiredis.Reader()
         with self.connected() as connection:
             answers = []
@@ -83,12 +94,27 @@ class Redis:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        own = ("--port", "0", "--tls-port", str(self.port)) if self.tls else ("--port", str(self.port))
-        base = ("--bind", "127.0.0.1", "--dir", str(self.folder), "--unixsocket", str(self.path), "--save", "")
+        own = (
+            ("--port", "0", "--tls-port", str(self.port))
+            if self.tls
+            else ("--port", str(self.port))
+        )
+        base = (
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self.folder),
+            "--unixsocket",
+            str(self.path),
+            "--save",
+            "",
+        )
         secret = ("--requirepass", self.password) if self.password else ()
         command = [self.program, *own, *base, *secret, *self.options]
         log = self.folder / f"log{next(self._numbers)}"
-        self.running = self._stack.enter_context(running(command, log, cwd=self.folder, environ=clean_environ(LC_ALL="C")))
+        self.running = self._stack.enter_context(
+            running(command, log, cwd=self.folder, environ=clean_environ(LC_ALL="C"))
+        )
         deadline = time.monotonic() + STARTS_WITHIN
         while time.monotonic() < deadline and self.running.process.poll() is None:
             if "Ready to accept connections" in self.running.output():
@@ -147,7 +173,9 @@ def program() -> str:
 
 @contextmanager
 def redis(*options: str, password: str = PASSWORD, tls: bool = False) -> Iterator[Redis]:
-    """A new one, empty, for this test alone, which may stop it. `options` are those of its command. Raises as `program`."""
+    """A new one, empty, for this test alone, which may stop it. `options` are those of its command.
+    Raises as `program`.
+    """
     found = program()
     with scratch("pypid-redis-") as folder:
         made = Redis(found, folder, free_port(), options, password, tls)
@@ -160,7 +188,9 @@ def redis(*options: str, password: str = PASSWORD, tls: bool = False) -> Iterato
 
 @functools.cache
 def shared() -> Redis:
-    """The one of this process: started on its first use, ended with the process; nobody stops it. Raises as `program`."""
+    """The one of this process: started on its first use, ended with the process; nobody stops it.
+    Raises as `program`.
+    """
     stack = ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(redis())

@@ -1,4 +1,6 @@
-"""What somebody stores who would like to have a script run in other people's browsers: in every field that a page may show."""
+"""What somebody stores who would like to have a script run in other people's browsers: in every
+field that a page may show.
+"""
 
 from typing import Final
 from urllib.parse import quote
@@ -10,7 +12,10 @@ from tests.live.sitestock import does
 
 MARK: Final = "x5s"
 """In all of it; an element or attribute of this name was made of somebody's text."""
-TAG: Final = f'<{MARK} onclick=alert(1)>"\'><script {MARK}>alert("{MARK}")</script><img {MARK} src={MARK} onerror=alert(1)>'
+TAG: Final = (
+    f'<{MARK} onclick=alert(1)>"\'><script {MARK}>alert("{MARK}")</script><img {MARK} src={MARK} '
+    f"onerror=alert(1)>"
+)
 CLOSING: Final = f'</title></textarea></script></style>--><svg {MARK} onload=alert("{MARK}")>'
 ATTRIBUTE: Final = f"' onfocus='alert(1)' autofocus {MARK}='\" onmouseover=\"alert(1)\" {MARK}=\""
 TEMPLATE: Final = f"{MARK}{{{{ 7*1911911 }}}}{{% include 'layout.html' %}}${{7*1911911}}"
@@ -103,11 +108,18 @@ Read {TAG}
 """
 
 
-def metadata(project: str, version: str, content_type: str, readme: str, *more: tuple[str, str]) -> bytes:
+def metadata(
+    project: str, version: str, content_type: str, readme: str, *more: tuple[str, str]
+) -> bytes:
     """Something in each field, and `more` fields."""
     one = " ".join(ALL)
     lines = [
-        *(("Keywords", one), ("Author", one), ("Author-email", f'"{TAG}" <x@{MARK}.example>'), ("Maintainer", one)),
+        *(
+            ("Keywords", one),
+            ("Author", one),
+            ("Author-email", f'"{TAG}" <x@{MARK}.example>'),
+            ("Maintainer", one),
+        ),
         *(
             ("Maintainer-email", ATTRIBUTE),
             ("License", one),
@@ -115,7 +127,10 @@ def metadata(project: str, version: str, content_type: str, readme: str, *more: 
             ("Home-page", LINKS[0]),
             ("Download-URL", LINKS[4]),
         ),
-        *(("Project-URL", f"{label}, {link}") for label, link in zip((*ALL, *"abcdefgh"), LINKS, strict=False)),
+        *(
+            ("Project-URL", f"{label}, {link}")
+            for label, link in zip((*ALL, *"abcdefgh"), LINKS, strict=False)
+        ),
         *(("Classifier", f"Topic :: {text}") for text in ALL),
         *(("Classifier", f"License :: {text}") for text in ALL),
         ("Classifier", f"Programming Language :: Python :: 3.{MARK}{SHORT}"),
@@ -161,12 +176,19 @@ def artifacts() -> list[Artifact]:
     dynamic = metadata(project, "2.0", "text/markdown", MARKDOWN, ("Requires-Dist", TAG))
     return [
         *found,
-        hostile_wheel(project, "2.0", data, {name: content + b"2" for name, content in CONTENTS.items()}),
-        Artifact(made.sdist_filename(project, "2.0"), made.sdist(project, "2.0", metadata_bytes=dynamic, files=CONTENTS)),
+        hostile_wheel(
+            project, "2.0", data, {name: content + b"2" for name, content in CONTENTS.items()}
+        ),
+        Artifact(
+            made.sdist_filename(project, "2.0"),
+            made.sdist(project, "2.0", metadata_bytes=dynamic, files=CONTENTS),
+        ),
     ]
 
 
-def hostile_wheel(name: str, version: str, data: bytes, files: dict[str, bytes] | None = None) -> Artifact:
+def hostile_wheel(
+    name: str, version: str, data: bytes, files: dict[str, bytes] | None = None
+) -> Artifact:
     """A wheel with this METADATA, and file names as hostile."""
     return Artifact(
         made.wheel_filename(name, version),
@@ -182,16 +204,32 @@ def plant(index: LiveIndex, upstream: LiveIndex) -> None:
     """Store it wherever something can be stored."""
     publish(index, *artifacts())
     theirs = f"{MARK}-theirs"
-    publish(upstream, hostile_wheel(theirs, "1.0", metadata(theirs, "1.0", "text/markdown", MARKDOWN)))
+    publish(
+        upstream, hostile_wheel(theirs, "1.0", metadata(theirs, "1.0", "text/markdown", MARKDOWN))
+    )
     does(upstream, "PUT", f"/api/projects/{theirs}/releases/1.0/yank", {"reason": " ".join(ALL)})
     call(index, "GET", f"/packages/{theirs}/{MARK}_theirs-1.0-py3-none-any.whl")
-    does(index, "PUT", f"/api/projects/{MARK}-markdown/releases/1.0/yank", {"reason": " ".join(ALL)})
-    for which, status, reason in zip(("gfm", "plain", "odd"), ("deprecated", "archived", "quarantined"), ALL, strict=False):
-        does(index, "PUT", f"/api/projects/{MARK}-{which}/status", {"status": status, "reason": reason})
+    does(
+        index, "PUT", f"/api/projects/{MARK}-markdown/releases/1.0/yank", {"reason": " ".join(ALL)}
+    )
+    for which, status, reason in zip(
+        ("gfm", "plain", "odd"), ("deprecated", "archived", "quarantined"), ALL, strict=False
+    ):
+        does(
+            index,
+            "PUT",
+            f"/api/projects/{MARK}-{which}/status",
+            {"status": status, "reason": reason},
+        )
     for name in NAMES:
         somebody(index, name)
     for number, text in enumerate(ALL):
-        does(index, "POST", "/api/tokens", {"name": text, "actions": ["read"], "projects": [f"{MARK}-*"]})
+        does(
+            index,
+            "POST",
+            "/api/tokens",
+            {"name": text, "actions": ["read"], "projects": [f"{MARK}-*"]},
+        )
         does(index, "POST", "/api/snapshots", {"name": f"{MARK}-{number}", "note": text})
 
 
@@ -215,11 +253,22 @@ PLACES: Final = (
         "/?done=%s",
         "/account/?done=%s",
     ),
-    *("/account/login?next=%s", "/account/register?next=%s", "/%s", "/project/%s/", f"/project/{MARK}-rest/%s/"),
+    *(
+        "/account/login?next=%s",
+        "/account/register?next=%s",
+        "/%s",
+        "/project/%s/",
+        f"/project/{MARK}-rest/%s/",
+    ),
     *(f"/project/{MARK}-rest/-/%s", f"/project/{MARK}-markdown/-/compare?from=%s&to=%s"),
     f"/project/{MARK}-markdown/-/contents/%s",
     f"/project/{MARK}-markdown/-/contents/{MARK}_markdown-2.0-py3-none-any.whl?path=%s",
-    *("/manage/audit?who=%s&what=%s&subject=%s&before=%s", "/manage/users/%s", "/manage/groups/%s", "/manage/tokens?user=%s"),
+    *(
+        "/manage/audit?who=%s&what=%s&subject=%s&before=%s",
+        "/manage/users/%s",
+        "/manage/groups/%s",
+        "/manage/tokens?user=%s",
+    ),
     *("/manage/rights?project=%s", "/manage/upstream?project=%s"),
 )
 
@@ -233,14 +282,39 @@ def hostile_pages() -> list[str]:
     """Pages that show what was planted, some of which are behind many others of their kind."""
     inside = f"/project/{MARK}-markdown/-/contents/{MARK}_markdown-2.0"
     return [
-        *(f"/project/{MARK}-{which}/" for which in ("markdown", "gfm", "rest", "plain", "html", "odd", "theirs")),
+        *(
+            f"/project/{MARK}-{which}/"
+            for which in ("markdown", "gfm", "rest", "plain", "html", "odd", "theirs")
+        ),
         *(f"/project/{MARK}-markdown/{version}/" for version in ("1.0", "2.0")),
-        *(f"/project/{MARK}-markdown/-/{page}" for page in ("versions", "settings", "settings?version=1.0", "why", "rights")),
-        *(f"/project/{MARK}-rest/-/rights", f"/project/{MARK}-gfm/-/settings", f"/project/{MARK}-theirs/-/why"),
+        *(
+            f"/project/{MARK}-markdown/-/{page}"
+            for page in ("versions", "settings", "settings?version=1.0", "why", "rights")
+        ),
+        *(
+            f"/project/{MARK}-rest/-/rights",
+            f"/project/{MARK}-gfm/-/settings",
+            f"/project/{MARK}-theirs/-/why",
+        ),
         f"/project/{MARK}-markdown/-/compare?from=1.0&to=2.0",
-        *(f"/project/{MARK}-markdown/-/compare?from=1.0&to=2.0&path={quote(name, safe='')}" for name in CONTENTS),
-        *(inside + suffix for suffix in ("-py3-none-any.whl", ".tar.gz", "-py3-none-any.whl?find=x")),
+        *(
+            f"/project/{MARK}-markdown/-/compare?from=1.0&to=2.0&path={quote(name, safe='')}"
+            for name in CONTENTS
+        ),
+        *(
+            inside + suffix
+            for suffix in ("-py3-none-any.whl", ".tar.gz", "-py3-none-any.whl?find=x")
+        ),
         *(f"{inside}-py3-none-any.whl?path={quote(name, safe='')}" for name in CONTENTS),
-        *(f"/manage/{kind}/{quote(name, safe='')}" for kind in ("users", "groups") for name in NAMES),
-        *("/search?q=" + MARK, "/search?q=" + MARK + "&source=upstream", "/manage/audit", "/manage/audit?page=2"),
+        *(
+            f"/manage/{kind}/{quote(name, safe='')}"
+            for kind in ("users", "groups")
+            for name in NAMES
+        ),
+        *(
+            "/search?q=" + MARK,
+            "/search?q=" + MARK + "&source=upstream",
+            "/manage/audit",
+            "/manage/audit?page=2",
+        ),
     ]

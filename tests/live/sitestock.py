@@ -1,4 +1,6 @@
-"""What lies in the pypid whose site is looked at: projects as people publish them, a group, somebody who waits to be let in."""
+"""What lies in the pypid whose site is looked at: projects as people publish them, a group,
+somebody who waits to be let in.
+"""
 
 import functools
 import json
@@ -93,8 +95,14 @@ def published(
         description=readme,
     )
     if source:
-        return Artifact(made.sdist_filename(name, version), made.sdist(name, version, metadata_bytes=metadata, files=files))
-    return Artifact(made.wheel_filename(name, version), made.wheel(name, version, metadata_bytes=metadata, files=files))
+        return Artifact(
+            made.sdist_filename(name, version),
+            made.sdist(name, version, metadata_bytes=metadata, files=files),
+        )
+    return Artifact(
+        made.wheel_filename(name, version),
+        made.wheel(name, version, metadata_bytes=metadata, files=files),
+    )
 
 
 SPAM: Final = (
@@ -124,20 +132,45 @@ def artifacts() -> list[Artifact]:
     """What alice publishes."""
     markdown, rest = "text/markdown; charset=UTF-8", "text/x-rst"
     old = {**MODULES, "spam/old.py": b"gone = True\n"}
-    newer = {**MODULES, "spam/__init__.py": b'"""Spam."""\n\n\ndef cook(much: bool) -> str:\n    return "spam"\n'}
-    flying = [published("flying-circus", f"{n // 10}.{n % 10}", summary=f"Number {n}") for n in range(10, 10 + MANY)]
+    newer = {
+        **MODULES,
+        "spam/__init__.py": b'"""Spam."""\n\n\ndef cook(much: bool) -> str:\n    return "spam"\n',
+    }
+    flying = [
+        published("flying-circus", f"{n // 10}.{n % 10}", summary=f"Number {n}")
+        for n in range(10, 10 + MANY)
+    ]
     spam = {"summary": "Lovely spam, wonderful spam", "readme": MARKDOWN, "content_type": markdown}
     return [
         published("spam", "1.0", summary="Spam", also=SPAM[:6], files=old),
         published("spam", "1.1", also=SPAM[:8], files=old, **spam),
         published("spam", "2.0", also=SPAM, files=newer, requires_python=">=3.9", **spam),
-        published("spam", "2.0", also=SPAM, files=newer, requires_python=">=3.9", source=True, **spam),
+        published(
+            "spam", "2.0", also=SPAM, files=newer, requires_python=">=3.9", source=True, **spam
+        ),
         published("spam", "3.0a1", also=SPAM, files=newer, requires_python=">=3.11", **spam),
-        published("eggs", summary="Fried or scrambled", readme=REST, content_type=rest, also=(("Keywords", "breakfast"),)),
-        published("bacon", summary="Crispy", readme=PLAIN, content_type="text/plain", also=(("License", "Apache-2.0"),)),
+        published(
+            "eggs",
+            summary="Fried or scrambled",
+            readme=REST,
+            content_type=rest,
+            also=(("Keywords", "breakfast"),),
+        ),
+        published(
+            "bacon",
+            summary="Crispy",
+            readme=PLAIN,
+            content_type="text/plain",
+            also=(("License", "Apache-2.0"),),
+        ),
         published("sausage", requires_python=None),
         published("acme-secret", summary="Not for everybody"),
-        published(LONG, "2026.11.22.post1.dev7", summary="word " * 60 + "W" * 200, readme="`" + "x" * 500 + "`"),
+        published(
+            LONG,
+            "2026.11.22.post1.dev7",
+            summary="word " * 60 + "W" * 200,
+            readme="`" + "x" * 500 + "`",
+        ),
         *flying,
     ]
 
@@ -145,35 +178,71 @@ def artifacts() -> list[Artifact]:
 def stock(index: LiveIndex) -> None:
     """Publish all that, and what hangs on it."""
     publish(index, *artifacts())
-    does(index, "PUT", "/api/projects/spam/releases/1.0/yank", {"reason": "It was broken on Tuesdays."})
-    does(index, "PUT", "/api/projects/sausage/status", {"status": "deprecated", "reason": "Take spam instead."})
+    does(
+        index,
+        "PUT",
+        "/api/projects/spam/releases/1.0/yank",
+        {"reason": "It was broken on Tuesdays."},
+    )
+    does(
+        index,
+        "PUT",
+        "/api/projects/sausage/status",
+        {"status": "deprecated", "reason": "Take spam instead."},
+    )
     does(index, "POST", "/api/groups", {"name": "kitchen"})
     does(index, "PUT", "/api/groups/kitchen/members/bob")
     does(index, "PUT", "/api/projects/acme-secret/rights/user/alice", {"right": "rw"})
-    does(index, "POST", "/api/tokens", {"name": "laptop", "actions": ["read"], "projects": ["spam"], "expires": "30d"})
+    does(
+        index,
+        "POST",
+        "/api/tokens",
+        {"name": "laptop", "actions": ["read"], "projects": ["spam"], "expires": "30d"},
+    )
     does(index, "POST", "/api/snapshots", {"name": "autumn", "note": "Before the winter"})
-    ask(index.port, "/api/register", method="POST", document={"user": "eve", "password": "kiwi-secret-5"})
-    for path in ("/packages/spam/spam-2.0-py3-none-any.whl", "/packages/theirs/theirs-1.0-py3-none-any.whl"):
+    ask(
+        index.port,
+        "/api/register",
+        method="POST",
+        document={"user": "eve", "password": "kiwi-secret-5"},
+    )
+    for path in (
+        "/packages/spam/spam-2.0-py3-none-any.whl",
+        "/packages/theirs/theirs-1.0-py3-none-any.whl",
+    ):
         call(index, "GET", path, user="bob")
 
 
-def does(index: LiveIndex, method: str, path: str, document: Any = None, user: str = "admin") -> Any:
+def does(
+    index: LiveIndex, method: str, path: str, document: Any = None, user: str = "admin"
+) -> Any:
     """A call of the JSON API that works."""
-    return json.loads(call(index, method, path, json.dumps(document).encode() if document else None, user=user))
+    return json.loads(
+        call(index, method, path, json.dumps(document).encode() if document else None, user=user)
+    )
 
 
 @functools.cache
 def upstream() -> LiveIndex:
     """Another index, which the one under test is in front of."""
     index = shared(Settings())
-    publish(index, published("theirs", summary="From elsewhere", readme=MARKDOWN, content_type="text/markdown"))
+    publish(
+        index,
+        published(
+            "theirs", summary="From elsewhere", readme=MARKDOWN, content_type="text/markdown"
+        ),
+    )
     return index
 
 
 def settings(**more: Any) -> Settings:
-    """Those of a team: people in the configuration and in the database, an upstream, who comes has to be let in."""
+    """Those of a team: people in the configuration and in the database, an upstream, who comes has
+    to be let in.
+    """
     access = "backend = config sql\nregistration = approval\n" + more.pop("access", "")
-    return Settings(upstream=f"url = {upstream().url('/simple/')}\nmode = cache", access=access, **more)
+    return Settings(
+        upstream=f"url = {upstream().url('/simple/')}\nmode = cache", access=access, **more
+    )
 
 
 @functools.cache

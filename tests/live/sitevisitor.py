@@ -1,6 +1,8 @@
-"""Somebody who goes through the site by its links and forms, without a browser: cookies, redirects and relative links as there.
+"""Somebody who goes through the site by its links and forms, without a browser: cookies, redirects
+and relative links as there.
 
-Quick enough to see every page of it in each deployment; what scripts and eyes meet, `tests.live.browser` looks at.
+Quick enough to see every page of it in each deployment; what scripts and eyes meet,
+`tests.live.browser` looks at.
 """
 
 import http.client
@@ -50,7 +52,11 @@ class _Page(HTMLParser):
                 self.forms.append(Form(address, said["method"], self._fields))
             else:
                 self.links.append(urldefrag(address).url)
-        if tag == "input" and self._fields is not None and said.get("type") not in ("checkbox", "radio", "submit"):
+        if (
+            tag == "input"
+            and self._fields is not None
+            and said.get("type") not in ("checkbox", "radio", "submit")
+        ):
             self._fields[said.get("name", "")] = said.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
@@ -102,7 +108,9 @@ class Got:
 
 @define
 class Visitor:
-    """Somebody at `base`, the address of the first page; `port`: where to connect; `trust`: for TLS."""
+    """Somebody at `base`, the address of the first page; `port`: where to connect; `trust`: for
+    TLS.
+    """
 
     base: str
     port: int
@@ -122,21 +130,41 @@ class Visitor:
         """The page; redirects are followed."""
         return self.go(urljoin(self.base, path), headers=headers)
 
-    def go(self, url: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Got:
-        """As a browser goes there. Raises `AssertionError` for a way that leads off this host, or round in circles."""
+    def go(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Got:
+        """As a browser goes there. Raises `AssertionError` for a way that leads off this host, or
+        round in circles.
+        """
         asked = url
         for _ in range(MOST_REDIRECTS):
             got = self.ask(url, method, body, headers)
             if got.status not in (301, 302, 303, 307, 308):
                 return Got(url, got.status, got.headers, got.body, asked)
             url = urldefrag(urljoin(url, got.headers["Location"])).url
-            assert url.startswith(self.base), f"{asked} leads to {url}, which is not below {self.base}"
+            assert url.startswith(self.base), (
+                f"{asked} leads to {url}, which is not below {self.base}"
+            )
             if got.status in (301, 302, 303):
                 method, body = "GET", None
-                headers = {name: value for name, value in (headers or {}).items() if name not in ("Content-Type", "Origin")}
+                headers = {
+                    name: value
+                    for name, value in (headers or {}).items()
+                    if name not in ("Content-Type", "Origin")
+                }
         raise AssertionError(f"{asked} leads round in circles")
 
-    def ask(self, url: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Got:
+    def ask(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Got:
         """One request; nothing is followed."""
         parts = urlsplit(url)
         if self.kept is not None:
@@ -144,9 +172,19 @@ class Visitor:
         elif self.trust is None:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         else:
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.trust)
-        said = {"Host": self.host or parts.netloc, "Accept": "text/html,*/*;q=0.8", "User-Agent": "visitor"}
-        said.update({"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())} if self.cookies else {})
+            connection = http.client.HTTPSConnection(
+                "127.0.0.1", self.port, timeout=30, context=self.trust
+            )
+        said = {
+            "Host": self.host or parts.netloc,
+            "Accept": "text/html,*/*;q=0.8",
+            "User-Agent": "visitor",
+        }
+        said.update(
+            {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+            if self.cookies
+            else {}
+        )
         try:
             path = parts.path + (f"?{parts.query}" if parts.query else "")
             connection.request(method, path, body, {**said, **(headers or {})})
@@ -184,7 +222,11 @@ class Visitor:
         """By the form."""
         page = self.get(at)
         assert page.status == 200, (page.status, page.text)
-        return self.send(page.form("account/login"), user=user, password=PASSWORDS[user] if password is None else password)
+        return self.send(
+            page.form("account/login"),
+            user=user,
+            password=PASSWORDS[user] if password is None else password,
+        )
 
     def upload(self, *files: tuple[str, bytes], **typed: str) -> Got:
         """By the form of the page, without a script."""
@@ -195,8 +237,14 @@ class Visitor:
             for name, value in {**head, **typed}.items()
         ]
         for filename, data in files:
-            disposition = f'--=x=\r\nContent-Disposition: form-data; name="files"; filename="{filename}"\r\n'
-            parts.append(f"{disposition}Content-Type: application/octet-stream\r\n\r\n".encode() + data + b"\r\n")
+            disposition = (
+                f'--=x=\r\nContent-Disposition: form-data; name="files"; filename="{filename}"\r\n'
+            )
+            parts.append(
+                f"{disposition}Content-Type: application/octet-stream\r\n\r\n".encode()
+                + data
+                + b"\r\n"
+            )
         headers = {"Content-Type": "multipart/form-data; boundary==x=", "Origin": self.origin}
         return self.go(form.action, "POST", b"".join(parts) + b"--=x=--\r\n", headers)
 
@@ -209,7 +257,11 @@ class Visitor:
             got = self.go(url)
             if name in url and "path=" in url:
                 return got.says
-            links = [link for link in got.read().links if urlsplit(link).path == urlsplit(url).path and urlsplit(link).query]
+            links = [
+                link
+                for link in got.read().links
+                if urlsplit(link).path == urlsplit(url).path and urlsplit(link).query
+            ]
             ways += [link for link in links if link not in seen]
         raise AssertionError(f"there is no {name} in {address}")
 
@@ -242,7 +294,9 @@ class Visitor:
                 for link in page.links:
                     ways.setdefault(link, url)
                 walk.faults += [
-                    f"a form of {url} goes to {form.action}" for form in page.forms if not form.action.startswith(self.base)
+                    f"a form of {url} goes to {form.action}"
+                    for form in page.forms
+                    if not form.action.startswith(self.base)
                 ]
         return walk
 

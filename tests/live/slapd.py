@@ -1,6 +1,8 @@
-"""OpenLDAP's slapd with a configuration and entries of the tests' own, on free ports of 127.0.0.1; ended by its pid.
+"""OpenLDAP's slapd with a configuration and entries of the tests' own, on free ports of 127.0.0.1;
+ended by its pid.
 
-What Debian's package ``slapd`` would start as a service is not touched. It runs as whoever runs the tests, below one folder.
+What Debian's package ``slapd`` would start as a service is not touched. It runs as whoever runs the
+tests, below one folder.
 """
 
 import shutil
@@ -62,7 +64,9 @@ Entry = tuple[str, Mapping[str, Sequence[str]]]
 
 @define
 class Slapd:
-    """A directory. `certificates` is the PEM of who signed its certificate, which is for 127.0.0.1 and localhost only."""
+    """A directory. `certificates` is the PEM of who signed its certificate, which is for 127.0.0.1
+    and localhost only.
+    """
 
     program: str
     folder: Path
@@ -84,22 +88,40 @@ class Slapd:
     def runs(self) -> Iterator[Running]:
         """Let it run, for as long as this lasts."""
         listen = f"{self.url}/ {self.secure_url}/ ldaps://127.0.0.2:{self.secure_port}/"
-        command: list[str | Path] = [self.program, "-d", "0", "-f", self.folder / "slapd.conf", "-h", listen]
-        with running(command, self.folder / "log", cwd=self.folder, environ=clean_environ()) as process:
+        command: list[str | Path] = [
+            self.program,
+            "-d",
+            "0",
+            "-f",
+            self.folder / "slapd.conf",
+            "-h",
+            listen,
+        ]
+        with running(
+            command, self.folder / "log", cwd=self.folder, environ=clean_environ()
+        ) as process:
             until_listens(process, self.secure_port)
             yield process
 
     def fill(self, entries: Sequence[Entry]) -> None:
         """Have it hold these entries, below `PEOPLE` and `GROUPS`, and no others below `BASE`."""
         with self._asked(MANAGER, MANAGER_PASSWORD) as link:
-            link.set_option(ldap.OPT_SERVER_CONTROLS, [ManageDSAITControl()])  # a referral is an entry like others
+            link.set_option(
+                ldap.OPT_SERVER_CONTROLS, [ManageDSAITControl()]
+            )  # a referral is an entry like others
             link.set_option(ldap.OPT_REFERRALS, 0)
             there = link.search_s(BASE, ldap.SCOPE_SUBTREE, attrlist=["1.1"])
             for dn in sorted((dn for dn, _ in there if dn != BASE), key=len, reverse=True):
                 link.delete_s(dn)
             folders = [(dn, {"objectClass": ["organizationalUnit"]}) for dn in (PEOPLE, GROUPS)]
             for dn, attributes in [*folders, *entries]:
-                link.add_s(dn, [(name, [value.encode() for value in values]) for name, values in attributes.items()])
+                link.add_s(
+                    dn,
+                    [
+                        (name, [value.encode() for value in values])
+                        for name, values in attributes.items()
+                    ],
+                )
 
     def takes(self, dn: str, password: str) -> bool:
         """Whether it says yes to a bind with these."""
@@ -133,13 +155,19 @@ def dn_of(uid: str) -> str:
 
 def group(name: str, *members: str, dn: str = "") -> Entry:
     """An entry for a group of entries (there is none without any)."""
-    return dn or f"cn={name},{GROUPS}", {"objectClass": ["groupOfNames"], "cn": [name], "member": members or [BASE]}
+    return dn or f"cn={name},{GROUPS}", {
+        "objectClass": ["groupOfNames"],
+        "cn": [name],
+        "member": members or [BASE],
+    }
 
 
 def _ldif(entry: Entry) -> str:
     dn, attributes = entry
     lines = [f"dn:: {_base64(dn)}"]
-    lines += [f"{name}:: {_base64(value)}" for name, values in attributes.items() for value in values]
+    lines += [
+        f"{name}:: {_base64(value)}" for name, values in attributes.items() for value in values
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -151,14 +179,18 @@ def _base64(text: str) -> str:
 def slapd() -> Iterator[Slapd]:
     """A new one that holds `BASE` alone, and does not run yet.
 
-    It says yes to a bind without a password (RFC 4513, 5.1.2, as some directories do), and gives nobody but the manager more
-    than `MOST_GIVEN` entries. Raises `unittest.SkipTest` where it or python-ldap is missing, `Unavailable` in CI.
+    It says yes to a bind without a password (RFC 4513, 5.1.2, as some directories do), and gives
+    nobody but the manager more than `MOST_GIVEN` entries. Raises `unittest.SkipTest` where it or
+    python-ldap is missing, `Unavailable` in CI.
     """
     program = shutil.which("slapd", path="/usr/sbin:/usr/local/sbin:/usr/lib/openldap")
     if program is None:
         raise missing("slapd: it is not on this machine (Debian: slapd)")
     if ldap is None:
-        raise missing("python-ldap: it is not installed (pip install '.[ldap]'; Debian: libldap2-dev libsasl2-dev)")
+        raise missing(
+            "python-ldap: it is not installed (pip install '.[ldap]'; Debian: libldap2-dev "
+            "libsasl2-dev)"
+        )
     with scratch("pypid-ldap-") as folder:
         authority = Authority()
         certificates = authority.pem(folder)

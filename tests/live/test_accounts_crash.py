@@ -51,7 +51,9 @@ class KilledTests(InFiles, SynchronousTestCase):
     """``kill -9``, again and again."""
 
     def test_killed(self) -> None:
-        """After each kill the file opens, is sound, and has everybody whom the killed process had said to be there."""
+        """After each kill the file opens, is sound, and has everybody whom the killed process had
+        said to be there.
+        """
         path = self.folder / "accounts.db"
         for round in range(3):
             path.unlink(missing_ok=True)
@@ -69,7 +71,9 @@ class KilledTests(InFiles, SynchronousTestCase):
             self.have(accounts.add_user(an_account("after")))
 
     def killed_after(self, path: Path, changes: int) -> int:
-        """The last change that a process said to be done before it was killed, some time after so many."""
+        """The last change that a process said to be done before it was killed, some time after so
+        many.
+        """
         command = [*with_us(), sys.executable, "-c", WRITES, str(path)]
         environ = clean_environ(PYTHONPATH=str(ROOT / "src"))
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, text=True) as process:

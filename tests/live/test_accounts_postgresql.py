@@ -1,4 +1,6 @@
-"""The accounts database in a real PostgreSQL: contracts, several nodes at once, and a server that goes away."""
+"""The accounts database in a real PostgreSQL: contracts, several nodes at once, and a server that
+goes away.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -46,7 +48,9 @@ reactor: Any = installed
 
 
 class InPostgresql(Timed):
-    """What is made here lies in a server that all share, each in a place of its own, and is closed at the end."""
+    """What is made here lies in a server that all share, each in a place of its own, and is closed
+    at the end.
+    """
 
     url: str
 
@@ -111,7 +115,9 @@ class DownloadsTests(InPostgresql, DownloadsContract, SynchronousTestCase):
         return SqlDownloads(self.a_database(), self.world)
 
     def test_nodes(self) -> None:
-        """Nodes that count the same days at the same time, in whatever order, wait for each other, and all of it is counted."""
+        """Nodes that count the same days at the same time, in whatever order, wait for each other,
+        and all of it is counted.
+        """
         nodes = [SqlDownloads(self.a_database(), self.world) for _ in range(4)]
 
         def node(downloads: SqlDownloads, order: int) -> None:
@@ -120,12 +126,20 @@ class DownloadsTests(InPostgresql, DownloadsContract, SynchronousTestCase):
                     downloads.note(a_download(86400 * (number % 5), project=f"spam{number % 10}"))
                 self.have(downloads.flush())
 
-        at_the_same_time(*[lambda at=at, each=each: node(each, (1, -1)[at % 2]) for at, each in enumerate(nodes)])
-        counted = [count for number in range(10) for _, count in self.have(nodes[0].by_day(f"spam{number}", BEGINNING.date()))]
+        at_the_same_time(
+            *[lambda at=at, each=each: node(each, (1, -1)[at % 2]) for at, each in enumerate(nodes)]
+        )
+        counted = [
+            count
+            for number in range(10)
+            for _, count in self.have(nodes[0].by_day(f"spam{number}", BEGINNING.date()))
+        ]
         self.assertEqual(counted, [400] * 10)
 
     def test_older(self) -> None:
-        """What is there without days (version 1) is counted, once, by whichever node comes first."""
+        """What is there without days (version 1) is counted, once, by whichever
+        node comes first.
+        """
         nodes = [SqlDownloads(self.a_database(), self.world) for _ in range(3)]
         for number in range(300):
             nodes[0].note(a_download(number))
@@ -139,7 +153,9 @@ class DownloadsTests(InPostgresql, DownloadsContract, SynchronousTestCase):
         self.have(nodes[0]._database.write("downloads", make_older))
         self.patch(download_counts, "AT_ONCE", 7)
         at_the_same_time(*[lambda each=each: self.have(each.sweep()) for each in nodes[1:]])
-        self.assertEqual(self.have(nodes[1].by_day("spam", BEGINNING.date())), [(BEGINNING.date(), 300)])
+        self.assertEqual(
+            self.have(nodes[1].by_day("spam", BEGINNING.date())), [(BEGINNING.date(), 300)]
+        )
 
 
 def at_the_same_time(*jobs: Callable[[], T]) -> list[T]:
@@ -162,7 +178,9 @@ class NodesTests(InPostgresql, SynchronousTestCase):
         self.there = self.some_accounts()
 
     def test_changes_travel(self) -> None:
-        """What one node has changed, of any kind, the other one has after its next look; it tells of it."""
+        """What one node has changed, of any kind, the other one has after its next look; it tells
+        of it.
+        """
         told: list[object] = []
         self.there.current.on_change.append(told.append)
         for change in (
@@ -187,7 +205,9 @@ class NodesTests(InPostgresql, SynchronousTestCase):
         self.have(self.here.add_user(an_account("alice")))
         with self.server().connect() as connection:
             name = self.url.rpartition("%3D")[2]
-            connection.execute(f"UPDATE {name}.pypid_schema SET serial = serial + 50000 WHERE part = 'accounts'".encode())
+            connection.execute(
+                f"UPDATE {name}.pypid_schema SET serial = serial + 50000 WHERE part = 'accounts'".encode()
+            )
         self.have(self.there.poll())
         self.assertEqual(len(self.have(self.there.users())), 1)
         self.have(self.here.add_user(an_account("bob")))
@@ -237,14 +257,21 @@ class NodesTests(InPostgresql, SynchronousTestCase):
         self.assertEqual(at_the_same_time(*[node] * 6), [0] * 6)
 
     def test_audit_log(self) -> None:
-        """Nodes that write the audit log at the same time get serials without gaps, in the order of each one."""
+        """Nodes that write the audit log at the same time get serials without gaps, in the order of
+        each one.
+        """
         journals = [SqlJournal(self.a_database(), self.world) for _ in range(4)]
 
         def node(journal: SqlJournal, who: str) -> None:
             for number in range(20):
                 self.have(journal.note(a_deed(number, who=who)))
 
-        at_the_same_time(*[lambda at=at, journal=journal: node(journal, f"n{at}") for at, journal in enumerate(journals)])
+        at_the_same_time(
+            *[
+                lambda at=at, journal=journal: node(journal, f"n{at}")
+                for at, journal in enumerate(journals)
+            ]
+        )
         found = self.have(journals[0].deeds(most=1000))
         self.assertEqual([deed.serial for deed in found], list(range(80, 0, -1)))
         times = [deed.when for deed in reversed(found) if deed.who == "n1"]
@@ -271,7 +298,9 @@ class AwayTests(InPostgresql, SynchronousTestCase):
         self.said.append(str(event))
 
     def test_stopped_and_started(self) -> None:
-        """People are known for five seconds more, then nobody is, nothing changes; once it is back all is as it was."""
+        """People are known for five seconds more, then nobody is, nothing changes; once it is back
+        all is as it was.
+        """
         accounts = self.new_accounts()
         journal = SqlJournal(accounts.current.database, self.world)
         self.have(accounts.add_user(an_account("alice")))
@@ -286,7 +315,12 @@ class AwayTests(InPostgresql, SynchronousTestCase):
         self.refused(journal.deeds(), PeopleUnknown)
         self.clock.advance(5.1)
         self.have(accounts.poll())
-        for asked in (accounts.users(), accounts.token("digest-t"), accounts.session("s"), accounts.rights()):
+        for asked in (
+            accounts.users(),
+            accounts.token("digest-t"),
+            accounts.session("s"),
+            accounts.rights(),
+        ):
             self.refused(asked, PeopleUnknown)
         accounts.token_used("t", "192.0.2.1")
         self.have(accounts.tend())
@@ -297,11 +331,15 @@ class AwayTests(InPostgresql, SynchronousTestCase):
         self.have(accounts.tend())
         self.assertEqual(self.have(self.some_accounts().tokens())[0].used_from, "192.0.2.1")
         self.have(journal.retry())
-        self.assertEqual([deed.when for deed in self.have(journal.deeds())], [a_deed(2).when, a_deed(1).when])
+        self.assertEqual(
+            [deed.when for deed in self.have(journal.deeds())], [a_deed(2).when, a_deed(1).when]
+        )
         self.assertNotIn(PASSWORD, "".join(self.said))
 
     def test_away_at_the_start(self) -> None:
-        """A server that does not answer at the start keeps nobody from starting: it is asked until it answers."""
+        """A server that does not answer at the start keeps nobody from starting: it is asked until
+        it answers.
+        """
         self.url = self.own.database()
         self.own.stop("fast")
         accounts = self.some_accounts()
@@ -322,30 +360,45 @@ class AwayTests(InPostgresql, SynchronousTestCase):
         self.assertNotIn("hunter2", told)
 
     def test_newer(self) -> None:
-        """A database of a newer pypid keeps pypid from starting, and a node that runs from changing anything."""
+        """A database of a newer pypid keeps pypid from starting, and a node that runs from changing
+        anything.
+        """
         accounts = self.new_accounts()
         with self.own.connect() as connection:
-            connection.execute(f"UPDATE {self.url.rpartition('%3D')[2]}.pypid_schema SET version = 7".encode())
+            connection.execute(
+                f"UPDATE {self.url.rpartition('%3D')[2]}.pypid_schema SET version = 7".encode()
+            )
         self.refused(accounts.add_group("team"), PeopleUnknown)
         fresh = SqlAccounts(self.a_database(), self.world)
         self.assertIn("version 7", str(self.refused(fresh.open(), CannotStart)))
 
     def test_its_connections_are_ended(self) -> None:
-        """Connections that the server, or a firewall, has ended meanwhile are replaced without anybody seeing it."""
+        """Connections that the server, or a firewall, has ended meanwhile are replaced without
+        anybody seeing it.
+        """
         accounts = self.new_accounts()
         with self.own.connect() as connection:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> "
+                "pg_backend_pid()"
+            )
         self.have(accounts.add_group("team"))
 
 
 class FrozenTests(TestCase):
-    """A server that keeps its connections and does not answer, with threads and a running reactor."""
+    """A server that keeps its connections and does not answer, with threads and
+    a running reactor.
+    """
 
     timeout = 120
 
     async def test_frozen(self) -> None:
-        """A change ends after a while with nothing granted, the reactor goes on meanwhile, and all threads end."""
-        await deferLater(reactor, 0)  # trial begins a test before the reactor runs, and then there are no threads
+        """A change ends after a while with nothing granted, the reactor goes on meanwhile, and all
+        threads end.
+        """
+        await deferLater(
+            reactor, 0
+        )  # trial begins a test before the reactor runs, and then there are no threads
         self.patch(database, "LONGEST", 2.0)
         self.patch(state_in_force, "CONTACT", 1.0)
         threads = Threads(reactor, "accounts-of-this-test")
@@ -374,5 +427,9 @@ class FrozenTests(TestCase):
             await accounts.close()
             await kept.close()
             threads.stop()
-        named = [thread.name for thread in threading.enumerate() if "accounts-of-this-test" in thread.name]
+        named = [
+            thread.name
+            for thread in threading.enumerate()
+            if "accounts-of-this-test" in thread.name
+        ]
         self.assertEqual(named, [])

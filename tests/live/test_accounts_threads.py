@@ -26,9 +26,13 @@ class AtOnceTests(SynchronousTestCase):
     """Without a running reactor."""
 
     def test_at_once(self) -> None:
-        """Calls are made here and now, and what they raise comes back; there are no threads to stop."""
+        """Calls are made here and now, and what they raise comes back; there are no threads to
+        stop.
+        """
         threads = Threads(Standing(), "none")
-        self.assertIs(self.successResultOf(threads(threading.current_thread)), threading.current_thread())
+        self.assertIs(
+            self.successResultOf(threads(threading.current_thread)), threading.current_thread()
+        )
         self.failureResultOf(threads(int, "x"), ValueError)
         threads.stop()
 
@@ -37,7 +41,9 @@ class RunningTests(TestCase):
     """With the real reactor."""
 
     async def test_few(self) -> None:
-        """No more calls than allowed go on at once, off the reactor thread, and none of the threads is left at the end."""
+        """No more calls than allowed go on at once, off the reactor thread, and none of the threads
+        is left at the end.
+        """
         await deferLater(reactor, 0)
         threads = Threads(reactor, "of-this-test", most=2)
         at_once: list[int] = []
@@ -58,5 +64,7 @@ class RunningTests(TestCase):
         self.assertEqual(max(at_once), 2)
         self.assertTrue(all("of-this-test" in name for name in names))
         threads.stop()
-        self.assertEqual([thread for thread in threading.enumerate() if "of-this-test" in thread.name], [])
+        self.assertEqual(
+            [thread for thread in threading.enumerate() if "of-this-test" in thread.name], []
+        )
         self.assertEqual(await threads(int, "7"), 7)

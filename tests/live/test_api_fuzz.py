@@ -1,7 +1,8 @@
-"""The JSON API, asked by schemathesis all that its own description allows, and what it does not: pypid answers as it says.
+"""The JSON API, asked by schemathesis all that its own description allows, and what it does not:
+pypid answers as it says.
 
-By schemathesis' command: its Python API is made for pytest. It asks for JSON documents; the events of ``POST /api/tier`` are
-none, so that it could not check them (tests/web/test_events.py does).
+By schemathesis' command: its Python API is made for pytest. It asks for JSON documents; the events
+of ``POST /api/tier`` are none, so that it could not check them (tests/web/test_events.py does).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from tests.live.isolation import environ
 from tests.live.processes import BIN, done, scratch
 from tests.live.projects import call, publish, wheel
 
-SETTINGS: Final = Settings(access="backend = config sql\ndelete = admin\nregistration = open\ncaptcha = no\n")
+SETTINGS: Final = Settings(
+    access="backend = config sql\ndelete = admin\nregistration = open\ncaptcha = no\n"
+)
 """All that can be asked for is open, but what only another setting opens (`OUT_OF_REACH`)."""
 
 CHECKS: Final = (
@@ -30,8 +33,9 @@ CHECKS: Final = (
     "unsupported_method",
     "allow_header_conformance",
 )
-"""Not ``ignored_auth``: who tries many wrong passwords is answered 429, as it should be (tests/web/test_matrix.py asks every
-route without). Not ``positive_data_acceptance``: what a name may be, and which folder lies in the storage, no schema says.
+"""Not ``ignored_auth``: who tries many wrong passwords is answered 429, as it should be
+(tests/web/test_matrix.py asks every route without). Not ``positive_data_acceptance``: what a name
+may be, and which folder lies in the storage, no schema says.
 """
 
 DOCUMENT: Final = "/api/openapi.json"
@@ -80,7 +84,9 @@ digests.values = ["{digest}"]
 
 
 class FuzzTests(IndexTestCase):
-    """Seeded, bounded, on a pypid of its own for each test; no address but 127.0.0.1 can be reached."""
+    """Seeded, bounded, on a pypid of its own for each test; no address but 127.0.0.1 can be
+    reached.
+    """
 
     settings = SETTINGS
 
@@ -93,7 +99,9 @@ class FuzzTests(IndexTestCase):
         for name in NAMES:
             self.post(index, "/api/users", {"name": name})
             self.post(index, "/api/groups", {"name": name})
-        tokens = [self.post(index, "/api/tokens", {"name": "ci", "actions": ["read"]}) for _ in range(IDS)]
+        tokens = [
+            self.post(index, "/api/tokens", {"name": "ci", "actions": ["read"]}) for _ in range(IDS)
+        ]
         self.ids = [token["id"] for token in tokens] + ["0" * 24]
         return index
 
@@ -102,20 +110,51 @@ class FuzzTests(IndexTestCase):
         return json.loads(call(index, "POST", path, json.dumps(document).encode(), user="admin"))
 
     def fuzz(self, user: str | None, *more: str, projects: Sequence[str] = ("spam",)) -> set[str]:
-        """Ask; which operations were tried (``GET /api/users/{name}``). Raises `AssertionError` with what was wrong."""
+        """Ask; which operations were tried (``GET /api/users/{name}``). Raises `AssertionError`
+        with what was wrong.
+        """
         config, report = self.folder / "schemathesis.toml", self.folder / "junit.xml"
-        values = {"projects": projects, "filenames": FILENAMES, "names": NAMES, "versions": VERSIONS, "ids": self.ids}
+        values = {
+            "projects": projects,
+            "filenames": FILENAMES,
+            "names": NAMES,
+            "versions": VERSIONS,
+            "ids": self.ids,
+        }
         lists = {name: json.dumps(list(these)) for name, these in values.items()}
         config.write_text(CONFIG.format(**lists, digest="0" * 64))
         credential = [] if user is None else ["--auth", f"{user}:{PASSWORDS[user]}"]
-        command = [BIN / "schemathesis", "--config-file", config, "run", self.index.url(DOCUMENT), *credential]
-        command += ["--header", "Accept: application/json", "--checks", ",".join(CHECKS), "--no-color"]
-        command += ["--seed", "1", "--generation-database", "none", "--request-timeout", "30", "--continue-on-failure"]
+        command = [
+            BIN / "schemathesis",
+            "--config-file",
+            config,
+            "run",
+            self.index.url(DOCUMENT),
+            *credential,
+        ]
+        command += [
+            "--header",
+            "Accept: application/json",
+            "--checks",
+            ",".join(CHECKS),
+            "--no-color",
+        ]
+        command += [
+            "--seed",
+            "1",
+            "--generation-database",
+            "none",
+            "--request-timeout",
+            "30",
+            "--continue-on-failure",
+        ]
         command += ["--report", "junit", "--report-junit-path", report, *more]
         done(
             command,
             cwd=self.folder,
-            environ=environ(self.folder / "home", all_proxy="http://127.0.0.1:9", NO_PROXY="127.0.0.1"),
+            environ=environ(
+                self.folder / "home", all_proxy="http://127.0.0.1:9", NO_PROXY="127.0.0.1"
+            ),
         )
         cases = ElementTree.parse(report).getroot().iter("testcase")
         return {str(case.get("name")) for case in cases}
@@ -123,7 +162,9 @@ class FuzzTests(IndexTestCase):
     def operations(self) -> set[str]:
         """All of the document, but the one that gave it to schemathesis."""
         paths = json.loads(call(self.index, "GET", DOCUMENT))["paths"]
-        return {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods} - {f"GET {DOCUMENT}"}
+        return {
+            f"{method.upper()} {path}" for path, methods in paths.items() for method in methods
+        } - {f"GET {DOCUMENT}"}
 
     def reached(self) -> set[str]:
         """Those that were answered with a 2xx."""
@@ -137,11 +178,23 @@ class FuzzTests(IndexTestCase):
         return found
 
     def test_admin(self) -> None:
-        """Whatever an administrator sends, the answer is one that the document describes; and every operation is reached."""
+        """Whatever an administrator sends, the answer is one that the document describes; and every
+        operation is reached.
+        """
         last = [word for operation in LAST for word in ("--exclude-operation-id", operation)]
-        asked = self.fuzz("admin", "--phases", "examples,coverage,fuzzing", "--max-examples", "8", *last)
+        asked = self.fuzz(
+            "admin", "--phases", "examples,coverage,fuzzing", "--max-examples", "8", *last
+        )
         only = [word for operation in LAST for word in ("--include-operation-id", operation)]
-        asked |= self.fuzz("admin", "--phases", "coverage,fuzzing", "--max-examples", "10", *only, projects=("spam", "eggs"))
+        asked |= self.fuzz(
+            "admin",
+            "--phases",
+            "coverage,fuzzing",
+            "--max-examples",
+            "10",
+            *only,
+            projects=("spam", "eggs"),
+        )
         self.assertEqual(asked, self.operations())
         self.assertEqual(self.operations() - self.reached(), set(OUT_OF_REACH))
 

@@ -1,4 +1,6 @@
-"""What is kept of another pypid's files, really: how much of the disk it takes, what goes, and what a mirror does by itself."""
+"""What is kept of another pypid's files, really: how much of the disk it takes, what goes, and what
+a mirror does by itself.
+"""
 
 import contextlib
 import http.client
@@ -23,7 +25,12 @@ KIB, MIB = 1 << 10, 1 << 20
 def large(name: str, version: str = "1.0", size: int = 200 * KIB) -> Artifact:
     """A wheel with so many bytes that no zip makes smaller."""
     seed = f"{name} {version}".encode()
-    return wheel(name, version, tag="py3-none-any", files={f"{name.replace('-', '_')}.bin": shake_128(seed).digest(size)})
+    return wheel(
+        name,
+        version,
+        tag="py3-none-any",
+        files={f"{name.replace('-', '_')}.bin": shake_128(seed).digest(size)},
+    )
 
 
 class CacheCase(IndexTestCase):
@@ -49,18 +56,25 @@ class CacheCase(IndexTestCase):
         """Download the files, whole."""
         for artifact in artifacts:
             name = artifact.filename.partition("-")[0]
-            self.assertEqual(call(self.index, "GET", f"/packages/{name}/{artifact.filename}"), artifact.data)
+            self.assertEqual(
+                call(self.index, "GET", f"/packages/{name}/{artifact.filename}"), artifact.data
+            )
 
     def keep(self, *artifacts: Artifact) -> None:
         """The same, until they are stored, which may be a moment later."""
         self.want(*artifacts)
-        records = [self.area() / each.filename.partition("-")[0] / f"{each.filename}.record.json" for each in artifacts]
+        records = [
+            self.area() / each.filename.partition("-")[0] / f"{each.filename}.record.json"
+            for each in artifacts
+        ]
         self.until(lambda: all(record.exists() for record in records))
 
     def kept(self) -> list[str]:
         """The files that lie there with a record."""
         names = (path.name for path in files_below(self.area()))
-        return sorted(name.removesuffix(".record.json") for name in names if name.endswith(".record.json"))
+        return sorted(
+            name.removesuffix(".record.json") for name in names if name.endswith(".record.json")
+        )
 
     def area(self) -> Path:
         """Where kept files lie."""
@@ -86,8 +100,8 @@ class LimitTests(CacheCase):
     lines = "mode = cache\nmax_cache = 700k"
 
     def test_limit(self) -> None:
-        """The least recently used files go when others come, so that the folder stays below max_cache; ours stay, and what went
-        is fetched again.
+        """The least recently used files go when others come, so that the folder stays below
+        max_cache; ours stay, and what went is fetched again.
         """
         ours = large("own", size=MIB)
         publish(self.index, ours)
@@ -98,22 +112,33 @@ class LimitTests(CacheCase):
             time.sleep(1.1)  # it is known to the second who was wanted first
         self.want(zebra)
         self.assertEqual(len(self.kept()), 3)
-        for new, left in ((dog, [cat, dog, zebra]), (elk, [dog, elk, zebra]), (bee, [bee, dog, elk])):
+        for new, left in (
+            (dog, [cat, dog, zebra]),
+            (elk, [dog, elk, zebra]),
+            (bee, [bee, dog, elk]),
+        ):
             time.sleep(1.1)
             self.want(new)
-            self.until(lambda left=left: self.kept() == sorted(artifact.filename for artifact in left))  # type: ignore[misc]
+            self.until(
+                lambda left=left: self.kept() == sorted(artifact.filename for artifact in left)
+            )  # type: ignore[misc]
             self.until(lambda: self.size() <= 700 * KIB, 1)
         self.want(ours)
         self.assertIn("to stay within max_cache", self.index.log(self.since))
         target = self.folder / "target"
-        works(pip(NEWEST, "install", self.index.url(), "--target", target, "zebra", "own", "cat"), self.folder)
+        works(
+            pip(NEWEST, "install", self.index.url(), "--target", target, "zebra", "own", "cat"),
+            self.folder,
+        )
         self.assertEqual(installed(target), {"zebra-1.0", "own-1.0", "cat-1.0"})
         self.until(lambda: self.size() <= 700 * KIB)
         self.assertIn("0 things are wrong", self.pypid("check", "--hashes"))
         self.assertIn("of at most 700.0 KiB", self.pypid("cache", "list"))
 
     def test_too_large(self) -> None:
-        """A file that is larger than the limit is served whole, does not stay, and drives nothing out."""
+        """A file that is larger than the limit is served whole, does not stay, and drives nothing
+        out.
+        """
         bee, whale = large("bee"), large("whale", size=MIB)
         publish(self.theirs, bee, whale)
         self.keep(bee)
@@ -153,12 +178,23 @@ class PurgeTests(CacheCase):
         told: Any = json.loads(self.pypid("cache", "list", "--json"))
         self.assertEqual(told["size"], self.size())
         self.assertIn(newer.filename, self.pypid("cache", "list", "Bee"))
-        self.assertIn(f"{bee.filename}: visible, kept here\n", self.pypid("why", "bee", bee.filename))
-        self.assertIn("Removed: 0 files", self.pypid("cache", "purge", "--older-than", "1h", "--yes"))
-        self.assertIn("nothing was removed", fails(self.command("cache", "purge"), self.folder, said="no\n"))
-        self.assertIn("Removed: 1 files", self.pypid("cache", "purge", "bee", bee.filename, "--yes"))
+        self.assertIn(
+            f"{bee.filename}: visible, kept here\n", self.pypid("why", "bee", bee.filename)
+        )
+        self.assertIn(
+            "Removed: 0 files", self.pypid("cache", "purge", "--older-than", "1h", "--yes")
+        )
+        self.assertIn(
+            "nothing was removed", fails(self.command("cache", "purge"), self.folder, said="no\n")
+        )
+        self.assertIn(
+            "Removed: 1 files", self.pypid("cache", "purge", "bee", bee.filename, "--yes")
+        )
         self.assertEqual(self.kept(), [newer.filename, cat.filename])
-        self.assertIn("Removed: 1 files", works(self.command("cache", "purge", "cat"), self.folder, said="yes\n"))
+        self.assertIn(
+            "Removed: 1 files",
+            works(self.command("cache", "purge", "cat"), self.folder, said="yes\n"),
+        )
         self.assertIn("Removed: 1 files", self.pypid("cache", "purge", "--yes"))
         self.assertEqual((self.kept(), self.size()), ([], 0))
 
@@ -171,7 +207,9 @@ class PurgeTests(CacheCase):
         return made
 
     def test_running(self) -> None:
-        """cache list, cache purge and why work on a running pypid, which sees it at once; files of ours stay."""
+        """cache list, cache purge and why work on a running pypid, which sees it at once; files of
+        ours stay.
+        """
         made = self.artifacts()
         self.check_commands(*made)
         self.assertEqual(listed(self.index, "own"), [large("own").filename])
@@ -188,7 +226,9 @@ class PurgeTests(CacheCase):
         self.want(*made, large("own"))
 
     def test_reader(self) -> None:
-        """Who is downloading a file while it is purged gets it whole; the next one has it fetched again."""
+        """Who is downloading a file while it is purged gets it whole; the next one has it fetched
+        again.
+        """
         whale = large("whale", size=24 * MIB)
         publish(self.theirs, whale)
         self.keep(whale)
@@ -205,7 +245,9 @@ class PurgeTests(CacheCase):
         self.keep(whale)
 
     def test_check(self) -> None:
-        """pypid check finds bytes that were damaged on the disk below .kept/, sweeps them, and they are fetched again."""
+        """pypid check finds bytes that were damaged on the disk below .kept/, sweeps them, and they
+        are fetched again.
+        """
         bee, _, cat = self.artifacts()
         damaged, lost = self.area() / "bee" / bee.filename, self.area() / "cat" / cat.filename
         data = bytearray(damaged.read_bytes())
@@ -224,28 +266,49 @@ class WhyTests(CacheCase):
     lines = "mode = cache\ncooldown = 3d cat=0\nreserved = secret-*"
 
     def test_why(self) -> None:
-        """What why tells is what pip meets: a release that is too young is not installed, and it is told until when."""
+        """What why tells is what pip meets: a release that is too young is not installed, and it is
+        told until when.
+        """
         publish(self.theirs, large("bee"), large("cat"))
-        fails(pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "bee"), self.folder)
-        works(pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "cat"), self.folder)
+        fails(
+            pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "bee"),
+            self.folder,
+        )
+        works(
+            pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "cat"),
+            self.folder,
+        )
         said = self.pypid("why", "Bee")
         self.assertIn("bee: the name is not ours, and may come from upstream.", said)
-        days = [time.strftime("%Y-%m-%d", time.gmtime(time.time() + more)) for more in (3 * 86400 - 300, 3 * 86400)]
-        [until] = re.findall(rf"  {large('bee').filename}: hidden, .*cooldown.*; visible from (\S+ \S+) UTC on", said)
+        days = [
+            time.strftime("%Y-%m-%d", time.gmtime(time.time() + more))
+            for more in (3 * 86400 - 300, 3 * 86400)
+        ]
+        [until] = re.findall(
+            rf"  {large('bee').filename}: hidden, .*cooldown.*; visible from (\S+ \S+) UTC on", said
+        )
         self.assertIn(until.partition(" ")[0], days)
-        self.assertIn("Visible: 0 files of ours, 1 kept, 0 to be had from upstream.", self.pypid("why", "cat"))
-        self.assertIn("the name is reserved ([upstream] reserved)", self.pypid("why", "secret-plans"))
+        self.assertIn(
+            "Visible: 0 files of ours, 1 kept, 0 to be had from upstream.", self.pypid("why", "cat")
+        )
+        self.assertIn(
+            "the name is reserved ([upstream] reserved)", self.pypid("why", "secret-plans")
+        )
         over_http = json.loads(call(self.index, "GET", "/api/why/bee", user="alice"))
         self.assertEqual(over_http, json.loads(self.pypid("why", "bee", "--json")))
 
     def test_away(self) -> None:
-        """With upstream stopped it is told since when; that hides no file; also by a pypid that is stopped itself."""
+        """With upstream stopped it is told since when; that hides no file; also by a pypid that is
+        stopped itself.
+        """
         publish(self.theirs, large("cat"), large("cat", "2.0"))
         self.keep(large("cat"))
         stop(self.theirs)
         self.assertEqual(len(listed(self.index, "cat")), 2)  # the page is fresh, nothing has failed
         self.assertRaises(AssertionError, self.want, large("cat", "2.0"))
-        self.assertNotIn("Upstream is away", self.pypid("why", "cat"))  # a file tells nothing of the index
+        self.assertNotIn(
+            "Upstream is away", self.pypid("why", "cat")
+        )  # a file tells nothing of the index
         self.assertRaises(AssertionError, listed, self.index, "never-asked")
         said = self.pypid("why", "cat", large("cat", "2.0").filename)
         self.assertIn("Upstream is away since ", said)
@@ -259,8 +322,8 @@ class MirrorTests(CacheCase):
     lines = "mode = mirror\nrefresh = 1s\nttl = 1h"
 
     def test_refreshed(self) -> None:
-        """What is published upstream is on the mirror's page although nobody asked for it, and it was fresh; a project of which
-        nothing is kept is not asked for.
+        """What is published upstream is on the mirror's page although nobody asked for it, and it
+        was fresh; a project of which nothing is kept is not asked for.
         """
         bee, newer = large("bee"), large("bee", "2.0")
         publish(self.theirs, bee, large("cat"))
@@ -268,13 +331,20 @@ class MirrorTests(CacheCase):
         self.assertEqual(len(listed(self.index, "cat")), 1)
         heard = self.theirs.log_size()
         publish(self.theirs, newer, large("cat", "2.0"))
-        self.until(lambda: sum(answer.path == "/simple/bee/" for answer in self.theirs.answers(heard)) >= 2)
+        self.until(
+            lambda: sum(answer.path == "/simple/bee/" for answer in self.theirs.answers(heard)) >= 2
+        )
         stop(self.theirs)
-        self.assertEqual({answer.path for answer in self.theirs.answers(heard)}, {"/legacy/", "/simple/bee/"})
+        self.assertEqual(
+            {answer.path for answer in self.theirs.answers(heard)}, {"/legacy/", "/simple/bee/"}
+        )
         self.assertIn("1 of 1 kept projects were refreshed", self.index.log(self.since))
         stop(self.index)
-        # its last try may have met an upstream that was stopping: what it knows shows in a start without refreshing
-        self.settings = Settings(upstream=self.settings.upstream.replace("mode = mirror", "mode = cache"))
+        # its last try may have met an upstream that was stopping: what it knows shows in a start
+        # without refreshing
+        self.settings = Settings(
+            upstream=self.settings.upstream.replace("mode = mirror", "mode = cache")
+        )
         self.index = self.entered(pypid(self.place, self.settings))
         self.since = self.index.log_size()
         self.assertEqual(listed(self.index, "bee"), [bee.filename, newer.filename])

@@ -1,4 +1,6 @@
-"""The shared catalog in a real PostgreSQL: the contract, several processes, and a server that goes away in the middle."""
+"""The shared catalog in a real PostgreSQL: the contract, several processes, and a server that goes
+away in the middle.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -18,7 +20,16 @@ from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.catalog.engine import Anew, Beat, CatalogRow, Conflict, DatabaseAway, DatabaseUnusable, RowChange, RowKind
+from pypid.catalog.engine import (
+    Anew,
+    Beat,
+    CatalogRow,
+    Conflict,
+    DatabaseAway,
+    DatabaseUnusable,
+    RowChange,
+    RowKind,
+)
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import place_of
 from pypid.catalog.sql.schema import SCHEMA
@@ -63,14 +74,18 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
             self.assertEqual(connection.execute("SELECT * FROM pypid_catalog").fetchall(), [("x",)])
 
     def test_tables_that_went(self) -> None:
-        """Where the tables were taken away while nodes run they are begun anew, and nobody takes old rows for new ones."""
+        """Where the tables were taken away while nodes run they are begun anew, and nobody takes
+        old rows for new ones.
+        """
         row = self.put(b"line")
         before = self.state()
         with psycopg.connect(self.url, autocommit=True) as connection:
             for table in ("", "_rows", "_leases", "_links"):
                 connection.execute(f"DROP TABLE pypid_catalog{table}".encode())
         self.refused(self.engine.changes(before.position), Anew)
-        self.refused(self.engine.swap(self.epoch, RowChange(RowKind.OURS, SPAM, b"x", row.version)), Anew)
+        self.refused(
+            self.engine.swap(self.epoch, RowChange(RowKind.OURS, SPAM, b"x", row.version)), Anew
+        )
         state = self.have(self.engine.open(IDENTITY, before.serial))
         self.assertEqual((state.complete, state.serial), (False, before.serial))
         self.assertNotEqual(state.epoch, before.epoch)
@@ -87,16 +102,28 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
         self.assertEqual((state.complete, state.serial, state.version), (False, before.serial, 0))
 
     def test_another_version(self) -> None:
-        """A catalog of an older or newer version is begun anew at a start; nodes that run then say so, and misread nothing."""
+        """A catalog of an older or newer version is begun anew at a start; nodes that run then say
+        so, and misread nothing.
+        """
         for schema in (SCHEMA - 1, SCHEMA + 98):
             before = self.have(self.engine.open(IDENTITY))
-            row = self.have(self.engine.swap(before.epoch, RowChange(RowKind.OURS, SPAM, b"line", 0)))
+            row = self.have(
+                self.engine.swap(before.epoch, RowChange(RowKind.OURS, SPAM, b"line", 0))
+            )
             assert isinstance(row, CatalogRow)
             with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute(f"UPDATE pypid_catalog SET schema = {schema}".encode())
                 connection.execute("ALTER TABLE pypid_catalog_rows RENAME COLUMN line TO other")
-            asked = [self.engine.changes(before.position), self.engine.state(), self.engine.row(RowKind.OURS, SPAM)]
-            for each in (*asked, self.engine.lease("a", "b", 1), self.engine.link("a", self.world.now())):
+            asked = [
+                self.engine.changes(before.position),
+                self.engine.state(),
+                self.engine.row(RowKind.OURS, SPAM),
+            ]
+            for each in (
+                *asked,
+                self.engine.lease("a", "b", 1),
+                self.engine.link("a", self.world.now()),
+            ):
                 self.assertIn("another version", str(self.refused(each, DatabaseUnusable)))
             other = self.have(self.again())
             self.addCleanup(lambda other=other: self.have(other.close()))  # type: ignore[misc]
@@ -135,7 +162,14 @@ def at_the_same_time(*jobs: Callable[[], object]) -> list[object]:
 class ProcessesTests(SynchronousTestCase):
     """Several processes that change the same rows."""
 
-    def storm(self, url: str, meanwhile: Callable[[], None] = lambda: None, *, writers: int = 3, count: int = 50) -> Storm:
+    def storm(
+        self,
+        url: str,
+        meanwhile: Callable[[], None] = lambda: None,
+        *,
+        writers: int = 3,
+        count: int = 50,
+    ) -> Storm:
         """Let them, and prove that nothing is wrong."""
         engine = engine_at(url)
         state = self.successResultOf(start(engine.open("storage")))
@@ -147,7 +181,9 @@ class ProcessesTests(SynchronousTestCase):
         return storm
 
     def test_postgresql(self) -> None:
-        """Of 450 changes by three processes none is lost; versions and serials are given once, in the order one sees."""
+        """Of 450 changes by three processes none is lost; versions and serials are given once, in
+        the order one sees.
+        """
         self.storm(shared().database())
 
     def test_sqlite(self) -> None:
@@ -155,7 +191,9 @@ class ProcessesTests(SynchronousTestCase):
         self.storm(f"sqlite:///{Path(self.mktemp()).absolute()}")
 
     def test_restarts(self) -> None:
-        """A server that crashes again and again in the middle of changes costs time, and nothing else."""
+        """A server that crashes again and again in the middle of changes costs time, and nothing
+        else.
+        """
         with postgresql() as server:
             storming = threading.Event()
             restarts = 0
@@ -214,7 +252,9 @@ class Node:
         self.threads = Threads(reactor, "catalog")
         self.feeding = Threads(reactor, "feed", 1)
         place = place_of(url, NO_FOLDER)
-        self.world = World(clock=reactor, now=lambda: datetime.now(UTC), blocking=self.threads, random=os.urandom)
+        self.world = World(
+            clock=reactor, now=lambda: datetime.now(UTC), blocking=self.threads, random=os.urandom
+        )
         self.engine = SqlEngine(SqlSettings(place, self.feeding), self.world)
         self.beats: list[tuple[Beat, float]] = []
         self.feed: Any = None
@@ -236,7 +276,9 @@ class Node:
     async def put(self, line: bytes) -> CatalogRow:
         """Make the row this line."""
         held = await self.engine.row(RowKind.OURS, SPAM)
-        found = await self.engine.swap(self.epoch, RowChange(RowKind.OURS, SPAM, line, 0 if held is None else held.version))
+        found = await self.engine.swap(
+            self.epoch, RowChange(RowKind.OURS, SPAM, line, 0 if held is None else held.version)
+        )
         assert not isinstance(found, Conflict)
         return found
 
@@ -247,7 +289,9 @@ class Node:
         await self.engine.close()
         self.threads.stop()
         self.feeding.stop()
-        gc.collect()  # psycopg leaves the socket of an attempt that took too long to the collector, and the server waits for it
+        # psycopg leaves the socket of an attempt that took too long to the collector, and the
+        # server waits for it
+        gc.collect()
 
 
 class NodesTests(TestCase):
@@ -269,13 +313,19 @@ class NodesTests(TestCase):
                 await there.end()
 
     async def test_heard_soon(self) -> None:
-        """A change is heard of on another node in a fraction of the second that it may take, also where no message comes."""
+        """A change is heard of on another node in a fraction of the second that it may take, also
+        where no message comes.
+        """
 
         async def test(server: Postgresql, here: Node, there: Node) -> None:
             took = []
             for number in range(20):
                 row = await here.put(b"%d" % number)
-                took.append(await there.until(lambda row=row: there.beats[-1][0].state.version >= row.version))  # type: ignore[misc]
+                took.append(
+                    await there.until(
+                        lambda row=row: there.beats[-1][0].state.version >= row.version
+                    )
+                )  # type: ignore[misc]
             took.sort()
             self.assertLess(took[-1], 1.0)
             self.assertLess(took[len(took) // 2], 0.2)
@@ -285,12 +335,16 @@ class NodesTests(TestCase):
                 path = there.engine._place.url.partition("search_path%3D")[2]  # type: ignore[union-attr]
                 connection.execute(f"UPDATE {path}.pypid_catalog SET rights = rights + 1".encode())
             before = there.beats[0][0].state.rights
-            self.assertLess(await there.until(lambda: there.beats[-1][0].state.rights > before), 1.0)
+            self.assertLess(
+                await there.until(lambda: there.beats[-1][0].state.rights > before), 1.0
+            )
 
         await self.with_nodes(test)
 
     async def test_frozen(self) -> None:
-        """A server that keeps its connections and does not answer is silence, and questions end; then all goes on."""
+        """A server that keeps its connections and does not answer is silence, and questions end;
+        then all goes on.
+        """
 
         async def test(server: Postgresql, here: Node, there: Node) -> None:
             await here.put(b"before")
@@ -314,7 +368,9 @@ class NodesTests(TestCase):
         await self.with_nodes(test)
 
     async def test_restarted(self) -> None:
-        """A server that was restarted is found again by the feed and by questions; what changed meanwhile is heard of."""
+        """A server that was restarted is found again by the feed and by questions; what changed
+        meanwhile is heard of.
+        """
 
         async def test(server: Postgresql, here: Node, there: Node) -> None:
             for mode in ("immediate", "fast"):

@@ -1,4 +1,6 @@
-"""The shared catalog in a real Redis: the contract, several processes, and two nodes whose server goes away in the middle."""
+"""The shared catalog in a real Redis: the contract, several processes, and two nodes whose server
+goes away in the middle.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -13,7 +15,17 @@ from typing import Any
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Anew, Beat, CatalogRow, Conflict, DatabaseAway, Engine, EngineState, RowChange, RowKind
+from pypid.catalog.engine import (
+    Anew,
+    Beat,
+    CatalogRow,
+    Conflict,
+    DatabaseAway,
+    Engine,
+    EngineState,
+    RowChange,
+    RowKind,
+)
 from pypid.catalog.shared import SharedCatalog, SharedSettings
 from pypid.catalog.shared import open as share
 from pypid.core.errors import CatalogDown
@@ -104,7 +116,10 @@ class RedisContractTests(OverSockets, EngineContract, SynchronousTestCase):
 
     def test_who_goes_away(self) -> None:
         """Who asks and goes away leaves no answer behind that another one would get."""
-        rows = [self.put(b"%d" % number * 200_000, name=project_name(f"p{number}")) for number in range(4)]
+        rows = [
+            self.put(b"%d" % number * 200_000, name=project_name(f"p{number}"))
+            for number in range(4)
+        ]
         for _ in range(20):
             asked = [start(self.engine.row(RowKind.OURS, row.name)) for row in rows]
             wait(deferLater(reactor, 0.001))
@@ -114,7 +129,9 @@ class RedisContractTests(OverSockets, EngineContract, SynchronousTestCase):
         self.assertEqual([self.have(self.engine.row(RowKind.OURS, row.name)) for row in rows], rows)
 
     def test_closed_in_the_middle(self) -> None:
-        """To close it ends what is under way, and connections that are just made; it opens itself again."""
+        """To close it ends what is under way, and connections that are just made; it opens itself
+        again.
+        """
         for turns in range(6):
             asked = [start(self.engine.state()) for _ in range(8)]
             for _ in range(turns):
@@ -140,11 +157,15 @@ class ProcessesTests(OverSockets, SynchronousTestCase):
         return storm
 
     def test_nothing_is_lost(self) -> None:
-        """Of 270 changes by three processes none is lost; versions and serials are given once, in the order one sees."""
+        """Of 270 changes by three processes none is lost; versions and serials are given once, in
+        the order one sees.
+        """
         self.storm(shared().catalog(), writers=3, count=30)
 
     def test_cut(self) -> None:
-        """A server that cuts connections and hangs, again and again, costs time, and nothing else."""
+        """A server that cuts connections and hangs, again and again, costs time,
+        and nothing else.
+        """
         with redis() as server:
             ended = threading.Event()
 
@@ -194,7 +215,9 @@ class Node:
     async def put(self, line: bytes) -> CatalogRow:
         """Make the row this line."""
         held = await self.engine.row(RowKind.OURS, SPAM)
-        found = await self.engine.swap(self.epoch, RowChange(RowKind.OURS, SPAM, line, 0 if held is None else held.version))
+        found = await self.engine.swap(
+            self.epoch, RowChange(RowKind.OURS, SPAM, line, 0 if held is None else held.version)
+        )
         assert not isinstance(found, Conflict)
         return found
 
@@ -218,7 +241,9 @@ class NodesTests(OverSockets, SynchronousTestCase):
         return made
 
     def test_heard_soon(self) -> None:
-        """A change is heard of on another node in a fraction of the second that it may take, also where no message comes."""
+        """A change is heard of on another node in a fraction of the second that it may take, also
+        where no message comes.
+        """
         with redis() as server:
             here, there = self.nodes(server)
             took = []
@@ -237,7 +262,9 @@ class NodesTests(OverSockets, SynchronousTestCase):
             self.assertTrue(self.until(lambda: there.last.rights > before, 1.0))
 
     def test_frozen(self) -> None:
-        """A server that keeps its connections and does not answer is silence, and questions end; then all goes on."""
+        """A server that keeps its connections and does not answer is silence, and questions end;
+        then all goes on.
+        """
         with redis() as server:
             here, there = self.nodes(server)
             self.have(here.put(b"before"))
@@ -257,7 +284,9 @@ class NodesTests(OverSockets, SynchronousTestCase):
             self.assertTrue(self.until(lambda: there.last.version == row.version))
 
     def test_restarted(self) -> None:
-        """A server that lost everything is heard of, and begun anew: nobody takes new rows for old ones; serials go on."""
+        """A server that lost everything is heard of, and begun anew: nobody takes new rows for old
+        ones; serials go on.
+        """
         with redis() as server:
             here, there = self.nodes(server)
             row = self.have(here.put(b"line"))
@@ -271,9 +300,13 @@ class NodesTests(OverSockets, SynchronousTestCase):
             self.assertTrue(self.until(lambda: there.last.epoch != before.epoch))
             self.assertFalse(there.last.complete)
             self.refused(there.engine.changes(before.position), Anew)
-            self.refused(here.engine.swap(here.epoch, RowChange(RowKind.OURS, SPAM, b"x", row.version)), Anew)
+            self.refused(
+                here.engine.swap(here.epoch, RowChange(RowKind.OURS, SPAM, b"x", row.version)), Anew
+            )
             self.refused(here.engine.say_complete(here.epoch), Anew)
-            state = self.have(there.engine.open(IDENTITY, before.serial - 1))  # it had not heard of the last one
+            state = self.have(
+                there.engine.open(IDENTITY, before.serial - 1)
+            )  # it had not heard of the last one
             self.assertEqual((state.version, state.complete), (0, False))
             self.assertGreater(state.serial, before.serial)
             self.assertGreater(state.rights, before.rights)
@@ -302,13 +335,17 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
         return made
 
     def test_restarted(self) -> None:
-        """Where the server lost everything nothing is absent that was there; it is filled again, and both show that."""
+        """Where the server lost everything nothing is absent that was there; it is filled again,
+        and both show that.
+        """
         with redis() as server:
             url = server.catalog()
             here, there = self.catalog(url), self.catalog(url)
             self.have(here.edit(SPAM, lambda old: Project(name=SPAM)))
             self.have(here.complete())
-            self.assertTrue(self.until(lambda: self.have(there.ours(project_name("ham"))) is Presence.ABSENT))
+            self.assertTrue(
+                self.until(lambda: self.have(there.ours(project_name("ham"))) is Presence.ABSENT)
+            )
             server.restart()
             for name in (SPAM, project_name("ham")):
                 self.assertTrue(self.until(lambda name=name: self.unknown(there, name), 5.0))  # type: ignore[misc]
@@ -322,7 +359,9 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
             self.assertTrue(self.until(lambda: self.have(there.is_complete())))
 
     def test_storm(self) -> None:
-        """Two nodes publish while their server crashes and hangs: in the end both show the same, and all of its last life."""
+        """Two nodes publish while their server crashes and hangs: in the end both show the same,
+        and all of its last life.
+        """
         with redis() as server:
             url = server.catalog()
             nodes = self.catalog(url), self.catalog(url)
@@ -353,7 +392,9 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
                 lives += 1
                 server.start()
             life = lives
-            self.assertTrue(self.until(lambda: sum(born == life for born in done.values()) > 20, 15.0))
+            self.assertTrue(
+                self.until(lambda: sum(born == life for born in done.values()) > 20, 15.0)
+            )
             ended = True
             for each in writing:
                 self.successResultOf(each)

@@ -1,4 +1,6 @@
-"""What a real Redis may do to a shared catalog: lose the last second, forget keys, refuse, be another one than before."""
+"""What a real Redis may do to a shared catalog: lose the last second, forget keys, refuse, be
+another one than before.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -42,8 +44,32 @@ from tests.live.test_catalog_redis import SPAM, OverSockets
 
 ALLOWED = (
     "~{pypid}:*",
-    *("+info", "+select", "+eval", "+evalsha", "+get", "+set", "+del", "+unlink", "+exists", "+hget", "+hset", "+hmget"),
-    *("+hdel", "+hlen", "+hstrlen", "+hincrby", "+zadd", "+zrem", "+zcard", "+zscore", "+zrange", "+zrevrange"),
+    *(
+        "+info",
+        "+select",
+        "+eval",
+        "+evalsha",
+        "+get",
+        "+set",
+        "+del",
+        "+unlink",
+        "+exists",
+        "+hget",
+        "+hset",
+        "+hmget",
+    ),
+    *(
+        "+hdel",
+        "+hlen",
+        "+hstrlen",
+        "+hincrby",
+        "+zadd",
+        "+zrem",
+        "+zcard",
+        "+zscore",
+        "+zrange",
+        "+zrevrange",
+    ),
     *("+zrangebyscore", "+xadd", "+xread", "+time"),
 )
 """What docs/scale.rst tells an ACL to allow."""
@@ -87,11 +113,17 @@ class Faulty(OverSockets):
 
     def swap(self, line: bytes | None = b"x", expected: int = 0) -> Any:
         """A change of the row."""
-        return self.engine.swap(self.epoch, RowChange(RowKind.OURS, SPAM, line, expected or self.row.version))
+        return self.engine.swap(
+            self.epoch, RowChange(RowKind.OURS, SPAM, line, expected or self.row.version)
+        )
 
     def put(self, line: bytes, name: str = "spam", expected: int = 0) -> CatalogRow:
         """Make a row, which has to be possible."""
-        done = self.have(self.engine.swap(self.epoch, RowChange(RowKind.OURS, project_name(name), line, expected)))
+        done = self.have(
+            self.engine.swap(
+                self.epoch, RowChange(RowKind.OURS, project_name(name), line, expected)
+            )
+        )
         assert not isinstance(done, Conflict)
         return done
 
@@ -117,7 +149,9 @@ class LostTests(Faulty, SynchronousTestCase):
     """What was acknowledged is not there any more."""
 
     def test_went_back(self) -> None:
-        """A server that comes back with what it had a second ago is not believed, though all of that is in order."""
+        """A server that comes back with what it had a second ago is not believed, though all of
+        that is in order.
+        """
         self.begin("--appendonly", "yes", "--appendfsync", "everysec")
         self.server.ask("SAVE")
         files = self.server.folder / "appendonlydir"
@@ -139,13 +173,24 @@ class LostTests(Faulty, SynchronousTestCase):
         self.is_begun_anew(before)
 
     def test_another_master(self) -> None:
-        """A replica is not asked; one that was made the master is begun anew; so is the first, made the master again."""
+        """A replica is not asked; one that was made the master is begun anew; so is the first, made
+        the master again.
+        """
         before = self.begin("--masterauth", PASSWORD)
         with redis("--masterauth", PASSWORD) as second:
             second.ask("REPLICAOF", "127.0.0.1", self.server.port)
-            self.assertTrue(self.until(lambda: b"master_link_status:up" in second.ask("INFO", "replication"), 10))
+            self.assertTrue(
+                self.until(
+                    lambda: b"master_link_status:up" in second.ask("INFO", "replication"), 10
+                )
+            )
             there = self.at(second.url())
-            for asked in (there.open(IDENTITY), there.state(), there.changes(before.position), there.lease("a", "b", 9)):
+            for asked in (
+                there.open(IDENTITY),
+                there.state(),
+                there.changes(before.position),
+                there.lease("a", "b", 9),
+            ):
                 self.assertIn("replica", str(self.refused(asked, DatabaseAway)))
             second.ask("REPLICAOF", "NO", "ONE")
             self.assertEqual(self.have(there.state()).epoch, "")
@@ -153,7 +198,11 @@ class LostTests(Faulty, SynchronousTestCase):
             feed = self.engine.follow(beats.append)
             self.assertTrue(self.until(lambda: bool(beats)))
             self.server.ask("REPLICAOF", "127.0.0.1", second.port)
-            self.assertTrue(self.until(lambda: b"master_link_status:up" in self.server.ask("INFO", "replication"), 10))
+            self.assertTrue(
+                self.until(
+                    lambda: b"master_link_status:up" in self.server.ask("INFO", "replication"), 10
+                )
+            )
             for asked in (self.engine.state(), self.swap(), self.engine.note_rights()):
                 self.refused(asked, DatabaseAway)
             self.until(lambda: False, 0.4)
@@ -167,10 +216,14 @@ class LostTests(Faulty, SynchronousTestCase):
         self.is_begun_anew(before)
 
     def test_keys_that_went(self) -> None:
-        """Keys that a server threw away, or somebody deleted, are no rows that were taken out: it is begun anew."""
+        """Keys that a server threw away, or somebody deleted, are no rows that were taken out: it
+        is begun anew.
+        """
         before = self.begin()
         gone = self.put(b"goes", "ham")
-        self.have(self.engine.swap(self.epoch, RowChange(RowKind.OURS, gone.name, None, gone.version)))
+        self.have(
+            self.engine.swap(self.epoch, RowChange(RowKind.OURS, gone.name, None, gone.version))
+        )
         for keys in (("lines",), ("order",), ("standing",), ("lines", "order", "standing")):
             self.server.ask("DEL", *[f"{{pypid}}:{key}" for key in keys])
             before = self.is_begun_anew(before)
@@ -198,12 +251,18 @@ class NonsenseTests(Faulty, SynchronousTestCase):
     """Somebody has written into it what no pypid writes."""
 
     def test_rows(self) -> None:
-        """A damaged row is one whose line nobody can read, and may be replaced; what is no row is none."""
+        """A damaged row is one whose line nobody can read, and may be replaced; what is no row is
+        none.
+        """
         state = self.begin()
         other = self.put(b"other", "ham")
         for held in b"nonsense", b"", b"x+line", b"\xff\xfe", b"-", b"9" * 40 + b"+line":
             self.server.ask("HSET", "{pypid}:lines", "ours/spam", held)
-            [row] = [each for each in self.have(self.engine.changes(state.beginning)).rows if each.name == SPAM]
+            [row] = [
+                each
+                for each in self.have(self.engine.changes(state.beginning)).rows
+                if each.name == SPAM
+            ]
             self.assertEqual((row.version, row.serial), (self.row.version, 0))
             self.assertEqual(self.have(self.swap(b"x", 99)), Conflict(row))
             self.row = self.have(self.swap(b"line"))
@@ -213,7 +272,10 @@ class NonsenseTests(Faulty, SynchronousTestCase):
         self.server.ask("HINCRBY", "{pypid}:standing", "count", "1")
         found = self.have(self.engine.changes(state.beginning)).rows
         self.assertEqual(found, (other, self.row))
-        self.assertEqual(self.have(self.engine.changes(state.beginning, 1)), Slice((), Position(self.epoch, 1), True))
+        self.assertEqual(
+            self.have(self.engine.changes(state.beginning, 1)),
+            Slice((), Position(self.epoch, 1), True),
+        )
 
     def test_standing(self) -> None:
         """Where it stands is not guessed: it cannot be used, and says what to do."""
@@ -245,7 +307,9 @@ class MemoryTests(Faulty, SynchronousTestCase):
         self.server.ask("CONFIG", "SET", "maxmemory", used // 2)
 
     def test_full(self) -> None:
-        """It refuses a change, of which nothing is done; what takes little is possible: to yank, to take out, to tell."""
+        """It refuses a change, of which nothing is done; what takes little is possible: to yank, to
+        take out, to tell.
+        """
         before = self.begin()
         ham = self.put(b"ham", "ham")
         before = self.have(self.engine.state())
@@ -255,8 +319,13 @@ class MemoryTests(Faulty, SynchronousTestCase):
         self.assertEqual(self.have(self.engine.state()), before)
         self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
         self.row = self.put(b"yanked", expected=self.row.version)
-        self.refused(self.engine.swap(self.epoch, RowChange(RowKind.OURS, project_name("new"), b"new", 0)), DatabaseFull)
-        gone = self.have(self.engine.swap(self.epoch, RowChange(RowKind.OURS, ham.name, None, ham.version)))
+        self.refused(
+            self.engine.swap(self.epoch, RowChange(RowKind.OURS, project_name("new"), b"new", 0)),
+            DatabaseFull,
+        )
+        gone = self.have(
+            self.engine.swap(self.epoch, RowChange(RowKind.OURS, ham.name, None, ham.version))
+        )
         assert isinstance(gone, CatalogRow)
         self.assertIsNone(gone.line)
         self.assertGreater(self.have(self.engine.note_rights()).rights, before.rights)
@@ -270,11 +339,15 @@ class MemoryTests(Faulty, SynchronousTestCase):
         self.put(b"line")
 
     def test_throws_away(self) -> None:
-        """One that throws keys away where memory is short is told of in the log; what it threw away is never "not there"."""
+        """One that throws keys away where memory is short is told of in the log; what it threw away
+        is never "not there".
+        """
         with logged() as lines:
             self.begin("--maxmemory-policy", "allkeys-random")
             self.have(self.at(self.server.url()).state())
-        self.assertEqual(len([line for line in lines if "allkeys-random" in line and "noeviction" in line]), 2)
+        self.assertEqual(
+            len([line for line in lines if "allkeys-random" in line and "noeviction" in line]), 2
+        )
         self.full()
         self.until(lambda: self.server.ask("DBSIZE") == 0, 5.0)
         self.assertEqual(self.have(self.engine.state()).epoch, "")
@@ -293,12 +366,19 @@ class StrangeTests(Faulty, SynchronousTestCase):
     """Keys that are not this pypid's."""
 
     def test_another_version(self) -> None:
-        """A catalog of another version is begun anew at a start; nodes that run then say so, and misread nothing."""
+        """A catalog of another version is begun anew at a start; nodes that run then say so, and
+        misread nothing.
+        """
         before = self.begin()
         self.server.ask("HSET", "{pypid}:standing", "schema", "99")
         self.server.ask("DEL", "{pypid}:lines")
         self.server.ask("SET", "{pypid}:lines", "of another shape")
-        for asked in (self.engine.changes(before.position), self.engine.state(), self.swap(), self.engine.note_rights()):
+        for asked in (
+            self.engine.changes(before.position),
+            self.engine.state(),
+            self.swap(),
+            self.engine.note_rights(),
+        ):
             self.assertIn("another version", str(self.refused(asked, DatabaseUnusable)))
         other = self.at(self.server.url())
         self.refused(other.open(OTHER), CannotStart)
@@ -311,12 +391,17 @@ class StrangeTests(Faulty, SynchronousTestCase):
     def test_somebody_elses(self) -> None:
         """Keys of the same name that are not ours are left alone."""
         server = shared()
-        for kind, command, *rest in (("string", "SET", "precious"), ("hash", "HSET", "precious", "1")):
+        for kind, command, *rest in (
+            ("string", "SET", "precious"),
+            ("hash", "HSET", "precious", "1"),
+        ):
             url = server.catalog()
             key = f"{{{url.rpartition('=')[2]}}}:standing"
             server.ask(command, key, *rest)
             engine = self.at(url)
-            self.assertIn("somebody else's", str(self.refused(engine.open(IDENTITY), DatabaseUnusable)))
+            self.assertIn(
+                "somebody else's", str(self.refused(engine.open(IDENTITY), DatabaseUnusable))
+            )
             self.assertEqual(server.ask("TYPE", key), kind.encode())
 
 
@@ -335,8 +420,13 @@ class RefusedTests(Faulty, SynchronousTestCase):
         self.begin()
         url = self.server.url
         self.assertIn("wants a password", self.told(url(""), DatabaseUnusable))
-        self.assertIn("refuses the user or the password", self.told(url("wr0ng!"), DatabaseUnusable, "wr0ng!"))
-        self.assertIn("refuses the user or the password", self.told(url("wr0ng!", user="nobody"), DatabaseUnusable, "wr0ng!"))
+        self.assertIn(
+            "refuses the user or the password", self.told(url("wr0ng!"), DatabaseUnusable, "wr0ng!")
+        )
+        self.assertIn(
+            "refuses the user or the password",
+            self.told(url("wr0ng!", user="nobody"), DatabaseUnusable, "wr0ng!"),
+        )
         self.server.ask("CONFIG", "SET", "requirepass", "")
         self.server.password = ""
         self.assertIn("has no password", self.told(url(PASSWORD), DatabaseUnusable))
@@ -344,10 +434,14 @@ class RefusedTests(Faulty, SynchronousTestCase):
     def test_renamed(self) -> None:
         """A server that lacks a command repeats its words, a password among them: not to us."""
         with redis("--rename-command", "AUTH", "", password="") as server:
-            self.assertIn("lacks a command", self.told(server.url("s3cret!"), DatabaseUnusable, "s3cret!"))
+            self.assertIn(
+                "lacks a command", self.told(server.url("s3cret!"), DatabaseUnusable, "s3cret!")
+            )
 
     def test_users(self) -> None:
-        """A user with the rights that are written down can do everything; one that lacks some is told so."""
+        """A user with the rights that are written down can do everything; one that lacks some is
+        told so.
+        """
         self.begin()
         self.server.ask("ACL", "SETUSER", "node", "on", ">s3cret!", *ALLOWED)
         self.server.ask("ACL", "SETUSER", "less", "on", ">s3cret!", *ALLOWED, "-hset")
@@ -368,10 +462,16 @@ class RefusedTests(Faulty, SynchronousTestCase):
         feed = self.engine.follow(beats.append)
         self.assertTrue(self.until(lambda: len(beats) > 3))
         self.have(feed.stop())
-        self.assertIn("its user may not", self.told(self.server.url("s3cret!", user="other"), DatabaseUnusable, "s3cret!"))
+        self.assertIn(
+            "its user may not",
+            self.told(self.server.url("s3cret!", user="other"), DatabaseUnusable, "s3cret!"),
+        )
         before = self.have(self.engine.state())
         working, self.engine = self.engine, self.at(self.server.url("s3cret!", user="less"))
-        self.assertIn("its user may not", str(self.refused(self.swap(b"half", before.version), DatabaseUnusable)))
+        self.assertIn(
+            "its user may not",
+            str(self.refused(self.swap(b"half", before.version), DatabaseUnusable)),
+        )
         self.engine = working
         self.is_begun_anew(before)  # it was done by half
 
@@ -424,28 +524,47 @@ class WaysTests(Faulty, SynchronousTestCase):
         self.begin()
         for url in (self.server.url().replace("/0?", "/3?"), self.server.url(prefix="other")):
             self.assertEqual(self.have(self.at(url).open(OTHER)).version, 0)
-        text = str(self.refused(self.at(self.server.url().replace("/0?", "/999?")).open(IDENTITY), DatabaseUnusable))
+        text = str(
+            self.refused(
+                self.at(self.server.url().replace("/0?", "/999?")).open(IDENTITY), DatabaseUnusable
+            )
+        )
         self.assertIn("no database of that number", text)
 
     def test_tls(self) -> None:
-        """TLS is believed with a certificate of one of the system's authorities, for that host, and not otherwise."""
+        """TLS is believed with a certificate of one of the system's authorities, for that host, and
+        not otherwise.
+        """
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(redis()).folder
             authority = Authority()
             pem = authority.pem(folder)
             authority.issue(folder / "chain.pem", folder / "key.pem")
-            ports = ("--tls-cert-file", str(folder / "chain.pem"), "--tls-key-file", str(folder / "key.pem"))
-            server = stack.enter_context(redis(*ports, "--tls-ca-cert-file", str(pem), "--tls-auth-clients", "no", tls=True))
+            ports = (
+                "--tls-cert-file",
+                str(folder / "chain.pem"),
+                "--tls-key-file",
+                str(folder / "key.pem"),
+            )
+            server = stack.enter_context(
+                redis(*ports, "--tls-ca-cert-file", str(pem), "--tls-auth-clients", "no", tls=True)
+            )
             url = server.url(scheme="rediss")
-            self.assertIn("certificate", str(self.refused(self.at(url).open(IDENTITY), DatabaseUnusable)))
+            self.assertIn(
+                "certificate", str(self.refused(self.at(url).open(IDENTITY), DatabaseUnusable))
+            )
             with patch.dict(os.environ, SSL_CERT_FILE=str(pem)):
                 engine = self.at(url)
                 epoch = self.have(engine.open(IDENTITY)).epoch
-                row = self.have(engine.swap(epoch, RowChange(RowKind.OURS, SPAM, b"long" * 500_000, 0)))
+                row = self.have(
+                    engine.swap(epoch, RowChange(RowKind.OURS, SPAM, b"long" * 500_000, 0))
+                )
                 self.assertEqual(self.have(engine.row(RowKind.OURS, SPAM)), row)
                 self.refused(self.at(server.url(scheme="redis")).open(IDENTITY), DatabaseAway)
                 plain = shared().url(scheme="rediss")
-                self.assertNotIn(PASSWORD, str(self.refused(self.at(plain).open(IDENTITY), DatabaseAway)))
+                self.assertNotIn(
+                    PASSWORD, str(self.refused(self.at(plain).open(IDENTITY), DatabaseAway))
+                )
 
 
 def _link() -> SignedUrl:

@@ -1,4 +1,6 @@
-"""The shared catalog in a file that several real processes have open: one is killed, one keeps it locked, it is deleted."""
+"""The shared catalog in a file that several real processes have open: one is killed, one keeps it
+locked, it is deleted.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -100,7 +102,9 @@ def child(code: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
     """A process that runs the code, until the end of the block at the latest."""
     command = [*with_us(), sys.executable, "-c", code, *map(str, arguments)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, env=clean_environ(PYTHONPATH=str(ROOT)), text=True, **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=clean_environ(PYTHONPATH=str(ROOT)), text=True, **pipes
+    ) as process:  # type: ignore[call-overload]
         try:
             yield process
         finally:
@@ -113,26 +117,40 @@ class KilledTests(SynchronousTestCase):
     count = 15
 
     def test_killed(self) -> None:
-        """Whatever it was doing: the file is sound, what any had been told is there once, and the others go on at once."""
+        """Whatever it was doing: the file is sound, what any had been told is there once, and the
+        others go on at once.
+        """
         for steps in (4, 17):
             with scratch() as folder:
                 self.killed_after(folder / "catalog.db", steps)
 
     def killed_after(self, path: Path, steps: int) -> None:
-        """Kill the third writer after so many changes, in the middle of one, and look at what is there when all is done."""
+        """Kill the third writer after so many changes, in the middle of one, and look at what is
+        there when all is done.
+        """
         url = f"sqlite:///{path}"
         engine = engine_at(url)
         state = now(engine.open("storage"))
         with ExitStack() as stack:
-            writers = {name: stack.enter_context(child(WRITES, url, name, self.count)) for name in ("w0", "w1", "w2")}
+            writers = {
+                name: stack.enter_context(child(WRITES, url, name, self.count))
+                for name in ("w0", "w1", "w2")
+            }
             victim = writers["w2"]
             told = [victim.stdout.readline() for _ in range(steps)]  # type: ignore[union-attr]
             time.sleep(random.random() / 100)
             victim.send_signal(signal.SIGKILL)
-            said = {name: process.communicate(timeout=60)[0].splitlines() for name, process in writers.items()}
-            self.assertEqual((writers["w0"].wait(), writers["w1"].wait(), victim.wait()), (0, 0, -signal.SIGKILL))
+            said = {
+                name: process.communicate(timeout=60)[0].splitlines()
+                for name, process in writers.items()
+            }
+            self.assertEqual(
+                (writers["w0"].wait(), writers["w1"].wait(), victim.wait()), (0, 0, -signal.SIGKILL)
+            )
         said["w2"] = [*told, *said["w2"]]
-        self.assertLess(max(float(line.split()[2]) for name in ("w0", "w1") for line in said[name]), sqlite.BUSY)
+        self.assertLess(
+            max(float(line.split()[2]) for name in ("w0", "w1") for line in said[name]), sqlite.BUSY
+        )
 
         async def rows() -> list[CatalogRow]:
             return [row async for some in slices(engine, state.beginning) for row in some.rows]
@@ -144,7 +162,9 @@ class KilledTests(SynchronousTestCase):
             self.assertEqual((counts[name]["w0"], counts[name]["w1"]), (self.count, self.count))
             more += counts[name].get("w2", 0) - acknowledged[name]
         self.assertIn(more, (0, 1))
-        self.assertEqual(now(engine.state()).version, sum(sum(each.values()) for each in counts.values()))
+        self.assertEqual(
+            now(engine.state()).version, sum(sum(each.values()) for each in counts.values())
+        )
         now(engine.close())
         with closing(sqlite3.connect(path)) as connection:
             self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
@@ -156,10 +176,14 @@ class LockedTests(TestCase):
     timeout = 60
 
     async def test_locked(self) -> None:
-        """Changes are refused within their time, and more of them than there are threads; everybody reads. Then all goes on."""
+        """Changes are refused within their time, and more of them than there are threads; everybody
+        reads. Then all goes on.
+        """
         await deferLater(reactor, 0)
         self.patch(sqlite, "BUSY", 0.5)
-        world = World(clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=urandom)
+        world = World(
+            clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=urandom
+        )
         with scratch() as folder:
             engine = sql.open("", folder, world, reactor)
             catalog = await shared.open(shared.SharedSettings("storage"), engine, world)
@@ -193,14 +217,18 @@ class LockedTests(TestCase):
 
     async def archived(self, catalog: shared.SharedCatalog) -> Project:
         """The project, archived."""
-        edited = await catalog.edit(SPAM, lambda project: evolve(project or Project(name=SPAM), status=Status.ARCHIVED))
+        edited = await catalog.edit(
+            SPAM, lambda project: evolve(project or Project(name=SPAM), status=Status.ARCHIVED)
+        )
         assert edited is not None
         return edited
 
 
 @define
 class Node:
-    """A process that follows the catalog and tells what it shows: when, which epoch, which names."""
+    """A process that follows the catalog and tells what it shows: when, which
+    epoch, which names.
+    """
 
     process: "subprocess.Popen[str]"
     said: list[tuple[float, str, list[str] | None]] = field(factory=list)
@@ -226,7 +254,9 @@ class LostTests(SynchronousTestCase):
     """The file goes away under processes that follow it."""
 
     def test_lost(self) -> None:
-        """Deleted, or replaced: each node has noticed a second later, and all share one that was begun anew."""
+        """Deleted, or replaced: each node has noticed a second later, and all share one that was
+        begun anew.
+        """
         line = dump_project(Project(name=SPAM), None)
         with scratch() as folder, child(NODE, folder) as one, child(NODE, folder) as other:
             nodes = [Node(one), Node(other)]
@@ -236,7 +266,9 @@ class LostTests(SynchronousTestCase):
             for lose in (self.delete, self.replace):
                 engine = engine_at(f"sqlite:///{path}")
                 epoch = now(engine.state()).epoch
-                self.assertIsInstance(now(engine.swap(epoch, RowChange(RowKind.OURS, SPAM, line, 0))), CatalogRow)
+                self.assertIsInstance(
+                    now(engine.swap(epoch, RowChange(RowKind.OURS, SPAM, line, 0))), CatalogRow
+                )
                 written = time.monotonic()
                 for node in nodes:
                     self.assertLess(node.until(lambda _, names: names == [SPAM]) - written, 1.0)
@@ -244,7 +276,10 @@ class LostTests(SynchronousTestCase):
                 lose(path)
                 lost = time.monotonic()
                 for node in nodes:
-                    took = node.until(lambda found, names, epoch=epoch: found != epoch and names == []) - lost  # type: ignore[misc]
+                    took = (
+                        node.until(lambda found, names, epoch=epoch: found != epoch and names == [])
+                        - lost
+                    )  # type: ignore[misc]
                     self.assertLess(took, 2.0)  # a second, and then it is made anew and read
                 self.assertEqual(nodes[0].said[-1][1], nodes[1].said[-1][1])
 

@@ -41,7 +41,9 @@ class FailedInstallationTests(SynchronousTestCase):
         self.patch(clients, "in_ci", lambda: False)
 
     def test_failed_npm_package_is_tried_once_in_a_run(self) -> None:
-        """What npm could not fetch is not asked for again in this run, by no process, and is tried again in the next run."""
+        """What npm could not fetch is not asked for again in this run, by no process, and is tried
+        again in the next run.
+        """
         npm = self.folder / "npm"
         npm.write_text(NPM)
         npm.chmod(0o755)
@@ -51,7 +53,15 @@ class FailedInstallationTests(SynchronousTestCase):
         command = [sys.executable, "-c", ASKS_AGAIN, str(clients.CLIENTS)]
         for run, tries in ((clients.RUN, 1), ("the next run", 2)):
             environ = {**clean_environ(), "PATH": os.environ["PATH"], "TEST_RUN": run, "CI": ""}
-            ended = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True)
+            ended = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environ,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
             self.assertIn("SELF_SIGNED_CERT", ended.stdout)
             self.assertEqual(len((self.folder / "tries").read_text().splitlines()), tries)
 
@@ -63,9 +73,13 @@ class FailedInstallationTests(SynchronousTestCase):
         self.patch(os, "environ", {**environ, **settings})
         python = Path(sys.executable)
         clients.CLIENTS.mkdir()
-        first = self.assertRaises(clients.Unavailable, clients._with_pip, clients.CLIENTS / "one", python, ("nothing",))
+        first = self.assertRaises(
+            clients.Unavailable, clients._with_pip, clients.CLIENTS / "one", python, ("nothing",)
+        )
         self.assertIn("one cannot be installed", str(first))
         begun = time.monotonic()
-        second = self.assertRaises(clients.Unavailable, clients._with_pip, clients.CLIENTS / "two", python, ("nothing",))
+        second = self.assertRaises(
+            clients.Unavailable, clients._with_pip, clients.CLIENTS / "two", python, ("nothing",)
+        )
         self.assertIn("the registry did not answer for one", str(second))
         self.assertLess(time.monotonic() - begun, 0.5)

@@ -72,7 +72,9 @@ class SetClock:
         self.library, self._file = folder / "wall.so", folder / "ahead"
         source = folder / "wall.c"
         source.write_text(SHIM)
-        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-w", "-o", self.library, source], check=True)
+        subprocess.run(
+            [compiler, "-shared", "-fPIC", "-O1", "-w", "-o", self.library, source], check=True
+        )
         self._ahead = 0
         self._file.write_bytes(bytes(8))
 
@@ -94,13 +96,24 @@ class ClockSetTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = self.entered(scratch())
         self.clock = SetClock(self.folder)
-        silent = self.entered(socket.create_server(("127.0.0.1", 0)))  # connections are made, and nothing is said
+        silent = self.entered(
+            socket.create_server(("127.0.0.1", 0))
+        )  # connections are made, and nothing is said
         upstream = f"url = http://127.0.0.1:{silent.getsockname()[1]}/simple/\ntimeout = 2"
         port = free_port()
         settings = Settings(upstream=upstream, sections="[cache]\nsnapshot_interval = 2\n")
         (self.folder / "pypid.ini").write_text(configuration(self.folder, port, settings))
-        command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", self.folder / "pypid.ini"]
-        process = self.entered(running(command, self.folder / "log", cwd=self.folder, environ=self.clock.environ))
+        command = [
+            BIN / "twistd",
+            "--nodaemon",
+            "--pidfile=",
+            "pypid",
+            "--config",
+            self.folder / "pypid.ini",
+        ]
+        process = self.entered(
+            running(command, self.folder / "log", cwd=self.folder, environ=self.clock.environ)
+        )
         self.index = LiveIndex(self.folder, port, False, process)
         until_ready(self.index)
 
@@ -115,14 +128,18 @@ class ClockSetTests(SynchronousTestCase):
         return ask(self.index.port, path, {} if user is None else basic(user, password)).status
 
     def test_set_clock_moves_no_timer_and_no_age(self) -> None:
-        """A right password is right, a silent upstream is given up, the dump is written, a lost storage is noticed; each in
-        time, whatever happens to the time of day.
+        """A right password is right, a silent upstream is given up, the dump is written, a lost
+        storage is noticed; each in time, whatever happens to the time of day.
         """
         for number, step in enumerate((-DAY, -HOUR, DAY)):
             for _ in range(6):
                 self.status("/account", "alice", "wrong")
             self.clock.step(step)
-            self.until(lambda: self.status("/account", "alice") not in (401, 429), 8, "a right password is let in")
+            self.until(
+                lambda: self.status("/account", "alice") not in (401, 429),
+                8,
+                "a right password is let in",
+            )
             begun = time.monotonic()
             self.assertIn(self.status(f"/simple/unknown-{number}/"), (502, 503, 504))
             self.assertLess(time.monotonic() - begun, 8, "a silent upstream is given up in time")

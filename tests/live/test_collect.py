@@ -1,4 +1,6 @@
-"""Collecting, with the real uv and a real index behind: over HTTP and by the command, running, stopped and offline."""
+"""Collecting, with the real uv and a real index behind: over HTTP and by the command, running,
+stopped and offline.
+"""
 
 import json
 import sys
@@ -28,11 +30,19 @@ def needs(*lines: str, extras: str = "") -> dict[str, Any]:
 
 
 def tree(index: LiveIndex) -> None:
-    """A little tree of projects: dependencies with markers, extras, circles, releases for one platform only, and an sdist."""
+    """A little tree of projects: dependencies with markers, extras, circles, releases for one
+    platform only, and an sdist.
+    """
     publish(
         index,
         wheel("app", "1.0", **needs("lib<2")),
-        wheel("app", "2.0", **needs("lib>=1", 'win-only>1; sys_platform == "win32"', 'old; python_version < "3.12"')),
+        wheel(
+            "app",
+            "2.0",
+            **needs(
+                "lib>=1", 'win-only>1; sys_platform == "win32"', 'old; python_version < "3.12"'
+            ),
+        ),
         wheel("lib", "1.0", **needs("round")),
         wheel("lib", "1.5", **needs("round")),
         wheel("lib", "2.0", tag="cp312-cp312-manylinux_2_17_x86_64"),
@@ -51,7 +61,13 @@ def tree(index: LiveIndex) -> None:
     )
 
 
-PLATFORMS: Final = ("linux", "windows", "macos", "x86_64-manylinux_2_34", "aarch64-unknown-linux-musl")
+PLATFORMS: Final = (
+    "linux",
+    "windows",
+    "macos",
+    "x86_64-manylinux_2_34",
+    "aarch64-unknown-linux-musl",
+)
 
 
 class CollectCase(IndexTestCase):
@@ -73,7 +89,10 @@ class CollectCase(IndexTestCase):
         return self.stack.enter_context(pypid(self.place, self.settings_of("cache")))
 
     def settings_of(self, mode: str, more: str = "") -> Settings:
-        return Settings(upstream=f"mode = {mode}\nurl = {self.upstream.url()}\n{more}", access="collect = everyone")
+        return Settings(
+            upstream=f"mode = {mode}\nurl = {self.upstream.url()}\n{more}",
+            access="collect = everyone",
+        )
 
     def again(self, mode: str, more: str = "") -> None:
         """The same pypid, started anew with other settings."""
@@ -81,8 +100,17 @@ class CollectCase(IndexTestCase):
         self.index = self.stack.enter_context(pypid(self.place, self.settings_of(mode, more)))
         self.since = 0
 
-    def post(self, document: dict[str, Any], accept: str = "application/json", user: str | None = None) -> str:
-        return call(self.index, "POST", "/requirements.txt", json.dumps(document).encode(), user=user, accept=accept).decode()
+    def post(
+        self, document: dict[str, Any], accept: str = "application/json", user: str | None = None
+    ) -> str:
+        return call(
+            self.index,
+            "POST",
+            "/requirements.txt",
+            json.dumps(document).encode(),
+            user=user,
+            accept=accept,
+        ).decode()
 
     def collect(self, requirements: str, **more: Any) -> Any:
         return json.loads(self.post({"requirements": requirements, **more}))
@@ -108,7 +136,16 @@ def compiled(url: str, folder: Path, requirements: str, platform: str, python: s
     """What ``uv pip compile`` says itself."""
     program = find_uv()
     assert program is not None
-    command = [program, "pip", "compile", "--no-config", "--no-build", "--quiet", "--no-header", "--no-annotate"]
+    command = [
+        program,
+        "pip",
+        "compile",
+        "--no-config",
+        "--no-build",
+        "--quiet",
+        "--no-header",
+        "--no-annotate",
+    ]
     command += ["--system-certs", "-"]  # a machine may have authorities of its own
     command += ["--default-index", url, "--python", sys.executable]
     command += ["--python-platform", platform, "--python-version", python]
@@ -119,34 +156,70 @@ class AnswerTests(CollectCase):
     REQUIREMENTS = "app\nmany[part]\nlate\nround; sys_platform != 'nowhere'\n"
 
     def test_as_uv(self) -> None:
-        """For each platform and Python it is what uv finds itself, and uv installs it from what is kept, upstream or not."""
+        """For each platform and Python it is what uv finds itself, and uv installs it from what is
+        kept, upstream or not.
+        """
         answer = self.collect(self.REQUIREMENTS, platform=PLATFORMS, python=["3.12", "3.13"])
         self.assertEqual((answer["failed"], answer["complete"]), ([], True))
         self.assertEqual(len(answer["targets"]), len(PLATFORMS) * 2)
         for each in answer["targets"]:
-            expected = compiled(self.upstream.url(), self.folder, self.REQUIREMENTS, each["platform"], each["python"])
+            expected = compiled(
+                self.upstream.url(),
+                self.folder,
+                self.REQUIREMENTS,
+                each["platform"],
+                each["python"],
+            )
             self.assertEqual(each["releases"], expected, each)
         self.nothing_left()
         self.again("offline")
-        for platform, python in ("linux", "3.12"), ("windows", "3.12"), ("macos", "3.13"), ("x86_64-manylinux_2_34", "3.12"):
+        for platform, python in (
+            ("linux", "3.12"),
+            ("windows", "3.12"),
+            ("macos", "3.13"),
+            ("x86_64-manylinux_2_34", "3.12"),
+        ):
             target = self.folder / f"{platform}-{python}"
-            command = [find_uv() or "", "pip", "install", "--no-config", "--default-index", self.index.url()]
-            command += ["--python", sys.executable, "--python-platform", platform, "--python-version", python]
+            command = [
+                find_uv() or "",
+                "pip",
+                "install",
+                "--no-config",
+                "--default-index",
+                self.index.url(),
+            ]
+            command += [
+                "--python",
+                sys.executable,
+                "--python-platform",
+                platform,
+                "--python-version",
+                python,
+            ]
             works([*command, "--target", target, "app", "many[part]", "late"], self.folder)
             self.assertTrue((target / "lib.py").exists() and (target / "extra_part.py").exists())
 
     def test_progress(self) -> None:
         """Newline JSON tells each step; the last line is the whole."""
-        events = [json.loads(line) for line in self.post({"requirements": "app"}, LINES).splitlines()]
+        events = [
+            json.loads(line) for line in self.post({"requirements": "app"}, LINES).splitlines()
+        ]
         kinds = [event["event"] for event in events]
         files = kinds.count("file")
         self.assertEqual(kinds, ["resolving", "resolved", *["file"] * files, "result"])
-        self.assertEqual([event["done"] for event in events if event["event"] == "file"], list(range(1, files + 1)))
+        self.assertEqual(
+            [event["done"] for event in events if event["event"] == "file"],
+            list(range(1, files + 1)),
+        )
         self.assertEqual(len(events[-1]["cached"]), files)
 
     def test_failed(self) -> None:
-        """A line that cannot be is told; so is what has to be built, whose sdist is kept; all others are collected."""
-        answer = self.collect("app\nnowhere\nlib>9\nsource-only\nneeds-source\nlate<1\n-e .", python="3.12")
+        """A line that cannot be is told; so is what has to be built, whose sdist is kept; all
+        others are collected.
+        """
+        answer = self.collect(
+            "app\nnowhere\nlib>9\nsource-only\nneeds-source\nlate<1\n-e .", python="3.12"
+        )
         self.assertEqual(answer["failed"], ["nowhere", "lib>9", "source-only", "needs-source"])
         self.assertEqual(answer["unparseable"], ["-e ."])
         self.assertIn("source-only-1.0.tar.gz".replace("-", "_", 1), answer["cached"])
@@ -157,17 +230,30 @@ class AnswerTests(CollectCase):
         self.nothing_left()
 
     def test_ours(self) -> None:
-        """A name that is ours stays ours: its release is had, though the other index has a newer one, and pulls in theirs."""
+        """A name that is ours stays ours: its release is had, though the other index has a newer
+        one, and pulls in theirs.
+        """
         publish(self.index, wheel("lib", "1.2", **needs("old")))
         answer = self.collect("app", python="3.12")
         outcomes = {file["filename"]: file["outcome"] for file in answer["files"]}
-        self.assertEqual(outcomes, {f"app-2.0-{MANY}.whl": "kept", f"lib-1.2-{MANY}.whl": "had", f"old-1.0-{MANY}.whl": "kept"})
+        self.assertEqual(
+            outcomes,
+            {
+                f"app-2.0-{MANY}.whl": "kept",
+                f"lib-1.2-{MANY}.whl": "had",
+                f"old-1.0-{MANY}.whl": "kept",
+            },
+        )
         self.assertEqual(listed(self.index, "lib"), [f"lib-1.2-{MANY}.whl"])
 
     def test_rights(self) -> None:
-        """Where only people with a name may read the resolver may read what the one who asks may."""
+        """Where only people with a name may read the resolver may read what the one
+        who asks may.
+        """
         self.stack.close()
-        settings = Settings(read="authenticated", upstream=f"mode = cache\nurl = {self.upstream.url()}")
+        settings = Settings(
+            read="authenticated", upstream=f"mode = cache\nurl = {self.upstream.url()}"
+        )
         self.index = self.stack.enter_context(pypid(self.place, settings))
         self.since = 0
         self.assertRaises(AssertionError, self.post, {"requirements": "app"})
@@ -177,14 +263,36 @@ class AnswerTests(CollectCase):
         """What uv writes as pylock.toml is collected file by file, with its hashes."""
         program = find_uv()
         assert program is not None
-        command = [program, "pip", "compile", "--no-config", "--quiet", "--format", "pylock.toml", "--python", sys.executable]
-        command += ["--default-index", self.upstream.url(), "--universal", "--python-version", "3.12", "-"]
+        command = [
+            program,
+            "pip",
+            "compile",
+            "--no-config",
+            "--quiet",
+            "--format",
+            "pylock.toml",
+            "--python",
+            sys.executable,
+        ]
+        command += [
+            "--default-index",
+            self.upstream.url(),
+            "--universal",
+            "--python-version",
+            "3.12",
+            "-",
+        ]
         lock = works(command, self.folder, said="app\nmany[part]\n")
-        answer = json.loads(self.post({"pylock.toml": lock, "platform": ["linux", "windows"], "python": "3.12"}))
+        answer = json.loads(
+            self.post({"pylock.toml": lock, "platform": ["linux", "windows"], "python": "3.12"})
+        )
         self.assertEqual((answer["failed"], answer["complete"]), ([], True))
         self.assertIn(f"win_only-2.0-{MANY}.whl", answer["cached"])
         windows = next(each for each in answer["targets"] if each["platform"] == "windows")
-        self.assertEqual(windows["releases"], ["app==2.0", "extra-part==1.0", "lib==2.0", "many==1.0", "win-only==2.0"])
+        self.assertEqual(
+            windows["releases"],
+            ["app==2.0", "extra-part==1.0", "lib==2.0", "many==1.0", "win-only==2.0"],
+        )
 
     def test_uv_lock(self) -> None:
         """So is the uv.lock of a project, with its groups and extras."""
@@ -193,15 +301,30 @@ class AnswerTests(CollectCase):
             raise SkipTest("no Python 3.12 or 3.13 on this machine")
         project = self.folder / "project"
         project.mkdir()
-        text = '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.12"\ndependencies = ["app"]\n'
-        text += '[project.optional-dependencies]\nmore = ["many[part]"]\n[dependency-groups]\ndev = ["late"]\n'
+        text = (
+            '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.12"\ndependencies = '
+            '["app"]\n'
+        )
+        text += (
+            '[project.optional-dependencies]\nmore = ["many[part]"]\n[dependency-groups]\ndev = '
+            '["late"]\n'
+        )
         (project / "pyproject.toml").write_text(text)
         program = find_uv()
         assert program is not None
-        command = [program, "lock", "--no-config", "--default-index", self.upstream.url(), "--no-managed-python"]
+        command = [
+            program,
+            "lock",
+            "--no-config",
+            "--default-index",
+            self.upstream.url(),
+            "--no-managed-python",
+        ]
         works([*command, "--python", str(python)], self.folder, cwd=project)
         lock = (project / "uv.lock").read_text()
-        answer = json.loads(self.post({"uv.lock": lock, "platform": "x86_64-manylinux_2_34", "python": "3.12"}))
+        answer = json.loads(
+            self.post({"uv.lock": lock, "platform": "x86_64-manylinux_2_34", "python": "3.12"})
+        )
         self.assertEqual((answer["failed"], answer["complete"]), ([], True))
         [linux] = answer["targets"]
         names = {release.partition("==")[0] for release in linux["releases"]}
@@ -210,7 +333,9 @@ class AnswerTests(CollectCase):
 
 class CommandTests(CollectCase):
     def test_running_and_stopped(self) -> None:
-        """pypid collect works on a running pypid and on a stopped one; its status tells whether all is here."""
+        """pypid collect works on a running pypid and on a stopped one; its status tells whether all
+        is here.
+        """
         file = self.folder / "requirements.txt"
         file.write_text("app\n")
         ended = self.command("-r", file, "--python", "3.12", "--json")
@@ -227,11 +352,15 @@ class CommandTests(CollectCase):
         self.assertNotIn("Traceback", ended.said)
 
     def test_offline(self) -> None:
-        """Offline it is collected from what is stored: all that was kept is had, the rest is told."""
+        """Offline it is collected from what is stored: all that was kept is had, the
+        rest is told.
+        """
         self.collect("app", python="3.12")
         self.again("offline")
         answer = self.collect("app\nmany", python="3.12")
-        self.assertEqual((answer["failed"], {file["outcome"] for file in answer["files"]}), (["many"], {"had"}))
+        self.assertEqual(
+            (answer["failed"], {file["outcome"] for file in answer["files"]}), (["many"], {"had"})
+        )
         self.assertEqual(answer["targets"][0]["releases"], ["app==2.0", "lib==2.0"])
 
 
@@ -292,13 +421,17 @@ class PublicTests(CollectCase):
         return Settings(upstream=f"mode = {mode}\n{more}", access="collect = everyone")
 
     def test_forty(self) -> None:
-        """For 40 popular projects the answer is what uv finds at the same index itself, and all their files are kept."""
+        """For 40 popular projects the answer is what uv finds at the same index itself, and all
+        their files are kept.
+        """
         self.assertEqual(len(POPULAR), 40)
         requirements = "\n".join(POPULAR)
         answer = self.collect(requirements, platform=["linux", "macos"], python="3.12")
         self.assertEqual((answer["problems"], answer["complete"]), ([], True))
         for each in answer["targets"]:
-            expected = compiled(PUBLIC_INDEX, self.folder, requirements, each["platform"], each["python"])
+            expected = compiled(
+                PUBLIC_INDEX, self.folder, requirements, each["platform"], each["python"]
+            )
             self.assertEqual(each["releases"], expected)
         releases = {release for each in answer["targets"] for release in each["releases"]}
         self.assertGreaterEqual(len(answer["cached"]), len(releases))

@@ -1,4 +1,6 @@
-"""What is to be collected, parsed by a real process: as in this one, bounded in time and memory, and ended with its client."""
+"""What is to be collected, parsed by a real process: as in this one, bounded in time and memory,
+and ended with its client.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ from tests.core.packaging.test_lock_files import PYLOCK, WHOLE
 
 reactor: Any = installed
 SHA = "a" * 64
-LINES = f"Spam>=1; python_version < '3.13'\n-r other\nham==1 --hash=sha256:{SHA} -C x=y\n--pre\n" + "".join(
-    f"project-{number}!={number}\n" for number in range(1900)
+LINES = (
+    f"Spam>=1; python_version < '3.13'\n-r other\nham==1 --hash=sha256:{SHA} -C x=y\n--pre\n"
+    + "".join(f"project-{number}!={number}\n" for number in range(1900))
 )
 PARTS = [
     ("requirements", LINES.encode()),
@@ -40,7 +43,10 @@ PARTS = [
 def comparable(wishes: CollectOptions | None) -> object:
     """All of it but the functions of the locks, of which the results are taken."""
     assert wishes is not None
-    pins = [{target: sorted(lock.pins_for(target), key=repr) for target in wishes.targets} for lock in wishes.locks]
+    pins = [
+        {target: sorted(lock.pins_for(target), key=repr) for target in wishes.targets}
+        for lock in wishes.locks
+    ]
     return evolve(wishes, locks=()), pins
 
 
@@ -71,10 +77,16 @@ class CollectionParserTests(TestCase):
         raise AssertionError("it was not refused")
 
     async def test_same_as_in_this_process(self) -> None:
-        """Requirements, locks, targets and remarks come back as they are; nothing asked for is nothing."""
-        self.assertEqual(comparable(await self.parse(PARTS)), comparable(parse_collection(PARTS, "3.12")))
+        """Requirements, locks, targets and remarks come back as they are; nothing asked for is
+        nothing.
+        """
+        self.assertEqual(
+            comparable(await self.parse(PARTS)), comparable(parse_collection(PARTS, "3.12"))
+        )
         json = [(JSON, b'{"requirements": ["spam"], "python": "3.13"}')]
-        self.assertEqual(comparable(await self.parse(json)), comparable(parse_collection(json, "3.12")))
+        self.assertEqual(
+            comparable(await self.parse(json)), comparable(parse_collection(json, "3.12"))
+        )
         self.assertIsNone(await self.parse([("platform", b"linux")]))
 
     async def test_refusal_comes_back(self) -> None:
@@ -92,7 +104,9 @@ class CollectionParserTests(TestCase):
         """A child that computes for too long is ended, and the client is told."""
         ready = "import sys, time; sys.stdout.buffer.write(b'\\0\\0\\0\\x02{}'); sys.stdout.flush()"
         program = (sys.executable, "-c", ready + "\nwhile True: pass")
-        self.assertIn("within 0.5 s", await self.refused([("uv.lock", b"x")], program=program, limit=0.5))
+        self.assertIn(
+            "within 0.5 s", await self.refused([("uv.lock", b"x")], program=program, limit=0.5)
+        )
 
     async def test_child_ends_before_a_client_that_went_away_is_forgotten(self) -> None:
         """So the place of a collection is given back when nothing computes any more."""

@@ -1,10 +1,20 @@
-"""The `pypid` commands as an operator types them, on a running pypid and on a stopped one, and what clients see afterwards."""
+"""The `pypid` commands as an operator types them, on a running pypid and on a stopped one, and what
+clients see afterwards.
+"""
 
 import re
 from pathlib import Path
 
 from tests.live.clients import client
-from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, configuration, pypid, shared
+from tests.live.daemon import (
+    PASSWORDS,
+    IndexTestCase,
+    LiveIndex,
+    Settings,
+    configuration,
+    pypid,
+    shared,
+)
 from tests.live.isolation import Ended, fails, pip, run, uv, works
 from tests.live.processes import BIN, free_port
 from tests.live.projects import Artifact, call, listed, manage, page, publish, sdist, wheel
@@ -25,23 +35,37 @@ class CommandCase(IndexTestCase):
     def pypid(self, *words: str | Path) -> str:
         """What the command said; it works."""
         verb, *rest = words
-        return works([BIN / "pypid", verb, "--config", self.place / "pypid.ini", *rest], self.folder)
+        return works(
+            [BIN / "pypid", verb, "--config", self.place / "pypid.ini", *rest], self.folder
+        )
 
     def refuses(self, *words: str | Path) -> str:
         """What the command said; it fails, and without a traceback."""
         verb, *rest = words
-        said = fails([BIN / "pypid", verb, "--config", self.place / "pypid.ini", *rest], self.folder)
+        said = fails(
+            [BIN / "pypid", verb, "--config", self.place / "pypid.ini", *rest], self.folder
+        )
         self.assertNotIn("Traceback", said)
         return said
 
 
 def manages(case: CommandCase) -> None:
     """Each command once, in an order that makes sense."""
-    case.assertEqual(case.pypid("yank", "tool", "1.0", "--reason", "leaks"), "tool-1.0-py2.py3-none-any.whl: yanked\n")
-    case.assertEqual(case.pypid("unyank", "tool", "1.0"), "tool-1.0-py2.py3-none-any.whl: no longer yanked\n")
+    case.assertEqual(
+        case.pypid("yank", "tool", "1.0", "--reason", "leaks"),
+        "tool-1.0-py2.py3-none-any.whl: yanked\n",
+    )
+    case.assertEqual(
+        case.pypid("unyank", "tool", "1.0"), "tool-1.0-py2.py3-none-any.whl: no longer yanked\n"
+    )
     case.assertEqual(case.pypid("yank", "Tool", "tool-2.0.tar.gz"), "tool-2.0.tar.gz: yanked\n")
-    case.assertEqual(case.pypid("status", "tool", "deprecated", "--reason", "see other"), "tool: now deprecated\n")
-    case.assertEqual(case.pypid("delete", "tool", "1.0", "--yes"), "tool-1.0-py2.py3-none-any.whl: deleted\n")
+    case.assertEqual(
+        case.pypid("status", "tool", "deprecated", "--reason", "see other"),
+        "tool: now deprecated\n",
+    )
+    case.assertEqual(
+        case.pypid("delete", "tool", "1.0", "--yes"), "tool-1.0-py2.py3-none-any.whl: deleted\n"
+    )
     case.assertEqual(case.pypid("delete", "gone", "--yes"), "gone-1.0.tar.gz: deleted\n")
     case.assertEqual(case.pypid("release-name", "gone"), "gone: released\n")
     case.assertIn("There is no project 'nowhere'", case.refuses("yank", "nowhere", "1.0"))
@@ -57,20 +81,33 @@ class ManageTests(CommandCase):
         """What all of `manages` leaves."""
         left = page(index, "tool")
         self.assertEqual(left["project-status"], {"status": "deprecated", "reason": "see other"})
-        self.assertEqual([(file["filename"], file["yanked"]) for file in left["files"]], [("tool-2.0.tar.gz", True)])
+        self.assertEqual(
+            [(file["filename"], file["yanked"]) for file in left["files"]],
+            [("tool-2.0.tar.gz", True)],
+        )
         self.assertNotIn(b"gone", call(index, "GET", "/simple/"))
 
     def test_running(self) -> None:
-        """yank, unyank, status, delete and release-name change a running pypid at once, and say what they did (C28, C30)."""
+        """yank, unyank, status, delete and release-name change a running pypid at once, and say
+        what they did (C28, C30).
+        """
         self.publish_some()
         manages(self)
         self.check(self.index)
-        self.assertIn("deleted", fails(self.twine(wheel("tool", requires_python=">=3")), self.folder))
+        self.assertIn(
+            "deleted", fails(self.twine(wheel("tool", requires_python=">=3")), self.folder)
+        )
 
     def twine(self, artifact: Artifact) -> list[str | Path]:
         """The command that publishes it."""
         path = artifact.into(self.folder / "dist")
-        fixed = [client("twine"), "upload", "--non-interactive", "--repository-url", self.index.url("/legacy/")]
+        fixed = [
+            client("twine"),
+            "upload",
+            "--non-interactive",
+            "--repository-url",
+            self.index.url("/legacy/"),
+        ]
         return [*fixed, "-u", "alice", "-p", PASSWORDS["alice"], path]
 
     def test_stopped(self) -> None:
@@ -82,7 +119,9 @@ class ManageTests(CommandCase):
             self.check(again)
 
     def test_question(self) -> None:
-        """Without --yes, delete asks for the project's name, and deletes nothing for another answer."""
+        """Without --yes, delete asks for the project's name, and deletes nothing for another
+        answer.
+        """
         publish(self.index, wheel("asked"))
         command = [BIN / "pypid", "delete", "--config", self.place / "pypid.ini", "asked", "1.0"]
         self.assertIn("nothing was deleted", fails(command, self.folder, said="no\n"))
@@ -93,13 +132,18 @@ class ManageTests(CommandCase):
 
 class RebuildTests(CommandCase):
     def test_running(self) -> None:
-        """A file that is dropped into the storage of a running pypid is taken in by `pypid rebuild`, and pip installs it."""
+        """A file that is dropped into the storage of a running pypid is taken in by `pypid
+        rebuild`, and pip installs it.
+        """
         dropped = wheel("dropped")
         dropped.into(self.index.storage / "dropped")
         said = self.pypid("rebuild")
         self.assertEqual(said.splitlines()[0], f"dropped/{dropped.filename}: adopted")
         self.assertIn("1 file adopted; 0 projects known before", said)
-        works(pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "dropped"), self.folder)
+        works(
+            pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "dropped"),
+            self.folder,
+        )
         self.answered("GET", f"/packages/dropped/{dropped.filename}", agent="pip/")
 
     def test_stopped(self) -> None:
@@ -114,15 +158,26 @@ class RebuildTests(CommandCase):
 
 class AdoptTests(IndexTestCase):
     def test_adopt(self) -> None:
-        """A folder that pip downloaded becomes an index in place: nothing is moved, and pip and uv install from it."""
-        publish(self.index, wheel("kept"), wheel("kept", "2.0"), sdist("kept-source"), wheel("local-one", "1.0+cu118"))
+        """A folder that pip downloaded becomes an index in place: nothing is moved, and pip and uv
+        install from it.
+        """
+        publish(
+            self.index,
+            wheel("kept"),
+            wheel("kept", "2.0"),
+            sdist("kept-source"),
+            wheel("local-one", "1.0+cu118"),
+        )
         flat = self.folder / "flat"
         what = ("kept==1.0", "kept-source", "local-one")
         works(pip(NEWEST, "download", self.index.url(), "--dest", flat, *what), self.folder)
         works(pip(NEWEST, "download", self.index.url(), "--dest", flat, "kept"), self.folder)
         (flat / "README.txt").write_text("ours\n")
         (flat / "bad-1.0-py3-none-any.whl").write_bytes(b"this is no wheel")
-        before = {path: (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) for path in flat.iterdir()}
+        before = {
+            path: (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
+            for path in flat.iterdir()
+        }
         self.assertEqual(len(before), 6)
 
         place = self.folder / "pypid"
@@ -131,23 +186,39 @@ class AdoptTests(IndexTestCase):
         (place / "pypid.ini").write_text(configuration(place, free_port(), settings))
         ended = run([BIN / "pypid", "adopt", "--config", place / "pypid.ini", flat], self.folder)
         self.assert_adopted(ended)
-        self.assertEqual({path: (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) for path in before}, before)
+        self.assertEqual(
+            {
+                path: (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
+                for path in before
+            },
+            before,
+        )
 
         with pypid(place, settings) as adopted:
-            for number, command in enumerate((pip(NEWEST, "install", adopted.url()), uv(adopted.url()))):
+            for number, command in enumerate(
+                (pip(NEWEST, "install", adopted.url()), uv(adopted.url()))
+            ):
                 target = self.folder / f"target-{number}"
                 works([*command, "--target", target, *what], self.folder)
-                self.assertEqual(installed(target), {"kept-1.0", "kept_source-1.0", "local_one-1.0+cu118"})
+                self.assertEqual(
+                    installed(target), {"kept-1.0", "kept_source-1.0", "local_one-1.0+cu118"}
+                )
             paths = {answer.path for answer in adopted.answers() if answer.status == 200}
             self.assertIn("/packages/kept/kept-1.0-py2.py3-none-any.whl", paths)
             manage(adopted, "PUT", "kept/releases/2.0/yank", reason="")
-            self.assertEqual([file["yanked"] for file in page(adopted, "kept")["files"]], [False, True])
+            self.assertEqual(
+                [file["yanked"] for file in page(adopted, "kept")["files"]], [False, True]
+            )
 
     def assert_adopted(self, ended: Ended) -> None:
         """What the command says of each file, and at the end."""
         self.assertNotIn("Traceback", ended.said)
         self.assertEqual(ended.status, 1, ended.said)  # one could not be adopted
-        for name in "kept-1.0-py2.py3-none-any.whl", "kept-2.0-py2.py3-none-any.whl", "kept_source-1.0.tar.gz":
+        for name in (
+            "kept-1.0-py2.py3-none-any.whl",
+            "kept-2.0-py2.py3-none-any.whl",
+            "kept_source-1.0.tar.gz",
+        ):
             self.assertIn(f"{name}: adopted\n", ended.said)
         self.assertRegex(ended.said, r"bad-1\.0-py3-none-any\.whl: refused\n    .*zip")
         self.assertIn("4 files adopted, 1 refused; 0 projects known before", ended.said)
@@ -161,23 +232,39 @@ class AdoptTests(IndexTestCase):
 
 class OtherCommandTests(IndexTestCase):
     def test_check_config(self) -> None:
-        """`pypid check-config` prints what is in force, and no hash; of a bad file it tells all problems with their lines."""
+        """`pypid check-config` prints what is in force, and no hash; of a bad file it tells all
+        problems with their lines.
+        """
         said = works([BIN / "pypid", "check-config", self.index.config], self.folder)
         self.assertIn("listen", said)
         self.assertIn("alice", said)
         self.assertNotIn("$argon2", said)
         bad = self.folder / "bad.ini"
-        bad.write_text("[server]\nlisten = nonsense:1\nmax_uplaod = 1G\n[storage]\nbackend = tape\n")
+        bad.write_text(
+            "[server]\nlisten = nonsense:1\nmax_uplaod = 1G\n[storage]\nbackend = tape\n"
+        )
         said = fails([BIN / "pypid", "check-config", bad], self.folder)
         self.assertIn("3 problems", said)
         for part in f"{bad}:2:", f"{bad}:3:", "max_upload", f"{bad}:5:":
             self.assertIn(part, said)
 
     def test_gen_password(self) -> None:
-        """`pypid gen-password --stdin NAME` prints a line for [users]; a pypid that has it lets that user in (C93)."""
-        line = works([BIN / "pypid", "gen-password", "--stdin", "dora"], self.folder, said="d\u00f6r:a secret\n")
-        self.assertTrue(re.fullmatch(r"dora = \$argon2id\$v=19\$m=19456,t=2,p=1\$\S+\n", line), line)
-        other = shared(self.settings).config.read_text().replace(f":{self.index.port}:", f":{free_port()}:")
+        """`pypid gen-password --stdin NAME` prints a line for [users]; a pypid that has it lets
+        that user in (C93).
+        """
+        line = works(
+            [BIN / "pypid", "gen-password", "--stdin", "dora"],
+            self.folder,
+            said="d\u00f6r:a secret\n",
+        )
+        self.assertTrue(
+            re.fullmatch(r"dora = \$argon2id\$v=19\$m=19456,t=2,p=1\$\S+\n", line), line
+        )
+        other = (
+            shared(self.settings)
+            .config.read_text()
+            .replace(f":{self.index.port}:", f":{free_port()}:")
+        )
         self.assertIn("[users]\n", other)
         config = self.folder / "pypid.ini"
         config.write_text(other.replace("[users]\n", f"[users]\n{line}"))

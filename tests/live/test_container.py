@@ -1,4 +1,6 @@
-"""etc/Containerfile, built and run with podman on a Debian that we make ourselves: a test needs no registry of images."""
+"""etc/Containerfile, built and run with podman on a Debian that we make ourselves: a test needs no
+registry of images.
+"""
 
 import os
 import re
@@ -22,7 +24,9 @@ IMAGE: Final = f"localhost/pypid-test:{os.getpid()}"
 LIMITS: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
 PATH: Final = os.environ.get("PATH", "") + ":/usr/sbin"
 WAYS: Final = ((), ("--runtime=runc", *LIMITS), ("--cgroups=disabled", *LIMITS))
-"""Ways to run a container, best first: inside another sandbox cgroups may be of an old kind, and limits may not be raised."""
+"""Ways to run a container, best first: inside another sandbox cgroups may be of an old kind, and
+limits may not be raised.
+"""
 
 
 def need(name: str) -> str:
@@ -36,7 +40,9 @@ def need(name: str) -> str:
 
 
 def debian() -> None:
-    """Make the base image, from the Debian mirror that this machine uses; the file system is kept in .clients/ across runs."""
+    """Make the base image, from the Debian mirror that this machine uses; the file system is kept
+    in .clients/ across runs.
+    """
     archive = CLIENTS / "debian-bookworm.tar"
     with locked("debian-bookworm"):
         if not archive.exists():
@@ -47,10 +53,15 @@ def debian() -> None:
 
 
 def bootstrap(archive: Path) -> None:
-    """Write the file system, by mmdebstrap where there is one: it takes less than half of debootstrap's work."""
+    """Write the file system, by mmdebstrap where there is one: it takes less than half of
+    debootstrap's work.
+    """
     what = ("--variant=minbase", "--include=ca-certificates,python3,python3-venv")
     if shutil.which("mmdebstrap") or not shutil.which("debootstrap", path=PATH):
-        done([need("mmdebstrap"), "--quiet", "--format=tar", *what, "bookworm", archive, *mirror()], timeout=900)
+        done(
+            [need("mmdebstrap"), "--quiet", "--format=tar", *what, "bookworm", archive, *mirror()],
+            timeout=900,
+        )
         return
     with scratch() as folder:
         root = folder / "root"
@@ -60,25 +71,49 @@ def bootstrap(archive: Path) -> None:
 
 def mirror() -> tuple[str, ...]:
     """The first Debian archive of apt's sources; none means that the program chooses."""
-    indextargets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Suite: bookworm"]
-    listed = subprocess.run(indextargets, capture_output=True, text=True, check=False).stdout.split()
+    indextargets = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI)",
+        "Created-By: Packages",
+        "Suite: bookworm",
+    ]
+    listed = subprocess.run(
+        indextargets, capture_output=True, text=True, check=False
+    ).stdout.split()
     uri = next((uri for uri in listed if uri.rstrip("/").endswith("/debian")), None)
     return () if uri is None else (uri,)
 
 
 def settings_of_pip(folder: Path) -> list[str]:
-    """Build flags that give pip inside what pip has here, in a file made in `folder`: the Containerfile knows nothing of that.
+    """Build flags that give pip inside what pip has here, in a file made in `folder`: the
+    Containerfile knows nothing of that.
 
-    Where our Python is the one inside, that is a folder of `wheels`; else the registry that pip uses here.
+    Where our Python is the one inside, that is a folder of `wheels`; else the registry that pip
+    uses here.
     """
     if OURS == INSIDE:
-        return [f"--volume={wheels()}:/wheels:ro", volume(folder, {"no-index": "true", "find-links": "/wheels"})]
+        return [
+            f"--volume={wheels()}:/wheels:ro",
+            volume(folder, {"no-index": "true", "find-links": "/wheels"}),
+        ]
     listed = done([sys.executable, "-m", "pip", "config", "list"])
-    options = {key.partition(".")[2].lstrip("."): value for key, value in re.findall(r"^(\S+)='(.*)'$", listed, re.MULTILINE)}
-    known = {key: options[key] for key in ("index-url", "trusted-host", "proxy", "default-timeout") if key in options}
+    options = {
+        key.partition(".")[2].lstrip("."): value
+        for key, value in re.findall(r"^(\S+)='(.*)'$", listed, re.MULTILINE)
+    }
+    known = {
+        key: options[key]
+        for key in ("index-url", "trusted-host", "proxy", "default-timeout")
+        if key in options
+    }
     if certificate := options.get("cert"):
         inside = "/run/certificates.pem"
-        return [f"--volume={Path(certificate).resolve()}:{inside}:ro", volume(folder, {**known, "cert": inside})]
+        return [
+            f"--volume={Path(certificate).resolve()}:{inside}:ro",
+            volume(folder, {**known, "cert": inside}),
+        ]
     return [volume(folder, known)]
 
 
@@ -100,7 +135,8 @@ def build() -> None:
             "--file=etc/Containerfile",
             f"--tag={IMAGE}",
             f"--build-arg=BASE={BASE}",
-            "--layers=false",  # nobody builds it twice, and to write each step down takes longer than the steps
+            # nobody builds it twice, and to write each step down takes longer than the steps
+            "--layers=false",
         ]
         command += ["--force-rm", "--network=host", "--pull=never", *settings_of_pip(folder)]
         command += [f"--env={name}={os.environ[name]}" for name in PROXIES if name in os.environ]
@@ -114,17 +150,32 @@ def images() -> frozenset[str]:
 
 
 def forget(ours: frozenset[str]) -> None:
-    """Remove images; the layers that a build leaves are images too (without layers, buildah ignores --env)."""
+    """Remove images; the layers that a build leaves are images too (without layers, buildah ignores
+    --env).
+    """
     if ours:
         done(["podman", "image", "rm", "--force", "--ignore", *sorted(ours)])
 
 
 def way_to_run() -> tuple[str, ...]:
-    """The first of `WAYS` in which a container starts here. Raises `AssertionError` with what each of them said."""
+    """The first of `WAYS` in which a container starts here. Raises `AssertionError` with what each
+    of them said.
+    """
     said = []
     for way in WAYS:
-        command = [need("podman"), "run", "--rm", *way, "--entrypoint=python3", IMAGE, "-c", "print(6 * 7)"]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=clean_environ())
+        command = [
+            need("podman"),
+            "run",
+            "--rm",
+            *way,
+            "--entrypoint=python3",
+            IMAGE,
+            "-c",
+            "print(6 * 7)",
+        ]
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=False, env=clean_environ()
+        )
         if ended.stdout.strip() == "42":
             return way
         said.append(f"{' '.join(way) or 'plain'}: {ended.stderr.strip()}")
@@ -140,13 +191,26 @@ class ContainerTests(SynchronousTestCase):
         build()
 
     def test_serves(self) -> None:
-        """The image serves as a user who is not root, is healthy, keeps its state in the volume, ends in order; no gcc."""
+        """The image serves as a user who is not root, is healthy, keeps its state in the volume,
+        ends in order; no gcc.
+        """
         way = way_to_run()
         port = free_port()
         name, volume = f"pypid-test-{os.getpid()}", f"pypid-test-{os.getpid()}"
         self.addCleanup(done, ["podman", "volume", "rm", "--force", volume])
-        run = ["podman", "run", "--detach", f"--name={name}", *way, "--network=host", f"--volume={volume}:/var/lib/pypid"]
-        settings = [f"--env=PYPID_SERVER_LISTEN=tcp:{port}:interface=127.0.0.1", "--env=PYPID_ACCESS_READ=everyone"]
+        run = [
+            "podman",
+            "run",
+            "--detach",
+            f"--name={name}",
+            *way,
+            "--network=host",
+            f"--volume={volume}:/var/lib/pypid",
+        ]
+        settings = [
+            f"--env=PYPID_SERVER_LISTEN=tcp:{port}:interface=127.0.0.1",
+            "--env=PYPID_ACCESS_READ=everyone",
+        ]
         self.addCleanup(done, ["podman", "rm", "--force", "--ignore", "--time=1", name])
         done([*run, *settings, IMAGE])
         try:
@@ -162,6 +226,15 @@ class ContainerTests(SynchronousTestCase):
         ended = done(["podman", "inspect", "--format", "{{.State.ExitCode}}", name]).strip()
         self.assertEqual(ended, "0", done(["podman", "logs", name]))
         kept = done(
-            ["podman", "run", "--rm", *way, f"--volume={volume}:/var/lib/pypid", "--entrypoint=ls", IMAGE, "/var/lib/pypid"]
+            [
+                "podman",
+                "run",
+                "--rm",
+                *way,
+                f"--volume={volume}:/var/lib/pypid",
+                "--entrypoint=ls",
+                IMAGE,
+                "/var/lib/pypid",
+            ]
         )
         self.assertIn("admin.json", kept)

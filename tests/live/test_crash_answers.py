@@ -1,7 +1,7 @@
 """kill -9 with an old catalog dump, and what a pypid answers at once after its start.
 
-The long form is ``PYPID_KILLS=200 .venv/bin/python -m twisted.trial tests.live.test_crash_answers``, or a call of
-`crash_storm`.
+The long form is ``PYPID_KILLS=200 .venv/bin/python -m twisted.trial
+tests.live.test_crash_answers``, or a call of `crash_storm`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Expected:
 
 @define
 class CrashStorm:
-    """One index that is killed again and again. `wrong` collects each answer that is older than what was acknowledged."""
+    """One index that is killed again and again. `wrong` collects each answer that is older than
+    what was acknowledged.
+    """
 
     folder: Path
     chance: random.Random
@@ -62,7 +64,9 @@ class CrashStorm:
         ini = self.folder / "pypid.ini"
         ini.write_text(configuration(self.folder, self._port, Settings(sections=OLD_DUMP)))
         command = [BIN / "pypid", "serve", "--config", ini]
-        with running(command, self.folder / "log", cwd=self.folder, environ=clean_environ()) as process:
+        with running(
+            command, self.folder / "log", cwd=self.folder, environ=clean_environ()
+        ) as process:
             deadline = time.monotonic() + 30
             while True:
                 try:
@@ -79,11 +83,27 @@ class CrashStorm:
     def publish(self, name: str, filename: str, data: bytes) -> Answered:
         """Upload a file."""
         boundary = "=storm="
-        fields = {":action": "file_upload", "sha256_digest": sha256(data).hexdigest(), "filetype": "bdist_wheel"}
+        fields = {
+            ":action": "file_upload",
+            "sha256_digest": sha256(data).hexdigest(),
+            "filetype": "bdist_wheel",
+        }
         version = filename.split("-")[1]
-        fields |= {"name": name, "version": version, "metadata_version": "2.1", "pyversion": "py3", "protocol_version": "1"}
-        parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items()]
-        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{filename}"\r\n\r\n')
+        fields |= {
+            "name": name,
+            "version": version,
+            "metadata_version": "2.1",
+            "pyversion": "py3",
+            "protocol_version": "1",
+        }
+        parts = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'
+            for k, v in fields.items()
+        ]
+        parts.append(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="content"; '
+            f'filename="{filename}"\r\n\r\n'
+        )
         body = "".join(parts).encode() + data + f"\r\n--{boundary}--\r\n".encode()
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", **basic("alice")}
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
@@ -109,7 +129,11 @@ class CrashStorm:
     def change(self, name: str) -> None:
         """Make one random change."""
         expected = self.projects[name]
-        kinds = ["status"] + ["yank", "unyank", "delete"] * bool(expected.files) + ["add"] * (expected.status == "active")
+        kinds = (
+            ["status"]
+            + ["yank", "unyank", "delete"] * bool(expected.files)
+            + ["add"] * (expected.status == "active")
+        )
         kind = self.chance.choice(kinds)
         if kind == "add":
             return self.add(name)
@@ -142,9 +166,13 @@ class CrashStorm:
     # --- questions ---
 
     def check(self, names: list[str]) -> None:
-        """Ask for the pages, the files and uploads of these projects, in any order, and for the lists."""
+        """Ask for the pages, the files and uploads of these projects, in any order, and for the
+        lists.
+        """
         questions = [
-            (kind, name) for name in names for kind in (self.page, self.local_page, self.legacy_json, self.bytes, self.upload)
+            (kind, name)
+            for name in names
+            for kind in (self.page, self.local_page, self.legacy_json, self.bytes, self.upload)
         ]
         questions += [(self.list, ""), (self.list, "")]
         self.chance.shuffle(questions)
@@ -167,7 +195,11 @@ class CrashStorm:
         shown = {} if expected.status == "quarantined" else expected.files
         wanted = {filename: expected.yanked.get(filename, False) for filename in shown}
         status = page.get("project-status", {"status": "active"})["status"]
-        self.expect(f"{prefix}/{name}/", (files, status) == (wanted, expected.status), (files, status, wanted, expected.status))
+        self.expect(
+            f"{prefix}/{name}/",
+            (files, status) == (wanted, expected.status),
+            (files, status, wanted, expected.status),
+        )
         return None
 
     def local_page(self, name: str) -> None:
@@ -180,7 +212,11 @@ class CrashStorm:
         named = set(answer.json["releases"]) if answer.status == 200 else set()
         shown = () if expected.status == "quarantined" else expected.files
         wanted = {filename.split("-")[1] for filename in shown}
-        self.expect(f"/pypi/{name}/json", named == wanted and answer.status in (200, 404), (answer.status, named, wanted))
+        self.expect(
+            f"/pypi/{name}/json",
+            named == wanted and answer.status in (200, 404),
+            (answer.status, named, wanted),
+        )
 
     def bytes(self, name: str) -> None:
         """Files that are shown can be had, with their metadata; others cannot."""
@@ -188,7 +224,11 @@ class CrashStorm:
         for filename, data in [*expected.files.items(), *expected.deleted.items()]:
             is_shown = filename in expected.files and expected.status != "quarantined"
             answer = ask(self._port, f"/packages/{name}/{filename}")
-            is_right = (answer.status, answer.body) == (200, data) if is_shown else answer.status in (403, 404)
+            is_right = (
+                (answer.status, answer.body) == (200, data)
+                if is_shown
+                else answer.status in (403, 404)
+            )
             self.expect(f"/packages/{name}/{filename}", is_right, answer.status)
             status = ask(self._port, f"/packages/{name}/{filename}.metadata").status
             self.expect(f"{filename}.metadata", (status == 200) is is_shown, status)
@@ -198,25 +238,41 @@ class CrashStorm:
         expected = self.projects[name]
         if expected.status in ("archived", "quarantined"):
             answer = self.publish(name, *self.new_file(name))
-            self.expect(f"upload to {expected.status} {name}", answer.status == 403, (answer.status, answer.body))
+            self.expect(
+                f"upload to {expected.status} {name}",
+                answer.status == 403,
+                (answer.status, answer.body),
+            )
         for filename in expected.deleted:
             self._number += 1
             version = filename.split("-")[1]
-            answer = self.publish(name, filename, wheel(name, version, files={f"{name}_{self._number}.py": b""}))
-            self.expect(f"upload of deleted {filename}", answer.status in (400, 403), (answer.status, answer.body))
+            answer = self.publish(
+                name, filename, wheel(name, version, files={f"{name}_{self._number}.py": b""})
+            )
+            self.expect(
+                f"upload of deleted {filename}",
+                answer.status in (400, 403),
+                (answer.status, answer.body),
+            )
 
     def list(self, _: str) -> None:
         """A list is whole, or refused with a time to try again."""
         answer = ask(self._port, "/simple/", JSON)
         if answer.status == 503:
-            return self.expect("/simple/", answer.headers["Retry-After"] is not None, dict(answer.headers))
+            return self.expect(
+                "/simple/", answer.headers["Retry-After"] is not None, dict(answer.headers)
+            )
         names = {project["name"] for project in answer.json["projects"]}
-        wanted = {name for name, expected in self.projects.items() if expected.status != "quarantined"}
+        wanted = {
+            name for name, expected in self.projects.items() if expected.status != "quarantined"
+        }
         return self.expect("/simple/", names == wanted, sorted(names ^ wanted))
 
 
 def crash_storm(kills: int, seed: int = 0, projects: int = PROJECTS) -> CrashStorm:
-    """Kill a pypid so often, each time after some changes; the storm, with what was answered wrongly."""
+    """Kill a pypid so often, each time after some changes; the storm, with what was answered
+    wrongly.
+    """
     with scratch() as folder:
         storm = CrashStorm(folder, random.Random(seed))
         with storm.serving() as process:
@@ -225,7 +281,9 @@ def crash_storm(kills: int, seed: int = 0, projects: int = PROJECTS) -> CrashSto
             process.stop()  # the last dump that is written
         for _ in range(kills):
             with storm.serving() as process:
-                names = storm.chance.sample(sorted(storm.projects), storm.chance.randint(1, MOST_CHANGES))
+                names = storm.chance.sample(
+                    sorted(storm.projects), storm.chance.randint(1, MOST_CHANGES)
+                )
                 for name in names:
                     storm.change(name)
                 process.process.kill()
@@ -244,7 +302,9 @@ def crash_storm(kills: int, seed: int = 0, projects: int = PROJECTS) -> CrashSto
 
 class CrashAnswersTests(SynchronousTestCase):
     def test_no_answer_after_a_crash_is_older_than_what_was_acknowledged(self) -> None:
-        """Pages, files, uploads and lists that are asked for at once after a start agree with all acknowledged changes."""
+        """Pages, files, uploads and lists that are asked for at once after a start agree with all
+        acknowledged changes.
+        """
         seed = int(os.environ.get("PYPID_STORM_SEED", "0")) or random.randrange(1 << 30)
         storm = crash_storm(KILLS, seed)
         self.assertEqual(storm.wrong, [], json.dumps({"seed": seed, "asked": storm.asked}))

@@ -1,4 +1,6 @@
-"""The life of a real pypid: stopped, killed, started again, its storage gone for a while, told to read its users again."""
+"""The life of a real pypid: stopped, killed, started again, its storage gone for a while, told to
+read its users again.
+"""
 
 import http.client
 import json
@@ -16,7 +18,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.certificates import Authority
 from tests.live.clients import ROOT
-from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, configuration, hashes, pypid
+from tests.live.daemon import (
+    PASSWORDS,
+    IndexTestCase,
+    LiveIndex,
+    Settings,
+    configuration,
+    hashes,
+    pypid,
+)
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
 from tests.live.projects import call, listed, page, publish, wheel
 from tests.live.test_ranges import MEBIBYTE, large
@@ -59,7 +69,10 @@ class OwnCase(IndexTestCase):
 
     def says(self, text: str) -> None:
         """Wait for `text` in the log."""
-        until(lambda: text in self.index.log(self.since), lambda: f"no {text!r} in:\n{self.index.log()}")
+        until(
+            lambda: text in self.index.log(self.since),
+            lambda: f"no {text!r} in:\n{self.index.log()}",
+        )
 
     def ended(self, within: float = 20.0) -> int:
         """The exit status, awaited."""
@@ -76,12 +89,15 @@ class OwnCase(IndexTestCase):
         head = (
             '--x\r\nContent-Disposition: form-data; name=":action"\r\n\r\nfile_upload\r\n'
             '--x\r\nContent-Disposition: form-data; name="protocol_version"\r\n\r\n1\r\n'
-            f'--x\r\nContent-Disposition: form-data; name="content"; filename="{artifact.filename}"\r\n\r\n'
+            f'--x\r\nContent-Disposition: form-data; name="content"; '
+            f'filename="{artifact.filename}"\r\n\r\n'
         ).encode()
         body = head + artifact.data + b"\r\n--x--\r\n"
         connection = self.connect()
         connection.putrequest("POST", "/legacy/")
-        connection.putheader("Authorization", "Basic " + b64encode(f"alice:{PASSWORDS['alice']}".encode()).decode())
+        connection.putheader(
+            "Authorization", "Basic " + b64encode(f"alice:{PASSWORDS['alice']}".encode()).decode()
+        )
         connection.putheader("Content-Type", "multipart/form-data; boundary=x")
         connection.putheader("Content-Length", str(len(body)))
         connection.putheader("Expect", "100-continue")
@@ -95,7 +111,9 @@ class OwnCase(IndexTestCase):
 
 class StopTests(OwnCase):
     def test_term(self) -> None:
-        """SIGTERM: no connection is taken or kept idle; a slow download and upload end whole; a start knows all."""
+        """SIGTERM: no connection is taken or kept idle; a slow download and upload end whole; a
+        start knows all.
+        """
         artifact = large("slow-down", 16 * MEBIBYTE)
         publish(self.index, artifact)
         idle = self.connect()
@@ -130,7 +148,9 @@ class StopTests(OwnCase):
         self.assertNotIn("The snapshot is ignored", again.log())
 
     def test_time_is_up(self) -> None:
-        """SIGINT ends it as well; a request that takes longer than 10 s is cut then, not before, and nothing of it is kept."""
+        """SIGINT ends it as well; a request that takes longer than 10 s is cut then, not before,
+        and nothing of it is kept.
+        """
         up, _ = self.half_an_upload("too-slow")
         self.addCleanup(up.close)
         begun = self.send(signal.SIGINT)
@@ -164,7 +184,9 @@ class SecureStopTests(OwnCase):
         """An idle TLS client, which does not answer the good-bye, does not hold up the end."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with context.wrap_socket(socket.create_connection(("127.0.0.1", self.index.port), 10)) as idle:
+        with context.wrap_socket(
+            socket.create_connection(("127.0.0.1", self.index.port), 10)
+        ) as idle:
             idle.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertIn(b"200 OK", idle.recv(4096))
             begun = self.send(signal.SIGTERM)
@@ -174,7 +196,9 @@ class SecureStopTests(OwnCase):
 
 class KilledTests(OwnCase):
     def test_killed(self) -> None:
-        """After SIGKILL during an upload a start succeeds: lock free, spool and socket cleared, what was taken kept."""
+        """After SIGKILL during an upload a start succeeds: lock free, spool and socket cleared,
+        what was taken kept.
+        """
         publish(self.index, wheel("kept"))
         self.half_an_upload("lost")
         spool = self.place / "state/spool"
@@ -182,21 +206,27 @@ class KilledTests(OwnCase):
         self.send(signal.SIGKILL)
         self.assertEqual(self.ended(), -signal.SIGKILL)
         self.assertTrue((self.place / "state/control.sock").exists())
-        (self.place / "state/control.sock.lock").symlink_to("1")  # as an older pypid's, in a container, would have left it
+        (self.place / "state/control.sock.lock").symlink_to(
+            "1"
+        )  # as an older pypid's, in a container, would have left it
         index = self.again_after_kill()
         self.assertEqual(listed(index, "kept"), ["kept-1.0-py2.py3-none-any.whl"])
         self.assertEqual(list(spool.iterdir()), [])
         self.assertIn("yanked", done([BIN / "pypid", "yank", "-c", index.config, "kept", "1.0"]))
 
     def again_after_kill(self) -> LiveIndex:
-        """As `again`; the log of what was killed ended without a good-bye, which the harness would look for."""
+        """As `again`; the log of what was killed ended without a good-bye, which the harness would
+        look for.
+        """
         self.stack.pop_all()
         return self.again()
 
 
 class SnapshotTests(OwnCase):
     def test_every_state(self) -> None:
-        """A snapshot that is gone, torn, of another version or of another storage is ignored in one line, and all is known."""
+        """A snapshot that is gone, torn, of another version or of another storage is ignored in one
+        line, and all is known.
+        """
         publish(self.index, wheel("known"))
         manifest = self.place / "state/snapshot/manifest.json"
         self.stop()
@@ -206,7 +236,10 @@ class SnapshotTests(OwnCase):
             (None, "there is none yet"),
             (good[:-10], "manifest.json cannot be read"),
             (json.dumps({**document, "format": 99}).encode(), "it has format 99"),
-            (json.dumps({**document, "identity": "0" * 32}).encode(), "it belongs to another storage"),
+            (
+                json.dumps({**document, "identity": "0" * 32}).encode(),
+                "it belongs to another storage",
+            ),
         ):
             manifest.unlink() if damage is None else manifest.write_bytes(damage)
             index = self.again()
@@ -220,7 +253,9 @@ class SnapshotTests(OwnCase):
         self.assertEqual(listed(self.index, "known"), ["known-1.0-py2.py3-none-any.whl"])
 
     def test_unchanged(self) -> None:
-        """Where nothing changed, nothing is written: the snapshot's files are the same after another run."""
+        """Where nothing changed, nothing is written: the snapshot's files are the same after
+        another run.
+        """
         publish(self.index, wheel("same"))
         self.stop()
         self.again()  # reads once more what was published, and remembers how it is listed
@@ -239,17 +274,25 @@ class SnapshotTests(OwnCase):
 
 class StorageTests(OwnCase):
     def test_away(self) -> None:
-        """While the storage folder is away pages go on and files and uploads are 503; when it is back, all goes on."""
+        """While the storage folder is away pages go on and files and uploads are 503; when it is
+        back, all goes on.
+        """
         publish(self.index, wheel("near"))
         away = self.index.storage.with_name("away")
         self.index.storage.rename(away)
         self.assertEqual(listed(self.index, "near"), ["near-1.0-py2.py3-none-any.whl"])
         path = "/packages/near/near-1.0-py2.py3-none-any.whl"
-        with self.assertRaisesRegex(AssertionError, "-> 503: The storage of this index cannot be used now"):
+        with self.assertRaisesRegex(
+            AssertionError, "-> 503: The storage of this index cannot be used now"
+        ):
             call(self.index, "GET", path)
-        with self.assertRaisesRegex(AssertionError, "-> 503: The storage of this index cannot be used now"):
+        with self.assertRaisesRegex(
+            AssertionError, "-> 503: The storage of this index cannot be used now"
+        ):
             publish(self.index, wheel("far"))
-        self.says(f"in the storage failed: [Errno 2] No such file or directory: b'{self.index.storage}")
+        self.says(
+            f"in the storage failed: [Errno 2] No such file or directory: b'{self.index.storage}"
+        )
         self.assertFalse(self.index.storage.exists())
         away.rename(self.index.storage)
         self.assertEqual(call(self.index, "GET", path), wheel("near").data)
@@ -258,7 +301,9 @@ class StorageTests(OwnCase):
 
 class ReloadTests(OwnCase):
     def test_people(self) -> None:
-        """SIGHUP: new users and rights count at once; a broken file changes nothing, and the log tells each problem."""
+        """SIGHUP: new users and rights count at once; a broken file changes nothing, and the log
+        tells each problem.
+        """
         good = self.index.config.read_text()
         self.index.config.write_text(good + f"eve = {hashes()['alice']}\n")
         self.send(signal.SIGHUP)
@@ -266,14 +311,20 @@ class ReloadTests(OwnCase):
         eve = "Basic " + b64encode(f"eve:{PASSWORDS['alice']}".encode()).decode()
         self.assertEqual(self.status("/simple/", eve), 200)
 
-        self.index.config.write_text(good.replace("read = everyone", "read = nobdy(\nwritten = x").replace("[users]", "[usrs]"))
+        self.index.config.write_text(
+            good.replace("read = everyone", "read = nobdy(\nwritten = x").replace(
+                "[users]", "[usrs]"
+            )
+        )
         self.send(signal.SIGHUP)
         self.says("The users and rules that were in force stay in force")
         self.assertIn("unknown key", self.index.log())
         self.assertIn("unknown section", self.index.log())
         self.assertEqual(self.status("/simple/", eve), 200)
 
-        closed = good.replace("read = everyone", "read = authenticated").replace("[users]", "[log]\naccess = no\n[users]")
+        closed = good.replace("read = everyone", "read = authenticated").replace(
+            "[users]", "[log]\naccess = no\n[users]"
+        )
         self.index.config.write_text(closed)
         self.send(signal.SIGHUP)
         self.says("what changed in [log] takes effect at a restart")
@@ -283,17 +334,23 @@ class ReloadTests(OwnCase):
     def status(self, path: str, credential: str | None) -> int:
         """The status of an answer."""
         connection = self.connect()
-        connection.request("GET", path, headers={} if credential is None else {"Authorization": credential})
+        connection.request(
+            "GET", path, headers={} if credential is None else {"Authorization": credential}
+        )
         return connection.getresponse().status
 
 
 class ListenTests(SynchronousTestCase):
     def test_several(self) -> None:
-        """Several endpoints, IPv6 and a UNIX socket among them: each answers, tcp ones with TLS; the log tells their URLs."""
+        """Several endpoints, IPv6 and a UNIX socket among them: each answers, tcp ones with TLS;
+        the log tells their URLs.
+        """
         with scratch() as folder:
             Authority().issue(folder / "chain.pem", folder / "key.pem")
             four, six, path = free_port(), free_port(), folder / "public.sock"
-            listen = f"tcp:{four}:interface=127.0.0.1 tcp6:{six}:interface=\\:\\:1 unix:{path}:mode=660"
+            listen = (
+                f"tcp:{four}:interface=127.0.0.1 tcp6:{six}:interface=\\:\\:1 unix:{path}:mode=660"
+            )
             ini = folder / "pypid.ini"
             tls = f"tls_certificate = {folder}/chain.pem\ntls_key = {folder}/key.pem\n"
             ini.write_text(f"[server]\nlisten = {listen}\n{tls}[access]\nread = everyone\n")
@@ -321,11 +378,24 @@ class ListenTests(SynchronousTestCase):
 
 class LogTests(SynchronousTestCase):
     def test_in_the_background(self) -> None:
-        """`twistd pypid` without -n leaves the terminal with a greeting on it, logs into --logfile as JSON, and cleans up."""
+        """`twistd pypid` without -n leaves the terminal with a greeting on it, logs into --logfile
+        as JSON, and cleans up.
+        """
         with scratch() as folder:
             port = free_port()
-            (folder / "pypid.ini").write_text(f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\n[log]\nformat = json\n")
-            command = [BIN / "twistd", "--pidfile", "p.pid", "--logfile", "p.log", "pypid", "--config", "pypid.ini"]
+            (folder / "pypid.ini").write_text(
+                f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\n[log]\nformat = json\n"
+            )
+            command = [
+                BIN / "twistd",
+                "--pidfile",
+                "p.pid",
+                "--logfile",
+                "p.log",
+                "pypid",
+                "--config",
+                "pypid.ini",
+            ]
             said = done(command, cwd=folder, environ=clean_environ())
             self.assertEqual(said.count("password  "), 1)
             password = said.split("password  ")[1].split()[0]
@@ -334,7 +404,11 @@ class LogTests(SynchronousTestCase):
             process = int((folder / "p.pid").read_text())
             self.addCleanup(self.kill, process)
             connection = socket.create_connection(("127.0.0.1", port), 10)
-            connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: localhost\r\nUser-Agent: a\x1b]b\r\nConnection: close\r\n\r\n")
+            connection.sendall(
+                b"GET /simple/ HTTP/1.1\r\nHost: localhost\r\nUser-Agent: "
+                b"a\x1b]b\r\nConnection: "
+                b"close\r\n\r\n"
+            )
             while connection.recv(65536):
                 pass
             connection.close()
@@ -363,12 +437,16 @@ class LogTests(SynchronousTestCase):
             return
 
     def test_quiet(self) -> None:
-        """With `access = no` and `level = warn` a run in which nothing happens says nothing at all."""
+        """With `access = no` and `level = warn` a run in which nothing happens says
+        nothing at all.
+        """
         with scratch() as folder:
             port = free_port()
             text = configuration(folder, port, Settings()) + "[log]\naccess = no\nlevel = warn\n"
             (folder / "pypid.ini").write_text(text)
-            with running([BIN / "pypid", "serve", "-c", folder / "pypid.ini"], folder / "log") as process:
+            with running(
+                [BIN / "pypid", "serve", "-c", folder / "pypid.ini"], folder / "log"
+            ) as process:
                 process.until_answers(f"http://127.0.0.1:{port}/simple/")
                 self.assertEqual(process.stop(), 0)
             self.assertEqual(process.output(), "")
@@ -378,20 +456,27 @@ class TacTests(SynchronousTestCase):
     """`twistd -y pypid.tac`."""
 
     def test_tac_file_logs_as_configured(self) -> None:
-        """``[log] format`` and ``level`` hold there, too, on standard output and in twistd's ``--logfile``."""
+        """``[log] format`` and ``level`` hold there, too, on standard output and in twistd's
+        ``--logfile``.
+        """
         for more, log in (([], "log"), (["--logfile", "own.log"], "own.log")):
             with scratch() as folder:
                 (folder / "etc").mkdir()
                 shutil.copy(ROOT / "pypid.tac", folder)
                 port = free_port()
                 (folder / "etc/pypid.ini").write_text(
-                    f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {folder / 'state'}\n[log]\nformat = json\n"
+                    f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = "
+                    f"{folder / 'state'}\n[log]\nformat = json\n"
                 )
                 command = [BIN / "twistd", "--nodaemon", "--pidfile=", *more, "-y", "pypid.tac"]
                 with running(command, folder / "log", cwd=folder) as daemon:
                     daemon.until_answers(f"http://127.0.0.1:{port}/simple/")
                     daemon.stop_in_order() if log == "log" else daemon.stop(signal.SIGTERM)
-                lines = [line for line in (folder / log).read_text().splitlines() if "answers at" in line or "/simple/" in line]
+                lines = [
+                    line
+                    for line in (folder / log).read_text().splitlines()
+                    if "answers at" in line or "/simple/" in line
+                ]
                 documents = [json.loads(line) for line in lines if line.startswith("{")]
                 self.assertIn("/simple/", [document.get("path") for document in documents])
                 self.assertFalse([line for line in lines if " info " in line])

@@ -70,14 +70,18 @@ class DirectoryTests(SynchronousTestCase):
             "--config",
             self.folder / "pypid.ini",
         ]
-        process = self.stack.enter_context(running(command, self.folder / "log", cwd=self.folder, environ=clean_environ()))
+        process = self.stack.enter_context(
+            running(command, self.folder / "log", cwd=self.folder, environ=clean_environ())
+        )
         index = LiveIndex(self.folder, port, False, process)
         until_ready(index)
         return index
 
     def status(self, index: LiveIndex, user: str, password: str, path: str = "/simple/") -> int:
         pair = b64encode(f"{user}:{password}".encode()).decode()
-        request = urllib.request.Request(index.url(path), headers={"Authorization": f"Basic {pair}"})
+        request = urllib.request.Request(
+            index.url(path), headers={"Authorization": f"Basic {pair}"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return int(answer.status)
@@ -86,7 +90,9 @@ class DirectoryTests(SynchronousTestCase):
                 return int(error.code)
 
     def test_daemon(self) -> None:
-        """People of the directory's groups may read, others not; while it is away they get 503, and the file's admin none."""
+        """People of the directory's groups may read, others not; while it is away they get 503, and
+        the file's admin none.
+        """
         with self.server.runs():
             self.server.fill(
                 [
@@ -110,7 +116,13 @@ class DirectoryTests(SynchronousTestCase):
                 ("*", "x", 401),
                 ("admin", PASSWORDS["admin"], 200),
             )
-            self.assertEqual([(user, password, self.status(index, user, password)) for user, password, _ in asked], [*asked])
+            self.assertEqual(
+                [
+                    (user, password, self.status(index, user, password))
+                    for user, password, _ in asked
+                ],
+                [*asked],
+            )
         self.assertEqual(self.status(index, "dave", "diver"), 503)
         self.assertEqual(self.status(index, "admin", PASSWORDS["admin"]), 200)
         with self.server.runs():

@@ -1,4 +1,6 @@
-"""The index as files: kept up to date by a real pypid while a process watches it, and served without any."""
+"""The index as files: kept up to date by a real pypid while a process watches it, and served
+without any.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,16 @@ while True:
 def served(folder: Path) -> Iterator[str]:
     """``python -m http.server`` for a folder; its URL."""
     port = free_port()
-    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", folder]
+    command = [
+        sys.executable,
+        "-m",
+        "http.server",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        folder,
+    ]
     with scratch() as logs, running(command, logs / "log") as process:
         url = f"http://127.0.0.1:{port}"
         process.until_answers(f"{url}/simple/")
@@ -97,7 +108,11 @@ class TreeCase(IndexTestCase):
 
     def wanted(self) -> Settings:
         sections = f"[publish]\ntarget = {self.tree}\nfiles = {self.files}\n{self.more}"
-        return Settings(sections=sections, access="backend = config sql", server="public_url = https://index.example")
+        return Settings(
+            sections=sections,
+            access="backend = config sql",
+            server="public_url = https://index.example",
+        )
 
     def until(self, condition: Callable[[], object], within: float = SOON, what: str = "") -> float:
         """Wait until that is so; how long it took."""
@@ -112,7 +127,10 @@ class TreeCase(IndexTestCase):
     def names(self) -> list[str]:
         """What the list in the tree names."""
         try:
-            return [one["name"] for one in json.loads((self.tree / "simple/index.json").read_bytes())["projects"]]
+            return [
+                one["name"]
+                for one in json.loads((self.tree / "simple/index.json").read_bytes())["projects"]
+            ]
         except FileNotFoundError:
             return []
 
@@ -128,15 +146,24 @@ class TreeCase(IndexTestCase):
         return [file["filename"] for file in (self.page(name) or {"files": ()})["files"]]
 
     def paths(self, word: str) -> list[str]:
-        """Files and folders of the tree with that word in their name; pypid may remove folders meanwhile."""
-        return [name for _, folders, files in os.walk(self.tree) for name in (*folders, *files) if word in name]
+        """Files and folders of the tree with that word in their name; pypid may remove folders
+        meanwhile.
+        """
+        return [
+            name
+            for _, folders, files in os.walk(self.tree)
+            for name in (*folders, *files)
+            if word in name
+        ]
 
     def same(self) -> None:
         """The tree is what the server answers to anonymous."""
         for name in ("", *(f"{name}/" for name in self.names())):
             for accept, page in ((J, "index.json"), (H, "index.html")):
                 body = (self.tree / f"simple/{name}{page}").read_bytes()
-                self.assertEqual(call(self.index, "GET", f"/simple/{name}", user=None, accept=accept), body, name)
+                self.assertEqual(
+                    call(self.index, "GET", f"/simple/{name}", user=None, accept=accept), body, name
+                )
         for path in self.tree.glob("p*/**/*"):
             if path.is_file():
                 served = call(self.index, "GET", f"/{path.relative_to(self.tree)}", user=None)
@@ -164,8 +191,12 @@ class LiveTests(TreeCase):
             publish(self.index, ours)
             self.until(lambda: self.files_of("live-ours") == [ours.filename], what="an upload")
             self.until(lambda: "live-ours" in self.names())
-            publish(self.index, sdist("live-ours", "2.0"), wheel("live-other"), wheel("live-secret"))
-            self.until(lambda: self.names() == ["live-other", "live-ours", "live-secret"], what="several")
+            publish(
+                self.index, sdist("live-ours", "2.0"), wheel("live-other"), wheel("live-secret")
+            )
+            self.until(
+                lambda: self.names() == ["live-other", "live-ours", "live-secret"], what="several"
+            )
             manage(self.index, "PUT", f"live-ours/files/{ours.filename}/yank", reason="bad")
             self.until(lambda: self.page("live-ours")["files"][0]["yanked"] == "bad", what="a yank")
             manage(self.index, "PUT", "live-secret/rights/user/bob", right="r")
@@ -177,7 +208,10 @@ class LiveTests(TreeCase):
             self.until(lambda: not self.paths("other"), what="quarantine")
             manage(self.index, "DELETE", f"live-ours/files/{ours.filename}")
             self.until(lambda: len(self.files_of("live-ours")) == 1, what="a delete")
-            self.until(lambda: not (self.tree / "packages/live-ours" / ours.filename).exists(), what="its file")
+            self.until(
+                lambda: not (self.tree / "packages/live-ours" / ours.filename).exists(),
+                what="its file",
+            )
             for number in range(30):
                 publish(self.index, wheel("live-many", f"{number}.0"))
                 if number % 3 == 2:
@@ -199,13 +233,17 @@ class KilledTests(TreeCase):
 
     def another(self, log: str) -> LiveIndex:
         command = [BIN / "pypid", "serve", "--config", self.home / "pypid.ini"]
-        process = self.entered(running(command, self.home / log, cwd=self.home, environ=clean_environ()))
+        process = self.entered(
+            running(command, self.home / log, cwd=self.home, environ=clean_environ())
+        )
         index = LiveIndex(self.home, self.port, False, process)
         until_ready(index)
         return index
 
     def test_killed(self) -> None:
-        """Killed while it writes, it leaves a tree in which nothing is named that is not there; the next one goes on."""
+        """Killed while it writes, it leaves a tree in which nothing is named that is not there; the
+        next one goes on.
+        """
         with self.watched():
             for number in range(12):
                 publish(self.index, wheel(f"dead-{number}"), wheel(f"dead-{number}", "2.0"))
@@ -215,7 +253,9 @@ class KilledTests(TreeCase):
             self.index = self.another("second")
             self.since = 0
             self.until(lambda: len(self.names()) == 12, 5)
-            self.until(lambda: all(len(self.files_of(f"dead-{number}")) == 2 for number in range(12)), 5)
+            self.until(
+                lambda: all(len(self.files_of(f"dead-{number}")) == 2 for number in range(12)), 5
+            )
         self.same()
         self.assertEqual(self.index.running.stop(), 0)
 
@@ -225,19 +265,56 @@ class ServedTests(TreeCase):
 
     def test_installed(self) -> None:
         """pip and uv install out of it while there is no pypid (C117)."""
-        publish(self.index, wheel("static-ours", extra=[("Requires-Dist", "static-lib>=1")]), sdist("static-lib"))
+        publish(
+            self.index,
+            wheel("static-ours", extra=[("Requires-Dist", "static-lib>=1")]),
+            sdist("static-lib"),
+        )
         publish(self.index, wheel("static-lib", "2.0"))
         manage(self.index, "PUT", "static-lib/releases/2.0/yank", reason="bad")
-        self.until(lambda: (self.page("static-lib") or {"files": [{}]})["files"][-1].get("yanked") == "bad", 5)
+        self.until(
+            lambda: (
+                (self.page("static-lib") or {"files": [{}]})["files"][-1].get("yanked") == "bad"
+            ),
+            5,
+        )
         self.until(lambda: "static-ours" in self.names(), 5)
         self.index.running.stop()
         with served(self.tree) as url:
-            works(pip(NEWEST, "install", f"{url}/simple/", "--target", self.folder / "pip", "static-ours"), self.folder)
-            works([*uv(f"{url}/simple/", "--no-cache"), "--target", self.folder / "uv", "static-ours"], self.folder)
+            works(
+                pip(
+                    NEWEST,
+                    "install",
+                    f"{url}/simple/",
+                    "--target",
+                    self.folder / "pip",
+                    "static-ours",
+                ),
+                self.folder,
+            )
+            works(
+                [
+                    *uv(f"{url}/simple/", "--no-cache"),
+                    "--target",
+                    self.folder / "uv",
+                    "static-ours",
+                ],
+                self.folder,
+            )
             for name in ("pip", "uv"):
                 found = sorted(path.name for path in (self.folder / name).glob("*.dist-info"))
                 self.assertEqual(found, ["static_lib-1.0.dist-info", "static_ours-1.0.dist-info"])
-            fails(pip(NEWEST, "install", f"{url}/simple/", "--target", self.folder / "no", "static-none"), self.folder)
+            fails(
+                pip(
+                    NEWEST,
+                    "install",
+                    f"{url}/simple/",
+                    "--target",
+                    self.folder / "no",
+                    "static-none",
+                ),
+                self.folder,
+            )
 
 
 class CommandTests(IndexTestCase):
@@ -248,10 +325,14 @@ class CommandTests(IndexTestCase):
 
     def export(self, *arguments: str | Path, status: int = 0) -> str:
         """What it printed."""
-        return done([BIN / "pypid", "export", "--config", self.index.config, *arguments], status=status)
+        return done(
+            [BIN / "pypid", "export", "--config", self.index.config, *arguments], status=status
+        )
 
     def test_command(self) -> None:
-        """It works beside a running pypid and without one, says what is left out, and writes what has changed only."""
+        """It works beside a running pypid and without one, says what is left out, and writes what
+        has changed only.
+        """
         publish(self.index, wheel("once-ours"), wheel("once-secret"))
         manage(self.index, "PUT", "once-secret/rights/user/bob", right="r")
         tree = self.folder / "tree"
@@ -261,19 +342,28 @@ class CommandTests(IndexTestCase):
         self.assertEqual([path.name for path in (tree / "packages").iterdir()], ["once-ours"])
         theirs = self.folder / "bob"
         self.export("--as-user", "bob", theirs)
-        for user, folder, names in ((None, tree, ["once-ours"]), ("bob", theirs, ["once-ours", "once-secret"])):
+        for user, folder, names in (
+            (None, tree, ["once-ours"]),
+            ("bob", theirs, ["once-ours", "once-secret"]),
+        ):
             for name in ("", *(f"{name}/" for name in names)):
                 for accept, page in ((J, "index.json"), (H, "index.html")):
                     body = call(self.index, "GET", f"/simple/{name}", user=user, accept=accept)
-                    self.assertEqual((folder / f"simple/{name}{page}").read_bytes(), body, (user, name))
+                    self.assertEqual(
+                        (folder / f"simple/{name}{page}").read_bytes(), body, (user, name)
+                    )
         self.index.running.stop()
         again = json.loads(self.export("--copy-files", "--no-timestamp", "--json", tree))
         self.assertEqual((again["copied"], again["written"]), (0, 2))
-        others = json.loads(self.export("--as-user", "bob", "--no-timestamp", "--json", self.folder / "other"))
+        others = json.loads(
+            self.export("--as-user", "bob", "--no-timestamp", "--json", self.folder / "other")
+        )
         self.assertEqual((others["projects"], others["hidden"]), (2, 0))
         self.assertIn("what anonymous may see", self.export("--as-user", "bob", tree, status=1))
         self.assertIn("Nobody can log in as 'zoe'", self.export("--as-user", "zoe", tree, status=1))
-        self.assertIn("signs no URLs", self.export("--signed-links", self.folder / "signed", status=1))
+        self.assertIn(
+            "signs no URLs", self.export("--signed-links", self.folder / "signed", status=1)
+        )
         self.assertIn("storage folder", self.export(self.index.storage / "x", status=1))
         self.assertIn("/dev/null/x", self.export("/dev/null/x", status=1))
 
@@ -297,14 +387,18 @@ class BucketTests(TreeCase):
             "secret_key": self.s3.secret_key,
         }
         sections = f"[publish]\ntarget = s3://{self.bucket}/tree\nfiles = copy\n"
-        return Settings(bucket="\n".join(f"{key} = {value}" for key, value in told.items()), sections=sections)
+        return Settings(
+            bucket="\n".join(f"{key} = {value}" for key, value in told.items()), sections=sections
+        )
 
     def got(self, key: str) -> Any:
         """What the store has there."""
         return self.s3.ask("GET", f"/{self.bucket}/tree/{key}")
 
     def test_kept(self) -> None:
-        """Uploads and deletes are there soon, with the types that browsers and installers know; what is gone is gone."""
+        """Uploads and deletes are there soon, with the types that browsers and installers know;
+        what is gone is gone.
+        """
         ours = wheel("pail")
         publish(self.index, ours, wheel("pail", "2.0"))
         self.until(lambda: b"pail-2.0" in self.got("simple/pail/index.html").body, 10)

@@ -26,7 +26,9 @@ class FullDiskTests(SynchronousTestCase):
         made = scratch()
         self.folder = made.__enter__()
         self.addCleanup(made.__exit__, None, None, None)
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "pypid-test", self.folder], check=False)
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "pypid-test", self.folder], check=False
+        )
         if mounted.returncode:
             raise SkipTest("no file system can be mounted here (that takes root)")
         self.addCleanup(subprocess.run, ["umount", "--lazy", self.folder], check=True)
@@ -65,21 +67,34 @@ class FullDiskTests(SynchronousTestCase):
         """Pages and files are served, and what is closed stays closed."""
         page = ask(index.port, "/simple/open/", {"Accept": "application/vnd.pypi.simple.v1+json"})
         self.assertEqual(page.status, 200)
-        self.assertEqual(ask(index.port, page.json["files"][0]["url"].partition("127.0.0.1")[2] or "/simple/").status, 200)
+        self.assertEqual(
+            ask(
+                index.port, page.json["files"][0]["url"].partition("127.0.0.1")[2] or "/simple/"
+            ).status,
+            200,
+        )
         self.assertIn(ask(index.port, "/simple/closed/").status, (401, 404))
         self.assertEqual(ask(index.port, "/simple/closed/", basic("alice")).status, 200)
 
     def test_restart_on_a_full_disk_serves_reads(self) -> None:
-        """After a clean stop and after a crash it starts on a full disk, and answers as before; uploads are 507."""
+        """After a clean stop and after a crash it starts on a full disk, and answers as before;
+        uploads are 507.
+        """
         self.lives()
         for crashed in (False, True):
             self.fill()
             begun = time.monotonic()
             with self.running() as index:
                 self.reads(index)
-                print(f"full-disk restart serves reads: {time.monotonic() - begun:.2f} s (after a crash: {crashed})")
+                print(
+                    f"full-disk restart serves reads: {time.monotonic() - begun:.2f} s (after "
+                    f"a "
+                    f"crash: {crashed})"
+                )
                 answer = publish(index.port, wheel_filename("more", "1.0"), LARGE)
-                self.assertEqual((answer.status, answer.headers["Retry-After"]), (507, "60"), answer.text)
+                self.assertEqual(
+                    (answer.status, answer.headers["Retry-After"]), (507, "60"), answer.text
+                )
                 if not crashed:
                     index.running.process.kill()
                     index.running.process.wait()
@@ -89,7 +104,9 @@ class FullDiskTests(SynchronousTestCase):
             self.assertEqual(answer.status, 200, answer.text)
 
     def test_full_disk_can_be_freed(self) -> None:
-        """On a full disk a project is quarantined, a release is yanked, a right is given, and a file is deleted."""
+        """On a full disk a project is quarantined, a release is yanked, a right is given, and a
+        file is deleted.
+        """
         self.lives()
         with self.running() as index:
             self.fill()
@@ -101,12 +118,18 @@ class FullDiskTests(SynchronousTestCase):
             self.assertEqual(ask(index.port, "/simple/closed/", basic("bob")).status, 200)
         self.fill()
         with self.running() as index:
-            page = ask(index.port, "/simple/open/", {"Accept": "application/vnd.pypi.simple.v1+json"})
-            self.assertEqual((page.json["files"], page.json["project-status"]["status"]), ([], "quarantined"))
+            page = ask(
+                index.port, "/simple/open/", {"Accept": "application/vnd.pypi.simple.v1+json"}
+            )
+            self.assertEqual(
+                (page.json["files"], page.json["project-status"]["status"]), ([], "quarantined")
+            )
             self.assertEqual(ask(index.port, "/simple/closed/", basic("bob")).status, 200)
 
     def test_full_disk_without_a_reserve(self) -> None:
-        """Where nothing was kept in reserve, as of an older pypid, it starts as well, and serves reads."""
+        """Where nothing was kept in reserve, as of an older pypid, it starts as well, and serves
+        reads.
+        """
         self.lives()
         for reserve in self.folder.rglob("reserve"):
             reserve.unlink()
@@ -114,7 +137,11 @@ class FullDiskTests(SynchronousTestCase):
         with self.running() as index:
             self.reads(index)
             answer = ask(
-                index.port, "/api/projects/closed/rights/user/bob", basic("admin"), method="PUT", document={"right": "r"}
+                index.port,
+                "/api/projects/closed/rights/user/bob",
+                basic("admin"),
+                method="PUT",
+                document={"right": "r"},
             )
             self.assertEqual(answer.status, 507, answer.text)
             (self.folder / FILLING).unlink()
@@ -132,7 +159,9 @@ class Started:
             ini.write_text(configuration(folder, port, settings))
         command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", ini]
         self._logs = scratch()
-        self._manager = running(command, self._logs.__enter__() / "log", cwd=folder, environ=clean_environ())
+        self._manager = running(
+            command, self._logs.__enter__() / "log", cwd=folder, environ=clean_environ()
+        )
         self._port = port
 
     def __enter__(self) -> LiveIndex:

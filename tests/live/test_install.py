@@ -1,4 +1,6 @@
-"""pip of every age and uv install from a real pypid: wheels, sdists, hashes, yanked files, what a Python may not have."""
+"""pip of every age and uv install from a real pypid: wheels, sdists, hashes, yanked files, what a
+Python may not have.
+"""
 
 import sys
 from hashlib import sha256
@@ -39,8 +41,14 @@ def pinned(name: str, version: str, artifact: Artifact) -> str:
 
 class InstallTests(IndexTestCase):
     def publish_all(self, name: str) -> None:
-        """Three projects: wheels of which some are for no Python, local versions, and an sdist alone."""
-        publish(self.index, wheel(f"{name}-plain"), wheel(f"{name}-plain", "1.1", requires_python=">=99"))
+        """Three projects: wheels of which some are for no Python, local versions, and an sdist
+        alone.
+        """
+        publish(
+            self.index,
+            wheel(f"{name}-plain"),
+            wheel(f"{name}-plain", "1.1", requires_python=">=99"),
+        )
         publish(self.index, wheel(f"{name}-local", "1.0"), wheel(f"{name}-local", "1.0+cu118"))
         publish(self.index, sdist(f"{name}-source"))
 
@@ -48,15 +56,20 @@ class InstallTests(IndexTestCase):
         """They are there, in the right versions, and it was pypid that had them."""
         escaped = name.replace("-", "_")
         found = {item.replace("-", "_", item.count("-") - 1) for item in installed(target)}
-        self.assertEqual(found, {f"{escaped}_plain-1.0", f"{escaped}_local-1.0+cu118", f"{escaped}_source-1.0"})
+        self.assertEqual(
+            found, {f"{escaped}_plain-1.0", f"{escaped}_local-1.0+cu118", f"{escaped}_source-1.0"}
+        )
         self.answered("GET", f"/simple/{name}-plain/", agent=agent)
-        self.answered("GET", f"/packages/{name}-plain/{escaped}_plain-1.0-py2.py3-none-any.whl", agent=agent)
+        self.answered(
+            "GET", f"/packages/{name}-plain/{escaped}_plain-1.0-py2.py3-none-any.whl", agent=agent
+        )
         self.answered("GET", f"/packages/{name}-source/{escaped}_source-1.0.tar.gz", agent=agent)
 
     @for_each(*PIPS)
     def installs(self, name: str) -> None:
-        """This pip installs wheels, an sdist that it builds, and a local version (C46); it skips files for other Pythons, and
-        with --require-hashes takes only what has the hash (C1, C4, C22, C40).
+        """This pip installs wheels, an sdist that it builds, and a local version (C46); it skips
+        files for other Pythons, and with --require-hashes takes only what has the hash (C1, C4,
+        C22, C40).
         """
         project = "it-" + name.replace(".", "-")
         self.publish_all(project)
@@ -68,7 +81,16 @@ class InstallTests(IndexTestCase):
         hashed = wheel(f"{project}-plain")
         wanted = self.folder / "requirements.txt"
         wanted.write_text(pinned(f"{project}-plain", "1.0", hashed))
-        command = pip(name, "install", self.index.url(), "--target", self.folder / "hashed", "--require-hashes", "-r", wanted)
+        command = pip(
+            name,
+            "install",
+            self.index.url(),
+            "--target",
+            self.folder / "hashed",
+            "--require-hashes",
+            "-r",
+            wanted,
+        )
         works(command, self.folder)
         self.assertEqual(len(installed(self.folder / "hashed")), 1)
         wanted.write_text(pinned(f"{project}-plain", "1.0", sdist("other")))
@@ -86,18 +108,33 @@ class InstallTests(IndexTestCase):
 
         wanted = self.folder / "requirements.txt"
         wanted.write_text(pinned("it-uv-plain", "1.0", wheel("it-uv-plain")))
-        command = uv(self.index.url(), "--target", self.folder / "hashed", "--require-hashes", "-r", wanted)
+        command = uv(
+            self.index.url(), "--target", self.folder / "hashed", "--require-hashes", "-r", wanted
+        )
         works(command, self.folder)
         wanted.write_text(pinned("it-uv-plain", "1.0", sdist("other")))
-        command = uv(self.index.url(), "--no-cache", "--target", self.folder / "else", "--require-hashes", "-r", wanted)
+        command = uv(
+            self.index.url(),
+            "--no-cache",
+            "--target",
+            self.folder / "else",
+            "--require-hashes",
+            "-r",
+            wanted,
+        )
         self.assertIn("Hash mismatch", fails(command, self.folder))
 
     @for_each("raw", "quoted")
     def plus(self, spelling: str) -> None:
         """A file of a local version is had by its URL with a raw plus and with %2B (C46)."""
         publish(self.index, wheel("it-plus", "1.0+cu118"))
-        url = self.index.url(f"/packages/it-plus/it_plus-1.0{'+' if spelling == 'raw' else '%2B'}cu118-py2.py3-none-any.whl")
-        works([*pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t"), url], self.folder)
+        url = self.index.url(
+            f"/packages/it-plus/it_plus-1.0{'+' if spelling == 'raw' else '%2B'}cu118-py2.py3-none-any.whl"
+        )
+        works(
+            [*pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t"), url],
+            self.folder,
+        )
         self.assertEqual(installed(self.folder / "t"), {"it_plus-1.0+cu118"})
 
 
@@ -109,21 +146,40 @@ class YankTests(IndexTestCase):
 
     @for_each("pip-20-on-2.7", "pip-20-on-3.8", "pip-23-on-3.11", "pip-on-3.13")
     def pip_and_yanked(self, name: str) -> None:
-        """pip passes by a yanked file, unless it is asked for by == (C30); then it tells the reason as it was given (C29)."""
+        """pip passes by a yanked file, unless it is asked for by == (C30); then it tells the reason
+        as it was given (C29).
+        """
         project = "yank-" + name.replace(".", "-")
         self.publish_yanked(project)
-        works(pip(name, "install", self.index.url(), "--target", self.folder / "any", project), self.folder)
+        works(
+            pip(name, "install", self.index.url(), "--target", self.folder / "any", project),
+            self.folder,
+        )
         self.assertEqual({item[-4:] for item in installed(self.folder / "any")}, {"-1.0"})
-        said = works(pip(name, "install", self.index.url(), "--target", self.folder / "one", f"{project}==2.0"), self.folder)
+        said = works(
+            pip(
+                name,
+                "install",
+                self.index.url(),
+                "--target",
+                self.folder / "one",
+                f"{project}==2.0",
+            ),
+            self.folder,
+        )
         self.assertEqual({item[-4:] for item in installed(self.folder / "one")}, {"-2.0"})
         self.assertIn('breaks "everything" <soon>', said)
 
     def test_uv(self) -> None:
-        """uv passes by a yanked file, unless it is asked for by == (C30); then it tells the reason as it was given (C29)."""
+        """uv passes by a yanked file, unless it is asked for by == (C30); then it tells the reason
+        as it was given (C29).
+        """
         self.publish_yanked("yank-uv")
         works(uv(self.index.url(), "--target", self.folder / "any", "yank-uv"), self.folder)
         self.assertEqual(installed(self.folder / "any"), {"yank_uv-1.0"})
-        said = works(uv(self.index.url(), "--target", self.folder / "one", "yank-uv==2.0"), self.folder)
+        said = works(
+            uv(self.index.url(), "--target", self.folder / "one", "yank-uv==2.0"), self.folder
+        )
         self.assertEqual(installed(self.folder / "one"), {"yank_uv-2.0"})
         self.assertIn('breaks "everything" <soon>', said)
 
@@ -133,17 +189,35 @@ class TimeTests(IndexTestCase):
         """Publish 1.0 and then 2.0; the moment of the second."""
         publish(self.index, wheel(name))
         publish(self.index, wheel(name, "2.0"))
-        (moment,) = (file["upload-time"] for file in page(self.index, name)["files"] if "-2.0-" in file["filename"])
+        (moment,) = (
+            file["upload-time"]
+            for file in page(self.index, name)["files"]
+            if "-2.0-" in file["filename"]
+        )
         return str(moment)
 
     def test_uv(self) -> None:
-        """`uv --exclude-newer` takes what was there before that moment, since upload times are told (C24)."""
+        """`uv --exclude-newer` takes what was there before that moment, since upload times are told
+        (C24).
+        """
         moment = self.before_second("time-uv")
-        works(uv(self.index.url(), "--exclude-newer", moment, "--target", self.folder / "t", "time-uv"), self.folder)
+        works(
+            uv(
+                self.index.url(),
+                "--exclude-newer",
+                moment,
+                "--target",
+                self.folder / "t",
+                "time-uv",
+            ),
+            self.folder,
+        )
         self.assertEqual(installed(self.folder / "t"), {"time_uv-1.0"})
 
     def test_pip(self) -> None:
-        """`pip --uploaded-prior-to` takes what was there before that moment, since upload times are told (C24)."""
+        """`pip --uploaded-prior-to` takes what was there before that moment, since upload times are
+        told (C24).
+        """
         moment = self.before_second("time-pip")
         options = ("--uploaded-prior-to", moment, "--target", self.folder / "t", "time-pip")
         works(pip(NEWEST, "install", self.index.url(), *options), self.folder)
@@ -152,19 +226,32 @@ class TimeTests(IndexTestCase):
 
 class FreshTests(IndexTestCase):
     def test_pip(self) -> None:
-        """The newest pip, with its cache on, sees a new release at once, and revalidates by the ETag (C74, C101)."""
+        """The newest pip, with its cache on, sees a new release at once, and revalidates by the
+        ETag (C74, C101).
+        """
         publish(self.index, wheel("fresh-pip"))
-        trusted = ("--trusted-host", "127.0.0.1", "--upgrade", "--target", self.folder / "t", "fresh-pip")  # else: no cache
+        trusted = (
+            "--trusted-host",
+            "127.0.0.1",
+            "--upgrade",
+            "--target",
+            self.folder / "t",
+            "fresh-pip",
+        )  # else: no cache
         command = pip(NEWEST, "install", self.index.url(), *trusted, cache=True)
         works(command, self.folder)
         works(command, self.folder)
         self.answered("GET", "/simple/fresh-pip/", status=304, agent="pip/")
         publish(self.index, wheel("fresh-pip", "2.0"))
         works(command, self.folder)
-        self.assertIn("fresh_pip-2.0", installed(self.folder / "t"))  # pip removes nothing from a --target
+        self.assertIn(
+            "fresh_pip-2.0", installed(self.folder / "t")
+        )  # pip removes nothing from a --target
 
     def test_uv(self) -> None:
-        """uv, with its cache on, sees a new release at once, and revalidates by the ETag (C74, C101)."""
+        """uv, with its cache on, sees a new release at once, and revalidates by the ETag (C74,
+        C101).
+        """
         publish(self.index, wheel("fresh-uv"))
         command = uv(self.index.url(), "--upgrade", "--target", self.folder / "t", "fresh-uv")
         works(command, self.folder)
@@ -195,16 +282,28 @@ with PyPISimple(sys.argv[1]) as client:
 
 class OtherReadersTests(IndexTestCase):
     def test_pypi_simple(self) -> None:
-        """The library pypi-simple reads all that pypid tells: list, page, yank, status, metadata (C7, C22, C26, C28, C33)."""
-        publish(self.index, sdist("reading"), wheel("reading", requires_python=">=2.7"), wheel("reading", "2.0"))
+        """The library pypi-simple reads all that pypid tells: list, page, yank, status, metadata
+        (C7, C22, C26, C28, C33).
+        """
+        publish(
+            self.index,
+            sdist("reading"),
+            wheel("reading", requires_python=">=2.7"),
+            wheel("reading", "2.0"),
+        )
         manage(self.index, "PUT", "reading/releases/2.0/yank", reason="no <good>")
         manage(self.index, "PUT", "reading/status", status="deprecated", reason="use writing")
-        said = works([client("pypi-simple"), "-c", READ_ALL, self.index.url(), self.folder / "f"], self.folder)
+        said = works(
+            [client("pypi-simple"), "-c", READ_ALL, self.index.url(), self.folder / "f"],
+            self.folder,
+        )
         self.assertIn("deprecated use writing", said)
         self.answered("GET", "/packages/reading/reading-1.0.tar.gz", agent="pypi-simple/")
 
     def test_poetry(self) -> None:
-        """poetry locks and installs a wheel and an sdist that it builds; the hash of the .tar.gz holds (C6, C40, C48)."""
+        """poetry locks and installs a wheel and an sdist that it builds; the hash of the .tar.gz
+        holds (C6, C40, C48).
+        """
         publish(self.index, wheel("po-wheel"), sdist("po-source"))
         project = self.folder / "project"
         project.mkdir()
@@ -212,16 +311,21 @@ class OtherReadersTests(IndexTestCase):
             '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11,<4"\n'
             'dependencies = ["po-wheel", "po-source"]\n'
             "[tool.poetry]\npackage-mode = false\n"
-            f'[[tool.poetry.source]]\nname = "ours"\nurl = "{self.index.url()}"\npriority = "primary"\n'
+            f'[[tool.poetry.source]]\nname = "ours"\nurl = "{self.index.url()}"\npriority = '
+            f'"primary"\n'
         )
         works([client("poetry"), "install", "--no-interaction"], self.folder, cwd=project)
-        self.assertIn(sha256(sdist("po-source").data).hexdigest(), (project / "poetry.lock").read_text())
+        self.assertIn(
+            sha256(sdist("po-source").data).hexdigest(), (project / "poetry.lock").read_text()
+        )
         (site,) = project.glob(".venv/lib/python3*/site-packages")
         self.assertEqual(installed(site), {"po_wheel-1.0", "po_source-1.0"})
         self.answered("GET", "/packages/po-source/po_source-1.0.tar.gz", agent="poetry/")
 
     def test_pdm(self) -> None:
-        """pdm locks and installs a wheel and an sdist that it builds; the hash of the .tar.gz holds (C4, C40)."""
+        """pdm locks and installs a wheel and an sdist that it builds; the hash of the .tar.gz holds
+        (C4, C40).
+        """
         publish(self.index, wheel("pd-wheel"), sdist("pd-source"))
         project = self.folder / "project"
         project.mkdir()
@@ -232,20 +336,31 @@ class OtherReadersTests(IndexTestCase):
             f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{self.index.url()}"\nverify_ssl = true\n'
         )
         executable = client("pdm")
-        works([executable.with_name("python"), "-m", "venv", "--without-pip", ".venv"], self.folder, cwd=project)
+        works(
+            [executable.with_name("python"), "-m", "venv", "--without-pip", ".venv"],
+            self.folder,
+            cwd=project,
+        )
         works([executable, "install", "--no-self"], self.folder, cwd=project)
-        self.assertIn(sha256(sdist("pd-source").data).hexdigest(), (project / "pdm.lock").read_text())
+        self.assertIn(
+            sha256(sdist("pd-source").data).hexdigest(), (project / "pdm.lock").read_text()
+        )
         (site,) = project.glob(".venv/lib/python3*/site-packages")
         self.assertEqual(installed(site), {"pd_wheel-1.0", "pd_source-1.0"})
         self.answered("GET", "/packages/pd-source/pd_source-1.0.tar.gz")
 
     def test_pdm_by_json(self) -> None:
-        """pdm with ``pypi.json_api`` reads what a release depends on out of legacy JSON, and locks the same (C111)."""
-        publish(self.index, wheel("pd-base"), wheel("pd-json", extra=[("Requires-Dist", "pd-base>=1")]))
+        """pdm with ``pypi.json_api`` reads what a release depends on out of legacy JSON, and locks
+        the same (C111).
+        """
+        publish(
+            self.index, wheel("pd-base"), wheel("pd-json", extra=[("Requires-Dist", "pd-base>=1")])
+        )
         project = self.folder / "project"
         project.mkdir()
         (project / "pyproject.toml").write_text(
-            '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["pd-json"]\n'
+            '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = '
+            '["pd-json"]\n'
             "[tool.pdm]\ndistribution = false\n"
             f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{self.index.url()}"\nverify_ssl = true\n'
         )
@@ -258,24 +373,42 @@ class OtherReadersTests(IndexTestCase):
     def test_pip_download(self) -> None:
         """`pip download` of an sdist and a wheel gives the very bytes that were published (C40)."""
         publish(self.index, wheel("dl-wheel"), sdist("dl-source"))
-        command = pip(NEWEST, "download", self.index.url(), "--no-deps", "--dest", self.folder / "d", "dl-wheel", "dl-source")
+        command = pip(
+            NEWEST,
+            "download",
+            self.index.url(),
+            "--no-deps",
+            "--dest",
+            self.folder / "d",
+            "dl-wheel",
+            "dl-source",
+        )
         works(command, self.folder)
         for artifact in wheel("dl-wheel"), sdist("dl-source"):
             self.assertEqual((self.folder / "d" / artifact.filename).read_bytes(), artifact.data)
         self.assertEqual(listed(self.index, "dl-source"), ["dl_source-1.0.tar.gz"])
 
     def test_hatch_environment(self) -> None:
-        """hatch makes an environment whose dependency pypid has, through the uv that hatch brings (C5)."""
+        """hatch makes an environment whose dependency pypid has, through the uv that hatch brings
+        (C5).
+        """
         publish(self.index, wheel("ha-wheel"))
         project = self.folder / "project"
         project.mkdir()
         (project / "pyproject.toml").write_text(
             '[project]\nname = "eater"\nversion = "1"\n'
-            '[tool.hatch.envs.default]\nskip-install = true\ninstaller = "uv"\ndependencies = ["ha-wheel"]\n'
+            '[tool.hatch.envs.default]\nskip-install = true\ninstaller = "uv"\ndependencies = '
+            '["ha-wheel"]\n'
             f'python = "{sys.version_info[0]}.{sys.version_info[1]}"\n'
         )
         command = [client("hatch"), "run", "python", "-c", "import ha_wheel; print(ha_wheel.eggs)"]
         bin_folder = str(client("hatch").parent)  # hatch asks PATH for uv and for Python
-        said = works(command, self.folder, cwd=project, UV_DEFAULT_INDEX=self.index.url(), PATH=f"{bin_folder}:/usr/bin:/bin")
+        said = works(
+            command,
+            self.folder,
+            cwd=project,
+            UV_DEFAULT_INDEX=self.index.url(),
+            PATH=f"{bin_folder}:/usr/bin:/bin",
+        )
         self.assertEqual(said.splitlines()[-1], "1")
         self.answered("GET", "/packages/ha-wheel/ha_wheel-1.0-py2.py3-none-any.whl", agent="uv/")

@@ -1,4 +1,6 @@
-"""A real pypid in front of other indexes that speak JSON: another pypid, and simple-repository-server."""
+"""A real pypid in front of other indexes that speak JSON: another pypid, and
+simple-repository-server.
+"""
 
 import json
 import urllib.request
@@ -55,12 +57,16 @@ class JsonUpstreamTests(IndexTestCase):
         """Each test has its own."""
         upstream = UPSTREAMS[self.id().rpartition("test_through_")[2].replace("_", "-")]
         self.upstream = self.entered(upstream())
-        return self.entered(pypid(self.entered(scratch()), Settings(upstream=f"mode = cache\nurl = {self.upstream}")))
+        return self.entered(
+            pypid(
+                self.entered(scratch()), Settings(upstream=f"mode = cache\nurl = {self.upstream}")
+            )
+        )
 
     @for_each(*UPSTREAMS)
     def through(self, name: str) -> None:
-        """pip and uv install wheels with their metadata and an sdist through pypid, warm and cold; the page tells all that
-        upstream's tells, as JSON with sizes (C34).
+        """pip and uv install wheels with their metadata and an sdist through pypid, warm and cold;
+        the page tells all that upstream's tells, as JSON with sizes (C34).
         """
         for number in range(2):
             for tool, command in (
@@ -82,7 +88,9 @@ class JsonUpstreamTests(IndexTestCase):
         for artifact in artifacts:
             file = listed[artifact.filename]
             right = sha256(artifact.data).hexdigest()
-            self.assertEqual(file["hashes"].get("sha256", right), right)  # upstream may have none, until the file is kept
+            self.assertEqual(
+                file["hashes"].get("sha256", right), right
+            )  # upstream may have none, until the file is kept
             self.assertEqual(file["size"], len(artifact.data))
         request = urllib.request.Request(f"{self.upstream}{name}/", headers={"Accept": J})
         with urllib.request.urlopen(request, timeout=30) as answer:

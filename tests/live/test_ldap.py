@@ -81,7 +81,12 @@ class Asking(Case):
 
     def opened(self, server: Slapd | None = None, **more: Any) -> Any:
         """The source, asking as the manager unless said otherwise."""
-        told = {"url": (server or self.server).url, "base_dn": BASE, "bind_dn": MANAGER, "bind_password": MANAGER_PASSWORD}
+        told = {
+            "url": (server or self.server).url,
+            "base_dn": BASE,
+            "bind_dn": MANAGER,
+            "bind_password": MANAGER_PASSWORD,
+        }
         return open(LdapSourceSettings(**{**told, **more}), self.world, reactor)
 
     async def away(self, people: People, user: str = "alice") -> list[str]:
@@ -105,7 +110,9 @@ def logged() -> Iterator[list[str]]:
     lines: list[str] = []
     with capturedLogs() as events:
         yield lines
-    lines.extend(_text(event) for event in events if str(event.get("log_namespace")).startswith("pypid"))
+    lines.extend(
+        _text(event) for event in events if str(event.get("log_namespace")).startswith("pypid")
+    )
 
 
 def _text(event: LogEvent) -> str:
@@ -115,7 +122,9 @@ def _text(event: LogEvent) -> str:
 class LdapContractTests(Asking, PeopleContract, TestCase):
     """A directory fulfils the contract."""
 
-    async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
+    async def make_people(
+        self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str
+    ) -> People:
         people = [person(name, password) for name, password in users.items()]
         teams = [group(name, *map(dn_of, sorted(members))) for name, members in groups.items()]
         # no group can be called so: whose members are admins says nothing more about them
@@ -124,7 +133,9 @@ class LdapContractTests(Asking, PeopleContract, TestCase):
 
 
 class AnonymousContractTests(LdapContractTests):
-    """So it does where nobody in particular searches it, and groups are looked for below another entry."""
+    """So it does where nobody in particular searches it, and groups are looked for below another
+    entry.
+    """
 
     def opened(self, server: Slapd | None = None, **more: Any) -> Any:
         below = {"base_dn": PEOPLE, "group_base_dn": GROUPS, "bind_dn": None, "bind_password": None}
@@ -139,11 +150,15 @@ class EncryptionTests(Asking, TestCase):
         self.server.fill([person("alice", "wonder land")])
 
     async def test_encrypted(self) -> None:
-        """With ldaps:// and with StartTLS, where the certificate is of an authority that the configuration names."""
+        """With ldaps:// and with StartTLS, where the certificate is of an authority that the
+        configuration names.
+        """
         for url in (self.server.secure_url, self.server.url):
             people = self.opened(url=url, ca_certificates=self.server.certificates)
             for _ in range(2):
-                self.assertEqual(await people.check(Credential("alice", "wonder land")), Identity("alice"))
+                self.assertEqual(
+                    await people.check(Credential("alice", "wonder land")), Identity("alice")
+                )
                 with self.assertRaises(Unauthenticated):
                     await people.check(Credential("alice", "x"))
 
@@ -157,7 +172,10 @@ class EncryptionTests(Asking, TestCase):
             (self.server.url, Authority().pem(other)),
         ):
             lines = await self.away(self.opened(url=url, ca_certificates=certificates))
-            self.assertIn("its certificate has expired, or is of an authority that is not known", "".join(lines))
+            self.assertIn(
+                "its certificate has expired, or is of an authority that is not known",
+                "".join(lines),
+            )
 
     async def test_other_host(self) -> None:
         """A certificate for another host is not believed."""
@@ -166,12 +184,22 @@ class EncryptionTests(Asking, TestCase):
         self.assertIn("its certificate is for another host", "".join(lines))
 
     async def test_no_encryption_no_password(self) -> None:
-        """Where StartTLS is refused, answered with nonsense, or with more than an answer, nothing further is said in clear."""
+        """Where StartTLS is refused, answered with nonsense, or with more than an answer, nothing
+        further is said in clear.
+        """
         no = bytes.fromhex("300c02010178070a013504000400")
-        for answer in (no, b"HTTP/1.1 400 Bad Request\r\n\r\n", YES + b"0", b"\x30\x84\xff\xff\xff\xff", b""):
+        for answer in (
+            no,
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            YES + b"0",
+            b"\x30\x84\xff\xff\xff\xff",
+            b"",
+        ):
             heard: list[bytes] = []
 
-            def serve(connection: socket.socket, answer: bytes = answer, heard: list[bytes] = heard) -> None:
+            def serve(
+                connection: socket.socket, answer: bytes = answer, heard: list[bytes] = heard
+            ) -> None:
                 heard.append(connection.recv(4096))
                 connection.sendall(answer)
                 connection.shutdown(socket.SHUT_WR)
@@ -180,10 +208,16 @@ class EncryptionTests(Asking, TestCase):
 
             with serving(serve) as port:
                 url = f"ldap://127.0.0.1:{port}"
-                await self.away(self.opened(url=url, ca_certificates=self.server.certificates, step=1.0, patience=2.0))
+                await self.away(
+                    self.opened(
+                        url=url, ca_certificates=self.server.certificates, step=1.0, patience=2.0
+                    )
+                )
             self.assertTrue(heard)
             for said in heard:
-                self.assertEqual(said, bytes.fromhex("301d02010177188016") + b"1.3.6.1.4.1.1466.20037")
+                self.assertEqual(
+                    said, bytes.fromhex("301d02010177188016") + b"1.3.6.1.4.1.1466.20037"
+                )
 
     async def test_bad_certificates(self) -> None:
         """Certificates that cannot be read stop the start."""
@@ -198,7 +232,9 @@ class PasswordTests(Asking, TestCase):
     """What proves who somebody is."""
 
     async def test_bind_of_nobody(self) -> None:
-        """This directory says yes to a name without a password; here that is nobody's, and the directory is not asked."""
+        """This directory says yes to a name without a password; here that is nobody's, and the
+        directory is not asked.
+        """
         self.server.fill([person("alice", "wonder land"), person("locked")])
         self.assertTrue(self.server.takes(dn_of("alice"), ""))
         self.assertFalse(self.server.takes(dn_of("alice"), "x"))
@@ -209,7 +245,9 @@ class PasswordTests(Asking, TestCase):
                     await people.check(Credential(user, password))
 
     async def test_own_password_is_wrong(self) -> None:
-        """Where bind_password is wrong, nobody's own password is: that is said in the log, without the password."""
+        """Where bind_password is wrong, nobody's own password is: that is said in the log, without
+        the password.
+        """
         self.server.fill([person("alice", "Xyzzy-secret")])
         lines = await self.away(self.opened(bind_password="Xyzzy-wrong"))
         self.assertIn("cannot be asked, so its users cannot log in: bind_dn", "".join(lines))
@@ -217,7 +255,9 @@ class PasswordTests(Asking, TestCase):
 
     async def test_no_secret_shown(self) -> None:
         """The settings do not show the password."""
-        settings = LdapSourceSettings(url="ldaps://h", base_dn=BASE, bind_dn=MANAGER, bind_password="Xyzzy-secret")
+        settings = LdapSourceSettings(
+            url="ldaps://h", base_dn=BASE, bind_dn=MANAGER, bind_password="Xyzzy-secret"
+        )
         self.assertNotIn("Xyzzy", repr(settings))
         self.assertNotIn("Xyzzy", repr(vars(open(settings, self.world, reactor))))
 
@@ -226,7 +266,9 @@ class NameTests(Asking, TestCase):
     """One entry, one name, one person."""
 
     async def test_several_entries(self) -> None:
-        """A name of two entries, or twenty, is nobody's who may log in: also where they are spelled differently."""
+        """A name of two entries, or twenty, is nobody's who may log in: also where they are spelled
+        differently.
+        """
         more = [person(f"many{n}", "x", uid=["many", f"many{n}"]) for n in range(MOST_GIVEN + 5)]
         self.server.fill(
             [
@@ -239,16 +281,29 @@ class NameTests(Asking, TestCase):
         )
         for settings in ({}, {"bind_dn": None, "bind_password": None}):
             people = self.opened(**settings)
-            for user, password in (("twin", "one"), ("twin", "two"), ("Carl", "one"), ("carl", "two"), ("many", "x")):
+            for user, password in (
+                ("twin", "one"),
+                ("twin", "two"),
+                ("Carl", "one"),
+                ("carl", "two"),
+                ("many", "x"),
+            ):
                 with logged() as lines, self.assertRaises(Unauthenticated):
                     await people.check(Credential(user, password))
                 self.assertIsNone(await people.find(user))
             self.assertIn("'many' is the name of several entries", "".join(lines))
 
     async def test_several_names(self) -> None:
-        """Of several values the one in the entry's own name counts; where none is there, nobody can be told who that is."""
+        """Of several values the one in the entry's own name counts; where none is there, nobody can
+        be told who that is.
+        """
         both = {"uid": ["dora", "dee"]}
-        self.server.fill([person("dora", "x", **both), person("ed", "x", f"cn=ed,{PEOPLE}", uid=["ed", "edward"])])
+        self.server.fill(
+            [
+                person("dora", "x", **both),
+                person("ed", "x", f"cn=ed,{PEOPLE}", uid=["ed", "edward"]),
+            ]
+        )
         people = self.opened()
         self.assertEqual(await people.check(Credential("dora", "x")), Identity("dora"))
         self.assertIsNone(await people.check(Credential("dee", "x")))
@@ -257,7 +312,9 @@ class NameTests(Asking, TestCase):
                 await people.check(Credential(user, "x"))
 
     async def test_other_attribute(self) -> None:
-        """The name is the attribute that the filter compares it with, and a filter leaves out who is disabled."""
+        """The name is the attribute that the filter compares it with, and a filter leaves out who
+        is disabled.
+        """
         self.server.fill(
             [
                 person("alice", "x", mail=["alice@example.org"]),
@@ -265,20 +322,41 @@ class NameTests(Asking, TestCase):
             ]
         )
         people = self.opened(user_filter="(&(MAIL={user})(!(employeeType=disabled)))")
-        self.assertEqual(await people.check(Credential("alice@example.org", "x")), Identity("alice@example.org"))
+        self.assertEqual(
+            await people.check(Credential("alice@example.org", "x")), Identity("alice@example.org")
+        )
         for user in ("alice", "Alice@example.org", "alice@EXAMPLE.ORG", "bob@example.org"):
             self.assertIsNone(await people.check(Credential(user, "x")), user)
             self.assertIsNone(await people.find(user), user)
 
     async def test_odd_names(self) -> None:
-        """Names with every character that a filter or a distinguished name gives a meaning to are just names."""
+        """Names with every character that a filter or a distinguished name gives a meaning to are
+        just names.
+        """
         names = ["a*b", "a(b)c", "a\\b", 'a"b', "b+c", "#a", "<a>", "ä€𝄞", "a{dn}", "{user}"]
-        quoted = ["a*b", "a(b)c", "a\\5Cb", "a\\22b", "b\\2Bc", "\\23a", "\\3Ca\\3E", "ä€𝄞", "a{dn}", "{user}"]
-        entries = [person(name, f"pw {name}", dn_of(dn)) for name, dn in zip(names, quoted, strict=True)]
+        quoted = [
+            "a*b",
+            "a(b)c",
+            "a\\5Cb",
+            "a\\22b",
+            "b\\2Bc",
+            "\\23a",
+            "\\3Ca\\3E",
+            "ä€𝄞",
+            "a{dn}",
+            "{user}",
+        ]
+        entries = [
+            person(name, f"pw {name}", dn_of(dn)) for name, dn in zip(names, quoted, strict=True)
+        ]
         self.server.fill([*entries, *(group(f"g{n}", dn_of(dn)) for n, dn in enumerate(quoted))])
         people = self.opened()
         for n, name in enumerate(names):
-            self.assertEqual(await people.check(Credential(name, f"pw {name}")), Identity(name, frozenset({f"g{n}"})), name)
+            self.assertEqual(
+                await people.check(Credential(name, f"pw {name}")),
+                Identity(name, frozenset({f"g{n}"})),
+                name,
+            )
 
 
 class GroupTests(Asking, TestCase):
@@ -290,34 +368,65 @@ class GroupTests(Asking, TestCase):
         return found
 
     async def test_kinds(self) -> None:
-        """Members are named by their entries, in two kinds of groups, or by their names, in a third."""
+        """Members are named by their entries, in two kinds of groups, or by their names, in a
+        third.
+        """
         self.server.fill(
             [
                 person("alice"),
                 group("one", dn_of("alice")),
-                (f"cn=two,{GROUPS}", {"objectClass": ["groupOfUniqueNames"], "cn": ["two"], "uniqueMember": [dn_of("alice")]}),
+                (
+                    f"cn=two,{GROUPS}",
+                    {
+                        "objectClass": ["groupOfUniqueNames"],
+                        "cn": ["two"],
+                        "uniqueMember": [dn_of("alice")],
+                    },
+                ),
                 (
                     f"cn=three,{GROUPS}",
-                    {"objectClass": ["posixGroup"], "cn": ["three"], "gidNumber": ["7"], "memberUid": ["alice"]},
+                    {
+                        "objectClass": ["posixGroup"],
+                        "cn": ["three"],
+                        "gidNumber": ["7"],
+                        "memberUid": ["alice"],
+                    },
                 ),
                 group("four", dn_of("bob")),
             ]
         )
-        self.assertEqual((await self.find(self.opened())).groups, frozenset({"one", "two", "three"}))
-        self.assertEqual((await self.find(self.opened(group_filter="(memberUid={user})"))).groups, frozenset({"three"}))
+        self.assertEqual(
+            (await self.find(self.opened())).groups, frozenset({"one", "two", "three"})
+        )
+        self.assertEqual(
+            (await self.find(self.opened(group_filter="(memberUid={user})"))).groups,
+            frozenset({"three"}),
+        )
         self.assertEqual((await self.find(self.opened(group_base_dn=PEOPLE))).groups, frozenset())
 
     async def test_circle(self) -> None:
         """Groups in groups count, eight deep, and a circle of them has an end."""
         chain = [group(f"g{n}", f"cn=g{n - 1},{GROUPS}") for n in range(1, 12)]
-        circle = [group("a", dn_of("carl"), f"cn=C,{GROUPS}"), group("b", f"cn=A,{GROUPS}"), group("c", f"cn=b, {GROUPS}")]
+        circle = [
+            group("a", dn_of("carl"), f"cn=C,{GROUPS}"),
+            group("b", f"cn=A,{GROUPS}"),
+            group("c", f"cn=b, {GROUPS}"),
+        ]
         alone = group("self", dn_of("carl"), f"cn=self,{GROUPS}")
-        self.server.fill([person("alice"), person("carl"), group("g0", dn_of("alice")), *chain, *circle, alone])
-        self.assertEqual((await self.find(self.opened())).groups, frozenset(f"g{n}" for n in range(8)))
-        self.assertEqual((await self.find(self.opened(), "carl")).groups, frozenset({"a", "b", "c", "self"}))
+        self.server.fill(
+            [person("alice"), person("carl"), group("g0", dn_of("alice")), *chain, *circle, alone]
+        )
+        self.assertEqual(
+            (await self.find(self.opened())).groups, frozenset(f"g{n}" for n in range(8))
+        )
+        self.assertEqual(
+            (await self.find(self.opened(), "carl")).groups, frozenset({"a", "b", "c", "self"})
+        )
 
     async def test_admins(self) -> None:
-        """Admins are the members of the group of this name, or of this entry however it is spelled; also by another group."""
+        """Admins are the members of the group of this name, or of this entry however it is spelled;
+        also by another group.
+        """
         self.server.fill(
             [
                 person("alice"),
@@ -329,10 +438,14 @@ class GroupTests(Asking, TestCase):
         )
         for admin_group in (f"cn=Site Admins,{GROUPS}", f"CN = site  admins , {GROUPS.upper()}"):
             people = self.opened(admin_group=admin_group)
-            self.assertEqual(await people.find("alice"), Identity("alice", frozenset({"ops"}), True))
+            self.assertEqual(
+                await people.find("alice"), Identity("alice", frozenset({"ops"}), True)
+            )
             self.assertEqual(await people.find("bob"), Identity("bob", frozenset(), False))
         people = self.opened(admin_group="Site Admins", group_base_dn=GROUPS)
-        self.assertEqual([(await self.find(people, user)).admin for user in ("alice", "bob")], [True, False])
+        self.assertEqual(
+            [(await self.find(people, user)).admin for user in ("alice", "bob")], [True, False]
+        )
         for other in ("site admins", "Site", f"cn=ops,{PEOPLE}", None):
             self.assertFalse((await self.find(self.opened(admin_group=other))).admin, other)
         with self.assertRaisesRegex(CannotStart, "admin_group"):
@@ -341,7 +454,12 @@ class GroupTests(Asking, TestCase):
     async def test_left_out(self) -> None:
         """A group that could not be written in a rule is left out, and the log says so, once."""
         names = ["Domain Users", "a:b", "everyone", "a=b", "good"]
-        self.server.fill([person("alice"), *(group(name, dn_of("alice"), dn=f"cn={_quoted(name)},{GROUPS}") for name in names)])
+        self.server.fill(
+            [
+                person("alice"),
+                *(group(name, dn_of("alice"), dn=f"cn={_quoted(name)},{GROUPS}") for name in names),
+            ]
+        )
         people = self.opened()
         with logged() as lines:
             for _ in range(3):
@@ -350,7 +468,9 @@ class GroupTests(Asking, TestCase):
         self.assertIn("'Domain Users'", "".join(lines))
 
     async def test_too_many(self) -> None:
-        """Where the directory does not give all groups, nobody can be told which ones somebody is in."""
+        """Where the directory does not give all groups, nobody can be told which ones somebody is
+        in.
+        """
         names = [f"g{n}" for n in range(MOST_GIVEN + 1)]
         self.server.fill([person("alice"), *(group(name, dn_of("alice")) for name in names)])
         lines = await self.away(self.opened(bind_dn=None, bind_password=None))
@@ -366,18 +486,24 @@ class TroubleTests(Asking, TestCase):
     """Directories that do not answer, or not what was asked."""
 
     async def test_restart(self) -> None:
-        """While the directory is away nobody is anybody; when it is back, everybody is, at once, and the log said so once."""
+        """While the directory is away nobody is anybody; when it is back, everybody is, at once,
+        and the log said so once.
+        """
         with slapd() as server:
             people = self.opened(server)
             with server.runs():
                 server.fill([person("alice", "wonder land")])
-                self.assertEqual(await people.check(Credential("alice", "wonder land")), Identity("alice"))
+                self.assertEqual(
+                    await people.check(Credential("alice", "wonder land")), Identity("alice")
+                )
             lines = await self.away(people)
             lines += await self.away(people)
             self.assertEqual(len(lines), 1, lines)
             self.assertIn("it refuses connections", lines[0])
             with server.runs(), logged() as back:
-                self.assertEqual(await people.check(Credential("alice", "wonder land")), Identity("alice"))
+                self.assertEqual(
+                    await people.check(Credential("alice", "wonder land")), Identity("alice")
+                )
                 self.assertEqual(await people.find("alice"), Identity("alice"))
             self.assertEqual(back, ["The LDAP directory answers again"])
 
@@ -403,8 +529,14 @@ class TroubleTests(Asking, TestCase):
             await self.away(self.opened(url=f"ldap://127.0.0.1:{port}", step=1.0))
 
     async def test_silence(self) -> None:
-        """Whatever the directory keeps silent about, or tells byte by byte, waiting ends in time; and so does the thread."""
-        with silent(b"") as mute, silent(YES) as halfway, silent(b"\x30\x84\x00\x0f\xff\xff", b"\x02") as slow:
+        """Whatever the directory keeps silent about, or tells byte by byte, waiting ends in time;
+        and so does the thread.
+        """
+        with (
+            silent(b"") as mute,
+            silent(YES) as halfway,
+            silent(b"\x30\x84\x00\x0f\xff\xff", b"\x02") as slow,
+        ):
             asked = []
             for url, certificates in (
                 (f"ldap://127.0.0.1:{mute}", None),
@@ -427,7 +559,9 @@ class TroubleTests(Asking, TestCase):
 
     async def until_idle(self, people: Any) -> None:
         """No connection is open for it, and no thread at work."""
-        from pypid.access.ldap.source import AT_ONCE  # needs python-ldap, without which these tests skip
+        from pypid.access.ldap.source import (
+            AT_ONCE,
+        )  # needs python-ldap, without which these tests skip
 
         deadline = reactor.seconds() + 3
         while people._turns.tokens < AT_ONCE:
@@ -435,13 +569,17 @@ class TroubleTests(Asking, TestCase):
             await deferLater(reactor, 0.01)
 
     async def test_many_wait(self) -> None:
-        """Four ask at once, sixty-four wait, everybody else is told to come again; then all is free again."""
+        """Four ask at once, sixty-four wait, everybody else is told to come again; then all is free
+        again.
+        """
         self.server.fill([person("alice", "wonder land")])
         with silent(b"") as mute:
             people = self.opened(url=f"ldap://127.0.0.1:{mute}", step=0.5, patience=0.6)
             asked = [start(people.find("alice")) for _ in range(80)]
             self.assertEqual(len(self.pool.threads), 0)
-            results: list[Any] = await gatherResults([each.addErrback(lambda failure: failure.type) for each in asked])
+            results: list[Any] = await gatherResults(
+                [each.addErrback(lambda failure: failure.type) for each in asked]
+            )
             self.assertEqual([results.count(kind) for kind in (PeopleUnknown, Busy)], [68, 12])
             gone = [start(people.find("alice")) for _ in range(10)]
             for each in gone:
@@ -451,16 +589,26 @@ class TroubleTests(Asking, TestCase):
             self.assertLessEqual(len(self.pool.threads), 4)
 
     async def test_elsewhere(self) -> None:
-        """Servers that might know more are not asked: what is here counts, and where all is elsewhere, nobody knows."""
-        there = {"objectClass": ["referral", "extensibleObject"], "ou": ["there"], "ref": ["ldap://127.0.0.1:1/dc=there"]}
+        """Servers that might know more are not asked: what is here counts, and where all is
+        elsewhere, nobody knows.
+        """
+        there = {
+            "objectClass": ["referral", "extensibleObject"],
+            "ou": ["there"],
+            "ref": ["ldap://127.0.0.1:1/dc=there"],
+        }
         self.server.fill([person("alice", "wonder land"), (f"ou=there,{BASE}", there)])
-        self.assertEqual(await self.opened().check(Credential("alice", "wonder land")), Identity("alice"))
+        self.assertEqual(
+            await self.opened().check(Credential("alice", "wonder land")), Identity("alice")
+        )
         self.assertIsNone(await self.opened().check(Credential("bob", "x")))
         lines = await self.away(self.opened(base_dn=f"ou=there,{BASE}"))
         self.assertIn("Referral", "".join(lines))
 
     async def test_wrong_base(self) -> None:
-        """To search below an entry that is not there is a mistake, which the log names: not a directory without people."""
+        """To search below an entry that is not there is a mistake, which the log names: not a
+        directory without people.
+        """
         self.server.fill([person("alice", "wonder land")])
         nowhere = f"ou=nowhere,{BASE}"
         for people in (self.opened(base_dn=nowhere), self.opened(group_base_dn=nowhere)):
@@ -492,7 +640,9 @@ def serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
 @contextmanager
 def silent(first: bytes, again: bytes = b"") -> Iterator[int]:
-    """The port of a server that listens, says `first`, and then nothing, or `again` ten times a second."""
+    """The port of a server that listens, says `first`, and then nothing, or `again` ten times a
+    second.
+    """
     over = threading.Event()
 
     def serve(connection: socket.socket) -> None:

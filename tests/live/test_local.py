@@ -24,14 +24,22 @@ class LocalTests(IndexTestCase):
         publish(self.theirs, wheel("lo-theirs"), sdist("lo-source"), wheel("lo-other"))
         upstream = f"mode = cache\nurl = {self.theirs.url()}"
         index = self.entered(pypid(self.entered(scratch()), Settings(upstream=upstream)))
-        publish(index, wheel("lo-ours", extra=[("Requires-Dist", "lo-theirs"), ("Requires-Dist", "lo-source")]))
+        publish(
+            index,
+            wheel(
+                "lo-ours", extra=[("Requires-Dist", "lo-theirs"), ("Requires-Dist", "lo-source")]
+            ),
+        )
         return index
 
     def test_upstream_stopped(self) -> None:
-        """What was installed once is installed from /local/ alone while upstream is stopped, by pip and by uv; what was not
-        kept is not there.
+        """What was installed once is installed from /local/ alone while upstream is stopped, by pip
+        and by uv; what was not kept is not there.
         """
-        works(pip(NEWEST, "install", self.index.url(), "--target", self.folder / "first", "lo-ours"), self.folder)
+        works(
+            pip(NEWEST, "install", self.index.url(), "--target", self.folder / "first", "lo-ours"),
+            self.folder,
+        )
         publish(self.theirs, wheel("lo-theirs", "2.0"))  # newer, and nobody has wanted it
         stop(self.theirs)
         since = self.index.log_size()
@@ -43,14 +51,20 @@ class LocalTests(IndexTestCase):
         ):
             works([*command, "--target", self.folder / name, "lo-ours"], self.folder)
             found = sorted(path.name for path in (self.folder / name).glob("*.dist-info"))
-            self.assertEqual(found, [f"lo_{what}-1.0.dist-info" for what in ("ours", "source", "theirs")])
+            self.assertEqual(
+                found, [f"lo_{what}-1.0.dist-info" for what in ("ours", "source", "theirs")]
+            )
             fails([*command, "--target", self.folder / "none", "lo-other"], self.folder)
             fails([*command, "--target", self.folder / "none", "lo-theirs==2.0"], self.folder)
         answers = self.index.answers(since)
         self.assertEqual({answer.path.split("/")[1] for answer in answers}, {"local"})
         self.assertEqual({answer.status for answer in answers if "other" not in answer.path}, {200})
-        page = json.loads(call(self.index, "GET", "/local/", accept="application/vnd.pypi.simple.v1+json"))
-        self.assertEqual([project["name"] for project in page["projects"]], ["lo-ours", "lo-source", "lo-theirs"])
+        page = json.loads(
+            call(self.index, "GET", "/local/", accept="application/vnd.pypi.simple.v1+json")
+        )
+        self.assertEqual(
+            [project["name"] for project in page["projects"]], ["lo-ours", "lo-source", "lo-theirs"]
+        )
 
 
 class PypicacheTests(IndexTestCase):
@@ -74,9 +88,14 @@ class PypicacheTests(IndexTestCase):
         path = self.artifact(name).into(self.folder)
         url = self.index.url("/uploadpackage/", "alice")
         for _ in range(2):
-            self.assertEqual(json.loads(self.curl("-X", "POST", "-F", f"sdist=@{path}", url)), {"uploaded": "ok"})
+            self.assertEqual(
+                json.loads(self.curl("-X", "POST", "-F", f"sdist=@{path}", url)), {"uploaded": "ok"}
+            )
         self.assertEqual(listed(self.index, name), [path.name])
-        works(pip(NEWEST, "install", self.index.url("/local"), "--target", self.folder / "pip", name), self.folder)
+        works(
+            pip(NEWEST, "install", self.index.url("/local"), "--target", self.folder / "pip", name),
+            self.folder,
+        )
         works(uv(self.index.url("/local"), "--target", self.folder / "uv", name), self.folder)
 
     def test_missing(self) -> None:
@@ -87,16 +106,26 @@ class PypicacheTests(IndexTestCase):
         self.assertEqual(json.loads(said), {"error": True, "message": "Missing package data."})
 
     def test_put(self) -> None:
-        """``curl -X PUT --data-binary @file`` and ``curl -T file`` publish, and what was put is got."""
-        for name, options in (("pc-binary", ("-X", "PUT", "--data-binary")), ("pc-upload", ("-T",))):
+        """``curl -X PUT --data-binary @file`` and ``curl -T file`` publish, and what was put is
+        got.
+        """
+        for name, options in (
+            ("pc-binary", ("-X", "PUT", "--data-binary")),
+            ("pc-upload", ("-T",)),
+        ):
             path = sdist(name).into(self.folder)
             place = f"/packages/source/p/{name}/{path.name}"
             value = path if options == ("-T",) else f"@{path}"
-            self.assertEqual(self.curl(*options, value, self.index.url(place, "alice")), '{"uploaded":"ok"}')
+            self.assertEqual(
+                self.curl(*options, value, self.index.url(place, "alice")), '{"uploaded":"ok"}'
+            )
             got = self.folder / f"{name}.got"
             self.curl("-o", got, self.index.url(place))
             self.assertEqual(got.read_bytes(), path.read_bytes())
-            works(pip(NEWEST, "install", self.index.url(), "--target", self.folder / name, name), self.folder)
+            works(
+                pip(NEWEST, "install", self.index.url(), "--target", self.folder / name, name),
+                self.folder,
+            )
 
     def test_refused(self) -> None:
         """Other bytes, another address and nobody are refused, with a status that curl can tell."""
@@ -108,7 +137,10 @@ class PypicacheTests(IndexTestCase):
         self.assertEqual(self.curl(*status, "-F", f"sdist=@{path}", url), "400")
         place = f"/packages/source/p/pc-refused/{path.name}"
         self.assertEqual(self.curl(*status, "-T", path, self.index.url(place, "alice")), "400")
-        self.assertEqual(self.curl(*status, "-T", path, self.index.url(place.replace("/p/", "/x/"), "alice")), "400")
+        self.assertEqual(
+            self.curl(*status, "-T", path, self.index.url(place.replace("/p/", "/x/"), "alice")),
+            "400",
+        )
         self.assertEqual(self.curl(*status, "-T", path, self.index.url(place)), "401")
         self.assertEqual(self.curl(*status, "-T", path, self.index.url(place, "bob")), "403")
         self.assertNotIn(PASSWORDS["alice"], self.index.log(self.since))

@@ -20,7 +20,12 @@ from tests.live.processes import scratch
 from tests.live.projects import Artifact, manage, publish, wheel
 
 Labels = tuple[tuple[str, str], ...]
-PAGE, LIST, FILE, UPLOAD = "/simple/<project>/", "/simple/", "/packages/<project>/<filename>", "/legacy/"
+PAGE, LIST, FILE, UPLOAD = (
+    "/simple/<project>/",
+    "/simple/",
+    "/packages/<project>/<filename>",
+    "/legacy/",
+)
 
 
 class Numbers:
@@ -41,8 +46,12 @@ class Numbers:
         return self("pypid_http_requests_total", route=route, method=method, status=str(status))
 
 
-def exchange(port: int, sent: bytes, ends: Callable[[bytes], bool], *, take: int = 1 << 30) -> bytes:
-    """What comes back on one connection until it `ends`, or so many bytes of it; then the connection is cut off."""
+def exchange(
+    port: int, sent: bytes, ends: Callable[[bytes], bool], *, take: int = 1 << 30
+) -> bytes:
+    """What comes back on one connection until it `ends`, or so many bytes of it; then the
+    connection is cut off.
+    """
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.sendall(sent)
@@ -61,7 +70,8 @@ def pages(project: str, times: int = 1, *fields: str, method: str = "GET") -> by
 def answered(times: int) -> Callable[[bytes], bool]:
     """Whether so many answers have come, each with its body: of short pages."""
     return lambda came: (
-        len(re.findall(rb"HTTP/1\.1 \d{3}", came)) == times and (came.endswith(b">\n") or came[-4:] == b"\r\n\r\n")
+        len(re.findall(rb"HTTP/1\.1 \d{3}", came)) == times
+        and (came.endswith(b">\n") or came[-4:] == b"\r\n\r\n")
     )
 
 
@@ -104,7 +114,11 @@ class ExactTests(MetricsCase):
         etag = ask(port, "/simple/tool/").headers["ETag"]
         exchange(port, pages("tool", 2, f"If-None-Match: {etag}"), answered(2))
         exchange(port, pages("tool", 2, method="HEAD"), answered(2))
-        for path, status in (("/simple/nothing/", 404), ("/no/thing/at/all", 404), ("/simple/tool", 301)):
+        for path, status in (
+            ("/simple/nothing/", 404),
+            ("/no/thing/at/all", 404),
+            ("/simple/tool", 301),
+        ):
             self.assertEqual(ask(port, path).status, status)
         self.assertEqual(ask(port, "/simple/", basic("bob", "wrong")).status, 401)
         self.assertEqual(ask(port, "/simple/", method="DELETE").status, 405)
@@ -129,9 +143,13 @@ class ExactTests(MetricsCase):
         self.assertEqual(numbers.answers("none", "other", 400), 1)
         self.assertEqual(numbers.answers(FILE), 4)
         self.assertEqual(numbers("pypid_http_broken_off_total", route=FILE), 2)
-        self.assertEqual(numbers("pypid_http_request_seconds_count", route=PAGE, method="GET"), 9 + 2 + 1 + 1)
+        self.assertEqual(
+            numbers("pypid_http_request_seconds_count", route=PAGE, method="GET"), 9 + 2 + 1 + 1
+        )
         self.assertEqual(numbers("pypid_publishes_total", outcome="published"), 2)
-        self.assertEqual(numbers("pypid_published_bytes_total"), len(wheel("tool").data) + len(big()))
+        self.assertEqual(
+            numbers("pypid_published_bytes_total"), len(wheel("tool").data) + len(big())
+        )
         self.assertEqual(numbers("pypid_logins_total", credential="password", outcome="refused"), 1)
         self.assertEqual(numbers("pypid_uploads_under_way"), 0)
         self.assertEqual(numbers("pypid_projects", whose="ours"), 2)
@@ -145,9 +163,13 @@ class ExactTests(MetricsCase):
         self.assertGreater(numbers("process_resident_memory_bytes", worker="1"), 1 << 20)
 
     def test_front_door(self) -> None:
-        """Through the front door: pages pipelined or not, 304, HEAD, errors, what is no HTTP, downloads that were cut off."""
+        """Through the front door: pages pipelined or not, 304, HEAD, errors, what is no HTTP,
+        downloads that were cut off.
+        """
         self.work(self.index)
-        numbers = self.until(lambda numbers: numbers("pypid_http_broken_off_total", route=FILE) == 2)
+        numbers = self.until(
+            lambda numbers: numbers("pypid_http_broken_off_total", route=FILE) == 2
+        )
         self.check(numbers)
         self.assertGreaterEqual(numbers("pypid_http_front_door_answers_total"), 3)
 
@@ -155,7 +177,9 @@ class ExactTests(MetricsCase):
         """With the front door closed, and without an access log, the same numbers."""
         index = self.run_with(Settings(server="front_door = no", sections="[log]\naccess = no\n"))
         self.work(index)
-        numbers = self.until(lambda numbers: numbers("pypid_http_broken_off_total", route=FILE) == 2, index)
+        numbers = self.until(
+            lambda numbers: numbers("pypid_http_broken_off_total", route=FILE) == 2, index
+        )
         self.check(numbers)
         self.assertEqual(numbers("pypid_http_front_door_answers_total"), 0)
 
@@ -163,18 +187,24 @@ class ExactTests(MetricsCase):
         """Without an access log the front door counts as well."""
         index = self.run_with(Settings(sections="[log]\naccess = no\n"))
         self.work(index)
-        numbers = self.until(lambda numbers: numbers("pypid_http_broken_off_total", route=FILE) == 2, index)
+        numbers = self.until(
+            lambda numbers: numbers("pypid_http_broken_off_total", route=FILE) == 2, index
+        )
         self.check(numbers)
         self.assertGreaterEqual(numbers("pypid_http_front_door_answers_total"), 3)
 
     def test_changes(self) -> None:
-        """A yank, a deletion, and an upload that is refused; the lag of the reactor is measured all the while."""
+        """A yank, a deletion, and an upload that is refused; the lag of the reactor is measured all
+        the while.
+        """
         publish(self.index, wheel("tool"), wheel("tool", "2.0"))
         manage(self.index, "PUT", "tool/releases/1.0/yank", reason="broken")
         manage(self.index, "DELETE", "tool/releases/2.0")
         with self.assertRaises(AssertionError):
             publish(self.index, wheel("tool", "2.0", requires_python=">=3"))
-        numbers = self.until(lambda numbers: numbers("pypid_reactor_lag_seconds_count", worker="1") >= 2)
+        numbers = self.until(
+            lambda numbers: numbers("pypid_reactor_lag_seconds_count", worker="1") >= 2
+        )
         self.assertEqual(numbers("pypid_changes_total", operation="yank"), 1)
         self.assertEqual(numbers("pypid_changes_total", operation="delete"), 1)
         self.assertEqual(numbers("pypid_publishes_total", outcome="refused"), 1)
@@ -187,17 +217,27 @@ class AccessTests(MetricsCase):
     settings = Settings(server="metrics = carol")
 
     def test_access(self) -> None:
-        """Administrators and who is named; others are 403, and 401 who has no name. A token needs the action for it."""
+        """Administrators and who is named; others are 403, and 401 who has no name. A token needs
+        the action for it.
+        """
         port = self.index.port
         self.assertEqual(ask(port, "/metrics").status, 401)
         self.assertEqual(ask(port, "/metrics", basic("bob")).status, 403)
         for user in ("carol", "admin"):
             self.assertEqual(ask(port, "/metrics", basic(user)).status, 200)
         for action, status in (("metrics", 200), ("read", 403)):
-            made = ask(port, "/api/tokens", basic("carol"), method="POST", document={"name": "x", "actions": [action]})
+            made = ask(
+                port,
+                "/api/tokens",
+                basic("carol"),
+                method="POST",
+                document={"name": "x", "actions": [action]},
+            )
             self.assertEqual(made.status, 201, made.text)
             self.assertEqual(ask(port, "/metrics", bearer(made.json["secret"])).status, status)
-            self.assertEqual(ask(port, "/metrics", basic("__token__", made.json["secret"])).status, status)
+            self.assertEqual(
+                ask(port, "/metrics", basic("__token__", made.json["secret"])).status, status
+            )
 
     def test_no_names(self) -> None:
         """No name of a project, of a file or of a person is there, whatever was asked for."""
@@ -217,9 +257,18 @@ class AccessTests(MetricsCase):
     def test_everyone(self) -> None:
         """Where everyone may, nobody has to log in; Prometheus gets OpenMetrics, HEAD no body."""
         index = self.run_with(Settings(server="metrics = everyone"))
-        self.assertEqual(ask(index.port, "/metrics").headers["Content-Type"], "text/plain; version=0.0.4; charset=utf-8")
-        answer = ask(index.port, "/metrics", {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"})
-        self.assertTrue(answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0"))
+        self.assertEqual(
+            ask(index.port, "/metrics").headers["Content-Type"],
+            "text/plain; version=0.0.4; charset=utf-8",
+        )
+        answer = ask(
+            index.port,
+            "/metrics",
+            {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"},
+        )
+        self.assertTrue(
+            answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+        )
         self.assertTrue(answer.text.endswith("# EOF\n"))
         self.assertEqual(ask(index.port, "/metrics", method="HEAD").body, b"")
         self.assertEqual(answer.headers["Cache-Control"], "no-store")
@@ -231,7 +280,9 @@ class WorkersTests(MetricsCase):
     settings = Settings(server="workers = 2", sections="[cache]\nbackend = sql\n")
 
     def test_together(self) -> None:
-        """Whoever is asked tells the numbers of all; none is less than before, also when a worker is killed."""
+        """Whoever is asked tells the numbers of all; none is less than before, also when a worker
+        is killed.
+        """
         self.until(lambda numbers: numbers("pypid_workers") == 2)
         last = 0.0
         for _ in range(60):
@@ -247,7 +298,9 @@ class WorkersTests(MetricsCase):
         for _ in range(20):
             self.assertGreaterEqual(self.numbers().answers(LIST), 60)
             time.sleep(0.1)
-        self.assertEqual(self.until(lambda numbers: numbers("pypid_workers") == 2).answers(LIST), 60)
+        self.assertEqual(
+            self.until(lambda numbers: numbers("pypid_workers") == 2).answers(LIST), 60
+        )
 
 
 @functools.cache

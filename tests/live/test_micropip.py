@@ -50,7 +50,9 @@ class MicropipTests(IndexTestCase):
     settings = Settings(server=f"cors = {ORIGIN}")
 
     def test_micropip_installs(self) -> None:
-        """micropip takes URLs of JSON pages as they are, so that they have to be absolute for it."""
+        """micropip takes URLs of JSON pages as they are, so that they have to be
+        absolute for it.
+        """
         node, folder = pyodide()
         publish(self.index, wheel("micro-fish"))
         program = self.folder / "install.mjs"

@@ -40,19 +40,35 @@ class MirrorTests(IndexTestCase):
         return folder / "web"
 
     def downloads(self, since: int) -> list[str]:
-        """The paths of the files that were asked for, without the .metadata beside them (8 fetches those too)."""
-        paths = [answer.path for answer in self.index.answers(since) if answer.path.startswith("/packages/")]
+        """The paths of the files that were asked for, without the .metadata beside them (8 fetches
+        those too).
+        """
+        paths = [
+            answer.path
+            for answer in self.index.answers(since)
+            if answer.path.startswith("/packages/")
+        ]
         return sorted(path for path in paths if not path.endswith(".metadata"))
 
-    @for_each("bandersnatch simple", "bandersnatch xmlrpc", "bandersnatch-8 simple", "bandersnatch-8 xmlrpc")
+    @for_each(
+        "bandersnatch simple",
+        "bandersnatch xmlrpc",
+        "bandersnatch-8 simple",
+        "bandersnatch-8 xmlrpc",
+    )
     def mirrors(self, how: str) -> None:
-        """This bandersnatch mirrors all over this API, files below /packages/; a second run fetches what is new (C112)."""
+        """This bandersnatch mirrors all over this API, files below /packages/; a second run fetches
+        what is new (C112).
+        """
         executable, _, method = how.partition(" ")
         first, source = wheel("Mirrored.One", requires_python=">=3.8"), sdist("mirrored-two")
         publish(self.index, first, source)
         manage(self.index, "PUT", "mirrored-one/releases/1.0/yank", reason="no good")
         web = self.mirror(executable, method)
-        paths = [f"/packages/mirrored-one/{first.filename}", f"/packages/mirrored-two/{source.filename}"]
+        paths = [
+            f"/packages/mirrored-one/{first.filename}",
+            f"/packages/mirrored-two/{source.filename}",
+        ]
         self.assertEqual(self.downloads(self.since), paths)
         for path, artifact in zip(paths, (first, source), strict=True):
             self.assertEqual((web / path[1:]).read_bytes(), artifact.data)

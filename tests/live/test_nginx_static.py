@@ -1,4 +1,6 @@
-"""etc/nginx.conf: real nginx in front of a real pypid that publishes its index as files; pip, uv and twine come through it."""
+"""etc/nginx.conf: real nginx in front of a real pypid that publishes its index as files; pip, uv
+and twine come through it.
+"""
 
 import os
 import re
@@ -33,14 +35,57 @@ PUBLISHING = Settings(
 )
 JSON = "application/vnd.pypi.simple.v1+json"
 PIECES = (
-    *("application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.latest+json", "application/vnd.pypi.simple.v1+html"),
-    *("text/html", "TEXT/HTML", "text/*", "*/*", "*", "application/*", "application/json", ",", ",", ", ", ";", " "),
-    *(";q=1", "; q=1.000", ";q=0", ";q=0.5", ";q=7", ";q=", ";q=x", ";Q=.9", ";level=1", "q=1", "=", "/", "\t", "x"),
+    *(
+        "application/vnd.pypi.simple.v1+json",
+        "application/vnd.pypi.simple.latest+json",
+        "application/vnd.pypi.simple.v1+html",
+    ),
+    *(
+        "text/html",
+        "TEXT/HTML",
+        "text/*",
+        "*/*",
+        "*",
+        "application/*",
+        "application/json",
+        ",",
+        ",",
+        ", ",
+        ";",
+        " ",
+    ),
+    *(
+        ";q=1",
+        "; q=1.000",
+        ";q=0",
+        ";q=0.5",
+        ";q=7",
+        ";q=",
+        ";q=x",
+        ";Q=.9",
+        ";level=1",
+        "q=1",
+        "=",
+        "/",
+        "\t",
+        "x",
+    ),
 )
 """What an Accept header is made of."""
 GZIP = {"Accept-Encoding": "gzip"}
-OWN = {"date", "server", "connection", "etag", "last-modified", "content-length", "x-pypi-last-serial", "x-request-id"}
-"""Header fields in which two servers may differ. Of pages nginx sends no serial, and an entity tag of its own."""
+OWN = {
+    "date",
+    "server",
+    "connection",
+    "etag",
+    "last-modified",
+    "content-length",
+    "x-pypi-last-serial",
+    "x-request-id",
+}
+"""Header fields in which two servers may differ. Of pages nginx sends no serial, and an entity tag
+of its own.
+"""
 NUMBER = re.compile(rb"request \w+")
 """What each request is called, on pages that tell of an error."""
 FORMAT = 'log_format tested "$http_x_number $upstream_addr"; access_log {} tested;'
@@ -56,7 +101,9 @@ def program() -> str:
     return path
 
 
-def configured(folder: Path, tree: Path, behind: int, port: int, changed: Mapping[str, str]) -> list[str | Path]:
+def configured(
+    folder: Path, tree: Path, behind: int, port: int, changed: Mapping[str, str]
+) -> list[str | Path]:
     """The command that runs nginx with the shipped file, of which only what it says is replaced."""
     text = SHIPPED.read_text()
     values = {
@@ -68,7 +115,10 @@ def configured(folder: Path, tree: Path, behind: int, port: int, changed: Mappin
         assert old in text, old
         text = text.replace(old, new)
     (folder / "pypid.conf").write_text(text)
-    paths = "".join(f"{what}_temp_path {folder / what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    paths = "".join(
+        f"{what}_temp_path {folder / what};"
+        for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     log = FORMAT.format(folder / "access")
     (folder / "nginx.conf").write_text(
         f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;\n"
@@ -86,13 +136,17 @@ class Front:
     tree: Path
     asked: int = 0
 
-    def ask(self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET") -> Answered:
+    def ask(
+        self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
+    ) -> Answered:
         """One request."""
         self.asked += 1
         return ask(self.port, path, {**(headers or {}), "X-Number": str(self.asked)}, method=method)
 
     def alone(self) -> bool:
-        """Whether nginx answered the last request without asking pypid. It logs a moment after it has answered."""
+        """Whether nginx answered the last request without asking pypid. It logs a moment after it
+        has answered.
+        """
         for _ in range(500):
             for line in (self.folder / "access").read_text().splitlines():
                 number, _, behind = line.partition(" ")
@@ -109,23 +163,31 @@ class Front:
             if answered.status == 200 and text in answered.text and self.alone():
                 return time.monotonic() - begun
             if time.monotonic() - begun > within:
-                raise AssertionError(f"{path} does not say {text} in {within} s: {answered.status} {answered.text}")
+                raise AssertionError(
+                    f"{path} does not say {text} in {within} s: {answered.status} {answered.text}"
+                )
             time.sleep(0.02)
 
 
 @contextmanager
-def fronted(folder: Path, index: LiveIndex, changed: Mapping[str, str] | None = None) -> Iterator[Front]:
+def fronted(
+    folder: Path, index: LiveIndex, changed: Mapping[str, str] | None = None
+) -> Iterator[Front]:
     """nginx before the index, which publishes into its folder ``tree``."""
     port, tree = free_port(), index.folder / "tree"
     folder.mkdir(exist_ok=True)
-    with running(configured(folder, tree, index.port, port, changed or {}), folder / "output") as process:
+    with running(
+        configured(folder, tree, index.port, port, changed or {}), folder / "output"
+    ) as process:
         process.until_answers(f"http://127.0.0.1:{port}/health")
         yield Front(port, folder, tree)
 
 
 class FileTests(SynchronousTestCase):
     def test_accepted(self) -> None:
-        """nginx accepts the file, as it is shipped and with everything replaced, without a warning."""
+        """nginx accepts the file, as it is shipped and with everything replaced,
+        without a warning.
+        """
         for changed in {}, {"    # listen 443 ssl http2;": "    listen 127.0.0.1:8443;"}:
             with scratch() as folder:
                 said = done([*configured(folder, folder, 1, free_port(), changed), "-t"])
@@ -139,11 +201,16 @@ class FileTests(SynchronousTestCase):
         """Where nginx chooses by Accept, it chooses as pypid does, whatever the header is."""
         chosen = self.chosen(accept)
         if chosen != "-":
-            self.assertIs(negotiate(accept or None), Format.JSON if chosen == "index.json" else Format.TEXT_HTML)
+            self.assertIs(
+                negotiate(accept or None),
+                Format.JSON if chosen == "index.json" else Format.TEXT_HTML,
+            )
 
     def chosen(self, accept: str) -> str:
         """What the map says; its regular expressions mean the same in Python."""
-        block = re.search(r"map \$http_accept \$pypid_accepted \{(.*?)\n\}", SHIPPED.read_text(), re.DOTALL)
+        block = re.search(
+            r"map \$http_accept \$pypid_accepted \{(.*?)\n\}", SHIPPED.read_text(), re.DOTALL
+        )
         assert block is not None
         lines = [line.rsplit(None, 1) for line in block[1].strip().splitlines()]
         rules = {key.strip().strip('"'): value.rstrip(";") for key, value in lines}
@@ -175,14 +242,24 @@ class FrontCase(IndexTestCase):
         return f"/simple/{name}/"
 
     def same(
-        self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET", alone: bool | None = None
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        alone: bool | None = None,
     ) -> Answered:
         """What both answer."""
-        ours, direct = self.front.ask(path, headers, method=method), ask(self.index.port, path, headers, method=method)
+        ours, direct = (
+            self.front.ask(path, headers, method=method),
+            ask(self.index.port, path, headers, method=method),
+        )
         bodies = [NUMBER.sub(b"", one.body) for one in (ours, direct)]
         self.assertEqual((ours.status, bodies[0]), (direct.status, bodies[1]), (path, headers))
         said, wanted = (set(one.headers.items()) for one in (ours, direct))
-        self.assertEqual({name for name, _ in said ^ wanted if name.lower() not in OWN}, set(), (path, headers))
+        self.assertEqual(
+            {name for name, _ in said ^ wanted if name.lower() not in OWN}, set(), (path, headers)
+        )
         if alone is not None:
             self.assertIs(self.front.alone(), alone, (path, headers))
         return ours
@@ -191,12 +268,17 @@ class FrontCase(IndexTestCase):
         url = f"http://127.0.0.1:{self.front.port}/simple/"
         works(pip(NEWEST, "install", url, "--target", self.folder / "pip", name), self.folder)
         works(uv(url, "--no-cache", "--target", self.folder / "uv", name), self.folder)
-        self.assertEqual(installed(self.folder / "pip") | installed(self.folder / "uv"), {f"{name.replace('-', '_')}-1.0"})
+        self.assertEqual(
+            installed(self.folder / "pip") | installed(self.folder / "uv"),
+            {f"{name.replace('-', '_')}-1.0"},
+        )
 
 
 class NegotiationTests(FrontCase):
     def test_clients(self) -> None:
-        """What clients send is answered from the tree, with pypid's bytes, type and header fields: the list, and a page."""
+        """What clients send is answered from the tree, with pypid's bytes, type and header fields:
+        the list, and a page.
+        """
         path = self.published("nx-clients")
         for who, (accept, format) in CLIENTS.items():
             for page in path, "/simple/":
@@ -205,7 +287,9 @@ class NegotiationTests(FrontCase):
                 self.assertEqual(said.headers["Vary"], "Accept, Accept-Encoding")
 
     def test_rules(self) -> None:
-        """Whatever else somebody accepts is answered as by pypid, which weighs what nginx cannot."""
+        """Whatever else somebody accepts is answered as by pypid, which weighs
+        what nginx cannot.
+        """
         path = self.published("nx-rules")
         for accept, format in RULES.values():
             said = self.same(path, {"Accept": accept})
@@ -251,18 +335,27 @@ class NegotiationTests(FrontCase):
 
 class TreeTests(FrontCase):
     def test_files(self) -> None:
-        """Files and metadata have pypid's bytes, types and header fields; parts of them can be had."""
+        """Files and metadata have pypid's bytes, types and header fields; parts of them
+        can be had.
+        """
         self.published("nx-files")
-        for name in "nx_files-1.0.tar.gz", "nx_files-1.0-py2.py3-none-any.whl", "nx_files-1.0-py2.py3-none-any.whl.metadata":
+        for name in (
+            "nx_files-1.0.tar.gz",
+            "nx_files-1.0-py2.py3-none-any.whl",
+            "nx_files-1.0-py2.py3-none-any.whl.metadata",
+        ):
             said = self.same(f"/packages/nx-files/{name}", GZIP, alone=True)
             self.assertIn("immutable", said.headers["Cache-Control"])
             self.assertNotIn("Content-Encoding", said.headers)
             self.assertEqual(
-                said.headers["Last-Modified"], ask(self.index.port, f"/packages/nx-files/{name}").headers["Last-Modified"]
+                said.headers["Last-Modified"],
+                ask(self.index.port, f"/packages/nx-files/{name}").headers["Last-Modified"],
             )
             part = self.front.ask(f"/packages/nx-files/{name}", {"Range": "bytes=3-9"})
             self.assertEqual((part.status, part.body), (206, said.body[3:10]))
-            again = self.front.ask(f"/packages/nx-files/{name}", {"If-None-Match": said.headers["ETag"]})
+            again = self.front.ask(
+                f"/packages/nx-files/{name}", {"If-None-Match": said.headers["ETag"]}
+            )
             self.assertEqual((again.status, again.body), (304, b""))
         self.same("/packages/nx-files/nx_files-1.0.tar", alone=False)
 
@@ -278,18 +371,37 @@ class TreeTests(FrontCase):
             "/changelog/page1.html": "text/html; charset=utf-8",
         }.items():
             said = self.front.ask(path)
-            self.assertEqual((said.status, said.headers["Content-Type"], self.front.alone()), (200, kind, True), path)
+            self.assertEqual(
+                (said.status, said.headers["Content-Type"], self.front.alone()),
+                (200, kind, True),
+                path,
+            )
             self.assertEqual(said.headers["X-Content-Type-Options"], "nosniff")
-            self.assertEqual("Content-Security-Policy" in said.headers, "application/json" not in kind)
+            self.assertEqual(
+                "Content-Security-Policy" in said.headers, "application/json" not in kind
+            )
 
     def test_people(self) -> None:
-        """The site is pypid's: its first page, feeds, search and all the rest, with pypid's bytes, policy and cache control; so
-        is the list of projects for whoever is logged in. Nothing that is personal comes from the tree.
+        """The site is pypid's: its first page, feeds, search and all the rest, with pypid's bytes,
+        policy and cache control; so is the list of projects for whoever is logged in. Nothing that
+        is personal comes from the tree.
         """
         self.published("nx-people")
-        for path in "/rss/updates.xml", "/rss/project/nx-people/releases.xml", "/simple/?format=text/html":
+        for path in (
+            "/rss/updates.xml",
+            "/rss/project/nx-people/releases.xml",
+            "/simple/?format=text/html",
+        ):
             self.same(path, {"Host": "nx.example"}, alone=False)
-        for path in "/", "/search", "/project/nx-people/", "/account/login", "/manage/", "/upload", "/account/":
+        for path in (
+            "/",
+            "/search",
+            "/project/nx-people/",
+            "/account/login",
+            "/manage/",
+            "/upload",
+            "/account/",
+        ):
             said = self.front.ask(path, {"Accept": "text/html"})
             self.assertIn(said.status, (200, 303), path)
             self.assertFalse(self.front.alone(), path)
@@ -303,59 +415,102 @@ class TreeTests(FrontCase):
         self.assertTrue(self.front.alone())
 
     def test_compressed(self) -> None:
-        """Who takes gzip is sent the compressed page as it lies there, with an entity tag of its own."""
-        path = self.published("nx-compressed", *(wheel("nx-compressed", f"1.{number}") for number in range(12)))
+        """Who takes gzip is sent the compressed page as it lies there, with an entity tag of its
+        own.
+        """
+        path = self.published(
+            "nx-compressed", *(wheel("nx-compressed", f"1.{number}") for number in range(12))
+        )
         for accept, name in (JSON, "index.json"), ("text/html", "index.html"):
             said = self.front.ask(path, {"Accept": accept, **GZIP})
             self.assertEqual(said.headers["Content-Encoding"], "gzip")
-            self.assertEqual(said.body, (self.front.tree / f"simple/nx-compressed/{name}.gz").read_bytes())
+            self.assertEqual(
+                said.body, (self.front.tree / f"simple/nx-compressed/{name}.gz").read_bytes()
+            )
             plain = self.front.ask(path, {"Accept": accept})
             self.assertEqual(decompress(said.body), plain.body)
             self.assertNotEqual(said.headers["ETag"], plain.headers["ETag"])
-            self.assertEqual(self.front.ask(path, {"Accept": accept, "Via": "1.1 a", **GZIP}).body, said.body)
+            self.assertEqual(
+                self.front.ask(path, {"Accept": accept, "Via": "1.1 a", **GZIP}).body, said.body
+            )
             direct = ask(self.index.port, path, {"Accept": accept, **GZIP})
             self.assertEqual(decompress(direct.body), plain.body)
 
     def test_conditions(self) -> None:
-        """A page that is the same is 304, with the same header fields; one that changed in the same second is sent."""
+        """A page that is the same is 304, with the same header fields; one that changed in the same
+        second is sent.
+        """
         path = self.published("nx-conditions")
         for headers in {"Accept": JSON}, {"Accept": JSON, **GZIP}, {"Accept": "text/html"}:
             said = self.front.ask(path, headers)
-            for condition in {"If-None-Match": said.headers["ETag"]}, {"If-Modified-Since": said.headers["Last-Modified"]}:
+            for condition in (
+                {"If-None-Match": said.headers["ETag"]},
+                {"If-Modified-Since": said.headers["Last-Modified"]},
+            ):
                 again = self.front.ask(path, {**headers, **condition})
-                self.assertEqual((again.status, again.body, again.headers["ETag"]), (304, b"", said.headers["ETag"]))
+                self.assertEqual(
+                    (again.status, again.body, again.headers["ETag"]),
+                    (304, b"", said.headers["ETag"]),
+                )
                 self.assertEqual(again.headers["Vary"], said.headers["Vary"])
                 self.assertEqual(again.headers["Cache-Control"], "no-cache")
         seen = {}
         for number in range(4):  # each page as long as the one before
-            manage(self.index, "PUT", "nx-conditions/files/nx_conditions-1.0.tar.gz/yank", reason=f"number {number}")
+            manage(
+                self.index,
+                "PUT",
+                "nx-conditions/files/nx_conditions-1.0.tar.gz/yank",
+                reason=f"number {number}",
+            )
             self.front.until(path, f"number {number}")
             said = self.front.ask(path, {"Accept": "text/html"})
             seen[said.headers["ETag"]] = seen[said.headers["Last-Modified"]] = number
         self.assertEqual(len(seen), 8)
 
     def test_hidden(self) -> None:
-        """What is the tree's own is nobody's: whose it is, files that are being written, anything with a dot."""
+        """What is the tree's own is nobody's: whose it is, files that are being written, anything
+        with a dot.
+        """
         self.published("nx-hidden")
-        secrets = ".pypid-export.json", "simple/nx-hidden/.index.html.1.new", ".pypid-incoming/1.1", "packages/nx-hidden/.x"
+        secrets = (
+            ".pypid-export.json",
+            "simple/nx-hidden/.index.html.1.new",
+            ".pypid-incoming/1.1",
+            "packages/nx-hidden/.x",
+        )
         for path in secrets:
             (self.front.tree / path).parent.mkdir(exist_ok=True)
             (self.front.tree / path).write_text("secret")
-            for spelling in path, path.replace(".", "%2e"), f"simple/../{path}", f"packages/nx-hidden/..%2f../{path}":
+            for spelling in (
+                path,
+                path.replace(".", "%2e"),
+                f"simple/../{path}",
+                f"packages/nx-hidden/..%2f../{path}",
+            ):
                 said = self.front.ask(f"/{spelling}")
                 self.assertIn(said.status, (400, 404), spelling)
                 self.assertNotIn("secret", said.text)
-        for folder in "/packages/nx-hidden/", "/packages/", "/packages/nx-hidden", "/pypi/nx-hidden/", "/rss/":
+        for folder in (
+            "/packages/nx-hidden/",
+            "/packages/",
+            "/packages/nx-hidden",
+            "/pypi/nx-hidden/",
+            "/rss/",
+        ):
             self.assertNotIn(b"Index of", self.front.ask(folder).body)
 
 
 class RightsTests(FrontCase):
     """A project that only carol and administrators may read."""
 
-    settings = evolve(PUBLISHING, sections=PUBLISHING.sections + "[projects]\nnx-secret.user.carol = r\n")
+    settings = evolve(
+        PUBLISHING, sections=PUBLISHING.sections + "[projects]\nnx-secret.user.carol = r\n"
+    )
 
     def test_rights(self) -> None:
-        """A project that not everybody may read is not in the tree; who may read it gets it through nginx all the same."""
+        """A project that not everybody may read is not in the tree; who may read it gets it through
+        nginx all the same.
+        """
         publish(self.index, wheel("nx-secret"), user="admin")
         self.published("nx-open")
         self.assertEqual(self.front.ask("/simple/nx-secret/").status, 401)
@@ -364,18 +519,28 @@ class RightsTests(FrontCase):
         carol = basic("carol")
         self.assertEqual(self.front.ask("/simple/nx-secret/", carol).status, 200)
         self.assertIn("nx-secret", self.front.ask("/simple/", carol).text)
-        self.assertEqual(self.front.ask("/packages/nx-secret/nx_secret-1.0-py2.py3-none-any.whl", carol).status, 200)
+        self.assertEqual(
+            self.front.ask("/packages/nx-secret/nx_secret-1.0-py2.py3-none-any.whl", carol).status,
+            200,
+        )
 
 
 class PasswordTests(FrontCase):
     """An index that only those read who have a password, as alice sees it."""
 
-    settings = evolve(PUBLISHING, read="authenticated", sections="[publish]\ntarget = tree\nfiles = copy\nas_user = alice\n")
+    settings = evolve(
+        PUBLISHING,
+        read="authenticated",
+        sections="[publish]\ntarget = tree\nfiles = copy\nas_user = alice\n",
+    )
 
     def setUp(self) -> None:
         IndexTestCase.setUp(self)
         (self.folder / "htpasswd").write_text(f"alice:{{PLAIN}}{PASSWORDS['alice']}\n")
-        asking = f"    auth_basic pypid;\n    auth_basic_user_file {self.folder / 'htpasswd'};\n    location = /health {{"
+        asking = (
+            f"    auth_basic pypid;\n    auth_basic_user_file {self.folder / 'htpasswd'};\n    "
+            f"location = /health {{"
+        )
         changed = {
             "    location / {": f"{asking} auth_basic off; proxy_pass http://pypid; }}\n    location / {{",
             '"public,': '"private,',
@@ -383,7 +548,9 @@ class PasswordTests(FrontCase):
         self.front = self.entered(fronted(self.folder / "nginx", self.index, changed))
 
     def test_as_user(self) -> None:
-        """nginx asks for a password, and sends who has one what alice may see; pypid is asked with the same one."""
+        """nginx asks for a password, and sends who has one what alice may see; pypid is asked with
+        the same one.
+        """
         publish(self.index, wheel("nx-closed"))
         page, file = "/simple/nx-closed/", "/packages/nx-closed/nx_closed-1.0-py2.py3-none-any.whl"
         deadline = time.monotonic() + 20
@@ -398,7 +565,9 @@ class PasswordTests(FrontCase):
             self.assertNotIn("public", said.headers["Cache-Control"])
         self.assertIn("nx-closed", self.front.ask("/simple/", basic("alice")).text)
         self.assertFalse(self.front.alone())
-        self.assertRegex(self.front.ask("/", {**basic("alice"), "Accept": "text/html"}).text, r">alice<|>alice ")
+        self.assertRegex(
+            self.front.ask("/", {**basic("alice"), "Accept": "text/html"}).text, r">alice<|>alice "
+        )
 
 
 def twine(front: Front, folder: Path, *files: Path) -> Ended:
@@ -414,7 +583,9 @@ def twine(front: Front, folder: Path, *files: Path) -> Ended:
         "-p",
         PASSWORDS["alice"],
     ]
-    return run([*command, "--repository-url", f"http://127.0.0.1:{front.port}/legacy/", *files], folder)
+    return run(
+        [*command, "--repository-url", f"http://127.0.0.1:{front.port}/legacy/", *files], folder
+    )
 
 
 class ClientTests(FrontCase):
@@ -423,24 +594,33 @@ class ClientTests(FrontCase):
         self.published("nx-install")
         since = self.index.log_size()
         self.install("nx-install")
-        self.assertEqual([line for line in self.index.answers(since) if line.agent.startswith(("pip/", "uv/"))], [])
+        self.assertEqual(
+            [line for line in self.index.answers(since) if line.agent.startswith(("pip/", "uv/"))],
+            [],
+        )
 
     def test_upload(self) -> None:
-        """twine publishes through nginx, also what is large; a wrong password, and what is too large, are refused by pypid."""
+        """twine publishes through nginx, also what is large; a wrong password, and what is too
+        large, are refused by pypid.
+        """
         large = wheel("nx-upload", files={"noise": os.urandom(3 << 20)})
         said = twine(self.front, self.folder, large.into(self.folder))
         self.assertEqual(said.status, 0, said.said)
         self.front.until("/simple/nx-upload/", large.filename)
         self.assertEqual(self.front.ask(f"/packages/nx-upload/{large.filename}").body, large.data)
         said = self.front.ask("/legacy/", basic("alice", "wrong"), method="POST")
-        self.assertEqual((said.status, said.text), (401, "The user name or the password is wrong.\n"))
+        self.assertEqual(
+            (said.status, said.text), (401, "The user name or the password is wrong.\n")
+        )
         huge = wheel("nx-upload", "2.0", files={"noise": os.urandom(9 << 20)})
         said = twine(self.front, self.folder, huge.into(self.folder))
         self.assertNotEqual(said.status, 0)
         self.assertIn("413", said.said)
 
     def test_within_a_second(self) -> None:
-        """What was published is on the page that nginx sends within a second; what was deleted is gone as soon."""
+        """What was published is on the page that nginx sends within a second; what was deleted is
+        gone as soon.
+        """
         path = self.published("nx-quick")
         took = []
         for number in range(3):
@@ -453,7 +633,9 @@ class ClientTests(FrontCase):
             self.assertLess(time.monotonic() - begun, 20)
 
     def test_pypid_first(self) -> None:
-        """With "default pypid" pages come from pypid, but for the projects that are named; a node that is away is passed by."""
+        """With "default pypid" pages come from pypid, but for the projects that are named; a node
+        that is away is passed by.
+        """
         changed = {
             "default                             tree;": "default pypid;",
             '# "~^/(simple|pypi)/acme-" ': '"~^/(simple|pypi)/nx-acme" ',
@@ -475,28 +657,42 @@ class StoppedTests(FrontCase):
         return self.entered(pypid(folder, evolve(PUBLISHING, server=PUBLISHING.server + " ")))
 
     def test_stopped(self) -> None:
-        """pip and uv go on installing what was published; the rest is a clear 503 until pypid is there again."""
+        """pip and uv go on installing what was published; the rest is a clear 503 until pypid is
+        there again.
+        """
         self.published("nx-stopped")
         first = self.entered(
-            fronted(self.folder / "first", self.index, {"default                             tree;": "default pypid;"})
+            fronted(
+                self.folder / "first",
+                self.index,
+                {"default                             tree;": "default pypid;"},
+            )
         )
         stop(self.index)
         self.install("nx-stopped")
         for front in self.front, first:
             for accept, format in CLIENTS.values():
-                said = front.ask("/simple/nx-stopped/", {} if accept is None else {"Accept": accept})
+                said = front.ask(
+                    "/simple/nx-stopped/", {} if accept is None else {"Accept": accept}
+                )
                 self.assertEqual((said.status, said.headers["Content-Type"]), (200, format.value))
                 self.assertEqual(said.headers["Cache-Control"], "no-cache")
             said = front.ask("/pypi/nx-stopped/json")
             self.assertEqual((said.status, said.headers["Content-Type"]), (200, "application/json"))
-            for path, kind, word in (("/", "html", "filter.js"), ("/rss/updates.xml", "xml", "<rss"), ("/filter.js", "", "")):
+            for path, kind, word in (
+                ("/", "html", "filter.js"),
+                ("/rss/updates.xml", "xml", "<rss"),
+                ("/filter.js", "", ""),
+            ):
                 said = front.ask(path, {"Accept": "text/html"})
                 self.assertEqual(said.status, 200, path)
                 self.assertIn(kind, said.headers["Content-Type"])
                 self.assertIn(word, said.text)
             self.assertIn("script-src 'self'", front.ask("/").headers["Content-Security-Policy"])
             self.assertEqual(front.ask("/project/nx-stopped/").status, 503)
-            said = front.ask("/simple/", {"Accept": f"{JSON};q=0.4, text/html;q=0.2", **basic("alice")})
+            said = front.ask(
+                "/simple/", {"Accept": f"{JSON};q=0.4, text/html;q=0.2", **basic("alice")}
+            )
             self.assertEqual((said.status, said.headers["Content-Type"]), (200, JSON))
         for path in (
             "/simple/nx-nobody/",
@@ -506,8 +702,14 @@ class StoppedTests(FrontCase):
             "/.pypid-export.json",
         ):
             said = self.front.ask(path)
-            self.assertEqual((said.status, said.headers["Content-Type"]), (503, "text/plain; charset=utf-8"), path)
-            self.assertEqual((said.headers["Retry-After"], said.headers["Cache-Control"]), ("5", "no-store"))
+            self.assertEqual(
+                (said.status, said.headers["Content-Type"]),
+                (503, "text/plain; charset=utf-8"),
+                path,
+            )
+            self.assertEqual(
+                (said.headers["Retry-After"], said.headers["Cache-Control"]), ("5", "no-store")
+            )
             said = self.front.ask(path, {"Accept": "application/json;q=0.9, text/plain;q=0.8"})
             self.assertEqual(
                 (said.status, said.headers["Content-Type"], said.json["title"]),
@@ -521,8 +723,17 @@ class StoppedTests(FrontCase):
         self.goes_on(file)
 
     def goes_on(self, file: Path) -> None:
-        command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", self.index.config]
-        with running(command, self.index.folder / "again", cwd=self.index.folder, environ=clean_environ()) as process:
+        command = [
+            BIN / "twistd",
+            "--nodaemon",
+            "--pidfile=",
+            "pypid",
+            "--config",
+            self.index.config,
+        ]
+        with running(
+            command, self.index.folder / "again", cwd=self.index.folder, environ=clean_environ()
+        ) as process:
             process.until_answers(self.index.url("/ready"))
             accepted = twine(self.front, self.folder, file)
             self.assertEqual(accepted.status, 0, accepted.said)

@@ -1,4 +1,6 @@
-"""Several pypids on one bucket and one catalog: what one acknowledges, all show, whatever dies meanwhile."""
+"""Several pypids on one bucket and one catalog: what one acknowledges, all show, whatever dies
+meanwhile.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -55,7 +57,9 @@ class NodesCase(SynchronousTestCase):
 
 class PostgresqlTests(NodesCase):
     def test_three_nodes(self) -> None:
-        """What was published, yanked, deleted or revoked through one node is so on all others within a second."""
+        """What was published, yanked, deleted or revoked through one node is so on all others
+        within a second.
+        """
         database = postgresql.shared().database()
         s3: Store = self.stack.enter_context(store("radosgw"))
         three = self.stack.enter_context(nodes(3, s3, f"backend = sql\nurl = {database}", database))
@@ -80,10 +84,14 @@ class PostgresqlTests(NodesCase):
         for node in all_nodes:
             self.soon(node, lambda node=node: seen(node) is False)  # type: ignore[misc]
             self.assertEqual(node.download(project, filename), data)
-        links = {node.ask(f"/packages/{project}/{filename}").headers["Location"] for node in all_nodes}
+        links = {
+            node.ask(f"/packages/{project}/{filename}").headers["Location"] for node in all_nodes
+        }
         self.assertEqual(len(links), 1, "all nodes give the same signed URL")
         place = f"/api/projects/{project}/files/{filename}"
-        self.assertEqual(second.ask(f"{place}/yank", ADMIN, method="PUT", document={"reason": "bad"}).status, 200)
+        self.assertEqual(
+            second.ask(f"{place}/yank", ADMIN, method="PUT", document={"reason": "bad"}).status, 200
+        )
         for node in all_nodes:
             self.soon(node, lambda node=node: seen(node) == "bad")  # type: ignore[misc]
         self.assertEqual(third.ask(place, ADMIN, method="DELETE").status, 200)
@@ -98,12 +106,16 @@ class PostgresqlTests(NodesCase):
         token = bearer(made["secret"])
         for node in all_nodes:
             self.soon(node, lambda node=node: node.ask("/api/tokens", token).status == 200)  # type: ignore[misc]
-        self.assertEqual(there.ask(f"/api/tokens/{made['id']}", basic("alice"), method="DELETE").status, 200)
+        self.assertEqual(
+            there.ask(f"/api/tokens/{made['id']}", basic("alice"), method="DELETE").status, 200
+        )
         for node in all_nodes:
             self.soon(node, lambda node=node: node.ask("/simple/", token).status == 401)  # type: ignore[misc]
 
     def test_storm(self) -> None:
-        """Nodes, the database and the bucket's server die amidst many publishes: all that was acknowledged is there."""
+        """Nodes, the database and the bucket's server die amidst many publishes: all that was
+        acknowledged is there.
+        """
         server: Postgresql = self.stack.enter_context(postgresql.postgresql())
         s3: Store = self.stack.enter_context(own("radosgw"))
         database = server.database()
@@ -128,11 +140,15 @@ class PostgresqlTests(NodesCase):
 
 class RedisTests(NodesCase):
     def test_storm(self) -> None:
-        """A Redis that loses all in the middle of many publishes, and nodes that die: all that was acknowledged is there."""
+        """A Redis that loses all in the middle of many publishes, and nodes that die: all that was
+        acknowledged is there.
+        """
         server: Redis = self.stack.enter_context(redis.redis())
         s3: Store = self.stack.enter_context(store("radosgw"))
         accounts = postgresql.shared().database()
-        two = self.stack.enter_context(nodes(2, s3, f"backend = redis\nurl = {server.url()}", accounts))
+        two = self.stack.enter_context(
+            nodes(2, s3, f"backend = redis\nurl = {server.url()}", accounts)
+        )
         with self.storm(two) as storm:
             server.kill()
             time.sleep(1.5)

@@ -1,4 +1,6 @@
-"""What operators rely on: probes, the log and its level, request ids, the watchdog, and the examples in docs/operating.rst."""
+"""What operators rely on: probes, the log and its level, request ids, the watchdog, and the
+examples in docs/operating.rst.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,13 @@ class Served:
         return self.folder / "pypid.ini"
 
     def ask(
-        self, path: str, *, method: str = "GET", document: object = None, user: tuple[str, str] | None = None, **headers: str
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        document: object = None,
+        user: tuple[str, str] | None = None,
+        **headers: str,
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, header fields and body."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
@@ -52,7 +60,9 @@ class Served:
             request.data = json.dumps(document).encode()
             request.add_header("Content-Type", "application/json")
         if user is not None:
-            request.add_header("Authorization", "Basic " + b64encode(":".join(user).encode()).decode())
+            request.add_header(
+                "Authorization", "Basic " + b64encode(":".join(user).encode()).decode()
+            )
         for name, value in headers.items():
             request.add_header(name.replace("_", "-"), value)
         try:
@@ -68,7 +78,9 @@ class Served:
 
     def lines(self) -> list[dict[str, Any]]:
         """The lines of the log, each of which is one object."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [
+            json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")
+        ]
 
     def until(self, seen: object, within: float = 20.0) -> Any:
         """The first true answer of `seen`."""
@@ -80,26 +92,40 @@ class Served:
 
     def levels(self, level: str) -> None:
         """Have the configuration say another level."""
-        self.config.write_text(re.sub(r"(?m)^level = .*$", f"level = {level}", self.config.read_text()))
+        self.config.write_text(
+            re.sub(r"(?m)^level = .*$", f"level = {level}", self.config.read_text())
+        )
 
 
 @contextmanager
 def served(
-    how: tuple[Any, ...] = SERVE, *, level: str = "info", form: str = "json", more: str = "", **environ: str
+    how: tuple[Any, ...] = SERVE,
+    *,
+    level: str = "info",
+    form: str = "json",
+    more: str = "",
+    **environ: str,
 ) -> Iterator[Served]:
     """One that answers."""
     with scratch() as folder:
         port = free_port()
         (folder / "pypid.ini").write_text(
             f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {folder / 'state'}\n"
-            f"[access]\nbackend = config sql\nadmins = {ADMIN[0]}\n[users]\n{ADMIN[0]} = {hash_password(ADMIN[1])}\n"
+            f"[access]\nbackend = config sql\nadmins = {ADMIN[0]}\n[users]\n{ADMIN[0]} = "
+            f"{hash_password(ADMIN[1])}\n"
             f"[log]\nlevel = {level}\nformat = {form}\n{more}"
         )
-        words = [*how, folder / "pypid.ini"] if how is SERVE else [*how, "pypid", "--config", folder / "pypid.ini"]
+        words = (
+            [*how, folder / "pypid.ini"]
+            if how is SERVE
+            else [*how, "pypid", "--config", folder / "pypid.ini"]
+        )
         log = folder / "log"
         if "--logfile" in how:
             words[words.index("--logfile") + 1] = log = folder / "twistd.log"
-        with running(words, folder / "log", cwd=folder, environ=clean_environ(**environ)) as process:
+        with running(
+            words, folder / "log", cwd=folder, environ=clean_environ(**environ)
+        ) as process:
             process.until_answers(f"http://127.0.0.1:{port}/health")
             yield Served(folder, port, process, log)
 
@@ -109,7 +135,9 @@ class LevelTests(SynchronousTestCase):
         """The command and a reload change what is written, at once."""
         self.assertEqual(pypid.command("log-level").strip(), "warn")
         self.assertEqual(pypid.lines(), [])
-        self.assertEqual(pypid.command("log-level", "debug").strip(), "debug (the configuration says warn)")
+        self.assertEqual(
+            pypid.command("log-level", "debug").strip(), "debug (the configuration says warn)"
+        )
         self.assertEqual(pypid.ask("/health", X_Request_ID="x")[0], 200)
         pypid.until(lambda: [line for line in pypid.lines() if line.get("path") == "/health"])
         self.assertEqual(pypid.command("log-level", "default").strip(), "warn")
@@ -120,15 +148,22 @@ class LevelTests(SynchronousTestCase):
         pypid.command("log-level", "error")
         pypid.levels("info")
         pypid.running.process.send_signal(signal.SIGHUP)
-        pypid.until(lambda: [line for line in pypid.lines() if "were read again" in line.get("message", "")])
+        pypid.until(
+            lambda: [line for line in pypid.lines() if "were read again" in line.get("message", "")]
+        )
         self.assertEqual(pypid.command("log-level").strip(), "info")
-        self.assertEqual(json.loads(pypid.command("log-level", "--json")), {"level": "info", "configured": "info"})
+        self.assertEqual(
+            json.loads(pypid.command("log-level", "--json")),
+            {"level": "info", "configured": "info"},
+        )
         told = json.loads(pypid.command("audit", "--what", "set-log-level", "--json"))
         self.assertEqual({deed["subject"] for deed in told["deeds"]}, {"debug", "default", "error"})
         self.assertTrue(all(deed["who"].startswith("operator/") for deed in told["deeds"]))
 
     def test_serve(self) -> None:
-        """`pypid log-level` and SIGHUP change the level of `pypid serve`; the audit log says who did."""
+        """`pypid log-level` and SIGHUP change the level of `pypid serve`; the audit log says who
+        did.
+        """
         with served(level="warn") as pypid:
             self.changes(pypid)
 
@@ -141,26 +176,38 @@ class LevelTests(SynchronousTestCase):
         """No pypid is started to be asked for its level."""
         with scratch() as folder:
             (folder / "pypid.ini").write_text(f"[server]\nstate = {folder / 'state'}\n")
-            said = done([BIN / "pypid", "log-level", "--config", folder / "pypid.ini"], cwd=folder, status=1)
+            said = done(
+                [BIN / "pypid", "log-level", "--config", folder / "pypid.ini"], cwd=folder, status=1
+            )
             self.assertIn("pypid is not running", said)
             self.assertFalse((folder / "state/accounts.db").exists())
 
 
 class SecretTests(SynchronousTestCase):
     def test_debug(self) -> None:
-        """At debug no password, token, session, Authorization, query, Referer or signed part of an address is written.
+        """At debug no password, token, session, Authorization, query, Referer or signed part of an
+        address is written.
 
-        In neither format, whatever goes well or wrong; and what was asked is there, so that something was written at all.
+        In neither format, whatever goes well or wrong; and what was asked is there, so that
+        something was written at all.
         """
         for form in "json", "text":
-            away = f"[upstream]\nmode = cache\nurl = http://joe:{SECRETS[1]}@127.0.0.1:{free_port()}/simple/\n"
+            away = (
+                f"[upstream]\nmode = cache\nurl = "
+                f"http://joe:{SECRETS[1]}@127.0.0.1:{free_port()}/simple/\n"
+            )
             with served(level="debug", form=form, more=away) as pypid:
                 status, _, body = pypid.ask(
-                    "/api/tokens", method="POST", document={"name": "ci", "actions": ["read"]}, user=ADMIN
+                    "/api/tokens",
+                    method="POST",
+                    document={"name": "ci", "actions": ["read"]},
+                    user=ADMIN,
                 )
                 self.assertEqual(status, 201, body)
                 token = json.loads(body)["secret"]
-                status, head, body = pypid.ask("/api/session", method="POST", document={"user": ADMIN[0], "password": ADMIN[1]})
+                status, head, body = pypid.ask(
+                    "/api/session", method="POST", document={"user": ADMIN[0], "password": ADMIN[1]}
+                )
                 self.assertEqual(status, 200, body)
                 name, session = re.findall(r"^([^=]+)=([^;]{16,})", head["Set-Cookie"])[0]
                 for path in (
@@ -170,7 +217,12 @@ class SecretTests(SynchronousTestCase):
                     f"/nowhere?password={SECRETS[2]}",
                 ):
                     for user in (None, ADMIN, ("admin", SECRETS[3]), ("__token__", token)):
-                        pypid.ask(path, user=user, Referer=f"http://x/?{SECRETS[4]}", Cookie=f"{name}={session}")
+                        pypid.ask(
+                            path,
+                            user=user,
+                            Referer=f"http://x/?{SECRETS[4]}",
+                            Cookie=f"{name}={session}",
+                        )
                 pypid.ask("/api/me", Authorization=f"Bearer {token}")
                 pypid.running.stop()
                 said = pypid.running.output()
@@ -182,18 +234,24 @@ class SecretTests(SynchronousTestCase):
 
 class ProbeTests(SynchronousTestCase):
     def test_storage_away(self) -> None:
-        """/ready says within some seconds that the disk is away and that it is back; /health is 200 all the time."""
+        """/ready says within some seconds that the disk is away and that it is back; /health is 200
+        all the time.
+        """
         with served() as pypid:
             place = pypid.folder / "state/packages"
             self.assertEqual(pypid.ask("/ready")[0], 200)
             for gone, status in (True, 503), (False, 200):
-                place.rename(place.with_name("elsewhere")) if gone else place.with_name("elsewhere").rename(place)
+                place.rename(place.with_name("elsewhere")) if gone else place.with_name(
+                    "elsewhere"
+                ).rename(place)
                 pypid.until(lambda status=status: pypid.ask("/ready")[0] == status)
                 code, _, body = pypid.ask("/health")
                 self.assertEqual((code, json.loads(body)["storage"]), (200, not gone))
 
     def test_catalog_away(self) -> None:
-        """A shared catalog that is away is told soon; after `stale_for` /ready is 503, until it is back; /health is 200."""
+        """A shared catalog that is away is told soon; after `stale_for` /ready is 503, until it is
+        back; /health is 200.
+        """
         with postgresql() as server:
             more = f"[cache]\nbackend = sql\nurl = {server.url()}\nstale_for = 6s\n"
             with served(more=more) as pypid:
@@ -202,7 +260,10 @@ class ProbeTests(SynchronousTestCase):
                 pypid.until(lambda: not json.loads(pypid.ask("/ready")[2])["cache"])
                 pypid.until(lambda: pypid.ask("/ready")[0] == 503)
                 code, _, body = pypid.ask("/health")
-                self.assertEqual((code, json.loads(body)["cache"], json.loads(body)["ready"]), (200, False, False))
+                self.assertEqual(
+                    (code, json.loads(body)["cache"], json.loads(body)["ready"]),
+                    (200, False, False),
+                )
                 server.start()
                 pypid.until(lambda: pypid.ask("/ready")[0] == 200)
                 self.assertTrue(json.loads(pypid.ask("/health")[2])["cache"])
@@ -221,15 +282,23 @@ class ProbeTests(SynchronousTestCase):
             self.assertEqual(pypid.running.process.wait(20), 0)
 
     def test_ids(self) -> None:
-        """An answer's X-Request-ID is that of its line in the log; a page given again has an id in its line only."""
+        """An answer's X-Request-ID is that of its line in the log; a page given again has an id in
+        its line only.
+        """
         with served() as pypid:
             _, head, _ = pypid.ask("/simple/nothing/")
-            [line] = pypid.until(lambda: [line for line in pypid.lines() if line.get("id") == head["X-Request-Id"]])
+            [line] = pypid.until(
+                lambda: [line for line in pypid.lines() if line.get("id") == head["X-Request-Id"]]
+            )
             self.assertEqual((line["path"], line["worker"]), ("/simple/nothing/", 1))
             for _ in range(3):
                 pypid.ask("/simple/", user=None, Accept="*/*", Connection="keep-alive")
             asked = pypid.until(
-                lambda: found if len(found := [each for each in pypid.lines() if "status" in each]) > 3 else None
+                lambda: (
+                    found
+                    if len(found := [each for each in pypid.lines() if "status" in each]) > 3
+                    else None
+                )
             )
             ids = [each["id"] for each in asked]
             self.assertEqual(len(set(ids)), len(ids))
@@ -238,7 +307,9 @@ class ProbeTests(SynchronousTestCase):
 
 class WatchdogTests(SynchronousTestCase):
     def test_barks(self) -> None:
-        """With WATCHDOG_USEC pypid says that it is alive, twice in that time; without it, it does not."""
+        """With WATCHDOG_USEC pypid says that it is alive, twice in that time; without it, it does
+        not.
+        """
         with scratch() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(str(folder / "notify"))
             manager.settimeout(20)
@@ -274,11 +345,17 @@ class ExampleTests(SynchronousTestCase):
         self.assertNotIn("[warn]", said)
 
     def test_haproxy_balances(self) -> None:
-        """Behind the example two pypids answer as one: who is not ready is left out, and the other one answers."""
+        """Behind the example two pypids answer as one: who is not ready is left out, and the other
+        one answers.
+        """
         haproxy = self.tool("haproxy")
         with served() as one, served() as other, scratch() as folder:
             port = free_port()
-            text = (ROOT / "docs/examples/haproxy.cfg").read_text().replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+            text = (
+                (ROOT / "docs/examples/haproxy.cfg")
+                .read_text()
+                .replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+            )
             for address, each in ("192.0.2.11:6543", one), ("192.0.2.12:6543", other):
                 text = text.replace(address, f"127.0.0.1:{each.port}")
             (folder / "haproxy.cfg").write_text(text)

@@ -1,4 +1,6 @@
-"""What a person installs: the wheel, an editable checkout, `pypid.tac`, `make run` and the single file."""
+"""What a person installs: the wheel, an editable checkout, `pypid.tac`, `make run` and the single
+file.
+"""
 
 import functools
 import os
@@ -20,7 +22,16 @@ from packaging.requirements import Requirement
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.live.clients import OURS, ROOT, client, environment, in_ci, pythons, version_of
-from tests.live.processes import BIN, clean_environ, configure, copy_source, done, free_port, running, scratch
+from tests.live.processes import (
+    BIN,
+    clean_environ,
+    configure,
+    copy_source,
+    done,
+    free_port,
+    running,
+    scratch,
+)
 from tests.live.wheels import offline, wheels
 
 SUPPORTED: Final = ("3.11", "3.12", "3.13")
@@ -33,7 +44,8 @@ IMPORT_ALL: Final = (
     "assert len(names) > 20, names\n"
     "for name in names:\n"
     # these need hypothesis, which is for tests, and python-ldap, which is not in `all`
-    "    if not name.startswith(('pypid.testing', 'pypid.access.ldap.')): importlib.import_module(name)\n"
+    "    if not name.startswith(('pypid.testing', 'pypid.access.ldap.')): "
+    "importlib.import_module(name)\n"
 )
 
 
@@ -43,7 +55,20 @@ def built_wheel() -> Path:
     folder = Path(mkdtemp(prefix="pypid-wheel-"))
     register(shutil.rmtree, folder, ignore_errors=True)
     source = copy_source(folder / "source")
-    done([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source], environ=near())
+    done(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            folder,
+            source,
+        ],
+        environ=near(),
+    )
     (wheel,) = folder.glob("pypid-*.whl")
     return wheel
 
@@ -57,14 +82,22 @@ def python_of(version: str) -> Path:
 
 
 def near() -> dict[str, str]:
-    """Our environment, in which pip finds what pypid needs (on our Python) in a folder that was filled once."""
+    """Our environment, in which pip finds what pypid needs (on our Python) in a folder that was
+    filled once.
+    """
     return clean_environ(**offline(wheels()))
 
 
 def with_pip(folder: Path, python: Path, *what: str | Path) -> Path:
-    """A new environment below `folder` with `what` in it (as pip's arguments); the folder of its executables."""
+    """A new environment below `folder` with `what` in it (as pip's arguments); the folder of its
+    executables.
+    """
     done([python, "-m", "venv", folder])
-    done([folder / "bin/python", "-m", "pip", "install", "--quiet", *what], environ=near(), timeout=900)
+    done(
+        [folder / "bin/python", "-m", "pip", "install", "--quiet", *what],
+        environ=near(),
+        timeout=900,
+    )
     return folder / "bin"
 
 
@@ -84,7 +117,11 @@ def on_each_python(check: Callable[[Any, Path], None]) -> Callable[[type[Any]], 
                 check(self, python_of(version))
 
             name = f"test_python_{version.replace('.', '_')}"
-            test.__name__, test.__doc__, test.__qualname__ = name, check.__doc__, f"{case.__qualname__}.{name}"
+            test.__name__, test.__doc__, test.__qualname__ = (
+                name,
+                check.__doc__,
+                f"{case.__qualname__}.{name}",
+            )
             setattr(case, name, test)
         return case
 
@@ -93,7 +130,9 @@ def on_each_python(check: Callable[[Any, Path], None]) -> Callable[[type[Any]], 
 
 class WheelTests(SynchronousTestCase):
     def test_contents(self) -> None:
-        """The wheel holds every file of src/pypid and the plugin, and no package file that would hide Twisted's plugins."""
+        """The wheel holds every file of src/pypid and the plugin, and no package file that would
+        hide Twisted's plugins.
+        """
         source = built_wheel().parent / "source/src"
         wanted = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
         wanted = {name for name in wanted if ".egg-info" not in name and "__pycache__" not in name}
@@ -105,7 +144,9 @@ class WheelTests(SynchronousTestCase):
         self.assertFalse(names & {"twisted/__init__.py", "twisted/plugins/__init__.py"})
 
     def test_requirements(self) -> None:
-        """Twisted's HTTP/2 parts are not asked for, Twisted 24.7 is enough; `all` is the sum of the optional parts but LDAP."""
+        """Twisted's HTTP/2 parts are not asked for, Twisted 24.7 is enough; `all` is the sum of the
+        optional parts but LDAP.
+        """
         with zipfile.ZipFile(built_wheel()) as wheel:
             (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
             metadata = BytesParser().parsebytes(wheel.read(name))
@@ -114,28 +155,54 @@ class WheelTests(SynchronousTestCase):
         self.assertTrue(twisted.specifier.contains(OLDEST_TWISTED))
         self.assertNotIn("http2", twisted.extras)
         self.assertFalse({need.name for need in needs} & {"h2", "priority"})
-        tools = {"all", "test", "docs", "binary", "ldap"}  # what ldap needs is built where it is installed, with a compiler
+        tools = {
+            "all",
+            "test",
+            "docs",
+            "binary",
+            "ldap",
+        }  # what ldap needs is built where it is installed, with a compiler
         extras = set(metadata.get_all("Provides-Extra", [])) - tools
-        parts = {str(need).partition(";")[0] for extra in extras for need in needs if in_extra(need, extra)}
-        self.assertEqual({str(need).partition(";")[0] for need in needs if in_extra(need, "all")}, parts)
+        parts = {
+            str(need).partition(";")[0]
+            for extra in extras
+            for need in needs
+            if in_extra(need, extra)
+        }
+        self.assertEqual(
+            {str(need).partition(";")[0] for need in needs if in_extra(need, "all")}, parts
+        )
 
 
 def in_extra(need: Requirement, extra: str) -> bool:
     """Whether only that extra asks for it."""
-    return need.marker is not None and need.marker.evaluate({"extra": extra}) and not need.marker.evaluate({"extra": ""})
+    return (
+        need.marker is not None
+        and need.marker.evaluate({"extra": extra})
+        and not need.marker.evaluate({"extra": ""})
+    )
 
 
 def _installs(case: SynchronousTestCase, python: Path) -> None:
-    """`pip install` of the wheel gives this Python a `twistd` that lists pypid and a `pypid` command; nothing conflicts."""
+    """`pip install` of the wheel gives this Python a `twistd` that lists pypid and a `pypid`
+    command; nothing conflicts.
+    """
     with scratch() as folder:
         what = ("--constraint", ROOT / "constraints.txt", f"{built_wheel()}[all]")
-        install = with_pip if python == python_of(OURS) else quickly  # pip once: it takes ten times as long
+        install = (
+            with_pip if python == python_of(OURS) else quickly
+        )  # pip once: it takes ten times as long
         place = install(folder / "venv", python, *what)
-        case.assertRegex(done([place / "twistd", "--help"], cwd=folder), r"(?m)^ +pypid +A team's Python package index")
+        case.assertRegex(
+            done([place / "twistd", "--help"], cwd=folder),
+            r"(?m)^ +pypid +A team's Python package index",
+        )
         case.assertIn("check-config", done([place / "pypid", "--help"], cwd=folder))
         done([place / "python", "-c", IMPORT_ALL], cwd=folder)
         # not by our own pip, which may be too old for that Python: Debian 12's does not know 3.12
-        done([client("uv"), "pip", "check", "--no-config", "--python", place / "python"], cwd=folder)
+        done(
+            [client("uv"), "pip", "check", "--no-config", "--python", place / "python"], cwd=folder
+        )
         done([place / "python", "-c", "import h2"], cwd=folder, status=1)
         done([place / "python", "-c", "import priority"], cwd=folder, status=1)
 
@@ -147,14 +214,23 @@ class InstallTests(SynchronousTestCase):
 
 class OtherInstallTests(SynchronousTestCase):
     def test_oldest_twisted(self) -> None:
-        """With the oldest Twisted that setup.py allows, every module can be imported and `twistd --help` lists pypid."""
+        """With the oldest Twisted that setup.py allows, every module can be imported and `twistd
+        --help` lists pypid.
+        """
         with scratch() as folder:
-            place = quickly(folder / "venv", python_of(OURS), f"{built_wheel()}[all]", f"twisted=={OLDEST_TWISTED}")
+            place = quickly(
+                folder / "venv",
+                python_of(OURS),
+                f"{built_wheel()}[all]",
+                f"twisted=={OLDEST_TWISTED}",
+            )
             done([place / "python", "-c", IMPORT_ALL], cwd=folder)
             self.assertIn("pypid", done([place / "twistd", "--help"], cwd=folder))
 
     def test_editable(self) -> None:
-        """`pip install -e .` gives a `twistd` that lists pypid, and `twistd -y pypid.tac` there serves and stops cleanly."""
+        """`pip install -e .` gives a `twistd` that lists pypid, and `twistd -y pypid.tac` there
+        serves and stops cleanly.
+        """
         port = free_port()
         with scratch() as folder:
             source = copy_source(folder / "checkout")
@@ -164,10 +240,25 @@ class OtherInstallTests(SynchronousTestCase):
             )  # all but ours stays as it is
             # what is not ours is there now, and was had quickly
             done([place / "python", "-m", "pip", "uninstall", "--quiet", "--yes", "pypid"])
-            install = [place / "python", "-m", "pip", "install", "--quiet", *limits, "--editable", f"{source}[all]"]
+            install = [
+                place / "python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                *limits,
+                "--editable",
+                f"{source}[all]",
+            ]
             done(install, environ=near(), timeout=900)
             self.assertIn("pypid", done([place / "twistd", "--help"], cwd=folder))
-            command: list[str | Path] = [place / "twistd", "--nodaemon", "--pidfile=", "-y", "pypid.tac"]
+            command: list[str | Path] = [
+                place / "twistd",
+                "--nodaemon",
+                "--pidfile=",
+                "-y",
+                "pypid.tac",
+            ]
             environ = clean_environ(PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1")
             with running(command, folder / "log", cwd=source, environ=environ) as daemon:
                 daemon.until_answers(f"http://127.0.0.1:{port}/simple/")
@@ -181,7 +272,10 @@ class CheckoutTests(SynchronousTestCase):
             source = copy_source(folder / "checkout")
             shutil.copytree(ROOT / "tests/core", source / "tests/core")
             shutil.copy2(ROOT / "tests/__init__.py", source / "tests")
-            trial = "import sys; sys.path.insert(0, ''); sys.argv[0] = 'trial'; from twisted.scripts.trial import run; run()"
+            trial = (
+                "import sys; sys.path.insert(0, ''); sys.argv[0] = 'trial'; from "
+                "twisted.scripts.trial import run; run()"
+            )
             # without `site` an editable pypid is not found, nor anything else but this folder
             environ = clean_environ(PYTHONPATH=sysconfig.get_path("purelib"))
             command = [
@@ -197,11 +291,16 @@ class CheckoutTests(SynchronousTestCase):
 
 class OneFileTests(SynchronousTestCase):
     def test_binary(self) -> None:
-        """`make binary` builds one file that serves on a bare Python, and says which Python it needs to another one."""
+        """`make binary` builds one file that serves on a bare Python, and says which Python it
+        needs to another one.
+        """
         port = free_port()
         with scratch() as folder:
             source = copy_source(folder / "checkout")
-            stamped = ("--old-file=.venv/test.stamp", f"BIN={BIN}")  # with the tools that run this test
+            stamped = (
+                "--old-file=.venv/test.stamp",
+                f"BIN={BIN}",
+            )  # with the tools that run this test
             done(["make", *stamped, "binary"], cwd=source, environ=near() | RAW, timeout=600)
             binary = shutil.copy(source / "dist/pypid", folder / "pypid")
             config = configure(folder, f"tcp:{port}:interface=127.0.0.1")
@@ -210,29 +309,42 @@ class OneFileTests(SynchronousTestCase):
             with running(command, folder / "log", cwd=folder, environ=environ) as daemon:
                 daemon.until_answers(f"http://127.0.0.1:{port}/simple/", within=60)
                 daemon.stop_in_order()
-            other = next((version for version in SUPPORTED if version != OURS and version in pythons()), None)
+            other = next(
+                (version for version in SUPPORTED if version != OURS and version in pythons()), None
+            )
             if other is not None:
-                said = done([python_of(other), binary, "--help"], cwd=folder, environ=environ, status=1)
+                said = done(
+                    [python_of(other), binary, "--help"], cwd=folder, environ=environ, status=1
+                )
                 self.assertIn(f"was built for Python {OURS}", said)
 
 
 class MakeTests(SynchronousTestCase):
     def python_for(self, user: int | None) -> Path:
         """A Python that `user` may run and that can make environments."""
-        for python in (Path("/usr/bin/python3"), *(pythons()[version] for version in SUPPORTED if version in pythons())):
+        for python in (
+            Path("/usr/bin/python3"),
+            *(pythons()[version] for version in SUPPORTED if version in pythons()),
+        ):
             check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
             try:
-                answer = subprocess.run([python, "-c", check], capture_output=True, user=user, cwd="/", check=False)
+                answer = subprocess.run(
+                    [python, "-c", check], capture_output=True, user=user, cwd="/", check=False
+                )
             except OSError:
                 continue
             if answer.returncode == 0:
                 return python
         if in_ci():
-            raise AssertionError("no Python 3.11 that another user can run: apt install python3-venv")
+            raise AssertionError(
+                "no Python 3.11 that another user can run: apt install python3-venv"
+            )
         raise SkipTest("no Python 3.11 that another user can run (apt install python3-venv)")
 
     def test_run(self) -> None:
-        """`make run` by a user who is not root sets all up and serves; Ctrl-C stops it without litter; again takes 2 s."""
+        """`make run` by a user who is not root sets all up and serves; Ctrl-C stops it without
+        litter; again takes 2 s.
+        """
         user = 65534 if os.geteuid() == 0 else None  # nobody
         python = self.python_for(user)
         port = free_port()
@@ -244,28 +356,41 @@ class MakeTests(SynchronousTestCase):
                 if user is not None:
                     os.lchown(path, user, user)
             before = {path.name for path in source.iterdir()}
-            environ = clean_environ(HOME=str(folder / "home"), PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1") | RAW
+            environ = (
+                clean_environ(
+                    HOME=str(folder / "home"), PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1"
+                )
+                | RAW
+            )
             if version_of(python) == OURS:  # where ours lie, another user may not read
                 environ |= offline(shutil.copytree(wheels(), folder / "wheels"))
             command = ["make", "run", f"PYTHON={python}"]
             for within in 300.0, 2.0:
                 started = time.monotonic()
-                with running(command, folder / "log", cwd=source, environ=environ, user=user) as make:
+                with running(
+                    command, folder / "log", cwd=source, environ=environ, user=user
+                ) as make:
                     make.until_answers(f"http://127.0.0.1:{port}/simple/", within)
                     self.assertLess(time.monotonic() - started, within)
                     os.killpg(make.process.pid, signal.SIGINT)  # what a terminal does for Ctrl-C
                     make.process.wait(30)
-                    self.assertIn("stopped; all that was acknowledged is written down", make.output())
+                    self.assertIn(
+                        "stopped; all that was acknowledged is written down", make.output()
+                    )
                     self.assertNotIn("Traceback", make.output())
             litter = {path.name for path in source.iterdir()} - before
             self.assertEqual(litter, {".venv", "var"})
 
     def test_without_venv(self) -> None:
-        """Where Python cannot make environments, as on Debian without python3-venv, make says what to install."""
+        """Where Python cannot make environments, as on Debian without python3-venv, make says what
+        to install.
+        """
         with scratch() as folder:
             source = copy_source(folder / "checkout")
             bare = folder / "python3"
-            bare.write_text(f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {sys.executable} "$@"\n')
+            bare.write_text(
+                f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {sys.executable} "$@"\n'
+            )
             bare.chmod(0o755)
             said = done(["make", "run", f"PYTHON={bare}"], cwd=source, status=2)
             self.assertIn("apt install python3-venv", said)
@@ -278,5 +403,7 @@ class MakeTests(SynchronousTestCase):
             (folder / "bin").mkdir()
             for name in "sh", "make", "test", "id", "echo":
                 (folder / "bin" / name).symlink_to(str(shutil.which(name)))
-            said = done(["make", "run"], cwd=source, environ={"PATH": str(folder / "bin")}, status=2)
+            said = done(
+                ["make", "run"], cwd=source, environ={"PATH": str(folder / "bin")}, status=2
+            )
             self.assertIn("No Python 3.11 or newer was found", said)

@@ -1,4 +1,6 @@
-"""A real pypid, or two, whose people are in PostgreSQL: what holds while that is stopped, and what travels."""
+"""A real pypid, or two, whose people are in PostgreSQL: what holds while that is stopped, and what
+travels.
+"""
 
 import json
 import threading
@@ -84,10 +86,22 @@ class AwayCase(SynchronousTestCase):
         publish(index, PLAIN, HIDDEN, user="admin")
         password = self.does(index, "POST", "/api/users", {"name": "dora"})["password"]
         self.does(index, "PUT", "/api/projects/hidden/rights/user/dora", {"right": "rw"})
-        token = self.does(index, "POST", "/api/tokens", {"name": "ci", "user": "dora", "actions": ["read", "publish"]})
+        token = self.does(
+            index,
+            "POST",
+            "/api/tokens",
+            {"name": "ci", "user": "dora", "actions": ["read", "publish"]},
+        )
         return password, token
 
-    def until(self, index: LiveIndex, headers: dict[str, str], status: int, within: float, path: str = PAGE) -> float:
+    def until(
+        self,
+        index: LiveIndex,
+        headers: dict[str, str],
+        status: int,
+        within: float,
+        path: str = PAGE,
+    ) -> float:
         """Seconds until that is the status."""
         began = time.monotonic()
         while (answer := ask(index.port, path, headers)).status != status:
@@ -98,8 +112,9 @@ class AwayCase(SynchronousTestCase):
 
 class StoppedTests(AwayCase):
     def test_while_requests_run(self) -> None:
-        """Stopped as by a crash, under requests: its people get 503 and nothing else, whoever may not still may not, what
-        everybody may read goes on, an administrator of the file gets in, and nobody does anything when it is back.
+        """Stopped as by a crash, under requests: its people get 503 and nothing else, whoever may
+        not still may not, what everybody may read goes on, an administrator of the file gets in,
+        and nobody does anything when it is back.
         """
         with self.node() as index:
             password, token = self.fill(index)
@@ -119,7 +134,9 @@ class StoppedTests(AwayCase):
                 self.server.stop("immediate")
                 self.until(index, dora, 503, 12)
                 refused = ask(index.port, PAGE, dora)
-                change = ask(index.port, "/api/groups", basic("admin"), method="POST", document={"name": "x"})
+                change = ask(
+                    index.port, "/api/groups", basic("admin"), method="POST", document={"name": "x"}
+                )
                 self.assertEqual(change.status, 503)
                 time.sleep(1)
                 self.server.start()
@@ -133,14 +150,18 @@ class StoppedTests(AwayCase):
             seen = {name: hammer.statuses for name, hammer in asked.items()}
             self.assertEqual(seen["dora"] - {503}, {200})
             self.assertEqual(seen["token"], {200, 503})
-            self.assertEqual(seen["wrong"] - {503}, {403})  # bob is of the file; the database may put him into groups
+            self.assertEqual(
+                seen["wrong"] - {503}, {403}
+            )  # bob is of the file; the database may put him into groups
             self.assertEqual((seen["hidden"], seen["plain"], seen["admin"]), ({401}, {200}, {200}))
-            self.assertEqual([group["name"] for group in self.does(index, "GET", "/api/groups")["groups"]], [])
+            self.assertEqual(
+                [group["name"] for group in self.does(index, "GET", "/api/groups")["groups"]], []
+            )
             self.does(index, "POST", "/api/groups", {"name": "afterwards"})
 
     def test_at_the_start(self) -> None:
-        """Started while it is away pypid is closed to everybody but the file's administrators, since nobody knows what is
-        hidden; and it opens by itself.
+        """Started while it is away pypid is closed to everybody but the file's administrators,
+        since nobody knows what is hidden; and it opens by itself.
         """
         folder = self.stack.enter_context(scratch())
         with self.node(folder) as index:
@@ -149,7 +170,13 @@ class StoppedTests(AwayCase):
         with self.node(folder) as index:
             paths = (PAGE, "/simple/plain/", "/simple/", f"/packages/plain/{PLAIN.filename}")
             for path in paths:
-                for headers in ({}, basic("bob"), basic("alice"), basic("dora", password), bearer(token["secret"])):
+                for headers in (
+                    {},
+                    basic("bob"),
+                    basic("alice"),
+                    basic("dora", password),
+                    bearer(token["secret"]),
+                ):
                     answer = ask(index.port, path, headers)
                     self.assertEqual(answer.status, 503, (path, answer))
                     self.assertGreaterEqual(int(answer.headers["Retry-After"]), 1)
@@ -166,12 +193,17 @@ class StoppedTests(AwayCase):
 
 class TwoNodesTests(AwayCase):
     def test_within_two_seconds(self) -> None:
-        """What one of two does is in force at the other within two seconds: a revoked token, a right, an end of an account."""
+        """What one of two does is in force at the other within two seconds: a revoked token, a
+        right, an end of an account.
+        """
         with self.node() as here, self.node() as there:
             password, token = self.fill(here)
             publish(there, HIDDEN, user="admin")
             dora, bob = basic("dora", password), basic("bob")
-            took = [self.until(there, dora, 200, 2), self.until(there, bearer(token["secret"]), 200, 2)]
+            took = [
+                self.until(there, dora, 200, 2),
+                self.until(there, bearer(token["secret"]), 200, 2),
+            ]
             self.does(here, "DELETE", f"/api/tokens/{token['id']}")
             took.append(self.until(there, bearer(token["secret"]), 401, 2))
             self.assertEqual(ask(there.port, PAGE, bob).status, 403)
@@ -181,4 +213,7 @@ class TwoNodesTests(AwayCase):
             took.append(self.until(here, dora, 401, 2))
             self.assertLess(max(took), 2, took)
             deeds = json.loads(command(here.config, "audit", "--json"))["deeds"]
-            self.assertTrue({"revoke-token", "set-right", "change-user"} <= {deed["what"] for deed in deeds}, deeds)
+            self.assertTrue(
+                {"revoke-token", "set-right", "change-user"} <= {deed["what"] for deed in deeds},
+                deeds,
+            )

@@ -1,4 +1,6 @@
-"""People, rights and tokens on a machine that is lost: another one has them out of the bucket, before it shows anything."""
+"""People, rights and tokens on a machine that is lost: another one has them out of the bucket,
+before it shows anything.
+"""
 
 import contextlib
 import http.client
@@ -40,7 +42,9 @@ LISTS: Final = ("/simple/", "/local/", "/api/projects")
 
 @define
 class Watch:
-    """Asks again and again for what is hidden, as somebody who may not see it, from before pypid listens."""
+    """Asks again and again for what is hidden, as somebody who may not see it, from before pypid
+    listens.
+    """
 
     port: int
     headers: dict[str, str]
@@ -55,7 +59,11 @@ class Watch:
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     got = ask(self.port, path, self.headers)
                     self.seen[got.status] += 1
-                    if (b"secret" in got.body) if path in LISTS else (got.status not in (401, 403, 503)):
+                    if (
+                        (b"secret" in got.body)
+                        if path in LISTS
+                        else (got.status not in (401, 403, 503))
+                    ):
                         self.leaks.append(f"{path}: {got.status} {got.text[:200]}")
 
     @contextmanager
@@ -80,7 +88,9 @@ class KeptTests(ThrowawayCase):
             file.write("[access]\nbackend = config sql\nregistration = token\nwrite = group:devs\n")
         return machine
 
-    def does(self, machine: Machine, admin: str, method: str, path: str, document: Any = None) -> Any:
+    def does(
+        self, machine: Machine, admin: str, method: str, path: str, document: Any = None
+    ) -> Any:
         """What the API answers an administrator."""
         answer = ask(machine.port, path, basic("admin", admin), method=method, document=document)
         assert answer.status in (200, 201), answer
@@ -88,12 +98,25 @@ class KeptTests(ThrowawayCase):
 
     def upload(self, machine: Machine, password: str, path: Path, user: str = "admin") -> None:
         url = f"http://127.0.0.1:{machine.port}/legacy/"
-        twine = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "--repository-url", url]
+        twine = [
+            client("twine"),
+            "upload",
+            "--non-interactive",
+            "--disable-progress-bar",
+            "--repository-url",
+            url,
+        ]
         done([*twine, "-u", user, "-p", password, path])
 
     def deeds(self, machine: Machine) -> list[dict[str, Any]]:
         """The audit log, the oldest first."""
-        return list(reversed(json.loads(command(machine.folder / "pypid.ini", "audit", "--most", "1000", "--json"))["deeds"]))
+        return list(
+            reversed(
+                json.loads(
+                    command(machine.folder / "pypid.ini", "audit", "--most", "1000", "--json")
+                )["deeds"]
+            )
+        )
 
     def is_kept(self, machine: Machine, name: str, question: str) -> bool:
         """Whether the copy of that database in the bucket has what is asked for."""
@@ -102,37 +125,55 @@ class KeptTests(ThrowawayCase):
             return False
         file = machine.folder / f"copy-of-{name}"
         file.write_bytes(unseal(self.secret, name, sealed))
-        with contextlib.closing(sqlite3.connect(file)) as copy, contextlib.suppress(sqlite3.OperationalError):
+        with (
+            contextlib.closing(sqlite3.connect(file)) as copy,
+            contextlib.suppress(sqlite3.OperationalError),
+        ):
             return copy.execute(question).fetchone() is not None
         return False  # it is from before there was such a table
 
     def until_kept(self, machine: Machine, within: float = 10.0) -> float:
         """Seconds until the revoked token is one in the bucket, and the audit log there says so."""
         began = time.monotonic()
-        while not (self.is_kept(machine, "accounts.db", REVOKED) and self.is_kept(machine, "journal.db", TOLD)):
+        while not (
+            self.is_kept(machine, "accounts.db", REVOKED)
+            and self.is_kept(machine, "journal.db", TOLD)
+        ):
             assert time.monotonic() - began < within, "it is not in the bucket"
             time.sleep(0.1)
         return time.monotonic() - began
 
     def test_lost(self) -> None:
-        """Killed, and its state lost: the next one hides what is hidden from its first answer on, and then knows everybody,
-        their rights, tokens and sessions, and what was done; a change is in the bucket within ten seconds.
+        """Killed, and its state lost: the next one hides what is hidden from its first answer on,
+        and then knows everybody, their rights, tokens and sessions, and what was done; a change is
+        in the bucket within ten seconds.
         """
         first = self.one()
-        with first.runs("compared with"):  # so that the bucket has a snapshot, which is faster than a listing
+        with first.runs(
+            "compared with"
+        ):  # so that the bucket has a snapshot, which is faster than a listing
             admin = re.findall(PASSWORD, first.log)[0]
             for artifact in PLANS, wheel("spam"):
                 self.upload(first, admin, artifact.into(first.folder / "dist"))
         with first.runs("compared with"):
-            dora, eve = (self.does(first, admin, "POST", "/api/users", {"name": name})["password"] for name in ("dora", "eve"))
+            dora, eve = (
+                self.does(first, admin, "POST", "/api/users", {"name": name})["password"]
+                for name in ("dora", "eve")
+            )
             self.does(first, admin, "POST", "/api/groups", {"name": "devs"})
             self.does(first, admin, "PUT", "/api/groups/devs/members/dora")
-            self.does(first, admin, "PUT", "/api/projects/secret-plans/rights/group/devs", {"right": "rw"})
+            self.does(
+                first, admin, "PUT", "/api/projects/secret-plans/rights/group/devs", {"right": "rw"}
+            )
             wanted = {"user": "dora", "actions": ["publish", "read"], "name": "ci"}
-            token, other = (self.does(first, admin, "POST", "/api/tokens", wanted) for _ in range(2))
+            token, other = (
+                self.does(first, admin, "POST", "/api/tokens", wanted) for _ in range(2)
+            )
             invitation = self.does(first, admin, "POST", "/api/invitations", {})["secret"]
             login = {"user": "dora", "password": dora}
-            cookie = str(ask(first.port, "/api/session", method="POST", document=login).headers["Set-Cookie"]).split(";")[0]
+            cookie = str(
+                ask(first.port, "/api/session", method="POST", document=login).headers["Set-Cookie"]
+            ).split(";")[0]
             self.does(first, admin, "DELETE", f"/api/tokens/{other['id']}")
             self.assertLess(self.until_kept(first), 10)
             before = self.deeds(first)
@@ -148,17 +189,34 @@ class KeptTests(ThrowawayCase):
             self.assert_knows(second, dora, token["secret"], other["secret"], cookie)
             for user, status in ("fred", 201), ("gina", 400):
                 wanted = {"user": user, "password": "a-long-secret", "token": invitation}
-                self.assertEqual(ask(second.port, "/api/register", method="POST", document=wanted).status, status)
+                self.assertEqual(
+                    ask(second.port, "/api/register", method="POST", document=wanted).status, status
+                )
             after = self.deeds(second)
         for watch, least in zip(watches, ({401, 503}, {403, 503}), strict=True):
             self.assertEqual(watch.leaks, [])
-            self.assertTrue(set(watch.seen) >= least, watch.seen)  # it did look while nothing was known, and afterwards
+            self.assertTrue(
+                set(watch.seen) >= least, watch.seen
+            )  # it did look while nothing was known, and afterwards
         self.assertEqual(after[: len(before)], before)
         self.assertEqual([deed["serial"] for deed in after], list(range(1, len(after) + 1)))
         words = {deed["what"] for deed in before}
-        self.assertTrue(words >= {"add-user", "join-group", "set-right", "make-token", "revoke-token", "publish-file"}, words)
+        self.assertTrue(
+            words
+            >= {
+                "add-user",
+                "join-group",
+                "set-right",
+                "make-token",
+                "revoke-token",
+                "publish-file",
+            },
+            words,
+        )
 
-    def assert_knows(self, machine: Machine, dora: str, token: str, revoked: str, cookie: str) -> None:
+    def assert_knows(
+        self, machine: Machine, dora: str, token: str, revoked: str, cookie: str
+    ) -> None:
         """Who dora is, by what, and what she may; and that a revoked token stays so."""
         for headers in basic("dora", dora), bearer(token), {"Cookie": cookie}:
             self.assertEqual(ask(machine.port, HIDDEN[0], headers).status, 200)
@@ -170,10 +228,14 @@ class KeptTests(ThrowawayCase):
         self.assertEqual(ask(machine.port, "/simple/spam/").status, 200)
 
     def test_refused(self) -> None:
-        """On a new machine no command makes accounts before the first start: it would hide those in the bucket."""
+        """On a new machine no command makes accounts before the first start: it would hide those in
+        the bucket.
+        """
         machine = self.one()
         adding = [BIN / "pypid", "user", "add", "dora", "-c", machine.folder / "pypid.ini"]
-        ended = subprocess.run(adding, capture_output=True, text=True, timeout=60, env=clean_environ(), check=False)
+        ended = subprocess.run(
+            adding, capture_output=True, text=True, timeout=60, env=clean_environ(), check=False
+        )
         self.assertEqual(ended.returncode, 1, ended)
         self.assertIn("Start pypid", ended.stderr)
         self.assertNotIn("Traceback", ended.stderr)

@@ -1,4 +1,6 @@
-"""What leaves a real pypid towards upstream while real clients install, publish and look: never a private name."""
+"""What leaves a real pypid towards upstream while real clients install, publish and look: never a
+private name.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -57,18 +59,33 @@ class PrivateNamesTests(FrontedCase):
         self.assertEqual(agents - {"pypid"}, set())
 
     async def test_by_clients(self) -> None:
-        """pip and uv install ours, which needs theirs; twine and uv publish new private names; mistyped and reserved names
-        fail: upstream hears the one public name, and no other byte of ours (C36).
+        """pip and uv install ours, which needs theirs; twine and uv publish new private names;
+        mistyped and reserved names fail: upstream hears the one public name, and no other byte of
+        ours (C36).
         """
         index = await self.index(RESERVED)
         needs = [("Requires-Dist", "ours"), ("Requires-Dist", "theirs>=2")]
-        await self.run_(publish, index, wheel("ours", "1.0"), wheel("acme-core", "1.0", extra=needs))
-        for name, command in (("pip", pip(NEWEST, "install", index.url())), ("uv", uv(index.url(), "--no-cache"))):
+        await self.run_(
+            publish, index, wheel("ours", "1.0"), wheel("acme-core", "1.0", extra=needs)
+        )
+        for name, command in (
+            ("pip", pip(NEWEST, "install", index.url())),
+            ("uv", uv(index.url(), "--no-cache")),
+        ):
             target = self.folder / name
             await self.run_(works, [*command, "--target", target, "Acme.Core"], self.folder)
             self.assertEqual(installed(target), {"acme_core-1.0", "ours-1.0", "theirs-3.0"})
-            for wanted in ("acme-plans", "ACME__plans", "acme-core==99.0", "Initech", "ours>1", "acme-typo"):
-                await self.run_(fails, [*command, "--target", self.folder / "none", wanted], self.folder)
+            for wanted in (
+                "acme-plans",
+                "ACME__plans",
+                "acme-core==99.0",
+                "Initech",
+                "ours>1",
+                "acme-typo",
+            ):
+                await self.run_(
+                    fails, [*command, "--target", self.folder / "none", wanted], self.folder
+                )
         await self.run_(self.publishes, index)
         self.assertIn("/simple/theirs/", self.heard())
         self.check_silence()
@@ -78,14 +95,26 @@ class PrivateNamesTests(FrontedCase):
         environ = {"TWINE_USERNAME": "alice", "TWINE_PASSWORD": PASSWORDS["alice"]}
         environ |= {"UV_PUBLISH_USERNAME": "alice", "UV_PUBLISH_PASSWORD": PASSWORDS["alice"]}
         one, other = (wheel(f"acme-new-{number}").into(self.folder / "dist") for number in range(2))
-        works([client("twine"), "upload", "--repository-url", index.url("/legacy/"), one], self.folder, **environ)
-        command = [client("uv"), "publish", "--publish-url", index.url("/legacy/"), "--check-url", index.url(), other]
+        works(
+            [client("twine"), "upload", "--repository-url", index.url("/legacy/"), one],
+            self.folder,
+            **environ,
+        )
+        command = [
+            client("uv"),
+            "publish",
+            "--publish-url",
+            index.url("/legacy/"),
+            "--check-url",
+            index.url(),
+            other,
+        ]
         for _ in range(2):
             works(command, self.folder, **environ)
 
     async def test_collecting(self) -> None:
-        """Nor does working out what requirements need: names of ours, reserved ones, and URLs, as they stand in a requirements
-        file or in somebody's metadata, are not gone to.
+        """Nor does working out what requirements need: names of ours, reserved ones, and URLs, as
+        they stand in a requirements file or in somebody's metadata, are not gone to.
         """
         index = await self.index(RESERVED)
         evil = f"http://127.0.0.1:{self.port}/files/acme-evil-1.0-py3-none-any.whl"
@@ -97,26 +126,55 @@ class PrivateNamesTests(FrontedCase):
             "ours-five": [],
         }
         for name, wanted in needs.items():
-            await self.run_(publish, index, wheel(name, "1.0", extra=[("Requires-Dist", each) for each in wanted]))
+            await self.run_(
+                publish,
+                index,
+                wheel(name, "1.0", extra=[("Requires-Dist", each) for each in wanted]),
+            )
         for lines in (
             *([name] for name in needs),
             ["acme-plans", "Initech>1"],
-            [f"acme-evil @ {evil}", evil, f"-r {evil}", f"--index-url {evil}", f"--extra-index-url {evil}", f"-f {evil}"],
-            [f"acme-evil @ git+{evil}", f"git+{evil}#egg=acme-evil", f"-e {evil}", "-c /etc/passwd", "./acme-evil"],
+            [
+                f"acme-evil @ {evil}",
+                evil,
+                f"-r {evil}",
+                f"--index-url {evil}",
+                f"--extra-index-url {evil}",
+                f"-f {evil}",
+            ],
+            [
+                f"acme-evil @ git+{evil}",
+                f"git+{evil}#egg=acme-evil",
+                f"-e {evil}",
+                "-c /etc/passwd",
+                "./acme-evil",
+            ],
         ):
             fields = urllib.parse.urlencode({"requirements": "\n".join(lines)}).encode()
             kind = "application/x-www-form-urlencoded"
-            answer = await self.run_(call, index, "POST", "/requirements.txt", fields, user="admin", content_type=kind)
+            answer = await self.run_(
+                call, index, "POST", "/requirements.txt", fields, user="admin", content_type=kind
+            )
             self.assertTrue(json.loads(answer))
         self.assertIn("/simple/theirs/", self.heard())
         self.check_silence()
 
     async def test_by_hand(self) -> None:
-        """No address, method, spelling or part of a file lets one out, in any mode; nor after the project was deleted."""
+        """No address, method, spelling or part of a file lets one out, in any mode; nor after the
+        project was deleted.
+        """
         for mode in ("cache", "redirect", "mirror\nrefresh = 1s", "offline"):
             index = await self.index(f"mode = {mode}\nreserved = acme-* initech")
             await self.run_(publish, index, wheel("ours", "1.0"))
-            await self.run_(self.asks_by_hand, index, "ours", "acme-core", "Acme__Core", "%41cme%2Ecore", "initech")
+            await self.run_(
+                self.asks_by_hand,
+                index,
+                "ours",
+                "acme-core",
+                "Acme__Core",
+                "%41cme%2Ecore",
+                "initech",
+            )
             await self.run_(call, index, "DELETE", "/api/projects/ours", user="admin")
             await self.run_(self.asks_by_hand, index, "OURS", "%6furs")
         self.check_silence()
@@ -124,19 +182,42 @@ class PrivateNamesTests(FrontedCase):
     def asks_by_hand(self, index: LiveIndex, *names: str) -> None:
         """Everything that somebody might try."""
         for name in names:
-            file = "ours-99.0-py2.py3-none-any.whl" if "urs" in name.lower() else "acme_core-99.0.tar.gz"
-            targets = [f"{place}{name}/" for place in ("/simple/", "/local/", "/+simple/", "/legacy/", "/legacy/+simple/")]
-            targets += [f"/packages/{name}/{file}{beside}" for beside in ("", ".metadata", ".asc", "?x=1")]
-            targets += [f"/packages/source/{name[0]}/{name}/{file}", f"/pypi/{name}/json", f"/pypi/{name}/99.0/json"]
-            targets += [f"/integrity/{name}/99.0/{file}/provenance", f"/api/projects/{name}", f"/api/why/{name}"]
-            targets += [f"/simple/{name}", f"/simple//{name}/", f"http://127.0.0.1:{self.port}/simple/{name}/"]
+            file = (
+                "ours-99.0-py2.py3-none-any.whl"
+                if "urs" in name.lower()
+                else "acme_core-99.0.tar.gz"
+            )
+            targets = [
+                f"{place}{name}/"
+                for place in ("/simple/", "/local/", "/+simple/", "/legacy/", "/legacy/+simple/")
+            ]
+            targets += [
+                f"/packages/{name}/{file}{beside}" for beside in ("", ".metadata", ".asc", "?x=1")
+            ]
+            targets += [
+                f"/packages/source/{name[0]}/{name}/{file}",
+                f"/pypi/{name}/json",
+                f"/pypi/{name}/99.0/json",
+            ]
+            targets += [
+                f"/integrity/{name}/99.0/{file}/provenance",
+                f"/api/projects/{name}",
+                f"/api/why/{name}",
+            ]
+            targets += [
+                f"/simple/{name}",
+                f"/simple//{name}/",
+                f"http://127.0.0.1:{self.port}/simple/{name}/",
+            ]
             for target in targets:
                 for method, *headers in (("GET", ("Range", "bytes=-9")), ("HEAD",), ("OPTIONS",)):
                     code = asked(index, method, target, *headers)
                     self.assertLess(code, 500, (method, target))
 
     async def test_two_nodes(self) -> None:
-        """What one pypid has published another with the same storage knows at the first question, and asks nobody."""
+        """What one pypid has published another with the same storage knows at the first question,
+        and asks nobody.
+        """
         storage = self.entered(scratch())
         one, other = [await self.index(storage=storage) for _ in range(2)]
         for number in range(5):
@@ -145,15 +226,18 @@ class PrivateNamesTests(FrontedCase):
             await self.run_(publish, one, wheel(name, "1.0"))
             if number % 2:
                 files = (await self.run_(page, other, name))["files"]
-                self.assertEqual([file["filename"] for file in files], [f"ours_{number}-1.0-py2.py3-none-any.whl"])
+                self.assertEqual(
+                    [file["filename"] for file in files],
+                    [f"ours_{number}-1.0-py2.py3-none-any.whl"],
+                )
             else:
                 path = f"/packages/{name}/ours_{number}-99.0-py2.py3-none-any.whl"
                 self.assertEqual(await self.run_(asked, other, "GET", path), 404)
         self.check_silence()
 
     async def test_first_second(self) -> None:
-        """After a start with no snapshot, with one from before the name was ours, and with a torn one, the very first answer
-        that is given is ours, and nobody is asked.
+        """After a start with no snapshot, with one from before the name was ours, and with a torn
+        one, the very first answer that is given is ours, and nobody is asked.
         """
         folder = self.entered(scratch())
         storage = self.entered(scratch())
@@ -161,25 +245,48 @@ class PrivateNamesTests(FrontedCase):
         with discreet(folder, settings) as index:
             await self.run_(page, index, "theirs")
             await self.run_(stop, index)
-        old = {path: path.read_bytes() for path in (folder / "state").glob("*snapshot*/**/*") if path.is_file()}
+        old = {
+            path: path.read_bytes()
+            for path in (folder / "state").glob("*snapshot*/**/*")
+            if path.is_file()
+        }
         self.assertTrue(old)
         index = await self.index(storage=storage)  # another process
         await self.run_(publish, index, wheel("ours", "1.0"), wheel("theirs", "1.0"))
         del self.fake.heard[:]
-        for torn in (lambda data: data, lambda data: data[: len(data) // 2], lambda data: b"", None):
+        for torn in (
+            lambda data: data,
+            lambda data: data[: len(data) // 2],
+            lambda data: b"",
+            None,
+        ):
             for path, data in old.items():
                 path.unlink(missing_ok=True)
                 if torn is not None:
                     path.write_bytes(torn(data))
-            for name, found in zip(("theirs", "ours"), await self.run_(self.first_answers, folder, settings), strict=True):
-                self.assertEqual([file["filename"] for file in found["files"]], [f"{name}-1.0-py2.py3-none-any.whl"])
+            for name, found in zip(
+                ("theirs", "ours"),
+                await self.run_(self.first_answers, folder, settings),
+                strict=True,
+            ):
+                self.assertEqual(
+                    [file["filename"] for file in found["files"]],
+                    [f"{name}-1.0-py2.py3-none-any.whl"],
+                )
         self.assertEqual(bytes(self.fake.heard), b"")
 
     def first_answers(self, folder: Path, settings: Settings) -> tuple[Any, Any]:
         """The pages that a pypid gives as soon as it listens."""
         port = free_port()
         (folder / "pypid.ini").write_text(configuration(folder, port, settings))
-        command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", folder / "pypid.ini"]
+        command = [
+            BIN / "twistd",
+            "--nodaemon",
+            "--pidfile=",
+            "pypid",
+            "--config",
+            folder / "pypid.ini",
+        ]
         with running(command, folder / "log", cwd=folder, environ=clean_environ()) as process:
             found = process.until_answers(f"http://127.0.0.1:{port}/simple/theirs/?format={J}")
             index = LiveIndex(folder, port, False, process)
@@ -189,14 +296,22 @@ class PrivateNamesTests(FrontedCase):
         return json.loads(found), ours
 
     async def test_credentials(self) -> None:
-        """The password of upstream's URL goes there and nowhere else: not into pages, errors, the log, or what check-config
-        prints.
+        """The password of upstream's URL goes there and nowhere else: not into pages, errors, the
+        log, or what check-config prints.
         """
         index = await self.index()
         shown = b""
-        for path in ("/simple/theirs/", "/packages/theirs/theirs-3.0-py2.py3-none-any.whl", "/", "/api/why/theirs", "/health"):
+        for path in (
+            "/simple/theirs/",
+            "/packages/theirs/theirs-3.0-py2.py3-none-any.whl",
+            "/",
+            "/api/why/theirs",
+            "/health",
+        ):
             shown += await self.run_(call, index, "GET", path, user="admin")
-        shown += (await self.run_(works, [BIN / "pypid", "check-config", index.config], self.folder)).encode()
+        shown += (
+            await self.run_(works, [BIN / "pypid", "check-config", index.config], self.folder)
+        ).encode()
         await self.take_away()
         for path in ("/simple/unknown/", "/packages/unknown/unknown-1.0.tar.gz"):
             with self.assertRaises(AssertionError) as raised:
@@ -205,4 +320,6 @@ class PrivateNamesTests(FrontedCase):
         self.assertIn(b"127.0.0.1", shown)
         for secret in SECRETS:
             self.assertNotIn(secret.encode(), shown)
-        self.assertEqual({ask.headers.get("authorization") for ask in self.fake.asked}, {f"Basic {SECRETS[-1]}"})
+        self.assertEqual(
+            {ask.headers.get("authorization") for ask in self.fake.asked}, {f"Basic {SECRETS[-1]}"}
+        )

@@ -35,7 +35,9 @@ class KilledTests(SynchronousTestCase):
             raise SkipTest("setpriv: not on this machine (apt install util-linux)")
         with scratch() as folder:
             command = [*with_us(), sys.executable, "-c", STARTS, str(folder / "log")]
-            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=clean_environ()) as test:
+            with subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=clean_environ()
+            ) as test:
                 assert test.stdout is not None
                 daemon = int(test.stdout.readline())
                 test.send_signal(signal.SIGKILL)

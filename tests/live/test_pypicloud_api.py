@@ -1,8 +1,9 @@
-"""The same requests to a real pypicloud and to pypid, both started with the same ``config.ini``: their answers are alike, but
-for what is named here and in docs/migrate.
+"""The same requests to a real pypicloud and to pypid, both started with the same ``config.ini``:
+their answers are alike, but for what is named here and in docs/migrate.
 
-The script is a life of a few projects: published, listed, searched, had, deleted; by everybody, at every address, in the
-spellings that clients use. Where we answer otherwise the step says how, and why; it fails when that is so no longer.
+The script is a life of a few projects: published, listed, searched, had, deleted; by everybody, at
+every address, in the spellings that clients use. Where we answer otherwise the step says how, and
+why; it fails when that is so no longer.
 """
 
 from __future__ import annotations
@@ -39,11 +40,16 @@ BOUNDARY: Final = "0123456789abcdef"
 XML: Final = ("Content-Type", "text/xml")
 
 # Why an answer is another one. Each stands in docs/migrate/pypicloud-api.rst.
-FORM: Final = "the upload form answers as the public index does: the same bytes 200, other bytes 400"
+FORM: Final = (
+    "the upload form answers as the public index does: the same bytes 200, other bytes 400"
+)
 SUBMIT: Final = "old clients register before they upload, and are told that this is not needed"
 NO_500: Final = "what a client sends wrong is 400, and never 500"
 NAMES: Final = "what is no project's name is not there"
-OWN_ADDRESS: Final = "a file has the address of its own project only: there pypicloud asked for the wrong project's right"
+OWN_ADDRESS: Final = (
+    "a file has the address of its own project only: there pypicloud asked for the wrong "
+    "project's right"
+)
 KNOWN: Final = "somebody known who lacks the right is 403 everywhere"
 METHODS: Final = "a method that an address does not take is 405, and says which it takes"
 ON_SIMPLE: Final = "pip search works with the index URL, too"
@@ -101,7 +107,8 @@ def upload(
         parts.append(('name="md5_digest"', md5(data).hexdigest().encode()))
         parts.append((f'name="content"; filename="{filename}"', data))
     lines = [
-        b"--%s\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (BOUNDARY.encode(), head.encode(), value)
+        b"--%s\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n"
+        % (BOUNDARY.encode(), head.encode(), value)
         for head, value in parts
     ]
     body = b"".join([*lines, b"--%s--\r\n" % BOUNDARY.encode()])
@@ -110,7 +117,13 @@ def upload(
 
 
 def search(
-    path: str, criteria: Any, query_type: str, user: str | None = None, *, kind: tuple[str, str] = XML, **more: Any
+    path: str,
+    criteria: Any,
+    query_type: str,
+    user: str | None = None,
+    *,
+    kind: tuple[str, str] = XML,
+    **more: Any,
 ) -> Step:
     """A search."""
     body = dumps((criteria, query_type), "search").encode()
@@ -128,7 +141,9 @@ SUMMARY = ("summary", "Lovely spam")
 EVERYBODY = (None, "bob", "alice", "admin")
 
 PUBLISHING: Final = (
-    upload(f"/api/package/spam/{SPAM}", SPAM, SPAM_DATA, texts=[SUMMARY, ("requires_python", ">=3.8")]),
+    upload(
+        f"/api/package/spam/{SPAM}", SPAM, SPAM_DATA, texts=[SUMMARY, ("requires_python", ">=3.8")]
+    ),
     upload(f"/api/package/spam/{SPAM}", SPAM, SPAM_DATA),
     upload(f"/api/package/spam/{SPAM}", SPAM, wheel("spam", "2.0")),
     upload(f"/api/package/spam/{SPAM}/", SPAM, SPAM_DATA),
@@ -138,11 +153,21 @@ PUBLISHING: Final = (
     upload("/api/package/SPAM/whatever.tar.gz", OLD, OLD_DATA, texts=[SUMMARY]),
     upload("/api/package/spam/x", None, b""),
     upload("/api/package/spam/x.txt", "x.txt", b"x", status=400, why=NO_500),
-    upload("/simple/", EGGS, EGGS_DATA, texts=[UPLOAD, SUMMARY, ("name", "Green_Eggs"), ("version", "0.1")]),
+    upload(
+        "/simple/",
+        EGGS,
+        EGGS_DATA,
+        texts=[UPLOAD, SUMMARY, ("name", "Green_Eggs"), ("version", "0.1")],
+    ),
     upload("/simple/", EGGS, EGGS_DATA, texts=[UPLOAD], status=200, why=FORM),
     upload("/simple/", OLD, OTHER_DATA, texts=[UPLOAD], status=400, why=FORM),
     upload("/", HAM, HAM_DATA, "admin", texts=[SUMMARY]),
-    upload("/pypi/", SECRET, SECRET_DATA, texts=[UPLOAD, SUMMARY, ("name", "secret"), ("version", "1.0")]),
+    upload(
+        "/pypi/",
+        SECRET,
+        SECRET_DATA,
+        texts=[UPLOAD, SUMMARY, ("name", "secret"), ("version", "1.0")],
+    ),
     upload("/simple/", SECRET, SECRET_DATA, "carol", texts=[UPLOAD]),
     upload("/simple/", SECRET, SECRET_DATA, None, texts=[UPLOAD]),
     upload("/", None, b"", texts=[UPLOAD]),
@@ -209,7 +234,14 @@ SEARCHING: Final = (
         for path in ("/simple", "/simple/")
     ),
     search("/pypi/", {"name": ["spam"]}, "or", kind=("Content-Type", "text/xml; charset=utf-8")),
-    search("/pypi/", {"name": ["spam"]}, "or", kind=("Content-Type", "application/xml"), status=200, why=LENIENT),
+    search(
+        "/pypi/",
+        {"name": ["spam"]},
+        "or",
+        kind=("Content-Type", "application/xml"),
+        status=200,
+        why=LENIENT,
+    ),
     *(
         search("/pypi/", criteria, query_type, user)
         for user in EVERYBODY
@@ -238,7 +270,9 @@ DELETING: Final = (
     delete(f"/api/package/spam/{SPAM}"),
     delete(f"/api/package/SPAM/{OLD}/"),
     get("/api/package/spam/"),
-    get("/api/package/", "alice", only_status=True, why=OWN_ADDRESS),  # there it is deleted, and here it is not
+    get(
+        "/api/package/", "alice", only_status=True, why=OWN_ADDRESS
+    ),  # there it is deleted, and here it is not
     get(f"/api/package/spam/{SPAM}"),
     get("/simple/spam/", status=200, why="a project of ours stays ours, with no files"),
 )
@@ -260,14 +294,18 @@ def raw(port: int, step: Step) -> Raw:
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     headers = dict(step.headers)
     if step.user is not None:
-        headers["Authorization"] = "Basic " + b64encode(f"{step.user}:{PASSWORDS[step.user]}".encode()).decode()
+        headers["Authorization"] = (
+            "Basic " + b64encode(f"{step.user}:{PASSWORDS[step.user]}".encode()).decode()
+        )
     try:
         connection.request(step.method, step.path, body=step.body, headers=headers)
         answer = connection.getresponse()
         body, head = answer.read(), answer.headers
     finally:
         connection.close()
-    return Raw(answer.status, head["Location"], head.get_content_type(), "WWW-Authenticate" in head, body)
+    return Raw(
+        answer.status, head["Location"], head.get_content_type(), "WWW-Authenticate" in head, body
+    )
 
 
 def ask(port: int, step: Step) -> Said:
@@ -276,7 +314,9 @@ def ask(port: int, step: Step) -> Said:
     if answer.status in (301, 302):
         here = f"http://127.0.0.1:{port}{step.path}"
         return Said(302, _path(urljoin(here, answer.location or "")), False)
-    return Said(answer.status, _what(step, answer.status, answer.kind, answer.body), answer.challenge)
+    return Said(
+        answer.status, _what(step, answer.status, answer.kind, answer.body), answer.challenge
+    )
 
 
 def _path(url: str) -> str:
@@ -285,21 +325,30 @@ def _path(url: str) -> str:
 
 
 def _what(step: Step, status: int, kind: str, body: bytes) -> Any:
-    """What is in a good answer, without what is another each time; of an error nothing: its words are its own."""
+    """What is in a good answer, without what is another each time; of an error nothing: its words
+    are its own.
+    """
     if status >= 400 or step.method in ("HEAD", "DELETE"):
         return None
     if kind == "application/json":
         return _plain(json.loads(body), step.path)
     if kind == "text/xml":
         [found], _ = loads(body)
-        return sorted(map(sorted, ({str(key): str(value) for key, value in each.items()}.items() for each in found)))
+        return sorted(
+            map(
+                sorted,
+                ({str(key): str(value) for key, value in each.items()}.items() for each in found),
+            )
+        )
     if kind == "text/html":
         return _links(body.decode())
     return sha256(body).hexdigest()
 
 
 def _links(page: str) -> Any:
-    """The texts of a page's links, with the hash and the Python that each names; and of a list of projects where they lead."""
+    """The texts of a page's links, with the hash and the Python that each names; and of a list of
+    projects where they lead.
+    """
     found = []
     for attributes, text in re.findall(r"<a ([^>]*)>([^<]*)</a>", page):
         [href] = re.findall(r'href="([^"]*)"', attributes)
@@ -323,21 +372,34 @@ def _plain(document: Any, path: str) -> Any:
     if "url" in plain:
         plain["url"] = re.sub(r"^http://127\.0\.0\.1:\d+", "", plain["url"])
     if "last_modified" in plain:
-        assert isinstance(plain["last_modified"], int) and plain["last_modified"] > 1_700_000_000, plain
+        assert isinstance(plain["last_modified"], int) and plain["last_modified"] > 1_700_000_000, (
+            plain
+        )
         plain["last_modified"] = "now"
     return plain
 
 
 def _legacy(document: Any) -> Any:
-    """Of a project's JSON what pypicloud had; addresses of files are ours, and what is not known is null there, not empty."""
+    """Of a project's JSON what pypicloud had; addresses of files are ours, and what is not known is
+    null there, not empty.
+    """
 
     def file(told: Any) -> Any:
         digests = {name: told["digests"][name] for name in ("md5", "sha256")}
-        return {key: told[key] for key in ("filename", "packagetype", "requires_python", "md5_digest")} | digests
+        return {
+            key: told[key] for key in ("filename", "packagetype", "requires_python", "md5_digest")
+        } | digests
 
-    releases = {version: [file(each) for each in files] for version, files in document["releases"].items()}
+    releases = {
+        version: [file(each) for each in files] for version, files in document["releases"].items()
+    }
     info = {key: document["info"][key] or "" for key in ("name", "version", "license")}
-    return info, document["info"]["classifiers"], releases, [file(each) for each in document["urls"]]
+    return (
+        info,
+        document["info"]["classifiers"],
+        releases,
+        [file(each) for each in document["urls"]],
+    )
 
 
 class DifferenceTests(IndexTestCase):
@@ -362,17 +424,24 @@ class DifferenceTests(IndexTestCase):
             elif step.status is not None and theirs.status == step.status:
                 wrong.append(f"{step}: pypicloud answers {theirs.status}, too")
             elif (
-                step.status is None and not step.only_status and (ours.what, ours.challenge) != (theirs.what, theirs.challenge)
+                step.status is None
+                and not step.only_status
+                and (ours.what, ours.challenge) != (theirs.what, theirs.challenge)
             ):
                 wrong.append(f"{step}:\n  pypid     {ours.what}\n  pypicloud {theirs.what}")
         self.assertEqual(wrong, [], "\n".join(["", *wrong]))
         self.assertIn(FORM, used)
 
     def test_every_file(self) -> None:
-        """``/packages/`` has the same files; pypicloud 1.3.12 wrote whole Python dictionaries for links there."""
+        """``/packages/`` has the same files; pypicloud 1.3.12 wrote whole Python dictionaries for
+        links there.
+        """
         for step in PUBLISHING:
             ask(self.theirs.port, step), ask(self.index.port, step)
         for user in EVERYBODY:
-            theirs, ours = (ask(port, get("/packages/", user)).what for port in (self.theirs.port, self.index.port))
+            theirs, ours = (
+                ask(port, get("/packages/", user)).what
+                for port in (self.theirs.port, self.index.port)
+            )
             self.assertEqual([link[0] for link in ours], [link[0] for link in theirs])
             self.assertTrue(all(re.fullmatch("sha256=[0-9a-f]{64}", link[1]) for link in ours))

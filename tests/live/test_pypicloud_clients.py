@@ -1,4 +1,6 @@
-"""Real clients at the addresses that pypicloud had: searches, pages of links, index URLs, and scripts with curl's form."""
+"""Real clients at the addresses that pypicloud had: searches, pages of links, index URLs, and
+scripts with curl's form.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from tests.live.isolation import fails, pip, uv, works
 from tests.live.projects import call, publish, wheel
 from tests.live.test_install import installed
 
-SEARCHERS = ("pip-9-on-2.7", "pip-9-on-3.6", "pip-20-on-2.7", "pip-20-on-3.8", "pip-23-on-3.9", "pip-on-3.13")
+SEARCHERS = (
+    "pip-9-on-2.7",
+    "pip-9-on-3.6",
+    "pip-20-on-2.7",
+    "pip-20-on-3.8",
+    "pip-23-on-3.9",
+    "pip-on-3.13",
+)
 INSTALLERS = ("pip-9-on-2.7", "pip-20-on-3.8", "pip-on-3.13")
 PRIVATE = Settings(sections="[projects]\npc-secret.user.alice = rw\n")
 
@@ -24,23 +33,39 @@ class SearchTests(IndexTestCase):
 
     @for_each(*SEARCHERS)
     def searches(self, name: str) -> None:
-        """This pip finds projects by words of names and summaries, at ``/pypi/`` and with the index URL; what may not be read
-        is found by those only who may (C113).
+        """This pip finds projects by words of names and summaries, at ``/pypi/`` and with the index
+        URL; what may not be read is found by those only who may (C113).
         """
         publish(
-            self.index, wheel("pc-spam", "1.0"), wheel("pc-spam", "1.2"), wheel("pc-eggs", "3.0"), wheel("pc-secret", "0.1")
+            self.index,
+            wheel("pc-spam", "1.0"),
+            wheel("pc-spam", "1.2"),
+            wheel("pc-eggs", "3.0"),
+            wheel("pc-secret", "0.1"),
         )
-        searching = [client(name).with_name("python"), "-m", "pip", "search", "--disable-pip-version-check"]
+        searching = [
+            client(name).with_name("python"),
+            "-m",
+            "pip",
+            "search",
+            "--disable-pip-version-check",
+        ]
         for path in ("/pypi/", "/pypi", "/simple/", "/simple"):
-            said = works([*searching, "--index", self.index.url(path), "pc-sp", "pc_eggs"], self.folder)
+            said = works(
+                [*searching, "--index", self.index.url(path), "pc-sp", "pc_eggs"], self.folder
+            )
             self.assertIn("pc-spam (1.2)", said)
             self.assertIn("pc-eggs (3.0)", said)
             self.assertIn("Lovely spam", said)
             self.assertNotIn("pc-secret", said)
         self.answered("POST", "/pypi/", agent="pip/", times=1)
-        said = works([*searching, "--index", self.index.url("/pypi/", "alice"), "secret"], self.folder)
+        said = works(
+            [*searching, "--index", self.index.url("/pypi/", "alice"), "secret"], self.folder
+        )
         self.assertIn("pc-secret (0.1)", said)
-        fails([*searching, "--index", self.index.url("/pypi/"), "secret"], self.folder)  # nothing found is exit status 23
+        fails(
+            [*searching, "--index", self.index.url("/pypi/"), "secret"], self.folder
+        )  # nothing found is exit status 23
 
 
 class PlacesTests(IndexTestCase):
@@ -48,29 +73,52 @@ class PlacesTests(IndexTestCase):
 
     @for_each(*INSTALLERS)
     def installs(self, name: str) -> None:
-        """This pip installs with the index's own address, and with ``/pypi/``, for its index URL; and from ``/packages/`` as a
-        page of links alone.
+        """This pip installs with the index's own address, and with ``/pypi/``, for its index URL;
+        and from ``/packages/`` as a page of links alone.
         """
         project = "pp-" + name.replace(".", "-")
         artifact = wheel(project)
         publish(self.index, artifact, wheel(project, "1.1", requires_python=">=99"))
         for number, path in enumerate(("/", "/pypi/")):
             target = self.folder / f"target{number}"
-            works(pip(name, "install", self.index.url(path), "--target", target, project), self.folder)
+            works(
+                pip(name, "install", self.index.url(path), "--target", target, project), self.folder
+            )
             self.assertEqual(len(installed(target)), 1)
         self.answered("GET", f"/{project}/", agent="pip/")
         self.answered("GET", f"/pypi/{project}/", agent="pip/")
         target = self.folder / "linked"
-        command = [client(name).with_name("python"), "-m", "pip", "install", "--no-cache-dir", "--no-index"]
-        works([*command, "--find-links", self.index.url("/packages/"), "--target", target, project], self.folder)
+        command = [
+            client(name).with_name("python"),
+            "-m",
+            "pip",
+            "install",
+            "--no-cache-dir",
+            "--no-index",
+        ]
+        works(
+            [*command, "--find-links", self.index.url("/packages/"), "--target", target, project],
+            self.folder,
+        )
         self.assertEqual(len(installed(target)), 1)
 
     def test_uv(self) -> None:
         """So does uv."""
         publish(self.index, wheel("pp-uv"))
         for number, path in enumerate(("/", "/pypi/")):
-            works(uv(self.index.url(path), "--target", self.folder / str(number), "pp-uv"), self.folder)
-        fixed = [client("uv"), "pip", "install", "--no-config", "--no-index", "--target", self.folder / "linked"]
+            works(
+                uv(self.index.url(path), "--target", self.folder / str(number), "pp-uv"),
+                self.folder,
+            )
+        fixed = [
+            client("uv"),
+            "pip",
+            "install",
+            "--no-config",
+            "--no-index",
+            "--target",
+            self.folder / "linked",
+        ]
         works([*fixed, "--find-links", self.index.url("/packages/"), "pp-uv"], self.folder)
         self.assertEqual(len(installed(self.folder / "linked")), 1)
 
@@ -79,34 +127,74 @@ class ScriptTests(IndexTestCase):
     """What people have in scripts."""
 
     def test_curl(self) -> None:
-        """The lines of pypicloud's documentation work as they stand there: a file is published, listed, had and deleted."""
+        """The lines of pypicloud's documentation work as they stand there: a file is published,
+        listed, had and deleted.
+        """
         found = shutil.which("curl")
         if found is None:
             raise SkipTest("there is no curl on this machine")
         path = wheel("pc-curl").into(self.folder)
         at = self.index.url(f"/api/package/pc-curl/{path.name}")
-        curl = [found, "--silent", "--show-error", "--user", f"admin:{PASSWORDS['admin']}", "--write-out", "\n%{http_code}"]
+        curl = [
+            found,
+            "--silent",
+            "--show-error",
+            "--user",
+            f"admin:{PASSWORDS['admin']}",
+            "--write-out",
+            "\n%{http_code}",
+        ]
         said, status = works([*curl, "-F", f"content=@{path}", at], self.folder).rsplit("\n", 1)
         self.assertEqual((status, json.loads(said)["filename"]), ("200", path.name))
-        self.assertEqual(works([*curl, "-F", f"content=@{path}", at], self.folder).rsplit("\n", 1)[1], "409")
-        form = ["-F", ":action=file_upload", "-F", "name=pc-curl", "-F", "version=1.0", "-F", f"content=@{path}"]
-        self.assertEqual(works([*curl, *form, self.index.url("/simple/")], self.folder).rsplit("\n", 1)[1], "200")
+        self.assertEqual(
+            works([*curl, "-F", f"content=@{path}", at], self.folder).rsplit("\n", 1)[1], "409"
+        )
+        form = [
+            "-F",
+            ":action=file_upload",
+            "-F",
+            "name=pc-curl",
+            "-F",
+            "version=1.0",
+            "-F",
+            f"content=@{path}",
+        ]
+        self.assertEqual(
+            works([*curl, *form, self.index.url("/simple/")], self.folder).rsplit("\n", 1)[1], "200"
+        )
         listed = json.loads(call(self.index, "GET", "/api/package/pc-curl/", user="admin"))
-        self.assertEqual(([each["filename"] for each in listed["packages"]], listed["write"]), ([path.name], True))
+        self.assertEqual(
+            ([each["filename"] for each in listed["packages"]], listed["write"]),
+            ([path.name], True),
+        )
         self.assertIn("pc-curl", json.loads(call(self.index, "GET", "/api/package/"))["packages"])
-        self.assertEqual(call(self.index, "GET", f"/api/package/pc-curl/{path.name}"), path.read_bytes())
+        self.assertEqual(
+            call(self.index, "GET", f"/api/package/pc-curl/{path.name}"), path.read_bytes()
+        )
         self.assertEqual(works([*curl, "-X", "DELETE", at], self.folder).rsplit("\n", 1)[1], "200")
         self.assertEqual(works([*curl, "-X", "DELETE", at], self.folder).rsplit("\n", 1)[1], "400")
 
     def test_uploaders(self) -> None:
-        """twine and uv publish at all addresses that pypicloud took uploads at, and take its JSON for what it is."""
+        """twine and uv publish at all addresses that pypicloud took uploads at, and take its JSON
+        for what it is.
+        """
         for number, path in enumerate(("/", "/simple/", "/pypi/", "/pypi")):
             for tool in ("twine", "twine-6.1", "uv"):
                 name = f"pc-{tool.replace('.', '-')}-{number}"
                 artifact = wheel(name).into(self.folder / name)
                 where, who = self.index.url(path), ("alice", PASSWORDS["alice"])
                 if tool == "uv":
-                    command = [client("uv"), "publish", "--publish-url", where, "-u", who[0], "-p", who[1], artifact]
+                    command = [
+                        client("uv"),
+                        "publish",
+                        "--publish-url",
+                        where,
+                        "-u",
+                        who[0],
+                        "-p",
+                        who[1],
+                        artifact,
+                    ]
                 else:
                     command = [
                         client(tool),

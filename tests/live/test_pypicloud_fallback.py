@@ -1,4 +1,6 @@
-"""pypicloud's fallbacks, asked of a real one and of pypid with the same ``config.ini``: both columns of the matrix are true."""
+"""pypicloud's fallbacks, asked of a real one and of pypid with the same ``config.ini``: both
+columns of the matrix are true.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ COMMON: Final = {
 FALLBACKS: Final = {
     "none": {"pypi.fallback": "none"},
     "redirect": {"pypi.fallback": "redirect"},
-    "redirect, always_show_upstream": {"pypi.fallback": "redirect", "pypi.always_show_upstream": "true"},
+    "redirect, always_show_upstream": {
+        "pypi.fallback": "redirect",
+        "pypi.always_show_upstream": "true",
+    },
     "cache": {"pypi.fallback": "cache"},
     "cache, always_show_upstream": {"pypi.fallback": "cache", "pypi.always_show_upstream": "true"},
 }
@@ -49,7 +54,10 @@ class Public(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Its Simple API, its JSON, its files."""
-        found = re.match(r"/(?:simple/(?P<page>[^/]+)/|pypi/(?P<json>[^/]+)/json|files/(?P<file>[^/]+)/[^/]+)\Z", self.path)
+        found = re.match(
+            r"/(?:simple/(?P<page>[^/]+)/|pypi/(?P<json>[^/]+)/json|files/(?P<file>[^/]+)/[^/]+)\Z",
+            self.path,
+        )
         if found is None:
             return self.send_error(404)
         self.server.heard.append(next(name for name in found.groups() if name))  # type: ignore[attr-defined]
@@ -57,11 +65,17 @@ class Public(BaseHTTPRequestHandler):
             name = found["page"]
             data = wheel(name, "99.0")
             link = f"/files/{name}/{wheel_filename(name, '99.0')}#sha256={sha256(data).hexdigest()}"
-            return self.answer("text/html", f"<!DOCTYPE html><a href='{link}'>{wheel_filename(name, '99.0')}</a>".encode())
+            return self.answer(
+                "text/html",
+                f"<!DOCTYPE html><a href='{link}'>{wheel_filename(name, '99.0')}</a>".encode(),
+            )
         if found["json"]:
             name = found["json"]
             host = self.headers["Host"]
-            file = {"url": f"http://{host}/files/{name}/{wheel_filename(name, '99.0')}", "requires_python": None}
+            file = {
+                "url": f"http://{host}/files/{name}/{wheel_filename(name, '99.0')}",
+                "requires_python": None,
+            }
             document = {"info": {"summary": None}, "releases": {"99.0": [{**file, "digests": {}}]}}
             return self.answer("application/json", json.dumps(document).encode())
         return self.answer("application/octet-stream", wheel(found["file"], "99.0"))
@@ -118,7 +132,9 @@ class FallbackTests(SynchronousTestCase):
         for read in (False, True):
             name = NAMES[True, read]
             filename = wheel_filename(name, "1.0")
-            answer = raw(index.port, upload(f"/api/package/{name}/{filename}", filename, wheel(name, "1.0")))
+            answer = raw(
+                index.port, upload(f"/api/package/{name}/{filename}", filename, wheel(name, "1.0"))
+            )
             self.assertEqual(answer.status, 200, answer)
 
     def kind_of(self, index: LiveIndex | Pypicloud, row: Row) -> str:
@@ -135,7 +151,9 @@ class FallbackTests(SynchronousTestCase):
         theirs = wheel_filename(name, "99.0")
         if theirs in links:
             given = raw(index.port, get(f"/api/package/{name}/{theirs}", user))
-            leads_there = links[theirs].startswith(self.base) or (given.location or "").startswith(self.base)
+            leads_there = links[theirs].startswith(self.base) or (given.location or "").startswith(
+                self.base
+            )
             if not leads_there:
                 self.assertEqual((given.status, given.body), (200, wheel(name, "99.0")))
             kinds.append("links" if leads_there else "cached")
@@ -143,12 +161,17 @@ class FallbackTests(SynchronousTestCase):
 
     def check(self, fallback: str) -> None:
         """Both answer what the matrix says of them."""
-        for update in (False, True) if "cache" in fallback else (True,):  # the others never look at it
-            settings = FALLBACKS[fallback] | {"pypi.cache_update": "everyone" if update else "writers"}
+        for update in (
+            (False, True) if "cache" in fallback else (True,)
+        ):  # the others never look at it
+            settings = FALLBACKS[fallback] | {
+                "pypi.cache_update": "everyone" if update else "writers"
+            }
             mine = [
                 row
                 for row in rows()
-                if row.fallback == fallback and (row.update is update or not row.read or "cache" not in fallback)
+                if row.fallback == fallback
+                and (row.update is update or not row.read or "cache" not in fallback)
             ]
             self.assertGreaterEqual(len(mine), 8)
             with pypicloud(self.place / f"theirs{update}", self.settings_of(settings)) as real:
@@ -182,11 +205,19 @@ class FallbackTests(SynchronousTestCase):
         self.check("cache, always_show_upstream")
 
     def test_mirror(self) -> None:
-        """pypid starts with ``fallback = mirror``, and answers its rows; the last pypicloud does not start with it."""
+        """pypid starts with ``fallback = mirror``, and answers its rows; the last pypicloud does
+        not start with it.
+        """
         settings = {"pypi.fallback": "mirror", "pypi.cache_update": "everyone"}
-        with self.assertRaises(AssertionError) as caught, pypicloud(self.place / "theirs", self.settings_of(settings)):
+        with (
+            self.assertRaises(AssertionError) as caught,
+            pypicloud(self.place / "theirs", self.settings_of(settings)),
+        ):
             pass
         self.assertIn("Invalid value for 'pypi.fallback'", str(caught.exception))
         mine = [row for row in rows() if row.fallback == "mirror" and (row.update or not row.read)]
         ours = self.ours(settings)
-        self.assertEqual({str(row): self.kind_of(ours, row) for row in mine}, {str(row): row.ours for row in mine})
+        self.assertEqual(
+            {str(row): self.kind_of(ours, row) for row in mine},
+            {str(row): row.ours for row in mine},
+        )

@@ -1,7 +1,8 @@
-"""A real twistd that is started with pypicloud's config.ini as people have them, and pip and twine with its users.
+"""A real twistd that is started with pypicloud's config.ini as people have them, and pip and twine
+with its users.
 
-The files are those that ``ppc-make-config`` of a real pypicloud writes, and what stands in its documentation, in its docker
-image, in charts of others and in its first versions.
+The files are those that ``ppc-make-config`` of a real pypicloud writes, and what stands in its
+documentation, in its docker image, in charts of others and in its first versions.
 """
 
 from __future__ import annotations
@@ -143,17 +144,37 @@ class Taken(IndexTestCase):
     def publish(self, index: LiveIndex, name: str, user: str, *, refused: bool = False) -> str:
         """twine, with pypicloud's address for it."""
         path = wheel(name).into(self.folder)
-        command = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "-u", user, "-p", PASSWORD]
+        command = [
+            client("twine"),
+            "upload",
+            "--non-interactive",
+            "--disable-progress-bar",
+            "-u",
+            user,
+            "-p",
+            PASSWORD,
+        ]
         url = f"http://127.0.0.1:{index.port}/simple/"
         return (fails if refused else works)([*command, "--repository-url", url, path], self.folder)
 
-    def install(self, index: LiveIndex, name: str, user: str | None, *, refused: bool = False) -> None:
-        command = pip(NEWEST, "install", self.simple(index, user), "--target", self.folder / f"{name}-{user}", name)
+    def install(
+        self, index: LiveIndex, name: str, user: str | None, *, refused: bool = False
+    ) -> None:
+        command = pip(
+            NEWEST,
+            "install",
+            self.simple(index, user),
+            "--target",
+            self.folder / f"{name}-{user}",
+            name,
+        )
         (fails if refused else works)(command, self.folder)
 
     @for_each("-d", "-t", "-p", "-r")
     def made_by_pypicloud(self, flag: str) -> None:
-        """What ppc-make-config writes is started with, listened to, and its administrator publishes and installs."""
+        """What ppc-make-config writes is started with, listened to, and its administrator publishes
+        and installs.
+        """
         config, port = self.folder / "config.ini", free_port()
         command = [client("pypicloud").with_name("ppc-make-config"), flag, config]
         subprocess.run(
@@ -168,11 +189,15 @@ class Taken(IndexTestCase):
         )
         text = config.read_text().replace("/var/lib/pypicloud", str(self.folder))
         self.assertTrue("port = 6543" in text or "http = 0.0.0.0:8080" in text)
-        config.write_text(text.replace("port = 6543", f"port = {port}").replace(":8080", f":{port}"))
+        config.write_text(
+            text.replace("port = 6543", f"port = {port}").replace(":8080", f":{port}")
+        )
         with started(self.folder, config, port) as index:
             self.publish(index, "ini-made", "root")
             self.install(index, "ini-made", "root")
-            self.install(index, "ini-made", None, refused=flag == "-p")  # the others let everybody read
+            self.install(
+                index, "ini-made", None, refused=flag == "-p"
+            )  # the others let everybody read
             log = index.log()
         for words in (
             "db.url: not taken over",
@@ -213,14 +238,20 @@ class Taken(IndexTestCase):
     def test_environment(self) -> None:
         """PPC_* wins over the file and PYPID_* over both; of an unknown one that is said."""
         config, port = self.made(CHART)
-        said = {"PPC_PYPI_DEFAULT_READ": "everyone", "PPC_PYPI_DEFAULT_WRITE": "", "PPC_NONSENSE": "1"}
+        said = {
+            "PPC_PYPI_DEFAULT_READ": "everyone",
+            "PPC_PYPI_DEFAULT_WRITE": "",
+            "PPC_NONSENSE": "1",
+        }
         with started(self.folder, config, port, PYPID_ACCESS_ADMINS="root", **said) as index:
             self.publish(index, "ini-env", "root")
             self.install(index, "ini-env", None)
             self.assertIn("PPC_NONSENSE: no pypicloud has a key of this name", index.log())
 
     def test_converted(self) -> None:
-        """check-config explains the file without secrets; convert-config writes one that does the same, with the same files."""
+        """check-config explains the file without secrets; convert-config writes one that does the
+        same, with the same files.
+        """
         config, port = self.made(DOCUMENTED)
         with started(self.folder, config, port) as index:
             self.publish(index, "polite-requests", "dsa")
@@ -229,7 +260,13 @@ class Taken(IndexTestCase):
         self.assertIn("read = nobody ", said)
         self.assertNotIn("$pbkdf2", said)
         ours = self.folder / "pypid.ini"
-        ended = subprocess.run([pypid, "convert-config", config], cwd=self.folder, capture_output=True, text=True, check=True)
+        ended = subprocess.run(
+            [pypid, "convert-config", config],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         self.assertIn("[users]", ended.stderr)
         self.assertNotIn("$pbkdf2", ended.stderr)
         ours.write_text(ended.stdout)
@@ -240,9 +277,18 @@ class Taken(IndexTestCase):
             check_log(index.log())
 
     def test_refused(self) -> None:
-        """What could let somebody in stops the start, with all of it at once and with the user's own lines."""
-        config, _ = self.made("[app:main]\nuse = egg:pypicloud\npypi.auth = remote\npypi.storage = gcs\npypi.fallback = all\n")
-        said = done([BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", config], cwd=self.folder, status=1)
+        """What could let somebody in stops the start, with all of it at once and with the user's
+        own lines.
+        """
+        config, _ = self.made(
+            "[app:main]\nuse = egg:pypicloud\npypi.auth = remote\npypi.storage = "
+            "gcs\npypi.fallback = all\n"
+        )
+        said = done(
+            [BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", config],
+            cwd=self.folder,
+            status=1,
+        )
         for words in (
             "3 problems",
             "config.ini:3: pypi.auth: ",
@@ -253,19 +299,26 @@ class Taken(IndexTestCase):
         self.assertNotIn("Traceback", said)
 
     def test_directory(self) -> None:
-        """With a directory people log in by it, and groups and rights are the file's: a group of the directory's with the same
-        name lets in nobody, as with pypicloud, which knows none.
+        """With a directory people log in by it, and groups and rights are the file's: a group of
+        the directory's with the same name lets in nobody, as with pypicloud, which knows none.
         """
         with slapd() as server, server.runs():
             people = [person(name, PASSWORD) for name in ("root", "donlan", "eve")]
             server.fill([*people, group("brotatos", dn_of("eve"))])
             app = (
-                "pypi.auth = ldap\npypi.fallback = none\nstorage.dir = %(here)s/packages\nauth.ldap.fallback = config\n"
+                "pypi.auth = ldap\npypi.fallback = none\nstorage.dir = "
+                "%(here)s/packages\nauth.ldap.fallback = config\n"
                 f"auth.ldap.url = {server.url}\nauth.ldap.base_dn = {BASE}\n"
-                "auth.ldap.user_search_filter = (uid={username})\nauth.ldap.admin_field = uid\nauth.ldap.admin_value = root\n"
-                "user.eve = HASH\nauth.admins = eve\ngroup.brotatos = donlan\npackage.ini-led.group.brotatos = rw\n"
+                "auth.ldap.user_search_filter = (uid={username})\nauth.ldap.admin_field = "
+                "uid\nauth.ldap.admin_value = root\n"
+                "user.eve = HASH\nauth.admins = eve\ngroup.brotatos = "
+                "donlan\npackage.ini-led.group.brotatos = rw\n"
             )
-            config, port = self.made(f"[app:main]\nuse = egg:pypicloud\n{app}[server:main]\nhost = 127.0.0.1\nport = PORT\n")
+            config, port = self.made(
+                f"[app:main]\nuse = egg:pypicloud\n{app}[server:main]\nhost = 127.0.0.1\nport "
+                f"= "
+                f"PORT\n"
+            )
             more = {"PYPID_LDAP_CA_CERTIFICATES": str(server.certificates)}
             with started(self.folder, config, port, **more) as index:
                 self.publish(index, "ini-led", "donlan")
@@ -277,7 +330,9 @@ class Taken(IndexTestCase):
 
     @for_each("1.3", "0.5", "0.1")
     def three_generations_of_a_bucket(self, version: str) -> None:
-        """The names of each time lead to the bucket; what pypicloud put there is installed, and new files lie as its do."""
+        """The names of each time lead to the bucket; what pypicloud put there is installed, and new
+        files lie as its do.
+        """
         with store("radosgw") as s3:
             bucket = s3.bucket()
             old, host = wheel("ini-before"), s3.endpoint.removeprefix("http://")
@@ -287,16 +342,30 @@ class Taken(IndexTestCase):
             common = f"bucket = {bucket}\nPREFIX.prefix = p/\nPREFIX.expire_after = 600\n"
             lines = {
                 "1.3": f"pypi.storage = s3\nPREFIX.{common}PREFIX.aws_access_key_id = ACCESS\n"
-                f"PREFIX.aws_secret_access_key = SECRET\nPREFIX.endpoint_url = {s3.endpoint}\nPREFIX.region_name = us-east-1\n",
-                "0.5": f"pypi.storage = s3\nPREFIX.{common}PREFIX.access_key = ACCESS\nPREFIX.secret_key = SECRET\n"
-                f"PREFIX.host = {host}\nPREFIX.is_secure = false\nPREFIX.calling_format = OrdinaryCallingFormat\n",
-                "0.1": f"PREFIX.{common}PREFIX.access_key = ACCESS\nPREFIX.secret_key = SECRET\nPREFIX.buffer_time = 60\n"
+                f"PREFIX.aws_secret_access_key = SECRET\nPREFIX.endpoint_url = "
+                f"{s3.endpoint}\nPREFIX.region_name = us-east-1\n",
+                "0.5": f"pypi.storage = s3\nPREFIX.{common}PREFIX.access_key = "
+                f"ACCESS\nPREFIX.secret_key = SECRET\n"
+                f"PREFIX.host = {host}\nPREFIX.is_secure = false\nPREFIX.calling_format = "
+                f"OrdinaryCallingFormat\n",
+                "0.1": f"PREFIX.{common}PREFIX.access_key = ACCESS\nPREFIX.secret_key = "
+                f"SECRET\nPREFIX.buffer_time = 60\n"
                 "pypi.prepend_hash = true\n",
             }[version].replace("PREFIX", "aws" if version == "0.1" else "storage")
-            app = f"pypi.use_fallback = no\npypi.default_read = everyone\nauth.admins = root\nuser.root = HASH\n{lines}"
-            text = f"[app:main]\nuse = egg:pypicloud\n{app}[server:main]\nhost = 127.0.0.1\nport = PORT\n"
-            config, port = self.made(text.replace("ACCESS", s3.access_key).replace("SECRET", s3.secret_key))
-            more = {"PYPID_STORAGE_ENDPOINT_URL": s3.endpoint} if version == "0.1" else {}  # boto then knew Amazon's alone
+            app = (
+                f"pypi.use_fallback = no\npypi.default_read = everyone\nauth.admins = "
+                f"root\nuser.root = HASH\n{lines}"
+            )
+            text = (
+                f"[app:main]\nuse = egg:pypicloud\n{app}[server:main]\nhost = 127.0.0.1\nport = "
+                f"PORT\n"
+            )
+            config, port = self.made(
+                text.replace("ACCESS", s3.access_key).replace("SECRET", s3.secret_key)
+            )
+            more = (
+                {"PYPID_STORAGE_ENDPOINT_URL": s3.endpoint} if version == "0.1" else {}
+            )  # boto then knew Amazon's alone
             with started(self.folder, config, port, **more) as index:
                 self.publish(index, "ini-after", "root")
                 for name in ("ini-before", "ini-after"):
@@ -307,7 +376,8 @@ class Taken(IndexTestCase):
             self.assertEqual(s3.ask("HEAD", f"/{bucket}/{path}").status, 200)
 
     def test_readme_of_pypicloud_0_1_publishes_and_installs(self) -> None:
-        """0.1's own example: `setup.py upload` on Python 2.7 and twine publish, pip needs no password.
+        """0.1's own example: `setup.py upload` on Python 2.7 and twine publish, pip needs no
+        password.
 
         `user.alice` is a plain user: no administrator and no rule is in the file.
         """
@@ -333,26 +403,43 @@ class Taken(IndexTestCase):
                 self.assertNotIn(s3.secret_key, index.log())
 
     def publish_with_distutils(self, index: LiveIndex, name: str) -> None:
-        """`setup.py bdist_wheel upload` on Python 2.7, at the address that pypicloud 0.1 documents."""
+        """`setup.py bdist_wheel upload` on Python 2.7, at the address that
+        pypicloud 0.1 documents.
+        """
         project = self.folder / name
         project.mkdir()
         (project / "setup.py").write_text(
-            f"from setuptools import setup\nsetup(name={name!r}, version='1.0', py_modules=['eggs'])\n"
+            f"from setuptools import setup\nsetup(name={name!r}, version='1.0', "
+            f"py_modules=['eggs'])\n"
         )
         (project / "eggs.py").write_text("eggs = 1\n")
         (self.folder / ".pypirc").write_text(
             "[distutils]\nindex-servers =\n    pypicloud\n[pypicloud]\n"
-            f"repository: http://127.0.0.1:{index.port}/simple/\nusername: alice\npassword: {PASSWORD}\n"
+            f"repository: http://127.0.0.1:{index.port}/simple/\nusername: alice\npassword: "
+            f"{PASSWORD}\n"
         )
         python = client("setup.py-on-2.7")
-        works([python, "setup.py", "bdist_wheel", "--universal", "upload", "-r", "pypicloud"], self.folder, cwd=project)
+        works(
+            [python, "setup.py", "bdist_wheel", "--universal", "upload", "-r", "pypicloud"],
+            self.folder,
+            cwd=project,
+        )
 
     def test_there_and_back(self) -> None:
-        """One and the same file: pypicloud, pypid, and pypicloud again, each with what the other published."""
+        """One and the same file: pypicloud, pypid, and pypicloud again, each with what the other
+        published.
+        """
         hashed = hash_of(PASSWORD)
-        settings = {"user.root": hashed, "auth.admins": "root admin", "pypi.fallback": "none", "pypi.default_read": "everyone"}
+        settings = {
+            "user.root": hashed,
+            "auth.admins": "root admin",
+            "pypi.fallback": "none",
+            "pypi.default_read": "everyone",
+        }
         with pypicloud(self.folder, settings) as theirs:
-            self.publish(LiveIndex(self.folder, theirs.port, False, theirs.running), "ini-first", "root")
+            self.publish(
+                LiveIndex(self.folder, theirs.port, False, theirs.running), "ini-first", "root"
+            )
         with started(self.folder, self.folder / "config.ini", theirs.port) as index:
             self.install(index, "ini-first", None)
             self.publish(index, "ini-second", "root")
@@ -360,7 +447,14 @@ class Taken(IndexTestCase):
         with pypicloud(self.folder, settings) as theirs:
             again = LiveIndex(self.folder, theirs.port, False, theirs.running)
             for name in ("ini-first", "ini-second"):
-                command = pip(NEWEST, "install", self.simple(again), "--target", self.folder / f"again-{name}", name)
+                command = pip(
+                    NEWEST,
+                    "install",
+                    self.simple(again),
+                    "--target",
+                    self.folder / f"again-{name}",
+                    name,
+                )
                 works(command, self.folder)
 
 
@@ -380,7 +474,18 @@ json.dump(found, sys.stdout)
 """
 KEYS: Final = ("pypi.a", "pypi.b", "user.x", "storage.dir", "x", "y")
 VALUES: Final = (
-    *("1", "%(here)s/p", "%(x)s", "%(y)s z", "%%", "a%%b", "%(gone)s", "a ; b", "# no", "a\n   b\n   c"),
+    *(
+        "1",
+        "%(here)s/p",
+        "%(x)s",
+        "%(y)s z",
+        "%%",
+        "a%%b",
+        "%(gone)s",
+        "a ; b",
+        "# no",
+        "a\n   b\n   c",
+    ),
     *("a\n\n  b", "", "x=y", "x:y", "%(pypi.a)s", "100%"),
 )
 
@@ -392,7 +497,11 @@ class PasteDeploy(SynchronousTestCase):
         lines = [f"[{name}]", *first]
         for key in self.chance.sample(KEYS, self.chance.randint(0, 5)):
             word = self.chance.choice(["", "", "", "", "set ", "get "])
-            value = self.chance.choice((*KEYS, "here")) if word == "get " else self.chance.choice(VALUES)
+            value = (
+                self.chance.choice((*KEYS, "here"))
+                if word == "get "
+                else self.chance.choice(VALUES)
+            )
             lines.append(f"{word}{key}{self.chance.choice([' = ', '=', ': ', ' : '])}{value}")
             lines.extend(self.chance.choice([[], [], ["# c"], ["   ; c"], [""]]))
         return "\n".join(lines) + "\n"
@@ -401,16 +510,31 @@ class PasteDeploy(SynchronousTestCase):
         filtered = "[filter:p]\nuse = egg:PasteDeploy#prefix\n"
         ways = [
             [self.section("app:main", "use = egg:pypicloud")],
-            [self.section("app:main", "use = base"), self.section("app:base", "use = egg:pypicloud")],
-            ["[pipeline:main]\npipeline = p one\n", filtered, self.section("app:one", "use = egg:pypicloud")],
-            [self.section("application:main", "use = egg:pypicloud#main", "filter-with = p"), filtered],
+            [
+                self.section("app:main", "use = base"),
+                self.section("app:base", "use = egg:pypicloud"),
+            ],
+            [
+                "[pipeline:main]\npipeline = p one\n",
+                filtered,
+                self.section("app:one", "use = egg:pypicloud"),
+            ],
+            [
+                self.section("application:main", "use = egg:pypicloud#main", "filter-with = p"),
+                filtered,
+            ],
         ]
-        parts = [*self.chance.choice(ways), *([self.section("DEFAULT")] if self.chance.random() < 0.4 else [])]
+        parts = [
+            *self.chance.choice(ways),
+            *([self.section("DEFAULT")] if self.chance.random() < 0.4 else []),
+        ]
         self.chance.shuffle(parts)
         return "\n".join(parts)
 
     def test_the_same(self) -> None:
-        """Where PasteDeploy finds an app, ours has the same settings with the same values, in files made at random."""
+        """Where PasteDeploy finds an app, ours has the same settings with the same values, in files
+        made at random.
+        """
         self.chance = random.Random(20221229)
         with scratch() as folder:
             paths = [folder / f"{number}.ini" for number in range(300)]
@@ -429,8 +553,15 @@ class PasteDeploy(SynchronousTestCase):
             for path, expected in zip(paths, theirs, strict=True):
                 if expected is None:
                     continue
-                document, ledger = ini.read(path.read_text(), str(path), ini.PASTE), Ledger(str(path))
+                document, ledger = (
+                    ini.read(path.read_text(), str(path), ini.PASTE),
+                    Ledger(str(path)),
+                )
                 app = Paste(document, ledger, str(folder), str(path)).app()
                 assert app is not None, (path.read_text(), ledger.problems)
-                self.assertEqual({key: entry.text for key, entry in app.found.items()}, expected, path.read_text())
+                self.assertEqual(
+                    {key: entry.text for key, entry in app.found.items()},
+                    expected,
+                    path.read_text(),
+                )
                 self.assertEqual(dict(app.broken), {})

@@ -1,6 +1,8 @@
-"""A real pypicloud's people: what its API and ours answer to the same requests, and what becomes of them when pypid takes over.
+"""A real pypicloud's people: what its API and ours answer to the same requests, and what becomes of
+them when pypid takes over.
 
-The same script of an administrator's life is sent to both; where we answer otherwise the step says how, and why.
+The same script of an administrator's life is sent to both; where we answer otherwise the step says
+how, and why.
 """
 
 from __future__ import annotations
@@ -116,11 +118,30 @@ STEPS: Final = (
     Step("POST", "/acct/login", {"username": "ann", "password": "wrong"}, by=None),
     Step("POST", "/acct/login", {"username": "ann"}, by=None),
     Step("GET", "/acct/login", by=None),
-    Step("POST", "/api/user/password", {"old_password": "wrong", "new_password": "another long one"}, by="ann"),
+    Step(
+        "POST",
+        "/api/user/password",
+        {"old_password": "wrong", "new_password": "another long one"},
+        by="ann",
+    ),
     Step("POST", "/api/user/password", {"old_password": PASSWORD}, by="ann"),
-    Step("POST", "/api/user/password", {"old_password": PASSWORD, "new_password": PASSWORD + "!"}, by=None),
-    Step("POST", "/api/user/password", {"old_password": PASSWORD, "new_password": PASSWORD}, by="ann"),
-    Step("PUT", "/acct/tokenRegister", {"token": "x", "password": PASSWORD}, by=None, ours=403, why=NO_500),
+    Step(
+        "POST",
+        "/api/user/password",
+        {"old_password": PASSWORD, "new_password": PASSWORD + "!"},
+        by=None,
+    ),
+    Step(
+        "POST", "/api/user/password", {"old_password": PASSWORD, "new_password": PASSWORD}, by="ann"
+    ),
+    Step(
+        "PUT",
+        "/acct/tokenRegister",
+        {"token": "x", "password": PASSWORD},
+        by=None,
+        ours=403,
+        why=NO_500,
+    ),
     Step("GET", "/admin/token/zoe", ours=400, why=NO_500),
     Step("DELETE", "/admin/group/devs"),
     Step("DELETE", "/admin/user/carol"),
@@ -130,7 +151,9 @@ STEPS: Final = (
 
 
 def asked(base: str, step: Step) -> tuple[int, Any]:
-    """Status and document (of pypicloud's own answers, and only where there is JSON) of what it is answered."""
+    """Status and document (of pypicloud's own answers, and only where there is JSON) of what it is
+    answered.
+    """
     headers = {"Accept": "*/*"}
     if step.by is not None:
         headers["Authorization"] = "Basic " + b64encode(f"{step.by}:{PASSWORD}".encode()).decode()
@@ -150,7 +173,9 @@ def _sorted(document: Any) -> Any:
     """Lists have no order that somebody may rely on."""
     if isinstance(document, dict):
         return {key: _sorted(value) for key, value in document.items()}
-    return sorted(map(_sorted, document), key=json.dumps) if isinstance(document, list) else document
+    return (
+        sorted(map(_sorted, document), key=json.dumps) if isinstance(document, list) else document
+    )
 
 
 def begun(found: Pypicloud) -> None:
@@ -219,7 +244,9 @@ class TakenOverTests(SynchronousTestCase):
         return [asked(self.base, step) for step in steps]
 
     def test_same_answers(self) -> None:
-        """The script of an administrator's life is answered alike, with the exceptions that its steps name."""
+        """The script of an administrator's life is answered alike, with the exceptions that its
+        steps name.
+        """
         with pypicloud(self.folder, self.settings()) as found:
             begun(found)
             before = (self.folder / "auth.db").read_bytes()
@@ -232,7 +259,9 @@ class TakenOverTests(SynchronousTestCase):
         for step, their, our in zip(STEPS, theirs, ours, strict=True):
             expected = step.ours or their[0]
             if our[0] != expected:
-                wrong.append(f"{step.method} {step.path}: {our[0]} and not {expected} (there {their[0]})")
+                wrong.append(
+                    f"{step.method} {step.path}: {our[0]} and not {expected} (there {their[0]})"
+                )
             elif step.ours and step.ours == their[0] and step.why:
                 wrong.append(f"{step.method} {step.path}: they answer {their[0]}, too")
             elif not step.ours and our[1] != their[1]:
@@ -244,8 +273,9 @@ class TakenOverTests(SynchronousTestCase):
         (self.folder / "auth.db").write_bytes(made_by_pypicloud()[1])
 
     def test_first_start(self) -> None:
-        """pypid started on the ini of a pypicloud has its people, with passwords, groups and rights; the log says what it took
-        over and what not; pypicloud's database stays as it is, and is never looked at again.
+        """pypid started on the ini of a pypicloud has its people, with passwords, groups and
+        rights; the log says what it took over and what not; pypicloud's database stays as it is,
+        and is never looked at again.
         """
         self.fill()
         database = self.folder / "auth.db"
@@ -258,9 +288,13 @@ class TakenOverTests(SynchronousTestCase):
             [(_, foo), (_, bar), (_, closed)] = self.ours(
                 *(Step("GET", f"/admin/package/{name}") for name in ("foo", "bar", "closed"))
             )
-            self.assertEqual(foo, {"user": [], "group": [{"group": "devs", "permissions": ["read", "write"]}]})
+            self.assertEqual(
+                foo, {"user": [], "group": [{"group": "devs", "permissions": ["read", "write"]}]}
+            )
             self.assertEqual(bar["user"], [{"username": "ann", "permissions": ["read", "write"]}])
-            self.assertEqual(closed, {"user": [], "group": [{"group": "kept-closed", "permissions": ["read"]}]})
+            self.assertEqual(
+                closed, {"user": [], "group": [{"group": "kept-closed", "permissions": ["read"]}]}
+            )
             self.assertEqual(self.ours(Step("GET", "/admin/user", by="ann"))[0][0], 403)
             process.stop()
         log = process.output()
@@ -281,7 +315,9 @@ class TakenOverTests(SynchronousTestCase):
         self.assertNotIn("This is the first run", process.output())
 
     def test_cannot_be_read(self) -> None:
-        """Without pypicloud's database the first start breaks off with what to do, and leaves nobody in ours."""
+        """Without pypicloud's database the first start breaks off with what to do, and leaves
+        nobody in ours.
+        """
         self.fill()
         (self.folder / "auth.db").rename(self.folder / "elsewhere.db")
         with self.pypid() as process:
@@ -294,7 +330,9 @@ class TakenOverTests(SynchronousTestCase):
             self.assertEqual(len(self.ours(Step("GET", "/admin/user"))[0][1]), 2)
 
     def test_first_admin(self) -> None:
-        """Where pypicloud had nobody who administers it the first run makes its admin, and greets."""
+        """Where pypicloud had nobody who administers it the first run makes its
+        admin, and greets.
+        """
         (self.folder / "auth.db").write_bytes(made_by_pypicloud()[0])
         with self.pypid() as process:
             self.up(process)
@@ -302,15 +340,27 @@ class TakenOverTests(SynchronousTestCase):
         self.assertIn("This is the first run", process.output())
 
     def test_dump_and_back(self) -> None:
-        """What ppc-export prints is taken over by `pypid acl import`, and what `pypid acl export` writes by ppc-import."""
+        """What ppc-export prints is taken over by `pypid acl import`, and what `pypid acl export`
+        writes by ppc-import.
+        """
         self.fill()
         there = client("pypicloud").parent
-        (self.folder / "config.ini").write_text(configuration(self.folder, self.port, self.settings()))
+        (self.folder / "config.ini").write_text(
+            configuration(self.folder, self.port, self.settings())
+        )
         with (self.folder / "acl.json").open("wb") as dump:  # its -o writes nothing on Python 3
-            subprocess.run([there / "ppc-export", "config.ini"], stdout=dump, cwd=self.folder, check=True, timeout=120)
+            subprocess.run(
+                [there / "ppc-export", "config.ini"],
+                stdout=dump,
+                cwd=self.folder,
+                check=True,
+                timeout=120,
+            )
         ini = self.folder / "pypid.ini"
         ini.write_text("[server]\nstate = other\n[access]\nbackend = config sql\n")
-        said = done([BIN / "pypid", "acl", "import", "-c", ini, "-i", self.folder / "acl.json"], status=1)
+        said = done(
+            [BIN / "pypid", "acl", "import", "-c", ini, "-i", self.folder / "acl.json"], status=1
+        )
         self.assertIn("added: 3 users, 2 groups, 1 member, 3 rights", said)
         for name in ("bar", "closed"):  # that everyone may read bar it leaves out
             self.assertIn(f"LOST: user ann may write {name}", said)
@@ -323,16 +373,33 @@ class TakenOverTests(SynchronousTestCase):
         other.write_text(configuration(self.folder, self.port, self.settings("back.db")))
         done([there / "ppc-import", "-i", "back.json.gz", "back.ini"], cwd=self.folder)
         with closing(sqlite3.connect(self.folder / "back.db")) as back:
-            users = back.execute("SELECT username, password, admin, pending FROM pypicloud_users ORDER BY username").fetchall()
-            rights = back.execute("SELECT package, groupname, read, write FROM pypicloud_group_permissions").fetchall()
-        self.assertEqual([(name, *flags) for name, _, *flags in users], [("ann", 0, 0), ("dan", 0, 1), ("root", 1, 0)])
-        self.assertTrue(all(verify(hash, PASSWORD) is PasswordVerdict.RIGHT for _, hash, *_ in users))
+            users = back.execute(
+                "SELECT username, password, admin, pending FROM pypicloud_users ORDER BY username"
+            ).fetchall()
+            rights = back.execute(
+                "SELECT package, groupname, read, write FROM pypicloud_group_permissions"
+            ).fetchall()
+        self.assertEqual(
+            [(name, *flags) for name, _, *flags in users],
+            [("ann", 0, 0), ("dan", 0, 1), ("root", 1, 0)],
+        )
+        self.assertTrue(
+            all(verify(hash, PASSWORD) is PasswordVerdict.RIGHT for _, hash, *_ in users)
+        )
         self.assertIn(("foo", "devs", 1, 1), rights)
 
 
 def done_with(stdin: Any, command: list[Any]) -> str:
     """What a command prints that reads this, and ends with 1."""
-    ended = subprocess.run(command, stdin=stdin, capture_output=True, text=True, env=clean_environ(), timeout=120, check=False)
+    ended = subprocess.run(
+        command,
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        env=clean_environ(),
+        timeout=120,
+        check=False,
+    )
     assert ended.returncode == 1, ended
     return ended.stdout
 
@@ -344,11 +411,18 @@ class PostgresqlTests(SynchronousTestCase):
         """They are read as those of a file are, by pypicloud's own URL, and nothing is written."""
         server = shared()
         url = server.database()
-        script = (TABLES + PEOPLE).replace("1, 0", "true, false").replace("0, 0", "false, false").replace("0, 1", "false, true")
+        script = (
+            (TABLES + PEOPLE)
+            .replace("1, 0", "true, false")
+            .replace("0, 0", "false, false")
+            .replace("0, 1", "false, true")
+        )
         script = script.replace("1, 1", "true, true").replace("1, NULL", "true, NULL")
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(script.encode())
-            before = connection.execute("SELECT xmin, username FROM pypicloud_users ORDER BY username").fetchall()
+            before = connection.execute(
+                "SELECT xmin, username FROM pypicloud_users ORDER BY username"
+            ).fetchall()
         with psycopg.connect(url) as connection:
             connection.execute("DELETE FROM pypicloud_users")
             for driver in ("postgresql", "postgresql+psycopg2", "postgres"):
@@ -357,11 +431,15 @@ class PostgresqlTests(SynchronousTestCase):
                 self.assertEqual([user.name for user in found.dump.users], ["ada", "bob", "carol"])
                 self.assertEqual(found.dump.rights, RIGHTS)
             connection.rollback()
-            after = connection.execute("SELECT xmin, username FROM pypicloud_users ORDER BY username").fetchall()
+            after = connection.execute(
+                "SELECT xmin, username FROM pypicloud_users ORDER BY username"
+            ).fetchall()
         self.assertEqual(after, before)
 
     def test_away(self) -> None:
-        """One that does not answer, or is no pypicloud's, stops the start; its password is not told."""
+        """One that does not answer, or is no pypicloud's, stops the start; its password is not
+        told.
+        """
         server = shared()
         for url in (server.database(), server.url().replace(str(server.port), str(free_port()))):
             error = self.assertRaises(CannotStart, read_people, url, Path())

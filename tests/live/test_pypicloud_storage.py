@@ -1,4 +1,6 @@
-"""A real pypicloud and pypid, by turns on the same storage: each finds and serves what the other stored."""
+"""A real pypicloud and pypid, by turns on the same storage: each finds and serves what the other
+stored.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -51,10 +53,16 @@ class StoryCase(SynchronousTestCase):
         """One that knows nothing: it looks through the storage."""
         place = self.folder / "pypicloud"
         (place / "cache.db").unlink(missing_ok=True)
-        access = {"pypi.default_read": "everyone", "pypi.default_write": "authenticated", "pypi.fallback": "none"}
+        access = {
+            "pypi.default_read": "everyone",
+            "pypi.default_write": "authenticated",
+            "pypi.fallback": "none",
+        }
         changed = {f"storage.{key}": value for key, value in more.items()}
         return pypicloud(
-            place, {**access, "pypi.allow_overwrite_groups": "everyone", **self.theirs, **changed}, **NO_NEW_CHECKSUMS
+            place,
+            {**access, "pypi.allow_overwrite_groups": "everyone", **self.theirs, **changed},
+            **NO_NEW_CHECKSUMS,
         )
 
     def pypid(self) -> AbstractContextManager[LiveIndex]:
@@ -66,32 +74,56 @@ class StoryCase(SynchronousTestCase):
     def twine(self, url: str, *artifacts: Artifact) -> None:
         """Upload them, as alice."""
         paths = [artifact.into(self.folder / "dist") for artifact in artifacts]
-        fixed = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "--repository-url", url]
+        fixed = [
+            client("twine"),
+            "upload",
+            "--non-interactive",
+            "--disable-progress-bar",
+            "--repository-url",
+            url,
+        ]
         works([*fixed, "-u", "alice", "-p", PASSWORDS["alice"], *paths], self.folder)
         self.all.update({artifact.filename: artifact for artifact in artifacts})
 
     def installs(self, url: str, into: str, names: Sequence[str], *pinned: str) -> None:
-        """pip installs all of them, with the hashes that the pages say; what is yanked has to be pinned."""
+        """pip installs all of them, with the hashes that the pages say; what is yanked has to be
+        pinned.
+        """
         target = self.folder / into
-        wanted = [*pinned, *(name for name in names if not any(pin.startswith(f"{name}=") for pin in pinned))]
+        wanted = [
+            *pinned,
+            *(name for name in names if not any(pin.startswith(f"{name}=") for pin in pinned)),
+        ]
         works(pip(NEWEST, "install", url, "--target", target, "--no-deps", *wanted), self.folder)
-        self.assertEqual({found.partition("-")[0].replace("_", "-") for found in installed(target)}, set(names))
+        self.assertEqual(
+            {found.partition("-")[0].replace("_", "-") for found in installed(target)}, set(names)
+        )
 
     def found_by(self, cloud: Pypicloud) -> dict[str, dict[str, str]]:
         """All that pypicloud lists: what it says of each file."""
-        said = works([client("pypicloud").with_name("python"), "-c", ASK, cloud.url("/api/package/")], self.folder)
+        said = works(
+            [client("pypicloud").with_name("python"), "-c", ASK, cloud.url("/api/package/")],
+            self.folder,
+        )
         found: dict[str, dict[str, str]] = json.loads(said)
         return found
 
     def check_listed(self, index: LiveIndex) -> None:
         """pypid lists all, with the right hashes."""
         for name in {filename.partition("-")[0].replace("_", "-") for filename in self.all}:
-            self.assertEqual(listed(index, name), sorted(f for f in self.all if f.partition("-")[0].replace("_", "-") == name))
+            self.assertEqual(
+                listed(index, name),
+                sorted(f for f in self.all if f.partition("-")[0].replace("_", "-") == name),
+            )
 
     def tells(self) -> None:
         """The whole story."""
         with self.pypicloud() as cloud:
-            self.twine(cloud.url("/simple/"), first := described("ppc-one", "Späm, lövely"), sdist("ppc-two"))
+            self.twine(
+                cloud.url("/simple/"),
+                first := described("ppc-one", "Späm, lövely"),
+                sdist("ppc-two"),
+            )
         self.left_behind()
         with self.pypid() as index:
             self.check_listed(index)
@@ -100,11 +132,18 @@ class StoryCase(SynchronousTestCase):
             self.assertEqual(file["requires-python"], ">=3.8")
             self.installs(index.url(), "by-pypid", sorted(self.names()))
             self.twine(
-                index.url("/legacy/"), described("ppc-new", "Old"), sdist("ppc-new"), wheel("ppc-one", "2.0"), sdist("ppc-gone")
+                index.url("/legacy/"),
+                described("ppc-new", "Old"),
+                sdist("ppc-new"),
+                wheel("ppc-one", "2.0"),
+                sdist("ppc-gone"),
             )
             self.twine(index.url("/legacy/"), described("ppc-new", "Nöw overwritten"))
             manage(index, "PUT", "ppc-two/releases/1.0/yank", reason="bad")
-            works([BIN / "pypid", "delete", "ppc-gone", "1.0", "--yes", "-c", index.config], self.folder)
+            works(
+                [BIN / "pypid", "delete", "ppc-gone", "1.0", "--yes", "-c", index.config],
+                self.folder,
+            )
             del self.all[sdist("ppc-gone").filename]
             self.check_listed(index)
             self.assertIn("files; ", index.log())
@@ -112,7 +151,9 @@ class StoryCase(SynchronousTestCase):
             found = self.found_by(cloud)
             self.assertEqual(set(found), set(self.all))
             self.assertEqual(found[first.filename]["uploader"], "alice")
-            self.assertEqual(found[described("ppc-new", "").filename]["summary"], self.summary("Nöw overwritten"))
+            self.assertEqual(
+                found[described("ppc-new", "").filename]["summary"], self.summary("Nöw overwritten")
+            )
             self.installs(cloud.url(), "by-pypicloud", sorted(self.names()))
             self.twine(cloud.url("/simple/"), wheel("ppc-back"))
         with self.pypid() as index:
@@ -164,14 +205,22 @@ class FolderTests(StoryCase):
     def left_behind(self) -> None:
         """A file without JSON, and one with half of it."""
         for artifact in sdist("ppc-old"), wheel("ppc-torn"):
-            path = artifact.into(self.place / artifact.filename.partition("-")[0].replace("_", "-") / "1.0")
+            path = artifact.into(
+                self.place / artifact.filename.partition("-")[0].replace("_", "-") / "1.0"
+            )
             self.all[artifact.filename] = artifact
         path.with_name(path.name + ".meta").write_text('{"summary": "ha')
 
     def test_story(self) -> None:
-        """pypicloud, pypid, pypicloud and pypid again: all is found and installed by each, what was yanked stays yanked."""
+        """pypicloud, pypid, pypicloud and pypid again: all is found and installed by each, what was
+        yanked stays yanked.
+        """
         self.tells()
-        seen = {path.relative_to(self.place) for path in self.place.rglob("*") if path.is_file() and path.suffix != ".meta"}
+        seen = {
+            path.relative_to(self.place)
+            for path in self.place.rglob("*")
+            if path.is_file() and path.suffix != ".meta"
+        }
         self.assertEqual({path.name for path in seen}, set(self.all))
         self.assertEqual({len(path.parts) for path in seen}, {3})
 
@@ -223,7 +272,9 @@ class BucketTests(StoryCase):
         return text.replace("ö", "o")
 
     def test_hashed(self) -> None:
-        """With the hash: all is found and installed by each, what was yanked stays yanked, whatever lies there without it."""
+        """With the hash: all is found and installed by each, what was yanked stays yanked, whatever
+        lies there without it.
+        """
         self.begin(hashed=True)
         self.tells()
 

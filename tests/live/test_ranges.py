@@ -1,4 +1,6 @@
-"""What clients ask of parts of files: to go on after a cut, and to look at a wheel's metadata without reading all of it."""
+"""What clients ask of parts of files: to go on after a cut, and to look at a wheel's metadata
+without reading all of it.
+"""
 
 import json
 import random
@@ -18,25 +20,40 @@ MEBIBYTE = 1 << 20
 def large(name: str, size: int) -> Artifact:
     """A wheel of some `size` bytes that cannot be compressed; its metadata depend on nothing."""
     return wheel(
-        name, files={f"{name.replace('-', '_')}.bin": random.Random(4711).randbytes(size)}, compression=zipfile.ZIP_STORED
+        name,
+        files={f"{name.replace('-', '_')}.bin": random.Random(4711).randbytes(size)},
+        compression=zipfile.ZIP_STORED,
     )
 
 
 class ResumeTests(IndexTestCase):
     def test_pip(self) -> None:
-        """pip (25.1 and newer) goes on where a cut download ended: 206 to its Range with If-Range (C42, C43, C47)."""
+        """pip (25.1 and newer) goes on where a cut download ended: 206 to its Range with If-Range
+        (C42, C43, C47).
+        """
         publish(self.index, large("resume", 4 * MEBIBYTE))
         with cutting(self.index.port, after=2 * MEBIBYTE) as proxy:
-            command = pip(NEWEST, "install", self.index.url(port=proxy.port), "--target", self.folder / "t", "resume")
+            command = pip(
+                NEWEST,
+                "install",
+                self.index.url(port=proxy.port),
+                "--target",
+                self.folder / "t",
+                "resume",
+            )
             said = works(command, self.folder)
         self.assertEqual(proxy.cuts, 1)
         self.assertIn("resume", said.lower())
         self.assertEqual(installed(self.folder / "t"), {"resume-1.0"})
-        self.answered("GET", "/packages/resume/resume-1.0-py2.py3-none-any.whl", status=206, agent="pip/")
+        self.answered(
+            "GET", "/packages/resume/resume-1.0-py2.py3-none-any.whl", status=206, agent="pip/"
+        )
 
 
 class LazyTests(IndexTestCase):
-    """Wheels whose metadata are not served, as those of an index that had none (the record says what there is)."""
+    """Wheels whose metadata are not served, as those of an index that had none (the record says
+    what there is).
+    """
 
     def publish_bare(self, name: str, size: int) -> str:
         """Publish one, and take its metadata away; the path of the file."""
@@ -55,7 +72,9 @@ class LazyTests(IndexTestCase):
 
     @for_each("3000", "300000")
     def pip_fast_deps(self, size: str) -> None:
-        """`pip --use-feature=fast-deps` reads the end of the wheel first, whatever its size (C41, C42)."""
+        """`pip --use-feature=fast-deps` reads the end of the wheel first, whatever its size (C41,
+        C42).
+        """
         name = f"lazy-pip-{size}"
         path = self.publish_bare(name, int(size))
         options = ("--use-feature=fast-deps", "--target", self.folder / "t", name)
@@ -82,9 +101,11 @@ class LazyTests(IndexTestCase):
         project = self.folder / "project"
         project.mkdir()
         (project / "pyproject.toml").write_text(
-            f'[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11,<4"\ndependencies = ["{name}"]\n'
+            f'[project]\nname = "eater"\nversion = "1"\nrequires-python = '
+            f'">=3.11,<4"\ndependencies = ["{name}"]\n'
             "[tool.poetry]\npackage-mode = false\n"
-            f'[[tool.poetry.source]]\nname = "ours"\nurl = "{self.index.url()}"\npriority = "primary"\n'
+            f'[[tool.poetry.source]]\nname = "ours"\nurl = "{self.index.url()}"\npriority = '
+            f'"primary"\n'
         )
         works([client("poetry"), "lock", "--no-interaction"], self.folder, cwd=project)
         self.assertTrue(re.search(f'name = "{name}"', (project / "poetry.lock").read_text()))

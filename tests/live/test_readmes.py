@@ -1,4 +1,6 @@
-"""A pypid that shows a README: the process that renders it is there from then on, and not after pypid."""
+"""A pypid that shows a README: the process that renders it is there from then on, and not after
+pypid.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ class ReadmeTests(IndexTestCase):
         self.fail(f"{pid} is still there")
 
     def test_stopped(self) -> None:
-        """It is one process, which ends when pypid is stopped; a second look, and a download, need no other."""
+        """It is one process, which ends when pypid is stopped; a second look, and a download, need
+        no other.
+        """
         [pid] = self.shown()
         self.assertEqual(self.shown_again(), [pid])
         filename = made.wheel_filename(tag="py2.py3-none-any")
@@ -83,6 +87,11 @@ class ReadmeTests(IndexTestCase):
         [pid] = self.shown()
         os.kill(pid, signal.SIGKILL)
         self.until_gone(pid)
-        publish(self.index, wheel("eggs", metadata_bytes=README.replace(b"Name: spam", b"Name: eggs")))
-        self.assertIn("Lovely <em>spam</em></h3>", call(self.index, "GET", "/project/eggs/", accept="text/html").decode())
+        publish(
+            self.index, wheel("eggs", metadata_bytes=README.replace(b"Name: spam", b"Name: eggs"))
+        )
+        self.assertIn(
+            "Lovely <em>spam</em></h3>",
+            call(self.index, "GET", "/project/eggs/", accept="text/html").decode(),
+        )
         self.assertNotEqual(renderers(self.index.running.process.pid), [pid])

@@ -1,4 +1,6 @@
-"""The `pypid` commands where something is wrong: each says in one line what to do, and ends in time."""
+"""The `pypid` commands where something is wrong: each says in one line what to do, and ends in
+time.
+"""
 
 import fcntl
 import os
@@ -28,7 +30,9 @@ class CommandCase(SynchronousTestCase):
         self.ini = self.folder / "pypid.ini"
         self.state = self.folder / "state"
         self.port = free_port()
-        self.ini.write_text(f"[server]\nlisten = tcp:{self.port}:interface=127.0.0.1\nstate = {self.state}\n")
+        self.ini.write_text(
+            f"[server]\nlisten = tcp:{self.port}:interface=127.0.0.1\nstate = {self.state}\n"
+        )
         packages = self.state / "packages"
         packages.mkdir(parents=True)
         (packages / "spam-1.0.tar.gz").write_bytes(sdist("spam", "1.0"))
@@ -36,7 +40,12 @@ class CommandCase(SynchronousTestCase):
     def command(self, *words: str | Path, status: int = 0) -> str:
         """What `pypid` said, on both streams."""
         verb, *rest = words
-        said = done([BIN / "pypid", verb, "--config", self.ini, *rest], cwd=self.folder, status=status, timeout=60)
+        said = done(
+            [BIN / "pypid", verb, "--config", self.ini, *rest],
+            cwd=self.folder,
+            status=status,
+            timeout=60,
+        )
         self.assertNotIn("Traceback", said)
         return said
 
@@ -50,7 +59,9 @@ class CommandCase(SynchronousTestCase):
 
 class StoppedTests(CommandCase):
     def test_greets_nobody(self) -> None:
-        """A command on a pypid that never ran works and makes no admin: the first start does, and prints the password."""
+        """A command on a pypid that never ran works and makes no admin: the first start does, and
+        prints the password.
+        """
         said = self.command("rebuild")
         self.assertIn("1 file adopted", said)
         self.assertIn("yanked", self.command("yank", "spam", "1.0"))
@@ -65,7 +76,9 @@ class StoppedTests(CommandCase):
         self.command("rebuild")
         for again in range(2):
             self.assertIn("There is no project 'nowhere'", self.refused("yank", "nowhere", "1.0"))
-            self.assertIn("There is no file or release 'spam 9.9'", self.refused("yank", "spam", "9.9"))
+            self.assertIn(
+                "There is no file or release 'spam 9.9'", self.refused("yank", "spam", "9.9")
+            )
             if not again:
                 manager = running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log")
                 daemon = manager.__enter__()
@@ -73,7 +86,9 @@ class StoppedTests(CommandCase):
                 daemon.until_answers(f"http://127.0.0.1:{self.port}/simple/")
 
     def test_nobody_to_ask(self) -> None:
-        """Delete without --yes and without anybody to ask deletes nothing, and says what to do in a script."""
+        """Delete without --yes and without anybody to ask deletes nothing, and says what to do in a
+        script.
+        """
         self.command("rebuild")
         said = self.command("delete", "spam", status=1)
         self.assertIn("nothing was deleted. In a script, say --yes.", said)
@@ -88,7 +103,9 @@ class StoppedTests(CommandCase):
 
 class RunningTests(CommandCase):
     def test_hangs(self) -> None:
-        """A pypid that hangs is given 10 s to answer the simplest question; then the command says so."""
+        """A pypid that hangs is given 10 s to answer the simplest question; then the command says
+        so.
+        """
         with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as daemon:
             daemon.until_answers(f"http://127.0.0.1:{self.port}/simple/")
             daemon.process.send_signal(signal.SIGSTOP)
@@ -101,7 +118,9 @@ class RunningTests(CommandCase):
             self.assertLess(time.monotonic() - begun, 30)
 
     def test_ends_meanwhile(self) -> None:
-        """A pypid that ends before it has answered leaves the command with advice, not with a traceback."""
+        """A pypid that ends before it has answered leaves the command with advice, not with a
+        traceback.
+        """
         with socket.socket(socket.AF_UNIX) as control:
             control.bind(str(self.state / "control.sock"))
             control.listen()
@@ -115,7 +134,9 @@ class RunningTests(CommandCase):
             control.accept()[0].close()  # it looks whether anybody is there
             with control.accept()[0] as awake:
                 awake.recv(65536)
-                awake.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+                awake.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+                )
             with control.accept()[0] as question:
                 self.assertIn(b"PUT /api/projects/spam/releases/1.0/yank", question.recv(65536))
             said, _ = asked.communicate(timeout=30)
@@ -152,7 +173,8 @@ class RunningTests(CommandCase):
             self.ini.chmod(0o644)
             # imported before the change, since the checkout may be for root alone
             program = (
-                "import pypid.cli, pypid.daemon.control, pypid.wiring.configuration, pypid.cli.asking, os\npypid.cli.parser()\n"
+                "import pypid.cli, pypid.daemon.control, pypid.wiring.configuration, "
+                "pypid.cli.asking, os\npypid.cli.parser()\n"
                 f"os.setgid({NOBODY})\nos.setuid({NOBODY})\n"
                 f"pypid.cli.main(['yank', '-c', {str(self.ini)!r}, 'spam', '1.0'])"
             )
@@ -161,7 +183,9 @@ class RunningTests(CommandCase):
         self.assertNotIn("Traceback", said)
 
     def test_busy_state(self) -> None:
-        """Between the lock and the socket (a start, an end) a command says that somebody is at it."""
+        """Between the lock and the socket (a start, an end) a command says that somebody
+        is at it.
+        """
         with (self.state / "lock").open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.assertIn("or starts or stops just now", self.refused("yank", "spam", "1.0"))

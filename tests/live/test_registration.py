@@ -1,4 +1,6 @@
-"""Somebody makes an account, and logs in with a browser: a real pypid over TLS, its database, its commands, a solved riddle."""
+"""Somebody makes an account, and logs in with a browser: a real pypid over TLS, its database, its
+commands, a solved riddle.
+"""
 
 import json
 import ssl
@@ -43,7 +45,9 @@ class RegistrationTests(SynchronousTestCase):
         """It runs."""
         config = self.folder / "pypid.ini"
         command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", config]
-        with running(command, self.folder / "log", cwd=self.folder, environ=clean_environ()) as process:
+        with running(
+            command, self.folder / "log", cwd=self.folder, environ=clean_environ()
+        ) as process:
             index = LiveIndex(self.folder, self.port, True, process)
             until_ready(index)
             yield
@@ -54,12 +58,16 @@ class RegistrationTests(SynchronousTestCase):
     def command(self, *words: str) -> str:
         return done([BIN / "pypid", *words, "--config", self.folder / "pypid.ini"])
 
-    def ask(self, method: str, path: str, document: Any = None, **headers: str) -> tuple[HTTPResponse, bytes]:
+    def ask(
+        self, method: str, path: str, document: Any = None, **headers: str
+    ) -> tuple[HTTPResponse, bytes]:
         """Over a connection of its own; the path of the URL, and headers with _ for -."""
         connection = HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.trust)
         self.addCleanup(connection.close)
         body = None if document is None else json.dumps(document).encode()
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        connection.request(
+            method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
         response = connection.getresponse()
         return response, response.read()
 
@@ -70,15 +78,21 @@ class RegistrationTests(SynchronousTestCase):
         document = json.loads(body)
         solved = altcha.solve_challenge(altcha.Challenge.from_dict(document))
         assert solved is not None
-        return b64encode(json.dumps({"challenge": document, "solution": solved.to_dict()}).encode()).decode()
+        return b64encode(
+            json.dumps({"challenge": document, "solution": solved.to_dict()}).encode()
+        ).decode()
 
     def test_whole(self) -> None:
-        """Registered, approved by a command, logged in; the session outlives a restart, and its logout holds."""
+        """Registered, approved by a command, logged in; the session outlives a restart, and its
+        logout holds.
+        """
         who = {"user": "eve", "password": PASSWORD}
         with self.pypid():
             self.assertEqual(self.ask("POST", "/api/register", who)[0].status, 400)
             response, body = self.ask("POST", "/api/register", {**who, "captcha": self.solution()})
-            self.assertEqual((response.status, json.loads(body)["standing"]), (201, "pending"), body)
+            self.assertEqual(
+                (response.status, json.loads(body)["standing"]), (201, "pending"), body
+            )
             response, body = self.ask("POST", "/api/session", who)
             self.assertEqual(response.status, 403)
             self.assertIn(b"approve", body)
@@ -93,9 +107,13 @@ class RegistrationTests(SynchronousTestCase):
             self.assertEqual(self.ask("GET", "/simple/")[0].status, 401)
         with self.pypid():
             response, body = self.ask("GET", "/api/session", Cookie=cookie)
-            self.assertEqual((json.loads(body)["user"], json.loads(body)["csrf_token"]), ("eve", token))
+            self.assertEqual(
+                (json.loads(body)["user"], json.loads(body)["csrf_token"]), ("eve", token)
+            )
             self.assertEqual(self.ask("DELETE", "/api/session", Cookie=cookie)[0].status, 403)
-            self.assertEqual(self.ask("DELETE", "/api/session", Cookie=cookie, X_CSRF_Token=token)[0].status, 200)
+            self.assertEqual(
+                self.ask("DELETE", "/api/session", Cookie=cookie, X_CSRF_Token=token)[0].status, 200
+            )
             self.assertEqual(self.ask("GET", "/simple/", Cookie=cookie)[0].status, 401)
             log = self.command("audit", "--json")
         for word in ("register-user", "begin-session", "end-session", "change-user"):

@@ -1,4 +1,6 @@
-"""Users and groups from another service, over real connections: honest services, TLS, and all that one can do wrong."""
+"""Users and groups from another service, over real connections: honest services, TLS, and all that
+one can do wrong.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -95,7 +97,9 @@ class RemoteCase(TestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self._hear)
 
     def _hear(self, event: Any) -> None:
-        if event["log_level"] is not LogLevel.debug and event.get("log_namespace", "").startswith("pypid"):
+        if event["log_level"] is not LogLevel.debug and event.get("log_namespace", "").startswith(
+            "pypid"
+        ):
             self.said.append(event["log_format"].format(**event))
 
     def serve(self, host: str = "127.0.0.1") -> Running:
@@ -109,10 +113,18 @@ class RemoteCase(TestCase):
     def asking(self, trust: Trust | None = None, **more: Any) -> RemotePeople:
         """A source that asks it."""
         url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v"
-        settings = {"url": url, "user": LOGIN[0], "password": LOGIN[1], "patience": self.patience, **more}
+        settings = {
+            "url": url,
+            "user": LOGIN[0],
+            "password": LOGIN[1],
+            "patience": self.patience,
+            **more,
+        }
         reached = remote.connected(reactor, trust)
         self.addCleanup(reached.close)
-        self.addCleanup(lambda: deferLater(reactor, 0))  # out of the turn in which the last byte came
+        self.addCleanup(
+            lambda: deferLater(reactor, 0)
+        )  # out of the turn in which the last byte came
         return remote.open(RemoteSourceSettings(**settings), self.world, reached.agent)
 
     def trust(self) -> Trust:
@@ -142,7 +154,9 @@ class RemoteCase(TestCase):
 class ContractTests(PeopleContract, RemoteCase):
     """What every source keeps, over connections."""
 
-    async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
+    async def make_people(
+        self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str
+    ) -> People:
         self.assertEqual(dict(users), {name: person["password"] for name, person in PEOPLE.items()})
         self.serve()
         return self.asking()
@@ -153,7 +167,9 @@ class TlsContractTests(ContractTests):
 
     tls = True
 
-    async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
+    async def make_people(
+        self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str
+    ) -> People:
         self.serve()
         return self.asking(self.trust())
 
@@ -161,19 +177,31 @@ class TlsContractTests(ContractTests):
 class ExampleTests(PeopleContract, RemoteCase):
     """The example of docs/remote is a service."""
 
-    async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
+    async def make_people(
+        self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str
+    ) -> People:
         people = {}
         for name, password in users.items():
             salt = secrets.token_bytes(16)
             made = hashlib.scrypt(password.encode(), salt=salt, n=16384, r=8, p=1)
             within = [group for group, members in groups.items() if name in members]
-            people[name] = {"salt": salt.hex(), "hash": made.hex(), "groups": within, "admin": name == admin}
+            people[name] = {
+                "salt": salt.hex(),
+                "hash": made.hex(),
+                "groups": within,
+                "admin": name == admin,
+            }
         file = self.folder / "people.json"
         file.write_text(json.dumps(people))
         example = Path(ROOT) / "docs" / "examples" / "people.py"
         command = [sys.executable, example, str(self.port), file]
-        log, environ = self.folder / "service.log", clean_environ(LOGIN=":".join(LOGIN), PYTHONUTF8="1")
-        until_listened("127.0.0.1", self.port, self.stack.enter_context(running(command, log, environ=environ)))
+        log, environ = (
+            self.folder / "service.log",
+            clean_environ(LOGIN=":".join(LOGIN), PYTHONUTF8="1"),
+        )
+        until_listened(
+            "127.0.0.1", self.port, self.stack.enter_context(running(command, log, environ=environ))
+        )
         return self.asking(url=f"http://localhost:{self.port}")
 
     async def test_login(self) -> None:
@@ -181,7 +209,9 @@ class ExampleTests(PeopleContract, RemoteCase):
         people = await self.people()
         self.assertEqual(await people.check(WONDER_LAND), ALICE)
         for password in (None, "x"):
-            await self.unknown(self.asking(url=f"http://127.0.0.1:{self.port}", password=password).find("alice"))
+            await self.unknown(
+                self.asking(url=f"http://127.0.0.1:{self.port}", password=password).find("alice")
+            )
 
 
 class HonestTests(RemoteCase):
@@ -201,7 +231,9 @@ class HonestTests(RemoteCase):
         """Fifty who ask the same at once cost one question."""
         self.serve()
         people = self.asking()
-        found = await gatherResults([start(people.check(Credential("slow", "xyzzy"))) for _ in range(50)])
+        found = await gatherResults(
+            [start(people.check(Credential("slow", "xyzzy"))) for _ in range(50)]
+        )
         self.assertEqual(found, [Identity("slow")] * 50)
         self.assertEqual(len(self.asked()), 1)
 
@@ -215,7 +247,9 @@ class HonestTests(RemoteCase):
 
 
 class FaultTests(RemoteCase):
-    """All that a service can do wrong: nothing is granted, every wait ends, and the next question is a new one."""
+    """All that a service can do wrong: nothing is granted, every wait ends, and the next question
+    is a new one.
+    """
 
     patience = PATIENCE
 
@@ -236,13 +270,17 @@ class FaultTests(RemoteCase):
                 self.assertEqual(self.said[-1], "The service of [remote] answers again")
 
     async def test_no_redirect(self) -> None:
-        """A redirect is not followed: a password goes where the configuration says and nowhere else."""
+        """A redirect is not followed: a password goes where the configuration says and nowhere
+        else.
+        """
         self.serve()
         await self.unknown(self.asking().check(Credential("moved", "xyzzy")))
         self.assertEqual([path for path, _, _ in self.asked()], ["/v/check"])
 
     async def test_own_login(self) -> None:
-        """Where the service does not accept our own password, nobody is told that theirs is wrong."""
+        """Where the service does not accept our own password, nobody is told that
+        theirs is wrong.
+        """
         self.serve()
         for user, password in ((LOGIN[0], "wrong"), (None, None)):
             await self.unknown(self.asking(user=user, password=password).check(WONDER_LAND))
@@ -251,14 +289,18 @@ class FaultTests(RemoteCase):
         """A connection that ends instead of an answer is tried once more, and only once."""
         self.serve()
         people = self.asking()
-        self.assertEqual(await people.check(Credential("fails-once", "xyzzy")), Identity("fails-once"))
+        self.assertEqual(
+            await people.check(Credential("fails-once", "xyzzy")), Identity("fails-once")
+        )
         self.assertEqual(await self.asking().find("fails-once"), Identity("fails-once"))
         self.asked()
         await self.unknown(people.check(Credential("reset", "xyzzy")))
         self.assertEqual(len(self.asked()), 2)
 
     async def test_gone_and_back(self) -> None:
-        """While it is away nobody gets in whom it was not asked about just before; when it is back, all is as before."""
+        """While it is away nobody gets in whom it was not asked about just before; when it is back,
+        all is as before.
+        """
         service = self.serve()
         people = self.asking(cache=1.0)
         self.assertEqual(await people.check(WONDER_LAND), ALICE)
@@ -289,15 +331,22 @@ class TlsTests(RemoteCase):
     tls = True
 
     async def test_unknown_authority(self) -> None:
-        """A certificate of an authority that is not known here ends the connection before anything is said."""
+        """A certificate of an authority that is not known here ends the connection before anything
+        is said.
+        """
         self.serve()
         await self.unknown(self.asking().check(WONDER_LAND))
-        self.assertIn("its certificate has expired, or is of an authority that is not known here.", self.said[0])
+        self.assertIn(
+            "its certificate has expired, or is of an authority that is not known here.",
+            self.said[0],
+        )
 
     async def test_other_host(self) -> None:
         """So does one that is for another host."""
         self.serve("127.0.0.2")
-        await self.unknown(self.asking(self.trust(), url=f"https://127.0.0.2:{self.port}").check(WONDER_LAND))
+        await self.unknown(
+            self.asking(self.trust(), url=f"https://127.0.0.2:{self.port}").check(WONDER_LAND)
+        )
         self.assertIn("its certificate is for another host.", self.said[0])
 
     async def test_plain(self) -> None:
@@ -320,13 +369,24 @@ class DaemonTests(TestCase):
         self.theirs, port = free_port(), free_port()
         url = f"http://127.0.0.1:{self.theirs}/v"
         (self.folder / "pypid.ini").write_text(
-            f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {self.folder / 'state'}\n[upstream]\nmode = offline\n"
-            f"[access]\nbackend = config remote\nread = group:team\nadmins = admin\n[users]\nadmin = {hashes()['admin']}\n"
+            f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = "
+            f"{self.folder / 'state'}\n[upstream]\nmode = offline\n"
+            f"[access]\nbackend = config remote\nread = group:team\nadmins = "
+            f"admin\n[users]\nadmin = {hashes()['admin']}\n"
             f"[remote]\nurl = {url}\nuser = {LOGIN[0]}\ncache = 0\n"
         )
         environ = clean_environ(PYPID_REMOTE_PASSWORD=LOGIN[1], PYTHONUTF8="1")
-        command = [BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", self.folder / "pypid.ini"]
-        process = self.stack.enter_context(running(command, self.folder / "log", cwd=self.folder, environ=environ))
+        command = [
+            BIN / "twistd",
+            "-n",
+            "--pidfile=",
+            "pypid",
+            "--config",
+            self.folder / "pypid.ini",
+        ]
+        process = self.stack.enter_context(
+            running(command, self.folder / "log", cwd=self.folder, environ=environ)
+        )
         self.index = LiveIndex(self.folder, port, False, process)
         until_ready(self.index)
 
@@ -340,7 +400,9 @@ class DaemonTests(TestCase):
     def status(self, user: str, password: str) -> int:
         """What the index says to somebody."""
         request = urllib.request.Request(self.index.url())
-        request.add_header("Authorization", "Basic " + b64encode(f"{user}:{password}".encode()).decode())
+        request.add_header(
+            "Authorization", "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+        )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
                 return int(response.status)
@@ -349,7 +411,9 @@ class DaemonTests(TestCase):
             return error.code
 
     def test_people(self) -> None:
-        """Its groups count, a wrong password is 401, no right 403, and 503 while it is away, but not for our own admin."""
+        """Its groups count, a wrong password is 401, no right 403, and 503 while it is away, but
+        not for our own admin.
+        """
         service = self.serve()
         self.assertEqual(self.status("alice", "wonder land"), 200)
         self.assertEqual(self.status("Bob", "pa:ss:wörd"), 403)

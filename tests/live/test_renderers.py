@@ -35,8 +35,14 @@ def hear():
     return read(sys.stdin.buffer.read(length_of(head)))["number"]
 """
 """How a child begins that was made for a test."""
-WELL = "say({})\ncount = 0\nwhile number := hear(): count += 1; say({'number': number, 'html': f'<p>{count}</p>'})"
-SLOW = "say({})\nwhile number := hear(): time.sleep(0.3); say({'number': number, 'html': '<p>late</p>'})"
+WELL = (
+    "say({})\ncount = 0\nwhile number := hear(): count += 1; say({'number': number, 'html': "
+    "f'<p>{count}</p>'})"
+)
+SLOW = (
+    "say({})\nwhile number := hear(): time.sleep(0.3); say({'number': number, 'html': "
+    "'<p>late</p>'})"
+)
 
 
 def child(code: str) -> tuple[str, ...]:
@@ -76,7 +82,9 @@ class WellTests(ReadmesCase):
     """The renderer itself."""
 
     async def test_rendered(self) -> None:
-        """It is started by the first README, goes on with the next ones, and knows those that it had."""
+        """It is started by the first README, goes on with the next ones, and knows those that it
+        had.
+        """
         readmes = self.readmes()
         self.assertIsNone(readmes.child)
         made = await readmes.html("# *x*\n\n`y`", "text/markdown; charset=UTF-8; variant=GFM", "1")
@@ -95,14 +103,18 @@ class WellTests(ReadmesCase):
         self.assertEqual((await readmes.html("*y*", MD, "3")).html, "<p><em>y</em></p>\n")
 
     async def test_one_digest(self) -> None:
-        """Who gives another text under the same digest, or says that it is written in something else, gets their own."""
+        """Who gives another text under the same digest, or says that it is written in something
+        else, gets their own.
+        """
         readmes = self.readmes()
         self.assertIn("<em>x</em>", (await readmes.html("*x*", MD, "1")).html)
         self.assertIn("<em>y</em>", (await readmes.html("*y*", MD, "1")).html)
         self.assertIn("<strong>x</strong>", (await readmes.html("**x**", "text/x-rst", "1")).html)
 
     async def test_large(self) -> None:
-        """What is as long as may be comes whole, through both pipes; what grows too much is shown as it was written."""
+        """What is as long as may be comes whole, through both pipes; what grows too much is shown
+        as it was written.
+        """
         readmes = self.readmes(limit=30.0, patience=30.0)
         made = await readmes.html("word ä\n" * (LONGEST // 8), MD, "1")
         self.assertEqual((made.plain, made.html.count("word ä")), (False, LONGEST // 8))
@@ -111,7 +123,9 @@ class WellTests(ReadmesCase):
         self.assertTrue(many.plain)
 
     async def test_ends(self) -> None:
-        """It ends with the service; what is asked then is shown as it was written, and starts no other."""
+        """It ends with the service; what is asked then is shown as it was written, and starts no
+        other.
+        """
         readmes = self.readmes()
         await readmes.html("*x*", MD, "1")
         pid = self.pid(readmes)
@@ -147,10 +161,13 @@ class WellTests(ReadmesCase):
             "from pypid.rendering.readmes import Readmes\n"
             "readmes = Readmes(reactor)\n"
             "def said(made):\n    print(readmes.child.transport.pid, made.plain, flush=True)\n"
-            "reactor.callWhenRunning(lambda: start(readmes.html('*x*', 'text/markdown', '1')).addCallback(said))\n"
+            "reactor.callWhenRunning(lambda: start(readmes.html('*x*', 'text/markdown', "
+            "'1')).addCallback(said))\n"
             "reactor.run()\n"
         )
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as pypid:
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+        ) as pypid:
             assert pypid.stdout is not None
             pid, plain = pypid.stdout.readline().split()
             pypid.kill()
@@ -164,16 +181,23 @@ class IllTests(ReadmesCase):
     async def shown(self, readmes: Readmes, text: str) -> Rendered:
         """That README, as it was written."""
         made = await readmes.html(text, MD, text)
-        self.assertEqual(made, Rendered(f'{SOURCE_NOTE}<pre class="readme-plain">{text}</pre>', plain=True))
+        self.assertEqual(
+            made, Rendered(f'{SOURCE_NOTE}<pre class="readme-plain">{text}</pre>', plain=True)
+        )
         return made
 
     async def test_ill(self) -> None:
-        """Whatever a child does in place of an answer, the README is shown as it was written, and it is ended."""
+        """Whatever a child does in place of an answer, the README is shown as it was written, and
+        it is ended.
+        """
         for code in (
             "sys.exit(1)",
             "say({})\nhear(); sys.exit(0)",
             "say({})\nhear(); os.kill(os.getpid(), 11)",
-            "say({})\nhear(); out.write(b'<script>alert(1)</script>' * 1000); out.flush(); time.sleep(60)",
+            (
+                "say({})\nhear(); out.write(b'<script>alert(1)</script>' * 1000); out.flush(); "
+                "time.sleep(60)"
+            ),
             "say({})\nhear(); out.write(b'\\xff\\xff\\xff\\xff'); out.flush(); time.sleep(60)",
             "say({})\nhear(); out.write(b'\\0\\0\\0\\2[]'); out.flush(); time.sleep(60)",
             "say({})\nsay({'number': hear(), 'html': ['<p>']}); time.sleep(60)",
@@ -190,7 +214,9 @@ class IllTests(ReadmesCase):
             await readmes.end()
 
     async def test_hangs(self) -> None:
-        """One that takes too long is killed; that README is not tried again before a while has passed, and others are."""
+        """One that takes too long is killed; that README is not tried again before a while has
+        passed, and others are.
+        """
         readmes = self.readmes(*child("say({})\nhear(); time.sleep(60)"), limit=0.2)
         waiting = start(readmes.html("x", MD, "x"))
         while readmes.child is None:
@@ -207,7 +233,9 @@ class IllTests(ReadmesCase):
         self.assertEqual((await readmes.html("x", MD, "x")).html, "<p>2</p>")
 
     async def test_log(self) -> None:
-        """The log says what went wrong, in one line, and no more of what the child said than its last one, quoted."""
+        """The log says what went wrong, in one line, and no more of what the child said than its
+        last one, quoted.
+        """
         heard: list[str] = []
 
         def hear(event: Any) -> None:
@@ -215,9 +243,19 @@ class IllTests(ReadmesCase):
 
         globalLogPublisher.addObserver(hear)
         self.addCleanup(globalLogPublisher.removeObserver, hear)
-        await self.shown(self.readmes(*child("say({})\nhear(); raise ValueError('\\x1b[31m' + 'x' * 100000)")), "x")
+        await self.shown(
+            self.readmes(*child("say({})\nhear(); raise ValueError('\\x1b[31m' + 'x' * 100000)")),
+            "x",
+        )
         [line] = [line for line in heard if "README" in line]
-        self.assertRegex(line, "^a README is shown as it was written, since its renderer failed: it [^;]*; it said last: 'x+'$")
+        self.assertRegex(
+            line,
+            (
+                "^a README is shown as it was written, since its renderer failed: it [^;]*; it "
+                "said "
+                "last: 'x+'$"
+            ),
+        )
         self.assertLess(len(line), 1200)
         heard.clear()
         failing = "say({})\nsay({'number': hear(), 'html': None, 'error': 'OSError: x'}); hear()"
@@ -237,7 +275,8 @@ class IllTests(ReadmesCase):
         for code in (f"{answer}; say({{'html': 'x'}}); time.sleep(60)", answer):
             readmes = self.readmes(*child(code))
             self.assertIn(
-                (await readmes.html("x", MD, "x")).html, ("<p>0</p>", f'{SOURCE_NOTE}<pre class="readme-plain">x</pre>')
+                (await readmes.html("x", MD, "x")).html,
+                ("<p>0</p>", f'{SOURCE_NOTE}<pre class="readme-plain">x</pre>'),
             )
             while readmes.child is not None and not readmes.child.is_over:
                 await deferLater(reactor, 0.01)
@@ -249,7 +288,9 @@ class ManyTests(ReadmesCase):
     """Many who want READMEs at the same time."""
 
     async def test_once(self) -> None:
-        """Those who want the same one wait for the same answer, and who goes away takes it from nobody."""
+        """Those who want the same one wait for the same answer, and who goes away takes it from
+        nobody.
+        """
         readmes = self.readmes(*child(WELL))
         waiting = [start(readmes.html("x", MD, "x")) for _ in range(5)]
         waiting[0].addErrback(lambda _: None)
@@ -259,15 +300,21 @@ class ManyTests(ReadmesCase):
         self.assertEqual((await readmes.html("y", MD, "y")).html, "<p>2</p>")
 
     async def test_too_many(self) -> None:
-        """No more wait than so many; the others are shown as they were written, and rendered when they are wanted again."""
+        """No more wait than so many; the others are shown as they were written, and rendered when
+        they are wanted again.
+        """
         self.patch(module, "MOST_WAITING", 1)
         readmes = self.readmes(*child(SLOW))
-        found = await gatherResults([start(readmes.html(f"{number}", MD, f"{number}")) for number in range(4)])
+        found = await gatherResults(
+            [start(readmes.html(f"{number}", MD, f"{number}")) for number in range(4)]
+        )
         self.assertEqual([each.plain for each in found], [False, False, True, True])
         self.assertEqual((await readmes.html("3", MD, "3")).html, "<p>late</p>")
 
     async def test_of_one(self) -> None:
-        """Of one project two are made or wait; the rest is shown as it was written, and what other projects have is made."""
+        """Of one project two are made or wait; the rest is shown as it was written, and what other
+        projects have is made.
+        """
         readmes = self.readmes(*child(SLOW))
         spam = [start(readmes.html(f"{number}", MD, f"{number}", "spam")) for number in range(4)]
         eggs = start(readmes.html("eggs", MD, "eggs", "eggs"))
@@ -277,7 +324,9 @@ class ManyTests(ReadmesCase):
         self.assertEqual(dict(readmes._of), {})
 
     async def test_impatient(self) -> None:
-        """A page does not wait for long; the README is made all the same, and there for the next one."""
+        """A page does not wait for long; the README is made all the same, and there for the next
+        one.
+        """
         readmes = self.readmes(*child(SLOW), patience=0.1)
         self.assertTrue((await readmes.html("x", MD, "x")).plain)
         await deferLater(reactor, 1.0)

@@ -22,7 +22,13 @@ class ConfinedTests(SynchronousTestCase):
 
     def run_in(self, code: str) -> tuple[int, str, str]:
         """Its status, and what it said."""
-        done = subprocess.run([sys.executable, "-c", BEGIN + code], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", BEGIN + code],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         return done.returncode, done.stdout, done.stderr
 
     def test_refused(self) -> None:
@@ -35,7 +41,10 @@ class ConfinedTests(SynchronousTestCase):
             "open('/etc/passwd')",
             "open(os.open.__module__ + '.py', 'w')",
             f"open({str(secret) + '.py'!r}, 'a')",
-            "import docutils; open(os.path.dirname(docutils.__file__) + '/../../../../../../../../../etc/passwd')",
+            (
+                "import docutils; open(os.path.dirname(docutils.__file__) + "
+                "'/../../../../../../../../../etc/passwd')"
+            ),
             "socket.create_connection(('127.0.0.1', 9))",
             "subprocess.run(['/bin/true'])",
             "os.system('true')",
@@ -56,25 +65,33 @@ class ConfinedTests(SynchronousTestCase):
 
     def test_memory(self) -> None:
         """It gets half a gigabyte."""
-        status, said, _ = self.run_in("x = bytearray(100 << 20); print('small', flush=True); y = bytearray(600 << 20)")
+        status, said, _ = self.run_in(
+            "x = bytearray(100 << 20); print('small', flush=True); y = bytearray(600 << 20)"
+        )
         self.assertEqual((status, said), (1, "small\n"))
 
     def test_time(self) -> None:
         """What computes for too long is ended, also if nobody looks."""
-        status, said, _ = self.run_in("compute_for(0); print('begun', flush=True)\nwhile True: pass")
+        status, said, _ = self.run_in(
+            "compute_for(0); print('begun', flush=True)\nwhile True: pass"
+        )
         self.assertEqual((status, said), (-24, "begun\n"))
 
     def test_renders(self) -> None:
         """It can do what it is there for, in any language of code."""
         languages = ("python", "rust", "html", "console", "diff", "yaml", "c++", "nonsense")
         code = "\n".join(f"```{name}\n<x> = 'y' + 1\n```\n" for name in languages)
-        status, said, wrong = self.run_in(f"print(made({code!r}, Kind.GFM).html); print(made('*x*', Kind.RST).html)")
+        status, said, wrong = self.run_in(
+            f"print(made({code!r}, Kind.GFM).html); print(made('*x*', Kind.RST).html)"
+        )
         self.assertEqual((status, wrong), (0, ""))
         self.assertEqual(said.count("<pre>"), len(languages))
         self.assertIn("<em>x</em>", said)
 
     def test_readme_with_images_renders_in_the_confined_process(self) -> None:
-        """Images, badges and every directive that looks at a file name need no file of the machine."""
+        """Images, badges and every directive that looks at a file name need no file
+        of the machine.
+        """
         parts = {
             "badge": ".. image:: https://example.org/badge.svg\n   :target: https://example.org/\n",
             "figure": ".. figure:: shot.png\n\n   A caption\n",
@@ -90,4 +107,7 @@ class ConfinedTests(SynchronousTestCase):
         for line in said.splitlines():
             self.assertNotIn("html=None", line)
             self.assertIn("error=None", line)
-        self.assertEqual([line.split()[0] for line in said.splitlines() if line.startswith(tuple(parts))], [*parts])
+        self.assertEqual(
+            [line.split()[0] for line in said.splitlines() if line.startswith(tuple(parts))],
+            [*parts],
+        )

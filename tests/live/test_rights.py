@@ -1,4 +1,6 @@
-"""Who may do what, by hand: real clients, commands while pypid runs, another index that must not hear of it, storms."""
+"""Who may do what, by hand: real clients, commands while pypid runs, another index that must not
+hear of it, storms.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -16,7 +18,15 @@ from typing import Final
 from pypid.access.passwords import hash_password
 from tests.live.asking import ask, basic, bearer, command
 from tests.live.clients import client
-from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, configuration, hashes, pypid
+from tests.live.daemon import (
+    PASSWORDS,
+    IndexTestCase,
+    LiveIndex,
+    Settings,
+    configuration,
+    hashes,
+    pypid,
+)
 from tests.live.isolation import fails, pip, uv, works
 from tests.live.projects import Artifact, publish, wheel
 from tests.live.test_install import NEWEST, installed
@@ -32,13 +42,25 @@ acme-billing.user.alice = r
 acme-plans.group.data = rw
 """
 UNKNOWN: Final = "401 Client Error: .*[Ll]og in"
-REFUSED: Final = "403 Client Error: The user 'carol' may not read in the project 'acme-(billing|plans)'. Ask an administrator"
+REFUSED: Final = (
+    "403 Client Error: The user 'carol' may not read in the project 'acme-(billing|plans)'. Ask "
+    "an administrator"
+)
 """pip says why only if it is asked to tell much more."""
 
 
 def upload(url: str, user: str, password: str, *paths: Path) -> list[str | Path]:
     """The command line."""
-    asking = ["--non-interactive", "--disable-progress-bar", "--repository-url", url, "-u", user, "-p", password]
+    asking = [
+        "--non-interactive",
+        "--disable-progress-bar",
+        "--repository-url",
+        url,
+        "-u",
+        user,
+        "-p",
+        password,
+    ]
     return [client("twine"), "upload", *asking, *paths]
 
 
@@ -55,8 +77,9 @@ class HiddenTests(FrontedCase):
         return bytes(self.fake.heard).decode("latin-1").lower()
 
     async def test_by_clients(self) -> None:
-        """twine, pip and uv may what a right of a user or a group gives them and nothing else, from the next request on after
-        a command has given or taken one; who is refused is told why, and of no name that is hidden the other index hears.
+        """twine, pip and uv may what a right of a user or a group gives them and nothing else, from
+        the next request on after a command has given or taken one; who is refused is told why, and
+        of no name that is hidden the other index hears.
         """
         index = await self.index(sections=RULES)
         await self.run_(self.publishes, index)
@@ -71,25 +94,47 @@ class HiddenTests(FrontedCase):
         for user in ("alice", "carol"):
             said = fails(upload(url, user, PASSWORDS[user], path), self.folder)
             self.assertIn("403", said)
-            self.assertIn(f"'{user}' may not publish in the project 'acme-billing'", said.replace('"', "'"))
+            self.assertIn(
+                f"'{user}' may not publish in the project 'acme-billing'", said.replace('"', "'")
+            )
         works(upload(url, "bob", PASSWORDS["bob"], path), self.folder)
         for user in ("bob", "carol"):
-            works(upload(url, "admin", PASSWORDS["admin"], wheel(f"open-{user}").into(self.folder / "dist")), self.folder)
+            works(
+                upload(
+                    url,
+                    "admin",
+                    PASSWORDS["admin"],
+                    wheel(f"open-{user}").into(self.folder / "dist"),
+                ),
+                self.folder,
+            )
         self.assertIn(
-            "403", fails(upload(url, "bob", PASSWORDS["bob"], wheel("other").into(self.folder / "dist")), self.folder)
+            "403",
+            fails(
+                upload(url, "bob", PASSWORDS["bob"], wheel("other").into(self.folder / "dist")),
+                self.folder,
+            ),
         )
 
     def installs(self, index: LiveIndex) -> None:
-        """What is hidden is absent, and nobody is sent elsewhere for it; who may read installs it."""
+        """What is hidden is absent, and nobody is sent elsewhere for it; who may
+        read installs it.
+        """
         for user, line in (
             ("bob", pip(NEWEST, "install", index.url(user="bob"))),
             ("alice", uv(index.url(user="alice"))),
             ("admin", uv(index.url(user="admin"))),
         ):
-            works([*line, "--no-deps", "--target", self.folder / user, "acme-billing", "theirs"], self.folder)
+            works(
+                [*line, "--no-deps", "--target", self.folder / user, "acme-billing", "theirs"],
+                self.folder,
+            )
             self.assertEqual(installed(self.folder / user), {"acme_billing-1.0", "theirs-99.0"})
         none = ["--target", self.folder / "none"]
-        for user, wanted, said in ((None, "acme-billing", UNKNOWN), ("carol", "acme-plans", REFUSED)):
+        for user, wanted, said in (
+            (None, "acme-billing", UNKNOWN),
+            ("carol", "acme-plans", REFUSED),
+        ):
             line = [*pip(NEWEST, "install", index.url(user=user), "-vv"), *none, wanted]
             self.assertRegex(fails(line, self.folder), said)
         for wanted in ("acme-billing", "acme-plans", "Acme.Plans==99.0"):
@@ -97,7 +142,9 @@ class HiddenTests(FrontedCase):
                 self.assertIn(said, fails([*uv(index.url(user=user)), *none, wanted], self.folder))
 
     def changes(self, index: LiveIndex) -> None:
-        """Rights of the database hold beside those of the file, at once; the first one of a public name makes it ours."""
+        """Rights of the database hold beside those of the file, at once; the first one of a public
+        name makes it ours.
+        """
         page, carol = "/simple/acme-billing/", basic("carol")
         self.assertEqual(ask(index.port, page, carol).status, 403)
         said = command(index.config, "right", "grant", "acme-billing", "carol", "r")
@@ -116,22 +163,34 @@ class HiddenTests(FrontedCase):
         command(index.config, "right", "grant", "theirs", "alice", "rw")
         for who, status in (({}, 401), (carol, 403), (basic("alice"), 404)):
             self.assertEqual(ask(index.port, "/simple/theirs/", who).status, status)
-            self.assertEqual(ask(index.port, f"/packages/theirs/{wheel('theirs', '99.0').filename}", who).status, status)
+            self.assertEqual(
+                ask(index.port, f"/packages/theirs/{wheel('theirs', '99.0').filename}", who).status,
+                status,
+            )
         self.assertEqual(len(self.fake.asked), asked)
 
     async def test_redirected(self) -> None:
-        """Whom pypid has sent to the other index for a file is remembered, with the token; and whom it has refused is not."""
+        """Whom pypid has sent to the other index for a file is remembered, with the token; and whom
+        it has refused is not.
+        """
         index = await self.index("mode = redirect", sections=RULES, read="authenticated")
         await self.run_(self.is_redirected, index)
 
     def is_redirected(self, index: LiveIndex) -> None:
-        made = json.loads(command(index.config, "token", "make", "ci", "--user", "bob", "--can", "read", "--json"))
+        made = json.loads(
+            command(index.config, "token", "make", "ci", "--user", "bob", "--can", "read", "--json")
+        )
         artifact = wheel("theirs", "99.0")
         ask(index.port, "/simple/theirs/", basic("alice"))
         for headers, status in ((bearer(made["secret"]), 302), (basic("alice"), 302), ({}, 401)):
-            self.assertEqual(ask(index.port, f"/packages/theirs/{artifact.filename}", headers).status, status)
+            self.assertEqual(
+                ask(index.port, f"/packages/theirs/{artifact.filename}", headers).status, status
+            )
         lines = command(index.config, "downloads", sha256(artifact.data).hexdigest()).splitlines()
-        self.assertRegex(lines[1], f"^[-0-9]+ [0-9:]+ +bob +127.0.0.1 token {made['id']} +theirs +{artifact.filename}$")
+        self.assertRegex(
+            lines[1],
+            f"^[-0-9]+ [0-9:]+ +bob +127.0.0.1 token {made['id']} +theirs +{artifact.filename}$",
+        )
         self.assertRegex(lines[2], "alice +127.0.0.1 +theirs")
         self.assertEqual(lines[3], "2 downloads")
 
@@ -148,12 +207,20 @@ class OverwriteTests(IndexTestCase):
         return wheel(name, "1.0", files={"storm.py": data}, compression=0)
 
     def test_storm(self) -> None:
-        """While a file is overwritten again and again every reader gets one whole version, and the one that its page says."""
+        """While a file is overwritten again and again every reader gets one whole version, and the
+        one that its page says.
+        """
         versions = [self.version(number) for number in range(15)]
         known = {sha256(artifact.data).hexdigest() for artifact in versions}
         publish(self.index, versions[0], user="alice")
         said = fails(
-            upload(self.index.url("/legacy/"), "alice", PASSWORDS["alice"], versions[1].into(self.folder)), self.folder
+            upload(
+                self.index.url("/legacy/"),
+                "alice",
+                PASSWORDS["alice"],
+                versions[1].into(self.folder),
+            ),
+            self.folder,
         )
         self.assertIn("File already exists", said)
         ended, wrong, rounds = threading.Event(), list[str](), [0]
@@ -179,14 +246,23 @@ class OverwriteTests(IndexTestCase):
                 reader.join(30)
         self.assertEqual(wrong, [])
         self.assertGreater(rounds[0], 20)
-        audit = command(self.index.config, "audit", "--subject", f"storm/{versions[0].filename}", "--json")
-        told = [(deed["who"], deed["details"]["sha256"]) for deed in reversed(json.loads(audit)["deeds"])]
+        audit = command(
+            self.index.config, "audit", "--subject", f"storm/{versions[0].filename}", "--json"
+        )
+        told = [
+            (deed["who"], deed["details"]["sha256"])
+            for deed in reversed(json.loads(audit)["deeds"])
+        ]
         digests = [sha256(artifact.data).hexdigest() for artifact in versions]
-        self.assertEqual(told, [("alice", digests[0]), *(("carol", digest) for digest in digests[1:])])
+        self.assertEqual(
+            told, [("alice", digests[0]), *(("carol", digest) for digest in digests[1:])]
+        )
 
     def listed(self) -> str:
         """The digest on the page."""
-        page = ask(self.index.port, "/simple/storm/", {"Accept": "application/vnd.pypi.simple.v1+json"})
+        page = ask(
+            self.index.port, "/simple/storm/", {"Accept": "application/vnd.pypi.simple.v1+json"}
+        )
         return str(page.json["files"][0]["hashes"]["sha256"])
 
     def trouble(self, known: set[str]) -> str:
@@ -233,20 +309,32 @@ class ReloadTests(IndexTestCase):
     def reload(self, change: Callable[[str], str]) -> str:
         """Another configuration, read while pypid runs; what the log says of it."""
         since = self.index.log_size()
-        self.index.config.write_text(change(configuration(self.folder, self.index.port, Settings(sections=RULES))))
+        self.index.config.write_text(
+            change(configuration(self.folder, self.index.port, Settings(sections=RULES)))
+        )
         self.index.running.process.send_signal(signal.SIGHUP)
         deadline = time.monotonic() + 10
-        while not ("read again" in self.index.log(since) or "stay in force" in self.index.log(since)):
+        while not (
+            "read again" in self.index.log(since) or "stay in force" in self.index.log(since)
+        ):
             self.assertLess(time.monotonic(), deadline, self.index.log())
             time.sleep(0.05)
         time.sleep(0.2)  # it is written into the audit log then
         return self.index.log(since)
 
     def test_reload(self) -> None:
-        """Groups, projects and users of the file hold anew; the sessions of who has another password there have ended."""
+        """Groups, projects and users of the file hold anew; the sessions of who has another
+        password there have ended.
+        """
         publish(self.index, wheel("acme-billing"), wheel("plain"), user="admin")
-        page, sessions = "/simple/acme-billing/", {user: self.session(user) for user in ("alice", "bob")}
-        self.assertEqual([ask(self.index.port, page, session).status for session in sessions.values()], [200, 200])
+        page, sessions = (
+            "/simple/acme-billing/",
+            {user: self.session(user) for user in ("alice", "bob")},
+        )
+        self.assertEqual(
+            [ask(self.index.port, page, session).status for session in sessions.values()],
+            [200, 200],
+        )
         other = hash_password("quite-another-secret")
 
         def change(text: str) -> str:
@@ -256,13 +344,17 @@ class ReloadTests(IndexTestCase):
         self.reload(change)
         self.assertEqual(ask(self.index.port, page, sessions["alice"]).status, 401)
         self.assertEqual(ask(self.index.port, page, basic("alice")).status, 401)
-        self.assertEqual(ask(self.index.port, page, basic("alice", "quite-another-secret")).status, 200)
+        self.assertEqual(
+            ask(self.index.port, page, basic("alice", "quite-another-secret")).status, 200
+        )
         self.assertEqual(ask(self.index.port, page, sessions["bob"]).status, 200)
         self.assertEqual(ask(self.index.port, page, basic("carol")).status, 200)
         self.assertEqual(ask(self.index.port, "/simple/plain/", basic("carol")).status, 403)
         self.assertEqual(ask(self.index.port, "/simple/plain/").status, 401)
         audit = command(self.index.config, "audit", "--what", "reload-settings")
-        self.assertRegex(audit, r"operator +reload-settings .*changed: (?=.*groups)(?=.*projects)(?=.*users)")
+        self.assertRegex(
+            audit, r"operator +reload-settings .*changed: (?=.*groups)(?=.*projects)(?=.*users)"
+        )
         self.reload(lambda text: text.replace(f"bob = {hashes()['bob']}\n", ""))
         self.assertEqual(ask(self.index.port, page, sessions["bob"]).status, 401)
         self.assertEqual(ask(self.index.port, page, basic("bob")).status, 401)

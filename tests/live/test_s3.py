@@ -1,4 +1,6 @@
-"""Real clients and a real pypid whose files lie in a bucket of a server that verifies each signature."""
+"""Real clients and a real pypid whose files lie in a bucket of a server that verifies each
+signature.
+"""
 
 import atexit
 import base64
@@ -51,10 +53,14 @@ def get(url: str, method: str = "GET", user: str | None = None, **headers: str) 
     """One request; no redirect is followed."""
     parts = urlsplit(url)
     if user is not None:
-        headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
+        headers["Authorization"] = (
+            "Basic " + base64.b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
+        )
     connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     try:
-        connection.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, headers=headers)
+        connection.request(
+            method, f"{parts.path}?{parts.query}" if parts.query else parts.path, headers=headers
+        )
         answer = connection.getresponse()
         return Got(answer.status, answer.headers, answer.read())
     finally:
@@ -80,7 +86,9 @@ class Place:
             "access_key": self.s3.access_key,
             "secret_key": self.s3.secret_key,
         }
-        return "\n".join([*(f"{key} = {value}" for key, value in told.items()), more, "[log]", "level = debug"])
+        return "\n".join(
+            [*(f"{key} = {value}" for key, value in told.items()), more, "[log]", "level = debug"]
+        )
 
     def ask(self, method: str, key: str, body: bytes = b"") -> bytes:
         """What the store itself says of an object of pypid's."""
@@ -128,7 +136,11 @@ class BucketCase(IndexTestCase):
 
     def downloads(self, artifact: Artifact) -> list[tuple[str, str]]:
         """What others than pypid asked the store for this file; none of them told it a password."""
-        found = [heard for heard in self.before.heard(artifact.filename.replace("+", "%2B")) if "pypid/" not in heard.agent]
+        found = [
+            heard
+            for heard in self.before.heard(artifact.filename.replace("+", "%2B"))
+            if "pypid/" not in heard.agent
+        ]
         for heard in found:
             self.assertNotIn("authorization", heard.headers)
             self.assertNotIn("cookie", heard.headers)
@@ -145,15 +157,17 @@ class BucketCase(IndexTestCase):
         """They are there."""
         found = {item.replace("-", "_", item.count("-") - 1) for item in installed(target)}
         name = name.replace("-", "_")
-        self.assertEqual(found, {f"{name}_plain-1.0", f"{name}_local-1.0+cu118", f"{name}_source-1.0"})
+        self.assertEqual(
+            found, {f"{name}_plain-1.0", f"{name}_local-1.0+cu118", f"{name}_source-1.0"}
+        )
 
 
 class RedirectTests(BucketCase):
     """What holds towards any store; here it is radosgw."""
 
     def test_answers(self) -> None:
-        """A GET is sent to a signed URL, which nobody may keep; it gives the bytes under the right name, and parts of them
-        (C50).
+        """A GET is sent to a signed URL, which nobody may keep; it gives the bytes under the right
+        name, and parts of them (C50).
         """
         artifact = wheel("s3-answers")
         publish(self.index, artifact)
@@ -166,18 +180,24 @@ class RedirectTests(BucketCase):
         given = get(sent.location)
         self.assertEqual((given.status, given.body), (200, artifact.data))
         self.assertEqual(given.headers["Content-Type"], "application/octet-stream")
-        self.assertEqual(given.headers["Content-Disposition"], f'attachment; filename="{artifact.filename}"')
+        self.assertEqual(
+            given.headers["Content-Disposition"], f'attachment; filename="{artifact.filename}"'
+        )
         self.assertIsNone(given.headers["Content-Encoding"])
         part = get(sent.location, Range="bytes=10-19")
         self.assertEqual((part.status, part.body), (206, artifact.data[10:20]))
         self.assertEqual(get(url).location, sent.location)
 
     def test_heads(self) -> None:
-        """A HEAD is answered by pypid: a URL that was signed for GET is good for nothing else (C50)."""
+        """A HEAD is answered by pypid: a URL that was signed for GET is good for nothing else
+        (C50).
+        """
         artifact = wheel("s3-heads")
         publish(self.index, artifact)
         head = get(self.packages(artifact, "s3-heads"), "HEAD")
-        self.assertEqual((head.status, head.headers["Content-Length"]), (200, str(len(artifact.data))))
+        self.assertEqual(
+            (head.status, head.headers["Content-Length"]), (200, str(len(artifact.data)))
+        )
         self.assertEqual(head.headers["ETag"], f'"{sha256(artifact.data).hexdigest()}"')
         self.assertIsNone(head.headers["Location"])
 
@@ -199,7 +219,9 @@ class RedirectTests(BucketCase):
         self.assertEqual(get(url).status, 302)
 
     def test_odd_names(self) -> None:
-        """Files of local versions and of epochs are published by twine and uv, redirected to, and had whole."""
+        """Files of local versions and of epochs are published by twine and uv, redirected to, and
+        had whole.
+        """
         for version, put in ("1!2.0+ubuntu.1", twine), ("1!2.1+b", uv_publish):
             attempt = Attempt(self.index, self.folder, "s3-odd", version)
             ended = put(attempt)
@@ -207,7 +229,9 @@ class RedirectTests(BucketCase):
             for artifact in attempt.artifacts:
                 given = get(get(self.packages(artifact, "s3-odd")).location)
                 self.assertEqual((given.status, given.body), (200, artifact.data))
-                self.assertIn(f'filename="{artifact.filename}"', given.headers["Content-Disposition"])
+                self.assertIn(
+                    f'filename="{artifact.filename}"', given.headers["Content-Disposition"]
+                )
         self.assertEqual(len(listed(self.index, "s3-odd")), 4)
         target = self.folder / "target"
         works(uv(self.index.url(), "--target", target, "s3-odd==1!2.0+ubuntu.1"), self.folder)
@@ -215,7 +239,9 @@ class RedirectTests(BucketCase):
 
     @for_each("pip-20-on-2.7", "pip-23-on-3.11", NEWEST)
     def pip(self, name: str) -> None:
-        """This pip installs from the bucket: a wheel, a local version, and an sdist that it builds (C50)."""
+        """This pip installs from the bucket: a wheel, a local version, and an sdist that it builds
+        (C50).
+        """
         project = "s3-" + name.replace(".", "-")
         artifacts = self.publish_all(project)
         target = self.folder / "target"
@@ -226,7 +252,9 @@ class RedirectTests(BucketCase):
             self.assertEqual(self.downloads(artifact), [("pip", "GET")])
 
     def test_uv(self) -> None:
-        """uv installs from the bucket, and asks for no file a second time, whatever else it forgets (C50)."""
+        """uv installs from the bucket, and asks for no file a second time, whatever else it forgets
+        (C50).
+        """
         artifacts = self.publish_all("s3-uv")
         what = ("s3-uv-plain", "s3-uv-local==1.0+cu118", "s3-uv-source")
         for again in "first", "second":
@@ -236,23 +264,37 @@ class RedirectTests(BucketCase):
             self.assertEqual(self.downloads(artifact), [("uv", "GET")])
 
     def test_pip_cache(self) -> None:
-        """pip has a file once: the URL is the same, and its cache, which it has for hosts that it trusts, knows it."""
+        """pip has a file once: the URL is the same, and its cache, which it has for hosts that it
+        trusts, knows it.
+        """
         artifact = wheel("s3-cached")
         publish(self.index, artifact)
         trusting = ("--trusted-host", "127.0.0.1")
         for again in "first", "second":
-            command = pip(NEWEST, "download", self.index.url(), *trusting, "--dest", self.folder / again, cache=True)
+            command = pip(
+                NEWEST,
+                "download",
+                self.index.url(),
+                *trusting,
+                "--dest",
+                self.folder / again,
+                cache=True,
+            )
             works([*command, "s3-cached"], self.folder)
             self.assertEqual((self.folder / again / artifact.filename).read_bytes(), artifact.data)
         self.assertEqual(self.downloads(artifact), [("pip", "GET")])
 
     def test_rebuilt(self) -> None:
-        """What another tool put into the bucket is an index's file after `pypid rebuild`, and is redirected to."""
+        """What another tool put into the bucket is an index's file after `pypid rebuild`, and is
+        redirected to.
+        """
         artifact = wheel("s3-dropped")
         self.place.ask("PUT", f"somewhere/{artifact.filename}", artifact.data)
         answer: Any = json.loads(call(self.index, "POST", "/api/rebuild", user="admin"))
         self.assertIn("adopted", [line["outcome"] for line in answer["adopted"]])
-        self.assertEqual(get(get(self.packages(artifact, "s3-dropped")).location).body, artifact.data)
+        self.assertEqual(
+            get(get(self.packages(artifact, "s3-dropped")).location).body, artifact.data
+        )
 
 
 class SwiftRedirectTests(RedirectTests):
@@ -263,7 +305,9 @@ class PrivateTests(BucketCase):
     read = "authenticated"
 
     def test_guard(self) -> None:
-        """Nobody gets a signed URL who may not read; nor does one who may tell the store who they are."""
+        """Nobody gets a signed URL who may not read; nor does one who may tell the store who they
+        are.
+        """
         artifact = wheel("s3-private")
         publish(self.index, artifact)
         url = self.packages(artifact, "s3-private")
@@ -280,18 +324,30 @@ class PrivateTests(BucketCase):
         project = "s3-private-" + name.replace(".", "-")
         artifact = wheel(project)
         publish(self.index, artifact)
-        works(pip(name, "install", self.index.url(user="bob"), "--target", self.folder / "t", project), self.folder)
+        works(
+            pip(
+                name, "install", self.index.url(user="bob"), "--target", self.folder / "t", project
+            ),
+            self.folder,
+        )
         self.assertEqual(self.downloads(artifact), [("pip", "GET")])
 
     def test_uv(self) -> None:
-        """uv's password for pypid does not go to the store, also where it has signs in it that have to be quoted."""
+        """uv's password for pypid does not go to the store, also where it has signs in it that have
+        to be quoted.
+        """
         artifact = wheel("s3-private-uv")
         publish(self.index, artifact)
-        works(uv(self.index.url(user="carol"), "--target", self.folder / "t", "s3-private-uv"), self.folder)
+        works(
+            uv(self.index.url(user="carol"), "--target", self.folder / "t", "s3-private-uv"),
+            self.folder,
+        )
         self.assertEqual(self.downloads(artifact), [("uv", "GET")])
 
     def test_poetry(self) -> None:
-        """poetry's password for pypid does not go to the store: a wheel and an sdist are installed."""
+        """poetry's password for pypid does not go to the store: a wheel and an
+        sdist are installed.
+        """
         artifacts = wheel("s3-po-wheel"), sdist("s3-po-source")
         publish(self.index, *artifacts)
         project = self.folder / "project"
@@ -300,9 +356,13 @@ class PrivateTests(BucketCase):
             '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11,<4"\n'
             'dependencies = ["s3-po-wheel", "s3-po-source"]\n'
             "[tool.poetry]\npackage-mode = false\n"
-            f'[[tool.poetry.source]]\nname = "ours"\nurl = "{self.index.url()}"\npriority = "primary"\n'
+            f'[[tool.poetry.source]]\nname = "ours"\nurl = "{self.index.url()}"\npriority = '
+            f'"primary"\n'
         )
-        told = {"POETRY_HTTP_BASIC_OURS_USERNAME": "bob", "POETRY_HTTP_BASIC_OURS_PASSWORD": PASSWORDS["bob"]}
+        told = {
+            "POETRY_HTTP_BASIC_OURS_USERNAME": "bob",
+            "POETRY_HTTP_BASIC_OURS_PASSWORD": PASSWORDS["bob"],
+        }
         works([client("poetry"), "install", "--no-interaction"], self.folder, cwd=project, **told)
         (site,) = project.glob(".venv/lib/python3*/site-packages")
         self.assertEqual(installed(site), {"s3_po_wheel-1.0", "s3_po_source-1.0"})
@@ -314,7 +374,9 @@ class EndingTests(BucketCase):
     more = "expire_after = 10s\nbuffer_time = 5s"
 
     def test_end(self) -> None:
-        """A signed URL is given again until the buffer before its end, then another one; at its end the store refuses it."""
+        """A signed URL is given again until the buffer before its end, then another one; at its end
+        the store refuses it.
+        """
         artifact = wheel("s3-ending")
         publish(self.index, artifact)
         url = self.packages(artifact, "s3-ending")
@@ -351,7 +413,9 @@ class StreamingTests(BucketCase):
         artifacts = self.publish_all(project)
         what = (f"{project}-plain", f"{project}-local==1.0+cu118", f"{project}-source")
         target = self.folder / "target"
-        command = pip(NEWEST, "install", self.index.url()) if name == "pip" else uv(self.index.url())
+        command = (
+            pip(NEWEST, "install", self.index.url()) if name == "pip" else uv(self.index.url())
+        )
         works([*command, "--target", target, *what], self.folder)
         self.check_installed(project, target)
         self.assertEqual([self.downloads(artifact) for artifact in artifacts], [[], [], []])
@@ -362,10 +426,14 @@ class TheirsTests(BucketCase):
         """In front of another pypid."""
         self.theirs = self.entered(pypid(self.entered(scratch()), Settings()))
         lines = f"mode = cache\nurl = {self.theirs.url()}"
-        return self.entered(pypid(self.entered(scratch()), Settings(bucket=settings.bucket, upstream=lines)))
+        return self.entered(
+            pypid(self.entered(scratch()), Settings(bucket=settings.bucket, upstream=lines))
+        )
 
     def test_kept(self) -> None:
-        """A file of theirs is passed on while it is stored in the bucket; from then on clients are sent there."""
+        """A file of theirs is passed on while it is stored in the bucket; from then on clients are
+        sent there.
+        """
         artifact = wheel("s3-theirs")
         publish(self.theirs, artifact)
         url = self.packages(artifact, "s3-theirs")
@@ -377,8 +445,13 @@ class TheirsTests(BucketCase):
         self.assertEqual(again.status, 302)
         self.assertIn("/.kept/s3-theirs/", again.location)
         given = get(again.location)
-        self.assertEqual((given.body, given.headers["Content-Type"]), (artifact.data, "application/octet-stream"))
-        works(pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "s3-theirs"), self.folder)
+        self.assertEqual(
+            (given.body, given.headers["Content-Type"]), (artifact.data, "application/octet-stream")
+        )
+        works(
+            pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "s3-theirs"),
+            self.folder,
+        )
         self.assertEqual(self.downloads(artifact)[-1:], [("pip", "GET")])
 
 
@@ -387,24 +460,36 @@ class CloudFrontTests(BucketCase):
         """With a distribution before the bucket."""
         self.key = rsa.generate_private_key(65537, 2048)
         folder = self.entered(scratch())
-        words = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        words = (
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
         (folder / "cf.pem").write_bytes(self.key.private_bytes(*words))
-        more = "cloudfront_domain = d1.example\ncloudfront_key_id = K1\ncloudfront_key_file = cf.pem"
+        more = (
+            "cloudfront_domain = d1.example\ncloudfront_key_id = K1\ncloudfront_key_file = cf.pem"
+        )
         return self.entered(pypid(folder, Settings(bucket=self.place.lines(more))))
 
     def test_links(self) -> None:
-        """Clients are sent to the distribution, with a signature by the key of the file, until when it says."""
+        """Clients are sent to the distribution, with a signature by the key of the file, until when
+        it says.
+        """
         artifact = wheel("s3-front", "1.0+x")
         publish(self.index, artifact)
         sent = get(self.packages(artifact, "s3-front"))
         self.assertEqual((sent.status, sent.headers["Cache-Control"]), (302, "private, no-store"))
         bare, _, query = sent.location.partition("?")
-        self.assertTrue(bare.startswith("https://d1.example/team%20a%2Bb/s3-front/s3_front-1.0%2Bx"), bare)
+        self.assertTrue(
+            bare.startswith("https://d1.example/team%20a%2Bb/s3-front/s3_front-1.0%2Bx"), bare
+        )
         words = parse_qs(query)
         self.assertEqual(words["Key-Pair-Id"], ["K1"])
         until = f'{{"DateLessThan":{{"AWS:EpochTime":{words["Expires"][0]}}}}}'
         policy = f'{{"Statement":[{{"Resource":"{bare}","Condition":{until}}}]}}'
-        signature = base64.b64decode(words["Signature"][0].replace("-", "+").replace("_", "=").replace("~", "/"))
+        signature = base64.b64decode(
+            words["Signature"][0].replace("-", "+").replace("_", "=").replace("~", "/")
+        )
         self.key.public_key().verify(signature, policy.encode(), padding.PKCS1v15(), hashes.SHA1())
         self.assertLess(abs(int(words["Expires"][0]) - time.time() - 86400), 60)
         self.assertEqual(get(self.packages(artifact, "s3-front")).location, sent.location)
@@ -413,7 +498,9 @@ class CloudFrontTests(BucketCase):
 
 class PageTests(BucketCase):
     def test_page(self) -> None:
-        """Pages link to pypid, never to the store: whoever keeps a page keeps no key to the files."""
+        """Pages link to pypid, never to the store: whoever keeps a page keeps no key
+        to the files.
+        """
         publish(self.index, wheel("s3-page"))
         (file,) = page(self.index, "s3-page")["files"]
         self.assertNotIn(self.place.bucket, file["url"])

@@ -1,4 +1,6 @@
-"""What every `Blobs` keeps, kept by `pypid.blobs.s3` towards servers that verify signatures; and what only they can tell."""
+"""What every `Blobs` keeps, kept by `pypid.blobs.s3` towards servers that verify signatures; and
+what only they can tell.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -68,7 +70,9 @@ class Truths(OverSockets):
     # --- links ---
 
     def test_links(self) -> None:
-        """A link to any key gives its bytes, as a file of its name and of a type that nobody unpacks, and nothing else."""
+        """A link to any key gives its bytes, as a file of its name and of a type that nobody
+        unpacks, and nothing else.
+        """
         for key in ODD_KEYS:
             self.have(self.blobs.write(key, BytesBody(key.encode())))
             link = self.have(self.blobs.link(key, timedelta(minutes=1)))
@@ -78,11 +82,19 @@ class Truths(OverSockets):
             target = f"{parts.path}?{parts.query}"
             answer = self.s3.send("GET", target)
             self.assertEqual((answer.status, answer.body), (200, key.encode()), key)
-            self.assertTrue(answer.headers["Content-Disposition"].startswith("attachment; filename="), key)
+            self.assertTrue(
+                answer.headers["Content-Disposition"].startswith("attachment; filename="), key
+            )
             self.assertEqual("json" in answer.headers["Content-Type"], key.endswith(".json"))
-            self.assertEqual(self.s3.send("GET", target, headers={"Range": "bytes=2-4"}).body, key.encode()[2:5])
             self.assertEqual(
-                self.s3.send("GET", target.replace("expires=60", "expires=61").replace("Expires=60", "Expires=61")).status, 403
+                self.s3.send("GET", target, headers={"Range": "bytes=2-4"}).body, key.encode()[2:5]
+            )
+            self.assertEqual(
+                self.s3.send(
+                    "GET",
+                    target.replace("expires=60", "expires=61").replace("Expires=60", "Expires=61"),
+                ).status,
+                403,
             )
 
     def test_ended_links(self) -> None:
@@ -99,7 +111,9 @@ class Truths(OverSockets):
     # --- large ones ---
 
     def test_large(self) -> None:
-        """A large body, out of a stream or a file, arrives whole by parts; nothing of them is left, nor of one that fails."""
+        """A large body, out of a stream or a file, arrives whole by parts; nothing of them is left,
+        nor of one that fails.
+        """
         stream = bytes(range(251)) * (80 * MEBIBYTE // 251)
         for key, size, body in (
             ("spam/stream", 20 * MEBIBYTE, lambda data: Fed(*pieces(data), None)),
@@ -111,13 +125,17 @@ class Truths(OverSockets):
             self.assertIn("-", written.etag)
             self.assertEqual(self.digest(key), sha256(data).hexdigest())
             span = Span(size - 9 * MEBIBYTE, size - 1)
-            self.assertEqual(self.digest(key, span), sha256(data[span.start : span.stop]).hexdigest())
+            self.assertEqual(
+                self.digest(key, span), sha256(data[span.start : span.stop]).hexdigest()
+            )
             self.refused(self.blobs.write(key, body(data)), Exists)
         failing = Fed(*pieces(stream[: 20 * MEBIBYTE]), ConnectionResetError("gone"))
         self.refused(self.blobs.write("spam/failing", failing), ConnectionResetError)
         self.have(self.blobs._writer.settled())
         self.assertEqual(self.have(contents(self.blobs)), ["spam/file", "spam/stream"])
-        self.assertEqual(self.s3.ask("GET", f"/{self.bucket}", query={"uploads": ""}).find("UploadId"), [])
+        self.assertEqual(
+            self.s3.ask("GET", f"/{self.bucket}", query={"uploads": ""}).find("UploadId"), []
+        )
 
     def file(self, data: bytes) -> Body:
         """A body out of a file."""
@@ -141,7 +159,9 @@ class Truths(OverSockets):
     # --- once ---
 
     def test_one_of_many(self) -> None:
-        """Of many who write a key at once exactly one wins, whole, and all others are told `Exists`; small bodies and large."""
+        """Of many who write a key at once exactly one wins, whole, and all others are told
+        `Exists`; small bodies and large.
+        """
         bodies: tuple[Callable[[int], Body], ...] = (
             lambda writer: BytesBody(b"%d" % writer * 9),
             lambda writer: Fed(*[b"%d" % writer * MEBIBYTE] * 9, None),
@@ -161,16 +181,24 @@ class Truths(OverSockets):
         return await whole(await self.blobs.read(key, Span(0, 1)), 1)
 
     def test_exclusive(self) -> None:
-        """It claims that one of several writers in several processes wins only where the store keeps that."""
+        """It claims that one of several writers in several processes wins only where the store
+        keeps that.
+        """
         if self.blobs.exclusive:
             self.assertTrue(self.s3.can.exclusive and self.s3.can.exclusive_multipart)
 
     # --- what goes wrong ---
 
     def test_refused(self) -> None:
-        """A wrong secret, an unknown key, a bucket that is not there: each is a start that is refused, without the secret."""
+        """A wrong secret, an unknown key, a bucket that is not there: each is a start that is
+        refused, without the secret.
+        """
         wrong = self.s3.secret_key[:-1] + "~"
-        for changed in ({"secret_key": wrong}, {"access_key": "somebody", "secret_key": wrong}, {"bucket": "not-there"}):
+        for changed in (
+            {"secret_key": wrong},
+            {"access_key": "somebody", "secret_key": wrong},
+            {"bucket": "not-there"},
+        ):
             said = self.cannot_open(**changed)
             self.assertNotIn(wrong, said)
             self.assertIn(changed.get("bucket", self.bucket), said)
@@ -183,9 +211,15 @@ class Truths(OverSockets):
             self.have(self.opened(evolve(self.told(self.s3, self.bucket), region="eu-west-9")))
 
     def test_bucket_deleted(self) -> None:
-        """A bucket that is gone is a store that is down: what was in it is not missing, for that would be a proven absence."""
+        """A bucket that is gone is a store that is down: what was in it is not missing, for that
+        would be a proven absence.
+        """
         self.assertEqual(self.s3.ask("DELETE", f"/{self.bucket}").status, 204)
-        for question in (self.blobs.stat("spam/x"), self.blobs.read("spam/x"), self.blobs.write("spam/x", BytesBody(b"x"))):
+        for question in (
+            self.blobs.stat("spam/x"),
+            self.blobs.read("spam/x"),
+            self.blobs.write("spam/x", BytesBody(b"x")),
+        ):
             self.refused(question, StorageDown)
         self.refused(contents(self.blobs), StorageDown)
 
@@ -203,7 +237,9 @@ class RadosgwTests(Truths, SynchronousTestCase):
     name = "radosgw"
 
     def test_denied(self) -> None:
-        """Where nobody may list, write or read, that is what is said: at the start, and later, when all else goes on."""
+        """Where nobody may list, write or read, that is what is said: at the start, and later, when
+        all else goes on.
+        """
         self.have(self.blobs.write("spam/x", BytesBody(b"x")))
         for action, question in (
             ("s3:ListBucket", lambda: contents(self.blobs)),
@@ -220,7 +256,9 @@ class RadosgwTests(Truths, SynchronousTestCase):
         self.assertEqual(self.have(contents(self.blobs)), ["spam/x"])
 
     def test_all_at_once(self) -> None:
-        """By TLS, with temporary keys, encrypted with a key of KMS, in another class: written, listed, linked, read."""
+        """By TLS, with temporary keys, encrypted with a key of KMS, in another class: written,
+        listed, linked, read.
+        """
         keys = self.s3.temporary()
         told = evolve(
             self.told(self.s3, self.bucket),
@@ -234,7 +272,10 @@ class RadosgwTests(Truths, SynchronousTestCase):
             storage_class="STANDARD_IA",
         )
         self.blobs = self.have(self.opened(told))
-        for key, body in ("spam/x", BytesBody(b"x")), ("spam/large", Fed(*[b"x" * MEBIBYTE] * 20, None)):
+        for key, body in (
+            ("spam/x", BytesBody(b"x")),
+            ("spam/large", Fed(*[b"x" * MEBIBYTE] * 20, None)),
+        ):
             self.have(self.blobs.write(key, body))
             headers = self.asked("HEAD", key).headers
             self.assertEqual(headers["x-amz-server-side-encryption"], "aws:kms")
@@ -253,7 +294,9 @@ class RadosgwTests(Truths, SynchronousTestCase):
         self.assertIn("certificate", self.cannot_open(endpoint_url=self.s3.secure_endpoint))
 
     def test_etags(self) -> None:
-        """What a listing says of an encrypted blob is what writing it said: nobody takes an ETag for an MD5."""
+        """What a listing says of an encrypted blob is what writing it said: nobody takes an ETag
+        for an MD5.
+        """
         encrypted = evolve(self.told(self.s3, self.bucket), encryption=Encryption.AES256)
         self.blobs = self.have(self.opened(encrypted))
 

@@ -1,4 +1,6 @@
-"""Old files go into a cheaper storage class, and come back out of an archive: with real stores, and the real command."""
+"""Old files go into a cheaper storage class, and come back out of an archive: with real stores, and
+the real command.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -46,9 +48,21 @@ class TierCase(BucketCase):
 
     def tier(self, storage_class: str, project: str, *words: str) -> Any:
         """What became of the project's files, by name."""
-        line = ("tier", "--older-than", "180d", "--keep", "1", "--class", storage_class, "--json", *words)
+        line = (
+            "tier",
+            "--older-than",
+            "180d",
+            "--keep",
+            "1",
+            "--class",
+            storage_class,
+            "--json",
+            *words,
+        )
         return {
-            file["filename"]: file["outcome"] for file in json.loads(self.pypid(*line))["files"] if file["project"] == project
+            file["filename"]: file["outcome"]
+            for file in json.loads(self.pypid(*line))["files"]
+            if file["project"] == project
         }
 
     def make_old(self, name: str, filename: str) -> None:
@@ -67,7 +81,9 @@ class TierCase(BucketCase):
 
 class CommandTests(TierCase):
     def test_tier(self) -> None:
-        """Old files but those of the newest version go; they are read and redirected to as before. A dry run moves nothing."""
+        """Old files but those of the newest version go; they are read and redirected to as before.
+        A dry run moves nothing.
+        """
         old, other, newer, newest = (
             large("s3-tier", "1.0", MEBIBYTE),
             sdist("s3-tier", "1.0"),
@@ -78,18 +94,26 @@ class CommandTests(TierCase):
         for artifact in old, other, newest:
             self.make_old("s3-tier", artifact.filename)
         due = [old.filename, other.filename]
-        self.assertEqual(self.tier("GLACIER_IR", "s3-tier", "--dry-run"), dict.fromkeys(due, "would-move"))
+        self.assertEqual(
+            self.tier("GLACIER_IR", "s3-tier", "--dry-run"), dict.fromkeys(due, "would-move")
+        )
         self.assertEqual(self.class_of(f"s3-tier/{old.filename}"), "STANDARD")
         said = self.pypid("tier", "--older-than", "180d", "--keep", "1", "--class", "glacier_ir")
         self.assertIn(f"moved: s3-tier/{old.filename} from STANDARD, 1.0 MiB", said)
         self.assertRegex(said, r"(?m)^[0-9]+ moved \([0-9.]+ MiB\), ")
         self.assertEqual(self.tier("GLACIER_IR", "s3-tier"), dict.fromkeys(due, "there"))
-        for filename, wanted in ((old.filename, "GLACIER_IR"), (newer.filename, "STANDARD"), (newest.filename, "STANDARD")):
+        for filename, wanted in (
+            (old.filename, "GLACIER_IR"),
+            (newer.filename, "STANDARD"),
+            (newest.filename, "STANDARD"),
+        ):
             self.assertEqual(self.class_of(f"s3-tier/{filename}"), wanted)
         self.assertEqual(self.class_of(f"s3-tier/{old.filename}.metadata"), "STANDARD")
         given = get(get(self.packages(old, "s3-tier")).location)
         self.assertEqual((given.status, given.body), (200, old.data))
-        stored = self.place.s3.ask("HEAD", f"/{self.place.bucket}/team a+b/s3-tier/{old.filename}").headers
+        stored = self.place.s3.ask(
+            "HEAD", f"/{self.place.bucket}/team a+b/s3-tier/{old.filename}"
+        ).headers
         self.assertEqual(stored["Content-Type"], "application/octet-stream")
         self.assertEqual(stored["Content-Disposition"], f'attachment; filename="{old.filename}"')
         self.assertEqual(len(stored["x-amz-meta-pypid-write"]), 32)
@@ -97,13 +121,21 @@ class CommandTests(TierCase):
         self.assertEqual(self.tier("STANDARD", "s3-tier"), dict.fromkeys(due, "moved"))
 
     def test_refused(self) -> None:
-        """A class that the store does not know, or nobody, and an age that is none are refused in one line."""
+        """A class that the store does not know, or nobody, and an age that is none are refused in
+        one line.
+        """
         publish(self.index, wheel("s3-refused", "1.0"), wheel("s3-refused", "2.0"))
         self.make_old("s3-refused", wheel("s3-refused", "1.0").filename)
         for words, said in (
-            (("--older-than", "180d", "--keep", "1", "--class", "NO_SUCH"), "refuses the storage class NO_SUCH"),
+            (
+                ("--older-than", "180d", "--keep", "1", "--class", "NO_SUCH"),
+                "refuses the storage class NO_SUCH",
+            ),
             (("--older-than", "180d", "--keep", "1", "--class", "a b"), "is not a storage class"),
-            (("--older-than", "soon", "--keep", "1", "--class", "GLACIER_IR"), "older_than is a whole number"),
+            (
+                ("--older-than", "soon", "--keep", "1", "--class", "GLACIER_IR"),
+                "older_than is a whole number",
+            ),
             (("--older-than", "1d", "--keep", "-1", "--class", "GLACIER_IR"), "0 or more"),
         ):
             self.assertIn(said, fails(self.command("tier", *words), self.folder))
@@ -117,7 +149,9 @@ class CommandTests(TierCase):
         self.assertIn("moved: s3-stopped/", said)
 
     def test_leftovers(self) -> None:
-        """`pypid check` finds what is left of uploads in parts, and sweeps it; but nothing that is younger than 15 minutes."""
+        """`pypid check` finds what is left of uploads in parts, and sweeps it; but nothing that is
+        younger than 15 minutes.
+        """
         path = f"/{self.place.bucket}/team a+b/s3-left/s3_left-1.0.tar.gz"
         self.place.s3.ask("POST", path, query={"uploads": ""})
         found = json.loads(run(self.command("check", "--sweep", "--json"), self.folder).said)
@@ -133,7 +167,10 @@ class FolderTests(TierCase):
     def test_refused(self) -> None:
         """A folder has no storage classes."""
         line = self.command("tier", "--older-than", "180d", "--keep", "1", "--class", "GLACIER_IR")
-        self.assertIn("Only a storage that is a bucket of S3 ([storage] backend = s3) has", fails(line, self.folder))
+        self.assertIn(
+            "Only a storage that is a bucket of S3 ([storage] backend = s3) has",
+            fails(line, self.folder),
+        )
 
 
 @functools.cache
@@ -155,7 +192,11 @@ class ArchiveTests(TierCase):
 
     def asked(self, artifact: Any) -> int:
         """How often the store was asked to restore it."""
-        return sum("restore" in heard.target for heard in self.before.heard(artifact.filename) if heard.method == "POST")
+        return sum(
+            "restore" in heard.target
+            for heard in self.before.heard(artifact.filename)
+            if heard.method == "POST"
+        )
 
     def look(self, name: str, filename: str, times: int) -> None:
         """Look at the object so often."""
@@ -163,7 +204,9 @@ class ArchiveTests(TierCase):
             self.place.s3.ask("HEAD", f"/{self.place.bucket}/team a+b/{name}/{filename}")
 
     def test_archive(self) -> None:
-        """What lies in an archive is no redirect but 503 with Retry-After, and is asked back once; restored it is had whole."""
+        """What lies in an archive is no redirect but 503 with Retry-After, and is asked back once;
+        restored it is had whole.
+        """
         old, newest = wheel("s3-deep", "1.0"), wheel("s3-deep", "2.0")
         publish(self.index, old, newest)
         self.make_old("s3-deep", old.filename)
@@ -189,14 +232,21 @@ class ArchiveTests(TierCase):
         self.assertEqual(get(self.packages(newest, "s3-deep")).status, 302)
 
     def test_found(self) -> None:
-        """What another program put into an archive is seen by `pypid rebuild`, and after a restart without looking."""
+        """What another program put into an archive is seen by `pypid rebuild`, and after a restart
+        without looking.
+        """
         artifact = wheel("s3-moved")
         publish(self.index, artifact)
         url = self.packages(artifact, "s3-moved")
         self.assertEqual(get(url).status, 302)
         path = f"/{self.place.bucket}/team a+b/s3-moved/{artifact.filename}"
-        source = {"x-amz-copy-source": path.replace(" ", "%20").replace("+", "%2B"), "x-amz-storage-class": "DEEP_ARCHIVE"}
-        moved = self.place.s3.ask("PUT", path, headers={**source, "x-amz-metadata-directive": "REPLACE"})
+        source = {
+            "x-amz-copy-source": path.replace(" ", "%20").replace("+", "%2B"),
+            "x-amz-storage-class": "DEEP_ARCHIVE",
+        }
+        moved = self.place.s3.ask(
+            "PUT", path, headers={**source, "x-amz-metadata-directive": "REPLACE"}
+        )
         self.assertEqual(moved.status, 200, moved.body)
         call(self.index, "POST", "/api/rebuild", user="admin")
         self.assertEqual(get(url).status, 503)
@@ -214,19 +264,30 @@ class CopyTests(OverSockets, SynchronousTestCase):
         self.blobs: S3Blobs = self.have(self.opened(self.told(self.s3, self.bucket)))
 
     def test_parts(self) -> None:
-        """What is too large for one copy is copied in parts: the bytes and what is said of them stay; nothing is left over."""
+        """What is too large for one copy is copied in parts: the bytes and what is said of them
+        stay; nothing is left over.
+        """
         data = bytes(range(251)) * (23 * MEBIBYTE // 251)
-        key = "spam/spam-1.0+\u00e9 ~?#.tar.gz"  # this radosgw decodes a % in the name of a source twice, and ends
+        # this radosgw decodes a % in the name of a source twice, and ends
+        key = "spam/spam-1.0+\u00e9 ~?#.tar.gz"
         made = tempfile.TemporaryFile()  # noqa: SIM115
         made.write(data)
         made.flush()
         self.have(self.blobs.write(key, FileBody(made, Span(0, len(data)), self.world.blocking)))
         before = self.s3.ask("HEAD", f"/{self.bucket}/{self.settings.prefix}{key}").headers
-        with patch.object(classes, "LARGEST_COPY", 10 * MEBIBYTE), patch.object(classes, "COPY_PART", 5 * MEBIBYTE):
+        with (
+            patch.object(classes, "LARGEST_COPY", 10 * MEBIBYTE),
+            patch.object(classes, "COPY_PART", 5 * MEBIBYTE),
+        ):
             self.have(self.blobs.classes.move(key, "GLACIER_IR"))
         after = self.s3.ask("HEAD", f"/{self.bucket}/{self.settings.prefix}{key}").headers
         self.assertEqual(after["x-amz-storage-class"], "GLACIER_IR")
-        for name in "Content-Type", "Content-Disposition", "x-amz-meta-pypid-write", "Content-Length":
+        for name in (
+            "Content-Type",
+            "Content-Disposition",
+            "x-amz-meta-pypid-write",
+            "Content-Length",
+        ):
             self.assertEqual(after[name], before[name], name)
         self.assertIn("-5", after["ETag"])
         self.assertEqual(self.have(self.read(key)), data)
@@ -242,13 +303,17 @@ class CopyTests(OverSockets, SynchronousTestCase):
             return [upload async for upload in found]
 
     def test_refused(self) -> None:
-        """What is not there is missing, and a class that is unknown is refused; then the object is as it was."""
+        """What is not there is missing, and a class that is unknown is refused; then the object is
+        as it was.
+        """
         self.refused(self.blobs.classes.move("spam/x", "GLACIER_IR"), Missing)
         self.refused(self.blobs.classes.standing("spam/x"), Missing)
         self.have(self.blobs.write("spam/x", BytesBody(b"x")))
         self.refused(self.blobs.classes.move("spam/x", "NO_SUCH_CLASS"), BadRequest)
         standing = self.have(self.blobs.classes.standing("spam/x"))
-        self.assertEqual((standing.storage_class, standing.readable, standing.size), ("STANDARD", True, 1))
+        self.assertEqual(
+            (standing.storage_class, standing.readable, standing.size), ("STANDARD", True, 1)
+        )
         with patch.object(classes, "LARGEST_COPY", 0):
             self.refused(self.blobs.classes.move("spam/x", "NO_SUCH_CLASS"), BadRequest)
         self.assertEqual(self.have(self.unfinished()), [])

@@ -1,4 +1,6 @@
-"""Searching a real pypid: each worker finds what was published a moment ago, whichever of them keeps the index in step."""
+"""Searching a real pypid: each worker finds what was published a moment ago, whichever of them
+keeps the index in step.
+"""
 
 import http.client
 import json

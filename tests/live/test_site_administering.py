@@ -1,4 +1,6 @@
-"""What an administrator does in the pages: a right for a group, of which somebody else has the good at once, and a rebuild."""
+"""What an administrator does in the pages: a right for a group, of which somebody else has the good
+at once, and a rebuild.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,9 @@ class AdministeringTests(SiteTestCase):
 
     @for_each(*ALL_LOOKS)
     def session(self, words: str) -> None:
-        """A wrong password is told, and nothing else; the right one lets somebody in, who can go out again."""
+        """A wrong password is told, and nothing else; the right one lets somebody in, who can go
+        out again.
+        """
         look = Look.of(words)
         page = self.visit(look, "/project/spam/")
         page.get_by_role("link", name="Log in").click()
@@ -48,7 +52,9 @@ class AdministeringTests(SiteTestCase):
 
     @for_each(*ALL_LOOKS)
     def grant(self, words: str) -> None:
-        """A group is given a right in the page: bob, who is in it, sees the project then, and no longer when it is gone."""
+        """A group is given a right in the page: bob, who is in it, sees the project then, and no
+        longer when it is gone.
+        """
         look, project = Look.of(words), f"acme-{words.replace(' ', '-')}"
         publish(self.index, published(project, summary="For cooks"), user="admin")
         does(self.index, "PUT", f"/api/projects/{project}/rights/user/alice", {"right": "rw"})
@@ -85,7 +91,9 @@ class AdministeringTests(SiteTestCase):
 
     @for_each(*ALL_LOOKS)
     def rebuild(self, words: str) -> None:
-        """Files that were dropped into the storage are taken in; how far it is, is told while it goes on."""
+        """Files that were dropped into the storage are taken in; how far it is, is told while it
+        goes on.
+        """
         look, project = Look.of(words), f"dropped-{words.replace(' ', '-')}"
         for version in ("1.0", "2.0"):
             published(project, version).into(self.index.storage / project)
@@ -93,7 +101,9 @@ class AdministeringTests(SiteTestCase):
         page.get_by_role("link", name="Storage").first.click()
         self.looks_well(page, look, "storage")
         main(page).get_by_role("button", name="Rebuild").click()
-        expect(page.get_by_role("log", name="How far it is")).to_contain_text("The storage is being listed.")
+        expect(page.get_by_role("log", name="How far it is")).to_contain_text(
+            "The storage is being listed."
+        )
         expect(page.get_by_role("heading", name="Done")).to_be_visible()
         expect(main(page)).to_contain_text(published(project, "2.0").filename)
         self.looks_well(page, look, "done")

@@ -1,4 +1,6 @@
-"""The commands that the first page gives to be copied do what they say, as they stand there, with the real clients."""
+"""The commands that the first page gives to be copied do what they say, as they stand there, with
+the real clients.
+"""
 
 import re
 import shlex
@@ -12,7 +14,9 @@ from tests.live.daemon import PASSWORDS, IndexTestCase, Settings
 from tests.live.isolation import works
 from tests.live.projects import Artifact, listed, publish, sdist, wheel
 
-PYPROJECT = '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11,<4"\ndependencies = []\n'
+PYPROJECT = (
+    '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11,<4"\ndependencies = []\n'
+)
 QUIET = "[tool.poetry]\npackage-mode = false\n[tool.pdm]\ndistribution = false\n"
 
 
@@ -35,13 +39,25 @@ class CommandTests(IndexTestCase):
 
     def copied(self, label: str, project: str = "") -> list[list[str]]:
         """The commands, with the name put in."""
-        return [[project if word == "PROJECT" else word for word in words] for words in commands(self.page(), label)]
+        return [
+            [project if word == "PROJECT" else word for word in words]
+            for words in commands(self.page(), label)
+        ]
 
     def test_pip_and_uv(self) -> None:
         """pip and uv install by them."""
         publish(self.index, wheel("sc-spam"))
         [words] = self.copied("Install with pip", "sc-spam")
-        works([client("pip-on-3.11").with_name("python"), "-m", *words, "--target", self.folder / "p"], self.folder)
+        works(
+            [
+                client("pip-on-3.11").with_name("python"),
+                "-m",
+                *words,
+                "--target",
+                self.folder / "p",
+            ],
+            self.folder,
+        )
         [words] = self.copied("Install with uv", "sc-spam")
         fixed = ["--target", self.folder / "u", "--python", sys.executable]
         works([client("uv"), *words[1:], *fixed], self.folder)
@@ -67,7 +83,11 @@ class CommandTests(IndexTestCase):
         """pdm adds a project by them."""
         publish(self.index, wheel("sc-poem-two"))
         folder = self.project()
-        works([client("pdm").with_name("python"), "-m", "venv", "--without-pip", ".venv"], self.folder, cwd=folder)
+        works(
+            [client("pdm").with_name("python"), "-m", "venv", "--without-pip", ".venv"],
+            self.folder,
+            cwd=folder,
+        )
         for words in self.copied("Install with pdm", "sc-poem-two"):
             works([client("pdm"), *words[1:]], self.folder, cwd=folder)
         self.assertIn("sc-poem-two", (folder / "pdm.lock").read_text())
@@ -80,13 +100,22 @@ class CommandTests(IndexTestCase):
         return folder
 
     def test_twine_and_uv(self) -> None:
-        """twine and uv publish by them, with the user's name put in place of a token's and the password typed."""
+        """twine and uv publish by them, with the user's name put in place of a token's and the
+        password typed.
+        """
         for label, name, program in (("twine", "sc-twined", "twine"), ("uv", "sc-pushed", "uv")):
             folder = self.built(sdist(name))
             [words] = self.copied(f"Publish with {label}")
             words = ["alice" if word == "__token__" else word for word in words]
-            files = [str(path) for path in (folder / "dist").iterdir()]  # what the shell makes of dist/*
-            expanded = [found for word in words[1:] for found in (files if word == "dist/*" else [word])]
-            typed = {"TWINE_PASSWORD": PASSWORDS["alice"], "UV_PUBLISH_PASSWORD": PASSWORDS["alice"]}
+            files = [
+                str(path) for path in (folder / "dist").iterdir()
+            ]  # what the shell makes of dist/*
+            expanded = [
+                found for word in words[1:] for found in (files if word == "dist/*" else [word])
+            ]
+            typed = {
+                "TWINE_PASSWORD": PASSWORDS["alice"],
+                "UV_PUBLISH_PASSWORD": PASSWORDS["alice"],
+            }
             works([client(program), *expanded], self.folder, cwd=folder, **typed)
             self.assertEqual(len(listed(self.index, name)), 1)

@@ -1,4 +1,6 @@
-"""Every page of the site, found by its links: none is broken, and nobody is kept out of any by how it is made."""
+"""Every page of the site, found by its links: none is broken, and nobody is kept out of any by how
+it is made.
+"""
 
 from tests.live.browser import Look, SiteTestCase
 from tests.live.crawler import Crawl, all_kinds, seen_by_all
@@ -17,13 +19,17 @@ class CrawlTests(SiteTestCase):
         return stocked()
 
     def test_administrator(self) -> None:
-        """All that an administrator can click on is there, and built as a page should be; axe-core finds nothing in any kind
-        of page in both themes and at both widths.
+        """All that an administrator can click on is there, and built as a page should be; axe-core
+        finds nothing in any kind of page in both themes and at both widths.
         """
-        self.assertEqual(all_kinds() - self.crawl("admin"), {*ENTRANCES, "/manage/why"})  # which leads on to a project's own
+        self.assertEqual(
+            all_kinds() - self.crawl("admin"), {*ENTRANCES, "/manage/why"}
+        )  # which leads on to a project's own
 
     def test_nobody(self) -> None:
-        """The same for somebody who has not logged in, who meets no link that leads to a closed door."""
+        """The same for somebody who has not logged in, who meets no link that leads to a closed
+        door.
+        """
         seen = self.crawl(None)
         self.assertEqual(ENTRANCES - seen, set())
         self.assertEqual([kind for kind in seen if kind.startswith(("/manage", "/upload"))], [])
@@ -31,7 +37,9 @@ class CrawlTests(SiteTestCase):
     def crawl(self, user: str | None) -> set[str]:
         """The kinds of pages that were found."""
         page = self.visit(Look(), user=user)
-        walk = Crawl(page, BEGINNINGS, lambda page, number: seen_by_all(self, page) if number == 1 else ())
+        walk = Crawl(
+            page, BEGINNINGS, lambda page, number: seen_by_all(self, page) if number == 1 else ()
+        )
         walk.walk()
         self.none_of(walk.faults)
         return set(walk.kinds)

@@ -1,4 +1,6 @@
-"""The site wherever it may run: below a path, behind TLS that is not ours, in front of another index."""
+"""The site wherever it may run: below a path, behind TLS that is not ours, in front of another
+index.
+"""
 
 import atexit
 import functools
@@ -30,7 +32,13 @@ PROXIED = Settings(server="trusted_proxies = 127.0.0.1", access="backend = confi
 
 def stock(index: LiveIndex) -> None:
     """A little of everything."""
-    spam = {"summary": "Lovely spam", "readme": MARKDOWN, "content_type": "text/markdown", "also": SPAM, "files": MODULES}
+    spam = {
+        "summary": "Lovely spam",
+        "readme": MARKDOWN,
+        "content_type": "text/markdown",
+        "also": SPAM,
+        "files": MODULES,
+    }
     publish(
         index,
         published("spam", "1.0", summary="Spam"),
@@ -79,18 +87,34 @@ class BelowCase(IndexTestCase):
 
 class BelowTests(BelowCase):
     def test_everything(self) -> None:
-        """Every page, style sheet, feed and file that an administrator is led to is there, and no link, form or redirect leads
-        out of the path.
+        """Every page, style sheet, feed and file that an administrator is led to is there, and no
+        link, form or redirect leads out of the path.
         """
         admin = self.below.visitor()
         self.assertEqual(admin.log_in("admin").url, admin.base)
         walk = admin.walk(kind_of)
         self.assertEqual(walk.faults, [])
-        pages = ("/", "/search", "/project/<project>/", "/project/<project>/-/compare", "/account/", "/manage/", "/upload")
-        others = ("/_/ui/<digest>/<name>", "/rss/updates.xml", "/simple/<project>/", "/packages/<project>/<filename>")
+        pages = (
+            "/",
+            "/search",
+            "/project/<project>/",
+            "/project/<project>/-/compare",
+            "/account/",
+            "/manage/",
+            "/upload",
+        )
+        others = (
+            "/_/ui/<digest>/<name>",
+            "/rss/updates.xml",
+            "/simple/<project>/",
+            "/packages/<project>/<filename>",
+        )
         self.assertEqual({*pages, *others} - walk.kinds.keys(), set())
         self.assertNotIn("", walk.kinds)
-        self.assertEqual([url for url, got in walk.seen.items() if got.is_page and "html" not in got.text[:40]], [])
+        self.assertEqual(
+            [url for url, got in walk.seen.items() if got.is_page and "html" not in got.text[:40]],
+            [],
+        )
 
     def test_redirects(self) -> None:
         """Other spellings, addresses without their last slash, and errors stay below the path."""
@@ -109,13 +133,22 @@ class BelowTests(BelowCase):
         }.items():
             got = somebody.get(path)
             self.assertEqual((got.status, urlsplit(got.url).path), (200, PATH + there), path)
-        for path in ("project/nobody/", "project/spam/9.9/", "nowhere", "project/spam/-/contents/none.whl"):
+        for path in (
+            "project/nobody/",
+            "project/spam/9.9/",
+            "nowhere",
+            "project/spam/-/contents/none.whl",
+        ):
             got = somebody.get(path)
             self.assertEqual((got.status, got.is_page), (404, True), path)
-            self.assertEqual([link for link in got.read().links if not link.startswith(somebody.base)], [])
+            self.assertEqual(
+                [link for link in got.read().links if not link.startswith(somebody.base)], []
+            )
 
     def test_log_in(self) -> None:
-        """Whoever is sent to log in comes back to what they wanted; forms lead on, and to the message that it was done."""
+        """Whoever is sent to log in comes back to what they wanted; forms lead on, and to the
+        message that it was done.
+        """
         alice = self.below.visitor()
         wanted = "project/spam/-/settings?version=2.0"
         page = alice.get(wanted)
@@ -166,7 +199,9 @@ class BelowInChromiumTests(BelowCase, SiteTestCase):
         expect(made).to_be_visible()
         made.click()
         page.wait_for_url(f"**{PATH}project/below-a-path/1.0/")
-        page.get_by_role("searchbox").or_(page.get_by_role("combobox")).first.press_sequentially("below")
+        page.get_by_role("searchbox").or_(page.get_by_role("combobox")).first.press_sequentially(
+            "below"
+        )
         option = page.get_by_role("option").first
         expect(option).to_contain_text("below-a-path")
         option.click()
@@ -188,17 +223,27 @@ class SecureTests(IndexTestCase):
     def fronted(self, behind: int, host: str) -> Visitor:
         """Somebody who comes by TLS; the Host that pypid is told is this one."""
         port = free_port()
-        self.entered(nginx(self.folder / f"nginx-{port}", server(port, behind, host=host, tls=self.folder)))
+        self.entered(
+            nginx(self.folder / f"nginx-{port}", server(port, behind, host=host, tls=self.folder))
+        )
         return Visitor(f"https://127.0.0.1:{port}/", port, self.trust)
 
     def forms_work(self, alice: Visitor, project: str) -> None:
         """Log in, upload, make a token, log out."""
         self.assertEqual(alice.log_in("alice").url, alice.base)
         [line] = alice.set_cookies
-        self.assertRegex(line, "^__Host-pypid_session=[\\w-]{43}; Path=/; Max-Age=\\d+; HttpOnly; SameSite=Lax; Secure$")
+        self.assertRegex(
+            line,
+            (
+                "^__Host-pypid_session=[\\w-]{43}; Path=/; Max-Age=\\d+; HttpOnly; SameSite=Lax; "
+                "Secure$"
+            ),
+        )
         file = published(project)
         self.assertIn(f"{project} 1.0", alice.upload((file.filename, file.data)).says)
-        made = alice.send(alice.get("account/").form("account/tokens"), name="x", actions="read", expires="30d")
+        made = alice.send(
+            alice.get("account/").form("account/tokens"), name="x", actions="read", expires="30d"
+        )
         self.assertEqual(made.status, 201, made.says)
         self.assertIn("pypi-", made.says)
         self.assertIn("You are logged out.", alice.send(made.form("account/logout")).says)
@@ -214,27 +259,46 @@ class SecureTests(IndexTestCase):
         """Where pypid speaks TLS itself it is the same, without any setting."""
         place = self.folder / "pypid"
         place.mkdir()
-        settings = Settings(access="backend = config sql\n", certificate=self.folder / "chain.pem", key=self.folder / "key.pem")
+        settings = Settings(
+            access="backend = config sql\n",
+            certificate=self.folder / "chain.pem",
+            key=self.folder / "key.pem",
+        )
         with pypid(place, settings) as index:
             self.forms_work(Visitor(index.url("/"), index.port, self.trust), "our-own")
 
     def test_changed_host(self) -> None:
-        """With another Host the page says what an administrator has to set; once public_url is set, forms work."""
+        """With another Host the page says what an administrator has to set; once public_url is set,
+        forms work.
+        """
         alice = self.fronted(self.index.port, "$proxy_host")
         refused = alice.log_in("alice")
         self.assertEqual((refused.status, refused.is_page, alice.cookies), (403, True, {}))
-        for word in (alice.base.rstrip("/"), f"127.0.0.1:{self.index.port}", "public_url", "proxy_set_header Host $http_host"):
+        for word in (
+            alice.base.rstrip("/"),
+            f"127.0.0.1:{self.index.port}",
+            "public_url",
+            "proxy_set_header Host $http_host",
+        ):
             self.assertIn(word, refused.says)
         port = free_port()
         place = self.folder / "pypid"
         place.mkdir()
         lines = f"trusted_proxies = 127.0.0.1\npublic_url = https://127.0.0.1:{port}"
         with pypid(place, evolve(PROXIED, server=lines)) as index:
-            self.entered(nginx(self.folder / "known", server(port, index.port, host="$proxy_host", tls=self.folder)))
+            self.entered(
+                nginx(
+                    self.folder / "known",
+                    server(port, index.port, host="$proxy_host", tls=self.folder),
+                )
+            )
             self.forms_work(Visitor(f"https://127.0.0.1:{port}/", port, self.trust), "known")
             stranger = Visitor(f"https://127.0.0.1:{port}/", port, self.trust)
             form = stranger.get("account/login").form("account/login")
-            other = {"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://evil.example"}
+            other = {
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Origin": "https://evil.example",
+            }
             self.assertEqual(stranger.go(form.action, "POST", b"user=alice", other).status, 403)
 
 
@@ -242,7 +306,9 @@ class TheirsTests(BelowCase):
     """Projects of another index."""
 
     def test_page(self) -> None:
-        """The page of a project of theirs has its README, its files, and what lies in them; it is found once a file is kept."""
+        """The page of a project of theirs has its README, its files, and what lies in them; it is
+        found once a file is kept.
+        """
         bob = self.below.visitor()
         bob.log_in("bob")
         page = bob.get("project/theirs/")
@@ -251,8 +317,13 @@ class TheirsTests(BelowCase):
         until(lambda: "Lovely <strong>spam</strong>" in bob.get("project/theirs/").text, self.index)
         [link] = {each for each in page.read().links if "/-/contents/" in each}
         self.assertIn("Name: theirs", bob.inside(link, "METADATA"))
-        until(lambda: "/project/theirs/" in bob.get("search?q=theirs&source=upstream").text, self.index)
-        self.assertNotIn("/project/theirs/", bob.get("search?q=theirs&source=ours").text.partition("<main")[2])
+        until(
+            lambda: "/project/theirs/" in bob.get("search?q=theirs&source=upstream").text,
+            self.index,
+        )
+        self.assertNotIn(
+            "/project/theirs/", bob.get("search?q=theirs&source=ours").text.partition("<main")[2]
+        )
 
     def test_cooldown(self) -> None:
         """What is too new is on no page; an administrator is told why, and until when."""
@@ -263,9 +334,15 @@ class TheirsTests(BelowCase):
             admin = Visitor(index.url("/"), index.port)
             admin.log_in("admin")
             self.assertIn("None of its files is to be had here", admin.get("project/theirs/").says)
-            self.assertIn("it is too young ([upstream] cooldown)", admin.get("project/theirs/-/why").says)
-            self.assertEqual(admin.get("project/theirs/-/contents/theirs-1.0-py3-none-any.whl").status, 404)
-            self.assertNotIn("/project/theirs/", admin.get("search?q=theirs").text.partition("<main")[2])
+            self.assertIn(
+                "it is too young ([upstream] cooldown)", admin.get("project/theirs/-/why").says
+            )
+            self.assertEqual(
+                admin.get("project/theirs/-/contents/theirs-1.0-py3-none-any.whl").status, 404
+            )
+            self.assertNotIn(
+                "/project/theirs/", admin.get("search?q=theirs").text.partition("<main")[2]
+            )
 
 
 class NamesTests(IndexTestCase):
@@ -276,14 +353,20 @@ class NamesTests(IndexTestCase):
 
     @for_each("project", "search", "account", "manage", "upload", "rss")
     def named(self, name: str) -> None:
-        """Such a project is had by installers at ``/simple/`` and ``/pypi/``, and has a page; at the root is the site."""
+        """Such a project is had by installers at ``/simple/`` and ``/pypi/``, and has a page; at
+        the root is the site.
+        """
         publish(self.index, published(name))
         filename = published(name).filename
         somebody = Visitor(self.index.url("/"), self.index.port)
         for path in (f"simple/{name}/", f"pypi/{name}/"):
             page = somebody.get(path)
             self.assertIn(filename, page.text)
-            [link] = [each for each in page.read().links if each.endswith(filename) or f"{filename}#" in each]
+            [link] = [
+                each
+                for each in page.read().links
+                if each.endswith(filename) or f"{filename}#" in each
+            ]
             self.assertEqual(somebody.go(link).body, published(name).data)
         self.assertEqual(somebody.get(f"pypi/{name}/json").status, 200)
         self.assertIn(f"{name} 1.0", somebody.get(f"project/{name}/").says)

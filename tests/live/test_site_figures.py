@@ -1,4 +1,6 @@
-"""What the site costs whoever looks at it: bytes over the wire, and requests, as a browser counts them that has kept none."""
+"""What the site costs whoever looks at it: bytes over the wire, and requests, as a browser counts
+them that has kept none.
+"""
 
 import functools
 import os
@@ -30,14 +32,18 @@ def large() -> LiveIndex:
     """The pypid of this process with a project that has very many files, and a long README."""
     index = shared(settings(server="# large"))
     stock(index)
-    newest = published(PROJECT, "9999.0", summary="Large", readme=MARKDOWN * 40, content_type="text/markdown")
+    newest = published(
+        PROJECT, "9999.0", summary="Large", readme=MARKDOWN * 40, content_type="text/markdown"
+    )
     publish(index, newest)
     folder = index.storage / PROJECT
     for number in range(FILES - 1):
         file = made_up(number)
         (folder / file.filename).touch()
         os.truncate(folder / file.filename, 100_000)
-        (index.storage / key(PROJECT, file.filename, ObjectKind.RECORD)).write_bytes(dump_record(file))
+        (index.storage / key(PROJECT, file.filename, ObjectKind.RECORD)).write_bytes(
+            dump_record(file)
+        )
     does(index, "POST", f"/api/rebuild/{PROJECT}")
     return index
 
@@ -82,10 +88,16 @@ class TransferTests(SiteTestCase):
         return int(sum(got)), len(got), page
 
     def test_first_visits(self) -> None:
-        """Home, a project, one with 10,000 files, all its versions, and what a search finds come in less than 100 kB and with
-        fewer than six requests.
+        """Home, a project, one with 10,000 files, all its versions, and what a search finds come in
+        less than 100 kB and with fewer than six requests.
         """
-        for path in ("/", "/project/spam/", f"/project/{PROJECT}/", f"/project/{PROJECT}/-/versions", "/search?q=spam"):
+        for path in (
+            "/",
+            "/project/spam/",
+            f"/project/{PROJECT}/",
+            f"/project/{PROJECT}/-/versions",
+            "/search?q=spam",
+        ):
             size, requests, _ = self.transferred(path, Look())
             self.assertLess(size, MOST, path)
             self.assertLess(requests, 6, path)
@@ -94,14 +106,23 @@ class TransferTests(SiteTestCase):
         """What does not change is not asked for again: the second page costs the page itself."""
         page = self.visit(Look())
         page.goto("/project/spam/")
-        sizes = page.evaluate("() => performance.getEntriesByType('resource').map(each => each.transferSize)")
+        sizes = page.evaluate(
+            "() => performance.getEntriesByType('resource').map(each => each.transferSize)"
+        )
         self.assertEqual(sum(sizes), 0, sizes)
 
     def test_first_render(self) -> None:
-        """What is on the page is there before any script has run: with scripts off it has the same headings and links."""
+        """What is on the page is there before any script has run: with scripts off it has the same
+        headings and links.
+        """
         for path in ("/", "/project/spam/", "/search?q=spam"):
             seen = []
             for words in ("light wide", "light wide plain"):
                 page = self.visit(Look.of(words), path)
-                seen.append([each.inner_text() for each in page.get_by_role("main").get_by_role("heading").all()])
+                seen.append(
+                    [
+                        each.inner_text()
+                        for each in page.get_by_role("main").get_by_role("heading").all()
+                    ]
+                )
             self.assertEqual(*seen)

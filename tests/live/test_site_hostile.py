@@ -40,23 +40,32 @@ class HostileTests(SiteTestCase):
         return found
 
     def test_pages(self) -> None:
-        """Every page that an administrator finds, with hostile texts in all that it shows, is what its template says."""
+        """Every page that an administrator finds, with hostile texts in all that it shows, is what
+        its template says.
+        """
         walk = Crawl(self.visit(Look(), user="admin"), ("/", *hostile_pages()), self.injected)
         walk.walk()
         self.none_of(walk.faults)
 
     def test_scripts(self) -> None:
-        """What scripts of ours put into pages is text, too: suggestions, what a search finds while one types, file names."""
+        """What scripts of ours put into pages is text, too: suggestions, what a search finds while
+        one types, file names.
+        """
         page = self.visit(Look(), user="admin")
         page.get_by_label("Search projects").press_sequentially(MARK)
         expect(page.get_by_role("option").first).to_be_visible()
         faults = list(self.injected(page, 1))
         page.goto("/search")
         page.get_by_label("Names, summaries and keywords").press_sequentially(MARK)
-        expect(page.get_by_role("main").get_by_role("link").filter(has_text=f"{MARK}-rest")).to_be_visible()
+        expect(
+            page.get_by_role("main").get_by_role("link").filter(has_text=f"{MARK}-rest")
+        ).to_be_visible()
         faults += self.injected(page, 1)
         page.goto("/upload")
-        files = [{"name": name.replace("/", "_"), "mimeType": "text/html", "buffer": b"<script>"} for name in CONTENTS]
+        files = [
+            {"name": name.replace("/", "_"), "mimeType": "text/html", "buffer": b"<script>"}
+            for name in CONTENTS
+        ]
         page.get_by_label("Wheels and sdists").set_input_files(files)
         page.get_by_role("button", name="Publish", exact=True).click()
         expect(page.get_by_role("main")).to_contain_text(f"{len(files)} not published")
@@ -68,7 +77,9 @@ class HostileTests(SiteTestCase):
         self.assertIn(ALL[0], page.inner_text("body"))
 
     def test_addresses(self) -> None:
-        """What is in an address is text, too, also on the pages that say no; and nobody is sent to another host by it."""
+        """What is in an address is text, too, also on the pages that say no; and nobody is sent to
+        another host by it.
+        """
         page = self.visit(Look(), user="admin")
         self.expects(*REFUSALS)
         faults = []
@@ -82,6 +93,9 @@ class HostileTests(SiteTestCase):
         page = self.visit(Look())
         page.evaluate(
             "(html) => document.body.insertAdjacentHTML('beforeend', html)",
-            f"<{MARK}></{MARK}><b {MARK}>{CALCULATED}</b><a href='javascript:1'>x</a><form action='https://example.org/'></form>",
+            (
+                f"<{MARK}></{MARK}><b {MARK}>{CALCULATED}</b><a href='javascript:1'>x</a><form "
+                f"action='https://example.org/'></form>"
+            ),
         )
         self.assertEqual(len(list(self.injected(page, 1))), 5)

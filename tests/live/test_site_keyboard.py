@@ -1,4 +1,6 @@
-"""The site without a mouse: all that can be clicked on is reached by Tab, in an order that is read, and seen to be reached."""
+"""The site without a mouse: all that can be clicked on is reached by Tab, in an order that is read,
+and seen to be reached.
+"""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,7 +11,15 @@ from tests.live.sitestock import stocked
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-PAGES: Final = ("/", "/search?q=spam", "/project/spam/", "/project/spam/-/versions", "/upload", "/account/", "/manage/")
+PAGES: Final = (
+    "/",
+    "/search?q=spam",
+    "/project/spam/",
+    "/project/spam/-/versions",
+    "/upload",
+    "/account/",
+    "/manage/",
+)
 MOST: Final = 400
 """Times that Tab is pressed before it is said that there is no end."""
 REACHABLE: Final = """
@@ -41,7 +51,9 @@ class KeyboardTests(SiteTestCase):
 
     @for_each(*TWO_LOOKS)
     def reached(self, words: str) -> None:
-        """On each page Tab comes to all that can be used, sees to it that it is on the screen, and shows where it is."""
+        """On each page Tab comes to all that can be used, sees to it that it is on the screen, and
+        shows where it is.
+        """
         page = self.visit(Look.of(words), user="admin")
         faults = []
         for path in PAGES:
@@ -63,10 +75,14 @@ class KeyboardTests(SiteTestCase):
             faults += [] if now["inside"] else [f"not on the screen: {now['html']}"]
         else:
             return [f"no end after {MOST} times Tab"]
-        return faults + [f"not reached: {html}" for number, html in enumerate(wanted) if number not in reached]
+        return faults + [
+            f"not reached: {html}" for number, html in enumerate(wanted) if number not in reached
+        ]
 
     def test_past_the_menu(self) -> None:
-        """The first thing that Tab comes to is a link past the menu, which can be seen then; behind it the page goes on."""
+        """The first thing that Tab comes to is a link past the menu, which can be seen then; behind
+        it the page goes on.
+        """
         page = self.visit(Look(), "/project/spam/")
         page.keyboard.press("Tab")
         skip = page.get_by_role("link", name="Skip to the content")
@@ -74,7 +90,9 @@ class KeyboardTests(SiteTestCase):
         self.assertTrue(page.evaluate(FOCUSED)["inside"])
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
-        self.assertTrue(page.evaluate("() => document.querySelector('main').contains(document.activeElement)"))
+        self.assertTrue(
+            page.evaluate("() => document.querySelector('main').contains(document.activeElement)")
+        )
 
     def test_search(self) -> None:
         """From the first page to a project, by the keyboard alone."""

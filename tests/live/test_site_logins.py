@@ -17,7 +17,9 @@ from tests.live.slapd import GROUPS, MANAGER, MANAGER_PASSWORD, PEOPLE, dn_of, g
 
 
 class PeopleElsewhereTests(SynchronousTestCase):
-    """People whom a directory, or another service, knows; only those of the group ``team`` may read anything."""
+    """People whom a directory, or another service, knows; only those of the group ``team`` may read
+    anything.
+    """
 
     def setUp(self) -> None:
         self.stack = ExitStack()
@@ -27,26 +29,41 @@ class PeopleElsewhereTests(SynchronousTestCase):
     def started(self, text: str, **environ: str) -> LiveIndex:
         """A pypid with this file, whose admin stands in it."""
         port = free_port()
-        (self.folder / "pypid.ini").write_text(text.replace("PORT", str(port)).replace("FOLDER", str(self.folder)))
+        (self.folder / "pypid.ini").write_text(
+            text.replace("PORT", str(port)).replace("FOLDER", str(self.folder))
+        )
         command: list[str | Path] = [BIN / "pypid", "serve", "--config", self.folder / "pypid.ini"]
         told = clean_environ(**environ)
-        process = self.stack.enter_context(running(command, self.folder / "log", cwd=self.folder, environ=told))
+        process = self.stack.enter_context(
+            running(command, self.folder / "log", cwd=self.folder, environ=told)
+        )
         index = LiveIndex(self.folder, port, False, process)
         until_ready(index)
         return index
 
-    def journey(self, index: LiveIndex, user: str, password: str, other: str, others: str) -> Visitor:
-        """`user` of the team logs in, as does the admin of the file; `other`, who is in no team, may read nothing."""
+    def journey(
+        self, index: LiveIndex, user: str, password: str, other: str, others: str
+    ) -> Visitor:
+        """`user` of the team logs in, as does the admin of the file; `other`, who is in no team,
+        may read nothing.
+        """
         somebody = Visitor(index.url("/"), index.port)
         page = somebody.get("search?q=x")
         self.assertEqual(urlsplit(page.url).path, "/account/login")
-        self.assertEqual(somebody.send(page.form("account/login"), user=user, password="wrong").status, 403)
+        self.assertEqual(
+            somebody.send(page.form("account/login"), user=user, password="wrong").status, 403
+        )
         there = somebody.send(page.form("account/login"), user=user, password=password)
         self.assertEqual((there.status, there.url), (200, somebody.at("search?q=x")))
         mine = somebody.get("account/")
         self.assertIn(user, mine.says)
         self.assertIn("team", mine.says)
-        self.assertEqual(somebody.send(mine.form("account/tokens"), name="t", actions="read", expires="30d").status, 201)
+        self.assertEqual(
+            somebody.send(
+                mine.form("account/tokens"), name="t", actions="read", expires="30d"
+            ).status,
+            201,
+        )
         stranger = Visitor(index.url("/"), index.port)
         refused = stranger.log_in(other, others)
         self.assertEqual((refused.status, refused.is_page), (403, True))
@@ -57,7 +74,9 @@ class PeopleElsewhereTests(SynchronousTestCase):
         return somebody
 
     def away(self, index: LiveIndex, somebody: Visitor) -> None:
-        """Nobody can say who they are: that is said on a page; the admin of the file logs in all the same."""
+        """Nobody can say who they are: that is said on a page; the admin of the file logs in all
+        the same.
+        """
         stranger = Visitor(index.url("/"), index.port)
         refused = stranger.log_in("mallory", "x")
         self.assertEqual((refused.status, refused.is_page), (503, True))
@@ -65,16 +84,35 @@ class PeopleElsewhereTests(SynchronousTestCase):
         admin = Visitor(index.url("/"), index.port)
         self.assertEqual(admin.log_in("admin").status, 200)
         self.assertEqual(admin.get("manage/").status, 200)
-        self.assertIn(somebody.get("account/").status, (200, 503))  # for a moment it is remembered who they are
+        self.assertIn(
+            somebody.get("account/").status, (200, 503)
+        )  # for a moment it is remembered who they are
 
     def test_directory(self) -> None:
         """Of a directory (LDAP)."""
         server = self.stack.enter_context(slapd())
         admin = hashes()["admin"]
-        told = {"port": "PORT", "folder": "FOLDER", "admin": admin, "url": server.url, "certificates": server.certificates}
-        places = {"manager": MANAGER, "password": MANAGER_PASSWORD, "people": PEOPLE, "groups": GROUPS}
+        told = {
+            "port": "PORT",
+            "folder": "FOLDER",
+            "admin": admin,
+            "url": server.url,
+            "certificates": server.certificates,
+        }
+        places = {
+            "manager": MANAGER,
+            "password": MANAGER_PASSWORD,
+            "people": PEOPLE,
+            "groups": GROUPS,
+        }
         with server.runs():
-            server.fill([person("ada", "wonder land"), person("eve", "apple pie"), group("team", dn_of("ada"))])
+            server.fill(
+                [
+                    person("ada", "wonder land"),
+                    person("eve", "apple pie"),
+                    group("team", dn_of("ada")),
+                ]
+            )
             index = self.started(test_directory.INI.format(**told, **places))
             ada = self.journey(index, "ada", "wonder land", "eve", "apple pie")
         self.away(index, ada)
@@ -84,8 +122,10 @@ class PeopleElsewhereTests(SynchronousTestCase):
         """Of a service (``remote``)."""
         theirs = free_port()
         text = (
-            "[server]\nlisten = tcp:PORT:interface=127.0.0.1\nstate = FOLDER/state\n[upstream]\nmode = offline\n[access]\n"
-            f"backend = config remote\nread = group:team\nadmins = admin\n[users]\nadmin = {hashes()['admin']}\n"
+            "[server]\nlisten = tcp:PORT:interface=127.0.0.1\nstate = "
+            "FOLDER/state\n[upstream]\nmode = offline\n[access]\n"
+            f"backend = config remote\nread = group:team\nadmins = admin\n[users]\nadmin = "
+            f"{hashes()['admin']}\n"
             f"[remote]\nurl = http://127.0.0.1:{theirs}/v\nuser = {LOGIN[0]}\n"
         )
         command = [sys.executable, "-m", "tests.live.peopleservice", "127.0.0.1", str(theirs)]

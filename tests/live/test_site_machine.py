@@ -1,4 +1,6 @@
-"""The administration of the machine, in a browser: rebuild as it goes on, check, purge, snapshots, the log's level, why."""
+"""The administration of the machine, in a browser: rebuild as it goes on, check, purge, snapshots,
+the log's level, why.
+"""
 
 import os
 import re
@@ -16,8 +18,8 @@ class MachineTests(SiteTestCase):
 
     @for_each(*TWO_LOOKS, "light wide plain")
     def rebuild(self, words: str) -> None:
-        """Files that somebody has put into the storage are taken in, and the page tells of them, and of one that cannot be; a
-        check says what is wrong, and removes nothing without the word.
+        """Files that somebody has put into the storage are taken in, and the page tells of them,
+        and of one that cannot be; a check says what is wrong, and removes nothing without the word.
         """
         look, project = Look.of(words), f"hand-{words.replace(' ', '-')}"
         good, folder = wheel(project, "1.0"), self.index.storage / project
@@ -69,7 +71,9 @@ class MachineTests(SiteTestCase):
 
     @for_each(*TWO_LOOKS, "light wide plain")
     def rest(self, words: str) -> None:
-        """What is kept is taken away, the log is written from another level on, and any name is asked why it is as it is."""
+        """What is kept is taken away, the log is written from another level on, and any name is
+        asked why it is as it is.
+        """
         look = Look.of(words)
         page = self.visit(look, "/manage/upstream", user="admin")
         self.looks_well(page, look, "upstream")

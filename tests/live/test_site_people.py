@@ -1,4 +1,6 @@
-"""People on the site, in a browser: an invitation and a riddle, tokens, rights, and each page that only a form leads to."""
+"""People on the site, in a browser: an invitation and a riddle, tokens, rights, and each page that
+only a form leads to.
+"""
 
 import re
 from typing import TYPE_CHECKING
@@ -34,8 +36,9 @@ class InvitedTests(SiteTestCase):
 
     @for_each(*TWO_LOOKS)
     def registers(self, words: str) -> None:
-        """The link of an invitation fills the form, the browser solves the riddle without a secure context or a worker, and
-        whoever was invited logs in; the invitation was in no address that pypid was sent.
+        """The link of an invitation fills the form, the browser solves the riddle without a secure
+        context or a worker, and whoever was invited logs in; the invitation was in no address that
+        pypid was sent.
         """
         look, name = Look.of(words), f"eve-{words.replace(' ', '-')}"
         admin = self.visit(look, "/manage/users", user="admin")
@@ -45,7 +48,9 @@ class InvitedTests(SiteTestCase):
         self.assertIn("#invitation=pypid-invitation-", link)
         page = self.visit(look, link[link.index("/account/") :])
         self.assertNotIn("#", page.url)
-        self.assertRegex(page.get_by_label("Invitation").input_value(), r"\Apypid-invitation-[\w-]{20,}\Z")
+        self.assertRegex(
+            page.get_by_label("Invitation").input_value(), r"\Apypid-invitation-[\w-]{20,}\Z"
+        )
         page.get_by_label("User name").fill(name)
         page.get_by_label("Password", exact=True).fill("kiwi-secret-7")
         page.get_by_label("The password again").fill("kiwi-secret-7")
@@ -71,7 +76,9 @@ class PeopleTests(SiteTestCase):
 
     @for_each(*MANY)
     def own(self, words: str) -> None:
-        """A wrong password, the right one, a token that is shown once and holds, and is revoked; and out again."""
+        """A wrong password, the right one, a token that is shown once and holds, and is revoked;
+        and out again.
+        """
         look = Look.of(words)
         page = self.visit(look, "/account/")
         self.expects(403, 400)
@@ -107,12 +114,16 @@ class PeopleTests(SiteTestCase):
 
     @for_each(*MANY)
     def administers(self, words: str) -> None:
-        """A registration is approved, a right is given to a group that the person is in, the other one sees the project then;
-        and the account is removed.
+        """A registration is approved, a right is given to a group that the person is in, the other
+        one sees the project then; and the account is removed.
         """
         look, name = Look.of(words), f"eve-{words.replace(' ', '-')}"
         eve = self.visit(look, "/account/register")
-        for label, text in (("User name", name), ("Password", "kiwi-secret-7"), ("The password again", "kiwi-secret-7")):
+        for label, text in (
+            ("User name", name),
+            ("Password", "kiwi-secret-7"),
+            ("The password again", "kiwi-secret-7"),
+        ):
             eve.get_by_label(label, exact=True).fill(text)
         eve.get_by_role("button", name="Make the account").click()
         told(eve, "approved")
@@ -133,7 +144,13 @@ class PeopleTests(SiteTestCase):
         admin.get_by_role("button", name="Give the right").click()
         told(admin, "This is the first right")
         self.looks_well(admin, look, "people-rights")
-        for path in (f"/manage/users/{name}", "/manage/rights", "/manage/tokens", "/manage/audit", "/manage/groups"):
+        for path in (
+            f"/manage/users/{name}",
+            "/manage/rights",
+            "/manage/tokens",
+            "/manage/audit",
+            "/manage/groups",
+        ):
             admin.goto(path)
             self.looks_well(admin, look, "people-" + path.split("/")[2])
         admin.goto(f"/manage/users/{name}")

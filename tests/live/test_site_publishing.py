@@ -1,4 +1,6 @@
-"""Publishing by the site, as somebody does it who would rather not read a manual: a token for twine, files dropped, a yank."""
+"""Publishing by the site, as somebody does it who would rather not read a manual: a token for
+twine, files dropped, a yank.
+"""
 
 import random
 from base64 import b64encode
@@ -40,7 +42,9 @@ class PublishingTests(SiteTestCase):
 
     @for_each(*ALL_LOOKS)
     def token(self, words: str) -> None:
-        """A token that is made in the page publishes with twine; it is shown once, and revoked it is good for nothing."""
+        """A token that is made in the page publishes with twine; it is shown once, and revoked it
+        is good for nothing.
+        """
         look, project = Look.of(words), self.own(words, "token")
         page = self.visit(look, "/account/", user="alice")
         self.looks_well(page, look, "account")
@@ -67,13 +71,17 @@ class PublishingTests(SiteTestCase):
         page.get_by_role("button", name=f"Revoke the token {project}").click()
         expect(row.get_by_text("revoked", exact=True)).to_be_visible()
         self.looks_well(page, look, "revoked")
-        self.assertIn("was revoked", fails([*line, published(project, "2.0").into(self.folder)], self.folder))
+        self.assertIn(
+            "was revoked", fails([*line, published(project, "2.0").into(self.folder)], self.folder)
+        )
         page.goto(f"/project/{project}/")
         expect(page.get_by_role("heading", name=project)).to_be_visible()
 
     @for_each(*ALL_LOOKS)
     def upload(self, words: str) -> None:
-        """Files are chosen or dropped; what was wrong with one is said with all its reasons, and the others are published."""
+        """Files are chosen or dropped; what was wrong with one is said with all its reasons, and
+        the others are published.
+        """
         look, project = Look.of(words), self.own(words, "upload")
         page = self.visit(look, user="alice")
         page.get_by_role("link", name="Upload", exact=True).click()
@@ -82,10 +90,14 @@ class PublishingTests(SiteTestCase):
         bad = Artifact(published(project, "2.0").filename, published(project, "3.0").data)
         if not look.scripts:
             self.expects(400)
-        page.get_by_label("Wheels and sdists").set_input_files([good.into(self.folder), bad.into(self.folder)])
+        page.get_by_label("Wheels and sdists").set_input_files(
+            [good.into(self.folder), bad.into(self.folder)]
+        )
         page.get_by_role("button", name="Publish", exact=True).click()
         expect(page.get_by_text("1 of 2 files published")).to_be_visible()
-        expect(page.get_by_role("main")).to_contain_text("the metadata in the file says version 3.0, its name says 2.0")
+        expect(page.get_by_role("main")).to_contain_text(
+            "the metadata in the file says version 3.0, its name says 2.0"
+        )
         self.looks_well(page, look, "one-of-two")
         self.assertEqual(listed(self.index, project), [good.filename])
         if look.scripts:
@@ -100,7 +112,12 @@ class PublishingTests(SiteTestCase):
         """While a large file is on its way its progress is told."""
         page = self.visit(Look(), "/upload", user="alice")
         slow = page.context.new_cdp_session(page)
-        speed = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 300_000}
+        speed = {
+            "offline": False,
+            "latency": 0,
+            "downloadThroughput": -1,
+            "uploadThroughput": 300_000,
+        }
         slow.send("Network.enable")
         slow.send("Network.emulateNetworkConditions", speed)
         large = published("slow-upload", files={"slow.bin": random.Random(0).randbytes(500_000)})
@@ -112,22 +129,30 @@ class PublishingTests(SiteTestCase):
 
     @for_each(*ALL_LOOKS)
     def yank(self, words: str) -> None:
-        """A release is yanked with a reason, which the page and installers are told, and taken back."""
+        """A release is yanked with a reason, which the page and installers are told, and taken
+        back.
+        """
         look, project = Look.of(words), self.own(words, "yank")
         publish(self.index, published(project), published(project, "2.0"))
         page = self.visit(look, f"/project/{project}/", user="alice")
         page.get_by_role("link", name="Settings").click()
         self.looks_well(page, look, "settings")
         page.get_by_role("row").get_by_role("link", name="2.0").click()
-        whole = page.get_by_role("region", name="The whole release").or_(page.locator("section").first)
+        whole = page.get_by_role("region", name="The whole release").or_(
+            page.locator("section").first
+        )
         whole.get_by_label("Reason").fill("Eggs <b>were</b> bad.")
         whole.get_by_role("button", name="Yank the release").click()
         expect(page.get_by_role("main").get_by_role("status")).to_be_visible()
         self.looks_well(page, look, "yanked")
-        yanked = {file["filename"]: file.get("yanked") for file in simple(self.index, project)["files"]}
+        yanked = {
+            file["filename"]: file.get("yanked") for file in simple(self.index, project)["files"]
+        }
         self.assertEqual(list(yanked.values()), [False, "Eggs <b>were</b> bad."])
         page.goto(f"/project/{project}/2.0/")
-        expect(page.locator(".notice", has_text="This release was yanked")).to_contain_text("Eggs <b>were</b> bad.")
+        expect(page.locator(".notice", has_text="This release was yanked")).to_contain_text(
+            "Eggs <b>were</b> bad."
+        )
         self.looks_well(page, look, "told")
         page.go_back()
         page.get_by_role("button", name="Take the yank back").first.click()
@@ -140,7 +165,10 @@ class PublishingTests(SiteTestCase):
         look, project = Look.of(words), self.own(words, "delete")
         publish(self.index, published(project), user="admin")
         page = self.visit(look, f"/project/{project}/-/settings", user="admin")
-        button, word = page.get_by_role("button", name="Delete the project"), page.get_by_label("To delete it for good, type")
+        button, word = (
+            page.get_by_role("button", name="Delete the project"),
+            page.get_by_label("To delete it for good, type"),
+        )
         word.fill(project[:-1])
         if look.scripts:
             expect(button).to_be_disabled()

@@ -1,4 +1,6 @@
-"""Finding and reading a project by the site, as somebody does it who wonders whether to install it."""
+"""Finding and reading a project by the site, as somebody does it who wonders whether
+to install it.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,9 @@ class ReadingTests(SiteTestCase):
 
     @for_each(*ALL_LOOKS)
     def search(self, words: str) -> None:
-        """Words out of a summary and keywords find projects, which filters make fewer; what may not be read is not found."""
+        """Words out of a summary and keywords find projects, which filters make fewer; what may not
+        be read is not found.
+        """
         look = Look.of(words)
         page = self.visit(look)
         self.looks_well(page, look, "home")
@@ -54,7 +58,9 @@ class ReadingTests(SiteTestCase):
 
     @for_each(*ALL_LOOKS)
     def read(self, words: str) -> None:
-        """The README, which file is for whom, what it depends on, who published it and how often it was downloaded."""
+        """The README, which file is for whom, what it depends on, who published it and how often it
+        was downloaded.
+        """
         look = Look.of(words)
         page = self.visit(look, "/project/spam/")
         self.looks_well(page, look, "project")
@@ -62,8 +68,12 @@ class ReadingTests(SiteTestCase):
         readme = page.locator(".readme")
         expect(readme.get_by_role("heading", name="Usage")).to_be_visible()
         expect(readme.get_by_role("cell", name="lots")).to_be_visible()
-        expect(readme.get_by_role("link", name="the menu")).to_have_attribute("href", "https://example.org/menu")
-        expect(main(page).get_by_role("link", name="spam-2.0-py3-none-any.whl", exact=True)).to_be_visible()
+        expect(readme.get_by_role("link", name="the menu")).to_have_attribute(
+            "href", "https://example.org/menu"
+        )
+        expect(
+            main(page).get_by_role("link", name="spam-2.0-py3-none-any.whl", exact=True)
+        ).to_be_visible()
         expect(main(page)).to_contain_text("by alice")
         expect(main(page).get_by_role("img").first).to_be_visible()
         main(page).get_by_role("link", name="1.0", exact=True).click()
@@ -77,7 +87,9 @@ class ReadingTests(SiteTestCase):
 
     @for_each(*ALL_LOOKS)
     def versions(self, words: str) -> None:
-        """All versions of a project that has many, and what is different between two of another one."""
+        """All versions of a project that has many, and what is different between two of another
+        one.
+        """
         look = Look.of(words)
         page = self.visit(look, "/project/flying-circus/")
         main(page).get_by_role("link", name="All 120 versions").click()
@@ -111,12 +123,17 @@ class ReadingTests(SiteTestCase):
 
     @for_each(*TWO_LOOKS)
     def odd(self, words: str) -> None:
-        """Names, summaries and READMEs without an end, a project of upstream's, a deprecated one, and pages that say no."""
+        """Names, summaries and READMEs without an end, a project of upstream's, a deprecated one,
+        and pages that say no.
+        """
         look = Look.of(words)
         page = self.visit(look)
         for path, said in (
             ("/search?q=companies", "a-project-with-quite"),
-            ("/project/a-project-with-quite-a-long-name-as-they-do-happen-to-be-in-larger-companies/", "2026.11.22"),
+            (
+                "/project/a-project-with-quite-a-long-name-as-they-do-happen-to-be-in-larger-companies/",
+                "2026.11.22",
+            ),
             ("/project/theirs/", "upstream"),
             ("/project/bacon/", "indented"),
             ("/project/sausage/", "Take spam instead."),
@@ -125,14 +142,20 @@ class ReadingTests(SiteTestCase):
             expect(main(page)).to_contain_text(said)
             self.looks_well(page, look, path.strip("/").split("/")[-1][:20].split("?")[0])
         self.expects(404, 403, 401)
-        for path, said in (("/project/nowhere/", "nowhere"), ("/project/spam/9.9/", "9.9"), ("/no/such/page", "Not Found")):
+        for path, said in (
+            ("/project/nowhere/", "nowhere"),
+            ("/project/spam/9.9/", "9.9"),
+            ("/no/such/page", "Not Found"),
+        ):
             page.goto(path)
             expect(main(page)).to_contain_text(said)
             self.looks_well(page, look, "no")
 
     @for_each(*TWO_LOOKS)
     def hidden(self, words: str) -> None:
-        """Who may not read a project is sent to log in, comes back to it then, and is told no where the right is missing."""
+        """Who may not read a project is sent to log in, comes back to it then, and is told no where
+        the right is missing.
+        """
         look = Look.of(words)
         page = self.visit(look, "/project/acme-secret/")
         self.expects(403, 404)
@@ -155,7 +178,14 @@ class ReadingTests(SiteTestCase):
 
     def test_leads_nowhere_else(self) -> None:
         """Whoever logs in by a link that somebody else has made stays here."""
-        away = ("https://example.org/", "//example.org/", "/\\example.org", "javascript:alert(1)", "..//example.org", "%0d%0aX")
+        away = (
+            "https://example.org/",
+            "//example.org/",
+            "/\\example.org",
+            "javascript:alert(1)",
+            "..//example.org",
+            "%0d%0aX",
+        )
         for where in away:
             page = self.visit(Look(), f"/account/login?next={where}")
             self.enters(page, "bob", "builder-secret-3")

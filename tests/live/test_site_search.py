@@ -1,4 +1,6 @@
-"""Searching in a browser: suggestions below the small box, the page as one types, and both without scripts."""
+"""Searching in a browser: suggestions below the small box, the page as one types, and both without
+scripts.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,9 @@ class SearchTests(SiteTestCase):
 
     @for_each(*TWO_LOOKS)
     def suggested(self, words: str) -> None:
-        """Below the box are the best; arrows choose, Enter goes there, Escape and going on close the list."""
+        """Below the box are the best; arrows choose, Enter goes there, Escape and going on close
+        the list.
+        """
         look = Look.of(words)
         page = self.visit(look)
         box = page.get_by_role("combobox", name="Search projects")
@@ -33,7 +37,9 @@ class SearchTests(SiteTestCase):
         self.looks_well(page, look, "suggestions")
         box.press("ArrowDown")
         expect(options.first).to_have_attribute("aria-selected", "true")
-        self.assertEqual(box.get_attribute("aria-activedescendant"), options.first.get_attribute("id"))
+        self.assertEqual(
+            box.get_attribute("aria-activedescendant"), options.first.get_attribute("id")
+        )
         box.press("Escape")
         expect(page.get_by_role("listbox")).to_be_hidden()
         self.assertEqual(box.input_value(), "spa")
@@ -60,7 +66,9 @@ class SearchTests(SiteTestCase):
 
     @for_each(*TWO_LOOKS)
     def typed(self, words: str) -> None:
-        """The page follows what is typed, says how many there are, and its address can be kept; arrows lead into the list."""
+        """The page follows what is typed, says how many there are, and its address can be kept;
+        arrows lead into the list.
+        """
         look = Look.of(words)
         page = self.visit(look, "/search")
         box = page.get_by_label("Names, summaries and keywords")
@@ -87,7 +95,9 @@ class SearchTests(SiteTestCase):
         page.wait_for_url("**/project/spam/")
 
     def test_half_typed(self) -> None:
-        """A filter that is half typed leaves the list as it is; the button says what is wrong with it."""
+        """A filter that is half typed leaves the list as it is; the button says what is wrong with
+        it.
+        """
         page = self.visit(Look(), "/search?q=spam")
         self.expects(400)
         page.get_by_text("Filters").click()
@@ -96,7 +106,9 @@ class SearchTests(SiteTestCase):
         page.wait_for_timeout(500)
         self.assertEqual(self.found(page), some)
         page.get_by_role("main").get_by_role("button", name="Search").click()
-        expect(page.get_by_role("alert")).to_contain_text("The filter python is a version of Python")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "The filter python is a version of Python"
+        )
         self.looks_well(page, Look(), "wrong")
 
     @for_each(*ALL_LOOKS)

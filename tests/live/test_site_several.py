@@ -1,4 +1,6 @@
-"""The site of several processes, and of several machines: sessions, forms, search, and what ends when one ends."""
+"""The site of several processes, and of several machines: sessions, forms, search, and what ends
+when one ends.
+"""
 
 import fcntl
 import http.client
@@ -22,7 +24,15 @@ from tests.live.sitestock import MARKDOWN, MODULES, SPAM, published
 from tests.live.sitevisitor import Visitor
 from tests.live.stores import store
 from tests.live.test_readmes import renderers
-from tests.live.workers import SHARED, connections, is_there, others, process_of, until, until_all_answer
+from tests.live.workers import (
+    SHARED,
+    connections,
+    is_there,
+    others,
+    process_of,
+    until,
+    until_all_answer,
+)
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SEVERAL = Settings(server="workers = 2", access="backend = config sql\n", sections=SHARED)
@@ -44,7 +54,9 @@ class WorkersCase(IndexTestCase):
         return self.index.running.process.pid
 
     def visitors(self) -> tuple[Visitor, Visitor]:
-        """Somebody whose one connection is with the first process, and the same with the other; they share their cookies."""
+        """Somebody whose one connection is with the first process, and the same with the other;
+        they share their cookies.
+        """
         processes = [self.first, others(self.index)[2]]
         found: dict[int, http.client.HTTPConnection] = {}
         while len(found) < len(processes):
@@ -64,7 +76,11 @@ class WorkersCase(IndexTestCase):
         """The processes that have the lock of the search index."""
         inode = (self.index.folder / "state/search.lock").stat().st_ino
         lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-        return [int(line[4]) for line in lines if "->" not in line and line[5].rpartition(":")[2] == str(inode)]
+        return [
+            int(line[4])
+            for line in lines
+            if "->" not in line and line[5].rpartition(":")[2] == str(inode)
+        ]
 
     def finds(self, visitor: Visitor, word: str) -> bool:
         """Whether it is found, on the page and by the API."""
@@ -76,24 +92,32 @@ class WorkersCase(IndexTestCase):
         begun = time.monotonic()
         until(lambda: self.finds(visitor, word), self.index)
         until(lambda: f"project/{word}/" in visitor.get("").text, self.index)
-        until(lambda: f"<title>{word} 1.0</title>" in visitor.get("rss/updates.xml").text, self.index)
+        until(
+            lambda: f"<title>{word} 1.0</title>" in visitor.get("rss/updates.xml").text, self.index
+        )
         self.assertLess(time.monotonic() - begun, within)
 
     def whole(self) -> None:
         """The file of the search index is not damaged."""
-        with closing(sqlite3.connect(f"file:{self.index.folder}/state/search.sqlite?mode=ro", uri=True)) as file:
+        with closing(
+            sqlite3.connect(f"file:{self.index.folder}/state/search.sqlite?mode=ro", uri=True)
+        ) as file:
             self.assertEqual(file.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
 
 
 class WorkersTests(WorkersCase):
     def test_session(self) -> None:
-        """Who logs in with one process is known to the other; forms of one are taken by the other; so is a log out."""
+        """Who logs in with one process is known to the other; forms of one are taken by the other;
+        so is a log out.
+        """
         here, there = self.visitors()
         self.assertEqual(here.log_in("admin").url, here.base)
         for visitor in (there, here):
             page = visitor.get("account/")
             self.assertIn("Your account", page.says)
-        made = here.send(there.get("account/").form("account/tokens"), name="both", actions="read", expires="30d")
+        made = here.send(
+            there.get("account/").form("account/tokens"), name="both", actions="read", expires="30d"
+        )
         self.assertEqual(made.status, 201, made.says)
         until(lambda: "both" in there.get("account/").says, self.index)
         group = there.send(here.get("manage/groups").form("manage/groups"), name="kitchen")
@@ -110,13 +134,20 @@ class WorkersTests(WorkersCase):
         until(lambda: urlsplit(here.get("account/").url).path == "/account/login", self.index, 2)
 
     def test_after_a_form(self) -> None:
-        """The page that a browser is sent to after a form has what the form has done, whichever process makes it."""
+        """The page that a browser is sent to after a form has what the form has done, whichever
+        process makes it.
+        """
         here, there = self.visitors()
         here.log_in("admin")
         publish(self.index, published("spam"), published("spam", "1.1"))
         for number in range(10):
             form = here.get("manage/groups").form("manage/groups")
-            made = here.ask(form.action, "POST", urlencode({**form.fields, "name": f"group-{number}"}).encode(), FORM)
+            made = here.ask(
+                form.action,
+                "POST",
+                urlencode({**form.fields, "name": f"group-{number}"}).encode(),
+                FORM,
+            )
             page = there.go(urljoin(form.action, made.headers["Location"]))
             self.assertIn(f"group-{number}", page.says)
             deed = "-/unyank" if number % 2 else "-/yank"
@@ -133,11 +164,14 @@ class WorkersTests(WorkersCase):
         said = there.ask(there.at("api/log-level"), "PUT", b'{"level": "error"}', headers)
         self.assertEqual(said.status, 200, said.text)
         until(lambda: '"error"' in here.get("api/log-level").text, self.index)
-        self.assertEqual(there.ask(there.at("api/log-level"), "PUT", b'{"level": "default"}', headers).status, 200)
+        self.assertEqual(
+            there.ask(there.at("api/log-level"), "PUT", b'{"level": "default"}', headers).status,
+            200,
+        )
 
     def test_search(self) -> None:
-        """What is published through one is found through the other, and on its first page and feeds, within two seconds; one
-        process writes the search index.
+        """What is published through one is found through the other, and on its first page and
+        feeds, within two seconds; one process writes the search index.
         """
         here, there = self.visitors()
         here.log_in("alice")
@@ -151,7 +185,9 @@ class WorkersTests(WorkersCase):
 
 
 class EndingTests(WorkersCase):
-    """Processes that end as they should not. Nobody writes the search index until the tests let go of its lock."""
+    """Processes that end as they should not. Nobody writes the search index until the tests let go
+    of its lock.
+    """
 
     def start(self) -> LiveIndex:
         state = self.folder / "pypid/state"
@@ -164,7 +200,9 @@ class EndingTests(WorkersCase):
         return index
 
     def test_writer(self) -> None:
-        """When the process that writes the search index is killed the other one goes on with the file as it is."""
+        """When the process that writes the search index is killed the other one goes on with the
+        file as it is.
+        """
         publish(self.index, published("first"))
         second = others(self.index)[2]
         os.kill(self.first, signal.SIGSTOP)
@@ -180,7 +218,10 @@ class EndingTests(WorkersCase):
         until(lambda: self.writers() == [self.first], self.index, 5)
         publish(self.index, published("third"))
         until(lambda: others(self.index).get(2, second) != second, self.index)
-        until(lambda: f"(process {others(self.index)[2]}) answers, too" in self.index.log(), self.index)
+        until(
+            lambda: f"(process {others(self.index)[2]}) answers, too" in self.index.log(),
+            self.index,
+        )
         _, there = self.visitors()
         for name in ("first", "second", "third"):
             self.soon(there, name, 10)
@@ -191,7 +232,12 @@ class EndingTests(WorkersCase):
         """The processes that render READMEs, once both have shown one."""
         publish(self.index, published("spam", readme=MARKDOWN, content_type="text/markdown"))
         for visitor in self.visitors():
-            until(lambda visitor=visitor: "Lovely <strong>spam</strong>" in visitor.get("project/spam/").text, self.index)  # type: ignore[misc]
+            until(
+                lambda visitor=visitor: (
+                    "Lovely <strong>spam</strong>" in visitor.get("project/spam/").text
+                ),
+                self.index,
+            )  # type: ignore[misc]
         found = renderers(self.first)
         self.assertEqual(len(found), 2)
         return found
@@ -208,36 +254,49 @@ class EndingTests(WorkersCase):
         self.assertEqual([each for each in found if is_there(each)], [])
 
     def test_first_killed(self) -> None:
-        """When the first process is killed nothing of it is left; a new pypid finds what was published."""
+        """When the first process is killed nothing of it is left; a new pypid finds what was
+        published.
+        """
         self.lock.close()
         found = [*self.rendering(), *others(self.index).values()]
         self.index.running.process.kill()
         self.index.running.process.wait()
         until(lambda: not any(map(is_there, found)), self.index, 5)
-        with running([BIN / "pypid", "serve", "-c", self.index.config], self.folder / "again", cwd=self.folder) as again:
+        with running(
+            [BIN / "pypid", "serve", "-c", self.index.config],
+            self.folder / "again",
+            cwd=self.folder,
+        ) as again:
             again.until_answers(self.index.url())
             visitor = Visitor(self.index.url("/"), self.index.port)
             until(lambda: self.finds(visitor, "spam"), self.index)
             self.whole()
             self.assertEqual(again.stop(), 0)
-        self.index.running.process.returncode = 0  # the shared end of these tests looks at the log alone
+        self.index.running.process.returncode = (
+            0  # the shared end of these tests looks at the log alone
+        )
         with self.index.running.log.open("a") as file:
             file.write("Server Shut Down")
 
 
 class MachinesTests(SynchronousTestCase):
-    """Two machines with a bucket, and a database of PostgreSQL's for the catalog and the accounts."""
+    """Two machines with a bucket, and a database of PostgreSQL's for the catalog
+    and the accounts.
+    """
 
     def setUp(self) -> None:
         self.stack = ExitStack()
         self.addCleanup(self.stack.close)
         s3 = self.stack.enter_context(store("radosgw"))
         database = postgresql.shared().database()
-        self.here, self.there = self.stack.enter_context(nodes(2, s3, f"backend = sql\nurl = {database}", database))
+        self.here, self.there = self.stack.enter_context(
+            nodes(2, s3, f"backend = sql\nurl = {database}", database)
+        )
 
     def test_both(self) -> None:
-        """A session of one is one of the other; search, first page and feeds of both have what either has taken within two
-        seconds, and the project's page its README, and what lies in its files, out of the bucket.
+        """A session of one is one of the other; search, first page and feeds of both have what
+        either has taken within two seconds, and the project's page its README, and what lies in its
+        files, out of the bucket.
         """
         cookies: dict[str, str] = {}
         bases = [(f"http://127.0.0.1:{node.port}/", node.port) for node in (self.here, self.there)]
@@ -247,13 +306,21 @@ class MachinesTests(SynchronousTestCase):
         spam = {"readme": MARKDOWN, "content_type": "text/markdown", "also": SPAM, "files": MODULES}
         files = [published("spam", source=source, **spam) for source in (False, True)]  # type: ignore[arg-type]
         self.assertIn("published", one.upload(*((file.filename, file.data) for file in files)).says)
-        took = until_node(self.there, lambda: "/project/spam/" in other.get("search?q=canned").text, 10)
+        took = until_node(
+            self.there, lambda: "/project/spam/" in other.get("search?q=canned").text, 10
+        )
         took += until_node(self.there, lambda: "/project/spam/" in other.get("").text, 10)
-        took += until_node(self.there, lambda: "<title>spam 1.0</title>" in other.get("rss/updates.xml").text, 10)
+        took += until_node(
+            self.there, lambda: "<title>spam 1.0</title>" in other.get("rss/updates.xml").text, 10
+        )
         self.assertLess(took, 2)
-        until_node(self.there, lambda: "Lovely <strong>spam</strong>" in other.get("project/spam/").text)
+        until_node(
+            self.there, lambda: "Lovely <strong>spam</strong>" in other.get("project/spam/").text
+        )
         for file in files:
-            self.assertIn("def cook()", other.inside(f"project/spam/-/contents/{file.filename}", "__init__"))
+            self.assertIn(
+                "def cook()", other.inside(f"project/spam/-/contents/{file.filename}", "__init__")
+            )
         for node in (self.here, self.there):
             self.assertTrue((node.folder / "state/search.sqlite").exists())
             until_node(node, lambda node=node: "canned" in node.ask("/api/search?q=canned").text)  # type: ignore[misc]

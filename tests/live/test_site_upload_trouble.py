@@ -1,4 +1,6 @@
-"""What somebody is told whose files do not arrive: each file has its own word for it, and can be sent again."""
+"""What somebody is told whose files do not arrive: each file has its own word for it, and can be
+sent again.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -32,14 +34,21 @@ class UploadTroubleTests(SiteTestCase):
 
     def choose(self, page: "Page", *files: Artifact) -> None:
         """Send them."""
-        page.get_by_label("Wheels and sdists").set_input_files([file.into(self.folder) for file in files])
+        page.get_by_label("Wheels and sdists").set_input_files(
+            [file.into(self.folder) for file in files]
+        )
         page.get_by_role("button", name="Publish", exact=True).click()
 
     @for_each(*TWO_LOOKS)
     def answers(self, words: str) -> None:
-        """A lost connection and the refusals of servers on the way are told in words, and each file can be tried again."""
+        """A lost connection and the refusals of servers on the way are told in words, and each file
+        can be tried again.
+        """
         look, project = Look.of(words), f"trouble-{words.replace(' ', '-')}"
-        page, file = self.visit(look, "/upload", user="alice"), published(f"trouble-{words.replace(' ', '-')}")
+        page, file = (
+            self.visit(look, "/upload", user="alice"),
+            published(f"trouble-{words.replace(' ', '-')}"),
+        )
         answers: list[int] = [0, 413, 507, 503, 502, 401, 418]
         self.expects(*answers)
         left = list(answers)
@@ -56,7 +65,15 @@ class UploadTroubleTests(SiteTestCase):
         self.choose(page, file)
         for status, told in zip(
             answers,
-            ("connection was lost", "too large", "no space left", "busy", "behind its proxy", "not logged in", "HTTP 418"),
+            (
+                "connection was lost",
+                "too large",
+                "no space left",
+                "busy",
+                "behind its proxy",
+                "not logged in",
+                "HTTP 418",
+            ),
             strict=True,
         ):
             expect(page.locator("#uploads")).to_contain_text(told)
@@ -66,13 +83,17 @@ class UploadTroubleTests(SiteTestCase):
             page.get_by_role("button", name=f"Try again: {file.filename}").click()
         expect(page.get_by_text("1 of 1 file published.")).to_be_visible()
         self.assertEqual(listed(self.index, project), [file.filename])
-        self.watches[-1].faults[:] = [fault for fault in self.watches[-1].faults if "ERR_CONNECTION_RESET" not in fault]
+        self.watches[-1].faults[:] = [
+            fault for fault in self.watches[-1].faults if "ERR_CONNECTION_RESET" not in fault
+        ]
 
     def test_two_at_once(self) -> None:
         """Of many files two are under way at once, each in a request of its own."""
         page = self.visit(Look(), "/upload", user="alice")
         held: list[Route] = []
-        page.route("**/upload", lambda route: held.append(route))  # Playwright writes into what it calls
+        page.route(
+            "**/upload", lambda route: held.append(route)
+        )  # Playwright writes into what it calls
         files = [published("at-once", f"{number}.0") for number in range(5)]
         self.choose(page, *files)
         for done in range(5):
@@ -83,9 +104,16 @@ class UploadTroubleTests(SiteTestCase):
         self.assertEqual(len(listed(self.index, "at-once")), 5)
 
     def test_hints(self) -> None:
-        """What cannot be a distribution is told so before it is sent, and can be sent all the same; a folder cannot."""
+        """What cannot be a distribution is told so before it is sent, and can be sent all the same;
+        a folder cannot.
+        """
         page = self.visit(Look(), "/upload", user="alice")
-        self.choose(page, Artifact("notes.pdf", b"x"), Artifact("hints-1.0.tar.gz.asc", b"x"), Artifact("hints-1.0.zip", b""))
+        self.choose(
+            page,
+            Artifact("notes.pdf", b"x"),
+            Artifact("hints-1.0.tar.gz.asc", b"x"),
+            Artifact("hints-1.0.zip", b""),
+        )
         main = page.get_by_role("main")
         for told in ("is not a distribution", "published together with their file", "is empty"):
             expect(main).to_contain_text(told)

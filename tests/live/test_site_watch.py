@@ -26,19 +26,36 @@ class WatchTests(SiteTestCase):
 
     def test_error(self) -> None:
         """A script that fails, and one that says so."""
-        self.saw("() => { setTimeout(() => { throw new Error('spam') }) }", "a script failed", "spam")
+        self.saw(
+            "() => { setTimeout(() => { throw new Error('spam') }) }", "a script failed", "spam"
+        )
         self.saw("() => console.error('eggs')", "the console: eggs")
 
     def test_policy(self) -> None:
-        """An inline script, an inline style and a picture from elsewhere: the policy stops them, and that is told."""
-        script = "() => document.body.append(Object.assign(document.createElement('script'), {text: 'x = 1'}))"
+        """An inline script, an inline style and a picture from elsewhere: the policy stops them,
+        and that is told.
+        """
+        script = (
+            "() => document.body.append(Object.assign(document.createElement('script'), {text: 'x "
+            "= 1'}))"
+        )
         self.saw(script, SAID, "script-src-elem stopped inline")
-        self.saw("() => document.body.setAttribute('style', 'color: red')", SAID, "style-src-attr stopped inline")
-        self.saw("() => { new Image().src = 'http://192.0.2.1/x.png' }", SAID, "img-src stopped http://192.0.2.1")
+        self.saw(
+            "() => document.body.setAttribute('style', 'color: red')",
+            SAID,
+            "style-src-attr stopped inline",
+        )
+        self.saw(
+            "() => { new Image().src = 'http://192.0.2.1/x.png' }",
+            SAID,
+            "img-src stopped http://192.0.2.1",
+        )
 
     def test_request(self) -> None:
         """A page of another host."""
-        self.saw("() => { location.href = 'http://127.0.0.2:9/' }", "a request to http://127.0.0.2:9/")
+        self.saw(
+            "() => { location.href = 'http://127.0.0.2:9/' }", "a request to http://127.0.0.2:9/"
+        )
 
     def test_broken(self) -> None:
         """An answer that nobody expected."""
@@ -47,8 +64,12 @@ class WatchTests(SiteTestCase):
     def test_axe(self) -> None:
         """A field without a name, and grey on white."""
         page = self.visit(Look())
-        page.evaluate("() => { document.querySelector('main').append(document.createElement('input')) }")
-        page.evaluate("() => { document.querySelector('h1').attributeStyleMap.set('color', '#ccc') }")
+        page.evaluate(
+            "() => { document.querySelector('main').append(document.createElement('input')) }"
+        )
+        page.evaluate(
+            "() => { document.querySelector('h1').attributeStyleMap.set('color', '#ccc') }"
+        )
         found = " ".join(violations(page))
         for word in ("label", "color-contrast"):
             self.assertIn(word, found)

@@ -43,14 +43,22 @@ class SlowHeadTests(OwnCase):
 
     def status(self, source: str, path: str) -> int:
         """The status of the answer to a client at this address."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.index.port, timeout=5, source_address=(source, 0))
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.index.port, timeout=5, source_address=(source, 0)
+        )
         self.addCleanup(connection.close)
         connection.request("GET", path)
         return connection.getresponse().status
 
     def test_unfinished_heads_keep_no_client_out(self) -> None:
-        """500 connections whose heads trickle leave room for others at once, and are closed after `header_timeout`."""
-        held = [each for number in range(2, 7) for each in self.hold(f"127.0.0.{number}", 100, b"GET / HTTP/1.1\r\nHost")]
+        """500 connections whose heads trickle leave room for others at once, and are closed after
+        `header_timeout`.
+        """
+        held = [
+            each
+            for number in range(2, 7)
+            for each in self.hold(f"127.0.0.{number}", 100, b"GET / HTTP/1.1\r\nHost")
+        ]
         self.assertEqual(self.status("127.0.0.9", "/health"), 200)
         self.assertEqual(self.status("127.0.0.9", "/simple/"), 200)
         time.sleep(4)
@@ -64,7 +72,9 @@ class SlowHeadTests(OwnCase):
         self.assertNotIn("Too many open files", self.index.log())
 
     def test_120_clients_behind_one_address_are_served(self) -> None:
-        """Clients behind NAT keep their connections, as long as the descriptors suffice for them."""
+        """Clients behind NAT keep their connections, as long as the descriptors
+        suffice for them.
+        """
         held = self.hold("127.0.0.1", 120, b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         for connection in held:
             self.assertIn(b" 200 OK\r\n", connection.recv(4096))

@@ -1,4 +1,6 @@
-"""What keeps pypid from starting is told in words that say what to do, with exit status 1 and never a traceback."""
+"""What keeps pypid from starting is told in words that say what to do, with exit status 1 and never
+a traceback.
+"""
 
 import json
 import os
@@ -34,13 +36,27 @@ class StartCase(SynchronousTestCase):
     def configure(self, server: str = "", rest: str = "", *, listen: str = "") -> None:
         """Write the configuration."""
         listen = listen or f"tcp:{self.port}:interface=127.0.0.1"
-        self.ini.write_text(f"[server]\nlisten = {listen}\nstate = {self.state}\n{server}\n{rest}\n")
+        self.ini.write_text(
+            f"[server]\nlisten = {listen}\nstate = {self.state}\n{server}\n{rest}\n"
+        )
 
-    def refused(self, *words: str, serve: bool = False, environ: dict[str, str] | None = None) -> str:
-        """What it says, on both streams, when it does not start: exactly one line that is no information, with `words`."""
-        command = [BIN / "pypid", "serve"] if serve else [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid"]
+    def refused(
+        self, *words: str, serve: bool = False, environ: dict[str, str] | None = None
+    ) -> str:
+        """What it says, on both streams, when it does not start: exactly one line that is no
+        information, with `words`.
+        """
+        command = (
+            [BIN / "pypid", "serve"]
+            if serve
+            else [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid"]
+        )
         said = done(
-            [*command, "--config", self.ini], cwd=self.folder, environ=clean_environ(**environ or {}), status=1, timeout=60
+            [*command, "--config", self.ini],
+            cwd=self.folder,
+            environ=clean_environ(**environ or {}),
+            status=1,
+            timeout=60,
         )
         self.assertNotIn("Traceback", said)
         self.assertNotIn("Usage", said)
@@ -66,7 +82,9 @@ class StartCase(SynchronousTestCase):
 
 class ConfigurationTests(StartCase):
     def test_problems(self) -> None:
-        """All problems of the configuration are told at once, by twistd and by `pypid serve`, without twistd's help."""
+        """All problems of the configuration are told at once, by twistd and by `pypid serve`,
+        without twistd's help.
+        """
         self.configure("max_uplod = 1G", "[access]\nread = \x01\n[usrs]\na = b")
         for command in ([BIN / "twistd", "-n", "--pidfile=", "pypid"], [BIN / "pypid", "serve"]):
             said = done([*command, "--config", self.ini], cwd=self.folder, status=1)
@@ -77,12 +95,20 @@ class ConfigurationTests(StartCase):
     def test_no_file(self) -> None:
         """A configuration that is not there is named, with where to find one."""
         self.ini.unlink()
-        said = done([BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", self.ini], cwd=self.folder, status=1)
-        self.assertIn("cannot be read: No such file or directory. Give another one with --config FILE", said)
+        said = done(
+            [BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", self.ini],
+            cwd=self.folder,
+            status=1,
+        )
+        self.assertIn(
+            "cannot be read: No such file or directory. Give another one with --config FILE", said
+        )
         self.assertNotIn("Usage", said)
 
     def test_endpoints(self) -> None:
-        """Endpoints that Twisted does not understand, or that systemd did not hand over, are named."""
+        """Endpoints that Twisted does not understand, or that systemd did not hand
+        over, are named.
+        """
         for text, words in (
             ("tcp:port", "'tcp:port' is not an endpoint"),
             ("tcp:1:colour=red", "'tcp:1:colour=red' is not an endpoint"),
@@ -93,14 +119,20 @@ class ConfigurationTests(StartCase):
 
     def test_other_user(self) -> None:
         """twistd's --uid is refused: state and files would belong to the wrong user."""
-        said = done([BIN / "twistd", "-n", "--uid", str(NOBODY), "pypid", "-c", self.ini], cwd=self.folder, status=1)
+        said = done(
+            [BIN / "twistd", "-n", "--uid", str(NOBODY), "pypid", "-c", self.ini],
+            cwd=self.folder,
+            status=1,
+        )
         self.assertIn("start twistd as the user that pypid shall run as", said)
         self.assertFalse(self.state.exists())
 
 
 class PortTests(StartCase):
     def test_in_use(self) -> None:
-        """A port that somebody uses, with twistd and with `pypid serve`; the first run's password was printed."""
+        """A port that somebody uses, with twistd and with `pypid serve`; the first run's password
+        was printed.
+        """
         with socket.create_server(("127.0.0.1", self.port)):
             said = self.refused("Address already in use. Stop what uses that address")
             self.assertTrue(self.greeted(said))
@@ -110,10 +142,21 @@ class PortTests(StartCase):
     def test_in_the_background(self) -> None:
         """A daemon that cannot start tells the terminal why, and leaves no pid file."""
         with socket.create_server(("127.0.0.1", self.port)):
-            command = [BIN / "twistd", "--pidfile", "p.pid", "--logfile", "p.log", "pypid", "--config", self.ini]
+            command = [
+                BIN / "twistd",
+                "--pidfile",
+                "p.pid",
+                "--logfile",
+                "p.log",
+                "pypid",
+                "--config",
+                self.ini,
+            ]
             said = done(command, cwd=self.folder, status=1)
         self.assertIn("Address already in use", said)
-        deadline = time.monotonic() + 10  # it tells first, then takes the file away, and the terminal does not wait for that
+        deadline = (
+            time.monotonic() + 10
+        )  # it tells first, then takes the file away, and the terminal does not wait for that
         while (self.folder / "p.pid").exists():
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)
@@ -126,17 +169,27 @@ class PortTests(StartCase):
 
     def test_privileged(self) -> None:
         """A port below 1024, by a user who may not have it."""
-        if os.geteuid() != 0 or int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
+        if (
+            os.geteuid() != 0
+            or int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80
+        ):
             raise SkipTest("needs to become a user who may not use port 80")
         self.configure(listen="tcp:80:interface=127.0.0.1")
-        program = f"import os\nos.setgid({NOBODY})\nos.setuid({NOBODY})\nfrom pypid.cli import main\nmain()"
+        program = (
+            f"import os\nos.setgid({NOBODY})\nos.setuid({NOBODY})\nfrom pypid.cli import "
+            f"main\nmain()"
+        )
         self.folder.chmod(0o711)
         os.chown(self.ini, NOBODY, NOBODY)
         self.state.mkdir(mode=0o700)
         os.chown(self.state, NOBODY, NOBODY)
         # imported before the change, since the checkout may be for root alone
         early = "import pypid.cli, pypid.wiring.recipe, sys\npypid.cli.parser()\n"
-        said = done([BIN / "python", "-c", early + program, "serve", "-c", self.ini], cwd=self.folder, status=1)
+        said = done(
+            [BIN / "python", "-c", early + program, "serve", "-c", self.ini],
+            cwd=self.folder,
+            status=1,
+        )
         self.assertIn("Permission denied. This user may not use that port", said)
         self.assertNotIn("Traceback", said)
 
@@ -174,7 +227,9 @@ class StateTests(StartCase):
 
 class StorageTests(StartCase):
     def test_gone(self) -> None:
-        """A storage folder that is gone, or empty, although the snapshot knows files in it, is not made anew."""
+        """A storage folder that is gone, or empty, although the snapshot knows files in it, is not
+        made anew.
+        """
         self.have_started()
         packages = self.state / "packages"
         packages.rename(self.folder / "unmounted")
@@ -205,7 +260,9 @@ class StorageTests(StartCase):
 
 class CertificateTests(StartCase):
     def test_every_trouble(self) -> None:
-        """A certificate or key that is missing, that is no PEM, that belongs to another, or has a password: nobody is asked."""
+        """A certificate or key that is missing, that is no PEM, that belongs to another, or has a
+        password: nobody is asked.
+        """
         one, other = self.folder / "one", self.folder / "other"
         authority = Authority()
         for folder in one, other:

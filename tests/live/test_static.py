@@ -1,4 +1,6 @@
-"""`pypid static` beside the real dumb-pypi: the same list makes the same links at the same places; pip and uv go by them."""
+"""`pypid static` beside the real dumb-pypi: the same list makes the same links at the same places;
+pip and uv go by them.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,41 @@ REASONS = (None, "", "bad", 'it <b>broke</b> & "hurt"', "später\u2028nie", "'; 
 def odd_names(count: int) -> list[str]:
     """Names as people make them, and as nobody does: always the same."""
     chance = random.Random(20260801)
-    words = ["spam", "Eggs", "foo.bar", "a_b", "py", "x86", "1", "22", "1.0", "0.9.1", "2.0b1", "1.0+ab", "py3", "none", "any"]
-    endings = [".whl", ".whl", ".tar.gz", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".egg", ".exe", ".gz", "", ".deb"]
-    return ["-".join(chance.choices(words, k=chance.randint(1, 7))) + chance.choice(endings) for _ in range(count)]
+    words = [
+        "spam",
+        "Eggs",
+        "foo.bar",
+        "a_b",
+        "py",
+        "x86",
+        "1",
+        "22",
+        "1.0",
+        "0.9.1",
+        "2.0b1",
+        "1.0+ab",
+        "py3",
+        "none",
+        "any",
+    ]
+    endings = [
+        ".whl",
+        ".whl",
+        ".tar.gz",
+        ".tar.gz",
+        ".tgz",
+        ".zip",
+        ".tar.bz2",
+        ".egg",
+        ".exe",
+        ".gz",
+        "",
+        ".deb",
+    ]
+    return [
+        "-".join(chance.choices(words, k=chance.randint(1, 7))) + chance.choice(endings)
+        for _ in range(count)
+    ]
 
 
 def entries(filenames: list[str]) -> list[dict[str, Any]]:
@@ -59,7 +93,9 @@ def entries(filenames: list[str]) -> list[dict[str, Any]]:
     return [
         {
             "filename": filename,
-            "hash": chance.choice([None, f"sha256={HASH}", f"md5={HASH[:32]}", f"sha512={HASH}{HASH}"]),
+            "hash": chance.choice(
+                [None, f"sha256={HASH}", f"md5={HASH[:32]}", f"sha512={HASH}{HASH}"]
+            ),
             "requires_python": chance.choice([None, ">=3.8", "<4,>=3.6", "!=3.0.*,>2"]),
             "requires_dist": chance.choice([None, [], ["eggs>1; python_version<'3'"]]),
             "upload_timestamp": chance.choice([None, 0, 1512539924, 1700000000]),
@@ -98,7 +134,9 @@ class _Reader(HTMLParser):
         if tag == "a" and self._link is not None:
             href = unquote(urljoin(f"https://index/{self.page}", self._link.pop("href")))
             data = {name: value for name, value in self._link.items() if name.startswith("data-")}
-            self.links.append((href, self._text.strip().partition("\n")[0].split(" (latest")[0], data))
+            self.links.append(
+                (href, self._text.strip().partition("\n")[0].split(" (latest")[0], data)
+            )
             self._link = None
 
 
@@ -113,12 +151,18 @@ def links(folder: Path) -> dict[str, list[tuple[str, str, dict[str, str]]]]:
 
 
 def says(ours: Any, theirs: Any) -> bool:
-    """Whether all that they say is said by us, in documents of JSON; `url` counts as what it means."""
+    """Whether all that they say is said by us, in documents of JSON; `url` counts as
+    what it means.
+    """
     if isinstance(theirs, dict):
-        return isinstance(ours, dict) and all(key in ours and says(ours[key], value) for key, value in theirs.items())
+        return isinstance(ours, dict) and all(
+            key in ours and says(ours[key], value) for key, value in theirs.items()
+        )
     if isinstance(theirs, list):
         return isinstance(ours, list) and len(ours) == len(theirs) and all(map(says, ours, theirs))
-    return bool(ours == theirs) or (isinstance(ours, str) and isinstance(theirs, str) and unquote(ours) == unquote(theirs))
+    return bool(ours == theirs) or (
+        isinstance(ours, str) and isinstance(theirs, str) and unquote(ours) == unquote(theirs)
+    )
 
 
 class BesideDumbPypi(SynchronousTestCase):
@@ -130,15 +174,29 @@ class BesideDumbPypi(SynchronousTestCase):
         folder.mkdir()
         (folder / "list").write_text(text)
         for name, command in (("theirs", [client("dumb-pypi")]), ("ours", [PYPID, "static"])):
-            common = [option, folder / "list", "--packages-url", url, "--output-dir", folder / name, *more]
+            common = [
+                option,
+                folder / "list",
+                "--packages-url",
+                url,
+                "--output-dir",
+                folder / name,
+                *more,
+            ]
             done = subprocess.run([*command, *common], capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
         return folder / "theirs", folder / "ours"
 
     def compare(self, theirs: Path, ours: Path) -> int:
-        """How many links they have, each of which we have, too, at the same place and saying the same."""
+        """How many links they have, each of which we have, too, at the same place and saying the
+        same.
+        """
         have, want, count = links(ours), links(theirs), 0
-        nobodys = {page for page in want if page.count("/") == 2 and not self.is_a_project(page.split("/")[1])}
+        nobodys = {
+            page
+            for page in want
+            if page.count("/") == 2 and not self.is_a_project(page.split("/")[1])
+        }
         left_out = {text for page in nobodys for _, text, _ in want[page]}
         for page in want.keys() - nobodys:
             self.assertIn(page, have)
@@ -171,25 +229,37 @@ class BesideDumbPypi(SynchronousTestCase):
             if path.is_dir() or not self.is_a_project(where.parts[1]):
                 continue
             self.assertTrue((ours / where).is_file(), where)
-            self.assertTrue(says(json.loads((ours / where).read_text()), json.loads(path.read_text())), where)
+            self.assertTrue(
+                says(json.loads((ours / where).read_text()), json.loads(path.read_text())), where
+            )
             count += 1
         return count
 
     def test_names(self) -> None:
-        """Of odd names and usual ones, each link of dumb-pypi is where it was; names that no project can have are left out."""
+        """Of odd names and usual ones, each link of dumb-pypi is where it was; names that no
+        project can have are left out.
+        """
         without_tgz = [name for name in [*ODD, *odd_names(1500)] if not name.endswith(".tgz")]
         theirs, ours = self.run_both("--package-list", "\n".join(without_tgz), url="../../pool/")
         self.assertGreater(self.compare(theirs, ours), 500)
 
     def test_values(self) -> None:
-        """What a list in JSON says is said in the same words: hashes, Pythons, metadata, yanks, times, people."""
+        """What a list in JSON says is said in the same words: hashes, Pythons, metadata, yanks,
+        times, people.
+        """
         listed = entries([name for name in [*ODD, *odd_names(1500)] if not name.endswith(".tgz")])
-        theirs, ours = self.run_both("--package-list-json", "\n".join(map(json.dumps, listed)), "--no-generate-timestamp")
+        theirs, ours = self.run_both(
+            "--package-list-json", "\n".join(map(json.dumps, listed)), "--no-generate-timestamp"
+        )
         self.assertGreater(self.compare(theirs, ours), 500)
 
     def test_documents(self) -> None:
-        """The legacy JSON API says all that it said, of the same release, where both understand the same of a list."""
-        theirs, _ = self.run_both("--package-list-json", "\n".join(map(json.dumps, entries([*ODD, *odd_names(1500)]))))
+        """The legacy JSON API says all that it said, of the same release, where both understand the
+        same of a list.
+        """
+        theirs, _ = self.run_both(
+            "--package-list-json", "\n".join(map(json.dumps, entries([*ODD, *odd_names(1500)])))
+        )
         not_skipped = (theirs / "packages.json").read_text().splitlines()
         listed = [line for line in not_skipped if understood_by_both(json.loads(line)["filename"])]
         theirs, ours = self.run_both("--package-list-json", "\n".join(listed))
@@ -204,21 +274,39 @@ class BesideDumbPypi(SynchronousTestCase):
     def test_many(self) -> None:
         """The changelog has as many pages, and leads from one to the other in the same way."""
         text = "\n".join(f"spam-{number}.0.tar.gz" for number in range(5001))
-        theirs, ours = self.run_both("--package-list", text, "--no-per-release-json", "--title", "T & <T>", "--logo", "l.png")
+        theirs, ours = self.run_both(
+            "--package-list", text, "--no-per-release-json", "--title", "T & <T>", "--logo", "l.png"
+        )
         self.assertEqual(self.compare(theirs, ours), 5001 * 2 + 8 + 2)
 
     def test_its_own_list(self) -> None:
         """Either program goes on from the list that the other one has written beside its pages."""
-        listed = "\n".join(map(json.dumps, entries(["spam-1.0.tar.gz", "eggs-2.0-py3-none-any.whl", "spam-1.1.tar.gz"])))
+        listed = "\n".join(
+            map(
+                json.dumps,
+                entries(["spam-1.0.tar.gz", "eggs-2.0-py3-none-any.whl", "spam-1.1.tar.gz"]),
+            )
+        )
         theirs, ours = self.run_both("--package-list-json", listed)
         for program, of in (([PYPID, "static"], theirs), ([client("dumb-pypi")], ours)):
             before = {path: path.stat().st_mtime_ns for path in of.rglob("*") if path.is_file()}
-            command = ["--previous-package-list-json", of / "packages.json", "--packages-url", POOL, "--output-dir", of]
+            command = [
+                "--previous-package-list-json",
+                of / "packages.json",
+                "--packages-url",
+                POOL,
+                "--output-dir",
+                of,
+            ]
             done = subprocess.run(
-                [*program, "--package-list-json", of.parent / "list", *command], capture_output=True, check=False
+                [*program, "--package-list-json", of.parent / "list", *command],
+                capture_output=True,
+                check=False,
             )
             self.assertEqual((done.returncode, done.stderr), (0, b""))
-            self.assertEqual({path: path.stat().st_mtime_ns for path in of.rglob("*") if path.is_file()}, before)
+            self.assertEqual(
+                {path: path.stat().st_mtime_ns for path in of.rglob("*") if path.is_file()}, before
+            )
 
 
 class InstallTests(SynchronousTestCase):
@@ -232,7 +320,9 @@ class InstallTests(SynchronousTestCase):
             def log_message(self, *_: object) -> None:
                 return
 
-        with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
+        with ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Quiet, directory=folder)
+        ) as server:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             try:
@@ -249,15 +339,42 @@ class InstallTests(SynchronousTestCase):
             filename, data = wheel_filename("spam", version), wheel("spam", version)
             (folder / "pool" / filename).write_bytes(data)
             listed.append({"filename": filename, "hash": hash_of(data), "yanked_reason": reason})
-        command = [PYPID, "static", "--package-list-json", "-", "--packages-url", "../../pool/", "--output-dir", folder]
+        command = [
+            PYPID,
+            "static",
+            "--package-list-json",
+            "-",
+            "--packages-url",
+            "../../pool/",
+            "--output-dir",
+            folder,
+        ]
         subprocess.run(command, input="\n".join(map(json.dumps, listed)), text=True, check=True)
         return folder
 
     def install(self, url: str) -> None:
         """pip and uv take the newest that is not yanked."""
         for program in (
-            [sys.executable, "-m", "pip", "--isolated", "install", "--quiet", "--no-deps", "--no-cache-dir", "--index-url"],
-            [client("uv"), "pip", "install", "--quiet", "--no-deps", "--no-cache", "--default-index"],
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "--isolated",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--no-cache-dir",
+                "--index-url",
+            ],
+            [
+                client("uv"),
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--no-cache",
+                "--default-index",
+            ],
         ):
             target = Path(self.mktemp()).absolute()
             command = [*program, f"{url}/simple/", "--target", target, "spam"]
@@ -266,12 +383,16 @@ class InstallTests(SynchronousTestCase):
             self.assertTrue((target / "spam-1.1.dist-info").is_dir(), list(target.iterdir()))
 
     def test_install(self) -> None:
-        """pip and uv find what is listed, leave out what is yanked, check its hash, and install it."""
+        """pip and uv find what is listed, leave out what is yanked, check its hash,
+        and install it.
+        """
         with self.served(self.made(Path(self.mktemp()).absolute())) as url:
             self.install(url)
 
     def test_nginx(self) -> None:
-        """With the nginx.conf of the documents they get the page in JSON, and old clients the one in HTML."""
+        """With the nginx.conf of the documents they get the page in JSON, and old clients the one
+        in HTML.
+        """
         nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
         if nginx is None:
             if in_ci():
@@ -281,21 +402,33 @@ class InstallTests(SynchronousTestCase):
             port = free_port()
             index = self.made(folder / "index")
             server = (ROOT / "docs/examples/static-nginx.conf").read_text()
-            server = server.replace("listen 80;", f"listen 127.0.0.1:{port};").replace("/srv/index", str(index))
+            server = server.replace("listen 80;", f"listen 127.0.0.1:{port};").replace(
+                "/srv/index", str(index)
+            )
             log = f"error_log {folder}/log; pid {folder}/pid; daemon off; master_process off;"
             (folder / "conf").write_text(f"{log} events {{}} http {{ access_log off; {server} }}")
-            process = subprocess.Popen([*with_us(), nginx, "-p", folder, "-c", folder / "conf"], stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                [*with_us(), nginx, "-p", folder, "-c", folder / "conf"], stderr=subprocess.DEVNULL
+            )
             try:
                 wait_for(port)
                 url = f"http://127.0.0.1:{port}"
                 for accept, said, end in (
-                    ("application/vnd.pypi.simple.v1+json, text/html;q=0.1", "application/vnd.pypi.simple.v1+json", "json"),
+                    (
+                        "application/vnd.pypi.simple.v1+json, text/html;q=0.1",
+                        "application/vnd.pypi.simple.v1+json",
+                        "json",
+                    ),
                     ("text/html", "text/html", "html"),
                 ):
-                    with urlopen(Request(f"{url}/simple/spam/", headers={"Accept": accept})) as answer:
+                    with urlopen(
+                        Request(f"{url}/simple/spam/", headers={"Accept": accept})
+                    ) as answer:
                         self.assertEqual(answer.headers["Content-Type"].partition(";")[0], said)
                         self.assertEqual(answer.headers["Vary"], "Accept")
-                        self.assertEqual(answer.read(), (index / f"simple/spam/index.{end}").read_bytes())
+                        self.assertEqual(
+                            answer.read(), (index / f"simple/spam/index.{end}").read_bytes()
+                        )
                 with urlopen(f"{url}/pypi/spam/json") as answer:
                     self.assertEqual(answer.headers["Content-Type"], "application/json")
                 self.install(url)

@@ -1,4 +1,6 @@
-"""etc/pypid.wiring.recipe and etc/pypid.socket, judged by systemd's own tools, and the daemon under socket activation."""
+"""etc/pypid.wiring.recipe and etc/pypid.socket, judged by systemd's own tools, and the daemon under
+socket activation.
+"""
 
 import re
 import shutil
@@ -36,53 +38,97 @@ class UnitTests(SynchronousTestCase):
         return folder
 
     def test_verify(self) -> None:
-        """systemd-analyze finds nothing to say about the two units: no unknown key, no missing program."""
+        """systemd-analyze finds nothing to say about the two units: no unknown key, no missing
+        program.
+        """
         folder = self.units()
-        said = done([tool("systemd-analyze"), "verify", "--man=no", folder / "pypid.wiring.recipe", folder / "pypid.socket"])
+        said = done(
+            [
+                tool("systemd-analyze"),
+                "verify",
+                "--man=no",
+                folder / "pypid.wiring.recipe",
+                folder / "pypid.socket",
+            ]
+        )
         self.assertEqual([line for line in said.splitlines() if "pypid" in line], [])
 
     def test_exposure(self) -> None:
         """The service is locked in: systemd's exposure score, 0 (none) to 10, is at most 1.5."""
-        said = done([tool("systemd-analyze"), "security", "--offline=true", "--no-pager", self.units() / "pypid.wiring.recipe"])
+        said = done(
+            [
+                tool("systemd-analyze"),
+                "security",
+                "--offline=true",
+                "--no-pager",
+                self.units() / "pypid.wiring.recipe",
+            ]
+        )
         score = re.search(r"Overall exposure level for pypid.wiring.recipe: ([0-9.]+)", said)
         assert score is not None, said
         self.assertLessEqual(float(score[1]), 1.5, said)
 
     def test_time_to_stop(self) -> None:
         """systemd waits longer for the end than the 10 s that requests under way may take."""
-        found = re.search(r"^TimeoutStopSec=(\d+)s$", (ROOT / "etc/pypid.wiring.recipe").read_text(), re.MULTILINE)
+        found = re.search(
+            r"^TimeoutStopSec=(\d+)s$", (ROOT / "etc/pypid.wiring.recipe").read_text(), re.MULTILINE
+        )
         assert found is not None
         self.assertGreater(int(found[1]), 10)
 
     def test_reload_waits_until_the_configuration_is_in_force(self) -> None:
-        """ExecReload lasts long enough for RELOADING=1 to arrive: systemd waits for READY=1 from then on."""
-        lines = re.findall(r"^ExecReload=(.*)$", (ROOT / "etc/pypid.wiring.recipe").read_text(), re.MULTILINE)
+        """ExecReload lasts long enough for RELOADING=1 to arrive: systemd waits for READY=1 from
+        then on.
+        """
+        lines = re.findall(
+            r"^ExecReload=(.*)$", (ROOT / "etc/pypid.wiring.recipe").read_text(), re.MULTILINE
+        )
         self.assertEqual(lines, ["/bin/kill -HUP $MAINPID", "/bin/sleep 1"])
 
 
 class DaemonTests(SynchronousTestCase):
     def test_socket_activation(self) -> None:
-        """With `listen = systemd:domain=INET:index=0` pypid serves on the socket that systemd made and handed over."""
+        """With `listen = systemd:domain=INET:index=0` pypid serves on the socket that systemd made
+        and handed over.
+        """
         port = free_port()
         with scratch() as folder:
             config = configure(folder, "systemd:domain=INET:index=0")
             command = [tool("systemd-socket-activate"), "--listen", f"127.0.0.1:{port}"]
-            command += [str(BIN / "twistd"), "--nodaemon", "--pidfile=", "pypid", "--config", str(config)]
+            command += [
+                str(BIN / "twistd"),
+                "--nodaemon",
+                "--pidfile=",
+                "pypid",
+                "--config",
+                str(config),
+            ]
             with running(command, folder / "log", cwd=folder) as daemon:
-                page = daemon.until_answers(f"http://127.0.0.1:{port}/simple/")  # the connection itself starts pypid
+                page = daemon.until_answers(
+                    f"http://127.0.0.1:{port}/simple/"
+                )  # the connection itself starts pypid
                 self.assertIn(b"<html", page.lower())
                 self.assertIn(f"--repository-url http://127.0.0.1:{port}/legacy/", daemon.output())
                 self.assertIn(f"answers at http://127.0.0.1:{port}", daemon.output())
                 daemon.stop_in_order()
 
     def test_notification(self) -> None:
-        """pypid says READY=1 once it serves, RELOADING=1 and READY=1 on SIGHUP, STOPPING=1 when it is asked to end."""
+        """pypid says READY=1 once it serves, RELOADING=1 and READY=1 on SIGHUP, STOPPING=1 when it
+        is asked to end.
+        """
         port = free_port()
         with scratch() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(str(folder / "notify"))
             manager.settimeout(30)
             config = configure(folder, f"tcp:{port}:interface=127.0.0.1")
-            command = [str(BIN / "twistd"), "--nodaemon", "--pidfile=", "pypid", "--config", str(config)]
+            command = [
+                str(BIN / "twistd"),
+                "--nodaemon",
+                "--pidfile=",
+                "pypid",
+                "--config",
+                str(config),
+            ]
             environ = clean_environ(NOTIFY_SOCKET=str(folder / "notify"))
             with running(command, folder / "log", cwd=folder, environ=environ) as daemon:
                 self.until(manager, "READY=1")

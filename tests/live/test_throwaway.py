@@ -1,4 +1,6 @@
-"""A machine that is lost, and another one that takes its place with nothing but the configuration: on a real bucket."""
+"""A machine that is lost, and another one that takes its place with nothing but the configuration:
+on a real bucket.
+"""
 
 import json
 import re
@@ -49,13 +51,20 @@ class Machine:
         return (self.folder / "log").read_text(errors="replace")
 
     def ask(
-        self, path: str, *, password: str | None = None, method: str = "GET", data: bytes | None = None
+        self,
+        path: str,
+        *,
+        password: str | None = None,
+        method: str = "GET",
+        data: bytes | None = None,
     ) -> tuple[int, bytes]:
         """The status and the body of an answer; signed URLs are followed."""
         headers = {"Accept": "application/vnd.pypi.simple.v1+json, */*"}
         if password is not None:
             headers["Authorization"] = "Basic " + b64encode(f"admin:{password}".encode()).decode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers, method=method)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", data, headers, method=method
+        )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, answer.read()
@@ -81,7 +90,9 @@ class Machine:
     def runs(self, within: str = "answers at") -> Iterator["Machine"]:
         """pypid, until it is ended here or by the test."""
         command = [BIN / "pypid", "serve", "--config", self.folder / "pypid.ini"]
-        with running(command, self.folder / "log", cwd=self.folder, environ=clean_environ()) as self.process:
+        with running(
+            command, self.folder / "log", cwd=self.folder, environ=clean_environ()
+        ) as self.process:
             self.until(within)
             yield self
             if self.process.process.poll() is None:
@@ -109,8 +120,10 @@ class ThrowawayCase(SynchronousTestCase):
         folder = self.stack.enter_context(scratch())
         port = free_port()
         (folder / "pypid.ini").write_text(
-            f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nsecret = {self.secret if secret is None else secret}\n"
-            f"[upstream]\nmode = offline\n[storage]\nbackend = s3\nbucket = {self.bucket}\nregion = {self.s3.region}\n"
+            f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nsecret = "
+            f"{self.secret if secret is None else secret}\n"
+            f"[upstream]\nmode = offline\n[storage]\nbackend = s3\nbucket = {self.bucket}\nregion "
+            f"= {self.s3.region}\n"
             f"endpoint_url = {self.before.endpoint}\n"
             f"access_key = {self.s3.access_key}\nsecret_key = {self.s3.secret_key}\n"
         )
@@ -136,10 +149,19 @@ class ThrowawayCase(SynchronousTestCase):
         for artifact in wheel("spam"), wheel("spam", "2.0"), sdist("eggs"):
             artifact.into(dist)
         url = f"http://127.0.0.1:{machine.port}/legacy/"
-        command = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "--repository-url", url]
+        command = [
+            client("twine"),
+            "upload",
+            "--non-interactive",
+            "--disable-progress-bar",
+            "--repository-url",
+            url,
+        ]
         done([*command, "-u", "admin", "-p", password, *sorted(dist.iterdir())])
         yank = "/api/projects/spam/files/spam-1.0-py2.py3-none-any.whl/yank"
-        self.assertEqual(machine.ask(yank, password=password, method="PUT", data=b'{"reason": "bad"}')[0], 200)
+        self.assertEqual(
+            machine.ask(yank, password=password, method="PUT", data=b'{"reason": "bad"}')[0], 200
+        )
         return password
 
     def publish(self, machine: Machine, password: str, version: str) -> int:
@@ -147,16 +169,28 @@ class ThrowawayCase(SynchronousTestCase):
         dist.mkdir(exist_ok=True)
         wheel("spam", version).into(dist)
         url = f"http://127.0.0.1:{machine.port}/legacy/"
-        command = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "--repository-url", url]
+        command = [
+            client("twine"),
+            "upload",
+            "--non-interactive",
+            "--disable-progress-bar",
+            "--repository-url",
+            url,
+        ]
         environ = clean_environ()
         done_with = subprocess.run(
-            [*map(str, command), "-u", "admin", "-p", password, *map(str, dist.iterdir())], env=environ, capture_output=True
+            [*map(str, command), "-u", "admin", "-p", password, *map(str, dist.iterdir())],
+            env=environ,
+            capture_output=True,
         )
         return done_with.returncode
 
     def assert_serves(self, machine: Machine, password: str) -> None:
         """All is there: pages, yanks, bytes, and who may log in."""
-        self.assertEqual(machine.page("spam"), {"spam-1.0-py2.py3-none-any.whl": "bad", "spam-2.0-py2.py3-none-any.whl": False})
+        self.assertEqual(
+            machine.page("spam"),
+            {"spam-1.0-py2.py3-none-any.whl": "bad", "spam-2.0-py2.py3-none-any.whl": False},
+        )
         self.assertEqual(list(machine.page("eggs").values()), [False])
         self.assertEqual(machine.ask("/simple/ham/")[0], 404)
         data = wheel("spam", "2.0")
@@ -168,7 +202,9 @@ class ThrowawayCase(SynchronousTestCase):
 
 class LostTests(ThrowawayCase):
     def test_killed(self) -> None:
-        """Killed, and its state lost: another one, elsewhere, reads who may log in, pages and yanks out of the bucket."""
+        """Killed, and its state lost: another one, elsewhere, reads who may log in, pages and yanks
+        out of the bucket.
+        """
         with self.machine().runs("compared with") as first:
             password = self.fill(first)
             self.assertNotIn(password.encode(), self.until_there(ADMIN))
@@ -178,19 +214,25 @@ class LostTests(ThrowawayCase):
         with self.machine().runs("compared with") as second:
             self.assertNotIn("This is the first run", second.log)
             self.assertIn("fetched from the bucket: admin.json", second.log)
-            self.assertNotEqual("cannot tell which of several nodes" in second.log, self.s3.can.exclusive_multipart)
+            self.assertNotEqual(
+                "cannot tell which of several nodes" in second.log, self.s3.can.exclusive_multipart
+            )
             self.assertIn("2 of them read anew, 2 changed", second.log)
             self.assert_serves(second, password)
 
     def test_stopped(self) -> None:
-        """After an orderly stop one request brings all that the records say: none of them is read."""
+        """After an orderly stop one request brings all that the records say: none of
+        them is read.
+        """
         with self.machine().runs("compared with") as first:
             password = self.fill(first)
             self.assertEqual(first.ask("/api/rebuild", password=password, method="POST")[0], 200)
         shutil.rmtree(first.state)
         packed = self.object(SNAPSHOT)
         assert packed is not None
-        self.assertNotIn(b"X-Amz", subprocess.run(["zcat"], input=packed, capture_output=True, check=True).stdout)
+        self.assertNotIn(
+            b"X-Amz", subprocess.run(["zcat"], input=packed, capture_output=True, check=True).stdout
+        )
         since = len(self.before.heard())
         with self.machine().runs("compared with") as second:
             self.assertIn("the snapshot in the bucket knows 2 projects", second.log)
@@ -203,11 +245,15 @@ class LostTests(ThrowawayCase):
             self.assertEqual(read, [])
             self.assert_serves(second, password)
         shutil.rmtree(second.state)
-        with self.machine().runs("compared with") as third:  # what was restored is copied, and restored, again
+        with self.machine().runs(
+            "compared with"
+        ) as third:  # what was restored is copied, and restored, again
             self.assert_serves(third, password)
 
     def test_torn(self) -> None:
-        """A snapshot in the bucket that is torn, or anything else, is left alone with a line in the log."""
+        """A snapshot in the bucket that is torn, or anything else, is left alone with a line in the
+        log.
+        """
         with self.machine().runs("compared with") as first:
             password = self.fill(first)
         packed = self.object(SNAPSHOT)
@@ -219,7 +265,9 @@ class LostTests(ThrowawayCase):
                 self.assert_serves(second, password)
 
     def test_signed_urls(self) -> None:
-        """After a restart clients get the URLs that they know; they are in a file that nobody else may read."""
+        """After a restart clients get the URLs that they know; they are in a file that nobody else
+        may read.
+        """
 
         class Stay(urllib.request.HTTPRedirectHandler):
             def redirect_request(self, *_: Any) -> None:
@@ -243,13 +291,20 @@ class LostTests(ThrowawayCase):
 
 class SecretTests(ThrowawayCase):
     def test_wrong(self) -> None:
-        """With another secret, or none, a new machine ends, says why, and lets nobody in; the copy stays as it was."""
+        """With another secret, or none, a new machine ends, says why, and lets nobody in; the copy
+        stays as it was.
+        """
         with self.machine().runs("compared with") as first:
             copy = self.until_there(ADMIN)
             first.kill()
-        for secret, why in ((self.secret[::-1], "was sealed with another [server] secret"), ("", "which is not set")):
+        for secret, why in (
+            (self.secret[::-1], "was sealed with another [server] secret"),
+            ("", "which is not set"),
+        ):
             machine = self.machine(secret=secret)
-            with running([BIN / "pypid", "serve", "-c", machine.folder / "pypid.ini"], machine.folder / "log") as process:
+            with running(
+                [BIN / "pypid", "serve", "-c", machine.folder / "pypid.ini"], machine.folder / "log"
+            ) as process:
                 self.assertEqual(process.process.wait(30), 1, machine.log)
             self.assertIn(why, machine.log)
             self.assertNotIn("This is the first run", machine.log)
@@ -258,14 +313,18 @@ class SecretTests(ThrowawayCase):
             self.assertEqual(self.object(ADMIN), copy)
 
     def test_none(self) -> None:
-        """Without a secret the log says what will be lost, and nothing of record is in the bucket."""
+        """Without a secret the log says what will be lost, and nothing of record is
+        in the bucket.
+        """
         with self.machine(secret="").runs("compared with") as machine:
             machine.until("is lost with this machine: admin.json")
             self.assertIn("This is the first run", machine.log)
         self.assertIsNone(self.object(ADMIN))
 
     def test_new_password(self) -> None:
-        """An administrator's record that somebody deleted, to get a new password, does not come back from the bucket."""
+        """An administrator's record that somebody deleted, to get a new password, does not come
+        back from the bucket.
+        """
         machine = self.machine()
         with machine.runs("compared with"):
             old = re.findall(PASSWORD, machine.log)[0]
@@ -293,7 +352,9 @@ class AwayTests(ThrowawayCase):
         threading.Thread(target=self.before.serve, daemon=True).start()
 
     def test_known(self) -> None:
-        """With the bucket away nothing is answered by a dump that may be old; then all is there again."""
+        """With the bucket away nothing is answered by a dump that may be old; then all is there
+        again.
+        """
         machine = self.machine()
         with machine.runs("compared with"):
             password = self.fill(machine)
@@ -319,7 +380,9 @@ class AwayTests(ThrowawayCase):
             self.assertEqual(len(machine.page("spam")), 3)
 
     def test_new(self) -> None:
-        """A new machine with the bucket away lets nobody in, makes no administrator, and has all once the bucket is there."""
+        """A new machine with the bucket away lets nobody in, makes no administrator, and has all
+        once the bucket is there.
+        """
         with self.machine().runs("compared with") as first:
             password = self.fill(first)
             self.until_there(ADMIN)
@@ -337,17 +400,24 @@ class AwayTests(ThrowawayCase):
 
 class OthersTests(ThrowawayCase):
     def test_put_there(self) -> None:
-        """What another tool puts into the bucket appears when somebody asks for a comparison; what is no distribution is told
-        in one line."""
+        """What another tool puts into the bucket appears when somebody asks for a comparison; what
+        is no distribution is told in one line.
+        """
         with self.machine().runs("compared with") as machine:
             password = re.findall(PASSWORD, machine.log)[0]
             for number in range(3):
                 self.s3.ask("PUT", f"/{self.bucket}/notes/{number}.txt", b"hello")
-            self.s3.ask("PUT", f"/{self.bucket}/ham/ham-1.0-py3-none-any.whl", wheel_bytes("ham", "1.0"))
+            self.s3.ask(
+                "PUT", f"/{self.bucket}/ham/ham-1.0-py3-none-any.whl", wheel_bytes("ham", "1.0")
+            )
             self.assertEqual(machine.ask("/simple/ham/")[0], 404)
-            self.assertEqual(machine.ask("/api/rebuild/ham", password=password, method="POST")[0], 200)
+            self.assertEqual(
+                machine.ask("/api/rebuild/ham", password=password, method="POST")[0], 200
+            )
             self.assertEqual(list(machine.page("ham")), ["ham-1.0-py3-none-any.whl"])
-            self.s3.ask("PUT", f"/{self.bucket}/ham-2.0-py3-none-any.whl", wheel_bytes("ham", "2.0"))
+            self.s3.ask(
+                "PUT", f"/{self.bucket}/ham-2.0-py3-none-any.whl", wheel_bytes("ham", "2.0")
+            )
             done([BIN / "pypid", "rebuild", "-c", machine.folder / "pypid.ini"])
             self.assertEqual(len(machine.page("ham")), 2)
             self.assertEqual(machine.log.count("3 objects in the storage are neither"), 1)
@@ -355,8 +425,8 @@ class OthersTests(ThrowawayCase):
 
 class TwoPypidsTests(ThrowawayCase):
     def test_second_pypid_on_one_bucket_waits_for_the_lease(self) -> None:
-        """A second pypid with a catalog of its own says which one writes to the bucket, publishes nothing, and goes on as soon
-        as the first one has stopped.
+        """A second pypid with a catalog of its own says which one writes to the bucket, publishes
+        nothing, and goes on as soon as the first one has stopped.
         """
         with self.machine().runs("compared with") as first:
             password = self.fill(first)
@@ -366,7 +436,9 @@ class TwoPypidsTests(ThrowawayCase):
                 self.assertEqual(second.ask("/simple/spam/")[0], 200)
                 path = "/api/projects/spam/files/spam-2.0-py2.py3-none-any.whl/yank"
                 began = time.monotonic()
-                status, body = second.ask(path, password=password, method="PUT", data=b'{"reason": "bad"}')
+                status, body = second.ask(
+                    path, password=password, method="PUT", data=b'{"reason": "bad"}'
+                )
                 self.assertEqual((status, b"writes to the storage" in body), (503, True))
                 self.assertLess(time.monotonic() - began, 29)
                 self.assertEqual(first.page("spam")["spam-2.0-py2.py3-none-any.whl"], False)

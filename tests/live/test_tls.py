@@ -1,4 +1,6 @@
-"""TLS that pypid speaks itself, seen by clients that trust one authority, and through a change of the certificate."""
+"""TLS that pypid speaks itself, seen by clients that trust one authority, and through a change of
+the certificate.
+"""
 
 import http.client
 import signal
@@ -37,7 +39,9 @@ class TlsCase(IndexTestCase):
     def serial_seen(self) -> int:
         """The serial number of the certificate that a new connection is shown."""
         plain = socket.create_connection(("127.0.0.1", self.index.port), 10)
-        with self.context().wrap_socket(plain, server_hostname="127.0.0.1") as secure:  # and closes it
+        with self.context().wrap_socket(
+            plain, server_hostname="127.0.0.1"
+        ) as secure:  # and closes it
             shown = secure.getpeercert(binary_form=True)
         assert shown is not None
         return x509.load_der_x509_certificate(shown).serial_number
@@ -52,14 +56,30 @@ class TlsCase(IndexTestCase):
     def publish(self, *artifacts: Artifact) -> None:
         """Publish with twine, which trusts the authority too."""
         files = [artifact.into(self.folder / "dist") for artifact in artifacts]
-        fixed = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "--cert", self.trusted]
-        where = ["--repository-url", self.index.url("/legacy/"), "-u", "alice", "-p", PASSWORDS["alice"]]
+        fixed = [
+            client("twine"),
+            "upload",
+            "--non-interactive",
+            "--disable-progress-bar",
+            "--cert",
+            self.trusted,
+        ]
+        where = [
+            "--repository-url",
+            self.index.url("/legacy/"),
+            "-u",
+            "alice",
+            "-p",
+            PASSWORDS["alice"],
+        ]
         works([*fixed, *where, *files], self.folder)
 
 
 class ClientTests(TlsCase):
     def test_pip(self) -> None:
-        """twine and pip with `--cert` of the pinned authority publish and install; without it pip refuses."""
+        """twine and pip with `--cert` of the pinned authority publish and install; without it pip
+        refuses.
+        """
         self.publish(wheel("tls-pip"))
         command = pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "tls-pip")
         works([*command, "--cert", self.trusted], self.folder)
@@ -68,9 +88,18 @@ class ClientTests(TlsCase):
         self.assertIn("certificate", said.lower())
 
     def test_uv(self) -> None:
-        """uv with SSL_CERT_FILE of the pinned authority publishes and installs; without it uv refuses."""
+        """uv with SSL_CERT_FILE of the pinned authority publishes and installs; without it uv
+        refuses.
+        """
         path = wheel("tls-uv").into(self.folder / "dist")
-        publishing = [client("uv"), "publish", "--trusted-publishing", "never", "--publish-url", self.index.url("/legacy/")]
+        publishing = [
+            client("uv"),
+            "publish",
+            "--trusted-publishing",
+            "never",
+            "--publish-url",
+            self.index.url("/legacy/"),
+        ]
         credential = ("-u", "alice", "-p", PASSWORDS["alice"])
         works([*publishing, *credential, path], self.folder, SSL_CERT_FILE=str(self.trusted))
         command = uv(self.index.url(), "--target", self.folder / "t", "tls-uv")
@@ -82,15 +111,21 @@ class ClientTests(TlsCase):
     def test_pip_9_on_python_2_7(self) -> None:
         """The oldest client that is supported agrees with the cipher suites."""
         self.publish(wheel("tls-old"))
-        url = self.index.url().replace("127.0.0.1", "localhost")  # it compares certificates with names alone
+        url = self.index.url().replace(
+            "127.0.0.1", "localhost"
+        )  # it compares certificates with names alone
         command = pip("pip-9-on-2.7", "install", url, "--target", self.folder / "t", "tls-old")
         works([*command, "--cert", self.trusted], self.folder)
         self.answered("GET", "/packages/tls-old/tls_old-1.0-py2.py3-none-any.whl", agent="pip/9")
 
     def test_fresh(self) -> None:
-        """The newest pip keeps its cache over TLS; it sees a new release at once, and revalidates by the ETag (C74, C101)."""
+        """The newest pip keeps its cache over TLS; it sees a new release at once, and revalidates
+        by the ETag (C74, C101).
+        """
         self.publish(wheel("tls-fresh"))
-        command = pip(NEWEST, "install", self.index.url(), "--cert", self.trusted, "--upgrade", cache=True)
+        command = pip(
+            NEWEST, "install", self.index.url(), "--cert", self.trusted, "--upgrade", cache=True
+        )
         works([*command, "--target", self.folder / "t", "tls-fresh"], self.folder)
         works([*command, "--target", self.folder / "t", "tls-fresh"], self.folder)
         self.answered("GET", "/simple/tls-fresh/", status=304, agent="pip/")
@@ -119,13 +154,19 @@ class ClientTests(TlsCase):
 
 class ChangeTests(TlsCase):
     def test_reload(self) -> None:
-        """After SIGHUP new connections see the new certificate; an idle one and a slow download go on."""
+        """After SIGHUP new connections see the new certificate; an idle one and a slow download go
+        on.
+        """
         artifact = large("tls-slow", 8 * MEBIBYTE)
         self.publish(artifact)
-        idle = http.client.HTTPSConnection("127.0.0.1", self.index.port, timeout=30, context=self.context())
+        idle = http.client.HTTPSConnection(
+            "127.0.0.1", self.index.port, timeout=30, context=self.context()
+        )
         self.addCleanup(idle.close)
         self.assertEqual(self.fetched(idle, "/simple/"), 200)
-        slow = http.client.HTTPSConnection("127.0.0.1", self.index.port, timeout=30, context=self.context())
+        slow = http.client.HTTPSConnection(
+            "127.0.0.1", self.index.port, timeout=30, context=self.context()
+        )
         self.addCleanup(slow.close)
         slow.request("GET", f"/packages/tls-slow/{artifact.filename}")
         answer = slow.getresponse()
@@ -134,7 +175,9 @@ class ChangeTests(TlsCase):
         self.assertEqual(self.serial_seen(), self.serial)
         new = self.authority.issue(self.chain, self.key)
         self.index.running.process.send_signal(signal.SIGHUP)
-        self.until(lambda: self.serial_seen() == new, within=4)  # before the files are looked at by themselves
+        self.until(
+            lambda: self.serial_seen() == new, within=4
+        )  # before the files are looked at by themselves
 
         self.assertEqual(begun + answer.read(), artifact.data)
         before = idle.sock
@@ -142,12 +185,19 @@ class ChangeTests(TlsCase):
         self.assertIs(idle.sock, before)
 
     def test_noticed(self) -> None:
-        """A change of the files is noticed without a signal; files that cannot be used change nothing, and the log says so."""
+        """A change of the files is noticed without a signal; files that cannot be used change
+        nothing, and the log says so.
+        """
         good = self.chain.read_bytes()
         broken = self.chain.with_name("broken.pem")
         broken.write_text("-----BEGIN CERTIFICATE-----\n")
         broken.replace(self.chain)
-        self.until(lambda: "The certificate that was in force stays in force" in self.index.log(self.since), within=15)
+        self.until(
+            lambda: (
+                "The certificate that was in force stays in force" in self.index.log(self.since)
+            ),
+            within=15,
+        )
         self.assertEqual(self.serial_seen(), self.serial)
         self.assertNotEqual(self.chain.read_bytes(), good)
         new = self.authority.issue(self.chain, self.key)

@@ -28,14 +28,20 @@ class TokenTests(IndexTestCase):
 
     def make(self, name: str, user: str, *more: str) -> dict[str, Any]:
         """A token, as the command gives it."""
-        made: dict[str, Any] = json.loads(command(self.index.config, "token", "make", name, "--user", user, *more, "--json"))
+        made: dict[str, Any] = json.loads(
+            command(self.index.config, "token", "make", name, "--user", user, *more, "--json")
+        )
         return made
 
     def test_publishing(self) -> None:
-        """A token for one project publishes there, by twine and uv, and nowhere else: the text says that it is the token."""
+        """A token for one project publishes there, by twine and uv, and nowhere else: the text says
+        that it is the token.
+        """
         made = self.make("CI of eggs", "alice", "--can", "publish", "--project", "eggs")
         url, secret = self.index.url("/legacy/"), made["secret"]
-        one, two, other = (wheel(*what).into(self.folder) for what in (("eggs",), ("eggs", "2.0"), ("ham",)))
+        one, two, other = (
+            wheel(*what).into(self.folder) for what in (("eggs",), ("eggs", "2.0"), ("ham",))
+        )
         works(upload(url, "__token__", secret, one), self.folder)
         line = [client("uv"), "publish", "--publish-url", url]
         works([*line, two], self.folder, UV_PUBLISH_TOKEN=secret)
@@ -50,13 +56,17 @@ class TokenTests(IndexTestCase):
         self.assertIn(made["id"], command(self.index.config, "audit", "--what", "make-token"))
 
     def test_reading(self) -> None:
-        """pip takes one in its URL and out of .netrc, uv in its URL, curl as a Bearer; who fetched what is remembered."""
+        """pip takes one in its URL and out of .netrc, uv in its URL, curl as a Bearer; who fetched
+        what is remembered.
+        """
         artifact = wheel("acme-billing")
         publish(self.index, artifact, user="admin")
         made = self.make("builds", "bob", "--can", "read")
         secret = made["secret"]
         url = self.index.url().replace("//", f"//__token__:{secret}@")
-        (self.folder / ".netrc").write_text(f"machine 127.0.0.1 login __token__ password {secret}\n")
+        (self.folder / ".netrc").write_text(
+            f"machine 127.0.0.1 login __token__ password {secret}\n"
+        )
         (self.folder / ".netrc").chmod(0o600)
         empty = self.folder / "nobody"
         for at, (line, home) in enumerate(
@@ -72,14 +82,28 @@ class TokenTests(IndexTestCase):
             self.assertEqual(installed(target), {"acme_billing-1.0"})
         asking = [CURL, "--silent", "--fail", "--header", f"Authorization: Bearer {secret}"]
         self.assertIn("acme-billing", works([*asking, self.index.url()], empty))
-        works([*asking, "--output", "/dev/null", self.index.url(f"/packages/acme-billing/{artifact.filename}")], empty)
+        works(
+            [
+                *asking,
+                "--output",
+                "/dev/null",
+                self.index.url(f"/packages/acme-billing/{artifact.filename}"),
+            ],
+            empty,
+        )
         said = command(self.index.config, "downloads", sha256(artifact.data).hexdigest())
         self.assertEqual(said.count(f"bob  127.0.0.1 token {made['id']}  acme-billing"), 5, said)
-        listed = json.loads(command(self.index.config, "token", "list", "--user", "bob", "--json"))["tokens"]
-        self.assertEqual([token["used_from"] for token in listed if token["id"] == made["id"]], ["127.0.0.1"])
+        listed = json.loads(command(self.index.config, "token", "list", "--user", "bob", "--json"))[
+            "tokens"
+        ]
+        self.assertEqual(
+            [token["used_from"] for token in listed if token["id"] == made["id"]], ["127.0.0.1"]
+        )
 
     def test_revoked(self) -> None:
-        """While somebody asks again and again over one connection a token is revoked: no request after that is let in."""
+        """While somebody asks again and again over one connection a token is revoked: no request
+        after that is let in.
+        """
         made = self.make("soon gone", "bob", "--can", "read")
         publish(self.index, wheel("acme-billing", "3.0"), user="admin")
         connection = http.client.HTTPConnection("127.0.0.1", self.index.port, timeout=30)
@@ -103,12 +127,16 @@ class TokenTests(IndexTestCase):
         ended.set()
         using.join(30)
         self.assertIn("revoked", said)
-        self.assertEqual({status for _, status in seen} - {429}, {200, 401})  # 429: it goes on, and wrong tokens are throttled
+        self.assertEqual(
+            {status for _, status in seen} - {429}, {200, 401}
+        )  # 429: it goes on, and wrong tokens are throttled
         self.assertNotIn(200, {status for began, status in seen if began > done_at})
 
     def test_expired(self) -> None:
         """A token is good until its time has come."""
-        made = self.make("short", "bob", "--can", "read", "--expires", "5s")  # the command that makes it must have ended before
+        made = self.make(
+            "short", "bob", "--can", "read", "--expires", "5s"
+        )  # the command that makes it must have ended before
         self.assertEqual(ask(self.index.port, "/simple/", bearer(made["secret"])).status, 200)
         deadline = time.monotonic() + 8
         while (answer := ask(self.index.port, "/simple/", bearer(made["secret"]))).status == 200:
@@ -125,17 +153,25 @@ class ThrottleTests(IndexTestCase):
 
     def status(self, user: str, address: str, password: str | None = None) -> int:
         """Of a request that comes from there."""
-        return ask(self.index.port, "/simple/", {**basic(user, password), "X-Forwarded-For": address}).status
+        return ask(
+            self.index.port, "/simple/", {**basic(user, password), "X-Forwarded-For": address}
+        ).status
 
     def test_guessing(self) -> None:
-        """Wrong passwords make their user wait at that address, and nobody elsewhere; who was right just before never waits."""
+        """Wrong passwords make their user wait at that address, and nobody elsewhere; who was right
+        just before never waits.
+        """
         here, there = "198.51.100.7", "203.0.113.9"
         self.assertEqual([self.status("bob", here, f"wrong{at}") for at in range(5)], [401] * 5)
-        refused = ask(self.index.port, "/simple/", {**basic("bob", "wrong"), "X-Forwarded-For": here})
+        refused = ask(
+            self.index.port, "/simple/", {**basic("bob", "wrong"), "X-Forwarded-For": here}
+        )
         self.assertEqual(refused.status, 429)
         self.assertGreaterEqual(int(refused.headers["Retry-After"]), 1)
         self.assertIn("Wait", refused.text)
-        self.assertEqual(self.status("bob", f"{there}, {here}", "wrong"), 429)  # what else stands there anybody could write
+        self.assertEqual(
+            self.status("bob", f"{there}, {here}", "wrong"), 429
+        )  # what else stands there anybody could write
         self.assertEqual(self.status("bob", here), 429)
         self.assertEqual(self.status("alice", here), 200)
         began = time.monotonic()
@@ -148,7 +184,9 @@ class ThrottleTests(IndexTestCase):
         """After the time that it was told somebody gets in with the right password."""
         for at in range(5):
             self.status("carol", "198.51.100.8", f"wrong{at}")
-        refused = ask(self.index.port, "/simple/", {**basic("carol"), "X-Forwarded-For": "198.51.100.8"})
+        refused = ask(
+            self.index.port, "/simple/", {**basic("carol"), "X-Forwarded-For": "198.51.100.8"}
+        )
         self.assertEqual(refused.status, 429)
         time.sleep(int(refused.headers["Retry-After"]))
         self.assertEqual(self.status("carol", "198.51.100.8"), 200)

@@ -1,4 +1,6 @@
-"""Trusted publishing (C94): real clients in jobs of a forge publish without any password, over TLS."""
+"""Trusted publishing (C94): real clients in jobs of a forge publish without any
+password, over TLS.
+"""
 
 import http.client
 import json
@@ -33,7 +35,9 @@ allow = tp-gitlab* project_path=octo/app ref_protected=true
 
 
 class TrustedPublishingCase(IndexTestCase):
-    """A forge, and a pypid that trusts it; both speak TLS, and nobody in it believes another authority than theirs."""
+    """A forge, and a pypid that trusts it; both speak TLS, and nobody in it believes another
+    authority than theirs.
+    """
 
     def start(self) -> LiveIndex:
         authority = Authority()
@@ -43,7 +47,9 @@ class TrustedPublishingCase(IndexTestCase):
         self.port = free_port()
         forge = [sys.executable, "-m", "tests.live.issuer", str(self.port), chain, key]
         self.entered(running(forge, self.folder / "forge.log", cwd=ROOT, environ=clean_environ()))
-        self.settings = Settings(certificate=chain, key=key, trusted=self.trusted, sections=RULES.format(port=self.port))
+        self.settings = Settings(
+            certificate=chain, key=key, trusted=self.trusted, sections=RULES.format(port=self.port)
+        )
         self.place = self.folder / "pypid"
         self.place.mkdir()
         self.life = ExitStack()
@@ -71,7 +77,9 @@ class TrustedPublishingCase(IndexTestCase):
         where = ["--publish-url", self.index.url("/legacy/")]
         return [client("uv"), "publish", "--trusted-publishing", check, *where, *files]
 
-    def asked(self, method: str, port: int, path: str, document: object = None, **headers: str) -> tuple[int, Any]:
+    def asked(
+        self, method: str, port: int, path: str, document: object = None, **headers: str
+    ) -> tuple[int, Any]:
         """Status and document of one answer."""
         context = ssl.create_default_context(cafile=str(self.trusted))
         connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
@@ -86,7 +94,9 @@ class TrustedPublishingCase(IndexTestCase):
     def identity(self, **claims: str) -> str:
         """An identity token for a job with these claims."""
         query = urlencode({"audience": "pypid", "environment": "release", **claims})
-        status, document = self.asked("GET", self.port, f"/token?{query}", Authorization=f"Bearer {JOB}")
+        status, document = self.asked(
+            "GET", self.port, f"/token?{query}", Authorization=f"Bearer {JOB}"
+        )
         self.assertEqual(status, 200, document)
         return str(document["value"])
 
@@ -99,12 +109,16 @@ class ClientTests(TrustedPublishingCase):
     """Real clients."""
 
     def test_uv(self) -> None:
-        """uv publishes from a job that the rule means, as often as it likes, with no password anywhere (C94)."""
+        """uv publishes from a job that the rule means, as often as it likes, with no password
+        anywhere (C94).
+        """
         for version in ("1.0", "2.0"):
             path = wheel("tp-uv", version).into(self.folder / "dist")
             works(self.uv(path), self.folder, **self.job())
             self.answered("POST", "/legacy/", agent="uv/")
-            self.assertIn(path.name, json.dumps(self.asked("GET", self.index.port, "/api/projects/tp-uv")[1]))
+            self.assertIn(
+                path.name, json.dumps(self.asked("GET", self.index.port, "/api/projects/tp-uv")[1])
+            )
         self.answered("POST", "/_/oidc/mint-token", agent="uv/", times=2)
 
     def test_uv_by_itself(self) -> None:
@@ -114,9 +128,14 @@ class ClientTests(TrustedPublishingCase):
         self.answered("POST", "/legacy/", agent="uv/")
 
     def test_uv_from_another_job(self) -> None:
-        """A job of another repository, or out of another environment, gets no token, and uv tells why."""
+        """A job of another repository, or out of another environment, gets no token, and uv tells
+        why.
+        """
         path = wheel("tp-stranger").into(self.folder / "dist")
-        for claims in ({"repository": "evil/app", "sub": "repo:evil/app:environment:release"}, {"environment": "test"}):
+        for claims in (
+            {"repository": "evil/app", "sub": "repo:evil/app:environment:release"},
+            {"environment": "test"},
+        ):
             said = fails(self.uv(path), self.folder, **self.job(**claims))
             self.assertIn("No rule of [issuer:github] allow fits this token", said)
         self.answered("POST", "/_/oidc/mint-token", status=422, agent="uv/", times=2)
@@ -130,15 +149,27 @@ class ClientTests(TrustedPublishingCase):
         self.answered("POST", "/legacy/", status=403, agent="uv/")
 
     def test_uv_in_gitlab(self) -> None:
-        """In GitLab's CI the job is given its token in the environment; uv looks for it under the audience's name (C94)."""
-        query = urlencode({"audience": "pypid", "project_path": "octo/app", "ref_protected": "true"})
+        """In GitLab's CI the job is given its token in the environment; uv looks for it under the
+        audience's name (C94).
+        """
+        query = urlencode(
+            {"audience": "pypid", "project_path": "octo/app", "ref_protected": "true"}
+        )
         context = ssl.create_default_context(cafile=str(self.trusted))
-        connection = http.client.HTTPSConnection("localhost", self.port, timeout=30, context=context)
+        connection = http.client.HTTPSConnection(
+            "localhost", self.port, timeout=30, context=context
+        )
         self.addCleanup(connection.close)
         connection.request("GET", f"/token?{query}", None, {"Authorization": f"Bearer {JOB}"})
         token = json.loads(connection.getresponse().read())["value"]
         path = wheel("tp-gitlab").into(self.folder / "dist")
-        works(self.uv(path), self.folder, SSL_CERT_FILE=str(self.trusted), GITLAB_CI="true", PYPID_ID_TOKEN=token)
+        works(
+            self.uv(path),
+            self.folder,
+            SSL_CERT_FILE=str(self.trusted),
+            GITLAB_CI="true",
+            PYPID_ID_TOKEN=token,
+        )
         self.answered("POST", "/legacy/", agent="uv/")
 
     def test_pdm(self) -> None:
@@ -180,20 +211,47 @@ class ExchangeTests(TrustedPublishingCase):
     """The exchange itself, over a real port."""
 
     def test_exchange(self) -> None:
-        """The token is good for a quarter of an hour, by Basic and by Bearer, and the audit log says whose it is (C94)."""
-        self.assertEqual(self.asked("GET", self.index.port, "/_/oidc/audience"), (200, {"audience": "pypid"}))
-        found = self.asked("GET", self.index.port, "/.well-known/pytp?discover=%2Flegacy%2F", Accept="*/*")
+        """The token is good for a quarter of an hour, by Basic and by Bearer, and the audit log
+        says whose it is (C94).
+        """
+        self.assertEqual(
+            self.asked("GET", self.index.port, "/_/oidc/audience"), (200, {"audience": "pypid"})
+        )
+        found = self.asked(
+            "GET", self.index.port, "/.well-known/pytp?discover=%2Flegacy%2F", Accept="*/*"
+        )
         base = f"https://127.0.0.1:{self.index.port}/_/oidc"
-        self.assertEqual(found, (200, {"audience-endpoint": f"{base}/audience", "token-mint-endpoint": f"{base}/mint-token"}))
+        self.assertEqual(
+            found,
+            (
+                200,
+                {
+                    "audience-endpoint": f"{base}/audience",
+                    "token-mint-endpoint": f"{base}/mint-token",
+                },
+            ),
+        )
         status, minted = self.mint(self.identity())
         self.assertEqual((status, set(minted)), (200, {"success", "token", "expires"}))
         self.assertTrue(870 < minted["expires"] - time.time() <= 900)
         path = wheel("tp-bearer").into(self.folder / "dist")
-        publish = [client("uv"), "publish", "--trusted-publishing", "never", "--publish-url", self.index.url("/legacy/"), path]
-        works(publish, self.folder, SSL_CERT_FILE=str(self.trusted), UV_PUBLISH_TOKEN=minted["token"])
+        publish = [
+            client("uv"),
+            "publish",
+            "--trusted-publishing",
+            "never",
+            "--publish-url",
+            self.index.url("/legacy/"),
+            path,
+        ]
+        works(
+            publish, self.folder, SSL_CERT_FILE=str(self.trusted), UV_PUBLISH_TOKEN=minted["token"]
+        )
         [deed] = self.audit("mint-token")
         self.assertEqual(deed["who"], "github:repo:octo/app:ref:refs/heads/main")
-        self.assertEqual((deed["details"]["repository"], deed["details"]["environment"]), ("octo/app", "release"))
+        self.assertEqual(
+            (deed["details"]["repository"], deed["details"]["environment"]), ("octo/app", "release")
+        )
         [published] = self.audit("publish-file")
         self.assertEqual((published["who"], published["token"]), (deed["who"], deed["subject"]))
         self.assertNotIn(minted["token"], self.index.log())
@@ -201,7 +259,9 @@ class ExchangeTests(TrustedPublishingCase):
     def audit(self, what: str) -> list[dict[str, Any]]:
         """The deeds of that kind, as an admin reads them."""
         credential = "Basic " + b64encode(f"admin:{PASSWORDS['admin']}".encode()).decode()
-        status, document = self.asked("GET", self.index.port, f"/api/audit?what={what}", Authorization=credential)
+        status, document = self.asked(
+            "GET", self.index.port, f"/api/audit?what={what}", Authorization=credential
+        )
         self.assertEqual(status, 200, document)
         deeds: list[dict[str, Any]] = document["deeds"]
         return deeds
@@ -216,16 +276,30 @@ class ExchangeTests(TrustedPublishingCase):
             self.restart()
 
     def test_survives(self) -> None:
-        """A token that was minted goes on being good after a restart, for its quarter of an hour."""
+        """A token that was minted goes on being good after a restart, for its quarter
+        of an hour.
+        """
         minted = self.mint(self.identity())[1]
         self.restart()
         path = wheel("tp-restart").into(self.folder / "dist")
-        publish = [client("uv"), "publish", "--trusted-publishing", "never", "--publish-url", self.index.url("/legacy/"), path]
-        works(publish, self.folder, SSL_CERT_FILE=str(self.trusted), UV_PUBLISH_TOKEN=minted["token"])
+        publish = [
+            client("uv"),
+            "publish",
+            "--trusted-publishing",
+            "never",
+            "--publish-url",
+            self.index.url("/legacy/"),
+            path,
+        ]
+        works(
+            publish, self.folder, SSL_CERT_FILE=str(self.trusted), UV_PUBLISH_TOKEN=minted["token"]
+        )
 
     def test_forged(self) -> None:
         """A token of a key that is not the forge's is refused, though all that it says is right."""
-        forged = Documents(f"https://127.0.0.1:{self.port}").token(datetime.now(UTC), environment="release")
+        forged = Documents(f"https://127.0.0.1:{self.port}").token(
+            datetime.now(UTC), environment="release"
+        )
         status, failure = self.mint(forged)
         self.assertEqual((status, failure["errors"][0]["code"]), (422, "invalid-token"))
         self.assertIn("signature", failure["errors"][0]["description"])

@@ -1,4 +1,6 @@
-"""Public projects through a real pypid, with upstream there, away, and back: what pip and uv install then."""
+"""Public projects through a real pypid, with upstream there, away, and back: what pip and uv
+install then.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -31,11 +33,15 @@ def status_of(index: LiveIndex, path: str) -> int:
 
 
 class AwayTests(FrontedCase):
-    """Upstream has two versions of a project, of which the older was installed once, and another project."""
+    """Upstream has two versions of a project, of which the older was installed once, and another
+    project.
+    """
 
     def setUp(self) -> None:
         super().setUp()
-        self.upstream_has("spam", wheel("spam", "1.0", extra=[("Requires-Dist", "eggs")]), wheel("spam", "2.0"))
+        self.upstream_has(
+            "spam", wheel("spam", "1.0", extra=[("Requires-Dist", "eggs")]), wheel("spam", "2.0")
+        )
         self.upstream_has("eggs", wheel("eggs", "1.0"), wheel("eggs", "2.0"))
         self.upstream_has("ham", wheel("ham", "1.0"))
 
@@ -60,7 +66,8 @@ class AwayTests(FrontedCase):
         with discreet(folder, settings) as index:
             await self.installs(index, "spam==1.0", "spam-1.0", "eggs-2.0")
             self.assertEqual(
-                await self.run_(listed, index, "spam"), [f"spam-{each}-py2.py3-none-any.whl" for each in ("1.0", "2.0")]
+                await self.run_(listed, index, "spam"),
+                [f"spam-{each}-py2.py3-none-any.whl" for each in ("1.0", "2.0")],
             )
             await self.take_away()
             await self.pause(1.1)
@@ -88,7 +95,8 @@ class AwayTests(FrontedCase):
                 await self.run_(fails, [*command, "--target", target, "spam"], self.folder)
                 self.assertEqual(installed(target), set(), name)
         self.assertEqual(
-            await self.run_(listed, index, "spam"), [f"spam-{each}-py2.py3-none-any.whl" for each in ("1.0", "2.0")]
+            await self.run_(listed, index, "spam"),
+            [f"spam-{each}-py2.py3-none-any.whl" for each in ("1.0", "2.0")],
         )
         for path in ("/simple/ham/", "/packages/ham/ham-1.0-py2.py3-none-any.whl"):
             self.assertIn(await self.run_(status_of, index, path), (502, 503, 504))
@@ -103,7 +111,9 @@ class AwayTests(FrontedCase):
         self.assertIn("what it said at", index.log())
 
     async def test_never_heard_of(self) -> None:
-        """With upstream stopped, what was never kept fails for pip and uv within seconds, however often they try."""
+        """With upstream stopped, what was never kept fails for pip and uv within seconds, however
+        often they try.
+        """
         index = await self.index()
         await self.take_away()
         for name, command in self.clients(index).items():

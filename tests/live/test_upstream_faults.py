@@ -1,4 +1,6 @@
-"""Whatever upstream does, a client of a whole pypid gets the right answer, soon, and pypid takes no more memory for it."""
+"""Whatever upstream does, a client of a whole pypid gets the right answer, soon, and pypid takes no
+more memory for it.
+"""
 
 # trial and Twisted's transports are not annotated
 # mypy: allow-untyped-calls
@@ -34,10 +36,17 @@ KEPT = noise(1000)
 def listing(name: str, *files: tuple[str, bytes], **more: object) -> bytes:
     """A page that lists files of these bytes, below ``/files/``."""
     entries = [
-        {"filename": file, "url": f"/files/{file}", "hashes": {"sha256": sha256(data).hexdigest()}, "size": len(data)}
+        {
+            "filename": file,
+            "url": f"/files/{file}",
+            "hashes": {"sha256": sha256(data).hexdigest()},
+            "size": len(data),
+        }
         for file, data in files
     ]
-    return json.dumps({"meta": {"api-version": "1.4"}, "name": name, "files": entries, **more}).encode()
+    return json.dumps(
+        {"meta": {"api-version": "1.4"}, "name": name, "files": entries, **more}
+    ).encode()
 
 
 def head(*lines: str) -> bytes:
@@ -77,7 +86,10 @@ async def resets_later(talk: Talk) -> None:
 def around(path: str, ways: int) -> dict[str, Script]:
     """Redirects in a circle."""
     places = [path, *(f"/around/{number}/" for number in range(1, ways))]
-    return {place: status(302, Location=following) for place, following in zip(places, [*places[1:], path], strict=True)}
+    return {
+        place: status(302, Location=following)
+        for place, following in zip(places, [*places[1:], path], strict=True)
+    }
 
 
 @cache
@@ -98,10 +110,16 @@ PAGE_FAULTS: dict[str, tuple[Script, int]] = {
     "reset": (resets, 503),
     "reset in the page": (resets_later, 503),
     "closed": (raw(None), 503),
-    "longer than it is": (raw(head("Content-Length: 99999", f"Content-Type: {J}") + listing("x"), None), 503),
+    "longer than it is": (
+        raw(head("Content-Length: 99999", f"Content-Type: {J}") + listing("x"), None),
+        503,
+    ),
     "shorter than it is": (says(listing("x"), Content_Length="20", Content_Type=J), 502),
     "cut, without a length": (raw(head(f"Content-Type: {J}") + listing("x")[:-9], None), 502),
-    "cut html": (raw(head("Content-Type: text/html") + b'<!DOCTYPE html><html><body><a href="x', None), 502),
+    "cut html": (
+        raw(head("Content-Type: text/html") + b'<!DOCTYPE html><html><body><a href="x', None),
+        502,
+    ),
     "no length at all": (raw(head("Content-Length: many") + b"{}", None), 503),
     "500": (status(500), 503),
     "502": (status(502), 503),
@@ -123,9 +141,15 @@ PAGE_FAULTS: dict[str, tuple[Script, int]] = {
     "unknown encoding": (says(b"\x00", Content_Encoding="br", Content_Type=J), 502),
     "not gzip": (says(b"{}", Content_Encoding="gzip", Content_Type=J), 502),
     "a bomb": (explodes, 502),
-    "ten gigabytes, announced": (pours(head(f"Content-Length: {10 << 30}", f"Content-Type: {J}"), 10 << 30), 502),
+    "ten gigabytes, announced": (
+        pours(head(f"Content-Length: {10 << 30}", f"Content-Type: {J}"), 10 << 30),
+        502,
+    ),
     "a hundred megabytes, not announced": (pours(head(f"Content-Type: {J}"), 100 * MIB), 502),
-    **{what: (says(html.encode(), Content_Type="text/html"), 502) for what, html in OTHER_PAGES.items()},
+    **{
+        what: (says(html.encode(), Content_Type="text/html"), 502)
+        for what, html in OTHER_PAGES.items()
+    },
 }
 """What may happen to the page of a project, and what a client gets who asks for the first time."""
 
@@ -141,7 +165,9 @@ class PageFaultTests(ProxyCase):
         await super().setUp()
 
     async def asked(self, name: str) -> Got:
-        """The answer, within bounded time and memory; one line of the log names the project, and says what is wrong."""
+        """The answer, within bounded time and memory; one line of the log names the project, and
+        says what is wrong.
+        """
         del self.logged[:]
         with Memory(self.reactor) as memory:
             answer = await self.proxy.page(name)
@@ -151,7 +177,9 @@ class PageFaultTests(ProxyCase):
         return answer
 
     async def test_nothing_known(self) -> None:
-        """Of a project that was never heard of: 502, 503 or 504, never 404, and words for people (C36)."""
+        """Of a project that was never heard of: 502, 503 or 504, never 404, and words for people
+        (C36).
+        """
         for number, (what, (script, code)) in enumerate(PAGE_FAULTS.items()):
             name = f"bad-{number}"
             self.script(script, f"/simple/{name}/")
@@ -167,7 +195,9 @@ class PageFaultTests(ProxyCase):
         for number, (what, (script, _)) in enumerate(PAGE_FAULTS.items()):
             name = f"bad-{number}"
             kept, other = f"bad_{number}-1.0.tar.gz", f"bad_{number}-2.0.tar.gz"
-            good = says(listing(name, (kept, KEPT), (other, noise(2000))), Content_Type=J, ETag='"1"')
+            good = says(
+                listing(name, (kept, KEPT), (other, noise(2000))), Content_Type=J, ETag='"1"'
+            )
             self.script(good, f"/simple/{name}/")
             self.script(says(KEPT), f"/files/{kept}")
             self.proxy.pass_time()
@@ -179,9 +209,13 @@ class PageFaultTests(ProxyCase):
             answer = await self.asked(name)
             self.assertEqual(answer.status, 200, (what, answer.text))
             self.assertEqual(answer.files, [kept, other], what)
-            self.assertEqual(len(self.lines(f"upstream cannot be asked for {name}, what it said at")), 1, what)
+            self.assertEqual(
+                len(self.lines(f"upstream cannot be asked for {name}, what it said at")), 1, what
+            )
             self.assertEqual((await self.proxy.get(f"/packages/{name}/{kept}")).body, KEPT)
-            self.assertEqual((await self.proxy.get(f"/local/{name}/", f"Accept: {J}")).files, [kept], what)
+            self.assertEqual(
+                (await self.proxy.get(f"/local/{name}/", f"Accept: {J}")).files, [kept], what
+            )
             self.script(good, f"/simple/{name}/")
             self.proxy.pass_time()
             self.assertEqual((await self.proxy.page(name)).files, [kept, other], what)
@@ -240,28 +274,40 @@ class PageFaultTests(ProxyCase):
             self.assertLess(len(self.fake.asked), 10)
 
     async def test_another_host(self) -> None:
-        """A redirect to another host is followed, without the password, which that host would not get even if it sent us back;
-        links count from there.
+        """A redirect to another host is followed, without the password, which that host would not
+        get even if it sent us back; links count from there.
         """
         other = self.another()
         self.script(status(301, Location=f"{other.url}/there/spam/"))
-        other.scripts["/there/spam/"] = says(listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J)
+        other.scripts["/there/spam/"] = says(
+            listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J
+        )
         other.scripts["/files/spam-1.0.tar.gz"] = says(KEPT)
         self.assertEqual((await self.proxy.page("spam")).files, ["spam-1.0.tar.gz"])
         self.assertEqual((await self.proxy.get("/packages/spam/spam-1.0.tar.gz")).body, KEPT)
-        self.assertEqual([asked.path for asked in other.asked], ["/there/spam/", "/files/spam-1.0.tar.gz"])
+        self.assertEqual(
+            [asked.path for asked in other.asked], ["/there/spam/", "/files/spam-1.0.tar.gz"]
+        )
         self.assertIn("authorization", self.fake.asked[0].headers)
         self.assertFalse(any("authorization" in asked.headers for asked in other.asked))
 
     async def test_what_is_shown_of_the_password(self) -> None:
-        """The password of the configuration's URL is sent to upstream, and stands in no page, no error and no repr."""
+        """The password of the configuration's URL is sent to upstream, and stands in no page, no
+        error and no repr.
+        """
         self.script(says(listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J))
         self.script(status(302, Location="/files/spam-2.0.tar.gz"), "/files/spam-1.0.tar.gz")
         self.script(says(KEPT), "/files/spam-2.0.tar.gz")
         answers = [await self.proxy.page("spam"), await self.proxy.page("other")]
-        answers += [await self.proxy.get("/simple/spam/"), await self.proxy.get("/packages/spam/spam-1.0.tar.gz")]
+        answers += [
+            await self.proxy.get("/simple/spam/"),
+            await self.proxy.get("/packages/spam/spam-1.0.tar.gz"),
+        ]
         self.assertEqual([answer.status for answer in answers], [200, 404, 200, 200])
-        self.assertEqual({asked.headers.get("authorization") for asked in self.fake.asked}, {"Basic YWxpY2U6b3BlbiBzZXNhbWU="})
+        self.assertEqual(
+            {asked.headers.get("authorization") for asked in self.fake.asked},
+            {"Basic YWxpY2U6b3BlbiBzZXNhbWU="},
+        )
         await self.fake.port.stopListening()
         for talk in tuple(self.fake.open):
             talk.reset()
@@ -269,13 +315,22 @@ class PageFaultTests(ProxyCase):
         answers.append(await self.proxy.page("third"))
         self.assertEqual(answers[-1].status, 503)
         shown = "".join(f"{answer.head}{answer.body!r}" for answer in answers)
-        known = repr((self.proxy.index, self.proxy.index.envoy, self.proxy.index.upstream, self.proxy.urls[:0]))
+        known = repr(
+            (
+                self.proxy.index,
+                self.proxy.index.envoy,
+                self.proxy.index.upstream,
+                self.proxy.urls[:0],
+            )
+        )
         for secret in ("sesame", "YWxpY2U6", "alice"):
             self.assertNotIn(secret, shown)
             self.assertNotIn(secret, known)
 
     async def test_refused(self) -> None:
-        """With nobody at its port: known pages at once, others 503 at once, nobody else tries meanwhile; and back again."""
+        """With nobody at its port: known pages at once, others 503 at once, nobody else tries
+        meanwhile; and back again.
+        """
         self.script(says(listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J))
         self.assertEqual((await self.proxy.page("spam")).status, 200)
         self.script(says(KEPT), "/files/spam-1.0.tar.gz")
@@ -300,8 +355,8 @@ class PageFaultTests(ProxyCase):
         self.assertEqual(len(self.lines("can be reached again")), 1)
 
     async def test_certificates(self) -> None:
-        """A certificate that has expired, is of another host, or of an authority that nobody knows: 503, and the log says why;
-        one that is right is taken.
+        """A certificate that has expired, is of another host, or of an authority that nobody knows:
+        503, and the log says why; one that is right is taken.
         """
         known = Trust(certificates(authority_pem(), "x"))
         for shown, trust, why in (
@@ -311,8 +366,12 @@ class PageFaultTests(ProxyCase):
             (certificate(), known, None),
         ):
             fake = self.another(shown)
-            fake.scripts["/simple/spam/"] = says(listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J)
-            self.proxy = self.start(f"{fake.url.replace('://', f'://{self.credential}@')}/simple/", trust=trust)
+            fake.scripts["/simple/spam/"] = says(
+                listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J
+            )
+            self.proxy = self.start(
+                f"{fake.url.replace('://', f'://{self.credential}@')}/simple/", trust=trust
+            )
             if why is None:
                 self.assertEqual((await self.proxy.page("spam")).files, ["spam-1.0.tar.gz"])
                 continue
@@ -337,14 +396,18 @@ class LoopTests(ProxyCase):
                 answer = await proxy.get(path, method=method)
                 self.assertEqual(answer.status, 508, path)
                 self.assertLess(answer.seconds, SOON)
-        answers = await gatherResults([start(proxy.page(f"spam-{number % 3}")) for number in range(9)])
+        answers = await gatherResults(
+            [start(proxy.page(f"spam-{number % 3}")) for number in range(9)]
+        )
         self.assertEqual({answer.status for answer in answers}, {508})
 
     def chain(self, length: int) -> list[Proxy]:
         """So many of them, each of which asks the next, and the last the first."""
         ports = [free_port() for _ in range(length)]
         return [
-            self.start(f"http://localhost:{following}/simple/", listen=port, identity=f"pypid-{port}")
+            self.start(
+                f"http://localhost:{following}/simple/", listen=port, identity=f"pypid-{port}"
+            )
             for port, following in zip(ports, [*ports[1:], ports[0]], strict=True)
         ]
 

@@ -1,5 +1,5 @@
-"""Whatever upstream does with a file: nothing wrong is stored, a client is never left with bytes that look whole, and one fetch
-is enough for all.
+"""Whatever upstream does with a file: nothing wrong is stored, a client is never left with bytes
+that look whole, and one fetch is enough for all.
 """
 
 # trial and Twisted's transports are not annotated
@@ -31,7 +31,9 @@ WRONG = {len(data): noise(len(data) + 1)[1:] for data in (SMALL, LARGE)}
 
 def cut(data: bytes, pause: float = 0.0, *lines: str) -> Script:
     """Announce all, send the first nine tenths, wait, and end the connection."""
-    return raw(head(f"Content-Length: {len(data)}", *lines) + data[: len(data) * 9 // 10], pause, None)
+    return raw(
+        head(f"Content-Length: {len(data)}", *lines) + data[: len(data) * 9 // 10], pause, None
+    )
 
 
 def chunked(*chunks: bytes) -> bytes:
@@ -55,17 +57,26 @@ def faults(data: bytes) -> dict[str, tuple[Script, int]]:
     wrong = WRONG[len(data)]
     return {
         "wrong bytes": (says(wrong), 502),
-        "wrong bytes, in chunks": (raw(head("Transfer-Encoding: chunked") + chunked(wrong[:999], wrong[999:])), 502),
+        "wrong bytes, in chunks": (
+            raw(head("Transfer-Encoding: chunked") + chunked(wrong[:999], wrong[999:])),
+            502,
+        ),
         "cut": (cut(data), 503),
         "cut, without a length": (raw(head() + data[:-1], None), 503),
-        "cut chunks": (raw(head("Transfer-Encoding: chunked") + chunked(data[:-7])[:-5], None), 503),
+        "cut chunks": (
+            raw(head("Transfer-Encoding: chunked") + chunked(data[:-7])[:-5], None),
+            503,
+        ),
         "reset": (reset_after(data), 503),
         "silence": (cut(data, 2.0), 503),
         "no answer": (raw(2.0), 503),
         "too short, and says so": (says(data[:-1]), 502),
         "too long, and says so": (says(data + b"x"), 502),
         "too long, in chunks": (raw(head("Transfer-Encoding: chunked") + chunked(data, b"x")), 502),
-        "lies: shorter than announced": (raw(head(f"Content-Length: {len(data)}") + data[:-1], None), 503),
+        "lies: shorter than announced": (
+            raw(head(f"Content-Length: {len(data)}") + data[:-1], None),
+            503,
+        ),
         "lies: longer than announced": (says(data, Content_Length=str(len(data) - 1)), 502),
         "500": (status(500), 503),
         "403": (status(403), 503),
@@ -89,8 +100,9 @@ class FileFaultTests(ProxyCase):
         return f"/packages/{name}/{filename}"
 
     async def test_every_fault(self) -> None:
-        """Nothing of it is stored. Of a large file the client misses at least the last 64 KiB of what was announced, by the end
-        of the connection; of a small one it gets an error, and no byte. The log says why, and the next try is a new one.
+        """Nothing of it is stored. Of a large file the client misses at least the last 64 KiB of
+        what was announced, by the end of the connection; of a small one it gets an error, and no
+        byte. The log says why, and the next try is a new one.
         """
         for data in (SMALL, LARGE):
             for number, (what, (script, code)) in enumerate(faults(data).items()):
@@ -101,11 +113,15 @@ class FileFaultTests(ProxyCase):
                 answer = await self.proxy.get(path)
                 await self.proxy.idle()
                 self.assertLess(answer.seconds, SOON, what)
-                self.assertEqual([key for key in await self.proxy.stored() if name in key], [], what)
+                self.assertEqual(
+                    [key for key in await self.proxy.stored() if name in key], [], what
+                )
                 self.assertTrue(self.lines(filename), what)
                 if answer.status in (0, 200):
                     self.assertIs(data, LARGE, what)
-                    self.assertEqual(answer.announced if answer.status else len(LARGE), len(LARGE), what)
+                    self.assertEqual(
+                        answer.announced if answer.status else len(LARGE), len(LARGE), what
+                    )
                     self.assertLessEqual(len(answer.body), len(data) - HELD_BACK, what)
                 else:
                     self.assertEqual(answer.status, code, (what, answer.text))
@@ -134,27 +150,43 @@ class FileFaultTests(ProxyCase):
         requests for other projects, pages never asked for before and files, none is refused. The
         page goes on to list the newest release.
         """
-        self.proxy = self.start(patience=20.0)  # else a machine that is busy is taken for an upstream that is silent
+        self.proxy = self.start(
+            patience=20.0
+        )  # else a machine that is busy is taken for an upstream that is silent
         names = [f"other-{number}" for number in range(500)]
         for name in names:
-            self.script(says(listing(name, (f"{name}-1.0.tar.gz", SMALL)), Content_Type=J), f"/simple/{name}/")
+            self.script(
+                says(listing(name, (f"{name}-1.0.tar.gz", SMALL)), Content_Type=J),
+                f"/simple/{name}/",
+            )
             self.script(says(SMALL), f"/files/{name}-1.0.tar.gz")
         old, new = "victim-1.0.tar.gz", "victim-2.0.tar.gz"
-        self.script(says(listing("victim", (old, SMALL), (new, LARGE)), Content_Type=J), "/simple/victim/")
+        self.script(
+            says(listing("victim", (old, SMALL), (new, LARGE)), Content_Type=J), "/simple/victim/"
+        )
         self.script(says(SMALL), f"/files/{old}")
         self.script(status(502), f"/files/{new}")
         self.assertEqual((await self.proxy.get(f"/packages/victim/{old}")).status, 200)
         attack: list[Deferred[Got]] = []
-        attacking = LoopingCall(lambda: attack.append(start(self.proxy.get(f"/packages/victim/{new}"))))
+        attacking = LoopingCall(
+            lambda: attack.append(start(self.proxy.get(f"/packages/victim/{new}")))
+        )
         attacking.start(1 / 3)
         refused: list[tuple[str, int]] = []
         for first in range(0, len(names), 50):
             await deferLater(self.reactor, 1.5)  # no answer comes between some failures of the link
             for name in names[first : first + 50]:
-                answers = await self.proxy.page(name), await self.proxy.get(f"/packages/{name}/{name}-1.0.tar.gz")
+                answers = (
+                    await self.proxy.page(name),
+                    await self.proxy.get(f"/packages/{name}/{name}-1.0.tar.gz"),
+                )
                 refused += [(name, answer.status) for answer in answers if answer.status != 200]
         attacking.stop()
-        self.assertEqual(refused, [], f"{len(refused)} of {2 * len(names)} requests for other projects were refused")
+        self.assertEqual(
+            refused,
+            [],
+            f"{len(refused)} of {2 * len(names)} requests for other projects were refused",
+        )
         self.assertEqual({answer.status for answer in await gatherResults(attack)}, {503})
         self.assertGreater(len(attack), 10 * STRIKES)
         self.assertEqual((await self.proxy.page("victim")).files, [old, new])
@@ -173,14 +205,18 @@ class FileFaultTests(ProxyCase):
         self.script(says(page(name="victim", files=entries), Content_Type=J), "/simple/victim/")
         await gone.port.stopListening()
         for _ in range(2 * STRIKES):
-            self.assertEqual((await self.proxy.page("victim")).files, ["victim-1.0.tar.gz", "victim-2.0.tar.gz"])
-            self.assertEqual((await self.proxy.get("/packages/victim/victim-2.0.tar.gz")).status, 503)
+            self.assertEqual(
+                (await self.proxy.page("victim")).files, ["victim-1.0.tar.gz", "victim-2.0.tar.gz"]
+            )
+            self.assertEqual(
+                (await self.proxy.get("/packages/victim/victim-2.0.tar.gz")).status, 503
+            )
         self.assertEqual((await self.proxy.page("unknown")).status, 404)
         self.assertFalse(self.proxy.index.envoy.outage.is_down)
 
     async def test_both_hashes(self) -> None:
-        """The log names the hash that was listed and the one that came, in one line, for a large file and for a small one,
-        whose client is told them as well.
+        """The log names the hash that was listed and the one that came, in one line, for a large
+        file and for a small one, whose client is told them as well.
         """
         for data in (SMALL, LARGE):
             wrong = WRONG[len(data)]
@@ -214,16 +250,29 @@ class FileFaultTests(ProxyCase):
             self.assertEqual((await self.proxy.get(f"/packages/{name}/{filename}")).body, LARGE)
 
     async def test_gzip(self) -> None:
-        """A file that comes with a Content-Encoding that was not asked for is had as it is listed, packed or not."""
+        """A file that comes with a Content-Encoding that was not asked for is had as it is listed,
+        packed or not.
+        """
         packed = gzip.compress(LARGE)
         path = await self.listed("spam", "spam-1.0-py3-none-any.whl", LARGE)
         self.script(says(packed, Content_Encoding="gzip"), "/files/spam-1.0-py3-none-any.whl")
         answer = await self.proxy.get(path)
-        self.assertEqual((answer.body == LARGE, answer.whole, answer.head.get("content-encoding")), (True, True, None))
-        path = await self.listed("eggs", "eggs-1.0.tar.gz", packed)  # and a server that takes a tarball's type for its encoding
-        self.script(says(packed, Content_Encoding="gzip", Content_Type="application/x-tar"), "/files/eggs-1.0.tar.gz")
+        self.assertEqual(
+            (answer.body == LARGE, answer.whole, answer.head.get("content-encoding")),
+            (True, True, None),
+        )
+        path = await self.listed(
+            "eggs", "eggs-1.0.tar.gz", packed
+        )  # and a server that takes a tarball's type for its encoding
+        self.script(
+            says(packed, Content_Encoding="gzip", Content_Type="application/x-tar"),
+            "/files/eggs-1.0.tar.gz",
+        )
         answer = await self.proxy.get(path)
-        self.assertEqual((answer.body == packed, answer.whole, answer.head.get("content-encoding")), (True, True, None))
+        self.assertEqual(
+            (answer.body == packed, answer.whole, answer.head.get("content-encoding")),
+            (True, True, None),
+        )
 
     async def test_circles(self) -> None:
         """A file whose URL redirects in a circle is 503."""
@@ -234,10 +283,14 @@ class FileFaultTests(ProxyCase):
         self.assertIn("redirects more than", answer.text)
 
     async def test_endless(self) -> None:
-        """A file that is listed without a size, and of which ten gigabytes come, costs no memory; who goes away is not waited
-        for in the end.
+        """A file that is listed without a size, and of which ten gigabytes come, costs no memory;
+        who goes away is not waited for in the end.
         """
-        entry = {"filename": "spam-1.0.tar.gz", "url": "/files/spam-1.0.tar.gz", "hashes": {"sha256": "a" * 64}}
+        entry = {
+            "filename": "spam-1.0.tar.gz",
+            "url": "/files/spam-1.0.tar.gz",
+            "hashes": {"sha256": "a" * 64},
+        }
         self.script(says(page(files=[entry]), Content_Type=J))
 
         async def pours(talk: Talk) -> None:
@@ -258,8 +311,9 @@ class FileFaultTests(ProxyCase):
         self.assertEqual(await self.proxy.stored(), [])
 
     async def test_metadata(self) -> None:
-        """Metadata that are not what the page promises, or do not come, are an error, never 404, and are not stored; those of a
-        wheel that upstream lists and does not have are read out of the wheel.
+        """Metadata that are not what the page promises, or do not come, are an error, never 404,
+        and are not stored; those of a wheel that upstream lists and does not have are read out of
+        the wheel.
         """
         good, data = metadata("spam", "1.0"), wheel("spam", "1.0")
         filename = "spam-1.0-py3-none-any.whl"
@@ -349,7 +403,9 @@ class OneFetchTests(ProxyCase):
         return sum(asked.path.startswith("/files/") for asked in self.fake.asked)
 
     async def test_twenty(self) -> None:
-        """Twenty at once and five late ones get it as it comes, all of it, by one fetch; the last part once it is proven."""
+        """Twenty at once and five late ones get it as it comes, all of it, by one fetch; the last
+        part once it is proven.
+        """
         clients = [self.proxy.send(self.path) for _ in range(20)]
         await self.begun()
         self.slow.go(MIB)
@@ -368,8 +424,8 @@ class OneFetchTests(ProxyCase):
         self.assertEqual(self.files_asked(), 1)
 
     async def test_wrong_at_the_end(self) -> None:
-        """Where the very last byte is wrong all who read have exactly the bytes that are not held back, and the end of the
-        connection; a part that one asks for meanwhile is none of those.
+        """Where the very last byte is wrong all who read have exactly the bytes that are not held
+        back, and the end of the connection; a part that one asks for meanwhile is none of those.
         """
         clients = [self.proxy.send(self.path) for _ in range(3)]
         await self.begun()
@@ -411,7 +467,9 @@ class OneFetchTests(ProxyCase):
         self.assertEqual(self.files_asked(), 1)
 
     async def test_range_of_nothing_kept(self) -> None:
-        """A part of a file that nobody has fetched comes from upstream, as a part, and is not stored; so HEAD."""
+        """A part of a file that nobody has fetched comes from upstream, as a part, and is not
+        stored; so HEAD.
+        """
         self.script(ranged(self.data), "/files/spam-1.0.tar.gz")
         for asked, first, stop in (
             ("bytes=0-99", 0, 100),
@@ -421,7 +479,9 @@ class OneFetchTests(ProxyCase):
         ):
             answer = await self.proxy.get(self.path, f"Range: {asked}")
             self.assertEqual((answer.status, answer.body), (206, self.data[first:stop]), asked)
-            self.assertEqual(answer.head["content-range"], f"bytes {first}-{stop - 1}/{len(self.data)}")
+            self.assertEqual(
+                answer.head["content-range"], f"bytes {first}-{stop - 1}/{len(self.data)}"
+            )
         answer = await self.proxy.get(self.path, method="HEAD")
         self.assertEqual((answer.status, answer.announced), (200, len(self.data)))
         self.assertEqual((await self.proxy.get(self.path, "Range: bytes=99999999-")).status, 416)
@@ -429,13 +489,17 @@ class OneFetchTests(ProxyCase):
         self.assertLess(sum(talk.sent for talk in self.fake.talks), MIB)
 
     async def test_range_from_a_server_without(self) -> None:
-        """A server that knows no ranges sends it all; the client gets its part, and no more is read than is needed."""
+        """A server that knows no ranges sends it all; the client gets its part, and no more is read
+        than is needed.
+        """
         self.script(says(self.data), "/files/spam-1.0.tar.gz")
         answer = await self.proxy.get(self.path, "Range: bytes=1000-1099")
         self.assertEqual((answer.status, answer.body), (206, self.data[1000:1100]))
 
     async def test_range_of_what_comes(self) -> None:
-        """A part of a file that is on its way comes out of what is there, without another question."""
+        """A part of a file that is on its way comes out of what is there,
+        without another question.
+        """
         client = self.proxy.send(self.path)
         await self.begun()
         self.slow.go(2 * MIB)
@@ -449,5 +513,8 @@ class OneFetchTests(ProxyCase):
 
     async def test_wrong_range(self) -> None:
         """Another part than was asked for is not passed on."""
-        self.script(says(self.data[:100], 206, Content_Range=f"bytes 0-99/{len(self.data)}"), "/files/spam-1.0.tar.gz")
+        self.script(
+            says(self.data[:100], 206, Content_Range=f"bytes 0-99/{len(self.data)}"),
+            "/files/spam-1.0.tar.gz",
+        )
         self.assertEqual((await self.proxy.get(self.path, "Range: bytes=1000-1099")).status, 503)

@@ -1,4 +1,6 @@
-"""Several processes that answer as one pypid: started, killed, reloaded, stopped, and left by the first of them."""
+"""Several processes that answer as one pypid: started, killed, reloaded, stopped, and left by the
+first of them.
+"""
 
 import contextlib
 import http.client
@@ -21,7 +23,16 @@ from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
 from tests.live.processes import BIN, clean_environ, done, free_port, running
 from tests.live.projects import publish, wheel
 from tests.live.test_systemd import tool
-from tests.live.workers import SHARED, answer, connections, is_there, others, process_of, until, until_all_answer
+from tests.live.workers import (
+    SHARED,
+    answer,
+    connections,
+    is_there,
+    others,
+    process_of,
+    until,
+    until_all_answer,
+)
 
 WORKERS = 2
 SEVERAL = Settings(server=f"workers = {WORKERS}", sections=SHARED)
@@ -60,7 +71,9 @@ class WorkersCase(IndexTestCase):
 
 class KilledTests(WorkersCase):
     def test_replaced(self) -> None:
-        """A worker that is killed takes its own connections with it and no other one, and another takes its place."""
+        """A worker that is killed takes its own connections with it and no other one, and another
+        takes its place.
+        """
         made = self.connected()
         owners = self.owners(made)
         number, victim = next(iter(others(self.index).items()))
@@ -78,7 +91,8 @@ class KilledTests(WorkersCase):
         self.connected()
 
     def test_cannot_start(self) -> None:
-        """A worker that cannot start says why, and is tried again, later each time; the first one goes on.
+        """A worker that cannot start says why, and is tried again, later each time; the first one
+        goes on.
 
         It starts with the configuration that the others have, whatever the file says by now.
         """
@@ -94,7 +108,11 @@ class KilledTests(WorkersCase):
         self.connected_with_those_left()
         spool.unlink()
         until(
-            lambda: f"worker {number} (process {others(self.index).get(number)}) answers, too" in self.index.log(), self.index
+            lambda: (
+                f"worker {number} (process {others(self.index).get(number)}) answers, too"
+                in self.index.log()
+            ),
+            self.index,
         )
 
     def connected_with_those_left(self) -> None:
@@ -103,17 +121,25 @@ class KilledTests(WorkersCase):
             each.close()
 
     def test_first_killed(self) -> None:
-        """Where the first worker is killed the others end at once, and a new pypid can start right away."""
+        """Where the first worker is killed the others end at once, and a new pypid can start right
+        away.
+        """
         processes = self.processes()
         self.index.running.process.kill()
         self.index.running.process.wait()
-        with running([BIN / "pypid", "serve", "-c", self.index.config], self.folder / "again", cwd=self.folder) as again:
+        with running(
+            [BIN / "pypid", "serve", "-c", self.index.config],
+            self.folder / "again",
+            cwd=self.folder,
+        ) as again:
             until(lambda: not any(map(is_there, processes)), self.index, 5.0)
             again.until_answers(self.index.url())
             self.assertEqual(again.stop(), 0)
         log = (self.folder / "again").read_text()
         self.assertNotIn("cannot listen", log)
-        self.index.running.process.returncode = 0  # so that the shared end of these tests looks at the log alone
+        self.index.running.process.returncode = (
+            0  # so that the shared end of these tests looks at the log alone
+        )
         with self.index.running.log.open("a") as file:
             file.write("Server Shut Down")
 
@@ -131,7 +157,11 @@ class SharedTests(WorkersCase):
         deadline = time.monotonic() + 1.0
         seen: set[int] = set()
         while time.monotonic() < deadline:
-            seen = {number for number, each in enumerate(made) if answer(each, "/simple/through-one/") == 200}
+            seen = {
+                number
+                for number, each in enumerate(made)
+                if answer(each, "/simple/through-one/") == 200
+            }
             if len(seen) == len(made):
                 break
         self.assertEqual(len(seen), len(made))
@@ -145,7 +175,11 @@ class SharedTests(WorkersCase):
         login = basic("dora", "a new one's secret")
         self.assertEqual({answer(each, "/simple/", **login) for each in made}, {401})
         self.index.running.process.send_signal(signal.SIGHUP)
-        until(lambda: {answer(each, "/simple/", **login) for each in self.connected()} == {200}, self.index, 10.0)
+        until(
+            lambda: {answer(each, "/simple/", **login) for each in self.connected()} == {200},
+            self.index,
+            10.0,
+        )
         self.assertNotIn("takes effect at a restart", self.index.log())
 
     def test_one_spool_each(self) -> None:
@@ -158,12 +192,17 @@ class SharedTests(WorkersCase):
         until(lambda: not (second / "incoming-left").exists(), self.index)
         self.assertTrue((first / "incoming-left").exists())
         until(lambda: 2 in others(self.index), self.index)
-        until(lambda: f"worker 2 (process {others(self.index)[2]}) answers, too" in self.index.log(), self.index)
+        until(
+            lambda: f"worker 2 (process {others(self.index)[2]}) answers, too" in self.index.log(),
+            self.index,
+        )
 
 
 class StopTests(WorkersCase):
     def test_drains(self) -> None:
-        """SIGTERM to the first worker: requests under way are answered by whichever has them, and then all have ended."""
+        """SIGTERM to the first worker: requests under way are answered by whichever has them, and
+        then all have ended.
+        """
         made = self.connected()
         processes = self.processes()
         under_way = []
@@ -203,7 +242,9 @@ class LogTests(WorkersCase):
     settings = Settings(server=f"workers = {WORKERS}", sections=SHARED + "[log]\nformat = json\n")
 
     def test_lines(self) -> None:
-        """The lines of all workers come into one log, each of them whole, with the worker's number."""
+        """The lines of all workers come into one log, each of them whole, with
+        the worker's number.
+        """
         made = self.connected()
 
         def ask(each: http.client.HTTPConnection) -> None:
@@ -233,12 +274,19 @@ class TlsTests(IndexTestCase):
         place = self.folder / "pypid"
         place.mkdir()
         server = f"workers = {WORKERS}"
-        index = self.entered(pypid(place, Settings(certificate=self.chain, key=self.key, server=server, sections=SHARED)))
+        index = self.entered(
+            pypid(
+                place,
+                Settings(certificate=self.chain, key=self.key, server=server, sections=SHARED),
+            )
+        )
         until_all_answer(index, WORKERS)
         return index
 
     def seen(self) -> set[int]:
-        """The serial numbers of the certificates that new connections with all workers are shown."""
+        """The serial numbers of the certificates that new connections with all
+        workers are shown.
+        """
         context = ssl.create_default_context(cafile=str(self.trusted))
         made, found = [], set()
         for _ in range(4 * WORKERS):
@@ -252,7 +300,9 @@ class TlsTests(IndexTestCase):
         return found
 
     def test_certificate(self) -> None:
-        """All workers show the same certificate, and after SIGHUP to the first one all show the new one."""
+        """All workers show the same certificate, and after SIGHUP to the first one all show the new
+        one.
+        """
         self.assertEqual(self.seen(), {self.serial})
         fresh = self.authority.issue(self.chain, self.key)
         self.index.running.process.send_signal(signal.SIGHUP)
@@ -263,15 +313,35 @@ class WaysTests(IndexTestCase):
     """Ways to start."""
 
     def test_daemon(self) -> None:
-        """As a daemon of twistd, too, with its pid file, and one log file that is rotated for all; on a socket in a folder."""
+        """As a daemon of twistd, too, with its pid file, and one log file that is rotated for all;
+        on a socket in a folder.
+        """
         place = self.folder / "d"
         place.mkdir()
         socket_path = place / "s"
         ini = place / "pypid.ini"
-        ini.write_text(f"[server]\nlisten = unix:{socket_path}:mode=600\nstate = {place / 's-state'}\n{SHARED}")
+        ini.write_text(
+            f"[server]\nlisten = unix:{socket_path}:mode=600\nstate = {place / 's-state'}\n{SHARED}"
+        )
         log, pid = place / "log", place / "pid"
-        command = [BIN / "twistd", f"--pidfile={pid}", f"--logfile={log}", "pypid", "-c", ini, "--workers", "2"]
-        subprocess.run(command, cwd=place, env=clean_environ(), check=True, timeout=60, stdout=subprocess.DEVNULL)
+        command = [
+            BIN / "twistd",
+            f"--pidfile={pid}",
+            f"--logfile={log}",
+            "pypid",
+            "-c",
+            ini,
+            "--workers",
+            "2",
+        ]
+        subprocess.run(
+            command,
+            cwd=place,
+            env=clean_environ(),
+            check=True,
+            timeout=60,
+            stdout=subprocess.DEVNULL,
+        )
         process = int(pid.read_text())
         self.addCleanup(lambda: is_there(process) and os.kill(process, signal.SIGKILL))
         self.wait(lambda: "answers, too" in self.text(place), place)
@@ -279,7 +349,9 @@ class WaysTests(IndexTestCase):
         for _ in range(20):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(socket_path))
-                connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                connection.sendall(
+                    b"GET /simple/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                )
                 self.assertTrue(connection.recv(100).startswith(b"HTTP/1.1 200"))
         os.kill(process, signal.SIGUSR1)
         self.wait(lambda: (place / "log.1").exists(), place)
@@ -301,10 +373,15 @@ class WaysTests(IndexTestCase):
             time.sleep(0.05)
 
     def test_socket_activation(self) -> None:
-        """Under systemd further workers listen on its socket; it is told by the first one alone, once, that pypid is ready."""
+        """Under systemd further workers listen on its socket; it is told by the first one alone,
+        once, that pypid is ready.
+        """
         port = free_port()
         ini = self.folder / "pypid.ini"
-        ini.write_text(f"[server]\nlisten = systemd:domain=INET:index=0\nstate = {self.folder / 'sd'}\nworkers = 2\n{SHARED}")
+        ini.write_text(
+            f"[server]\nlisten = systemd:domain=INET:index=0\nstate = "
+            f"{self.folder / 'sd'}\nworkers = 2\n{SHARED}"
+        )
         command = [tool("systemd-socket-activate"), "--listen", f"127.0.0.1:{port}"]
         command += [str(BIN / "twistd"), "--nodaemon", "--pidfile=", "pypid", "--config", str(ini)]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -327,12 +404,16 @@ class WaysTests(IndexTestCase):
         self.assertEqual(said.count("STOPPING=1"), 1, said)
 
     def test_memory(self) -> None:
-        """With the catalog in memory there is one error, which says what to do, and nothing starts."""
+        """With the catalog in memory there is one error, which says what to do,
+        and nothing starts.
+        """
         ini = self.folder / "pypid.ini"
         ini.write_text(f"[server]\nlisten = tcp:0\nstate = {self.folder / 'm'}\n")
         twistd = [BIN / "twistd", "-n", "--pidfile=", "pypid", "-c", ini, "--workers", "2"]
         for command in [BIN / "pypid", "serve", "-c", ini, "--workers", "2"], twistd:
             said = done(command, cwd=self.folder, status=1)
             self.assertIn("[cache] backend = sql", said)
-            self.assertEqual(len(said.strip().splitlines()), 2, said)  # that there is one problem, and which
+            self.assertEqual(
+                len(said.strip().splitlines()), 2, said
+            )  # that there is one problem, and which
         self.assertFalse((self.folder / "m").exists())

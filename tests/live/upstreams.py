@@ -1,4 +1,6 @@
-"""A fake upstream index beside a live pypid: real clients on one side, and on the other each byte that goes out is heard."""
+"""A fake upstream index beside a live pypid: real clients on one side, and on the other each byte
+that goes out is heard.
+"""
 
 # trial and Twisted's transports are not annotated
 # mypy: allow-untyped-calls
@@ -37,7 +39,9 @@ def sends(data: bytes) -> Script:
         if asked is None:
             return talk.answer(data)
         start, _, last = asked.removeprefix("bytes=").partition("-")
-        return talk.answer(data[int(start) : int(last) + 1], 206, Content_Range=f"bytes {start}-{last}/{len(data)}")
+        return talk.answer(
+            data[int(start) : int(last) + 1], 206, Content_Range=f"bytes {start}-{last}/{len(data)}"
+        )
 
     return script
 
@@ -52,7 +56,9 @@ def discreet(folder: Path, settings: Settings) -> Iterator[LiveIndex]:
 
 
 class FrontedCase(TestCase):
-    """A fake upstream for each test, at a port that stays, and what runs in front of it. Clients run in threads."""
+    """A fake upstream for each test, at a port that stays, and what runs in front of it. Clients
+    run in threads.
+    """
 
     timeout = 240
 
@@ -98,7 +104,12 @@ class FrontedCase(TestCase):
         for artifact in artifacts:
             digest, path = sha256(artifact.data).hexdigest(), f"/files/{name}/{artifact.filename}"
             entries.append(
-                {"filename": artifact.filename, "url": path, "hashes": {"sha256": digest}, "size": len(artifact.data)}
+                {
+                    "filename": artifact.filename,
+                    "url": path,
+                    "hashes": {"sha256": digest},
+                    "size": len(artifact.data),
+                }
             )
             self.fake.scripts[path] = sends(artifact.data)
         page = {"meta": {"api-version": "1.4"}, "name": name, "files": entries}

@@ -1,7 +1,9 @@
-"""What pypid needs, as wheels in one folder: a test that installs pypid finds them there, and asks no registry anew.
+"""What pypid needs, as wheels in one folder: a test that installs pypid finds them there, and asks
+no registry anew.
 
-To resolve and to fetch the same seventy projects takes pip twenty seconds of work each time. Here it is done once, by pip and
-from the registry, under the constraints of the checkout; the folder stays in ``.clients/`` as long as those are the same.
+To resolve and to fetch the same seventy projects takes pip twenty seconds of work each time. Here
+it is done once, by pip and from the registry, under the constraints of the checkout; the folder
+stays in ``.clients/`` as long as those are the same.
 """
 
 import shutil
@@ -20,7 +22,9 @@ TOOLS: Final = ("setuptools", "wheel")
 def wheels() -> Path:
     """The folder, for our Python. Skips where clients cannot be had (see `client`)."""
     folder, stamp = CLIENTS / "wheels", CLIENTS / "wheels/made"
-    recipe = "\n".join([OURS, *((ROOT / name).read_text() for name in ("setup.py", "constraints.txt"))])
+    recipe = "\n".join(
+        [OURS, *((ROOT / name).read_text() for name in ("setup.py", "constraints.txt"))]
+    )
     pip = client(f"pip-on-{OURS}")
     with locked("wheels"):
         if not stamp.is_file() or stamp.read_text() != recipe:
@@ -28,8 +32,22 @@ def wheels() -> Path:
                 shutil.rmtree(folder, ignore_errors=True)
                 source = copy_source(place / "source")
                 limits = ("--constraint", source / "constraints.txt")
-                done([pip, "wheel", "--quiet", "--wheel-dir", folder, *limits, f"{source}[all]", *TOOLS], timeout=900)
-            for ours in folder.glob("pypid-*.whl"):  # it is what is tested: whoever wants it builds it
+                done(
+                    [
+                        pip,
+                        "wheel",
+                        "--quiet",
+                        "--wheel-dir",
+                        folder,
+                        *limits,
+                        f"{source}[all]",
+                        *TOOLS,
+                    ],
+                    timeout=900,
+                )
+            for ours in folder.glob(
+                "pypid-*.whl"
+            ):  # it is what is tested: whoever wants it builds it
                 ours.unlink()
             stamp.write_text(recipe)
     return folder
@@ -37,4 +55,8 @@ def wheels() -> Path:
 
 def offline(folder: Path) -> dict[str, str]:
     """The environment in which pip looks only there."""
-    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(folder),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }

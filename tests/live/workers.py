@@ -1,4 +1,6 @@
-"""Looking at the workers of a pypid that runs: their processes, and which of them has a connection."""
+"""Looking at the workers of a pypid that runs: their processes, and which of them
+has a connection.
+"""
 
 import http.client
 import re
@@ -26,17 +28,30 @@ def others(index: LiveIndex) -> dict[int, int]:
     first, found = index.running.process.pid, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            status, words = (folder / "status").read_text(), (folder / "cmdline").read_bytes().split(b"\0")
+            status, words = (
+                (folder / "status").read_text(),
+                (folder / "cmdline").read_bytes().split(b"\0"),
+            )
         except OSError:  # it has just ended
             continue
-        if f"\nPPid:\t{first}\n" in status and b"pypid.cli.worker" in words and "State:\tZ" not in status:
+        if (
+            f"\nPPid:\t{first}\n" in status
+            and b"pypid.cli.worker" in words
+            and "State:\tZ" not in status
+        ):
             found[int(words[-2])] = int(folder.name)
     return found
 
 
 def until_all_answer(index: LiveIndex, workers: int) -> None:
     """Wait until each has said that it does."""
-    until(lambda: len(set(re.findall(r"worker (\d+) \(process \d+\) answers, too", index.log()))) == workers - 1, index)
+    until(
+        lambda: (
+            len(set(re.findall(r"worker (\d+) \(process \d+\) answers, too", index.log())))
+            == workers - 1
+        ),
+        index,
+    )
 
 
 def is_there(process: int) -> bool:
@@ -49,7 +64,10 @@ def is_there(process: int) -> bool:
 
 def process_of(connection: http.client.HTTPConnection, processes: list[int]) -> int:
     """Which of these has accepted the connection."""
-    ours, its = (f"0100007F:{address[1]:04X}" for address in (connection.sock.getsockname(), connection.sock.getpeername()))
+    ours, its = (
+        f"0100007F:{address[1]:04X}"
+        for address in (connection.sock.getsockname(), connection.sock.getpeername())
+    )
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     [socket] = [f"socket:[{line[9]}]" for line in lines if line[1:3] == [its, ours]]
     for process in processes:

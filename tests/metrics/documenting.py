@@ -1,4 +1,6 @@
-"""The table of docs/metrics.rst, made of the table of the code: ``python -m tests.metrics.documenting`` writes it there."""
+"""The table of docs/metrics.rst, made of the table of the code: ``python -m
+tests.metrics.documenting`` writes it there.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,37 @@ BEGIN, END = ".. The table begins here.\n", ".. The table ends here.\n"
 
 def rows() -> list[tuple[str, str, str, str]]:
     """Name, kind, labels, meaning."""
-    found = [(family.shown, family.kind.value, ", ".join(family.shown_labels), family.help) for family in TABLE]
+    found = [
+        (family.shown, family.kind.value, ", ".join(family.shown_labels), family.help)
+        for family in TABLE
+    ]
     found.append(("pypid_workers", "gauge", "", WORKERS))
     for name, meaning in OF_PROCESSES.items():
-        kind, shown = ("counter", f"{name}_total") if name == "process_cpu_seconds" else ("gauge", name)
+        kind, shown = (
+            ("counter", f"{name}_total") if name == "process_cpu_seconds" else ("gauge", name)
+        )
         found.append((shown, kind, "worker", meaning))
     return found
 
 
 def table() -> str:
     """As reStructuredText."""
-    lines = [".. list-table::", "   :header-rows: 1", "", "   * - name", "     - kind", "     - labels", "     - what it is"]
+    lines = [
+        ".. list-table::",
+        "   :header-rows: 1",
+        "",
+        "   * - name",
+        "     - kind",
+        "     - labels",
+        "     - what it is",
+    ]
     for name, kind, labels, meaning in rows():
-        lines += [f"   * - ``{name}``", f"     - {kind}", f"     - {labels}".rstrip(), f"     - {meaning}"]
+        lines += [
+            f"   * - ``{name}``",
+            f"     - {kind}",
+            f"     - {labels}".rstrip(),
+            f"     - {meaning}",
+        ]
     return "\n".join(lines) + "\n"
 
 

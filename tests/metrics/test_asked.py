@@ -1,4 +1,6 @@
-"""What is counted of those who are asked: other indexes, S3, people elsewhere, a shared catalog that is away."""
+"""What is counted of those who are asked: other indexes, S3, people elsewhere, a shared catalog
+that is away.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,14 @@ from datetime import timedelta
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.counted_source import CountedPeople
-from pypid.core.errors import BadListing, Missing, NotThere, PeopleUnknown, Unauthenticated, UpstreamDown
+from pypid.core.errors import (
+    BadListing,
+    Missing,
+    NotThere,
+    PeopleUnknown,
+    Unauthenticated,
+    UpstreamDown,
+)
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import BytesBody, start
 from pypid.metrics.families import (
@@ -45,9 +54,13 @@ class UpstreamTests(UpstreamCase):
         self.script(status(404))
         await upstream.project(SPAM, None, ())
         await self.page_fails(status(500), UpstreamDown, upstream)
-        await self.page_fails(says(b"{", Content_Type="application/vnd.pypi.simple.v1+json"), BadListing, upstream)
+        await self.page_fails(
+            says(b"{", Content_Type="application/vnd.pypi.simple.v1+json"), BadListing, upstream
+        )
         self.script(status(404), "/files/spam-1.0.tar.gz")
-        await self.refused(upstream.fetch(f"{self.fake.url}/files/spam-1.0.tar.gz", None, ()), NotThere)
+        await self.refused(
+            upstream.fetch(f"{self.fake.url}/files/spam-1.0.tar.gz", None, ()), NotThere
+        )
         for operation, outcome in (
             *(("page", each) for each in ("ok", "unchanged", "missing", "down", "bad_page")),
             ("file", "missing"),
@@ -65,7 +78,9 @@ class S3Tests(S3Case):
         await self.get("a")
         await self.fails(Missing, self.blobs.read("nothing"))
         counts = self.world.counts
-        self.assertEqual(counts.value(S3, ("GetObject", "200")) + counts.value(S3, ("GetObject", "206")), 1)
+        self.assertEqual(
+            counts.value(S3, ("GetObject", "200")) + counts.value(S3, ("GetObject", "206")), 1
+        )
         self.assertEqual(counts.value(S3, ("GetObject", "404")), 1)
         self.assertGreaterEqual(counts.value(S3, ("PutObject", "200")), 1)
         self.assertEqual(counts.value(S3_SECONDS, ("GetObject",)), 2)

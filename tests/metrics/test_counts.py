@@ -14,7 +14,15 @@ from pypid.index.local.publish import PublishOutcome
 from pypid.metrics import families
 from pypid.metrics.counts import Counts, MetricsSample, lasting, summed
 from pypid.metrics.exposition import page
-from pypid.metrics.families import FRONT_DOOR, LOGINS, PUBLISHED, TABLE, Aggregation, Family, MetricKind
+from pypid.metrics.families import (
+    FRONT_DOOR,
+    LOGINS,
+    PUBLISHED,
+    TABLE,
+    Aggregation,
+    Family,
+    MetricKind,
+)
 from pypid.metrics.together import MetricsFolder, WorkerMetrics, WrittenMetrics
 
 modest = settings(max_examples=30, deadline=None, database=None)
@@ -47,7 +55,11 @@ def as_sets(taken: MetricsSample) -> object:
     """Whatever the order, and without what is nothing."""
     return (
         {name: dict(values) for name, values in taken.numbers.items() if values},
-        {name: {labels: tuple(each) for labels, each in values} for name, values in taken.histograms.items() if values},
+        {
+            name: {labels: tuple(each) for labels, each in values}
+            for name, values in taken.histograms.items()
+            if values
+        },
     )
 
 
@@ -55,7 +67,9 @@ class CountsTests(SynchronousTestCase):
     """`Counts`."""
 
     def test_buckets(self) -> None:
-        """A value on a bucket's bound is in that bucket, as Prometheus has it; what is above all is in none but the last."""
+        """A value on a bucket's bound is in that bucket, as Prometheus has it; what is above all is
+        in none but the last.
+        """
         counts = Counts()
         for value in (0.0, 0.001, 0.0011, 60.0, 61.0):
             counts.observe(families.REQUEST_SECONDS, ("/", "GET"), value)
@@ -85,11 +99,17 @@ class CountsTests(SynchronousTestCase):
     @modest
     @given(done(), done())
     def test_summed(
-        self, one: list[tuple[Family, tuple[str, ...], int]], other: list[tuple[Family, tuple[str, ...], int]]
+        self,
+        one: list[tuple[Family, tuple[str, ...], int]],
+        other: list[tuple[Family, tuple[str, ...], int]],
     ) -> None:
         """Two processes together have counted what one would have that did the work of both."""
-        apart = summed(lasting(count(Counts(), one).taken()), lasting(count(Counts(), other).taken()))
-        self.assertEqual(as_sets(apart), as_sets(lasting(count(count(Counts(), one), other).taken())))
+        apart = summed(
+            lasting(count(Counts(), one).taken()), lasting(count(Counts(), other).taken())
+        )
+        self.assertEqual(
+            as_sets(apart), as_sets(lasting(count(count(Counts(), one), other).taken()))
+        )
 
 
 class FolderTests(SynchronousTestCase):
@@ -107,7 +127,11 @@ class FolderTests(SynchronousTestCase):
         return self.sum(self.folders[by].told(self.counts[by].taken()))
 
     def sum(self, workers: list[WorkerMetrics]) -> float:
-        return sum(value for each in workers for _, value in each.taken.numbers.get("pypid_http_sent_bytes", ()))
+        return sum(
+            value
+            for each in workers
+            for _, value in each.taken.numbers.get("pypid_http_sent_bytes", ())
+        )
 
     def send(self, by: int, size: int) -> None:
         self.counts[by].add(families.SENT, (), size)
@@ -123,14 +147,19 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual(self.told(3), 1111)  # what was told once is not taken back
 
     def test_ended(self) -> None:
-        """What an ended worker counted stays, once; its gauges do not. The next one of its number begins at nothing."""
+        """What an ended worker counted stays, once; its gauges do not. The next one of its number
+        begins at nothing.
+        """
         self.send(2, 100)
         self.counts[2].set(families.CONNECTIONS, (), 5)
         self.folders[2].write(self.counts[2].taken())
         for _ in range(2):
             self.folders[1].end(2)
             self.assertEqual(self.told(1), 100)
-        gauges = [each.taken.numbers.get("pypid_http_connections") for each in self.folders[1].told(MetricsSample())]
+        gauges = [
+            each.taken.numbers.get("pypid_http_connections")
+            for each in self.folders[1].told(MetricsSample())
+        ]
         self.assertEqual([each for each in gauges if each], [])
         self.counts[2], self.folders[2] = Counts(), MetricsFolder(self.path, 2)
         self.send(2, 11)
@@ -139,7 +168,9 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual(self.told(1), 111)
 
     def test_replaced_before_it_was_told(self) -> None:
-        """A worker that takes the place of one whose end nobody has told of yet loses nothing of that one's numbers."""
+        """A worker that takes the place of one whose end nobody has told of yet loses nothing of
+        that one's numbers.
+        """
         self.send(2, 100)
         self.folders[2].write(self.counts[2].taken())
         self.counts[2], self.folders[2] = Counts(), MetricsFolder(self.path, 2)
@@ -148,7 +179,9 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual(self.told(1), 111)
 
     def test_crash_while_moving(self) -> None:
-        """What was moved to the ended ones counts once, also where the crash came before the file was taken away."""
+        """What was moved to the ended ones counts once, also where the crash came before the file
+        was taken away.
+        """
         self.send(2, 100)
         self.folders[2].write(self.counts[2].taken())
         kept = (self.path / "2.json").read_bytes()
@@ -167,11 +200,15 @@ class FolderTests(SynchronousTestCase):
                 self.counts[1].set(family, labels, True)
         taken = self.counts[1].taken()
         self.folders[1].write(taken)
-        [found] = [worker for worker in self.folders[2].told(MetricsSample()) if worker.number == "1"]
+        [found] = [
+            worker for worker in self.folders[2].told(MetricsSample()) if worker.number == "1"
+        ]
         self.assertEqual((found.taken, found.pid), (taken, os.getpid()))
 
     def test_damaged(self) -> None:
-        """A damaged file counts for nothing, and the next numbers take its place; half a file is never there."""
+        """A damaged file counts for nothing, and the next numbers take its place; half a file is
+        never there.
+        """
         self.send(1, 1)
         (self.path / "2.json").write_bytes(b"{")
         (self.path / "ended.json").write_bytes(b"")
@@ -181,14 +218,26 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual(list(self.path.glob("*.new")), [])
 
     def test_of_another_shape(self) -> None:
-        """So does one that another version of pypid has left, with other labels or buckets; and what is no text at all."""
+        """So does one that another version of pypid has left, with other labels or buckets; and
+        what is no text at all.
+        """
         self.send(1, 1)
         shapes = (
             MetricsSample({families.REQUESTS.name: [(("GET",), 5.0)]}),
             MetricsSample({}, {families.REQUEST_SECONDS.name: [(("/", "GET"), [1.0, 2.0])]}),
-            MetricsSample({}, {families.REQUEST_SECONDS.name: [((), [0.0] * (len(families.REQUEST_SECONDS.buckets) + 2))]}),
+            MetricsSample(
+                {},
+                {
+                    families.REQUEST_SECONDS.name: [
+                        ((), [0.0] * (len(families.REQUEST_SECONDS.buckets) + 2))
+                    ]
+                },
+            ),
         )
-        for written in (*(msgspec.json.encode(WrittenMetrics("x", 1, taken)) for taken in shapes), b'{"run":"\xff"}'):
+        for written in (
+            *(msgspec.json.encode(WrittenMetrics("x", 1, taken)) for taken in shapes),
+            b'{"run":"\xff"}',
+        ):
             for name in "2.json", "3.json", "ended.json":
                 (self.path / name).write_bytes(written)
             self.assertEqual(self.told(1), 1)
@@ -197,9 +246,16 @@ class FolderTests(SynchronousTestCase):
             self.folders[1].end(3)
 
     @modest
-    @given(st.lists(st.tuples(st.sampled_from(["send", "write", "tell", "die"]), st.integers(1, 3)), max_size=40))
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(["send", "write", "tell", "die"]), st.integers(1, 3)),
+            max_size=40,
+        )
+    )
     def test_never_down(self, steps: list[tuple[str, int]]) -> None:
-        """Whatever workers do and whoever ends, no counter that was told is less the next time, whoever is asked."""
+        """Whatever workers do and whoever ends, no counter that was told is less the next time,
+        whoever is asked.
+        """
         self.setUp()
         last = 0.0
         for what, number in steps:
@@ -213,7 +269,10 @@ class FolderTests(SynchronousTestCase):
                     self.assertGreaterEqual(now, last)
                     last = now
                 case "die":
-                    self.counts[number], self.folders[number] = Counts(), MetricsFolder(self.path, number)
+                    self.counts[number], self.folders[number] = (
+                        Counts(),
+                        MetricsFolder(self.path, number),
+                    )
                     if number > 1:
                         self.folders[1].end(number)
 
@@ -222,7 +281,9 @@ class TableTests(SynchronousTestCase):
     """`families.TABLE`."""
 
     def test_names(self) -> None:
-        """Names are those of Prometheus' conventions: base units, no ``_total`` of our own; each once, with its help."""
+        """Names are those of Prometheus' conventions: base units, no ``_total`` of our own; each
+        once, with its help.
+        """
         self.assertEqual(len({family.name for family in TABLE}), len(TABLE))
         for family in TABLE:
             self.assertRegex(family.name, r"\Apypid(_[a-z0-9]+)+\Z")
@@ -233,7 +294,18 @@ class TableTests(SynchronousTestCase):
 
     def test_no_names_in_labels(self) -> None:
         """No label is called so that a name of somebody or something could stand in it."""
-        allowed = {"route", "method", "status", "source", "because", "outcome", "operation", "whose", "part", "credential"}
+        allowed = {
+            "route",
+            "method",
+            "status",
+            "source",
+            "because",
+            "outcome",
+            "operation",
+            "whose",
+            "part",
+            "credential",
+        }
         allowed |= {"kind", "state", "generation", "version", "python"}
         self.assertLessEqual({label for family in TABLE for label in family.labels}, allowed)
 
@@ -242,7 +314,9 @@ class InitialTests(SynchronousTestCase):
     """Series that exist before anything was counted."""
 
     def test_alerts_see_the_first_failure(self) -> None:
-        """`increase()` misses the first count of a series that begins with it, so these begin at zero."""
+        """`increase()` misses the first count of a series that begins with it, so these begin at
+        zero.
+        """
         numbers = Counts().taken().numbers
         self.assertIn((("failed",), 0), numbers[PUBLISHED.name])
         for outcome in ("refused", "throttled"):
@@ -252,4 +326,6 @@ class InitialTests(SynchronousTestCase):
     def test_values_are_those_that_are_counted(self) -> None:
         """What is counted has a series from the start, and no series is there for nothing."""
         [outcomes] = PUBLISHED.values
-        self.assertEqual({each.value for each in PublishOutcome} | {"refused", "failed"}, set(outcomes))
+        self.assertEqual(
+            {each.value for each in PublishOutcome} | {"refused", "failed"}, set(outcomes)
+        )

@@ -1,4 +1,6 @@
-"""The page that Prometheus reads, and what is made for those who look at it: documentation, dashboard, alerts."""
+"""The page that Prometheus reads, and what is made for those who look at it: documentation,
+dashboard, alerts.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -57,18 +61,30 @@ class PageTests(SynchronousTestCase):
     """`exposition.page`."""
 
     def test_complete(self) -> None:
-        """Every family is there with its help and its kind, counted or not, in both formats; nothing else is."""
+        """Every family is there with its help and its kind, counted or not, in both formats;
+        nothing else is.
+        """
         for counts in (everything(), Counts()):
             workers = [WorkerMetrics("1", os.getpid(), counts.taken())]
-            for accept, parse in (("", text_string_to_metric_families), (OPENMETRICS, openmetrics_families)):
+            for accept, parse in (
+                ("", text_string_to_metric_families),
+                (OPENMETRICS, openmetrics_families),
+            ):
                 found = {each.name: each for each in parse(shown(workers, accept))}
-                told = {name.removesuffix("_total"): (kind, meaning) for name, kind, _, meaning in rows()}
-                self.assertEqual({name: (each.type, each.documentation) for name, each in found.items()}, told)
+                told = {
+                    name.removesuffix("_total"): (kind, meaning)
+                    for name, kind, _, meaning in rows()
+                }
+                self.assertEqual(
+                    {name: (each.type, each.documentation) for name, each in found.items()}, told
+                )
 
     def test_content_type(self) -> None:
         """Prometheus gets OpenMetrics, as it asks for it; everybody else text."""
         workers = [WorkerMetrics("1", 0, Counts().taken())]
-        self.assertIn("application/openmetrics-text; version=1.0.0", page(workers, "1", OPENMETRICS)[1])
+        self.assertIn(
+            "application/openmetrics-text; version=1.0.0", page(workers, "1", OPENMETRICS)[1]
+        )
         for accept in (
             "",
             "*/*",
@@ -80,7 +96,9 @@ class PageTests(SynchronousTestCase):
             self.assertIn("charset=utf-8", page(workers, "1", accept)[1])
 
     def test_together(self) -> None:
-        """Counters and levels add up, the worst is told of what is bad, and what all know is told once."""
+        """Counters and levels add up, the worst is told of what is bad, and what all know is told
+        once.
+        """
         one, two = everything(), everything()
         one.set(families.CATALOG_UP, (), 1)
         two.set(families.CATALOG_UP, (), 0)
@@ -89,17 +107,28 @@ class PageTests(SynchronousTestCase):
         one.set(families.PROJECTS, ("ours",), 10)
         two.set(families.PROJECTS, ("ours",), 9)
         ended = WorkerMetrics("", 0, everything().taken())
-        text = shown([ended, WorkerMetrics("1", os.getpid(), one.taken()), WorkerMetrics("2", os.getpid(), two.taken())])
+        text = shown(
+            [
+                ended,
+                WorkerMetrics("1", os.getpid(), one.taken()),
+                WorkerMetrics("2", os.getpid(), two.taken()),
+            ]
+        )
         self.assertEqual(values(text, "pypid_http_sent_bytes_total"), {(): 3})
         self.assertEqual(values(text, "pypid_catalog_up"), {(): 0})
         self.assertEqual(values(text, "pypid_catalog_age_seconds"), {(): 50})
         self.assertEqual(values(text, "pypid_projects")[(("whose", "ours"),)], 10)
         self.assertEqual(values(text, "pypid_workers"), {(): 2})
-        self.assertEqual(values(text, "pypid_upstream_request_seconds_count"), {(("operation", "x"),): 3})
-        self.assertEqual({key[0][1] for key in values(text, "process_resident_memory_bytes")}, {"1", "2"})
+        self.assertEqual(
+            values(text, "pypid_upstream_request_seconds_count"), {(("operation", "x"),): 3}
+        )
+        self.assertEqual(
+            {key[0][1] for key in values(text, "process_resident_memory_bytes")}, {"1", "2"}
+        )
         lag = values(text, "pypid_reactor_lag_seconds_count")
         self.assertEqual(
-            {key: value for key, value in lag.items() if dict(key)["worker"]}, {(("worker", n),): 1.0 for n in "12"}
+            {key: value for key, value in lag.items() if dict(key)["worker"]},
+            {(("worker", n),): 1.0 for n in "12"},
         )
 
     def test_buckets(self) -> None:
@@ -107,31 +136,48 @@ class PageTests(SynchronousTestCase):
         counts = Counts()
         for value in (0.0, 0.3, 99.0):
             counts.observe(families.REQUEST_SECONDS, ("/", "GET"), value)
-        found = values(shown([WorkerMetrics("1", 0, counts.taken())]), "pypid_http_request_seconds_bucket")
+        found = values(
+            shown([WorkerMetrics("1", 0, counts.taken())]), "pypid_http_request_seconds_bucket"
+        )
         by_bound = {float(dict(key)["le"]): value for key, value in found.items()}
-        self.assertEqual((by_bound[0.001], by_bound[0.25], by_bound[0.5], by_bound[float("inf")]), (1, 1, 2, 3))
-        self.assertEqual(sorted(by_bound.values()), [value for _, value in sorted(by_bound.items())])
+        self.assertEqual(
+            (by_bound[0.001], by_bound[0.25], by_bound[0.5], by_bound[float("inf")]), (1, 1, 2, 3)
+        )
+        self.assertEqual(
+            sorted(by_bound.values()), [value for _, value in sorted(by_bound.items())]
+        )
 
     def test_gone(self) -> None:
         """Of a process that is gone by now nothing is told, and all else is."""
-        self.assertNotIn("process_", shown([WorkerMetrics("2", 2**22 + 1, Counts().taken())]).replace("pypid_", ""))
+        self.assertNotIn(
+            "process_",
+            shown([WorkerMetrics("2", 2**22 + 1, Counts().taken())]).replace("pypid_", ""),
+        )
 
     def test_only_processes_are_seen(self) -> None:
-        """With ``ProcSubset=pid``, as in our unit, there is no /proc/stat: a process is told of all the same."""
+        """With ``ProcSubset=pid``, as in our unit, there is no /proc/stat: a process is told of all
+        the same.
+        """
         folder = Path(self.mktemp())
         folder.mkdir()
         (folder / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
         found = {}
         for proc in "/proc", str(folder):
             told = OfProcess(pid=os.getpid, registry=None, proc=proc).collect()
-            found[proc] = {sample.name: sample.value for metric in told for sample in metric.samples}
+            found[proc] = {
+                sample.name: sample.value for metric in told for sample in metric.samples
+            }
         self.assertEqual(set(found["/proc"]), set(found[str(folder)]))
         started = {proc: each["process_start_time_seconds"] for proc, each in found.items()}
         self.assertLess(abs(started["/proc"] - started[str(folder)]), 2, started)
-        self.assertEqual(list(OfProcess(pid=os.getpid, registry=None, proc=str(folder / "none")).collect()), [])
+        self.assertEqual(
+            list(OfProcess(pid=os.getpid, registry=None, proc=str(folder / "none")).collect()), []
+        )
 
 
-OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"
+OPENMETRICS = (
+    "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"
+)
 
 
 class MadeTests(SynchronousTestCase):
@@ -142,7 +188,11 @@ class MadeTests(SynchronousTestCase):
         self.labels: dict[str, set[str]] = {}
         for name, kind, labels, _ in rows():
             own = {label for label in labels.split(", ") if label}
-            for each in [f"{name}_{end}" for end in ("bucket", "count", "sum")] if kind == "histogram" else [name]:
+            for each in (
+                [f"{name}_{end}" for end in ("bucket", "count", "sum")]
+                if kind == "histogram"
+                else [name]
+            ):
                 self.labels[each] = own | ({"le"} if each.endswith("_bucket") else set())
 
     def assert_known(self, expression: str) -> None:
@@ -154,16 +204,22 @@ class MadeTests(SynchronousTestCase):
             self.assertLessEqual(asked, self.labels[name] | {"job", "instance"}, expression)
         for group in _BY.findall(expression):
             everywhere = set().union(*(self.labels[name] for name in names)) | {"job", "instance"}
-            self.assertLessEqual({label.strip() for label in group.split(",")}, everywhere, expression)
+            self.assertLessEqual(
+                {label.strip() for label in group.split(",")}, everywhere, expression
+            )
         self.assertEqual(expression.count("("), expression.count(")"), expression)
 
     def test_documentation(self) -> None:
-        """docs/metrics.rst has the table that the code makes (``python -m tests.metrics.documenting`` writes it)."""
+        """docs/metrics.rst has the table that the code makes (``python -m
+        tests.metrics.documenting`` writes it).
+        """
         said = PAGE.read_text()
         self.assertEqual(said, written(said))
 
     def test_dashboard(self) -> None:
-        """The dashboard is one that Grafana imports, asks for numbers that there are, and for all but a few of them."""
+        """The dashboard is one that Grafana imports, asks for numbers that there are, and for all
+        but a few of them.
+        """
         dashboard = json.loads((ETC / "grafana.json").read_text())
         self.assertIsNone(dashboard["id"])
         self.assertGreaterEqual(dashboard["schemaVersion"], 36)
@@ -176,7 +232,9 @@ class MadeTests(SynchronousTestCase):
         for panel in panels:
             place = panel["gridPos"]
             cells = {
-                (x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
             }
             self.assertLessEqual(place["x"] + place["w"], 24, panel["title"])
             self.assertTrue(taken.isdisjoint(cells), panel["title"])
@@ -184,7 +242,9 @@ class MadeTests(SynchronousTestCase):
             for target in panel.get("targets", ()):
                 self.assertEqual(target["datasource"]["uid"], "${datasource}")
                 self.assert_known(target["expr"])
-                self.assertLessEqual(set(re.findall(r"\$(\w+)", target["expr"])), {*variables, "__rate_interval"})
+                self.assertLessEqual(
+                    set(re.findall(r"\$(\w+)", target["expr"])), {*variables, "__rate_interval"}
+                )
                 asked |= set(_NAMES.findall(target["expr"]))
         shown = {name.removesuffix("_bucket") for name in asked}
         unasked = {name for name, _, _, _ in rows()} - shown
@@ -196,7 +256,11 @@ class MadeTests(SynchronousTestCase):
         self.assertEqual(len({alert["alert"] for alert in alerts}), len(alerts))
         for alert in alerts:
             self.assert_known(alert["expr"])
-            self.assertTrue("pypid_" in alert["expr"] or "process_" in alert["expr"] or alert["alert"] == "PypidDown")
+            self.assertTrue(
+                "pypid_" in alert["expr"]
+                or "process_" in alert["expr"]
+                or alert["alert"] == "PypidDown"
+            )
             self.assertLess(alert.get("for", "0m"), "9")
         text = (ETC / "prometheus-alerts.yml").read_text()
         self.assertEqual(text.count("summary:"), len(alerts))

@@ -63,7 +63,9 @@ class ScalesTests(SynchronousTestCase):
         self.assertEqual(self.port.accepts, [1, 1])
 
     def test_lets_others(self) -> None:
-        """Whoever has more looks away for a moment; if nobody else takes it by then, it does, for it is better than to wait."""
+        """Whoever has more looks away for a moment; if nobody else takes it by then, it does, for
+        it is better than to wait.
+        """
         weighed(self.port, self.first)
         self.weigh(10, 3)
         looks = 0

@@ -1,4 +1,6 @@
-"""Messages between workers: lines that arrive in any pieces, and what is told reaches whoever listens."""
+"""Messages between workers: lines that arrive in any pieces, and what is told reaches whoever
+listens.
+"""
 
 import json
 from typing import Any
@@ -12,7 +14,11 @@ from pypid import prefork
 from pypid.prefork.messages import LONGEST, GarbledMessage, Message, MessageParser, Siblings, encode
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
 )

@@ -1,4 +1,6 @@
-"""Sockets that several listen on, with the real reactor: what the first one has made the others take, and leave as it was."""
+"""Sockets that several listen on, with the real reactor: what the first one has made the others
+take, and leave as it was.
+"""
 
 import os
 import socket
@@ -50,13 +52,17 @@ class SharedTests(TestCase):
         self.scales = make_scales(self.folder, lambda: 0)
 
     def both(self, text: str, other: str | None = None) -> tuple[Any, Any]:
-        """The ports of a first and of a second worker; the endpoint is `other` there, which comes to the same."""
+        """The ports of a first and of a second worker; the endpoint is `other` there, which comes
+        to the same.
+        """
         first: Any = public(reactor, text, Named(b"first"), None, scales=self.scales).listen()
         given = ListeningSocket.of(other or text, first)
         descriptor = os.dup(given.descriptor)  # as another process has it
         given = ListeningSocket(given.text, descriptor, given.family)
         scales = Scales(self.scales.descriptor, 2, lambda: 0)
-        second = public(reactor, given.text, Named(b"second"), None, of=given, scales=scales).listen()
+        second = public(
+            reactor, given.text, Named(b"second"), None, of=given, scales=scales
+        ).listen()
         os.close(descriptor)
         self.addCleanup(lambda: second.stopListening() if second.connected else None)
         self.addCleanup(lambda: first.stopListening() if first.connected else None)
@@ -70,7 +76,9 @@ class SharedTests(TestCase):
         return said
 
     async def test_tcp(self) -> None:
-        """Either takes connections of the same port, and goes on when the other one has closed it."""
+        """Either takes connections of the same port, and goes on when the other one
+        has closed it.
+        """
         first, second = self.both("tcp:0:interface=127.0.0.1")
         address = ("127.0.0.1", first.getHost().port)
         self.assertEqual(await self.told(first, socket.AF_INET, address), b"second")
@@ -90,11 +98,15 @@ class SharedTests(TestCase):
         self.assertFalse(path.exists())
 
     async def test_inside(self) -> None:
-        """What stands around an endpoint stands around that of another worker; what systemd gave needs no systemd there."""
+        """What stands around an endpoint stands around that of another worker; what systemd gave
+        needs no systemd there.
+        """
         wrapped = "haproxy:tcp:0:interface=127.0.0.1"
         first, _ = self.both(wrapped)
         address = ("127.0.0.1", first.getHost().port)
-        said = await self.told(first, socket.AF_INET, address, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+        said = await self.told(
+            first, socket.AF_INET, address, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
+        )
         self.assertEqual(said, b"second")
         first, _ = self.both("tcp:0:interface=127.0.0.1", "systemd:domain=INET:index=0")
         address = ("127.0.0.1", first.getHost().port)

@@ -1,4 +1,6 @@
-"""The other workers as the first one keeps them, on a clock that stands still and with processes that are none."""
+"""The other workers as the first one keeps them, on a clock that stands still and with processes
+that are none.
+"""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,7 +50,9 @@ class Pipe:
 class Spawned:
     """A process that is none: the transport of its protocol."""
 
-    def __init__(self, member: WorkerProcess, pid: int, arguments: list[str], more: dict[str, Any]) -> None:
+    def __init__(
+        self, member: WorkerProcess, pid: int, arguments: list[str], more: dict[str, Any]
+    ) -> None:
         self.member, self.pid, self.arguments, self.more = member, pid, arguments, more
         self.pipe = Pipe()
         self.pipes = {HEARS: self.pipe}
@@ -84,7 +88,9 @@ class Reactor(Clock):
         self.spawned: list[Spawned] = []
         self.trouble: OSError | None = None
 
-    def spawnProcess(self, member: WorkerProcess, program: str, arguments: list[str], **more: Any) -> Spawned:
+    def spawnProcess(
+        self, member: WorkerProcess, program: str, arguments: list[str], **more: Any
+    ) -> Spawned:
         if self.trouble is not None:
             raise self.trouble
         process = Spawned(member, 100 + len(self.spawned), arguments, more)
@@ -108,9 +114,15 @@ class CrewCase(SynchronousTestCase):
     def crew(self, count: int = 3) -> Supervisor:
         """Begun, with two sockets."""
         command = Command(
-            arguments=("python", "-m", "x"), environ={"A": "b"}, folder="/", orders=lambda: {"config": "c"}, text=9
+            arguments=("python", "-m", "x"),
+            environ={"A": "b"},
+            folder="/",
+            orders=lambda: {"config": "c"},
+            text=9,
         )
-        crew = Supervisor(count, command, self.siblings, self.scales, self.reactor, self.lines.append)
+        crew = Supervisor(
+            count, command, self.siblings, self.scales, self.reactor, self.lines.append
+        )
         crew.begin([ListeningSocket("tcp:1", 20, 2), ListeningSocket("unix:/x", 21, 1)])
         return crew
 
@@ -121,14 +133,21 @@ class CrewCase(SynchronousTestCase):
 
 class StartTests(CrewCase):
     def test_orders(self) -> None:
-        """Each is told all that it needs, gets the sockets by number, and nothing but its number is for all to see."""
+        """Each is told all that it needs, gets the sockets by number, and nothing but its number is
+        for all to see.
+        """
         self.crew()
         first, second = self.reactor.spawned
-        self.assertEqual([each.arguments for each in (first, second)], [["python", "-m", "x", "2"], ["python", "-m", "x", "3"]])
+        self.assertEqual(
+            [each.arguments for each in (first, second)],
+            [["python", "-m", "x", "2"], ["python", "-m", "x", "3"]],
+        )
         sockets = [{"text": "tcp:1", "family": 2}, {"text": "unix:/x", "family": 1}]
         self.assertEqual(second.pipe.read, [{"config": "c", "worker": 3, "sockets": sockets}])
         given = first.more["childFDs"]
-        self.assertEqual((given[SOCKETS], given[SOCKETS + 1], given[1], given[2]), (20, 21, "r", "r"))
+        self.assertEqual(
+            (given[SOCKETS], given[SOCKETS + 1], given[1], given[2]), (20, 21, "r", "r")
+        )
 
     def test_once(self) -> None:
         """To begin again begins nothing."""
@@ -155,10 +174,14 @@ class EndTests(CrewCase):
         self.reactor.spawned[0].ends(signal=9)
         self.reactor.advance(0)
         self.assertEqual(self.reactor.spawned[2].arguments[-1], "2")
-        self.assertIn("worker 2 (process 100) was ended by SIGKILL; another takes its place", self.said())
+        self.assertIn(
+            "worker 2 (process 100) was ended by SIGKILL; another takes its place", self.said()
+        )
 
     def test_pauses(self) -> None:
-        """One that cannot start is tried again after pauses that grow, up to a minute; a good one makes them short again."""
+        """One that cannot start is tried again after pauses that grow, up to a minute; a good one
+        makes them short again.
+        """
         self.crew(2)
         for expected in (1, 2, 4, 8, 16, 32, 60, 60):
             began = len(self.reactor.spawned)
@@ -168,7 +191,10 @@ class EndTests(CrewCase):
             self.reactor.advance(0.5)
             self.assertEqual(len(self.reactor.spawned), began + 1)
         self.assertEqual(expected, LONGEST_PAUSE)
-        self.assertIn("could not start (status 1; its own lines say why); another is started in 60 s", self.said())
+        self.assertIn(
+            "could not start (status 1; its own lines say why); another is started in 60 s",
+            self.said(),
+        )
         self.reactor.spawned[-1].is_ready()
         self.reactor.advance(STEADY)
         self.reactor.spawned[-1].ends(0)
@@ -189,18 +215,23 @@ class EndTests(CrewCase):
 
 class MessageTests(CrewCase):
     def test_all(self) -> None:
-        """What any of them tells reaches all others, and it itself not again; what the first one tells reaches all."""
+        """What any of them tells reaches all others, and it itself not again; what the first one
+        tells reaches all.
+        """
         heard: list[Message] = []
         self.siblings.on("a", heard.append)
         self.crew()
         first, second = self.reactor.spawned
         first.says({TOLD: {"kind": "a", "from": 2}})
         self.assertEqual(
-            (heard, first.heard, second.heard), ([{"kind": "a", "from": 2}], [], [{TOLD: {"kind": "a", "from": 2}}])
+            (heard, first.heard, second.heard),
+            ([{"kind": "a", "from": 2}], [], [{TOLD: {"kind": "a", "from": 2}}]),
         )
         self.siblings.tell({"kind": "a"})
         self.assertEqual(len(heard), 2)
-        self.assertEqual((first.heard[-1], second.heard[-1]), ({TOLD: {"kind": "a"}}, {TOLD: {"kind": "a"}}))
+        self.assertEqual(
+            (first.heard[-1], second.heard[-1]), ({TOLD: {"kind": "a"}}, {TOLD: {"kind": "a"}})
+        )
 
     def test_garbled(self) -> None:
         """One that cannot be understood is ended."""
@@ -224,7 +255,9 @@ class MessageTests(CrewCase):
         self.assertEqual(first.signals, ["KILL"])
 
     def test_reload(self) -> None:
-        """All reload, and so does who starts after that: the configuration that it starts with is older."""
+        """All reload, and so does who starts after that: the configuration that it starts with is
+        older.
+        """
         crew = self.crew()
         self.reactor.spawned[0].is_ready()
         crew.reload()
@@ -235,7 +268,9 @@ class MessageTests(CrewCase):
         self.assertEqual(self.reactor.spawned[2].heard, [{ORDER: RELOAD}])
 
     def test_lines(self) -> None:
-        """Lines are passed on whole, however they come; what goes to the standard error is logged; a line without end, too."""
+        """Lines are passed on whole, however they come; what goes to the standard error is logged;
+        a line without end, too.
+        """
         self.crew()
         member = self.reactor.spawned[0].member
         for piece in (b"one\ntw", b"o", b"\nthree\nfo\xff"):
@@ -255,7 +290,9 @@ class StopTests(CrewCase):
         return ended
 
     def test_stop(self) -> None:
-        """Those that answer are told to, others are killed; it is over when all have ended, and none is replaced."""
+        """Those that answer are told to, others are killed; it is over when all have ended, and
+        none is replaced.
+        """
         crew = self.crew()
         first, second = self.reactor.spawned
         first.is_ready()

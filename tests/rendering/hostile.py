@@ -1,4 +1,6 @@
-"""What people write who would like to have more than a text in other people's browsers, or in ours."""
+"""What people write who would like to have more than a text in other people's browsers,
+or in ours.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +17,72 @@ HTML = (
     "<svg onload=alert(1)><animate onbegin=alert(1) attributeName=x dur=1s>",
     "<svg><script>alert(1)</script></svg>",
     "<svg><style><img src=x onerror=alert(1)></style></svg>",
-    "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=alert(1)&gt;'>",
+    (
+        "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 "
+        "onerror=alert(1)&gt;'>"
+    ),
     "<math><annotation-xml encoding='text/html'><script>alert(1)</script></annotation-xml></math>",
     "<form><button formaction=javascript:alert(1)>x</button><input name=password></form>",
-    "<input onfocus=alert(1) autofocus><input type=checkbox checked onclick=alert(1)><input type=password>",
+    (
+        "<input onfocus=alert(1) autofocus><input type=checkbox checked onclick=alert(1)><input "
+        "type=password>"
+    ),
     "<details open ontoggle=alert(1)><summary>x</summary></details>",
     "<iframe srcdoc='<script>alert(1)</script>'></iframe><object data=x></object><embed src=x>",
-    "<base href='https://evil.example/'><meta http-equiv=refresh content='0;url=x'><link rel=stylesheet href=//evil.example/x>",
-    "<style>*{background:url(https://evil.example)}</style><div style='background:url(x)' class='notice bad' id='main'>x</div>",
-    "<a href='javascript:alert(1)'>x</a><a href=' java\tscript:alert(1)'>x</a><a href='JaVaScRiPt&colon;alert(1)'>x</a>",
-    "<a href='data:text/html,<script>alert(1)</script>'>x</a><a href='vbscript:x'>x</a><a href='//evil.example/x'>x</a>",
-    "<a href='https://evil.example' target=_blank rel='opener me' ping='https://evil.example'>x</a>",
-    "<a href='#main' id='main' name='cookie' class='skip button'>x</a><a href='/account/logout'>x</a>",
+    (
+        "<base href='https://evil.example/'><meta http-equiv=refresh content='0;url=x'><link "
+        "rel=stylesheet href=//evil.example/x>"
+    ),
+    (
+        "<style>*{background:url(https://evil.example)}</style><div style='background:url(x)' "
+        "class='notice bad' id='main'>x</div>"
+    ),
+    (
+        "<a href='javascript:alert(1)'>x</a><a href=' java\tscript:alert(1)'>x</a><a "
+        "href='JaVaScRiPt&colon;alert(1)'>x</a>"
+    ),
+    (
+        "<a href='data:text/html,<script>alert(1)</script>'>x</a><a href='vbscript:x'>x</a><a "
+        "href='//evil.example/x'>x</a>"
+    ),
+    (
+        "<a href='https://evil.example' target=_blank rel='opener me' "
+        "ping='https://evil.example'>x</a>"
+    ),
+    (
+        "<a href='#main' id='main' name='cookie' class='skip button'>x</a><a "
+        "href='/account/logout'>x</a>"
+    ),
     "<p id='readme-x'><p id='x'><p id='user-content-x'><p id=''><p id=' '>",
-    "<table background='javascript:alert(1)'><tr><td background=x colspan=99999999 rowspan=-1>x</table>",
+    (
+        "<table background='javascript:alert(1)'><tr><td background=x colspan=99999999 "
+        "rowspan=-1>x</table>"
+    ),
     "<!--><script>alert(1)</script>--><!-- --!><img src=x onerror=alert(1)> -->",
-    "<![CDATA[<script>alert(1)</script>]]><?php x ?><!DOCTYPE html><!ENTITY x SYSTEM 'file:///etc/passwd'>",
+    (
+        "<![CDATA[<script>alert(1)</script>]]><?php x ?><!DOCTYPE html><!ENTITY x SYSTEM "
+        "'file:///etc/passwd'>"
+    ),
     "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
     "<textarea></textarea><title></title><xmp></xmp><plaintext><script>alert(1)</script>",
     "</pre></div></main></body></html><script>alert(1)</script>",
-    "<template><script>alert(1)</script></template><slot><video src=x onerror=alert(1)><audio src=x><source onerror=alert(1)>",
-    "<picture><source srcset='https://x.example/x'><img srcset='https://x.example/y' src='https://x.example/z'></picture>",
+    (
+        "<template><script>alert(1)</script></template><slot><video src=x onerror=alert(1)><audio "
+        "src=x><source onerror=alert(1)>"
+    ),
+    (
+        "<picture><source srcset='https://x.example/x'><img srcset='https://x.example/y' "
+        "src='https://x.example/z'></picture>"
+    ),
     "<ul><li><ol><dd><li></ul><table><tr><p><td></p><h1><h2></h1><a><a href=https://x.example><a>",
-    '<a title="x id=&quot;main" href="https://x.example"></a><h1 align=" onload=" id="&quot;onload=alert(1)"></h1>',
-    "<nav aria-label=x role=banner><aside><section hidden><div role=alert aria-live=off tabindex=9 aria-label='Log in'>x</div>",
+    (
+        '<a title="x id=&quot;main" href="https://x.example"></a><h1 align=" onload=" '
+        'id="&quot;onload=alert(1)"></h1>'
+    ),
+    (
+        "<nav aria-label=x role=banner><aside><section hidden><div role=alert aria-live=off "
+        "tabindex=9 aria-label='Log in'>x</div>"
+    ),
 )
 MARKDOWN = (
     "[x](javascript:alert(1))",
@@ -72,7 +116,10 @@ RST = (
     ".. csv-table:: x\n   :url: https://evil.example/",
     ".. role:: raw-html(raw)\n   :format: html\n\n:raw-html:`<script>alert(1)</script>`",
     ".. image:: javascript:alert(1)\n   :target: javascript:alert(1)\n   :alt: x",
-    '.. image:: https://tracker.example/x.png\n   :target: https://ok.example\n   :alt: x" onerror="alert(1)',
+    (
+        '.. image:: https://tracker.example/x.png\n   :target: https://ok.example\n   :alt: x" '
+        'onerror="alert(1)'
+    ),
     ".. figure:: data:image/svg+xml,<svg/onload=alert(1)>\n\n   caption",
     "`x <javascript:alert(1)>`_ `x <data:text/html,x>`__ `x <docs/x.rst>`_",
     ".. _x: javascript:alert(1)\n\nx_",
@@ -88,10 +135,17 @@ RST = (
     ".. header:: <script>\n\n.. footer:: x",
     ".. default-role:: raw\n\n`<script>`",
     ".. parsed-literal::\n\n   `x <javascript:alert(1)>`_ <script>",
-    ".. note::\n\n   <script>alert(1)</script>\n\n.. danger:: x\n\n.. admonition:: <b>\n   :class: warning\n\n   x",
+    (
+        ".. note::\n\n   <script>alert(1)</script>\n\n.. danger:: x\n\n.. admonition:: <b>\n   "
+        ":class: warning\n\n   x"
+    ),
     ".. list-table::\n   :class: notice\n\n   * - <script>\n     - `x <javascript:1>`_",
     "x\n=\n\n.. contents::\n\n.. _main:\n\ny\n-\n\nmain_ [#a]_ [C]_\n\n.. [#a] x\n.. [C] <script>",
     ".. sectnum::\n\n.. topic:: <script>\n\n   x\n\n.. sidebar:: x\n\n   y",
     "| <script>\n|   x\n\n:<script>: x\n\n-o <script>  x",
 )
-PLAIN = ("<script>alert(1)</script>", "</pre><img src=x onerror=alert(1)>", "\x1b[31m\x00\x07\ud800\r\n&lt;")
+PLAIN = (
+    "<script>alert(1)</script>",
+    "</pre><img src=x onerror=alert(1)>",
+    "\x1b[31m\x00\x07\ud800\r\n&lt;",
+)

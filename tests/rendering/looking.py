@@ -6,14 +6,73 @@ from html.parser import HTMLParser
 
 TAGS = frozenset(
     (
-        *("a", "abbr", "b", "blockquote", "br", "caption", "cite", "code", "col", "colgroup", "dd", "del", "details", "div"),
-        *("dl", "dt", "em", "figcaption", "figure", "h3", "h4", "h5", "h6", "hr", "i", "kbd", "li", "ol", "p", "pre", "span"),
-        *("strong", "sub", "summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul", "var"),
+        *(
+            "a",
+            "abbr",
+            "b",
+            "blockquote",
+            "br",
+            "caption",
+            "cite",
+            "code",
+            "col",
+            "colgroup",
+            "dd",
+            "del",
+            "details",
+            "div",
+        ),
+        *(
+            "dl",
+            "dt",
+            "em",
+            "figcaption",
+            "figure",
+            "h3",
+            "h4",
+            "h5",
+            "h6",
+            "hr",
+            "i",
+            "kbd",
+            "li",
+            "ol",
+            "p",
+            "pre",
+            "span",
+        ),
+        *(
+            "strong",
+            "sub",
+            "summary",
+            "sup",
+            "table",
+            "tbody",
+            "td",
+            "th",
+            "thead",
+            "tr",
+            "ul",
+            "var",
+        ),
     )
 )
 ATTRIBUTES = frozenset(
     (
-        *("id", "class", "href", "title", "rel", "align", "start", "colspan", "rowspan", "scope", "role", "tabindex"),
+        *(
+            "id",
+            "class",
+            "href",
+            "title",
+            "rel",
+            "align",
+            "start",
+            "colspan",
+            "rowspan",
+            "scope",
+            "role",
+            "tabindex",
+        ),
         "aria-label",
     )
 )
@@ -55,7 +114,9 @@ class Looked(HTMLParser):
             self.links.append(value)
             if tag != "a" or not value.startswith(("http://", "https://", "mailto:", "#readme-")):
                 self.wrong.append(f"href {value}")
-        elif name == "class" and any(len(each) > 3 and not each.startswith("readme-") for each in value.split()):
+        elif name == "class" and any(
+            len(each) > 3 and not each.startswith("readme-") for each in value.split()
+        ):
             self.wrong.append(f"class {value}")
         elif name == "rel" and value != "nofollow noopener":
             self.wrong.append(f"rel {value}")

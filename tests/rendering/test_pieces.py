@@ -14,14 +14,18 @@ from pypid.rendering.kinds import MarkupKind, kind_of
 from pypid.rendering.plain import beginning, cleaned, preformatted
 from tests.rendering.looking import Looked
 
-JSON: st.SearchStrategy[dict[str, Any]] = st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=20), max_size=3)
+JSON: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    st.text(max_size=5), st.none() | st.text(max_size=20), max_size=3
+)
 
 
 class KindTests(SynchronousTestCase):
     """`kind_of`."""
 
     def test_known(self) -> None:
-        """The types of the specification, with its parameters, in any case; nothing is reStructuredText, all else is text."""
+        """The types of the specification, with its parameters, in any case; nothing is
+        reStructuredText, all else is text.
+        """
         for content_type, kind in {
             None: MarkupKind.RST,
             "": MarkupKind.RST,
@@ -58,13 +62,17 @@ class FrameTests(SynchronousTestCase):
         """What was framed comes out again, in whatever pieces it came."""
         data = b"".join(framed(document) for document in documents)
         frames = Frames()
-        found = [each for at in range(0, len(data), size) for each in frames.feed(data[at : at + size])]
+        found = [
+            each for at in range(0, len(data), size) for each in frames.feed(data[at : at + size])
+        ]
         self.assertEqual(found, documents)
 
     @given(st.binary(max_size=60))
     @settings(max_examples=100, deadline=None, database=None)
     def test_garbage(self, data: bytes) -> None:
-        """Anything else is garbled, or not complete; never anything but an object comes out of it."""
+        """Anything else is garbled, or not complete; never anything but an object comes
+        out of it.
+        """
         try:
             found = Frames().feed(data)
         except GarbledFrame:
@@ -89,7 +97,9 @@ class PlainTests(SynchronousTestCase):
     @given(st.text(max_size=60))
     @settings(max_examples=100, deadline=None, database=None)
     def test_nothing_but_text(self, text: str) -> None:
-        """It is one element with the text, of which only control characters and ends of lines are others."""
+        """It is one element with the text, of which only control characters and ends of lines are
+        others.
+        """
         clean = cleaned(text)
         self.assertEqual(cleaned(clean), clean)
         looked = Looked(preformatted(clean))
@@ -98,7 +108,9 @@ class PlainTests(SynchronousTestCase):
         self.assertEqual(unescape(preformatted(clean)), f'<pre class="readme-plain">{clean}</pre>')
 
     def test_cleaned(self) -> None:
-        """What no terminal, and no page, should get is a blank; halves of characters are question marks."""
+        """What no terminal, and no page, should get is a blank; halves of characters are question
+        marks.
+        """
         self.assertEqual(cleaned("a\r\nb\rc\x1b[31m\0\x9b\t\ud800é"), "a\nb\nc [31m  \t?é")
 
     @given(st.text(max_size=60), st.integers(0, 70))

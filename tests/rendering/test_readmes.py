@@ -25,13 +25,17 @@ class PlainTests(SynchronousTestCase):
             note = "" if content_type and content_type != MD else SOURCE_NOTE
             source = '<pre class="readme-plain">&lt;b&gt;*x*&lt;/b&gt;\n </pre>'
             self.assertEqual(made, Rendered(note + source, plain=True))
-        self.assertEqual(self.html("", MD, Readmes(object())).html, '<pre class="readme-plain"></pre>')
+        self.assertEqual(
+            self.html("", MD, Readmes(object())).html, '<pre class="readme-plain"></pre>'
+        )
 
     def test_cut(self) -> None:
         """Of what is too long the beginning is shown, with a note, and no process is asked."""
         for text in ("<ä>" * (LONGEST // 3), "x\n" * LONGEST, "x\r\n" * (LONGEST // 2)):
             made = self.html(text, MD, Readmes(object()))
             looked = Looked(made.html)
-            self.assertEqual((looked.wrong, looked.tags, made.plain, made.cut), ([], ["p", "pre"], True, True))
+            self.assertEqual(
+                (looked.wrong, looked.tags, made.plain, made.cut), ([], ["p", "pre"], True, True)
+            )
             self.assertIn("longer than 512 KiB", looked.text)
             self.assertLess(len(looked.text.encode()), SHOWN + 200)

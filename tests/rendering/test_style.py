@@ -1,4 +1,6 @@
-"""The style of READMEs and plots: it can be read in both themes, and touches nothing else on the page."""
+"""The style of READMEs and plots: it can be read in both themes, and touches nothing else on the
+page.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def colours(text: str) -> dict[str, str]:
 def luminance(colour: str) -> float:
     """As WCAG 2 defines it."""
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
@@ -40,34 +44,55 @@ class StyleTests(SynchronousTestCase):
     """``readme.css`` and ``plot.css``."""
 
     def test_contrast(self) -> None:
-        """Each colour of code has a contrast of 4.5 on the ground of code, by day and by night; so have quotes."""
+        """Each colour of code has a contrast of 4.5 on the ground of code, by day and by night; so
+        have quotes.
+        """
         base, readme = style("base.css"), style("readme.css")
-        light, dark = ({**colours(base.partition(DARK)[at]), **colours(readme.partition(DARK)[at])} for at in (0, 2))
+        light, dark = (
+            {**colours(base.partition(DARK)[at]), **colours(readme.partition(DARK)[at])}
+            for at in (0, 2)
+        )
         for theme in light, dark:
             inks = [name for name in theme if name.startswith("--code-")]
             self.assertEqual(len(inks), 7)
             for ink in (*inks, "--ink"):
                 self.assertGreaterEqual(contrast(theme[ink], theme["--code"]), 4.5, (ink, theme))
-            for ink, ground in (("--dim", "--paper"), ("--ink", "--sheet"), ("--accent", "--sheet")):
-                self.assertGreaterEqual(contrast(theme[ink], theme[ground]), 4.5, (ink, ground, theme))
+            for ink, ground in (
+                ("--dim", "--paper"),
+                ("--ink", "--sheet"),
+                ("--accent", "--sheet"),
+            ):
+                self.assertGreaterEqual(
+                    contrast(theme[ink], theme[ground]), 4.5, (ink, ground, theme)
+                )
 
     def test_scoped(self) -> None:
-        """Each selector of a README's begins with its element, and each of a plot's with its class."""
+        """Each selector of a README's begins with its element, and each of a plot's
+        with its class.
+        """
         for name, begin in (("readme.css", ".readme"), ("plot.css", ".plot")):
             selectors = re.findall(r"([^{};]+)\{", re.sub(r"@media[^{]*\{", "", style(name)))
             self.assertGreater(len(selectors), 3)
             for selector in selectors:
                 for each in re.sub(r"\([^)]*\)", "", selector).split(","):
-                    self.assertTrue(each.strip() == ":root" or each.strip().startswith(begin), selector)
+                    self.assertTrue(
+                        each.strip() == ":root" or each.strip().startswith(begin), selector
+                    )
 
     def test_known(self) -> None:
         """There is a style for each class of ours in a README."""
         readme = style("readme.css")
-        ours = {name for names in CLASSES.values() for name in names if name.startswith("readme-")} | {
+        ours = {
+            name for names in CLASSES.values() for name in names if name.startswith("readme-")
+        } | {
             "readme-plain",
             "readme-note",
         }
-        self.assertEqual({name for name in ours if f".{name}" not in readme}, {"readme-task"}, "which is a character alone")
+        self.assertEqual(
+            {name for name in ours if f".{name}" not in readme},
+            {"readme-task"},
+            "which is a character alone",
+        )
 
     def test_small(self) -> None:
         """All of it is some kilobytes."""

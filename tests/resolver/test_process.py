@@ -19,10 +19,14 @@ class RunTests(TestCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
 
-    def running(self, code: str, said: bytes = b"", within: float = 30.0) -> Deferred[ProgramResult]:
+    def running(
+        self, code: str, said: bytes = b"", within: float = 30.0
+    ) -> Deferred[ProgramResult]:
         command = [sys.executable, "-c", code]
         environ = {"A": "b", "PATH": "/usr/bin:/bin"}
-        return start(run(reactor, command, environ=environ, folder=self.folder, said=said, within=within))
+        return start(
+            run(reactor, command, environ=environ, folder=self.folder, said=said, within=within)
+        )
 
     async def started(self) -> int:
         """The process that wrote its number into the folder."""
@@ -37,8 +41,13 @@ class RunTests(TestCase):
         self.assertRaises(ProcessLookupError, os.kill, process, 0)
 
     async def test_ended(self) -> None:
-        """It gets its input, its folder and its environment and nothing else; its status and both streams come back."""
-        code = "import os, sys; print(sys.stdin.read(), os.getcwd(), sorted(os.environ)); sys.stderr.write('no'); sys.exit(3)"
+        """It gets its input, its folder and its environment and nothing else; its status and both
+        streams come back.
+        """
+        code = (
+            "import os, sys; print(sys.stdin.read(), os.getcwd(), sorted(os.environ)); "
+            "sys.stderr.write('no'); sys.exit(3)"
+        )
         ended = await self.running(code, b"spam\n")
         self.assertEqual((ended.status, ended.err), (3, b"no"))
         said = ended.out.decode()
@@ -64,7 +73,9 @@ class RunTests(TestCase):
 
     async def test_cancelled(self) -> None:
         """When nobody waits any more it is ended, and what waited for it ends after it."""
-        running = self.running("import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
+        running = self.running(
+            "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+        )
         process = await self.started()
         running.cancel()
         with self.assertRaises(CancelledError):

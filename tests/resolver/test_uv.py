@@ -29,17 +29,23 @@ class UvTests(SynchronousTestCase):
         self.patch(uv, "run", self.run_uv)
         place = ResolverIndex(f"http://u:{SECRET}@127.0.0.1:1/simple/", (SECRET,))
         self.clock = Clock()
-        self.uv = Uv(reactor=self.clock, program="/x/uv", place=place, folder=Path("/f"), until=10.0)
+        self.uv = Uv(
+            reactor=self.clock, program="/x/uv", place=place, folder=Path("/f"), until=10.0
+        )
 
     async def run_uv(self, reactor, command, *, environ, folder, said, within) -> ProgramResult:  # type: ignore[no-untyped-def]
         self.ran.append((command, environ, said))
         return self.ends.pop()
 
     def resolve(self, *requirements: str, prereleases: bool = False) -> object:
-        return self.successResultOf(start(self.uv.resolve(requirements, target("linux", "3.12"), prereleases=prereleases)))
+        return self.successResultOf(
+            start(self.uv.resolve(requirements, target("linux", "3.12"), prereleases=prereleases))
+        )
 
     def test_said(self) -> None:
-        """The password is in the environment alone; nothing is built, and nobody's configuration is read."""
+        """The password is in the environment alone; nothing is built, and nobody's configuration is
+        read.
+        """
         self.ends = [ProgramResult(0, b"spam==1.0\nham==2.0+local\n\n# x\n", b"")]
         self.assertEqual(self.resolve("spam", "ham>1"), [("spam", "1.0"), ("ham", "2.0+local")])
         [(command, environ, said)] = self.ran
@@ -48,9 +54,12 @@ class UvTests(SynchronousTestCase):
         self.assertIn(SECRET, environ["UV_DEFAULT_INDEX"])
         for word in "--no-config", "--no-build", "--no-sources":
             self.assertIn(word, command)
-        self.assertEqual(command[-5:], ["--python-platform", "linux", "--python-version", "3.12", "-"])
         self.assertEqual(
-            (environ["HOME"], environ["UV_CACHE_DIR"], environ["UV_PYTHON_DOWNLOADS"]), ("/f", "/f/cache", "never")
+            command[-5:], ["--python-platform", "linux", "--python-version", "3.12", "-"]
+        )
+        self.assertEqual(
+            (environ["HOME"], environ["UV_CACHE_DIR"], environ["UV_PYTHON_DOWNLOADS"]),
+            ("/f", "/f/cache", "never"),
         )
         self.assertNotIn(SECRET, repr(self.uv))
 
@@ -61,9 +70,14 @@ class UvTests(SynchronousTestCase):
         self.assertEqual(self.ran[0][0][-3:], ["--prerelease", "allow", "-"])
 
     def test_no(self) -> None:
-        """uv's explanation comes as one line, without the address, the password and control characters."""
+        """uv's explanation comes as one line, without the address, the password and control
+        characters.
+        """
         self.ends = [ProgramResult(1, b"", NO.encode())]
-        failed = self.failureResultOf(start(self.uv.resolve(["src"], target("linux", "3.12"), prereleases=False)), Unresolvable)
+        failed = self.failureResultOf(
+            start(self.uv.resolve(["src"], target("linux", "3.12"), prereleases=False)),
+            Unresolvable,
+        )
         said = str(failed.value)
         self.assertTrue(said.startswith("Because src was not found in this index and"), said)
         self.assertTrue(said.endswith("unsatisfiable."), said)
@@ -91,11 +105,17 @@ class UvTests(SynchronousTestCase):
 
 class LoopbackTests(SynchronousTestCase):
     def test_one_time(self) -> None:
-        """Whoever has the password is the person, whatever the user is called; any other password is refused."""
+        """Whoever has the password is the person, whatever the user is called; any other password
+        is refused.
+        """
         access = OneTime(SECRET, Identity("bob"))
-        self.assertEqual(self.successResultOf(start(access.identify(Credential("x", SECRET)))).user, "bob")
+        self.assertEqual(
+            self.successResultOf(start(access.identify(Credential("x", SECRET)))).user, "bob"
+        )
         for password in "", "x", SECRET + "x", "\xe4":
-            self.failureResultOf(start(access.identify(Credential("bob", password))), Unauthenticated)
+            self.failureResultOf(
+                start(access.identify(Credential("bob", password))), Unauthenticated
+            )
         self.assertNotIn(SECRET, repr(access))
 
     def test_sweep(self) -> None:

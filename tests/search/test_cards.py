@@ -12,7 +12,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.model import File, Project, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.search.ranking import ProjectDescription
-from pypid.search.cards import LONGEST_KEYWORD, MOST_KEYWORDS, NOTHING, CardSource, Filed, describe, filed, pythons
+from pypid.search.cards import (
+    LONGEST_KEYWORD,
+    MOST_KEYWORDS,
+    NOTHING,
+    CardSource,
+    Filed,
+    describe,
+    filed,
+    pythons,
+)
 from pypid.search.fts_query import words
 from tests.distributions import metadata
 
@@ -23,12 +32,22 @@ MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 def file(version: str, day: int, **options: Any) -> File:
     name = f"spam-{version}-py3-none-any.whl"
     uploaded = MOMENT + timedelta(days=day)
-    given = {"metadata_sha256": version * 4, "sha256": "a" * 64, "size": 1, "key": f"spam/{name}", **options}
+    given = {
+        "metadata_sha256": version * 4,
+        "sha256": "a" * 64,
+        "size": 1,
+        "key": f"spam/{name}",
+        **options,
+    }
     return File(project=SPAM, filename=name, version=version, uploaded=uploaded, **given)
 
 
-def made(*files: File, described: str | None = None, description: ProjectDescription = NOTHING) -> Filed:
-    return filed(CardSource(Project(name=SPAM, files=in_order(files)), True, "1"), described, description)
+def made(
+    *files: File, described: str | None = None, description: ProjectDescription = NOTHING
+) -> Filed:
+    return filed(
+        CardSource(Project(name=SPAM, files=in_order(files)), True, "1"), described, description
+    )
 
 
 class CardTests(SynchronousTestCase):
@@ -36,36 +55,60 @@ class CardTests(SynchronousTestCase):
 
     def test_release(self) -> None:
         """The newest release that is final and not yanked is shown; uploads of all count."""
-        card = made(file("1.0", 3, summary="old"), file("2.0", 1), file("3.0", 2, yanked=""), file("4.0a1", 0)).card
+        card = made(
+            file("1.0", 3, summary="old"),
+            file("2.0", 1),
+            file("3.0", 2, yanked=""),
+            file("4.0a1", 0),
+        ).card
         self.assertEqual((card.version, card.yanked, card.summary), ("2.0", False, ""))
         self.assertEqual((card.created, card.updated), (MOMENT, MOMENT + timedelta(days=3)))
 
     def test_nothing(self) -> None:
         """A project without files has a card, at the end."""
         card = made()
-        self.assertEqual((card.card.version, card.card.yanked, card.unread, card.described), ("", True, None, ""))
+        self.assertEqual(
+            (card.card.version, card.card.yanked, card.unread, card.described), ("", True, None, "")
+        )
 
     def test_description(self) -> None:
-        """What metadata says counts while it is that of the newest release; else it is to be read."""
+        """What metadata says counts while it is that of the newest release; else it is
+        to be read.
+        """
         said = ProjectDescription(summary="New", keywords=("a",), license="MIT")
         known = made(file("1.0", 0, summary="old"), described="1.01.01.01.0", description=said)
-        self.assertEqual((known.card.summary, known.card.keywords, known.unread), ("New", ("a",), None))
-        newer = made(file("1.0", 0), file("2.0", 0, summary="two"), described="1.01.01.01.0", description=said)
-        self.assertEqual((newer.card.summary, newer.card.keywords, newer.described), ("two", (), None))
+        self.assertEqual(
+            (known.card.summary, known.card.keywords, known.unread), ("New", ("a",), None)
+        )
+        newer = made(
+            file("1.0", 0),
+            file("2.0", 0, summary="two"),
+            described="1.01.01.01.0",
+            description=said,
+        )
+        self.assertEqual(
+            (newer.card.summary, newer.card.keywords, newer.described), ("two", (), None)
+        )
         assert newer.unread is not None
         self.assertEqual(newer.unread.version, "2.0")
 
     def test_elsewhere(self) -> None:
         """Metadata of a file of theirs that is not kept is not to be read: nobody else is asked."""
-        self.assertIsNone(made(file("1.0", 0, source="https://elsewhere.example/f", key=None)).unread)
+        self.assertIsNone(
+            made(file("1.0", 0, source="https://elsewhere.example/f", key=None)).unread
+        )
 
     def test_python(self) -> None:
-        """Whatever some file of the release lets through; without a word, or with one that is none, any."""
+        """Whatever some file of the release lets through; without a word, or with one that is none,
+        any.
+        """
         self.assertEqual(pythons(">=3.9.1,<3.11"), {"3", "3.9", "3.10"})
         self.assertEqual(pythons("==2.7.*"), {"2", "2.7"})
         self.assertIsNone(pythons("whatever"))
         self.assertIsNone(pythons(""))
-        self.assertEqual(made(file("1.0", 0, requires_python="~=3.12")).card.pythons, pythons(">=3.12,<4"))
+        self.assertEqual(
+            made(file("1.0", 0, requires_python="~=3.12")).card.pythons, pythons(">=3.12,<4")
+        )
 
 
 class DescribeTests(SynchronousTestCase):
@@ -73,25 +116,46 @@ class DescribeTests(SynchronousTestCase):
 
     def test_fields(self) -> None:
         """Keywords between commas or blanks, the licence wherever it is said, and classifiers."""
-        said = [("Keywords", "a b, c ,,a b"), ("License", "UNKNOWN"), ("Classifier", "License :: OSI Approved :: MIT License")]
-        found = describe(metadata(extra=said, summary="One\n two", requires_python=">=3.9", description="Keywords: no"))
-        self.assertEqual((found.keywords, found.license, found.requires_python), (("a b", "c"), "MIT License", ">=3.9"))
-        self.assertEqual(describe(metadata(extra=[("Keywords", "a b c")])).keywords, ("a", "b", "c"))
-        self.assertEqual(describe(metadata(extra=[("License-Expression", "MIT OR 0BSD")])).license, "MIT OR 0BSD")
+        said = [
+            ("Keywords", "a b, c ,,a b"),
+            ("License", "UNKNOWN"),
+            ("Classifier", "License :: OSI Approved :: MIT License"),
+        ]
+        found = describe(
+            metadata(
+                extra=said, summary="One\n two", requires_python=">=3.9", description="Keywords: no"
+            )
+        )
+        self.assertEqual(
+            (found.keywords, found.license, found.requires_python),
+            (("a b", "c"), "MIT License", ">=3.9"),
+        )
+        self.assertEqual(
+            describe(metadata(extra=[("Keywords", "a b c")])).keywords, ("a", "b", "c")
+        )
+        self.assertEqual(
+            describe(metadata(extra=[("License-Expression", "MIT OR 0BSD")])).license, "MIT OR 0BSD"
+        )
 
     def test_bounds(self) -> None:
         """However much is said, some of it is kept."""
-        found = describe(metadata(extra=[("Keywords", ",".join(f"{number}{'x' * 99}" for number in range(99)))]))
+        found = describe(
+            metadata(extra=[("Keywords", ",".join(f"{number}{'x' * 99}" for number in range(99)))])
+        )
         self.assertEqual(len(found.keywords), MOST_KEYWORDS)
         self.assertEqual({len(keyword) for keyword in found.keywords}, {LONGEST_KEYWORD})
 
     @given(
         st.binary(max_size=300)
-        | st.text(max_size=100).map(lambda text: metadata(extra=[("Keywords", text), ("License", text)]))
+        | st.text(max_size=100).map(
+            lambda text: metadata(extra=[("Keywords", text), ("License", text)])
+        )
     )
     @settings(max_examples=100, deadline=None, database=None)
     def test_any(self, data: bytes) -> None:
-        """Whatever it is, it can be filed: nothing is raised, and all of it can be written in UTF-8, without NUL."""
+        """Whatever it is, it can be filed: nothing is raised, and all of it can be written in
+        UTF-8, without NUL.
+        """
         card = made(file("1.0", 0), described="1.01.01.01.0", description=describe(data)).card
         for text in (*words(card), card.summary, card.license, *card.keywords):
             self.assertNotIn(b"\0", text.encode())

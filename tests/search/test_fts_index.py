@@ -1,4 +1,6 @@
-"""The file with the cards: it answers as the rules do, and is made anew whenever it is not what it should be."""
+"""The file with the cards: it answers as the rules do, and is made anew whenever it is not what it
+should be.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ CABINETS = st.lists(CARDS, unique_by=lambda known: known.name, max_size=12)
 
 
 def found(
-    cabinet: SearchIndex, query: SearchQuery, eyes: SearchViewer = ALL, most: int = 100, skip: int = 0
+    cabinet: SearchIndex,
+    query: SearchQuery,
+    eyes: SearchViewer = ALL,
+    most: int = 100,
+    skip: int = 0,
 ) -> tuple[list[FoundProject], int]:
     """What it says."""
     with cabinet.reading() as reader:
@@ -41,13 +47,23 @@ class RulesTests(SynchronousTestCase):
 
     @given(CABINETS, st.lists(QUERIES, min_size=1, max_size=6), st.data())
     @settings(max_examples=60, deadline=None, database=None)
-    def test_equal(self, cards: list[Card], queries: list[SearchQuery], data: st.DataObject) -> None:
-        """Of any cards, to any question, for any eyes, one by one or tier by tier, whole or in pages."""
+    def test_equal(
+        self, cards: list[Card], queries: list[SearchQuery], data: st.DataObject
+    ) -> None:
+        """Of any cards, to any question, for any eyes, one by one or tier by tier, whole or in
+        pages.
+        """
         cabinet = SearchIndex(None, "")
         cabinet.claim()
         cabinet.put([Filed(each, "") for each in cards])
-        kept = data.draw(st.sets(st.sampled_from([each.name for each in cards])) if cards else st.just(set()))
-        for by in (EVERYTHING, Visibility(True, frozenset(kept)), Visibility(False, frozenset(kept))):
+        kept = data.draw(
+            st.sets(st.sampled_from([each.name for each in cards])) if cards else st.just(set())
+        )
+        for by in (
+            EVERYTHING,
+            Visibility(True, frozenset(kept)),
+            Visibility(False, frozenset(kept)),
+        ):
             seen = [each for each in cards if by.sees(each.name)]
             for query in queries:
                 expected = [(rank(query, each), standing(each)) for each in ranked(query, seen)]
@@ -55,9 +71,15 @@ class RulesTests(SynchronousTestCase):
                 for few in (reader.FEW, 0):
                     self.patch(reader, "FEW", few)
                     said, total = found(cabinet, query, SearchViewer(by))
-                    self.assertEqual([(rank(query, by_name[e.name]), standing(by_name[e.name])) for e in said], expected)
+                    self.assertEqual(
+                        [(rank(query, by_name[e.name]), standing(by_name[e.name])) for e in said],
+                        expected,
+                    )
                     self.assertEqual(total, len(expected))
-                    pages = [found(cabinet, query, SearchViewer(by), 2, skip)[0] for skip in range(0, total, 2)]
+                    pages = [
+                        found(cabinet, query, SearchViewer(by), 2, skip)[0]
+                        for skip in range(0, total, 2)
+                    ]
                     self.assertEqual([each for page in pages for each in page], said)
         cabinet.close()
 
@@ -125,7 +147,13 @@ class FileTests(SynchronousTestCase):
         """A file that is damaged, or none of SQLite's, is made anew."""
         self.filled("spam").close()
         whole = self.path.read_bytes()
-        for damaged in (b"", b"x", b"no database" * 1000, whole[:5000], whole[:4096] + b"\xff" * (len(whole) - 4096)):
+        for damaged in (
+            b"",
+            b"x",
+            b"no database" * 1000,
+            whole[:5000],
+            whole[:4096] + b"\xff" * (len(whole) - 4096),
+        ):
             self.path.write_bytes(damaged)
             made = SearchIndex(self.path, "here")
             self.assertTrue(made.claim())

@@ -28,21 +28,36 @@ NOTHING = Visibility(False, frozenset())
 
 
 class SearchCase(LocalCase):
-    """A pypid in front of an index that has ham, and a search index in memory that is always up to date."""
+    """A pypid in front of an index that has ham, and a search index in memory that is always up to
+    date.
+    """
 
     def setUp(self) -> None:
         super().setUp()
         self.search = self.pypid.face.search
 
-    def add(self, name: str, version: str = "1.0", *extra: tuple[str, str], summary: str | None = None) -> str:
-        """Publish a wheel, a minute after the one before; `extra`: further lines of its metadata."""
+    def add(
+        self, name: str, version: str = "1.0", *extra: tuple[str, str], summary: str | None = None
+    ) -> str:
+        """Publish a wheel, a minute after the one before; `extra`: further lines
+        of its metadata.
+        """
         self.pypid.clock.advance(60)
         said = metadata(name, version, summary=summary, extra=extra)
         return self.have_wheel(name, version, metadata_bytes=said)[0]
 
-    def find(self, text: str = "", by: Visibility = EVERYTHING, most: int = 20, skip: int = 0, **filters: str) -> SearchResults:
+    def find(
+        self,
+        text: str = "",
+        by: Visibility = EVERYTHING,
+        most: int = 20,
+        skip: int = 0,
+        **filters: str,
+    ) -> SearchResults:
         """What is found."""
-        return self.have(self.search.find(SearchQuery.read(text, **filters), by, most=most, skip=skip))
+        return self.have(
+            self.search.find(SearchQuery.read(text, **filters), by, most=most, skip=skip)
+        )
 
     def names_of(self, text: str = "", by: Visibility = EVERYTHING, **filters: Any) -> list[str]:
         """The names of all that is found."""
@@ -62,7 +77,9 @@ class FindTests(SearchCase):
         self.add("lovely-spam")
         self.add("spam-eggs")
         self.add("spam")
-        self.assertEqual(self.names_of("spam"), ["spam", "spam-eggs", "lovely-spam", "antispam", "toast", "eggs"])
+        self.assertEqual(
+            self.names_of("spam"), ["spam", "spam-eggs", "lovely-spam", "antispam", "toast", "eggs"]
+        )
         self.assertEqual(self.names_of("SPAM_Eggs"), ["spam-eggs", "eggs"])
         self.assertEqual(self.names_of("spameggs"), ["spam-eggs"])
         self.assertEqual(self.names_of("eggs spam"), ["spam-eggs", "eggs"])
@@ -74,13 +91,19 @@ class FindTests(SearchCase):
         newest = self.add("spam", "2.0", summary="New")
         when = self.pypid.world.now()
         [found] = self.find("spam")
-        self.assertEqual((found.version, found.summary, found.updated, found.ours), ("2.0", "New", when, True))
+        self.assertEqual(
+            (found.version, found.summary, found.updated, found.ours), ("2.0", "New", when, True)
+        )
         self.have(self.pypid.index.yank(project_name("spam"), [newest], "bad"))
         [found] = self.find("spam")
-        self.assertEqual((found.version, found.summary, found.keywords), ("1.0", "Old", ("a", "b c")))
+        self.assertEqual(
+            (found.version, found.summary, found.keywords), ("1.0", "Old", ("a", "b c"))
+        )
 
     def test_equals(self) -> None:
-        """Local projects come first, then the newest; of each kind what is all yanked comes last."""
+        """Local projects come first, then the newest; of each kind what is all
+        yanked comes last.
+        """
         self.keep()
         self.upstream.has("ham-b", "ham_b-1.0-py3-none-any.whl", b"")
         yanked = self.add("ham-yanked")
@@ -110,7 +133,9 @@ class FindTests(SearchCase):
         self.assertEqual(self.have(self.search.updated(EVERYTHING)), ["spam"])
 
     def test_filters(self) -> None:
-        """Filters let through what is ours or theirs, runs on a Python, and has a licence or a classifier."""
+        """Filters let through what is ours or theirs, runs on a Python, and has a licence or a
+        classifier.
+        """
         self.keep()
         self.add("spam", "1.0", ("Requires-Python", ">=3.9,<3.12"), ("License-Expression", "MIT"))
         self.add("eggs", "1.0", ("Classifier", "Framework :: Django :: 5.0"), ("License", "GPLv3"))
@@ -135,15 +160,20 @@ class FindTests(SearchCase):
         names = [each.name for findings in found for each in findings]
         self.assertEqual(names, [each.name for each in self.find("spam", most=100)])
         self.assertEqual(len(set(names)), 12)
-        self.assertEqual([each.name for each in self.find(most=5, skip=10)], ["spam-01", "x00-spam"])
+        self.assertEqual(
+            [each.name for each in self.find(most=5, skip=10)], ["spam-01", "x00-spam"]
+        )
 
     def test_one_who_asks_all_the_time(self) -> None:
-        """From one place so many may ask at a time, and be refused: the others have turns left, and so has the first page."""
+        """From one place so many may ask at a time, and be refused: the others have turns left, and
+        so has the first page.
+        """
         self.add("spam")
         self.find()
         turns = [self.search._turns.acquire() for _ in range(READERS)]
         asked = [
-            start(self.search.find(SearchQuery.read("spam"), EVERYTHING, place="203.0.113.7")) for _ in range(FROM_A_PLACE)
+            start(self.search.find(SearchQuery.read("spam"), EVERYTHING, place="203.0.113.7"))
+            for _ in range(FROM_A_PLACE)
         ]
         refused = start(self.search.find(SearchQuery.read("spam"), EVERYTHING, place="203.0.113.7"))
         self.failureResultOf(refused, Busy)
@@ -156,10 +186,17 @@ class FindTests(SearchCase):
         for found in asked:
             self.assertEqual(self.successResultOf(found).total, 1)
         self.successResultOf(others[0]), self.successResultOf(others[1])
-        self.assertEqual(self.have(self.search.find(SearchQuery.read("spam"), EVERYTHING, place="203.0.113.7")).total, 1)
+        self.assertEqual(
+            self.have(
+                self.search.find(SearchQuery.read("spam"), EVERYTHING, place="203.0.113.7")
+            ).total,
+            1,
+        )
 
     def test_hostile(self) -> None:
-        """Whatever is typed is words: no syntax of SQLite's, no NUL, and no length does anything else."""
+        """Whatever is typed is words: no syntax of SQLite's, no NUL, and no length does anything
+        else.
+        """
         self.add("spam", summary='"quoted" AND other')
         for text in (
             '"',
@@ -201,10 +238,14 @@ class SightTests(SearchCase):
         ):
             for text in ("", "food"):
                 found = self.find(text, by)
-                self.assertEqual(([each.name for each in found], found.total), (seen, len(seen)), by)
+                self.assertEqual(
+                    ([each.name for each in found], found.total), (seen, len(seen)), by
+                )
                 found = self.find(text, by, most=1)
                 self.assertEqual(found.total, len(seen))
-            self.assertEqual(self.names_of("spam", by), [name for name in reversed(seen) if "spam" in name], by)
+            self.assertEqual(
+                self.names_of("spam", by), [name for name in reversed(seen) if "spam" in name], by
+            )
             self.assertEqual(self.names_of("", by, source="ours"), seen)
             self.assertEqual(self.have(self.search.updated(by)), seen)
             self.assertEqual(self.have(self.search.created(by, 1)), seen[:1])
@@ -255,7 +296,9 @@ class LaterTests(SearchCase):
         self.assertEqual(self.find().unread, 0)
 
     def test_gone_a_moment_ago(self) -> None:
-        """What was deleted, put into quarantine or given to somebody else is neither found nor counted, before any look."""
+        """What was deleted, put into quarantine or given to somebody else is neither found nor
+        counted, before any look.
+        """
         for name in ("spam", "spam-b", "spam-c"):
             self.add(name)
         self.look()
@@ -264,7 +307,9 @@ class LaterTests(SearchCase):
         self.have(self.pypid.index.delete_project(project_name("spam-c"), "ada"))
         self.have(self.pypid.index.release_name(project_name("spam-c")))
         self.assertEqual(self.names_of(), ["spam"])
-        self.assertEqual(self.names_of("spam", Visibility(False, frozenset({project_name("spam-c")}))), [])
+        self.assertEqual(
+            self.names_of("spam", Visibility(False, frozenset({project_name("spam-c")}))), []
+        )
         self.assertEqual(self.have(self.search.updated(EVERYTHING)), ["spam"])
         self.look()
         self.have(self.pypid.index.set_status(project_name("spam-b"), Status.ACTIVE, ""))
@@ -272,7 +317,9 @@ class LaterTests(SearchCase):
         self.assertEqual(self.names_of("spam"), ["spam", "spam-b"])
 
     def test_in_another_worker(self) -> None:
-        """Another worker finds what the one that writes has filed, and nothing that has gone since."""
+        """Another worker finds what the one that writes has filed, and nothing that
+        has gone since.
+        """
         other = self.searching()
         self.add("spam")
         self.add("spam-b")
@@ -288,7 +335,9 @@ class LaterTests(SearchCase):
         self.assertEqual(self.names_of("spam"), ["spam-c", "spam-b"])
 
     def test_restart(self) -> None:
-        """After a restart nothing is read again that has not changed, and what has changed meanwhile is found."""
+        """After a restart nothing is read again that has not changed, and what has changed
+        meanwhile is found.
+        """
         self.add("spam", "1.0", ("Keywords", "food"))
         self.add("eggs", "1.0", ("Keywords", "food"))
         self.look()
@@ -307,7 +356,9 @@ class LaterTests(SearchCase):
         self.assertEqual(len(reads), 3)
 
     def test_other_files(self) -> None:
-        """A further file of the same release leaves what is known; a new release has its metadata read."""
+        """A further file of the same release leaves what is known; a new release has its metadata
+        read.
+        """
         self.add("spam", "1.0", ("Keywords", "food"))
         self.look()
         reads = self.count_reads()
@@ -317,16 +368,24 @@ class LaterTests(SearchCase):
         self.add("spam", "2.0", ("Keywords", "drink"))
         del reads[:]
         self.look()
-        self.assertEqual((self.names_of("food"), self.names_of("drink"), len(reads)), ([], ["spam"], 1))
+        self.assertEqual(
+            (self.names_of("food"), self.names_of("drink"), len(reads)), ([], ["spam"], 1)
+        )
 
     def test_storage_away(self) -> None:
-        """While the storage is away names and summaries are found; metadata is read once it is back."""
+        """While the storage is away names and summaries are found; metadata is read once it is
+        back.
+        """
         self.add("spam", "1.0", ("Keywords", "food"), summary="Lovely")
         self.add("eggs")
         self.pypid.blobs.away = StorageDown("away")
         self.look()
-        self.assertEqual((self.names_of("lovely"), self.names_of("food"), self.find().unread), (["spam"], [], 2))
-        self.assertEqual(self.find(by=Visibility(True, frozenset({project_name("spam")}))).unread, 1)
+        self.assertEqual(
+            (self.names_of("lovely"), self.names_of("food"), self.find().unread), (["spam"], [], 2)
+        )
+        self.assertEqual(
+            self.find(by=Visibility(True, frozenset({project_name("spam")}))).unread, 1
+        )
         self.pypid.blobs.away = None
         self.look()
         self.assertEqual((self.names_of("food"), self.find().unread), (["spam"], 0))
@@ -355,7 +414,10 @@ class TheirsTests(SearchCase):
         self.search = self.pypid.face.search
         self.keep()
         heard = list(self.upstream.heard)
-        self.assertEqual([(each.name, each.ours, each.version) for each in self.find("ham")], [("ham", False, "1.0")])
+        self.assertEqual(
+            [(each.name, each.ours, each.version) for each in self.find("ham")],
+            [("ham", False, "1.0")],
+        )
         self.assertEqual(self.upstream.heard, heard)
 
     def test_denied(self) -> None:

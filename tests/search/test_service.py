@@ -33,7 +33,9 @@ class ServiceTests(WholeCase):
         return [each.name for each in found]
 
     def test_life(self) -> None:
-        """It begins after the first page could be answered, finds what is published within a second, and ends tidily."""
+        """It begins after the first page could be answered, finds what is published within a
+        second, and ends tidily.
+        """
         self.service.startService()
         self.pypid.clock.advance(AFTER / 2)
         self.assertEqual((self.made, list(self.folder.iterdir())), (0, []))
@@ -49,13 +51,18 @@ class ServiceTests(WholeCase):
         self.assertEqual({path.name for path in self.folder.iterdir()}, {FILE, "search.lock"})
 
     def test_files_are_for_this_user_only(self) -> None:
-        """Nobody else can open the database or hold the lock; a lock of an older pypid is closed to others, too."""
+        """Nobody else can open the database or hold the lock; a lock of an older pypid is closed to
+        others, too.
+        """
         (self.folder / "search.lock").touch(0o644)
         self.service.startService()
         self.pypid.clock.advance(2 * AFTER)
         self.assertEqual(self.names(), [])
         self.assertEqual(
-            {path.name: path.stat().st_mode & 0o777 for path in self.folder.glob("search.*")}["search.lock"], 0o600
+            {path.name: path.stat().st_mode & 0o777 for path in self.folder.glob("search.*")}[
+                "search.lock"
+            ],
+            0o600,
         )
         self.assertEqual({path.stat().st_mode & 0o077 for path in self.folder.iterdir()}, {0})
         self.successResultOf(self.service.stopService())

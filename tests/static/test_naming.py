@@ -17,10 +17,29 @@ from tests.static.lists import SETTINGS
 
 QUICK = settings(max_examples=300, deadline=None, database=None)
 WORDS = st.sampled_from(
-    ["spam", "Spam", "foo.bar", "a_b", "1", "1.0", "2.0b1", "py3", "none", "any", "x86_64", "", "dev", ".."]
+    [
+        "spam",
+        "Spam",
+        "foo.bar",
+        "a_b",
+        "1",
+        "1.0",
+        "2.0b1",
+        "py3",
+        "none",
+        "any",
+        "x86_64",
+        "",
+        "dev",
+        "..",
+    ]
 )
-ENDINGS = st.sampled_from([".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".egg", ".exe", "", ".gz"])
-NAMES = st.builds(lambda words, ending: "-".join(words) + ending, st.lists(WORDS, max_size=7), ENDINGS)
+ENDINGS = st.sampled_from(
+    [".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".egg", ".exe", "", ".gz"]
+)
+NAMES = st.builds(
+    lambda words, ending: "-".join(words) + ending, st.lists(WORDS, max_size=7), ENDINGS
+)
 
 
 def where(filename: str) -> list[tuple[str, str, str | None]]:
@@ -29,26 +48,40 @@ def where(filename: str) -> list[tuple[str, str, str | None]]:
 
 class PlaceTests(SynchronousTestCase):
     def test_plain(self) -> None:
-        """Wheels and sdists stand on the page of their project, in its normalised spelling; the version keeps its own, too."""
+        """Wheels and sdists stand on the page of their project, in its normalised spelling; the
+        version keeps its own, too.
+        """
         self.assertEqual(where("spam-1.0-py3-none-any.whl"), [("spam", "1.0", "1.0")])
         self.assertEqual(where("Spam.Egg_s-1.00.tar.gz"), [("spam-egg-s", "1.0", "1.00")])
         self.assertEqual(where("spam-1!2.0.tar.gz"), [("spam", "1!2.0", "1!2.0")])
 
     def test_dashes(self) -> None:
-        """The name of an sdist may have dashes: its version begins at the first part, but one, with a dot and a digit."""
-        self.assertEqual(where("python-dateutil-2.8.2.tar.gz"), [("python-dateutil", "2.8.2", "2.8.2")])
+        """The name of an sdist may have dashes: its version begins at the first part, but one, with
+        a dot and a digit.
+        """
+        self.assertEqual(
+            where("python-dateutil-2.8.2.tar.gz"), [("python-dateutil", "2.8.2", "2.8.2")]
+        )
         self.assertEqual(where("aspen-0.8-2.tar.gz"), [("aspen", "0.8.post2", "0.8-2")])
-        self.assertEqual(where("kafka-python-1.0-alpha.tar.gz"), [("kafka-python", "1.0a0", "1.0-alpha")])
+        self.assertEqual(
+            where("kafka-python-1.0-alpha.tar.gz"), [("kafka-python", "1.0a0", "1.0-alpha")]
+        )
 
     def test_guess_cannot_be(self) -> None:
-        """Where that is no version, the specification's rule counts: the version is what follows the last dash."""
+        """Where that is no version, the specification's rule counts: the version is what follows
+        the last dash.
+        """
         self.assertEqual(where("foo-2.0-bar-1.5.tar.gz"), [("foo-2-0-bar", "1.5", "1.5")])
         self.assertEqual(where("spam-1.0-py2.7.egg"), [("spam", "1.0", "1.0")])
         self.assertEqual(where("spam-1.0.tar.xz"), [("spam", "1.0", "1.0")])
 
     def test_two_places(self) -> None:
-        """An sdist of python-foo with version 1 stands where dumb-pypi has it, and where installers look for it."""
-        self.assertEqual(where("python-foo-1.tar.gz"), [("python-foo-1", "", None), ("python-foo", "1", "1")])
+        """An sdist of python-foo with version 1 stands where dumb-pypi has it, and where installers
+        look for it.
+        """
+        self.assertEqual(
+            where("python-foo-1.tar.gz"), [("python-foo-1", "", None), ("python-foo", "1", "1")]
+        )
 
     def test_wrong_version(self) -> None:
         """Of foo-1.0.tgz the version is 1.0, whatever dumb-pypi makes of it (1)."""
@@ -59,15 +92,38 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual(where("spam.tar.gz"), [("spam", "", None)])
 
     def test_odd_wheel(self) -> None:
-        """A wheel that the specification refuses for its name alone stands where dumb-pypi has it."""
+        """A wheel that the specification refuses for its name alone stands where
+        dumb-pypi has it.
+        """
         self.assertEqual(where("foo__x-1.0-py3-none-any.whl"), [("foo-x", "1.0", "1.0")])
 
     def test_refused(self) -> None:
         """What is no file name, or of no project, has no place, and the reason is said."""
         for filename in (
-            *("../spam-1.0.tar.gz", "/spam-1.0.tar.gz", "a/b-1.0.tar.gz", "a\\b-1.0.tar.gz", "a..b-1.0.tar.gz", ".."),
-            *("spam-1.0\x00.tar.gz", "spam-1.0\n.tar.gz", "<b>-1.0.tar.gz", "späm-1.0.tar.gz", "", " ", "-1.0.tar.gz"),
-            *("_foo-1.0.tar.gz", "noext", "spam-1.0-py3-none-any.whl.metadata", "spam-1.0.tar.gz.asc", "spam-x.whl"),
+            *(
+                "../spam-1.0.tar.gz",
+                "/spam-1.0.tar.gz",
+                "a/b-1.0.tar.gz",
+                "a\\b-1.0.tar.gz",
+                "a..b-1.0.tar.gz",
+                "..",
+            ),
+            *(
+                "spam-1.0\x00.tar.gz",
+                "spam-1.0\n.tar.gz",
+                "<b>-1.0.tar.gz",
+                "späm-1.0.tar.gz",
+                "",
+                " ",
+                "-1.0.tar.gz",
+            ),
+            *(
+                "_foo-1.0.tar.gz",
+                "noext",
+                "spam-1.0-py3-none-any.whl.metadata",
+                "spam-1.0.tar.gz.asc",
+                "spam-x.whl",
+            ),
             *("s" * 260 + "-1.0.tar.gz", "s" * 210 + "-1.0.tar.gz", f"spam-{'9' * 5000}.0.tar.gz"),
         ):
             with self.subTest(filename=filename[:40]), self.assertRaises(BadFilename):
@@ -90,7 +146,9 @@ class PlaceTests(SynchronousTestCase):
     @QUICK
     @given(NAMES)
     def test_superset(self, filename: str) -> None:
-        """What the specifications can read stands at the project that they read, or where dumb-pypi reads a version, too."""
+        """What the specifications can read stands at the project that they read, or where dumb-pypi
+        reads a version, too.
+        """
         try:
             project, version = project_and_version(filename)
         except BadFilename:
@@ -99,10 +157,18 @@ class PlaceTests(SynchronousTestCase):
             return
         found = places(filename)
         told = [(place.project, place.version) for place in found]
-        self.assertTrue((project, version) in told or (found[0].version and found[0].project != project), (told, filename))
+        self.assertTrue(
+            (project, version) in told or (found[0].version and found[0].project != project),
+            (told, filename),
+        )
 
     @QUICK
-    @given(st.from_regex(re.compile(r"[a-z]{1,4}(-[a-z]{1,4}){0,3}-[0-9](\.[0-9]){1,2}\.tar\.gz", re.ASCII), fullmatch=True))
+    @given(
+        st.from_regex(
+            re.compile(r"[a-z]{1,4}(-[a-z]{1,4}){0,3}-[0-9](\.[0-9]){1,2}\.tar\.gz", re.ASCII),
+            fullmatch=True,
+        )
+    )
     def test_short_way(self, filename: str) -> None:
         """The short way for usual names says what the long one says."""
         from pypid.static.naming import _odd

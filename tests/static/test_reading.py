@@ -27,7 +27,9 @@ class NamesTests(SynchronousTestCase):
     """--package-list."""
 
     def test_names(self) -> None:
-        """Each line is a name; ends of lines of other systems, and lines that are empty, do no harm."""
+        """Each line is a name; ends of lines of other systems, and lines that are empty, do no
+        harm.
+        """
         read = read_names([b"spam-1.0.tar.gz\r\n", b"\n", b"  \n", b"eggs-2.0.tar.gz"], "x")
         self.assertEqual(
             {name: list(files) for name, files in read.projects.items()},
@@ -58,7 +60,10 @@ class NamesTests(SynchronousTestCase):
         """A list in no UTF-8 is refused, with its lines."""
         with self.assertRaises(BadPackageList) as refused:
             read_names([b"spam-1.0.tar.gz\n", b"sp\xe4m-1.0.tar.gz\n"], "files.txt")
-        self.assertIn("files.txt is no list of files; nothing was written:\n  line 2: it is no UTF-8.", str(refused.exception))
+        self.assertIn(
+            "files.txt is no list of files; nothing was written:\n  line 2: it is no UTF-8.",
+            str(refused.exception),
+        )
 
     def test_huge_line(self) -> None:
         """A line without an end is never read whole."""
@@ -93,13 +98,20 @@ class JsonTests(SynchronousTestCase):
             "yanked_reason": "bad",
             "core_metadata": "true",
         }
-        self.assertEqual(objects(entry).projects["spam"]["spam-1.0.tar.gz"], PackageListEntry(**entry))
+        self.assertEqual(
+            objects(entry).projects["spam"]["spam-1.0.tar.gz"], PackageListEntry(**entry)
+        )
         empty = {**dict.fromkeys(entry), "filename": "spam-1.0.tar.gz"}
-        self.assertEqual(objects(empty).projects["spam"]["spam-1.0.tar.gz"], PackageListEntry("spam-1.0.tar.gz"))
+        self.assertEqual(
+            objects(empty).projects["spam"]["spam-1.0.tar.gz"], PackageListEntry("spam-1.0.tar.gz")
+        )
 
     def test_unknown_key(self) -> None:
         """A key that nobody knows is said once, and the file is taken."""
-        read = objects({"filename": "a-1.0.tar.gz", "colour": "red"}, {"filename": "b-1.0.tar.gz", "colour": "red"})
+        read = objects(
+            {"filename": "a-1.0.tar.gz", "colour": "red"},
+            {"filename": "b-1.0.tar.gz", "colour": "red"},
+        )
         self.assertEqual((sorted(read.projects), read.left_out), (["a", "b"], 0))
         [note] = read.notes
         self.assertIn("line 1: Object contains unknown field `colour`", note)
@@ -155,13 +167,17 @@ class JsonTests(SynchronousTestCase):
 
     def test_later_line(self) -> None:
         """Of a file that is named twice the later line counts, which is said."""
-        read = objects({"filename": "spam-1.0.tar.gz"}, {"filename": "spam-1.0.tar.gz", "hash": HASH})
+        read = objects(
+            {"filename": "spam-1.0.tar.gz"}, {"filename": "spam-1.0.tar.gz", "hash": HASH}
+        )
         self.assertEqual(read.projects["spam"]["spam-1.0.tar.gz"].hash, HASH)
         self.assertIn("line 2: 'spam-1.0.tar.gz' was named before", read.notes[0])
 
     def test_line_separators(self) -> None:
         """Only LF ends a line: a text may have other separators in it."""
-        [files] = objects({"filename": "spam-1.0.tar.gz", "yanked_reason": "a\u2028b\x85c"}).projects.values()
+        [files] = objects(
+            {"filename": "spam-1.0.tar.gz", "yanked_reason": "a\u2028b\x85c"}
+        ).projects.values()
         self.assertEqual(files["spam-1.0.tar.gz"].yanked_reason, "a\u2028b\x85c")
 
     @QUICK

@@ -1,4 +1,6 @@
-"""Trees on disk: what is there stays, what changes is replaced whole, and nothing is written outside."""
+"""Trees on disk: what is there stays, what changes is replaced whole, and nothing is written
+outside.
+"""
 
 import os
 from pathlib import Path
@@ -35,10 +37,14 @@ class FolderTests(SynchronousTestCase):
         self.folder = TreeFolder(str(self.root))
 
     def files(self) -> list[str]:
-        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
+        return sorted(
+            str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()
+        )
 
     def test_put(self) -> None:
-        """What differs is written, and only that: a file that is the same keeps its time and its inode."""
+        """What differs is written, and only that: a file that is the same keeps its time and its
+        inode.
+        """
         self.assertTrue(put(self.folder, "a/b/page", b"one"))
         before = (self.root / "a/b/page").stat()
         self.assertFalse(put(self.folder, "a/b/page", b"one"))
@@ -48,7 +54,9 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual(self.files(), ["a/b/page"])
 
     def test_another_second(self) -> None:
-        """What is replaced has another second than before, however often that is: of size and second nginx makes its tags."""
+        """What is replaced has another second than before, however often that is: of size and
+        second nginx makes its tags.
+        """
         seconds = []
         for number in range(4):
             self.folder.write("page", b"%d" % number)
@@ -92,10 +100,14 @@ class FolderTests(SynchronousTestCase):
         outside.write_bytes(b"secret")
         (self.root / "page").symlink_to(outside)
         put(self.folder, "page", b"new")
-        self.assertEqual((outside.read_bytes(), (self.root / "page").is_symlink()), (b"secret", False))
+        self.assertEqual(
+            (outside.read_bytes(), (self.root / "page").is_symlink()), (b"secret", False)
+        )
 
     def test_no_file(self) -> None:
-        """A pipe is replaced, and nobody waits for what comes out of it; a folder is in the way, and nothing is left open."""
+        """A pipe is replaced, and nobody waits for what comes out of it; a folder is in the way,
+        and nothing is left open.
+        """
         os.mkfifo(self.root / "page")
         self.assertTrue(put(self.folder, "page", b"new"))
         self.assertEqual((self.root / "page").read_bytes(), b"new")
@@ -135,7 +147,9 @@ class FolderTests(SynchronousTestCase):
         self.folder.write("a/c/two", b"again")
 
     def test_list(self) -> None:
-        """It lists what lies below a folder; hidden files are not ours, and half written ones of a dead run go."""
+        """It lists what lies below a folder; hidden files are not ours, and half written ones of a
+        dead run go.
+        """
         for path in ("a/one", "a/b/two", "b/three"):
             self.folder.write(path, b"")
         (self.root / "a/.htaccess").touch()
@@ -148,7 +162,9 @@ class FolderTests(SynchronousTestCase):
         """Only what is ours, and is not kept, is removed."""
         for path in ("a/one", "a/two", "a/logo.png", "b/three"):
             self.folder.write(path, b"")
-        self.assertEqual(clear(self.folder, ["a"], {"a/one"}, lambda path: not path.endswith(".png")), 1)
+        self.assertEqual(
+            clear(self.folder, ["a"], {"a/one"}, lambda path: not path.endswith(".png")), 1
+        )
         self.assertEqual(self.files(), ["a/logo.png", "a/one", "b/three"])
 
     def test_settle(self) -> None:

@@ -1,4 +1,6 @@
-"""What tests of an upstream share: fakes on ports of their own, and a look at what is left behind."""
+"""What tests of an upstream share: fakes on ports of their own, and a look at what
+is left behind.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -56,7 +58,9 @@ class UpstreamCase(TestCase):
 
     def _watch(self, event: Any) -> None:
         if event["log_level"] in (LogLevel.warn, LogLevel.error, LogLevel.critical):
-            self.warnings.append(event["log_format"].format(**event) if event["log_format"] else repr(event))
+            self.warnings.append(
+                event["log_format"].format(**event) if event["log_format"] else repr(event)
+            )
 
     async def tearDown(self) -> None:
         """No connection is left, no script failed."""
@@ -74,8 +78,12 @@ class UpstreamCase(TestCase):
         return fake
 
     def settings(self, *urls: str) -> UpstreamSourceSettings:
-        """Of an upstream at these URLs, or at the fake; all fakes are at hosts that may have any address."""
-        return UpstreamSourceSettings(urls or (f"{self.fake.url}/simple/",), self.patience, self.file_hosts)
+        """Of an upstream at these URLs, or at the fake; all fakes are at hosts that may have any
+        address.
+        """
+        return UpstreamSourceSettings(
+            urls or (f"{self.fake.url}/simple/",), self.patience, self.file_hosts
+        )
 
     def asks(self, *urls: str) -> Upstream:
         """The upstream at these base URLs, or at the fake's ``/simple/``."""
@@ -86,7 +94,9 @@ class UpstreamCase(TestCase):
         self.fake.scripts[path] = script
 
     async def refused(self, question: Awaitable[object], kind: type[T]) -> T:
-        """The exception that the question ends with; it does so in bounded time, and without a secret."""
+        """The exception that the question ends with; it does so in bounded time, and without a
+        secret.
+        """
         begun = self.reactor.seconds()
         try:
             answer = await question
@@ -97,7 +107,9 @@ class UpstreamCase(TestCase):
             return error
         raise AssertionError(f"there was an answer: {answer!r}")
 
-    async def page_fails(self, script: Script, kind: type[T], upstream: Upstream | None = None) -> T:
+    async def page_fails(
+        self, script: Script, kind: type[T], upstream: Upstream | None = None
+    ) -> T:
         """What comes of asking for a page of this script; one line of the log says it."""
         self.script(script)
         del self.warnings[:]

@@ -1,4 +1,6 @@
-"""One pypid's upstream in front of another pypid, in memory: connections are buffers that are pumped by hand."""
+"""One pypid's upstream in front of another pypid, in memory: connections are buffers that are
+pumped by hand.
+"""
 
 # Twisted's web client and fake transports are not annotated
 # mypy: allow-untyped-calls
@@ -52,7 +54,12 @@ class Wires:
         if self.away:
             return fail(ConnectionRefusedError())
         client, server = protocolFactory.buildProtocol(None), self.site.buildProtocol(None)
-        ends = (server, FakeTransport(server, isServer=True), client, FakeTransport(client, isServer=False))
+        ends = (
+            server,
+            FakeTransport(server, isServer=True),
+            client,
+            FakeTransport(client, isServer=False),
+        )
         self.pumps.append(connect(*ends, greet=True))
         return succeed(client)
 
@@ -65,7 +72,9 @@ class Wires:
         """What the coroutine returns, or raises, while the bytes flow."""
         results: list[T] = []
         failures: list[BaseException] = []
-        start(coroutine).addCallbacks(results.append, lambda failure: failures.append(failure.value))
+        start(coroutine).addCallbacks(
+            results.append, lambda failure: failures.append(failure.value)
+        )
         for _ in range(10_000):
             if results:
                 return results[0]

@@ -1,4 +1,6 @@
-"""An index that does exactly what it is told, path by path, on a real port: also what no server should do."""
+"""An index that does exactly what it is told, path by path, on a real port: also what no server
+should do.
+"""
 
 # trial and Twisted's transports are not annotated
 # mypy: allow-untyped-calls
@@ -62,7 +64,10 @@ class Talk(Protocol):
         while b"\r\n\r\n" in self._buffer:
             head, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
             first, *lines = head.decode("latin-1").split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            headers = {
+                name.lower(): value.strip()
+                for name, _, value in (line.partition(":") for line in lines)
+            }
             asked = Asked(first.split(" ")[1], headers, self.number)
             self.fake.asked.append(asked)
             script = self.fake.scripts.get(asked.path, status(404))
@@ -88,7 +93,10 @@ class Talk(Protocol):
     def answer(self, body: bytes = b"", code: int = 200, **headers: str) -> None:
         """A whole answer; ``Content_Length`` and all others can be lied about."""
         fields = {"Content_Length": str(len(body)), **headers}
-        lines = [f"HTTP/1.1 {code} Reason", *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value)]
+        lines = [
+            f"HTTP/1.1 {code} Reason",
+            *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value),
+        ]
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
     def reset(self) -> None:
@@ -134,11 +142,15 @@ class _Pump:
 
 
 class Fake(Factory):
-    """The index. `scripts` by path; `asked` is all that came, `heard` every byte of it, `open` the connections that are."""
+    """The index. `scripts` by path; `asked` is all that came, `heard` every byte of it, `open` the
+    connections that are.
+    """
 
     noisy = False
 
-    def __init__(self, reactor: Any, certificate: PrivateCertificate | None = None, port: int = 0) -> None:
+    def __init__(
+        self, reactor: Any, certificate: PrivateCertificate | None = None, port: int = 0
+    ) -> None:
         self.reactor = reactor
         self.heard = bytearray()
         self.scripts: dict[str, Script] = {}
@@ -150,7 +162,9 @@ class Fake(Factory):
             self.port = reactor.listenTCP(port, self, interface="127.0.0.1")
         else:
             self.port = reactor.listenSSL(port, self, certificate.options(), interface="127.0.0.1")
-        self.url = f"{'http' if certificate is None else 'https'}://localhost:{self.port.getHost().port}"
+        self.url = (
+            f"{'http' if certificate is None else 'https'}://localhost:{self.port.getHost().port}"
+        )
 
     def buildProtocol(self, addr: object) -> Talk:
         talk = Talk(self, len(self.talks))
@@ -169,8 +183,13 @@ class Fake(Factory):
 
 def page(*files: str, name: str = "spam", **more: Any) -> bytes:
     """A page in JSON."""
-    listed = [{"filename": file, "url": f"/files/{file}", "hashes": {"sha256": "a" * 64}, "size": 3} for file in files]
-    return json.dumps({"meta": {"api-version": "1.4"}, "name": name, "files": listed, **more}).encode()
+    listed = [
+        {"filename": file, "url": f"/files/{file}", "hashes": {"sha256": "a" * 64}, "size": 3}
+        for file in files
+    ]
+    return json.dumps(
+        {"meta": {"api-version": "1.4"}, "name": name, "files": listed, **more}
+    ).encode()
 
 
 def says(body: bytes = b"", code: int = 200, **headers: str) -> Script:
@@ -202,7 +221,7 @@ def raw(*pieces: bytes | float | None) -> Script:
     return script
 
 
-# --- certificates ---------------------------------------------------------------------------------------------
+# --- certificates ---------------------------------------------------------------------------------
 
 
 def _name(text: str) -> x509.Name:
@@ -212,11 +231,19 @@ def _name(text: str) -> x509.Name:
 @cache
 def _authority() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP256R1())
-    return _signed("authority", key.public_key(), _name("authority"), key, days=30, is_authority=True), key
+    return _signed(
+        "authority", key.public_key(), _name("authority"), key, days=30, is_authority=True
+    ), key
 
 
 def _signed(
-    host: str, key: Any, issuer: x509.Name, by: ec.EllipticCurvePrivateKey, *, days: int, is_authority: bool = False
+    host: str,
+    key: Any,
+    issuer: x509.Name,
+    by: ec.EllipticCurvePrivateKey,
+    *,
+    days: int,
+    is_authority: bool = False,
 ) -> x509.Certificate:
     end = datetime(2026, 1, 1, tzinfo=UTC) if days < 0 else datetime.now(UTC) + timedelta(days=days)  # noqa: TID251
     return (
@@ -243,5 +270,7 @@ def certificate(host: str = "localhost", days: int = 30) -> PrivateCertificate:
     authority, by = _authority()
     key = ec.generate_private_key(ec.SECP256R1())
     made = _signed(host, key.public_key(), authority.subject, by, days=days)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return PrivateCertificate.loadPEM(private + made.public_bytes(serialization.Encoding.PEM))

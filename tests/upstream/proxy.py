@@ -1,4 +1,6 @@
-"""A whole pypid on a real port in front of a fake index: real sockets on both sides, files in memory."""
+"""A whole pypid on a real port in front of a fake index: real sockets on both sides, files in
+memory.
+"""
 
 # trial and Twisted's transports are not annotated
 # mypy: allow-untyped-calls
@@ -48,7 +50,9 @@ LATER = timedelta(hours=1)
 
 @frozen
 class Got:
-    """What came back on one connection until its end. `status` is 0 where it was reset before the head was out."""
+    """What came back on one connection until its end. `status` is 0 where it was reset before the
+    head was out.
+    """
 
     status: int
     head: dict[str, str]
@@ -77,7 +81,9 @@ class Got:
 
 
 class Client(Protocol):
-    """Sends one request, and takes what comes until the connection ends. `came` is all of it so far."""
+    """Sends one request, and takes what comes until the connection ends. `came` is all of it so
+    far.
+    """
 
     transport: Any
 
@@ -136,7 +142,9 @@ class LaterClock:
         """The time of this clock."""
         return float(self.reactor.seconds()) + self.ahead
 
-    def callLater(self, delay: float, call: Callable[..., object], *args: object, **more: object) -> Any:
+    def callLater(
+        self, delay: float, call: Callable[..., object], *args: object, **more: object
+    ) -> Any:
         """Call so many seconds from now."""
         return self.reactor.callLater(delay, call, *args, **more)
 
@@ -147,7 +155,9 @@ class LaterClock:
 
 @define(eq=False)
 class Proxy:
-    """A pypid that asks these URLs. Its time is the real one, and what the test adds with `pass_time`."""
+    """A pypid that asks these URLs. Its time is the real one, and what the test adds with
+    `pass_time`.
+    """
 
     reactor: Any
     spool: Path
@@ -179,10 +189,19 @@ class Proxy:
         upstream = open(self.settings, world, self.identity, self._reached)
         times = {"ttl": TTL, "timeout": self.timeout}
         self.index = Index(
-            self.blobs, MemoryCatalog(), upstream, self.policy, world, **times, spool=self.spool, identity=self.identity
+            self.blobs,
+            MemoryCatalog(),
+            upstream,
+            self.policy,
+            world,
+            **times,
+            spool=self.spool,
+            identity=self.identity,
         )
         access = AccessChain([], None, world, Verifier(world))
-        face = App(self.index, access, Rules(), world, FaceSettings(spool=self.spool, max_upload=1 << 20))
+        face = App(
+            self.index, access, Rules(), world, FaceSettings(spool=self.spool, max_upload=1 << 20)
+        )
         self._site = Site(resource(face), reactor=self.reactor)
         self._port = self.reactor.listenTCP(self.listen, self._site, interface="127.0.0.1")
 
@@ -210,7 +229,14 @@ class Proxy:
 
     def send(self, path: str, *headers: str, method: str = "GET") -> Client:
         """Send a request; what comes is the client's."""
-        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", ""]
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            "Host: localhost",
+            "Connection: close",
+            *headers,
+            "",
+            "",
+        ]
         client = Client("\r\n".join(lines).encode())
         self.reactor.connectTCP("127.0.0.1", self.port, _Connecting(client))
         return client
@@ -222,7 +248,10 @@ class Proxy:
         await client.ended
         head, _, body = bytes(client.came).partition(b"\r\n\r\n")
         first, *lines = (head or b"HTTP/1.1 0").decode().split("\r\n")
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        fields = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
         return Got(int(first.split()[1]), fields, body, self.reactor.seconds() - begun)
 
     async def page(self, name: str) -> Got:
@@ -271,7 +300,12 @@ class ProxyCase(UpstreamCase):
     def start(self, *urls: str, **settings: Any) -> Proxy:
         """One more pypid, in front of the fake or of these."""
         at = self.fake.url.replace("://", f"://{self.credential}@")
-        made = Proxy(self.reactor, Path(self.mktemp()), urls or (f"{at}/simple/",), **{"patience": self.patience, **settings})
+        made = Proxy(
+            self.reactor,
+            Path(self.mktemp()),
+            urls or (f"{at}/simple/",),
+            **{"patience": self.patience, **settings},
+        )
         self.proxies.append(made)
         return made
 
@@ -282,7 +316,13 @@ class ProxyCase(UpstreamCase):
             await proxy.idle()
         await super().tearDown()
         text = "\n".join(self.logged)
-        for word in ("Traceback", "sesame", "c2VzYW1l", "YWxpY2U6", "Unhandled"):  # the user and the password, in base64
+        for word in (
+            "Traceback",
+            "sesame",
+            "c2VzYW1l",
+            "YWxpY2U6",
+            "Unhandled",
+        ):  # the user and the password, in base64
             self.assertNotIn(word, text)
 
     def lines(self, *words: str) -> list[str]:

@@ -1,4 +1,6 @@
-"""A second pypid is an index like any other: it keeps the contract, and says everything that it knows."""
+"""A second pypid is an index like any other: it keeps the contract, and says everything that it
+knows.
+"""
 
 # mypy: allow-untyped-calls
 
@@ -41,7 +43,11 @@ class Chained(Awaiting):
 
     def publish(self, filename: str, data: bytes) -> None:
         """Put a file into the pypid behind."""
-        parts = [('name=":action"', "file_upload"), ('name="protocol_version"', "1"), content(filename, data)]
+        parts = [
+            ('name=":action"', "file_upload"),
+            ('name="protocol_version"', "1"),
+            content(filename, data),
+        ]
         kind = ("Content-Type", "multipart/form-data; boundary=b")
         answer = self.pypid.ask("POST", "/legacy/", kind, body=form(parts, "b"), user="alice")
         self.assertEqual(answer.status, 200, answer)
@@ -49,14 +55,24 @@ class Chained(Awaiting):
     def index(self) -> SimpleUpstream:
         """An upstream that asks the pypid."""
         world = self.pypid.world
-        asker = UpstreamClient(self.wires.agent(), world.clock, "pypid-near", 10.0, FileHosts.of(("http://far.example/",)))
-        return SimpleUpstream(Base.parse("http://far.example/simple/"), asker, world, PageReader(world.thinking))
+        asker = UpstreamClient(
+            self.wires.agent(),
+            world.clock,
+            "pypid-near",
+            10.0,
+            FileHosts.of(("http://far.example/",)),
+        )
+        return SimpleUpstream(
+            Base.parse("http://far.example/simple/"), asker, world, PageReader(world.thinking)
+        )
 
     def have(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns, while bytes flow."""
         return self.wires.have(coroutine)
 
-    def refused(self, coroutine: Coroutine[Any, Any, object], kind: type[BaseException]) -> BaseException:
+    def refused(
+        self, coroutine: Coroutine[Any, Any, object], kind: type[BaseException]
+    ) -> BaseException:
         """The exception that it ends with."""
         with self.assertRaises(kind) as context:
             self.have(coroutine)
@@ -94,7 +110,9 @@ class PypidTests(Chained, SynchronousTestCase):
         return self.have(self.index().project(SPAM, known, ()))
 
     def test_everything(self) -> None:
-        """Everything that a page of ours says of a file is understood, and its metadata is where it should be."""
+        """Everything that a page of ours says of a file is understood, and its metadata is where it
+        should be.
+        """
         filename = wheel_filename("spam", "2.0")
         self.publish(filename, wheel("spam", "2.0"))
         [ours] = self.pypid.page("spam")["files"]

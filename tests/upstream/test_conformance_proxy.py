@@ -22,7 +22,13 @@ FILENAME = "spam-1.0.tar.gz"
 
 def entry(filename: str = FILENAME, **more: object) -> dict[str, object]:
     """A file on a page of upstream's, as it should be; None in `more` is null."""
-    return {"filename": filename, "url": f"/files/{filename}", "hashes": {"sha256": DIGEST}, "size": len(DATA), **more}
+    return {
+        "filename": filename,
+        "url": f"/files/{filename}",
+        "hashes": {"sha256": DIGEST},
+        "size": len(DATA),
+        **more,
+    }
 
 
 class SanitisingTests(ProxyCase):
@@ -39,21 +45,38 @@ class SanitisingTests(ProxyCase):
         return document
 
     def valid(self, document: dict[str, Any]) -> None:
-        """It has what uv demands (which rejects the whole page for one null), and nothing that is not in the specification."""
+        """It has what uv demands (which rejects the whole page for one null), and nothing that is
+        not in the specification.
+        """
         sizes = [file.get("size") for file in document["files"]]
         self.assertEqual(document["meta"]["api-version"], "1.0" if None in sizes else "1.4")
         for file in document["files"]:
-            self.assertEqual(set(file) & {"filename", "url", "hashes"}, {"filename", "url", "hashes"})
+            self.assertEqual(
+                set(file) & {"filename", "url", "hashes"}, {"filename", "url", "hashes"}
+            )
             self.assertFalse(any(value is None or value == "" for value in file.values()), file)
-            known = {"filename", "url", "hashes", "size", "upload-time", "requires-python", "yanked", "core-metadata"}
+            known = {
+                "filename",
+                "url",
+                "hashes",
+                "size",
+                "upload-time",
+                "requires-python",
+                "yanked",
+                "core-metadata",
+            }
             self.assertEqual(set(file) - known - {"dist-info-metadata", "provenance"}, set())
             if "upload-time" in file:
-                self.assertRegex(file["upload-time"], r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z")
+                self.assertRegex(
+                    file["upload-time"], r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z"
+                )
             if "size" in file:
                 self.assertIs(type(file["size"]), int)
 
     async def test_null_and_empty(self) -> None:
-        """C34: null and empty optional keys are left out, each alone and all together; the file stays."""
+        """C34: null and empty optional keys are left out, each alone and all together; the file
+        stays.
+        """
         keys = (
             "upload-time",
             "size",
@@ -74,12 +97,26 @@ class SanitisingTests(ProxyCase):
     async def test_odd_values(self) -> None:
         """C34: values of the wrong kind are left out, and so are times that are none."""
         for key, values in {
-            "upload-time": (0, "yesterday", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", True),
+            "upload-time": (
+                0,
+                "yesterday",
+                "2026-01-01",
+                "2026-01-01T00:00:00",
+                "2026-13-01T00:00:00Z",
+                True,
+            ),
             "size": ("12", -1, 1.5, 1 << 80, True),
             "requires-python": (3, [">=3"], {"a": 1}),
             "yanked": (0, 1, [], {"reason": "x"}),
             "core-metadata": ("yes", 1, [], {"sha256": 5}, {"sha256": "xyz"}),
-            "hashes": ("x", [], {"sha256": None}, {"sha256": "abc"}, {"x": "y"}, {"blake2b_256": "c" * 64}),
+            "hashes": (
+                "x",
+                [],
+                {"sha256": None},
+                {"sha256": "abc"},
+                {"x": "y"},
+                {"blake2b_256": "c" * 64},
+            ),
             "provenance": ("http://insecure.example/", 5, "javascript:alert(1)"),
         }.items():
             for value in values:
@@ -106,29 +143,52 @@ class SanitisingTests(ProxyCase):
         self.assertEqual([file["filename"] for file in document["files"]], [FILENAME])
 
     async def test_unknown_keys(self) -> None:
-        """C34: unknown keys, and those of api 1.5 with its namespaces, of any depth, are not passed on."""
-        more = {"alternate-locations": ["https://x.example/"], "namespaces": {"acme": {"x": [1]}}, "_private": 1, "tracks": []}
+        """C34: unknown keys, and those of api 1.5 with its namespaces, of any depth, are not passed
+        on.
+        """
+        more = {
+            "alternate-locations": ["https://x.example/"],
+            "namespaces": {"acme": {"x": [1]}},
+            "_private": 1,
+            "tracks": [],
+        }
         document = await self.said(
-            entry(namespace="acme", _internal=[{}]), meta={"api-version": "1.5", "_last-serial": 5, "tracks": []}, **more
+            entry(namespace="acme", _internal=[{}]),
+            meta={"api-version": "1.5", "_last-serial": 5, "tracks": []},
+            **more,
         )
-        self.assertEqual(set(document), {"meta", "name", "versions", "files"} | ({"project-status"} & set(document)))
+        self.assertEqual(
+            set(document),
+            {"meta", "name", "versions", "files"} | ({"project-status"} & set(document)),
+        )
         self.assertEqual(set(document["meta"]) - {"_last-serial"}, {"api-version"})
 
     async def test_versions(self) -> None:
-        """C34: any 1.x is read, a missing version is 1.0; another major is 502, and no garbage (C34)."""
+        """C34: any 1.x is read, a missing version is 1.0; another major is 502, and no garbage
+        (C34).
+        """
         for version in ("1.0", "1.1", "1.5", "1.99", None):
             meta = {} if version is None else {"api-version": version}
             self.assertEqual(len((await self.said(entry(), meta=meta))["files"]), 1)
         for version in ("2.0", "0.9", "10.0", "x", "", 2, 2.0, [], {}):
             self.script(
-                says(page(name="other", files=[entry("other-1.0.tar.gz")], meta={"api-version": version})), "/simple/other/"
+                says(
+                    page(
+                        name="other",
+                        files=[entry("other-1.0.tar.gz")],
+                        meta={"api-version": version},
+                    )
+                ),
+                "/simple/other/",
             )
             self.proxy.pass_time()
             answer = await self.proxy.page("other")
             self.assertEqual(answer.status, 502, (version, answer.text))
 
     async def test_wrong_type(self) -> None:
-        """C34: what a page is, is found out by looking, whatever its Content-Type says, or without one."""
+        """C34: what a page is, is found out by looking, whatever its Content-Type says, or without
+        one.
+        """
         html = f'<!DOCTYPE html><a href="/files/{FILENAME}#sha256={DIGEST}">{FILENAME}</a>'.encode()
         for body in (page(files=[entry()]), html):
             for content_type in (
@@ -145,8 +205,8 @@ class SanitisingTests(ProxyCase):
                 self.assertEqual((await self.proxy.page("spam")).files, [FILENAME], content_type)
 
     async def test_no_size(self) -> None:
-        """C34: a page on which a size is missing has version 1.0, and all files; the one without can be had all the same, and
-        from then on its size is known.
+        """C34: a page on which a size is missing has version 1.0, and all files; the one without
+        can be had all the same, and from then on its size is known.
         """
         bare = entry()
         del bare["size"]
@@ -174,17 +234,22 @@ class HtmlOnlyTests(ProxyCase):
     """C35: an index that speaks HTML alone."""
 
     async def test_as_json(self) -> None:
-        """C35: its page comes as JSON, of version 1.0 as long as sizes are not known, with all that it says; links count from
-        its <base>.
+        """C35: its page comes as JSON, of version 1.0 as long as sizes are not known, with all that
+        it says; links count from its <base>.
         """
         text = HTML.format(base=f"{self.fake.url}/deep/down/", digest=DIGEST, md5="b" * 32)
         self.script(says(text.encode(), Content_Type="text/html; charset=utf-8"))
         document = json.loads((await self.proxy.page("spam")).body)
         self.assertEqual((document["meta"]["api-version"], document["name"]), ("1.0", "spam"))
         first, second, third = document["files"]
-        self.assertEqual((first["requires-python"], first["hashes"]), (">=3.8,<4", {"sha256": DIGEST}))
+        self.assertEqual(
+            (first["requires-python"], first["hashes"]), (">=3.8,<4", {"sha256": DIGEST})
+        )
         self.assertEqual((second["yanked"], second["hashes"]), ("bad & old", {"md5": "b" * 32}))
-        self.assertEqual((third["filename"], third["core-metadata"]), ("spam-3.0-py3-none-any.whl", {"sha256": DIGEST}))
+        self.assertEqual(
+            (third["filename"], third["core-metadata"]),
+            ("spam-3.0-py3-none-any.whl", {"sha256": DIGEST}),
+        )
         self.assertFalse(any("size" in file for file in document["files"]))
         self.script(says(DATA), "/deep/files/spam-1.0.tar.gz")
         self.assertEqual((await self.proxy.get(f"/packages/spam/{FILENAME}")).body, DATA)
@@ -207,11 +272,16 @@ class ErrorsTests(ProxyCase):
         self.assertEqual((await self.proxy.get(f"/packages/spam/{FILENAME}")).status, 404)
 
     async def test_stale_or_an_error(self) -> None:
-        """C36: with a page that is known, an error of upstream's gives that page; without, 502, 503 or 504."""
+        """C36: with a page that is known, an error of upstream's gives that page; without, 502, 503
+        or 504.
+        """
         for what in ("500", "no answer", "reset"):
             script, _ = PAGE_FAULTS[what]
             name = f"known-{what.replace(' ', '-')}"
-            self.script(says(listing(name, (f"{name.replace('-', '_')}-1.0.tar.gz", DATA)), Content_Type=J), f"/simple/{name}/")
+            self.script(
+                says(listing(name, (f"{name.replace('-', '_')}-1.0.tar.gz", DATA)), Content_Type=J),
+                f"/simple/{name}/",
+            )
             self.script(says(DATA), f"/files/{name.replace('-', '_')}-1.0.tar.gz")
             self.proxy.pass_time()
             await self.proxy.page(name)
@@ -248,33 +318,48 @@ class VariantTests(ProxyCase):
             self.assertEqual((await self.proxy.get(f"/packages/spam/{self.WHEEL}")).body, data)
             self.assertEqual((await self.proxy.get(f"/packages/spam/{self.LIST}")).body, DATA)
             await self.proxy.idle()
-        self.assertEqual((await self.proxy.get(f"/packages/spam/{self.WHEEL}.metadata")).body, metadata("spam", "1.0"))
+        self.assertEqual(
+            (await self.proxy.get(f"/packages/spam/{self.WHEEL}.metadata")).body,
+            metadata("spam", "1.0"),
+        )
         self.assertEqual(sum(asked.path.startswith("/files/") for asked in self.fake.asked), 2)
         self.script(status(500))
         self.proxy.pass_time()
         self.assertEqual(set((await self.proxy.page("spam")).files), {self.WHEEL, self.LIST})
 
     async def test_a_list_may_change(self) -> None:
-        """C37: the list is not immutable to caches, as the wheel is; once upstream lists another one that is what comes."""
+        """C37: the list is not immutable to caches, as the wheel is; once upstream lists another
+        one that is what comes.
+        """
         await self.listed(entry(self.WHEEL), entry(self.LIST))
         for filename in (self.WHEEL, self.LIST):
             self.script(says(DATA), f"/files/{filename}")
             for _ in range(2):
                 answer = await self.proxy.get(f"/packages/spam/{filename}")
-                self.assertEqual("immutable" in answer.head["cache-control"], filename == self.WHEEL, answer.head)
+                self.assertEqual(
+                    "immutable" in answer.head["cache-control"], filename == self.WHEEL, answer.head
+                )
                 await self.proxy.idle()
         other = noise(1001)
-        await self.listed(entry(self.LIST, hashes={"sha256": sha256(other).hexdigest()}, size=len(other)))
+        await self.listed(
+            entry(self.LIST, hashes={"sha256": sha256(other).hexdigest()}, size=len(other))
+        )
         self.script(says(other), f"/files/{self.LIST}")
         self.assertEqual((await self.proxy.get(f"/packages/spam/{self.LIST}")).body, other)
 
     async def test_a_list_without_hashes(self) -> None:
         """C37: one that upstream gives no hash of is passed on as it is now, and not kept."""
-        bare: dict[str, object] = {"filename": self.LIST, "url": f"/files/{self.LIST}", "hashes": {}}
+        bare: dict[str, object] = {
+            "filename": self.LIST,
+            "url": f"/files/{self.LIST}",
+            "hashes": {},
+        }
         await self.listed(bare)
         for data in (b'{"one": 1}', b'{"two": 22}'):
             self.script(says(data), f"/files/{self.LIST}")
             self.proxy.pass_time()
             answer = await self.proxy.get(f"/packages/spam/{self.LIST}")
-            self.assertEqual((answer.body, "immutable" in answer.head["cache-control"]), (data, False))
+            self.assertEqual(
+                (answer.body, "immutable" in answer.head["cache-control"]), (data, False)
+            )
         self.assertEqual(await self.proxy.stored(), [])

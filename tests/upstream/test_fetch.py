@@ -26,7 +26,13 @@ SPAN = Span(10, 20)
 class FetchTests(UpstreamCase):
     """A file comes as it is, or an error does."""
 
-    async def fetch(self, script: Script, span: Span | None = None, path: str = PATH, upstream: Upstream | None = None) -> Body:
+    async def fetch(
+        self,
+        script: Script,
+        span: Span | None = None,
+        path: str = PATH,
+        upstream: Upstream | None = None,
+    ) -> Body:
         """The body that comes of this script."""
         self.script(script, path)
         return await (upstream or self.asks()).fetch(self.fake.url + path, span, ())
@@ -46,7 +52,9 @@ class FetchTests(UpstreamCase):
         self.assertEqual(await self.all_of(says(b"")), b"")
 
     async def test_url(self) -> None:
-        """A URL is asked as it was listed: what cannot be sent is escaped, a signature is not touched."""
+        """A URL is asked as it was listed: what cannot be sent is escaped, a signature is not
+        touched.
+        """
         for url, asked in (
             ("/a%2Fb/x%2B1.whl?sig=%2f%3D&x=a+b#sha256=1", "/a%2Fb/x%2B1.whl?sig=%2f%3D&x=a+b"),
             ("/ä b/x.whl", "/%C3%A4%20b/x.whl"),
@@ -56,19 +64,33 @@ class FetchTests(UpstreamCase):
 
     async def test_bad_url(self) -> None:
         """A URL that cannot be asked is an index that is down, and nobody is asked."""
-        for url in ("ftp://host/x.whl", "file:///x.whl", "http:///x.whl", "http://[/x.whl", "x.whl", "http://ho st/x.whl"):
+        for url in (
+            "ftp://host/x.whl",
+            "file:///x.whl",
+            "http:///x.whl",
+            "http://[/x.whl",
+            "x.whl",
+            "http://ho st/x.whl",
+        ):
             await self.refused(self.asks().fetch(url, None, ()), UpstreamDown)
 
     async def test_span(self) -> None:
         """A part is asked for by Range, and has its own size."""
-        body = await self.fetch(says(DATA[10:20], 206, Content_Range=f"bytes 10-19/{len(DATA)}"), SPAN)
+        body = await self.fetch(
+            says(DATA[10:20], 206, Content_Range=f"bytes 10-19/{len(DATA)}"), SPAN
+        )
         self.assertEqual(body.size, 10)
         self.assertEqual(await whole(body, 100), DATA[10:20])
         self.assertEqual(self.fake.asked[0].headers["range"], "bytes=10-19")
-        self.assertEqual(await self.all_of(says(DATA[10:20], 206, Content_Range="Bytes 10-19/*"), SPAN), DATA[10:20])
+        self.assertEqual(
+            await self.all_of(says(DATA[10:20], 206, Content_Range="Bytes 10-19/*"), SPAN),
+            DATA[10:20],
+        )
 
     async def test_span_ignored(self) -> None:
-        """An index that knows no Range sends all: what is not wanted is thrown away, and the rest is not waited for."""
+        """An index that knows no Range sends all: what is not wanted is thrown away, and the rest
+        is not waited for.
+        """
         body = await self.fetch(says(DATA), SPAN)
         self.assertEqual(body.size, 10)
         self.assertEqual(await whole(body, 100), DATA[10:20])
@@ -81,17 +103,31 @@ class FetchTests(UpstreamCase):
 
     async def test_other_span(self) -> None:
         """Another part than was asked for, or none, is an error."""
-        for said in ("bytes 0-9/1024", "bytes 10-18/1024", "10-19", "", "bytes */1024", "bytes 10-19/1024, bytes 3-4/1024"):
-            await self.refused(self.fetch(says(DATA[10:20], 206, Content_Range=said), SPAN), UpstreamDown)
+        for said in (
+            "bytes 0-9/1024",
+            "bytes 10-18/1024",
+            "10-19",
+            "",
+            "bytes */1024",
+            "bytes 10-19/1024, bytes 3-4/1024",
+        ):
+            await self.refused(
+                self.fetch(says(DATA[10:20], 206, Content_Range=said), SPAN), UpstreamDown
+            )
         await self.refused(self.fetch(status(416, Content_Range="bytes */5"), SPAN), UpstreamDown)
-        await self.refused(self.fetch(says(DATA, 206, Content_Range="bytes 0-1023/1024")), UpstreamDown)
+        await self.refused(
+            self.fetch(says(DATA, 206, Content_Range="bytes 0-1023/1024")), UpstreamDown
+        )
 
     async def test_short(self) -> None:
         """A body that ends before its announced end raises, whatever the way."""
         good = f"bytes 10-19/{len(DATA)}"
         for script, span in (
             (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + DATA, None), None),
-            (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n", None), None),
+            (
+                raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n", None),
+                None,
+            ),
             (says(DATA[10:15], 206, Content_Range=good), SPAN),
             (says(DATA[:15]), SPAN),
             (says(DATA[:5]), SPAN),
@@ -101,15 +137,22 @@ class FetchTests(UpstreamCase):
             self.assertIn("broke off", str(error))
 
     async def test_not_there(self) -> None:
-        """404 and 410 say so of the file; everything else that is not 200 is an index that is down."""
+        """404 and 410 say so of the file; everything else that is not 200 is an index
+        that is down.
+        """
         for code in (404, 410):
             error = await self.refused(self.fetch(status(code)), NotThere)
             self.assertIn("spam-1.0", str(error))
         for code in (204, 304, 400, 401, 403, 429, 500, 503):
-            await self.refused(self.fetch(status(code, Content_Length="" if code in (204, 304) else "10")), UpstreamDown)
+            await self.refused(
+                self.fetch(status(code, Content_Length="" if code in (204, 304) else "10")),
+                UpstreamDown,
+            )
 
     async def test_gzip_unasked(self) -> None:
-        """Gzip where identity was asked for is taken off, also in part; its size is not the file's."""
+        """Gzip where identity was asked for is taken off, also in part; its size is
+        not the file's.
+        """
         script = says(compress(DATA), Content_Encoding="gzip")
         body = await self.fetch(script)
         self.assertIsNone(body.size)
@@ -117,15 +160,25 @@ class FetchTests(UpstreamCase):
         self.assertEqual(await self.all_of(script, SPAN), DATA[10:20])
         await self.refused(self.fetch(says(DATA, Content_Encoding="br")), UpstreamDown)
         await self.refused(
-            self.fetch(says(DATA[10:20], 206, Content_Range="bytes 10-19/99", Content_Encoding="gzip"), SPAN), UpstreamDown
+            self.fetch(
+                says(DATA[10:20], 206, Content_Range="bytes 10-19/99", Content_Encoding="gzip"),
+                SPAN,
+            ),
+            UpstreamDown,
         )
 
     async def test_gzip_file(self) -> None:
-        """A .tar.gz whose gzip is called an encoding stays as it is; one that was packed again is unpacked once."""
+        """A .tar.gz whose gzip is called an encoding stays as it is; one that was packed again is
+        unpacked once.
+        """
         sdist = compress(b"not really a tar" * 99)
         self.assertEqual(await self.all_of(says(sdist, Content_Encoding="gzip"), path=SDIST), sdist)
-        self.assertEqual(await self.all_of(says(compress(sdist), Content_Encoding="x-gzip"), path=SDIST), sdist)
-        self.assertEqual(await self.all_of(says(DATA, Content_Encoding="gzip")), DATA)  # it never was
+        self.assertEqual(
+            await self.all_of(says(compress(sdist), Content_Encoding="x-gzip"), path=SDIST), sdist
+        )
+        self.assertEqual(
+            await self.all_of(says(DATA, Content_Encoding="gzip")), DATA
+        )  # it never was
 
     async def test_bomb(self) -> None:
         """A small body that becomes a large one does so in small pieces."""
@@ -136,7 +189,9 @@ class FetchTests(UpstreamCase):
         self.assertLessEqual(max(sizes), 1 << 16)
 
     async def test_back_pressure(self) -> None:
-        """While nobody takes, next to nothing is taken from the index; it goes on when somebody does."""
+        """While nobody takes, next to nothing is taken from the index; it goes on when somebody
+        does.
+        """
         total = 200 << 20
 
         async def script(talk: Talk) -> None:
@@ -146,7 +201,9 @@ class FetchTests(UpstreamCase):
         body = await self.fetch(script)
         pieces = aiter(body)
         taken = len(await anext(pieces))
-        await deferLater(self.reactor, 0.6)  # longer than it may be silent: that we do not take is not its silence
+        await deferLater(
+            self.reactor, 0.6
+        )  # longer than it may be silent: that we do not take is not its silence
         held = body._waiting  # type: ignore[attr-defined]
         self.assertLess(held, 2 * FULL)
         self.assertLess(self.fake.talks[0].sent, 30 << 20)  # what the kernel's buffers hold
@@ -166,7 +223,9 @@ class FetchTests(UpstreamCase):
         self.assertTrue(error.timed_out)
 
     async def test_closed(self) -> None:
-        """A body can be closed before, while and after it is read, more than once, and cancelled while somebody waits."""
+        """A body can be closed before, while and after it is read, more than once, and cancelled
+        while somebody waits.
+        """
         script = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + DATA)
         body = await self.fetch(script)
         await body.aclose()

@@ -1,4 +1,6 @@
-"""Pages of another index that lead into this network: nothing there is asked, and nothing of it is passed on."""
+"""Pages of another index that lead into this network: nothing there is asked, and nothing of it is
+passed on.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -34,7 +36,9 @@ class PrivateAddressTests(ProxyCase):
     def lists(self, url: str, **fields: object) -> None:
         """The upstream's page names a wheel at this URL."""
         file = {"filename": WHEEL, "url": url, "hashes": {}, **fields}
-        page = json.dumps({"meta": {"api-version": "1.4"}, "name": "spam", "files": [file]}).encode()
+        page = json.dumps(
+            {"meta": {"api-version": "1.4"}, "name": "spam", "files": [file]}
+        ).encode()
         self.script(says(page, Content_Type=J))
 
     async def is_refused(self, path: str, *headers: str) -> None:
@@ -46,8 +50,18 @@ class PrivateAddressTests(ProxyCase):
         self.assertEqual(self.internal.asked, [])
 
     async def test_file_at_a_private_address_is_refused(self) -> None:
-        """A file whose URL leads to this machine under any spelling is 502, whole, in part, and its metadata."""
-        for host in ("localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.0.0.1", "0.0.0.0", "[::ffff:127.0.0.1]"):
+        """A file whose URL leads to this machine under any spelling is 502, whole, in part, and its
+        metadata.
+        """
+        for host in (
+            "localhost",
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f.0.0.1",
+            "0.0.0.0",
+            "[::ffff:127.0.0.1]",
+        ):
             self.lists(f"http://{host}:{self.port}/{WHEEL}", **{"core-metadata": True})
             self.proxy.pass_time()
             await self.is_refused(f"/packages/spam/{WHEEL}")
@@ -55,7 +69,9 @@ class PrivateAddressTests(ProxyCase):
             await self.is_refused(f"/packages/spam/{WHEEL}.metadata")
 
     async def test_redirect_to_a_private_address_is_refused(self) -> None:
-        """A redirect of the upstream's own, of a file or of a page, leads into this network no more than a URL does."""
+        """A redirect of the upstream's own, of a file or of a page, leads into this network no more
+        than a URL does.
+        """
         self.lists(f"/own/{WHEEL}", **{"core-metadata": {"sha256": "a" * 64}})
         for path in (f"/own/{WHEEL}", f"/own/{WHEEL}.metadata", "/simple/eggs/"):
             target = path.rpartition("/own")[2] if "own" in path else "/simple/spam/"
@@ -79,11 +95,15 @@ class PrivateAddressTests(ProxyCase):
         """What `file_hosts` names is asked wherever it is, in parts as well."""
         proxy = self.start(file_hosts=(f"127.0.0.1:{self.port}",))
         self.lists(f"http://127.0.0.1:{self.port}/{WHEEL}", size=len(SECRET))
-        self.assertEqual((await proxy.get(f"/packages/spam/{WHEEL}", "Range: bytes=4-9")).body, SECRET[4:10])
+        self.assertEqual(
+            (await proxy.get(f"/packages/spam/{WHEEL}", "Range: bytes=4-9")).body, SECRET[4:10]
+        )
 
 
 class UnlistedHostTests(ProxyCase):
-    """A file host with a public address that is not listed: only what is verified comes from there."""
+    """A file host with a public address that is not listed: only what is verified
+    comes from there.
+    """
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
@@ -96,8 +116,16 @@ class UnlistedHostTests(ProxyCase):
 
     def lists(self, **fields: object) -> None:
         """The upstream's page names the wheel at the other host."""
-        file = {"filename": WHEEL, "url": f"{self.files.url}/{WHEEL}", "hashes": {}, "core-metadata": True, **fields}
-        page = json.dumps({"meta": {"api-version": "1.4"}, "name": "spam", "files": [file]}).encode()
+        file = {
+            "filename": WHEEL,
+            "url": f"{self.files.url}/{WHEEL}",
+            "hashes": {},
+            "core-metadata": True,
+            **fields,
+        }
+        page = json.dumps(
+            {"meta": {"api-version": "1.4"}, "name": "spam", "files": [file]}
+        ).encode()
         self.script(says(page, Content_Type=J))
 
     async def test_part_of_a_file_comes_from_the_whole_verified_one(self) -> None:
@@ -126,7 +154,10 @@ class UnlistedHostTests(ProxyCase):
     async def test_nothing_unverified(self) -> None:
         """Of a file without any hash neither a part nor the metadata is passed on."""
         self.lists(size=len(self.data))
-        for path, *headers in ((f"/packages/spam/{WHEEL}.metadata",), (f"/packages/spam/{WHEEL}", "Range: bytes=4-9")):
+        for path, *headers in (
+            (f"/packages/spam/{WHEEL}.metadata",),
+            (f"/packages/spam/{WHEEL}", "Range: bytes=4-9"),
+        ):
             got = await self.proxy.get(path, *headers)
             self.assertEqual((path, got.status), (path, 502))
             self.assertIn(b"[upstream] file_hosts", got.body)

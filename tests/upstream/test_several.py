@@ -27,7 +27,10 @@ class SeveralTests(UpstreamCase):
 
     def both(self) -> Upstream:
         """The upstream that asks both; there is a password for each."""
-        first, second = (fake.url.replace("//", f"//{who}:pw@") for who, fake in (("one", self.fake), ("two", self.second)))
+        first, second = (
+            fake.url.replace("//", f"//{who}:pw@")
+            for who, fake in (("one", self.fake), ("two", self.second))
+        )
         return self.asks(f"{first}/simple", f"{second}/simple")
 
     async def test_order(self) -> None:
@@ -51,8 +54,14 @@ class SeveralTests(UpstreamCase):
         self.assertEqual(self.second.asked[-1].headers["if-none-match"], '"2"')
 
     async def test_down(self) -> None:
-        """While the first is down or talks nonsense, nothing of the second is taken for what the first may have."""
-        for script, kind in ((status(500), UpstreamDown), (status(403), UpstreamDown), (says(b"ok"), BadListing)):
+        """While the first is down or talks nonsense, nothing of the second is taken for what the
+        first may have.
+        """
+        for script, kind in (
+            (status(500), UpstreamDown),
+            (status(403), UpstreamDown),
+            (says(b"ok"), BadListing),
+        ):
             await self.page_fails(script, kind, self.both())
         self.assertEqual(self.second.asked, [])
 
@@ -75,12 +84,18 @@ class SeveralTests(UpstreamCase):
         third = self.another()
         for fake in self.fakes:
             fake.scripts["/f/x.whl"] = says(b"abc")
-            self.assertEqual(await whole(await self.both().fetch(f"{fake.url}/f/x.whl", None, ()), 9), b"abc")
-        said = [fake.asked[0].headers.get("authorization") for fake in (self.fake, self.second, third)]
+            self.assertEqual(
+                await whole(await self.both().fetch(f"{fake.url}/f/x.whl", None, ()), 9), b"abc"
+            )
+        said = [
+            fake.asked[0].headers.get("authorization") for fake in (self.fake, self.second, third)
+        ]
         self.assertEqual(said, ["Basic b25lOnB3", "Basic dHdvOnB3", None])
         await self.refused(self.both().fetch(f"{third.url}/f/none.whl", None, ()), NotThere)
 
-    async def test_second_index_that_is_down_concerns_only_what_the_first_does_not_have(self) -> None:
+    async def test_second_index_that_is_down_concerns_only_what_the_first_does_not_have(
+        self,
+    ) -> None:
         """It is asked no more for a while, and does not open the breaker of the whole."""
         both = self.both()
         self.script(says(page(FIRST)))
@@ -89,7 +104,10 @@ class SeveralTests(UpstreamCase):
             error = await self.refused(both.project(EGGS, None, ()), UpstreamDown)
             assert isinstance(error, UpstreamDown)
             self.assertTrue(error.secondary)
-            self.assertEqual([file.filename for file in (await both.project(SPAM, None, ())).files or ()], [FIRST])
+            self.assertEqual(
+                [file.filename for file in (await both.project(SPAM, None, ())).files or ()],
+                [FIRST],
+            )
         self.assertEqual(len(self.second.asked), STRIKES)
         breaker = CircuitBreaker(world())
         for _ in range(STRIKES):
@@ -98,13 +116,19 @@ class SeveralTests(UpstreamCase):
 
     async def test_two_users_of_one_origin(self) -> None:
         """Of two indexes at one origin, the one whose path the file's is nearest to asks."""
-        users = [self.fake.url.replace("//", f"//{who}:pw@") + f"/{who}/simple" for who in ("one", "two")]
+        users = [
+            self.fake.url.replace("//", f"//{who}:pw@") + f"/{who}/simple" for who in ("one", "two")
+        ]
         self.script(says(b"abc"), "/two/files/x.whl")
         await whole(await self.asks(*users).fetch(f"{self.fake.url}/two/files/x.whl", None, ()), 9)
         self.assertEqual(self.fake.asked[0].headers["authorization"], "Basic dHdvOnB3")
 
     async def test_offline(self) -> None:
         """No index at all is one that is down: that a project is not there, nobody can say."""
-        for question in (Nothing().project(SPAM, None, ()), Nothing().names(()), Nothing().fetch("https://x/y", None, ())):
+        for question in (
+            Nothing().project(SPAM, None, ()),
+            Nothing().names(()),
+            Nothing().fetch("https://x/y", None, ()),
+        ):
             error = await self.refused(question, UpstreamDown)
             self.assertIn("offline", str(error))

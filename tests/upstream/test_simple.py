@@ -1,4 +1,6 @@
-"""Pages of one other index: what is asked, what is understood, and every way to fail that a network and a server have."""
+"""Pages of one other index: what is asked, what is understood, and every way to fail that a network
+and a server have.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,17 @@ class PageTests(UpstreamCase):
     """What goes well."""
 
     async def test_page(self) -> None:
-        """A project is asked for by its normalised name, JSON first, and the answer is remembered with its ETag and time."""
+        """A project is asked for by its normalised name, JSON first, and the answer is remembered
+        with its ETag and time.
+        """
         self.script(says(GOOD, Content_Type=J, ETag='W/"7"'))
         said = await self.asks().project(SPAM, None, ())
         self.assertEqual(names_of(said), [WHEEL])
         assert said.files is not None
         self.assertEqual(said.files[0].source, f"{self.fake.url}/files/{WHEEL}")
-        self.assertEqual((said.etag, said.index, said.asked), ('W/"7"', f"{self.fake.url}/simple/", self.now))
+        self.assertEqual(
+            (said.etag, said.index, said.asked), ('W/"7"', f"{self.fake.url}/simple/", self.now)
+        )
         [asked] = self.fake.asked
         self.assertTrue(asked.headers["accept"].startswith(J))
         self.assertEqual(asked.headers["accept-encoding"], "gzip")
@@ -47,12 +53,16 @@ class PageTests(UpstreamCase):
 
     async def test_status(self) -> None:
         """The project's status and its reason are part of what is remembered."""
-        self.script(says(page(WHEEL, **{"project-status": {"status": "archived", "reason": "done"}})))
+        self.script(
+            says(page(WHEEL, **{"project-status": {"status": "archived", "reason": "done"}}))
+        )
         said = await self.asks().project(SPAM, None, ())
         self.assertEqual((said.status, said.status_reason), (Status.ARCHIVED, "done"))
 
     async def test_revalidation(self) -> None:
-        """What is known is asked for by its ETag, and a 304 makes it fresh again; another index's ETag is not sent."""
+        """What is known is asked for by its ETag, and a 304 makes it fresh again; another index's
+        ETag is not sent.
+        """
         self.script(says(GOOD, ETag='"7"'))
         upstream = self.asks()
         known = await upstream.project(SPAM, None, ())
@@ -79,9 +89,20 @@ class PageTests(UpstreamCase):
         self.assertEqual(self.warnings, [])
 
     async def test_wrong_content_type(self) -> None:
-        """HTML that says it is JSON, JSON that says it is HTML, and pages that say nothing are read for what they are."""
-        html = f'<!DOCTYPE html><html><body><a href="../../f/{WHEEL}#sha256={"a" * 64}">x</a></body></html>'.encode()
-        for body, kind in ((html, J), (GOOD, "text/html"), (html, ""), (GOOD, ""), (b"\xef\xbb\xbf" + GOOD, "x")):
+        """HTML that says it is JSON, JSON that says it is HTML, and pages that say nothing are read
+        for what they are.
+        """
+        html = (
+            f"<!DOCTYPE html><html><body><a "
+            f'href="../../f/{WHEEL}#sha256={"a" * 64}">x</a></body></html>'
+        ).encode()
+        for body, kind in (
+            (html, J),
+            (GOOD, "text/html"),
+            (html, ""),
+            (GOOD, ""),
+            (b"\xef\xbb\xbf" + GOOD, "x"),
+        ):
             self.script(says(body, Content_Type=kind))
             said = await self.asks().project(SPAM, None, ())
             self.assertEqual(names_of(said), [WHEEL])
@@ -93,14 +114,19 @@ class PageTests(UpstreamCase):
 
     async def test_chunks(self) -> None:
         """A page may come in chunks, and without any length from an old server."""
-        body = b"".join(b"%x\r\n%s\r\n" % (1, GOOD[i : i + 1]) for i in range(len(GOOD))) + b"0\r\n\r\n"
+        body = (
+            b"".join(b"%x\r\n%s\r\n" % (1, GOOD[i : i + 1]) for i in range(len(GOOD)))
+            + b"0\r\n\r\n"
+        )
         self.script(raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body))
         self.assertEqual(names_of(await self.asks().project(SPAM, None, ())), [WHEEL])
         self.script(raw(b"HTTP/1.0 200 OK\r\n\r\n" + GOOD, None))
         self.assertEqual(names_of(await self.asks().project(SPAM, None, ())), [WHEEL])
 
     async def test_one_connection(self) -> None:
-        """Questions one after the other share a connection, also after a 404 and a redirect with small bodies."""
+        """Questions one after the other share a connection, also after a 404 and a redirect with
+        small bodies.
+        """
         self.script(says(GOOD))
         self.script(status(301, Location="/simple/spam/"), "/simple/ham/")
         upstream = self.asks()
@@ -115,22 +141,31 @@ class PageTests(UpstreamCase):
         upstream = self.asks()
         for body in (
             b'{"meta":{"api-version":"1.1"},"projects":[{"name":"Spam"},{"name":"ham_eggs"},{"name":"-"},{"name":"spam"}]}',
-            b'<!DOCTYPE html><a href="/simple/Spam/">x</a><a class=x href=../simple/ham.eggs>x</a><a href="/">up</a></html>',
+            (
+                b'<!DOCTYPE html><a href="/simple/Spam/">x</a><a class=x '
+                b'href=../simple/ham.eggs>x</a><a href="/">up</a></html>'
+            ),
         ):
             self.script(says(body), "/simple/")
             self.assertEqual(await upstream.names(()), ("ham-eggs", "spam"))
 
     async def test_no_names(self) -> None:
-        """An index without a list of projects is no Simple API: that is said, and it is not an empty list."""
+        """An index without a list of projects is no Simple API: that is said, and it is not an
+        empty list.
+        """
         error = await self.refused(self.asks().names(()), UpstreamDown)
         self.assertIn("[upstream] url", str(error))
 
 
 class FailureTests(UpstreamCase):
-    """What goes wrong is `UpstreamDown`, `BadListing` or `Loop`, soon, with a line in the log, and leaves nothing open."""
+    """What goes wrong is `UpstreamDown`, `BadListing` or `Loop`, soon, with a line in the log, and
+    leaves nothing open.
+    """
 
     async def test_statuses(self) -> None:
-        """Everything but 200, 304, 404 and 410 is an index that is down; no password is right on 401 and 403."""
+        """Everything but 200, 304, 404 and 410 is an index that is down; no password is right on
+        401 and 403.
+        """
         for code in (204, 206, 300, 400, 401, 403, 406, 429, 500, 502, 503, 504):
             error = await self.page_fails(status(code), UpstreamDown)
             self.assertIn(str(code), str(error))
@@ -149,7 +184,10 @@ class FailureTests(UpstreamCase):
 
     async def test_hangs_in_the_middle(self) -> None:
         """Silence in the middle of a page, or of its headers, is as long as silence before."""
-        for head in (b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n" + GOOD[:30]):
+        for head in (
+            b"HTTP/1.1 200 OK\r\nContent-Le",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n" + GOOD[:30],
+        ):
             error = await self.page_fails(raw(head), UpstreamDown)
             self.assertTrue(error.timed_out)
 
@@ -184,7 +222,10 @@ class FailureTests(UpstreamCase):
         half = GOOD[:50]
         for script in (
             raw(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + half, None),
-            raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (50, half), None),
+            raw(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (50, half),
+                None,
+            ),
             says(compress(GOOD)[:-9], Content_Encoding="gzip"),
         ):
             error = await self.page_fails(script, UpstreamDown)
@@ -198,7 +239,9 @@ class FailureTests(UpstreamCase):
         await self.page_fails(reset, UpstreamDown)
 
     async def test_half_a_page_without_length(self) -> None:
-        """Where nobody said how long the page is, half of it is not taken for all, in HTML neither."""
+        """Where nobody said how long the page is, half of it is not taken for all,
+        in HTML neither.
+        """
         await self.page_fails(raw(b"HTTP/1.0 200 OK\r\n\r\n" + GOOD[:50], None), BadListing)
         html = b'<html><body><a href="/f/%s">x</a>' % WHEEL.encode()
         await self.page_fails(raw(b"HTTP/1.0 200 OK\r\n\r\n" + html, None), BadListing)
@@ -206,7 +249,9 @@ class FailureTests(UpstreamCase):
         self.assertEqual(names_of(await self.asks().project(SPAM, None, ())), [WHEEL])
 
     async def test_lies_about_length(self) -> None:
-        """A Content-Length that is too short, negative, no number, or of 5,000 digits leads to no listing."""
+        """A Content-Length that is too short, negative, no number, or of 5,000 digits leads to no
+        listing.
+        """
         await self.page_fails(says(GOOD, Content_Length="30"), BadListing)
         for length in ("-5", "x", "9" * 5000, "5, 6"):
             await self.page_fails(says(GOOD, Content_Length=length), UpstreamDown)
@@ -236,7 +281,9 @@ class FailureTests(UpstreamCase):
             await self.page_fails(raw(nonsense, None), UpstreamDown)
 
     async def test_ten_gigabytes(self) -> None:
-        """A page is given up as soon as it is too large, announced or not, packed or not; the rest is not taken."""
+        """A page is given up as soon as it is too large, announced or not, packed or not; the rest
+        is not taken.
+        """
         self.patch(simple, "LARGEST_PAGE", 1 << 20)
 
         async def endless(talk: Talk) -> None:
@@ -253,7 +300,9 @@ class FailureTests(UpstreamCase):
         self.assertIn("larger than 1 MiB", str(error))
 
     async def test_garbage(self) -> None:
-        """A page that is no listing, of another project, of a future version, or damaged, cannot be used."""
+        """A page that is no listing, of another project, of a future version, or damaged, cannot be
+        used.
+        """
         for body in (
             b"", b"ok", b"[]", b"{}", b"null", b'{"files":{}}', GOOD[:-1], page(WHEEL, name="ham"), b"\xff\xfe{\x00",
             page(WHEEL, meta={"api-version": "2.0"}), b"<html><form action=/login><input name=user></form></html>",
@@ -265,7 +314,11 @@ class FailureTests(UpstreamCase):
 
     async def test_cancelled(self) -> None:
         """Who goes away ends the question, in every state of it: nothing is left running."""
-        for script in (raw(5.0), raw(b"HTTP/1.1 200 OK\r\n\r\n{"), says(code=302, Location="/elsewhere")):
+        for script in (
+            raw(5.0),
+            raw(b"HTTP/1.1 200 OK\r\n\r\n{"),
+            says(code=302, Location="/elsewhere"),
+        ):
             self.script(script)
             self.script(raw(5.0), "/elsewhere")
             asked = start(self.asks().project(SPAM, None, ()))
@@ -303,7 +356,9 @@ class RedirectTests(UpstreamCase):
         self.assertEqual(len(self.fake.asked), 6)
 
     async def test_nowhere(self) -> None:
-        """A redirect to what is no http or https URL is not followed, and one without Location is no answer."""
+        """A redirect to what is no http or https URL is not followed, and one without Location is
+        no answer.
+        """
         for location in (
             "file:///etc/passwd",
             "ftp://host/",
@@ -328,7 +383,9 @@ class RedirectTests(UpstreamCase):
         self.assertEqual(names_of(await self.asks().project(SPAM, None, ())), [WHEEL])
 
     async def test_password(self) -> None:
-        """User and password go to the index's origin as Basic, to no other host, port or scheme, and into no log or repr."""
+        """User and password go to the index's origin as Basic, to no other host, port or scheme,
+        and into no log or repr.
+        """
         other = self.another()
         other.scripts["/there/"] = says(GOOD)
         self.script(status(302, Location="/inside/"))
@@ -364,7 +421,9 @@ class LoopTests(UpstreamCase):
         """Who asks us is named before us in Via."""
         self.script(says(GOOD))
         await self.asks().project(SPAM, None, ("pypid-first", "proxy"))
-        self.assertEqual(self.fake.asked[0].headers["via"], f"1.1 pypid-first, 1.1 proxy, 1.1 {OWN}")
+        self.assertEqual(
+            self.fake.asked[0].headers["via"], f"1.1 pypid-first, 1.1 proxy, 1.1 {OWN}"
+        )
 
     async def test_loop(self) -> None:
         """Our own name in the chain, or a chain without end, is a loop: nobody is asked."""
@@ -386,19 +445,30 @@ class TlsTests(UpstreamCase):
     def setUp(self) -> None:
         """Trust the fakes' authority."""
         super().setUp()
-        self.reached = connected(self.reactor, Trust(certificates(authority_pem(), CERTIFICATES)), self.settings())
+        self.reached = connected(
+            self.reactor, Trust(certificates(authority_pem(), CERTIFICATES)), self.settings()
+        )
 
     async def test_good(self) -> None:
         """A certificate of an authority of the configuration is believed."""
         fake = self.another(certificate())
         fake.scripts["/simple/spam/"] = says(GOOD)
-        self.assertEqual(names_of(await self.asks(f"{fake.url}/simple/").project(SPAM, None, ())), [WHEEL])
+        self.assertEqual(
+            names_of(await self.asks(f"{fake.url}/simple/").project(SPAM, None, ())), [WHEEL]
+        )
 
     async def test_bad(self) -> None:
-        """One that has expired, is for another host, or of an unknown authority is not, and the reason is said."""
-        for made, reason in ((certificate(days=-1), "has expired"), (certificate("other.example"), "for another host")):
+        """One that has expired, is for another host, or of an unknown authority is not, and the
+        reason is said.
+        """
+        for made, reason in (
+            (certificate(days=-1), "has expired"),
+            (certificate("other.example"), "for another host"),
+        ):
             fake = self.another(made)
-            error = await self.page_fails(status(200), UpstreamDown, self.asks(f"{fake.url}/simple/"))
+            error = await self.page_fails(
+                status(200), UpstreamDown, self.asks(f"{fake.url}/simple/")
+            )
             self.assertIn(reason, str(error))
             self.assertEqual(fake.asked, [])
         fake = self.another(certificate())
@@ -409,7 +479,11 @@ class TlsTests(UpstreamCase):
 
     async def test_no_tls(self) -> None:
         """A server that does not speak TLS where https is asked for is down."""
-        await self.page_fails(status(200), UpstreamDown, self.asks(self.fake.url.replace("http:", "https:") + "/simple/"))
+        await self.page_fails(
+            status(200),
+            UpstreamDown,
+            self.asks(self.fake.url.replace("http:", "https:") + "/simple/"),
+        )
 
     async def test_down_to_http(self) -> None:
         """A redirect from https to http is not followed: anybody on the way could answer."""

@@ -32,7 +32,9 @@ class Answer:
 
 
 class Talk:
-    """One connection to a site whose only resource is `respond`, which writes an answer as routes do."""
+    """One connection to a site whose only resource is `respond`, which writes an answer as routes
+    do.
+    """
 
     def __init__(self, respond: Callable[[Request], Awaitable[object]]) -> None:
         self.clock = Clock()
@@ -52,7 +54,11 @@ class Talk:
 
     def send(self, request: str, headers: dict[str, str] | None = None) -> None:
         """Send a request such as ``GET /x``."""
-        lines = [f"{request} HTTP/1.1", "Host: index", *(f"{name}: {value}" for name, value in (headers or {}).items())]
+        lines = [
+            f"{request} HTTP/1.1",
+            "Host: index",
+            *(f"{name}: {value}" for name, value in (headers or {}).items()),
+        ]
         self.channel.dataReceived("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
     def lose(self) -> None:
@@ -83,7 +89,9 @@ class Answering(Resource):
 
 
 def ask(
-    respond: Callable[[Request], Awaitable[object]], request: str = "GET /", headers: dict[str, str] | None = None
+    respond: Callable[[Request], Awaitable[object]],
+    request: str = "GET /",
+    headers: dict[str, str] | None = None,
 ) -> Answer:
     """The answer to one request; the body is exactly as long as Content-Length says."""
     talk = Talk(respond)

@@ -1,4 +1,6 @@
-"""People with every kind of right, and projects of every kind, for a whole pypid: for the tests of who sees and does what."""
+"""People with every kind of right, and projects of every kind, for a whole pypid: for the tests of
+who sees and does what.
+"""
 
 from __future__ import annotations
 
@@ -74,13 +76,20 @@ ANYBODY = (
     *(Who(user, (basic(user, f"{user}'s"),)) for user in USERS),
     *(Who(name, (basic("__token__", secret),)) for name, (secret, _) in TOKENS.items()),
 )
-"""Somebody unknown; a user without rights; a reader by name, and one by group; a writer, and one who may delete, by groups; an
-admin; tokens of the writer, to read all and to do all with other projects; a trusted publisher of all these projects.
+"""Somebody unknown; a user without rights; a reader by name, and one by group; a writer, and one
+who may delete, by groups; an admin; tokens of the writer, to read all and to do all with other
+projects; a trusted publisher of all these projects.
 """
 IS = {who.name: who for who in ANYBODY}
 
 # the names are of one length, so that answers can be compared to the byte
-PLAIN, OWN, CLAIMED, THEIRS, LICENSED = "acme-plain", "acme-owned", "acme-newer", "acme-there", "acme-taxed"
+PLAIN, OWN, CLAIMED, THEIRS, LICENSED = (
+    "acme-plain",
+    "acme-owned",
+    "acme-newer",
+    "acme-there",
+    "acme-taxed",
+)
 UNKNOWN = "acme-never"
 RIGHTS = (
     (f"{OWN}.user.rita", "r"),
@@ -92,7 +101,9 @@ RIGHTS = (
     (f"{LICENSED}.user.rita", "r"),
     (f"{LICENSED}.group.readers", "r"),
 )
-"""`OWN` and `CLAIMED` are ours, of `CLAIMED` nothing is published yet; `LICENSED` is upstream's, and for some only."""
+"""`OWN` and `CLAIMED` are ours, of `CLAIMED` nothing is published yet; `LICENSED` is upstream's,
+and for some only.
+"""
 
 WRITERS = Principals(groups=frozenset({"writers"}))
 OPEN = Rules(
@@ -134,15 +145,21 @@ def _hashes() -> Mapping[str, str]:
 SNAPSHOT = "release-42"
 
 
-def crowded(spool: Path, upstream: Elsewhere, rules: Rules, mode: Mode = Mode.CACHE, serial: int = 0) -> Pypid:
+def crowded(
+    spool: Path, upstream: Elsewhere, rules: Rules, mode: Mode = Mode.CACHE, serial: int = 0
+) -> Pypid:
     """A pypid that knows them all; nothing is published yet. `serial`: the catalog's first one."""
     policy = Policy(mode=mode, claims=Claims(claimed(rules.projects)))
     catalog = MemoryCatalog(serial=serial)
     pypid = Pypid(spool, rules=rules, policy=policy, upstream=upstream, catalog=catalog)
     verifier = Verifier(pypid.world)
-    people = ConfigPeople(UsersSettings(users=_hashes(), groups=GROUPS, state=spool), pypid.world, verifier)
+    people = ConfigPeople(
+        UsersSettings(users=_hashes(), groups=GROUPS, state=spool), pypid.world, verifier
+    )
     pypid.papers = Papers({token.digest: token for _, token in TOKENS.values()})
-    pypid.access = AccessChain([Source(people)], pypid.papers, pypid.world, verifier, admins=["ada"])
+    pypid.access = AccessChain(
+        [Source(people)], pypid.papers, pypid.world, verifier, admins=["ada"]
+    )
     pypid.face.access = pypid.access
     # of a moment that this clock has not come to yet: so that it shows all there is
     snapshot = SnapshotDocument(SNAPSHOT, BEGINNING + timedelta(days=1), BEGINNING)
@@ -166,13 +183,19 @@ def register(pypid: Pypid, folder: Path) -> None:
         find=pypid.access.find,
         hash_password=hash_password,
         new_token=lambda **said: new_token(pypid.world.random, **said),
-        configured=lambda: Configured(users=frozenset(USERS), rights=tuple(parse_right(*right) for right in RIGHTS)),
+        configured=lambda: Configured(
+            users=frozenset(USERS), rights=tuple(parse_right(*right) for right in RIGHTS)
+        ),
         session_key=bytes(32),
     )
 
 
-def ask(pypid: Pypid, method: str, target: str, *headers: tuple[str, str], body: bytes | None = None) -> Answer:
-    """The answer to one request, on a connection that is gone then: thousands that stay open would take their time."""
+def ask(
+    pypid: Pypid, method: str, target: str, *headers: tuple[str, str], body: bytes | None = None
+) -> Answer:
+    """The answer to one request, on a connection that is gone then: thousands that stay open would
+    take their time.
+    """
     connection = pypid.connect()
     connection.send(spelled(method, target, *headers, body=body))
     answer = connection.answer(method)

@@ -1,4 +1,6 @@
-"""Holds the answers of the JSON API against its own description: every test that asks something below ``/api/`` does so."""
+"""Holds the answers of the JSON API against its own description: every test that asks something
+below ``/api/`` does so.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ import msgspec
 from pypid.web.openapi import document
 
 NOT_OF_ROUTES = (400, 404, 405, 500, 501)
-"""Also answered before there is a route: to a broken request, at addresses with odd characters, to odd methods; by failures."""
+"""Also answered before there is a route: to a broken request, at addresses with odd characters, to
+odd methods; by failures.
+"""
 
 
 @cache
@@ -26,7 +30,9 @@ def _whole() -> Any:
 def _patterns() -> Mapping[re.Pattern[str], str]:
     """Of the paths, those with the fewest places first."""
     paths = sorted(_whole()["paths"], key=lambda path: path.count("{"))
-    return {re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)) + r"/?\Z"): path for path in paths}
+    return {
+        re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)) + r"/?\Z"): path for path in paths
+    }
 
 
 @lru_cache(4096)
@@ -37,7 +43,9 @@ def _path_of(target: str) -> str | None:
 
 @cache
 def _validator(path: str, method: str, status: str) -> Any:
-    """Of the answer's document: as described, and nothing else in it. None where no such answer is described."""
+    """Of the answer's document: as described, and nothing else in it. None where no such answer is
+    described.
+    """
     answer = _whole()["paths"][path].get(method, {}).get("responses", {}).get(status)
     if answer is None:
         return None
@@ -45,7 +53,11 @@ def _validator(path: str, method: str, status: str) -> Any:
         answer = _whole()["components"]["responses"][answer["$ref"].rpartition("/")[2]]
     if "application/json" not in answer.get("content", {}):
         return jsonschema_rs.Draft202012Validator({})  # a file, or nothing
-    components = {"schemas": {name: _closed(schema) for name, schema in _whole()["components"]["schemas"].items()}}
+    components = {
+        "schemas": {
+            name: _closed(schema) for name, schema in _whole()["components"]["schemas"].items()
+        }
+    }
     schema = {**answer["content"]["application/json"]["schema"], "components": components}
     return jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
 
@@ -63,8 +75,13 @@ def hold(method: str, target: str, status: int, content_type: str | None, body: 
     validator = _validator(path, verb, str(status))
     if validator is None:
         if status not in NOT_OF_ROUTES:
-            raise AssertionError(f"The description of {method} {path} has no answer {status}: {body[:500]!r}")
+            raise AssertionError(
+                f"The description of {method} {path} has no answer {status}: {body[:500]!r}"
+            )
     elif body and content_type == "application/json":
-        problems = [f"{error.instance_path}: {error.message}" for error in validator.iter_errors(json.loads(body))]
+        problems = [
+            f"{error.instance_path}: {error.message}"
+            for error in validator.iter_errors(json.loads(body))
+        ]
         if problems:
             raise AssertionError(f"{method} {path} -> {status} is not as described: {problems}")

@@ -40,11 +40,16 @@ class SignedBlobs:
     async def link(self, key: str, lifetime: timedelta, filename: str) -> SignedUrl:
         """As `Blobs.link`."""
         self.signed += 1
-        return SignedUrl(f"https://bucket.example/{key}?signature={self.signed}", self._pypid.world.now() + lifetime)
+        return SignedUrl(
+            f"https://bucket.example/{key}?signature={self.signed}",
+            self._pypid.world.now() + lifetime,
+        )
 
 
 def link_files(pypid: Pypid) -> None:
-    """From now on clients are sent elsewhere for files, for an hour by each URL, of which the last ten minutes are not used."""
+    """From now on clients are sent elsewhere for files, for an hour by each URL, of which the last
+    ten minutes are not used.
+    """
     links = Links(SignedBlobs(pypid), pypid.world, timedelta(hours=1), timedelta(minutes=10))  # type: ignore[arg-type]
     pypid.index.links = links
     object.__setattr__(pypid.index._giver, "links", links)
@@ -69,7 +74,9 @@ def _without_id(line: str) -> str:
 
 
 class Pair:
-    """Two sites over one index: `hot` has a front door, `cold` has none. Each counts wrong passwords for itself."""
+    """Two sites over one index: `hot` has a front door, `cold` has none. Each counts wrong
+    passwords for itself.
+    """
 
     def __init__(self, pypid: Pypid, folder: Path) -> None:
         self.pypid = pypid
@@ -87,12 +94,16 @@ class Pair:
     def _face(self) -> App:
         pypid = self.pypid
         verifier = Verifier(pypid.world)
-        people = ConfigPeople(UsersSettings(users=cheap_hashes(), state=self.folder), pypid.world, verifier)
+        people = ConfigPeople(
+            UsersSettings(users=cheap_hashes(), state=self.folder), pypid.world, verifier
+        )
         digest = digest_of(COOKIE_SECRET, KEY)
         end = pypid.world.now() + timedelta(days=1)
         session = Session(digest=digest, user="bob", created=pypid.world.now(), expires=end)
         papers = Papers({TOKEN.digest: TOKEN}, {digest: session})
-        chain = AccessChain([Source(people)], papers, pypid.world, verifier, admins=["ada"], session_key=KEY)
+        chain = AccessChain(
+            [Source(people)], papers, pypid.world, verifier, admins=["ada"], session_key=KEY
+        )
         return App(pypid.index, chain, pypid.face.rules, pypid.world, pypid.face.settings)
 
     def connect(self) -> Both:
@@ -101,7 +112,9 @@ class Pair:
 
 
 class Both:
-    """A connection to each of a pair; what is sent to one is sent to the other, in the same pieces."""
+    """A connection to each of a pair; what is sent to one is sent to the other, in
+    the same pieces.
+    """
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
@@ -118,13 +131,20 @@ class Both:
 
     @property
     def sent(self) -> tuple[tuple[bytes, bool, bool], tuple[bytes, bool, bool]]:
-        """What came of it, on each: all bytes but the dates and the ids of requests, and whether the connection is closed."""
-        hot, cold = ((self._left(each), each.socket.disconnecting, each.socket.half_closed) for each in (self.hot, self.cold))
+        """What came of it, on each: all bytes but the dates and the ids of requests, and whether
+        the connection is closed.
+        """
+        hot, cold = (
+            (self._left(each), each.socket.disconnecting, each.socket.half_closed)
+            for each in (self.hot, self.cold)
+        )
         return hot, cold
 
     def _left(self, connection: Connection) -> bytes:
         whole = connection.socket.value()
-        begin, left = self._came[connection]  # a head comes at once: nothing to be left out is cut in two
+        begin, left = self._came[
+            connection
+        ]  # a head comes at once: nothing to be left out is cut in two
         left += _NUMBER.sub(b"", _DATE.sub(b"", whole[begin:]))
         self._came[connection] = (len(whole), left)
         return left

@@ -1,4 +1,6 @@
-"""Another index, in memory, that takes down every name that it hears; and what belongs behind a pypid that asks it."""
+"""Another index, in memory, that takes down every name that it hears; and what belongs behind a
+pypid that asks it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ INDEX = "https://elsewhere.example/simple/"
 
 @define(eq=False)
 class Elsewhere:
-    """An index that has what `has` gave it. `heard` are the names, by page or by file, in the order they came."""
+    """An index that has what `has` gave it. `heard` are the names, by page or by file, in the order
+    they came.
+    """
 
     heard: list[str] = field(factory=list)
     urls: list[str] = field(factory=list)
@@ -35,7 +39,14 @@ class Elsewhere:
     _files: dict[str, dict[str, File]] = field(factory=dict)
     _bytes: dict[str, bytes] = field(factory=dict)
 
-    def has(self, name: str, filename: str, data: bytes, uploaded: datetime | None = BEGINNING, **fields: object) -> File:
+    def has(
+        self,
+        name: str,
+        filename: str,
+        data: bytes,
+        uploaded: datetime | None = BEGINNING,
+        **fields: object,
+    ) -> File:
         """From now on it has this file; what its page says of it."""
         project = project_name(name)
         version = version_of(filename, project)
@@ -69,7 +80,9 @@ class Elsewhere:
 
     # --- Upstream ---
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         self.heard.append(name)
         self._there()
         files = self._files.get(name)
@@ -85,7 +98,9 @@ class Elsewhere:
         self._there()
         return tuple(map(project_name, sorted(self._files)))
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+    async def fetch(
+        self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
+    ) -> Body:
         self.heard.append(url.removeprefix(FILES).partition("/")[0])
         self.urls.append(url)
         self._there()

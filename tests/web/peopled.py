@@ -1,4 +1,6 @@
-"""Gives a pypid in memory what a real one has beside: accounts, audit log and downloads in sqlite, and rights in force."""
+"""Gives a pypid in memory what a real one has beside: accounts, audit log and downloads in sqlite,
+and rights in force.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +62,11 @@ _: type[People] = Directory
 
 
 class Peopled:
-    """What was given. The people of `whole.PASSWORDS` stand in the configuration, ada is an administrator by it.
+    """What was given. The people of `whole.PASSWORDS` stand in the configuration, ada is an
+    administrator by it.
 
-    `sql`: whether accounts can log in. `durable`: as in a real one, which takes time. `folder` is not there yet.
+    `sql`: whether accounts can log in. `durable`: as in a real one, which takes time. `folder` is
+    not there yet.
     """
 
     def __init__(
@@ -80,7 +84,9 @@ class Peopled:
         world, clock = pypid.world, pypid.clock
         database = Database(SqliteFile(folder / "accounts.db", of_record=durable), at_once, clock)
         self.accounts, self.journal = SqlAccounts(database, world), SqlJournal(database, world)
-        self.downloads = SqlDownloads(Database(SqliteFile(folder / "downloads.db", of_record=False), at_once, clock), world)
+        self.downloads = SqlDownloads(
+            Database(SqliteFile(folder / "downloads.db", of_record=False), at_once, clock), world
+        )
         have(self.accounts.open())
         names = frozenset(cheap_hashes())
         self.configured = configured or Configured()
@@ -94,9 +100,13 @@ class Peopled:
         verifier = Verifier(world)
         users = ConfigPeople(UsersSettings(users=cheap_hashes(), state=folder), world, verifier)
         self.directory = Directory()
-        sources = [Source(users), Source(SqlPeople(self.accounts, verifier, world))][: 2 if sql else 1]
+        sources = [Source(users), Source(SqlPeople(self.accounts, verifier, world))][
+            : 2 if sql else 1
+        ]
         sources += [Source(self.directory)] if directory else []
-        self.chain = AccessChain(sources, self.accounts, world, verifier, admins=self.configured.admins, session_key=KEY)
+        self.chain = AccessChain(
+            sources, self.accounts, world, verifier, admins=self.configured.admins, session_key=KEY
+        )
         self.defaults = pypid.face.rules
         self.accounts.current.on_change.append(lambda _: self._apply())
         pypid.face.access = self.chain

@@ -1,4 +1,6 @@
-"""A whole pypid whose people can register and log in by a cookie: the real chain, guard, routes and accounts database."""
+"""A whole pypid whose people can register and log in by a cookie: the real chain, guard, routes and
+accounts database.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,17 @@ _HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 class Registering(Pypid):
-    """A pypid where ``[access]`` says `people` of accounts. `spool` is a folder that is not there yet."""
+    """A pypid where ``[access]`` says `people` of accounts. `spool` is a folder that is not there
+    yet.
+    """
 
     def __init__(
-        self, spool: Path, people: AccountSettings, *, rules: Rules = RULES, configured: Configured | None = None
+        self,
+        spool: Path,
+        people: AccountSettings,
+        *,
+        rules: Rules = RULES,
+        configured: Configured | None = None,
     ) -> None:
         super().__init__(spool, rules=rules)
         verifier = Verifier(self.world)
@@ -50,7 +59,9 @@ class Registering(Pypid):
         now(self.accounts.open())
         users = ConfigPeople(UsersSettings(users=cheap_hashes(), state=spool), self.world, verifier)
         sources = [Source(users), Source(SqlPeople(self.accounts, verifier, self.world))]
-        chain = AccessChain(sources, self.accounts, self.world, verifier, admins=["ada"], session_key=KEY)
+        chain = AccessChain(
+            sources, self.accounts, self.world, verifier, admins=["ada"], session_key=KEY
+        )
         self.face.access = chain
         self.face.settings = evolve(self.face.settings, people=people)
         names = frozenset(cheap_hashes())
@@ -75,12 +86,19 @@ class Registering(Pypid):
         return now(self.journal.deeds())[::-1]
 
     def say(
-        self, method: str, path: str, document: object = None, *headers: tuple[str, str], user: str | None = None
+        self,
+        method: str,
+        path: str,
+        document: object = None,
+        *headers: tuple[str, str],
+        user: str | None = None,
     ) -> Answer:
         """A request with a JSON document, if any."""
         return self.ask(method, path, *headers, body=_written(document), user=user)
 
-    def say_by_tls(self, method: str, path: str, document: object = None, *headers: tuple[str, str]) -> Answer:
+    def say_by_tls(
+        self, method: str, path: str, document: object = None, *headers: tuple[str, str]
+    ) -> Answer:
         """The same, over a connection that was TLS."""
         connection = self.connect()
         cast(Any, connection.channel).isSecure = lambda: True

@@ -15,7 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
 
 from pypid.core.permissions import Identity
-from pypid.web.accesslog import AccessLog, AccessLogEntry, LogClient, Many, SharedLogFields, escaped, path_of
+from pypid.web.accesslog import (
+    AccessLog,
+    AccessLogEntry,
+    LogClient,
+    Many,
+    SharedLogFields,
+    escaped,
+    path_of,
+)
 from pypid.web.pour import write
 from tests.web.answers import Talk
 
@@ -52,15 +60,23 @@ class AccessLogTests(SynchronousTestCase):
         return lines[0]
 
     def test_text(self) -> None:
-        """A line is that of the combined log format, with the milliseconds and the id of the request behind it."""
+        """A line is that of the combined log format, with the milliseconds and the id of the
+        request behind it.
+        """
         line = self.logged(b"GET /simple/foo/ HTTP/1.1\r\nHost: x\r\nUser-Agent: pip/26.3\r\n\r\n")
         self.assertEqual(
             line,
-            '192.0.2.7 - alice [01/Mar/2026:12:30:15 +0000] "GET /simple/foo/ HTTP/1.1" 200 5 "-" "pip/26.3" 12.3 k3x5qa00002f',
+            (
+                '192.0.2.7 - alice [01/Mar/2026:12:30:15 +0000] "GET /simple/foo/ HTTP/1.1" 200 5 '
+                '"-" '
+                '"pip/26.3" 12.3 k3x5qa00002f'
+            ),
         )
 
     def test_monitors(self) -> None:
-        """What only tells a monitor that all is well is written at the level debug: some ask twice a second."""
+        """What only tells a monitor that all is well is written at the level debug: some ask twice
+        a second.
+        """
         levels = []
         log = AccessLog(lambda: NOW, lambda: 0.0)
 
@@ -70,25 +86,44 @@ class AccessLogTests(SynchronousTestCase):
 
         globalLogPublisher.addObserver(observe)
         try:
-            for path, status in ("/ready", 200), ("/health", 200), ("/ready", 503), ("/healthy/", 200):
+            for path, status in (
+                ("/ready", 200),
+                ("/health", 200),
+                ("/ready", 503),
+                ("/healthy/", 200),
+            ):
                 log.write(
-                    AccessLogEntry(time="", client=None, user=None, method="GET", path=path, protocol="HTTP/1.1", status=status, size=0,
-                          milliseconds=None, agent="")
-                )  # fmt: skip
+                    AccessLogEntry(
+                        time="",
+                        client=None,
+                        user=None,
+                        method="GET",
+                        path=path,
+                        protocol="HTTP/1.1",
+                        status=status,
+                        size=0,
+                        milliseconds=None,
+                        agent="",
+                    )
+                )
         finally:
             globalLogPublisher.removeObserver(observe)
         self.assertEqual(levels, ["debug", "debug", "info", "info"])
 
     def test_json(self) -> None:
         """As JSON, the same is one object on one line."""
-        line = self.logged(b'HEAD /f HTTP/1.1\r\nHost: x\r\nUser-Agent: a"b\\\xe9\r\n\r\n', as_json=True, user=None)
+        line = self.logged(
+            b'HEAD /f HTTP/1.1\r\nHost: x\r\nUser-Agent: a"b\\\xe9\r\n\r\n', as_json=True, user=None
+        )
         expected = {"time": "2026-03-01T12:30:15+00:00", "client": "192.0.2.7", "user": None, "method": "HEAD", "path": "/f",
                     "protocol": "HTTP/1.1", "status": 200, "size": 0, "milliseconds": 12.3, "agent": 'a"b\\\u00e9',
                     "id": "k3x5qa00002f"}  # fmt: skip
         self.assertEqual(json.loads(line), expected)
 
     def test_same_in_both(self) -> None:
-        """All that JSON says stands in the text, too, and in the order of the fields but for the time."""
+        """All that JSON says stands in the text, too, and in the order of the fields but for the
+        time.
+        """
         request = b"GET /simple/foo/ HTTP/1.1\r\nHost: x\r\nUser-Agent: pip/26.3\r\n\r\n"
         text, said = self.logged(request), json.loads(self.logged(request, as_json=True))
         told = re.fullmatch(
@@ -128,13 +163,24 @@ class AccessLogTests(SynchronousTestCase):
         self.assertFalse(set("?#") & set(path_of(target)))
 
     @settings(max_examples=50, deadline=None, database=None)
-    @given(st.none() | st.text(max_size=20), st.text(max_size=20), st.text(max_size=20), st.integers(0, 9))
+    @given(
+        st.none() | st.text(max_size=20),
+        st.text(max_size=20),
+        st.text(max_size=20),
+        st.integers(0, 9),
+    )
     def test_many(self, user: str | None, agent: str, path: str, size: int) -> None:
         """The lines of many answers are those of each of them, and nobody forges one."""
         said, asker = SharedLogFields("GET", path, "HTTP/1.1", 200, size), LogClient(user, agent)
-        many = Many([("now", "192.0.2.7", asker, said), ("now", None, LogClient(None, ""), said)], "k3x5qa", 0xFFFFFF)
+        many = Many(
+            [("now", "192.0.2.7", asker, said), ("now", None, LogClient(None, ""), said)],
+            "k3x5qa",
+            0xFFFFFF,
+        )
         texts = [entry.text() for entry in many.entries()]
-        self.assertEqual([text.rpartition(" ")[2] for text in texts], ["k3x5qaffffff", "k3x5qa1000000"])
+        self.assertEqual(
+            [text.rpartition(" ")[2] for text in texts], ["k3x5qaffffff", "k3x5qa1000000"]
+        )
         self.assertEqual(many.texts(), texts)
         self.assertEqual(many.lines("begin ", "\n"), [f"begin {text}\n" for text in texts])
         self.assertTrue(all(text.isascii() and text.isprintable() for text in texts))

@@ -25,13 +25,18 @@ INTEGRITY = "application/vnd.pypi.integrity.v1+json"
 PUBLIC_URL = "https://pypi.example/team"
 
 
-def attestation(data: bytes = DATA, *others: str, filename: str = FILENAME, **options: Any) -> dict[str, Any]:
+def attestation(
+    data: bytes = DATA, *others: str, filename: str = FILENAME, **options: Any
+) -> dict[str, Any]:
     """A right attestation about a file."""
     return OWN.attestation(statement(filename, sha256(data).hexdigest(), *others), **options)
 
 
 class AttestedCase(WholeCase):
-    rules = Rules(write=Principals(users=frozenset({"alice", "bob"})), overwrite=Principals(users=frozenset({"bob"})))
+    rules = Rules(
+        write=Principals(users=frozenset({"alice", "bob"})),
+        overwrite=Principals(users=frozenset({"bob"})),
+    )
 
     def setUp(self) -> None:
         self.pypid = self.new(public_url=PUBLIC_URL)
@@ -45,7 +50,9 @@ class AttestedCase(WholeCase):
     def attested(self, *attestations: object, data: bytes = DATA, user: str = "alice") -> Any:
         """The answer to an upload as uv sends it: the attestations come after the file."""
         said = [text("attestations", json.dumps(attestations))] if attestations else []
-        return self.send_form([text(":action", "file_upload"), content(FILENAME, data), *said], user=user)
+        return self.send_form(
+            [text(":action", "file_upload"), content(FILENAME, data), *said], user=user
+        )
 
     def provenance(self) -> Provenance:
         """What is served, as clients read it."""
@@ -56,8 +63,8 @@ class AttestedCase(WholeCase):
 
 class ServedTests(AttestedCase):
     def test_from_upload_to_client(self) -> None:
-        """The pages name the provenance object by an absolute https URL; it is what `pypi_attestations` reads, and names who
-        signed.
+        """The pages name the provenance object by an absolute https URL; it is what
+        `pypi_attestations` reads, and names who signed.
         """
         self.published(self.attested(attestation(), attestation(DATA, SLSA)))
         url = f"{PUBLIC_URL}{PATH}"
@@ -67,25 +74,38 @@ class ServedTests(AttestedCase):
         [bundle] = self.provenance().attestation_bundles
         self.assertEqual(
             bundle.publisher.model_dump(),
-            {"kind": "GitHub", "repository": "monty/spam", "workflow": "release.yml", "environment": None},
+            {
+                "kind": "GitHub",
+                "repository": "monty/spam",
+                "workflow": "release.yml",
+                "environment": None,
+            },
         )
         subjects = [one.statement["subject"] for one in bundle.attestations]
-        self.assertEqual(subjects, [[{"name": FILENAME, "digest": {"sha256": sha256(DATA).hexdigest()}}]] * 2)
+        self.assertEqual(
+            subjects, [[{"name": FILENAME, "digest": {"sha256": sha256(DATA).hexdigest()}}]] * 2
+        )
 
     def test_before_the_file(self) -> None:
         """twine sends them before the file, which makes no difference."""
-        self.published(self.publish(FILENAME, DATA, text("attestations", json.dumps([attestation()]))))
+        self.published(
+            self.publish(FILENAME, DATA, text("attestations", json.dumps([attestation()])))
+        )
         self.assertEqual(len(self.provenance().attestation_bundles), 1)
 
     def test_plain_http(self) -> None:
-        """Without https there is no link on the pages, as the specification demands a secure one."""
+        """Without https there is no link on the pages, as the specification demands
+        a secure one.
+        """
         self.pypid = self.new()
         self.published(self.attested(attestation()))
         self.assertNotIn("provenance", self.pypid.file_on("spam", FILENAME))
         self.assertEqual(len(self.provenance().attestation_bundles), 1)
 
     def test_negotiation(self) -> None:
-        """The vendor's type is preferred, JSON is possible, all else is 406; a file without attestations is 404."""
+        """The vendor's type is preferred, JSON is possible, all else is 406; a file without
+        attestations is 404.
+        """
         self.published(self.attested(attestation()))
         for accept, kind in (
             (None, INTEGRITY),
@@ -101,15 +121,24 @@ class ServedTests(AttestedCase):
         for accept in ("text/html", "application/xml", f"{INTEGRITY};q=0, application/json;q=0"):
             self.assertEqual(self.pypid.get(PATH, accept).status, 406, accept)
         filename, _ = self.have_wheel("eggs")
-        for path in (f"/integrity/eggs/1.0/{filename}/provenance", PATH.replace("1.0/", "2.0/"), PATH.replace("1.0/", "/")):
+        for path in (
+            f"/integrity/eggs/1.0/{filename}/provenance",
+            PATH.replace("1.0/", "2.0/"),
+            PATH.replace("1.0/", "/"),
+        ):
             self.assertEqual(self.pypid.get(path).status, 404, path)
-            self.assertIn("provenance" if "eggs" in path else "", self.pypid.get(path, "application/json").json["message"])
+            self.assertIn(
+                "provenance" if "eggs" in path else "",
+                self.pypid.get(path, "application/json").json["message"],
+            )
 
     def test_delete(self) -> None:
         """With the file, its provenance object goes, out of the storage too."""
         self.published(self.attested(attestation()))
         self.assertTrue([key for key in self.keys() if "provenance" in key])
-        self.assertLess(self.pypid.api("DELETE", f"/api/projects/spam/files/{FILENAME}").status, 300)
+        self.assertLess(
+            self.pypid.api("DELETE", f"/api/projects/spam/files/{FILENAME}").status, 300
+        )
         self.assertEqual(self.pypid.get(PATH).status, 404)
         self.assertEqual([key for key in self.keys() if "provenance" in key], [])
 
@@ -134,7 +163,9 @@ class ServedTests(AttestedCase):
 
 class RefusedTests(AttestedCase):
     def test_refused(self) -> None:
-        """Garbage, another file's, another signer's and doubled attestations are 400, and nothing is published."""
+        """Garbage, another file's, another signer's and doubled attestations are 400, and nothing
+        is published.
+        """
         strangers = OwnSigstore().attestation(statement(FILENAME, sha256(DATA).hexdigest()))
         for attestations, words in (
             (["garbage"], "not an attestation object"),
@@ -148,16 +179,26 @@ class RefusedTests(AttestedCase):
             answer = self.attested(*attestations)
             self.refused(answer, 400, words)
             for said in (answer.text, answer.reason):
-                self.assertTrue(said.startswith("Invalid attestations supplied during upload: "), answer)
+                self.assertTrue(
+                    said.startswith("Invalid attestations supplied during upload: "), answer
+                )
         self.assertEqual((self.pypid.names(), self.keys(), self.incoming()), ([], [], []))
 
     def test_with_other_problems(self) -> None:
         """What else is wrong with the form is told with it."""
         said = text("attestations", json.dumps([attestation(OTHER)]))
-        self.refused(self.publish(FILENAME, DATA, text("name", "eggs"), said), 400, "eggs", "Invalid attestations", "2 reasons")
+        self.refused(
+            self.publish(FILENAME, DATA, text("name", "eggs"), said),
+            400,
+            "eggs",
+            "Invalid attestations",
+            "2 reasons",
+        )
 
     def test_without_library(self) -> None:
-        """Where nothing can verify them the file is published without them; the answer says so, and nothing is served."""
+        """Where nothing can verify them the file is published without them; the answer says so, and
+        nothing is served.
+        """
         self.pypid.face.attesting = Attesting(Path("nowhere"))
         answer = self.attested(attestation())
         self.published(answer)

@@ -1,4 +1,6 @@
-"""``[access] cache_update``: who may make pypid ask other indexes. Everybody else has what is stored, and no more."""
+"""``[access] cache_update``: who may make pypid ask other indexes. Everybody else has what is
+stored, and no more.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,15 @@ from pathlib import Path
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import StorageDown
-from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, EVERYONE, NOBODY, Credential, Principals, Rules
+from pypid.core.permissions import (
+    ANONYMOUS,
+    AUTHENTICATED,
+    EVERYONE,
+    NOBODY,
+    Credential,
+    Principals,
+    Rules,
+)
 from pypid.core.policy import Policy
 from pypid.daemon.loopback import OneTime, _CurrentRules, _seen_by
 from pypid.flow import start
@@ -32,7 +42,8 @@ NOT_STORED = (
     "/simple/nothing/",
     "/packages/nothing/nothing-1.0.tar.gz",
 )
-"""Of ham 1.0 is stored, and upstream has 2.0 as well; eggs was never asked for; nothing is nowhere."""
+"""Of ham 1.0 is stored, and upstream has 2.0 as well; eggs was never asked for; nothing is nowhere.
+"""
 
 
 class CacheUpdateCase(WholeCase):
@@ -46,9 +57,13 @@ class CacheUpdateCase(WholeCase):
         self.upstream = Elsewhere()
         described = self.upstream.has("ham", HAM, wheel("ham"))
         self.upstream.has_beside(described, metadata("ham"))
-        self.upstream.has_beside(self.upstream.has("ham", NEWER, wheel("ham", "2.0")), metadata("ham", "2.0"))
+        self.upstream.has_beside(
+            self.upstream.has("ham", NEWER, wheel("ham", "2.0")), metadata("ham", "2.0")
+        )
         self.upstream.has("eggs", EGGS, sdist("eggs"))
-        self.pypid = Pypid(Path(self.mktemp()), rules=self.rules, policy=self.policy, upstream=self.upstream)
+        self.pypid = Pypid(
+            Path(self.mktemp()), rules=self.rules, policy=self.policy, upstream=self.upstream
+        )
         for path in STORED:
             self.assertEqual(self.pypid.get(path, user="alice").status, 200, path)
         self.pypid.clock.advance(3600)  # nothing that was heard is fresh
@@ -65,7 +80,9 @@ class StoredTests(CacheUpdateCase):
     """What is stored is there for everybody who may read."""
 
     def test_there(self) -> None:
-        """The page has the stored files only; they, their metadata and the JSON are as for those who may fetch."""
+        """The page has the stored files only; they, their metadata and the JSON are as for those
+        who may fetch.
+        """
         [file] = self.quietly("/simple/ham/", accept=J).json["files"]
         self.assertEqual((file["filename"], "sha256" in file["core-metadata"]), (HAM, True))
         self.assertEqual(self.quietly(f"/packages/ham/{HAM}").body, wheel("ham"))
@@ -76,21 +93,30 @@ class StoredTests(CacheUpdateCase):
         self.assertEqual({file["filename"] for file in page["files"]}, {HAM, NEWER})
 
     def test_ours(self) -> None:
-        """What is ours is there, and what is not there of a name of ours is 404: nobody would be asked for it."""
+        """What is ours is there, and what is not there of a name of ours is 404: nobody would be
+        asked for it.
+        """
         filename, data = self.have_wheel("bacon")
         self.assertEqual(self.quietly(f"/packages/bacon/{filename}").body, data)
         self.assertEqual(self.quietly("/packages/bacon/bacon-9.0.tar.gz").status, 404)
         self.assertEqual(self.quietly("/pypi/bacon/json").status, 200)
 
     def test_blended(self) -> None:
-        """Of a name of ours that may be blended, ours is there; a file that only upstream may have is not."""
+        """Of a name of ours that may be blended, ours is there; a file that only upstream may have
+        is not.
+        """
         filename, data = self.have_wheel("spam")
         self.assertEqual(self.quietly(f"/packages/spam/{filename}").body, data)
-        self.assertEqual([file["filename"] for file in self.quietly("/simple/spam/", accept=J).json["files"]], [filename])
+        self.assertEqual(
+            [file["filename"] for file in self.quietly("/simple/spam/", accept=J).json["files"]],
+            [filename],
+        )
         self.assertEqual(self.quietly("/packages/spam/spam-9.0.tar.gz").status, 401)
 
     def test_without_metadata(self) -> None:
-        """The JSON of a stored project whose metadata would have to be fetched is there without it."""
+        """The JSON of a stored project whose metadata would have to be fetched is
+        there without it.
+        """
         filename = sdist_filename("toast")
         file = self.upstream.has("toast", filename, sdist("toast"))
         self.assertEqual(self.pypid.get(f"/packages/toast/{filename}", user="alice").status, 200)
@@ -116,7 +142,9 @@ class RefusedTests(CacheUpdateCase):
 
     def test_forbidden(self) -> None:
         """It is 403 for somebody known, and the answer says what is missing."""
-        self.pypid.face.rules = Rules(read=EVERYONE, write=RULES.write, fetch=Principals(users=frozenset({"alice"})))
+        self.pypid.face.rules = Rules(
+            read=EVERYONE, write=RULES.write, fetch=Principals(users=frozenset({"alice"}))
+        )
         for path in NOT_STORED:
             answer = self.quietly(path, user="bob")
             self.refused(answer, 403, "bob", "fetch from the upstream index")
@@ -137,14 +165,21 @@ class RefusedTests(CacheUpdateCase):
                 self.assertEqual(self.quietly(path, user=user).status, 404)
 
     def test_known_to_others(self) -> None:
-        """A page that upstream has told somebody else, and of which nothing is stored, is refused all the same."""
+        """A page that upstream has told somebody else, and of which nothing is stored, is refused
+        all the same.
+        """
         self.assertEqual(self.pypid.get("/simple/eggs/", user="alice").status, 200)
         for path in ("/simple/eggs/", f"/packages/eggs/{EGGS}"):
             self.assertEqual(self.quietly(path).status, 401)
 
     def test_redirect(self) -> None:
         """Where clients are sent upstream, those who may not fetch are sent nowhere."""
-        pypid = Pypid(Path(self.mktemp()), rules=self.rules, policy=Policy(mode=Mode.REDIRECT), upstream=self.upstream)
+        pypid = Pypid(
+            Path(self.mktemp()),
+            rules=self.rules,
+            policy=Policy(mode=Mode.REDIRECT),
+            upstream=self.upstream,
+        )
         self.assertEqual(pypid.get(f"/packages/ham/{NEWER}", user="bob").status, 302)
         self.assertEqual(pypid.get(f"/packages/ham/{NEWER}").status, 401)
         self.assertEqual(pypid.get(f"/packages/ham/{NEWER}.metadata").status, 401)
@@ -162,19 +197,27 @@ class RefusedTests(CacheUpdateCase):
         self.assertEqual((twin.rules, twin.closed), (self.rules, pypid.face.closed))
 
     def test_resolver_is_not_sent_upstream(self) -> None:
-        """A resolver on this machine gets metadata from pypid in every mode, and never a URL of upstream's."""
-        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.REDIRECT), upstream=self.upstream)
+        """A resolver on this machine gets metadata from pypid in every mode, and never a URL of
+        upstream's.
+        """
+        pypid = Pypid(
+            Path(self.mktemp()), policy=Policy(mode=Mode.REDIRECT), upstream=self.upstream
+        )
         path = f"/packages/ham/{NEWER}.metadata"
         self.assertEqual(pypid.get(path).status, 302)
         pypid.face.settings = _seen_by(pypid.face, OneTime("secret", ANONYMOUS)).settings
-        self.assertEqual((pypid.get(path).status, pypid.get(path).body), (200, metadata("ham", "2.0")))
+        self.assertEqual(
+            (pypid.get(path).status, pypid.get(path).body), (200, metadata("ham", "2.0"))
+        )
 
 
 class PrivateTests(CacheUpdateCase):
     """Not everybody sees the same, so nobody's answer is for somebody else's cache."""
 
     def test_private(self) -> None:
-        """Pages, files, metadata and JSON are private, for those who may and those who may not; and differ."""
+        """Pages, files, metadata and JSON are private, for those who may and those who may not; and
+        differ.
+        """
         for path in STORED:
             for user in (None, "bob"):
                 answer = self.pypid.get(path, user=user)

@@ -50,27 +50,50 @@ class CachedCase(WholeCase):
 
     def size(self, prefix: str = ".kept/") -> int:
         """The bytes that lie there."""
-        return sum(self.have(self.pypid.blobs.stat(key)).size for key in self.keys() if key.startswith(prefix))
+        return sum(
+            self.have(self.pypid.blobs.stat(key)).size
+            for key in self.keys()
+            if key.startswith(prefix)
+        )
 
 
 class ListTests(CachedCase):
     """What there is."""
 
     def test_projects(self) -> None:
-        """Each project with its files, the bytes that lie there, and when one of them was last wanted; the sums."""
+        """Each project with its files, the bytes that lie there, and when one of them was last
+        wanted; the sums.
+        """
         told = self.cache()
         self.assertEqual((told["files"], told["size"], told["limit"]), (4, self.size(), None))
         self.assertEqual(
             told["projects"],
             [
-                {"name": "eggs", "files": 1, "size": self.size(".kept/eggs/"), "wanted": "2026-01-01T02:00:01Z"},
-                {"name": "ham", "files": 2, "size": self.size(".kept/ham/"), "wanted": "2026-01-01T01:00:01Z"},
-                {"name": "spam", "files": 1, "size": self.size(".kept/spam/"), "wanted": "2026-01-01T03:00:01Z"},
+                {
+                    "name": "eggs",
+                    "files": 1,
+                    "size": self.size(".kept/eggs/"),
+                    "wanted": "2026-01-01T02:00:01Z",
+                },
+                {
+                    "name": "ham",
+                    "files": 2,
+                    "size": self.size(".kept/ham/"),
+                    "wanted": "2026-01-01T01:00:01Z",
+                },
+                {
+                    "name": "spam",
+                    "files": 1,
+                    "size": self.size(".kept/spam/"),
+                    "wanted": "2026-01-01T03:00:01Z",
+                },
             ],
         )
 
     def test_files(self) -> None:
-        """Of a project each file of theirs, and none of ours; what is wanted again is said to be."""
+        """Of a project each file of theirs, and none of ours; what is wanted again is
+        said to be.
+        """
         self.pypid.get(f"/packages/ham/{HAM}")
         told = self.cache("/Ham")
         self.assertEqual((told["name"], told["size"]), ("ham", self.size(".kept/ham/")))
@@ -83,10 +106,16 @@ class ListTests(CachedCase):
 
     def test_not_whole(self) -> None:
         """What is no whole file counts in bytes only."""
-        self.have(self.pypid.blobs.write(f".kept/ham/{wheel_filename('ham', '9')}.metadata", BytesBody(b"x" * 1000)))
+        self.have(
+            self.pypid.blobs.write(
+                f".kept/ham/{wheel_filename('ham', '9')}.metadata", BytesBody(b"x" * 1000)
+            )
+        )
         told = self.cache()
         self.assertEqual((told["files"], told["size"]), (4, self.size()))
-        self.assertEqual([file["whole"] for file in self.cache("/ham")["files"]], [True, True, False])
+        self.assertEqual(
+            [file["whole"] for file in self.cache("/ham")["files"]], [True, True, False]
+        )
 
     def test_nothing(self) -> None:
         """An empty cache is listed as such."""
@@ -99,7 +128,11 @@ class PurgeTests(CachedCase):
 
     def left(self) -> list[str]:
         """The kept files."""
-        return [file["filename"] for name in ("eggs", "ham", "spam") for file in self.cache(f"/{name}")["files"]]
+        return [
+            file["filename"]
+            for name in ("eggs", "ham", "spam")
+            for file in self.cache(f"/{name}")["files"]
+        ]
 
     def test_all(self) -> None:
         """All of theirs goes, and what went is told; what is wanted again comes again."""
@@ -124,14 +157,24 @@ class PurgeTests(CachedCase):
         """Only what nobody wanted for so long, counted from its last use."""
         self.pypid.get(f"/packages/ham/{HAM}")
         self.assertEqual(self.purge("?older_than=5h").json["files"], 0)
-        self.assertEqual(self.purge("?older_than=150m").json["files"], 1)  # not ham's wheel, which was wanted just now
+        self.assertEqual(
+            self.purge("?older_than=150m").json["files"], 1
+        )  # not ham's wheel, which was wanted just now
         self.assertEqual(self.left(), [EGGS, HAM, THEIR_SPAM])
         self.assertEqual(self.purge("/ham?older_than=1h").json["files"], 0)
         self.assertEqual(self.purge("?older_than=2h").json["files"], 1)
         self.assertEqual(self.left(), [HAM, THEIR_SPAM])
 
     def test_wrong(self) -> None:
-        """A time that is none, a name that cannot be, and an address with a slash too many remove nothing."""
-        for path, status in (("?older_than=soon", 400), ("?older_than=-1d", 400), ("/-x-", 404), ("/", 400), ("//", 404)):
+        """A time that is none, a name that cannot be, and an address with a slash too many remove
+        nothing.
+        """
+        for path, status in (
+            ("?older_than=soon", 400),
+            ("?older_than=-1d", 400),
+            ("/-x-", 404),
+            ("/", 400),
+            ("//", 404),
+        ):
             self.assertEqual(self.purge(path).status, status, path)
         self.assertEqual(len(self.left()), 4)

@@ -54,13 +54,20 @@ class BodyTests(SynchronousTestCase):
         self.assertFalse(wire.closed)
 
     def test_the_handler_runs_when_the_headers_are_in(self) -> None:
-        """The handler knows method, path, arguments of the query, and the size of the body before the body comes."""
+        """The handler knows method, path, arguments of the query, and the size of the body before
+        the body comes.
+        """
         handler = Waiting()
         wire = Wire(handler)
-        wire.send(b"POST /legacy/?%3Aaction=file_upload&x= HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\n")
+        wire.send(
+            b"POST /legacy/?%3Aaction=file_upload&x= HTTP/1.1\r\nHost: a\r\nContent-Length: "
+            b"7\r\n\r\n"
+        )
         seen = handler.request
         assert seen is not None
-        self.assertEqual((seen.method, seen.path, seen.clientproto), (b"POST", b"/legacy/", b"HTTP/1.1"))
+        self.assertEqual(
+            (seen.method, seen.path, seen.clientproto), (b"POST", b"/legacy/", b"HTTP/1.1")
+        )
         self.assertEqual(seen.args, {b":action": [b"file_upload"], b"x": [b""]})
         self.assertEqual(seen.body.size, 7)
 
@@ -80,7 +87,11 @@ class BodyTests(SynchronousTestCase):
             return await echo(request)
 
         wire = Wire(measured)
-        wire.send(request("POST", "/c", "Transfer-Encoding: chunked") + chunked(b"abcdefgh", 3) + request("GET", "/d"))
+        wire.send(
+            request("POST", "/c", "Transfer-Encoding: chunked")
+            + chunked(b"abcdefgh", 3)
+            + request("GET", "/d")
+        )
         self.assertEqual(sizes, [None, 0])
         self.assertIn(b"/c=abcdefgh", wire.received)
         self.assertEqual(wire.statuses, [200, 200])
@@ -103,7 +114,9 @@ class BodyTests(SynchronousTestCase):
             wire.send(sent[first:last])
         bodies = [b"/1=" + b"x" * 100, b"/2=", b"/3=" + b"y" * 70, b"/4=", b"/5=z"]
         self.assertEqual(wire.statuses, [200] * 5)
-        self.assertEqual([part.split(b"\r\n\r\n")[1] for part in wire.received.split(b"HTTP/1.1 ")[1:]], bodies)
+        self.assertEqual(
+            [part.split(b"\r\n\r\n")[1] for part in wire.received.split(b"HTTP/1.1 ")[1:]], bodies
+        )
 
     def test_byte_by_byte(self) -> None:
         """One byte at a time gives the same as all at once."""
@@ -113,7 +126,9 @@ class BodyTests(SynchronousTestCase):
         self.assertIn(b"/1=hello", wire.received)
 
     def test_many_pipelined_bodies(self) -> None:
-        """Thousands of requests in one read are answered one after the other, without a deep stack."""
+        """Thousands of requests in one read are answered one after the other, without
+        a deep stack.
+        """
         wire = Wire(echo)
         wire.send(request("POST", "/", body=b"x") * 3000)
         self.assertEqual(len(wire.statuses), 3000)
@@ -221,7 +236,9 @@ class PressureTests(SynchronousTestCase):
         self.assertGreater(len(wire.unsent), 3_000_000)
 
     def test_pipelined_bytes_are_counted_in_linear_time(self) -> None:
-        """What waits behind an answer is paused after 16 KiB, however small its pieces; each piece is counted once."""
+        """What waits behind an answer is paused after 16 KiB, however small its pieces; each piece
+        is counted once.
+        """
         handler = Waiting()
         wire = Wire(handler)
         wire.send(request("POST", "/", body=b"x") + b"GET")
@@ -247,7 +264,9 @@ class PressureTests(SynchronousTestCase):
         self.assertIn(b"Connection: close", wire.received)
 
     def test_a_blocked_way_out_stops_the_next_request(self) -> None:
-        """A client that pipelines requests and reads no answers gets the next one only when it has read: memory is bounded."""
+        """A client that pipelines requests and reads no answers gets the next one only when it has
+        read: memory is bounded.
+        """
         handled: list[bytes] = []
 
         async def answer(asked: Request) -> bytes:
@@ -264,7 +283,9 @@ class PressureTests(SynchronousTestCase):
         self.assertEqual(wire.statuses, [200] * 9)
 
     def test_a_client_that_never_reads_is_cut_off(self) -> None:
-        """A client that leaves its answers lying is waited for as long as a silent one, and then cut off."""
+        """A client that leaves its answers lying is waited for as long as a silent one, and then
+        cut off.
+        """
 
         async def answer(asked: Request) -> bytes:
             wire.channel.pauseProducing()
@@ -278,7 +299,9 @@ class PressureTests(SynchronousTestCase):
         self.assertTrue(wire.closed)
 
     def test_the_next_body_comes_when_the_way_is_free(self) -> None:
-        """A body that was pipelined behind an answer comes in whole once that answer has been read."""
+        """A body that was pipelined behind an answer comes in whole once that answer
+        has been read.
+        """
         handler = Waiting()
         wire = Wire(handler)
         wire.send(request("GET", "/1"))
@@ -291,7 +314,9 @@ class PressureTests(SynchronousTestCase):
         self.assertEqual(handler.request.path, b"/1")
         wire.channel.resumeProducing()
         self.assertEqual(handler.request.path, b"/2")
-        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(echo(handler.request))), b"/2=hhhhh")
+        self.assertEqual(
+            self.successResultOf(Deferred.fromCoroutine(echo(handler.request))), b"/2=hhhhh"
+        )
 
 
 class ContinueTests(SynchronousTestCase):
@@ -315,7 +340,9 @@ class ContinueTests(SynchronousTestCase):
         self.assertFalse(wire.closed)
 
     def test_it_is_not_sent_before_a_refusal(self) -> None:
-        """A request that is refused by its headers sees its refusal, and nothing of the body is asked for."""
+        """A request that is refused by its headers sees its refusal, and nothing of the body is
+        asked for.
+        """
         wire = Wire(turn_away)
         wire.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 5000000000"))
         self.assertEqual(wire.statuses, [401])
@@ -339,7 +366,9 @@ class EarlyAnswerTests(SynchronousTestCase):
     """The reply is not lost."""
 
     def test_the_rest_is_discarded(self) -> None:
-        """An answer before the body's end says so; the rest is thrown away, and its end ends the connection."""
+        """An answer before the body's end says so; the rest is thrown away, and its end ends the
+        connection.
+        """
         wire = Wire(turn_away)
         wire.send(request("POST", "/", "Content-Length: 10000000"))
         self.assertEqual(wire.statuses, [401])
@@ -354,7 +383,9 @@ class EarlyAnswerTests(SynchronousTestCase):
         self.assertEqual(wire.clock.getDelayedCalls()[1:], [])  # only the log's clock is left
 
     def test_a_body_that_came_along(self) -> None:
-        """Where the whole body came with the headers, an early answer leaves the connection open."""
+        """Where the whole body came with the headers, an early answer leaves
+        the connection open.
+        """
         wire = Wire(turn_away)
         wire.send(request("POST", "/", body=b"{}") + request("GET", "/"))
         self.assertEqual(wire.statuses, [401, 401])
@@ -410,7 +441,9 @@ class EarlyAnswerTests(SynchronousTestCase):
         self.assertTrue(wire.closed)
 
     def test_a_body_that_was_closed(self) -> None:
-        """A handler that closes the body early goes on working while the rest is thrown away, and the connection stays."""
+        """A handler that closes the body early goes on working while the rest is thrown away, and
+        the connection stays.
+        """
 
         async def impatient(request: Request) -> bytes:
             await request.body.aclose()
@@ -464,7 +497,9 @@ class LostTests(SynchronousTestCase):
         self.assertEqual(wire.clock.getDelayedCalls()[1:], [])
 
     def test_what_came_is_not_an_end(self) -> None:
-        """Whoever reads later gets what had come, and then the error: no body ends early by itself."""
+        """Whoever reads later gets what had come, and then the error: no body ends
+        early by itself.
+        """
         handler = Waiting()
         wire = Wire(handler)
         wire.send(request("POST", "/", body=b"x" * (4 * FULL)), by=65536)
@@ -482,7 +517,9 @@ class LostTests(SynchronousTestCase):
         self.assertEqual(wire.clock.getDelayedCalls()[1:], [])
 
     def test_a_cancelled_reader(self) -> None:
-        """A handler that is cancelled while it waits for the body leaves the body to the next reader."""
+        """A handler that is cancelled while it waits for the body leaves the body to the next
+        reader.
+        """
         handler = Waiting()
         wire = Wire(handler)
         wire.send(request("POST", "/", "Content-Length: 5"))
@@ -491,13 +528,17 @@ class LostTests(SynchronousTestCase):
         read.addErrback(lambda _: None)
         read.cancel()
         wire.send(b"hello")
-        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(echo(handler.request))), b"/=hello")
+        self.assertEqual(
+            self.successResultOf(Deferred.fromCoroutine(echo(handler.request))), b"/=hello"
+        )
 
 
 class AbsoluteFormTests(SynchronousTestCase):
     """Targets in absolute form, which a server must accept (RFC 9112, 3.2.2)."""
 
-    def asked(self, target: str, method: str = "GET", host: str = "inner") -> tuple[list[int], list[tuple[bytes, str, bytes]]]:
+    def asked(
+        self, target: str, method: str = "GET", host: str = "inner"
+    ) -> tuple[list[int], list[tuple[bytes, str, bytes]]]:
         """The statuses, and the path, the host and the query that the handler sees."""
         seen = []
 
@@ -506,7 +547,12 @@ class AbsoluteFormTests(SynchronousTestCase):
             return b""
 
         wire = Wire(look)
-        wire.send(f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {int(method == 'POST')}\r\n\r\n".encode())
+        wire.send(
+            (
+                f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: "
+                f"{int(method == 'POST')}\r\n\r\n"
+            ).encode()
+        )
         wire.send(b"x" if method == "POST" else b"")
         return wire.statuses, seen
 
@@ -514,7 +560,12 @@ class AbsoluteFormTests(SynchronousTestCase):
         """The target's host replaces the Host header, with and without a body."""
         for method in ("GET", "POST"):
             for target, path, host, query in (
-                ("http://a.example/simple/foo/?x=http://b/", b"/simple/foo/", "a.example", b"x=http://b/"),
+                (
+                    "http://a.example/simple/foo/?x=http://b/",
+                    b"/simple/foo/",
+                    "a.example",
+                    b"x=http://b/",
+                ),
                 ("HTTPS://a.example:8443/simple/", b"/simple/", "a.example:8443", b""),
                 ("http://[::1]:6543", b"/", "[::1]:6543", b""),
                 ("http://a.example?x=1", b"/", "a.example", b"x=1"),
@@ -522,14 +573,18 @@ class AbsoluteFormTests(SynchronousTestCase):
                 self.assertEqual(self.asked(target, method), ([200], [(path, host, query)]), target)
 
     def test_odd_hosts_are_refused(self) -> None:
-        """A target without a host, with a user, or with what no host has is 400; so is one without a good Host header."""
+        """A target without a host, with a user, or with what no host has is 400; so is one without
+        a good Host header.
+        """
         for target in ("http:///simple/", "http://user@a.example/", "http://a b/", "http://a|b/"):
             self.assertEqual(self.asked(target)[0], [400], target)
         self.assertEqual(self.asked("http://a.example/", host="a/b")[0], [400])
 
     def test_other_targets_stay_as_they_are(self) -> None:
         """A path that only looks like an address is a path."""
-        self.assertEqual(self.asked("/http://a.example/")[1], [(b"/http://a.example/", "inner", b"")])
+        self.assertEqual(
+            self.asked("/http://a.example/")[1], [(b"/http://a.example/", "inner", b"")]
+        )
 
 
 class FramingTests(SynchronousTestCase):
@@ -630,11 +685,24 @@ class RefusalTests(SynchronousTestCase):
         self.refused(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 10_000 + b"\r\n")
 
     def test_broken_chunks(self) -> None:
-        """Who reads a body with broken chunks gets `BadRequest`, which is a 400; the connection does not go on."""
-        for broken in (b"zz\r\nhello\r\n", b"5\r\nhelloXX", b"-5\r\nhello\r\n", b"5" * 2000, b"0\r\n" + b"T: x\r\n" * 20_000):
+        """Who reads a body with broken chunks gets `BadRequest`, which is a 400; the connection
+        does not go on.
+        """
+        for broken in (
+            b"zz\r\nhello\r\n",
+            b"5\r\nhelloXX",
+            b"-5\r\nhello\r\n",
+            b"5" * 2000,
+            b"0\r\n" + b"T: x\r\n" * 20_000,
+        ):
             for by in (None, 7):
                 wire = Wire(echo)
-                wire.send(request("POST", "/", "Transfer-Encoding: chunked") + broken + request("GET", "/2"), by=by)
+                wire.send(
+                    request("POST", "/", "Transfer-Encoding: chunked")
+                    + broken
+                    + request("GET", "/2"),
+                    by=by,
+                )
                 self.assertEqual(wire.statuses, [400], broken[:20])
                 self.assertIn(b"chunked", wire.received)
                 self.assertIsInstance(wire.resource.ended[0], BadRequest)
@@ -683,7 +751,11 @@ class TwistedTests(SynchronousTestCase):
         """The private names that the channel uses are there."""
         wire = Wire(Waiting())
         wire.send(b"GET / HTTP/1.1\r\n")
-        missing = [name for name in channel._TWISTED if not hasattr(http.HTTPChannel, name) and name not in vars(wire.channel)]
+        missing = [
+            name
+            for name in channel._TWISTED
+            if not hasattr(http.HTTPChannel, name) and name not in vars(wire.channel)
+        ]
         self.assertEqual(missing, [])
         self.assertTrue(issubclass(http._MalformedChunkedDataError, Exception))
 

@@ -28,8 +28,17 @@ def certificate(subject: str, issuer: str) -> bytes:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
     begins = datetime(2026, 1, 1, tzinfo=UTC)
-    builder = x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name(issuer)).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(begins).not_valid_after(begins + timedelta(days=9))
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name(issuer))
+        .public_key(key.public_key())
+    )
+    builder = (
+        builder.serial_number(1)
+        .not_valid_before(begins)
+        .not_valid_after(begins + timedelta(days=9))
+    )
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
@@ -41,20 +50,43 @@ class FilesTests(WholeCase):
         """The files name the host that was asked."""
         for name in ("pip.conf", ".pypirc", "uv.toml"):
             answer = self.pypid.get(f"/config/{name}")
-            self.assertEqual((answer.status, answer["content-type"]), (200, "text/plain; charset=utf-8"))
+            self.assertEqual(
+                (answer.status, answer["content-type"]), (200, "text/plain; charset=utf-8")
+            )
             self.assertIn(b"http://index.example/", answer.body)
 
     def test_no_host(self) -> None:
-        """A host that may not be believed is in no file: whoever could choose it would choose where people install from."""
+        """A host that may not be believed is in no file: whoever could choose it would choose where
+        people install from.
+        """
         self.pypid.site.hosts = HostPolicy(("index.example.org",))
-        self.pypid.site.trusted_proxies = TrustedProxies((ip_network("192.0.2.7"),))  # else it is 421
+        self.pypid.site.trusted_proxies = TrustedProxies(
+            (ip_network("192.0.2.7"),)
+        )  # else it is 421
         self.assertEqual(self.pypid.get("/config/pip.conf").status, 400)
 
     def test_odd_host(self) -> None:
-        """A Host that is no name and no address goes into no file, though HTTP allows it; nor does one that nobody named."""
+        """A Host that is no name and no address goes into no file, though HTTP allows it; nor does
+        one that nobody named.
+        """
         for name in ("pip.conf", ".pypirc", "uv.toml"):
-            for host in ("[1]", "[192.0.2.1]", "[.]", "a%b", "a'b", "$(x)", "a;b", "a,b", "a:999999", "", ":80", None):
-                said = b"HTTP/1.0\r\n" if host is None else b"HTTP/1.1\r\nHost: %s\r\n" % host.encode()
+            for host in (
+                "[1]",
+                "[192.0.2.1]",
+                "[.]",
+                "a%b",
+                "a'b",
+                "$(x)",
+                "a;b",
+                "a,b",
+                "a:999999",
+                "",
+                ":80",
+                None,
+            ):
+                said = (
+                    b"HTTP/1.0\r\n" if host is None else b"HTTP/1.1\r\nHost: %s\r\n" % host.encode()
+                )
                 connection = self.pypid.connect()
                 connection.send(b"GET /config/%s %s\r\n" % (name.encode(), said))
                 answer = connection.answer()
@@ -86,18 +118,26 @@ class AuthorityTests(WholeCase):
         """The chain that TLS is spoken with."""
         path = Path(self.mktemp())
         path.write_bytes(b"".join(certificates))
-        self.pypid.face.settings = attrs.evolve(self.pypid.face.settings, certificate=path, public_url="https://index.example")
+        self.pypid.face.settings = attrs.evolve(
+            self.pypid.face.settings, certificate=path, public_url="https://index.example"
+        )
         return path
 
     def test_root(self) -> None:
-        """Of a chain the certificate that vouches for itself is given, which any client can load; the files name it."""
+        """Of a chain the certificate that vouches for itself is given, which any client can load;
+        the files name it.
+        """
         self.chain(LEAF, ROOT)
         answer = self.pypid.get("/config/ca.pem")
-        self.assertEqual((answer.status, answer["content-type"]), (200, "application/pem-certificate-chain"))
+        self.assertEqual(
+            (answer.status, answer["content-type"]), (200, "application/pem-certificate-chain")
+        )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=answer.body.decode())
         self.assertEqual(answer.body, ROOT)
-        self.assertIn(b"https://index.example/config/ca.pem", self.pypid.get("/config/pip.conf").body)
+        self.assertIn(
+            b"https://index.example/config/ca.pem", self.pypid.get("/config/pip.conf").body
+        )
 
     def test_issued(self) -> None:
         """Where somebody else issued it there is nothing to give, and no file speaks of it."""

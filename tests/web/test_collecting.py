@@ -35,7 +35,9 @@ PURE = "{}-{}-py3-none-any.whl"
 
 @define
 class Scripted:
-    """A resolver that takes the newest release of what is `needed`, of the project itself and of no other."""
+    """A resolver that takes the newest release of what is `needed`, of the project itself and of no
+    other.
+    """
 
     needed: dict[str, list[tuple[str, str]]] = field(factory=dict)
     asked: list[tuple[tuple[str, ...], str, bool]] = field(factory=list)
@@ -98,19 +100,36 @@ class CollectCase(WholeCase):
         self.elsewhere.has(name, f"{name}-{version}-{tag}.whl", wheel(name, version, tag=tag))
         self.resolver.needed[name] = [(name, version)]
 
-    def collect(self, requirements: str = "", *headers: tuple[str, str], user: str | None = None, **fields: object) -> Any:
+    def collect(
+        self,
+        requirements: str = "",
+        *headers: tuple[str, str],
+        user: str | None = None,
+        **fields: object,
+    ) -> Any:
         answer = self.posted({"requirements": requirements, **fields}, *headers, user=user)
         self.assertEqual(answer.status, 200, answer)
         return answer.json
 
-    def posted(self, document: object, *headers: tuple[str, str], user: str | None = None) -> Answer:
+    def posted(
+        self, document: object, *headers: tuple[str, str], user: str | None = None
+    ) -> Answer:
         kind = ("Content-Type", "application/json")
-        return self.pypid.ask("POST", "/requirements.txt", kind, *headers, body=json.dumps(document).encode(), user=user)
+        return self.pypid.ask(
+            "POST",
+            "/requirements.txt",
+            kind,
+            *headers,
+            body=json.dumps(document).encode(),
+            user=user,
+        )
 
 
 class CollectTests(CollectCase):
     def test_kept(self) -> None:
-        """What the resolver names is fetched, kept, and told; the second time it was had, and nothing is fetched."""
+        """What the resolver names is fetched, kept, and told; the second time it was had, and
+        nothing is fetched.
+        """
         self.has("app")
         self.has("lib", tag="cp312-cp312-manylinux_2_17_x86_64")
         self.resolver.needed["app"] += self.resolver.needed["lib"]
@@ -118,41 +137,81 @@ class CollectTests(CollectCase):
             answer = self.collect("app>=1", python="3.12")
             names = [PURE.format("app", "1.0"), "lib-1.0-cp312-cp312-manylinux_2_17_x86_64.whl"]
             self.assertEqual(answer["cached"], names)
-            self.assertEqual([(file["filename"], file["outcome"]) for file in answer["files"]], [(n, outcome) for n in names])
-            self.assertEqual((answer["failed"], answer["unparseable"], answer["complete"]), ([], [], True))
+            self.assertEqual(
+                [(file["filename"], file["outcome"]) for file in answer["files"]],
+                [(n, outcome) for n in names],
+            )
+            self.assertEqual(
+                (answer["failed"], answer["unparseable"], answer["complete"]), ([], [], True)
+            )
             releases = ["app==1.0", "lib==1.0"]
-            self.assertEqual(answer["targets"], [{"platform": "linux", "python": "3.12", "releases": releases}])
+            self.assertEqual(
+                answer["targets"], [{"platform": "linux", "python": "3.12", "releases": releases}]
+            )
         self.assertEqual(len(self.elsewhere.urls), 2)
         self.elsewhere.away = UpstreamDown("gone")
         for name, filename in zip(("app", "lib"), names, strict=True):
             self.assertEqual(self.pypid.get(f"/packages/{name}/{filename}").status, 200)
 
     def test_targets(self) -> None:
-        """Each platform with each Python is resolved by itself, and has the file that fits; one file is one report."""
+        """Each platform with each Python is resolved by itself, and has the file that fits; one
+        file is one report.
+        """
         for tag in "cp312-cp312-manylinux_2_28_x86_64", "cp312-cp312-win_amd64", "py3-none-any":
             self.has("lib", tag=tag)
-        answer = self.collect("lib; python_version >= '3.12'", platform=["linux", "windows"], python="3.12, 3.11")
-        where = {file["filename"][8:-4]: [t["platform"] + t["python"] for t in file["targets"]] for file in answer["files"]}
-        self.assertEqual(where, {"cp312-cp312-manylinux_2_28_x86_64": ["linux3.12"], "cp312-cp312-win_amd64": ["windows3.12"]})
-        self.assertEqual([asked[1] for asked in self.resolver.asked], ["Python 3.12 on linux", "Python 3.12 on windows"])
+        answer = self.collect(
+            "lib; python_version >= '3.12'", platform=["linux", "windows"], python="3.12, 3.11"
+        )
+        where = {
+            file["filename"][8:-4]: [t["platform"] + t["python"] for t in file["targets"]]
+            for file in answer["files"]
+        }
+        self.assertEqual(
+            where,
+            {
+                "cp312-cp312-manylinux_2_28_x86_64": ["linux3.12"],
+                "cp312-cp312-win_amd64": ["windows3.12"],
+            },
+        )
+        self.assertEqual(
+            [asked[1] for asked in self.resolver.asked],
+            ["Python 3.12 on linux", "Python 3.12 on windows"],
+        )
 
     def test_failed(self) -> None:
-        """Lines that cannot be had are told with the reason, each once, and all others are collected."""
+        """Lines that cannot be had are told with the reason, each once, and all others are
+        collected.
+        """
         self.pypid = self.made(Policy(mode=self.mode, deny=("evil",), reserved=("inner-*",)))
         self.has("good")
         self.has("lost")
         self.resolver.needed["good"] += [("lost", "2.0")]
         del self.resolver.needed["lost"]
-        lines = ["nobody", "evil", "inner-part", "lost>1", "good", "-r other.txt", "--no-binary :all:"]
+        lines = [
+            "nobody",
+            "evil",
+            "inner-part",
+            "lost>1",
+            "good",
+            "-r other.txt",
+            "--no-binary :all:",
+        ]
         answer = self.collect("\n".join(lines), python=["3.12", "3.13"])
         self.assertEqual(answer["unparseable"], ["-r other.txt"])
         self.assertEqual(answer["failed"], ["nobody", "evil", "inner-part", "lost>1", "lost==2.0"])
         self.assertEqual(answer["cached"], [PURE.format("good", "1.0")])
         self.assertFalse(answer["complete"])
-        reasons = {problem["line"]: (problem["reason"], len(problem["targets"])) for problem in answer["problems"]}
+        reasons = {
+            problem["line"]: (problem["reason"], len(problem["targets"]))
+            for problem in answer["problems"]
+        }
         self.assertEqual(reasons["lost==2.0"], ("this index does not have this release", 2))
         self.assertEqual(reasons["lost>1"], ("there is no solution for lost>1", 2))
-        for name, word in ("evil", "[upstream] deny"), ("inner-part", "[upstream] reserved"), ("nobody", "no project 'nobody'"):
+        for name, word in (
+            ("evil", "[upstream] deny"),
+            ("inner-part", "[upstream] reserved"),
+            ("nobody", "no project 'nobody'"),
+        ):
             self.assertIn(word, reasons[name][0])
             self.assertEqual(reasons[name][1], 0)
         self.assertNotIn("evil", self.elsewhere.heard)
@@ -160,7 +219,9 @@ class CollectTests(CollectCase):
         self.assertEqual([line["line"] for line in answer["ignored"]], ["--no-binary :all:"])
 
     def test_needs_build(self) -> None:
-        """An sdist that no wheel stands beside is kept, and its line is told: what it depends on is not known."""
+        """An sdist that no wheel stands beside is kept, and its line is told: what it depends on is
+        not known.
+        """
         self.elsewhere.has("src", "src-1.0.tar.gz", sdist("src", "1.0"))
         self.elsewhere.has("src", "src-2.0.tar.gz", sdist("src", "2.0"))
         answer = self.collect("src<2")
@@ -174,11 +235,15 @@ class CollectTests(CollectCase):
         filename, _ = self.have_wheel("mine")
         self.resolver.needed["mine"] = [("mine", "1.0")]
         answer = self.collect("mine")
-        self.assertEqual([(file["filename"], file["outcome"]) for file in answer["files"]], [(filename, "had")])
+        self.assertEqual(
+            [(file["filename"], file["outcome"]) for file in answer["files"]], [(filename, "had")]
+        )
         self.assertEqual(self.elsewhere.heard, [])
 
     def test_rules(self) -> None:
-        """A release that a rule hides is refused with the rule, for a line and for a lock; it is not fetched."""
+        """A release that a rule hides is refused with the rule, for a line and for a lock; it is
+        not fetched.
+        """
         self.pypid = self.made(Policy(mode=self.mode, cooldown=Cooldown(timedelta(days=7))))
         self.has("young")
         del self.resolver.needed["young"]
@@ -187,18 +252,24 @@ class CollectTests(CollectCase):
         self.assertEqual(answer["cached"], [])
         [file] = answer["files"]
         self.assertEqual((file["outcome"], "cooldown" in file["reason"]), ("refused", True))
-        self.assertEqual([("cooldown" in problem["reason"]) for problem in answer["problems"]], [True])
+        self.assertEqual(
+            [("cooldown" in problem["reason"]) for problem in answer["problems"]], [True]
+        )
         self.assertEqual(self.elsewhere.urls, [])
 
     def test_hashes(self) -> None:
         """A file without one of the hashes that the line or the lock gives is not taken."""
         self.has("app")
         right = sha256(wheel("app", "1.0")).hexdigest()
-        self.assertEqual(self.collect(f"app==1.0 --hash=sha256:{right} --hash=sha256:{'0' * 64}")["failed"], [])
+        self.assertEqual(
+            self.collect(f"app==1.0 --hash=sha256:{right} --hash=sha256:{'0' * 64}")["failed"], []
+        )
         wrong = f"app==1.0 --hash=sha256:{'0' * 64}"
         answer = self.collect(wrong)
         self.assertEqual((answer["failed"], answer["cached"]), ([wrong], []))
-        answer = self.collect(**{"pylock.toml": pylock("app", PURE.format("app", "1.0"), b"other bytes")})
+        answer = self.collect(
+            **{"pylock.toml": pylock("app", PURE.format("app", "1.0"), b"other bytes")}
+        )
         self.assertEqual([file["outcome"] for file in answer["files"]], ["refused"])
         self.assertIn("the lock says sha256=", answer["problems"][0]["reason"])
 
@@ -211,25 +282,37 @@ class CollectTests(CollectCase):
         del self.elsewhere._bytes[gone.source]
         answer = self.collect("app")
         self.assertEqual([file["outcome"] for file in answer["files"]], ["kept", "failed"])
-        self.assertEqual((answer["cached"], answer["complete"]), ([PURE.format("app", "1.0")], False))
+        self.assertEqual(
+            (answer["cached"], answer["complete"]), ([PURE.format("app", "1.0")], False)
+        )
         self.assertIn("does not have", answer["files"][1]["reason"])
         self.flushLoggedErrors()
 
     def test_prereleases(self) -> None:
-        """--pre reaches the resolver, and markers that do not hold keep a line from it, and its name from the other index."""
+        """--pre reaches the resolver, and markers that do not hold keep a line from it, and its name from
+        the other index.
+        """
         self.has("app")
         self.collect("--pre\napp\nwinonly; sys_platform == 'win32'")
-        self.assertEqual([(asked[0], asked[2]) for asked in self.resolver.asked], [(("app",), True)])
+        self.assertEqual(
+            [(asked[0], asked[2]) for asked in self.resolver.asked], [(("app",), True)]
+        )
         self.assertNotIn("winonly", self.elsewhere.heard)
 
 
 class LockTests(CollectCase):
     def test_without_resolver(self) -> None:
-        """A lock needs no resolver: its releases are looked up, its files are kept, those of other targets are not."""
+        """A lock needs no resolver: its releases are looked up, its files are kept, those of other
+        targets are not.
+        """
         self.pypid.face.resolvers = None
         self.has("app")
-        answer = self.collect(**{"pylock.toml": pylock("app", PURE.format("app", "1.0"), wheel("app", "1.0"))})
-        self.assertEqual((answer["cached"], answer["complete"]), ([PURE.format("app", "1.0")], True))
+        answer = self.collect(
+            **{"pylock.toml": pylock("app", PURE.format("app", "1.0"), wheel("app", "1.0"))}
+        )
+        self.assertEqual(
+            (answer["cached"], answer["complete"]), ([PURE.format("app", "1.0")], True)
+        )
         self.assertEqual(self.resolver.people, [])
 
     def test_missing_extra(self) -> None:
@@ -253,7 +336,9 @@ class OfflineTests(CollectCase):
         self.pypid.index.policy = evolve(self.pypid.index.policy, mode=Mode.OFFLINE)
         self.pypid = self.made(Policy(mode=Mode.OFFLINE), blobs=self.pypid.blobs)
         answer = self.collect("app\nother")
-        self.assertEqual(([file["outcome"] for file in answer["files"]], answer["failed"]), (["had"], ["other"]))
+        self.assertEqual(
+            ([file["outcome"] for file in answer["files"]], answer["failed"]), (["had"], ["other"])
+        )
         self.assertEqual(self.elsewhere.heard, heard)
 
 
@@ -264,23 +349,44 @@ class RedirectTests(CollectCase):
         """Where clients are sent to the other index nothing is kept, and that is told."""
         self.has("app")
         answer = self.collect("app")
-        self.assertEqual([(f["outcome"], f["reason"]) for f in answer["files"]], [("refused", REDIRECTED)])
+        self.assertEqual(
+            [(f["outcome"], f["reason"]) for f in answer["files"]], [("refused", REDIRECTED)]
+        )
         self.assertEqual((answer["cached"], self.elsewhere.urls), ([], []))
 
 
 class RequestTests(CollectCase):
     def test_forms(self) -> None:
-        """A multipart form, an urlencoded one and JSON say the same; a text may come several times."""
+        """A multipart form, an urlencoded one and JSON say the same; a text may
+        come several times.
+        """
         self.has("app")
         self.has("lib")
-        parts = [text("requirements", "app\n"), text("requirements", "lib\n"), text("python", "3.12")]
+        parts = [
+            text("requirements", "app\n"),
+            text("requirements", "lib\n"),
+            text("python", "3.12"),
+        ]
         both = [PURE.format("app", "1.0"), PURE.format("lib", "1.0")]
-        self.assertEqual(self.send_form(parts, target="/requirements.txt", user=None).json["cached"], both)
-        upload = [('name="requirements"; filename="requirements.txt"\r\nContent-Type: text/plain', "app\nlib\n")]
-        self.assertEqual(self.send_form(upload, target="/requirements.txt", user=None).json["cached"], both)
+        self.assertEqual(
+            self.send_form(parts, target="/requirements.txt", user=None).json["cached"], both
+        )
+        upload = [
+            (
+                'name="requirements"; filename="requirements.txt"\r\nContent-Type: text/plain',
+                "app\nlib\n",
+            )
+        ]
+        self.assertEqual(
+            self.send_form(upload, target="/requirements.txt", user=None).json["cached"], both
+        )
         kind = ("Content-Type", "application/x-www-form-urlencoded")
-        answer = self.pypid.ask("POST", "/requirements.txt", kind, body=b"requirements=app%0Alib&platform=macos")
-        self.assertEqual((answer.json["cached"], answer.json["targets"][0]["platform"]), (both, "macos"))
+        answer = self.pypid.ask(
+            "POST", "/requirements.txt", kind, body=b"requirements=app%0Alib&platform=macos"
+        )
+        self.assertEqual(
+            (answer.json["cached"], answer.json["targets"][0]["platform"]), (both, "macos")
+        )
         self.assertEqual(self.posted({"requirements": ["app", "lib"]}).json["cached"], both)
 
     def test_missing(self) -> None:
@@ -293,14 +399,24 @@ class RequestTests(CollectCase):
             self.assertEqual((answer.status, answer.json), (400, MISSING))
 
     def test_body_that_is_no_form_is_answered_in_json(self) -> None:
-        """A body without a Content-Type, or of another one, has no requirements: pypicache's 400, in JSON for every Accept."""
-        for headers in ((), (("Content-Type", "text/plain"),), (("Content-Type", ""), ("Accept", "text/plain"))):
+        """A body without a Content-Type, or of another one, has no requirements: pypicache's 400,
+        in JSON for every Accept.
+        """
+        for headers in (
+            (),
+            (("Content-Type", "text/plain"),),
+            (("Content-Type", ""), ("Accept", "text/plain")),
+        ):
             for body in (b"app==1.0\n", b""):
-                answer = self.pypid.ask("POST", "/requirements.txt", *headers, body=body, user="alice")
+                answer = self.pypid.ask(
+                    "POST", "/requirements.txt", *headers, body=body, user="alice"
+                )
                 self.assertEqual((answer.status, answer.json), (400, MISSING), headers)
 
     def test_refused(self) -> None:
-        """What is not understood is 400 with the reason, what is too much 413 or 400, and other methods are 405."""
+        """What is not understood is 400 with the reason, what is too much 413 or 400, and other
+        methods are 405.
+        """
         for document, words in (
             ({"requirements": 3}, "JSON"),
             ({"requirements": ["app"] * 150, "uv.lock": ["version = 1"] * 51}, "At most 200 files"),
@@ -311,7 +427,11 @@ class RequestTests(CollectCase):
             ({"uv.lock": "version = 7"}, "version 7"),
         ):
             self.refused(self.posted(document), 400, words)
-        self.refused(self.send_form([('name="content"; filename="x"', b"x")], target="/requirements.txt"), 400, "uv.lock")
+        self.refused(
+            self.send_form([('name="content"; filename="x"', b"x")], target="/requirements.txt"),
+            400,
+            "uv.lock",
+        )
         connection = self.pypid.connect()
         huge = (("Content-Type", "application/json"), ("Content-Length", str(1 << 30)))
         connection.send(spelled("POST", "/requirements.txt", *huge))
@@ -321,31 +441,49 @@ class RequestTests(CollectCase):
         self.assertEqual(self.pypid.get("/requirements.txt").status, 405)
 
     def test_rights(self) -> None:
-        """Who may not make pypid fetch, or not read, collects nothing; the resolver sees the index as the person does."""
+        """Who may not make pypid fetch, or not read, collects nothing; the resolver sees the index
+        as the person does.
+        """
         self.has("app")
         body = {"requirements": "app"}
         self.pypid.face.rules = RULES
-        self.assertEqual([self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 200, 200])
+        self.assertEqual(
+            [self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 200, 200]
+        )
         self.pypid.face.rules = evolve(RULES, collect=NOBODY)
-        self.assertEqual([self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 403, 200])
+        self.assertEqual(
+            [self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 403, 200]
+        )
         self.resolver.people.clear()
         self.pypid.face.rules = evolve(RULES, fetch=AUTHENTICATED)
-        self.assertEqual([self.posted(body, user=user).status for user in (None, "bob")], [401, 200])
+        self.assertEqual(
+            [self.posted(body, user=user).status for user in (None, "bob")], [401, 200]
+        )
         self.assertEqual([who.user for who in self.resolver.people], ["bob", "bob"])
         self.pypid.face.rules = evolve(RULES, fetch=NOBODY)
-        self.assertEqual([self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 403, 200])
+        self.assertEqual(
+            [self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 403, 200]
+        )
         self.pypid.face.rules = PRIVATE
-        self.assertEqual([self.posted(body, user=user).status for user in (None, "bob")], [401, 200])
+        self.assertEqual(
+            [self.posted(body, user=user).status for user in (None, "bob")], [401, 200]
+        )
         self.refused(self.posted(body, ("Origin", "https://evil.example"), user="bob"), 403)
 
     def test_busy(self) -> None:
-        """Two at a time are collected for; the third is told to come again, and has his turn when one is done."""
+        """Two at a time are collected for; the third is told to come again, and has his turn when
+        one is done.
+        """
         self.has("app")
         self.resolver.slow = True
         waiting = [self.pypid.connect() for _ in range(2)]
         body = json.dumps({"requirements": "app"}).encode()
         for connection in waiting:
-            connection.send(spelled("POST", "/requirements.txt", ("Content-Type", "application/json"), body=body))
+            connection.send(
+                spelled(
+                    "POST", "/requirements.txt", ("Content-Type", "application/json"), body=body
+                )
+            )
         answer = self.posted({"requirements": "app"})
         self.assertEqual((answer.status, answer["retry-after"]), (503, "30"))
         waiting[0].lose(ConnectionDone())
@@ -362,7 +500,12 @@ class RequestTests(CollectCase):
         """A collection begins when its body is there; one that does not come in time is 408."""
         self.has("app")
         slow = [self.pypid.connect() for _ in range(5)]
-        head = spelled("POST", "/requirements.txt", ("Content-Type", "application/json"), ("Content-Length", "100000"))
+        head = spelled(
+            "POST",
+            "/requirements.txt",
+            ("Content-Type", "application/json"),
+            ("Content-Length", "100000"),
+        )
         for connection in slow:
             connection.send(head + b'{"requirements": "app')
         self.assertEqual(self.collect("app")["complete"], True)
@@ -377,10 +520,17 @@ class RequestTests(CollectCase):
         self.assertEqual(self.pypid.face.collecting_bodies.taken, 0)
 
     def test_bodies_that_are_read_at_once_are_bounded(self) -> None:
-        """Beyond it the answer is 503, and what others have sent is no longer counted when they go."""
+        """Beyond it the answer is 503, and what others have sent is no longer counted
+        when they go.
+        """
         self.pypid.face.collecting_bodies.most = 100_000
         slow = self.pypid.connect()
-        head = spelled("POST", "/requirements.txt", ("Content-Type", "application/json"), ("Content-Length", "200000"))
+        head = spelled(
+            "POST",
+            "/requirements.txt",
+            ("Content-Type", "application/json"),
+            ("Content-Length", "200000"),
+        )
         slow.send(head + b'{"requirements": "' + b" " * 90_000)
         body = {"requirements": "app" + " " * 20_000}
         self.assertEqual(self.posted(body).status, 503)
@@ -410,7 +560,9 @@ class StreamTests(CollectCase):
         return fields, data.decode().split("\n")
 
     def test_lines(self) -> None:
-        """Newline JSON: what is worked out, each file as it is done, and last the whole answer, the same as without."""
+        """Newline JSON: what is worked out, each file as it is done, and last the whole answer, the
+        same as without.
+        """
         self.has("app")
         self.has("lib")
         self.resolver.needed["app"] += [("lib", "1.0")]
@@ -418,7 +570,10 @@ class StreamTests(CollectCase):
         self.assertEqual(head["content-type"], "application/x-ndjson")
         self.assertEqual(head["x-accel-buffering"], "no")
         events = [json.loads(line) for line in lines if line]
-        self.assertEqual([event["event"] for event in events], ["resolving", "resolved", "file", "file", "result"])
+        self.assertEqual(
+            [event["event"] for event in events],
+            ["resolving", "resolved", "file", "file", "result"],
+        )
         self.assertEqual([(event["done"], event["of"]) for event in events[2:4]], [(1, 2), (2, 2)])
         self.assertEqual(events[1]["releases"], 2)
         del events[-1]["event"]
@@ -430,13 +585,20 @@ class StreamTests(CollectCase):
         """Server-sent events: a name, and JSON on one line."""
         self.has("app")
         _, lines = self.stream("application/x-ndjson;q=0.5, text/event-stream")
-        self.assertEqual([line for line in lines if line.startswith("event: ")][-1], "event: result")
+        self.assertEqual(
+            [line for line in lines if line.startswith("event: ")][-1], "event: result"
+        )
         last = next(line for line in reversed(lines) if line.startswith("data: "))
         self.assertEqual(json.loads(last[6:])["cached"], [PURE.format("app", "1.0")])
-        self.assertEqual([line for line in lines if not line.startswith(("event: ", "data: "))], [""] * (len(lines) // 3 + 1))
+        self.assertEqual(
+            [line for line in lines if not line.startswith(("event: ", "data: "))],
+            [""] * (len(lines) // 3 + 1),
+        )
 
     def test_signs_of_life(self) -> None:
-        """While it is worked out what is needed a line says so every ten seconds, so that no proxy gives up."""
+        """While it is worked out what is needed a line says so every ten seconds, so that no proxy
+        gives up.
+        """
         self.has("app")
         self.resolver.slow = True
         connection = self.pypid.connect()
@@ -446,7 +608,10 @@ class StreamTests(CollectCase):
         for _ in range(3):
             self.pypid.clock.advance(STILL)
         _, lines = self.taken(connection.rest())
-        self.assertEqual([json.loads(line)["seconds"] for line in lines if line], [0, STILL, 2 * STILL, 3 * STILL])
+        self.assertEqual(
+            [json.loads(line)["seconds"] for line in lines if line],
+            [0, STILL, 2 * STILL, 3 * STILL],
+        )
         self.resolver.go_on()
         self.assertEqual(self.pypid.face.collecting.tokens, 2)
 
@@ -465,7 +630,9 @@ class StreamTests(CollectCase):
         self.resolver.slow = True
         connection = self.pypid.connect()
         body = json.dumps({"requirements": "app"}).encode()
-        connection.send(spelled("POST", "/requirements.txt", ("Content-Type", "application/json"), body=body))
+        connection.send(
+            spelled("POST", "/requirements.txt", ("Content-Type", "application/json"), body=body)
+        )
         self.assertEqual(len(self.resolver.people), 1)
         connection.lose(ConnectionDone())
         self.assertEqual((len(self.resolver.people), self.pypid.face.collecting.tokens), (2, 2))
@@ -473,9 +640,11 @@ class StreamTests(CollectCase):
 
 def pylock(name: str, filename: str, data: bytes) -> str:
     return (
-        f'lock-version = "1.0"\ncreated-by = "test"\n[[packages]]\nname = "{name}"\nversion = "1.0"\n'
+        f'lock-version = "1.0"\ncreated-by = "test"\n[[packages]]\nname = "{name}"\nversion = '
+        f'"1.0"\n'
         f'wheels = [{{name = "{filename}", url = "https://x.example/{filename}", '
         f'hashes = {{sha256 = "{sha256(data).hexdigest()}"}}}}]\n'
         '[[packages]]\nname = "other"\nversion = "1.0"\nmarker = "sys_platform == \'beos\'"\n'
-        f'wheels = [{{name = "other-1.0-py3-none-any.whl", url = "https://x.example/o", hashes = {{sha256 = "00"}}}}]\n'
+        f'wheels = [{{name = "other-1.0-py3-none-any.whl", url = "https://x.example/o", hashes = '
+        f'{{sha256 = "00"}}}}]\n'
     )

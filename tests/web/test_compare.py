@@ -22,7 +22,8 @@ class CompareTests(WholeCase):
     def setUp(self) -> None:
         super().setUp()
         self.have_wheel(
-            extra=[("Requires-Dist", "eggs>=1")], files={"spam/a.py": b"one\ntwo\n", "spam/b.py": b"b", "spam/c.so": b"\0"}
+            extra=[("Requires-Dist", "eggs>=1")],
+            files={"spam/a.py": b"one\ntwo\n", "spam/b.py": b"b", "spam/c.so": b"\0"},
         )
         self.have_sdist()
         self.have_wheel(
@@ -32,10 +33,16 @@ class CompareTests(WholeCase):
             files={"spam/a.py": b"one\nthree\n", "spam/c.so": b"\0\1", "spam/d.py": b"d"},
         )
 
-    def ask_for(self, query: str, project: str = "spam", user: str | None = None, pypid: Pypid | None = None) -> Answer:
-        return (pypid or self.pypid).api("GET", f"/api/projects/{project}/compare?{query}", user=user)
+    def ask_for(
+        self, query: str, project: str = "spam", user: str | None = None, pypid: Pypid | None = None
+    ) -> Answer:
+        return (pypid or self.pypid).api(
+            "GET", f"/api/projects/{project}/compare?{query}", user=user
+        )
 
-    def compared(self, query: str = "from=1.0&to=2.0", project: str = "spam", **options: Any) -> dict[str, Any]:
+    def compared(
+        self, query: str = "from=1.0&to=2.0", project: str = "spam", **options: Any
+    ) -> dict[str, Any]:
         answer = self.ask_for(query, project, **options)
         self.assertEqual(answer.status, 200, answer)
         found: dict[str, Any] = answer.json
@@ -44,12 +51,20 @@ class CompareTests(WholeCase):
     def test_everything(self) -> None:
         """Metadata, the files of each release, and what lies in the wheels of both."""
         found = self.compared()
-        self.assertEqual((found["name"], found["from"], found["to"], found["kind"]), ("spam", "1.0", "2.0", "py3-none-any"))
+        self.assertEqual(
+            (found["name"], found["from"], found["to"], found["kind"]),
+            ("spam", "1.0", "2.0", "py3-none-any"),
+        )
         self.assertEqual(
             found["metadata"],
             [
                 {"field": "Requires-Python", "added": [">=3.9"], "removed": [], "changed": []},
-                {"field": "Requires-Dist", "added": ["ham"], "removed": [], "changed": [{"from": "eggs>=1", "to": "eggs>=2"}]},
+                {
+                    "field": "Requires-Dist",
+                    "added": ["ham"],
+                    "removed": [],
+                    "changed": [{"from": "eggs>=1", "to": "eggs>=2"}],
+                },
             ],
         )
         self.assertEqual(
@@ -66,16 +81,22 @@ class CompareTests(WholeCase):
             [each["path"] for each in inside["changed"]],
             ["spam-*.dist-info/METADATA", "spam-*.dist-info/RECORD", "spam/a.py", "spam/c.so"],
         )
-        self.assertEqual((inside["same"], inside["more"], found["problem"], found["text"]), (1, 0, None, None))
+        self.assertEqual(
+            (inside["same"], inside["more"], found["problem"], found["text"]), (1, 0, None, None)
+        )
 
     def test_lines(self) -> None:
-        """The lines of a member that differ; what is no text has none, and what does not differ is 404."""
+        """The lines of a member that differ; what is no text has none, and what does not differ is
+        404.
+        """
         text = self.compared("from=1.0&to=2.0&path=" + quote("spam/a.py", safe=""))["text"]
         self.assertEqual(
             [(line["mark"], line["from"], line["to"], line["text"]) for line in text["lines"]],
             [(" ", 1, 1, "one"), ("-", 2, None, "two"), ("+", None, 2, "three"), (" ", 3, 3, "")],
         )
-        self.assertEqual(self.compared("from=1.0&to=2.0&path=spam/b.py")["text"]["lines"][0]["mark"], "-")
+        self.assertEqual(
+            self.compared("from=1.0&to=2.0&path=spam/b.py")["text"]["lines"][0]["mark"], "-"
+        )
         self.assertEqual(self.compared("from=1.0&to=2.0&path=spam/c.so")["text"]["lines"], None)
         self.assertEqual(self.ask_for("from=1.0&to=2.0&path=spam/x.py").status, 404)
         self.assertEqual(self.ask_for("from=1.0&to=2.0&path=spam-*.dist-info/WHEEL").status, 404)
@@ -83,7 +104,10 @@ class CompareTests(WholeCase):
     def test_itself(self) -> None:
         """A release does not differ from itself, in any spelling."""
         found = self.compared("from=2.0&to=2.0.0")
-        self.assertEqual((found["metadata"], found["contents"]["changed"], found["contents"]["added"]), ([], [], []))
+        self.assertEqual(
+            (found["metadata"], found["contents"]["changed"], found["contents"]["added"]),
+            ([], [], []),
+        )
 
     def test_no_pair(self) -> None:
         """Where no two files belong together the rest is told; one kind can be chosen."""
@@ -95,7 +119,10 @@ class CompareTests(WholeCase):
         self.assertEqual((found["contents"], found["kind"], found["problem"]), (None, None, None))
         self.assertEqual(self.ask_for("from=2.0&to=3.0&path=x").status, 400)
         found = self.compared("from=1.0&to=3.0")
-        self.assertEqual((found["kind"], [each["path"] for each in found["contents"]["added"]]), ("sdist", ["a.py"]))
+        self.assertEqual(
+            (found["kind"], [each["path"] for each in found["contents"]["added"]]),
+            ("sdist", ["a.py"]),
+        )
 
     def test_sdists_alone(self) -> None:
         """The metadata of sdists lies in them."""
@@ -103,12 +130,21 @@ class CompareTests(WholeCase):
             filename, data = sdist_filename("eggs", version), sdist("eggs", version, extra=extra)
             self.published(self.publish(filename, data))
         found = self.compared(project="eggs")
-        self.assertEqual(found["metadata"], [{"field": "Requires-Dist", "added": ["eggs"], "removed": [], "changed": []}])
+        self.assertEqual(
+            found["metadata"],
+            [{"field": "Requires-Dist", "added": ["eggs"], "removed": [], "changed": []}],
+        )
         self.assertEqual([each["path"] for each in found["contents"]["changed"]], ["PKG-INFO"])
 
     def test_refused(self) -> None:
         """Without two releases it is 400; a release that is not there is 404."""
-        for query, status in (("from=1.0", 400), ("to=1.0", 400), ("from=1&to=9", 404), ("from=1&to=x%2F", 404), ("a=b", 400)):
+        for query, status in (
+            ("from=1.0", 400),
+            ("to=1.0", 400),
+            ("from=1&to=9", 404),
+            ("from=1&to=x%2F", 404),
+            ("a=b", 400),
+        ):
             self.assertEqual(self.ask_for(query).status, status, query)
         self.assertEqual(self.ask_for("from=1.0&to=2.0", "nothing").status, 404)
 
@@ -125,7 +161,8 @@ class CompareTests(WholeCase):
         register(self.pypid, folder)
         self.compared("from=1.0&to=2.0&path=spam/a.py")
         data = wheel(
-            extra=[("Requires-Dist", "eggs>=1")], files={"spam/a.py": b"one\ntwo\n", "spam/b.py": b"b", "spam/c.so": b"\0"}
+            extra=[("Requires-Dist", "eggs>=1")],
+            files={"spam/a.py": b"one\ntwo\n", "spam/b.py": b"b", "spam/c.so": b"\0"},
         )
         answer = self.pypid.api("GET", f"/api/downloads?sha256={sha256(data).hexdigest()}")
         self.assertEqual((answer.status, answer.json["downloads"]), (200, []))
@@ -138,10 +175,17 @@ class CompareTests(WholeCase):
         self.assertIn("away", found["problem"])
 
     def test_theirs(self) -> None:
-        """Wheels of upstream are compared by parts, and none is kept; while upstream is away it is said."""
+        """Wheels of upstream are compared by parts, and none is kept; while upstream is away it is
+        said.
+        """
         upstream = Elsewhere()
         for version in ("1.0", "2.0"):
-            data = wheel("ham", version, files={"ham.py": version.encode(), "x": bytes(range(256)) * 1000}, compression=0)
+            data = wheel(
+                "ham",
+                version,
+                files={"ham.py": version.encode(), "x": bytes(range(256)) * 1000},
+                compression=0,
+            )
             upstream.has("ham", wheel_filename("ham", version), data)
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
         found = self.compared(project="ham", pypid=pypid)

@@ -26,7 +26,25 @@ OURS = Validators('"abc"', THEN)
 anything = settings(max_examples=60, deadline=None, database=None)
 pieces = st.lists(
     st.sampled_from(
-        ["bytes", "=", "-", ",", " ", "0", "9", "9" * 5000, "²", 'W/"a"', '"abc"', '"', "*", ";q=", "gzip", "\t", "\x00"]
+        [
+            "bytes",
+            "=",
+            "-",
+            ",",
+            " ",
+            "0",
+            "9",
+            "9" * 5000,
+            "²",
+            'W/"a"',
+            '"abc"',
+            '"',
+            "*",
+            ";q=",
+            "gzip",
+            "\t",
+            "\x00",
+        ]
     )
     | st.text(st.characters(max_codepoint=255), max_size=4),
     max_size=8,
@@ -106,41 +124,70 @@ class RangeTests(SynchronousTestCase):
 
 class ConditionTests(SynchronousTestCase):
     def test_tags(self) -> None:
-        """A list of tags is read up to the first thing that is none; commas may stand inside a tag."""
-        self.assertEqual(entity_tags('"a", W/"b,c" ,, "d"'), (EntityTag("a"), EntityTag("b,c", weak=True), EntityTag("d")))
+        """A list of tags is read up to the first thing that is none; commas may stand
+        inside a tag.
+        """
+        self.assertEqual(
+            entity_tags('"a", W/"b,c" ,, "d"'),
+            (EntityTag("a"), EntityTag("b,c", weak=True), EntityTag("d")),
+        )
         self.assertEqual(entity_tags('"a" "b"'), ())
         self.assertEqual(entity_tags('"a", b, "c"'), (EntityTag("a"),))
         self.assertEqual(entity_tags("w/'x'"), ())
 
     def test_none_match(self) -> None:
-        """If-None-Match compares weakly, takes lists and the star, and silences If-Modified-Since."""
+        """If-None-Match compares weakly, takes lists and the star,
+        and silences If-Modified-Since.
+        """
         for header in ('"abc"', 'W/"abc"', '"x", "abc"', "*", '"x",W/"abc"'):
-            self.assertIs(judge({"if-none-match": header}, OURS), ConditionalVerdict.NOT_MODIFIED, header)
+            self.assertIs(
+                judge({"if-none-match": header}, OURS), ConditionalVerdict.NOT_MODIFIED, header
+            )
         for header in ('"abd"', "abc", "", '"ab', 'W/"x"'):
             since = http_date(THEN + timedelta(days=1))
-            self.assertIs(judge({"if-none-match": header, "if-modified-since": since}, OURS), ConditionalVerdict.SEND, header)
+            self.assertIs(
+                judge({"if-none-match": header, "if-modified-since": since}, OURS),
+                ConditionalVerdict.SEND,
+                header,
+            )
 
     def test_modified_since(self) -> None:
         """If-Modified-Since knows whole seconds, and is ignored where it is no date."""
-        self.assertIs(judge({"if-modified-since": http_date(THEN)}, OURS), ConditionalVerdict.NOT_MODIFIED)
-        self.assertIs(judge({"if-modified-since": http_date(THEN - timedelta(seconds=1))}, OURS), ConditionalVerdict.SEND)
+        self.assertIs(
+            judge({"if-modified-since": http_date(THEN)}, OURS), ConditionalVerdict.NOT_MODIFIED
+        )
+        self.assertIs(
+            judge({"if-modified-since": http_date(THEN - timedelta(seconds=1))}, OURS),
+            ConditionalVerdict.SEND,
+        )
         for text in ("", "yesterday", "Sun, 99 Foo 1994 08:49:37 GMT", "0"):
             self.assertIs(judge({"if-modified-since": text}, OURS), ConditionalVerdict.SEND)
-        self.assertIs(judge({"if-modified-since": http_date(THEN)}, Validators('"abc"')), ConditionalVerdict.SEND)
+        self.assertIs(
+            judge({"if-modified-since": http_date(THEN)}, Validators('"abc"')),
+            ConditionalVerdict.SEND,
+        )
 
     def test_preconditions(self) -> None:
-        """If-Match compares strongly and fails a request; If-Unmodified-Since counts only without it."""
+        """If-Match compares strongly and fails a request; If-Unmodified-Since counts only without
+        it.
+        """
         self.assertIs(judge({"if-match": '"abc"'}, OURS), ConditionalVerdict.SEND)
         self.assertIs(judge({"if-match": 'W/"abc"'}, OURS), ConditionalVerdict.FAILED)
         late, early = http_date(THEN), http_date(THEN - timedelta(days=1))
         self.assertIs(judge({"if-unmodified-since": early}, OURS), ConditionalVerdict.FAILED)
         self.assertIs(judge({"if-unmodified-since": late}, OURS), ConditionalVerdict.SEND)
-        self.assertIs(judge({"if-match": "*", "if-unmodified-since": early}, OURS), ConditionalVerdict.SEND)
+        self.assertIs(
+            judge({"if-match": "*", "if-unmodified-since": early}, OURS), ConditionalVerdict.SEND
+        )
 
     def test_dates(self) -> None:
         """All three forms of a date are read; none of them is needed to write one."""
         moment = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
-        for text in ("Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"):
+        for text in (
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ):
             self.assertEqual(parse_http_date(text), moment)
         self.assertEqual(http_date(moment), "Sun, 06 Nov 1994 08:49:37 GMT")
 

@@ -1,4 +1,6 @@
-"""Who may do what over HTTP, route by route, and what becomes of passwords (C90 to C95 of docs/conformance.rst)."""
+"""Who may do what over HTTP, route by route, and what becomes of passwords (C90 to C95 of
+docs/conformance.rst).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,15 @@ from pathlib import Path
 
 from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 
-from pypid.core.permissions import ADMINS, AUTHENTICATED, EVERYONE, NOBODY, Action, Principals, Rules
+from pypid.core.permissions import (
+    ADMINS,
+    AUTHENTICATED,
+    EVERYONE,
+    NOBODY,
+    Action,
+    Principals,
+    Rules,
+)
 from pypid.web.app import ROOMS, app
 from pypid.web.guard import ANYBODY, SOMEBODY, guarded_routes
 from tests.distributions import wheel, wheel_filename
@@ -18,7 +28,13 @@ from tests.web.uploaders import Dist, twine_7
 from tests.web.whole import HOST, PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic, spelled
 
 GET = frozenset({"GET", "HEAD"})
-READ, WRITE, DELETE, COLLECT, ADMIN = Action.READ, Action.WRITE, Action.DELETE, Action.COLLECT, Action.ADMIN
+READ, WRITE, DELETE, COLLECT, ADMIN = (
+    Action.READ,
+    Action.WRITE,
+    Action.DELETE,
+    Action.COLLECT,
+    Action.ADMIN,
+)
 PROJECT = "/api/projects/<project>"
 FILE = f"{PROJECT}/files/<filename>"
 RELEASE = f"{PROJECT}/releases/<version>"
@@ -263,11 +279,25 @@ MATRIX = {
     ("/config/ca.pem", GET): ANYBODY,
     ("/config/<filename>", GET): ANYBODY,
 }
-"""Every route and the right that it asks for, written by hand: a new route fails here until somebody has thought about it."""
+"""Every route and the right that it asks for, written by hand: a new route fails here until
+somebody has thought about it.
+"""
 
-VALUES = {"project": "spam", "filename": wheel_filename(), "version": "1.0", "python": "py3", "letter": "s"}
+VALUES = {
+    "project": "spam",
+    "filename": wheel_filename(),
+    "version": "1.0",
+    "python": "py3",
+    "letter": "s",
+}
 VALUES |= {"name": "bob", "user": "bob", "kind": "everyone", "id": "a" * 16}
-VALUES |= {"group": "devs", "permission": "read", "moment": "2025-12-30", "snapshot": "release-42", "digest": "0" * 16}
+VALUES |= {
+    "group": "devs",
+    "permission": "read",
+    "moment": "2025-12-30",
+    "snapshot": "release-42",
+    "digest": "0" * 16,
+}
 
 
 def each_request() -> Iterator[tuple[str, str, object]]:
@@ -292,14 +322,23 @@ class MatrixTests(WholeCase):
     def test_complete(self) -> None:
         """The matrix names every route there is, and no other (C90)."""
         self.assertTrue(ROOMS)
-        said = {(rule, GET if methods is GET else frozenset({methods})): right for (rule, methods), right in MATRIX.items()}
-        self.assertEqual({(route.rule, route.methods): route.may for route in guarded_routes(app)}, said)
+        said = {
+            (rule, GET if methods is GET else frozenset({methods})): right
+            for (rule, methods), right in MATRIX.items()
+        }
+        self.assertEqual(
+            {(route.rule, route.methods): route.may for route in guarded_routes(app)}, said
+        )
 
     def as_nobody(self, method: str, path: str, *headers: tuple[str, str]) -> Answer:
-        return self.pypid.ask(method, path, *headers, body=b"{}" if method in ("PUT", "POST", "DELETE") else None)
+        return self.pypid.ask(
+            method, path, *headers, body=b"{}" if method in ("PUT", "POST", "DELETE") else None
+        )
 
     def test_anonymous(self) -> None:
-        """Without a name every route that shows of the index is 401 with a Basic challenge, HEAD and OPTIONS too (C90)."""
+        """Without a name every route that shows of the index is 401 with a Basic challenge, HEAD
+        and OPTIONS too (C90).
+        """
         for method, path, right in each_request():
             answer = self.as_nobody(method, path)
             if right is ANYBODY:
@@ -312,10 +351,13 @@ class MatrixTests(WholeCase):
         self.assertEqual(self.pypid.page("spam", user="bob"), self.before)
 
     def test_anonymous_learns_nothing(self) -> None:
-        """What is there and what is not is 401 alike (C90): projects, files, metadata, other spellings."""
+        """What is there and what is not is 401 alike (C90): projects, files, metadata, other
+        spellings.
+        """
         asked = [self.as_nobody("GET", f"/simple/{name}/") for name in ("spam", "nothing", "SPAM")]
         self.assertEqual({(answer.status, answer.text) for answer in asked}, {(401, asked[0].text)})
-        # a name that cannot be is 404 before anybody is asked, which tells nothing of what is published
+        # a name that cannot be is 404 before anybody is asked, which tells nothing of what is
+        # published
         self.assertEqual(self.as_nobody("GET", "/simple/-x/").status, 404)
         for name in (VALUES["filename"], f"{VALUES['filename']}.metadata", "nothing-1.0.tar.gz"):
             self.assertEqual(self.as_nobody("GET", f"/packages/spam/{name}").status, 401)
@@ -323,7 +365,9 @@ class MatrixTests(WholeCase):
     def test_wrong_password(self) -> None:
         """A wrong password is 401 on every route, /health and open ones too (C91)."""
         for method, path, _ in each_request():
-            self.assertEqual(self.as_nobody(method, path, basic("ada", "wrong")).status, 401, (method, path))
+            self.assertEqual(
+                self.as_nobody(method, path, basic("ada", "wrong")).status, 401, (method, path)
+            )
             self.pypid.clock.advance(901)  # who goes on guessing has to wait
         open_index = Pypid(self.spool)
         self.assertEqual(open_index.get("/simple/", None, basic("alice", "wrong")).status, 401)
@@ -332,7 +376,10 @@ class MatrixTests(WholeCase):
 
     def test_without_the_right(self) -> None:
         """Somebody known who lacks the right is 403, and the answer names the right (C91)."""
-        allowed = {"bob": {READ, COLLECT, ANYBODY, SOMEBODY}, "alice": {READ, COLLECT, WRITE, ANYBODY, SOMEBODY}}
+        allowed = {
+            "bob": {READ, COLLECT, ANYBODY, SOMEBODY},
+            "alice": {READ, COLLECT, WRITE, ANYBODY, SOMEBODY},
+        }
         for user, rights in allowed.items():
             for method, path, right in each_request():
                 if right in rights:
@@ -346,20 +393,37 @@ class MatrixTests(WholeCase):
 
     def test_with_the_right(self) -> None:
         """Who has the right is never 401 or 403, whatever else is said (C91)."""
-        least = {READ: "bob", COLLECT: "bob", WRITE: "alice", DELETE: "ada", ADMIN: "ada", ANYBODY: "bob", SOMEBODY: "bob"}
+        least = {
+            READ: "bob",
+            COLLECT: "bob",
+            WRITE: "alice",
+            DELETE: "ada",
+            ADMIN: "ada",
+            ANYBODY: "bob",
+            SOMEBODY: "bob",
+        }
         least[Action.METRICS] = "ada"
         for method, path, right in each_request():
             pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
             self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))
             pypid.api("POST", "/api/snapshots", {"name": VALUES["snapshot"]}, user="ada")
-            answer = pypid.ask(method, path, body=b"{}" if method in ("PUT", "POST") else None, user=least[right])
-            self.assertNotIn(answer.status, (401, 403, 404 if right not in (READ, ANYBODY) else 0, 500), (method, path, answer))
+            answer = pypid.ask(
+                method, path, body=b"{}" if method in ("PUT", "POST") else None, user=least[right]
+            )
+            self.assertNotIn(
+                answer.status,
+                (401, 403, 404 if right not in (READ, ANYBODY) else 0, 500),
+                (method, path, answer),
+            )
 
     def test_refused_before_the_body(self) -> None:
         """An upload that may not be is refused before its body has come (C90, C91)."""
         for user, status in ((None, 401), ("bob", 403)):
             connection = self.pypid.connect()
-            fields = (("Content-Type", "multipart/form-data; boundary=x"), ("Content-Length", "1000000"))
+            fields = (
+                ("Content-Type", "multipart/form-data; boundary=x"),
+                ("Content-Length", "1000000"),
+            )
             connection.send(spelled("POST", "/legacy/", *fields, user=user))
             answer = connection.answer()
             assert answer is not None
@@ -392,13 +456,17 @@ class RulesTests(WholeCase):
         self.assertEqual(self.answers(rules, "ada"), (200, 200, 200))
 
     def test_wide_open(self) -> None:
-        """Where everyone may do everything nobody needs a name, and what they do is by nobody (C91)."""
+        """Where everyone may do everything nobody needs a name, and what they do is by nobody
+        (C91).
+        """
         rules = Rules(read=EVERYONE, write=EVERYONE, delete=EVERYONE)
         self.assertEqual(self.answers(rules, None), (200, 200, 200))
 
     def test_named(self) -> None:
         """Reading may be for some only (C91)."""
-        rules = Rules(read=Principals(users=frozenset({"bob"})), write=Principals(users=frozenset({"alice"})))
+        rules = Rules(
+            read=Principals(users=frozenset({"bob"})), write=Principals(users=frozenset({"alice"}))
+        )
         self.assertEqual(self.answers(rules, "bob"), (200, 403, 403))
         self.assertEqual(self.answers(rules, "alice"), (403, 200, 403))
 
@@ -420,7 +488,9 @@ class CredentialTests(WholeCase):
         self.assertEqual(self.status(("Authorization", "Bearer pypi-wrong")), 401)
 
     def test_odd_passwords(self) -> None:
-        """A password with a colon and with ö works, in UTF-8 and as requests sends it, in Latin-1 (C93)."""
+        """A password with a colon and with ö works, in UTF-8 and as requests sends it, in Latin-1
+        (C93).
+        """
         self.assertIn(":", PASSWORDS["ada"])
         self.assertEqual(self.status(basic("ada", encoding="utf-8")), 200)
         self.assertEqual(self.status(basic("ada", encoding="latin-1")), 200)
@@ -484,15 +554,29 @@ class SecretsTests(WholeCase):
             globalLogPublisher.removeObserver(observe)
 
     def test_nowhere(self) -> None:
-        """Names' passwords are in no log, answer, redirect or URL, nor is the header that carried them (C95)."""
+        """Names' passwords are in no log, answer, redirect or URL, nor is the header that carried
+        them (C95).
+        """
         answers = []
         with self.listening() as events:
             self.published(self.publish(wheel_filename(), wheel()))
             for user in PASSWORDS:
                 for method, path, _ in each_request():
-                    answers.append(self.pypid.ask(method, path, body=b"{}" if method in ("PUT", "POST") else None, user=user))
+                    answers.append(
+                        self.pypid.ask(
+                            method,
+                            path,
+                            body=b"{}" if method in ("PUT", "POST") else None,
+                            user=user,
+                        )
+                    )
             said = ("Referer", f"https://ada:s3cret@{HOST}/")
-            targets = ("/simple", "/simple/SPAM/?token=s3cret", "/pypi/SPAM/json", "/nothing?password=s3cret")
+            targets = (
+                "/simple",
+                "/simple/SPAM/?token=s3cret",
+                "/pypi/SPAM/json",
+                "/nothing?password=s3cret",
+            )
             answers += [self.pypid.get(target, None, said, user="ada") for target in targets]
             answers.append(self.pypid.get("/simple/", None, basic("ada", "wr0ng")))
         written = "\n".join([*events, *self.pypid.log])
@@ -519,7 +603,9 @@ class SecretsTests(WholeCase):
         sent = twine_7(Dist(wheel_filename(), wheel()))
         with self.listening() as events:
             kind = ("Content-Type", sent.content_type)
-            self.pypid.ask("POST", "/legacy/?password=s3cret", kind, body=sent.body[:-9], user="alice")
+            self.pypid.ask(
+                "POST", "/legacy/?password=s3cret", kind, body=sent.body[:-9], user="alice"
+            )
         self.assertNotIn("s3cret", "\n".join([*events, *self.pypid.log]))
         self.assertNotIn(PASSWORDS["alice"], "\n".join([*events, *self.pypid.log]))
 
@@ -528,23 +614,44 @@ class OtherSiteTests(WholeCase):
     """A browser that remembers a password, and a page of somebody else's that it shows."""
 
     def test_nothing_is_changed(self) -> None:
-        """What a page of another site makes a browser post changes nothing, though the password comes with it."""
+        """What a page of another site makes a browser post changes nothing, though the password
+        comes with it.
+        """
         filename, _ = self.have_wheel("foo")
-        for origin in ("https://evil.example", "null", f"https://{HOST}.evil.example", f"https://{HOST}:8443", "", HOST):
+        for origin in (
+            "https://evil.example",
+            "null",
+            f"https://{HOST}.evil.example",
+            f"https://{HOST}:8443",
+            "",
+            HOST,
+        ):
             header = ("Origin", origin)
-            self.refused(self.publish(wheel_filename("bar"), wheel("bar"), headers=[header]), 403, "another site")
+            self.refused(
+                self.publish(wheel_filename("bar"), wheel("bar"), headers=[header]),
+                403,
+                "another site",
+            )
             for method, path in (
                 ("POST", "/api/check"),
                 ("POST", "/api/rebuild"),
                 ("DELETE", "/api/projects/foo"),
                 ("PUT", f"/api/projects/foo/files/{filename}/yank"),
             ):
-                answer = self.pypid.ask(method, path, header, ("Content-Type", "text/plain"), body=b"{}", user="ada")
+                answer = self.pypid.ask(
+                    method, path, header, ("Content-Type", "text/plain"), body=b"{}", user="ada"
+                )
                 self.refused(answer, 403, "another site")
         self.assertEqual(self.pypid.names(), ["foo"])
         self.assertIs(self.pypid.file_on("foo", filename)["yanked"], False)
-        self.published(self.publish(wheel_filename("bar"), wheel("bar"), headers=[("Origin", f"https://{HOST.upper()}")]))
+        self.published(
+            self.publish(
+                wheel_filename("bar"), wheel("bar"), headers=[("Origin", f"https://{HOST.upper()}")]
+            )
+        )
 
     def test_reading(self) -> None:
         """Pages of other sites may read what everyone may."""
-        self.assertEqual(self.pypid.get("/simple/", None, ("Origin", "https://pyodide.example")).status, 200)
+        self.assertEqual(
+            self.pypid.get("/simple/", None, ("Origin", "https://pyodide.example")).status, 200
+        )

@@ -27,8 +27,14 @@ class LegacyJsonTests(WholeCase):
         """Publish two releases."""
         super().setUp()
         self.have_sdist("foo-bar", "1.0")
-        extra = [("Requires-Dist", "eggs>=1"), ("Classifier", "Topic :: Food"), ("Project-URL", "Home, https://x.example/")]
-        inside = metadata("foo_bar", "2.0", requires_python=">=3.8", extra=extra, description="Grüße")
+        extra = [
+            ("Requires-Dist", "eggs>=1"),
+            ("Classifier", "Topic :: Food"),
+            ("Project-URL", "Home, https://x.example/"),
+        ]
+        inside = metadata(
+            "foo_bar", "2.0", requires_python=">=3.8", extra=extra, description="Grüße"
+        )
         self.filename = wheel_filename("foo-bar", "2.0")
         self.published(self.publish(self.filename, wheel("foo-bar", "2.0", metadata_bytes=inside)))
 
@@ -43,7 +49,10 @@ class LegacyJsonTests(WholeCase):
         self.assertEqual(set(document), {"info", "last_serial", "ownership", "urls", "releases"})
         self.assertLessEqual(set(INFO), set(document["info"]))
         info = document["info"]
-        self.assertEqual((info["version"], info["requires_dist"], info["description"]), ("2.0", ["eggs>=1"], "Grüße"))
+        self.assertEqual(
+            (info["version"], info["requires_dist"], info["description"]),
+            ("2.0", ["eggs>=1"], "Grüße"),
+        )
         self.assertEqual(info["project_urls"], {"Home": "https://x.example/"})
         self.assertEqual(list(document["releases"]), ["1.0", "2.0"])
         [file] = document["urls"]
@@ -52,34 +61,53 @@ class LegacyJsonTests(WholeCase):
         self.assertEqual(answer["x-pypi-last-serial"], str(document["last_serial"]))
 
     def test_release(self) -> None:
-        """A release has its own files, by any spelling of its version, and no others' (C110, C80)."""
+        """A release has its own files, by any spelling of its version, and no
+        others' (C110, C80).
+        """
         for version in ("1.0", "1", "1.0.0", "v1.0"):
             document = self.ask_json(f"/pypi/foo-bar/{version}/json").json
             self.assertEqual(document["info"]["version"], "1.0")
-            self.assertEqual([file["filename"] for file in document["urls"]], ["foo_bar-1.0.tar.gz"])
+            self.assertEqual(
+                [file["filename"] for file in document["urls"]], ["foo_bar-1.0.tar.gz"]
+            )
             self.assertNotIn("releases", document)
 
     def test_renovate(self) -> None:
-        """What renovate's datasource reads is there: home, links, and of each file when it came, for which Python, and whether
-        it is yanked; and where it falls back, the page of links (C111)."""
-        yanked = self.pypid.api("PUT", "/api/projects/foo-bar/releases/1.0/yank", {"reason": "broken"})
+        """What renovate's datasource reads is there: home, links, and of each file when it came,
+        for which Python, and whether it is yanked; and where it falls back, the page of links
+        (C111).
+        """
+        yanked = self.pypid.api(
+            "PUT", "/api/projects/foo-bar/releases/1.0/yank", {"reason": "broken"}
+        )
         self.assertEqual(yanked.status, 200)
         document = self.ask_json("/pypi/foo-bar/json", ("User-Agent", "RenovateBot/41")).json
         self.assertEqual(
-            (document["info"]["name"], document["info"]["project_urls"]["Home"]), ("foo_bar", "https://x.example/")
+            (document["info"]["name"], document["info"]["project_urls"]["Home"]),
+            ("foo_bar", "https://x.example/"),
         )
         releases = {
-            version: [(file["requires_python"], file["yanked"], file["upload_time"][:4]) for file in files]
+            version: [
+                (file["requires_python"], file["yanked"], file["upload_time"][:4]) for file in files
+            ]
             for version, files in document["releases"].items()
         }
-        self.assertEqual(releases, {"1.0": [(None, True, "2026")], "2.0": [(">=3.8", False, "2026")]})
+        self.assertEqual(
+            releases, {"1.0": [(None, True, "2026")], "2.0": [(">=3.8", False, "2026")]}
+        )
         fallback = self.pypid.get("/pypi/foo-bar/", "text/html")
         self.assertEqual(fallback.status, 200)
         self.assertIn('data-requires-python="&gt;=3.8"', fallback.text)
 
     def test_missing(self) -> None:
         """What is not there is 404 (C110)."""
-        paths = ("/pypi/nothing/json", "/pypi/foo-bar/9/json", "/pypi/foo-bar/x/json", "/pypi/-/json", "/pypi/foo-bar/%00/json")
+        paths = (
+            "/pypi/nothing/json",
+            "/pypi/foo-bar/9/json",
+            "/pypi/foo-bar/x/json",
+            "/pypi/-/json",
+            "/pypi/foo-bar/%00/json",
+        )
         for path in paths:
             self.assertEqual(self.ask_json(path).status, 404, path)
 
@@ -96,7 +124,9 @@ class LegacyJsonTests(WholeCase):
             self.assertEqual(unquote(found), f"http://{HOST}{goal}")
 
     def test_latest(self) -> None:
-        """A pre-release or a yanked release does not describe the project while there is another (C110)."""
+        """A pre-release or a yanked release does not describe the project while there is another
+        (C110).
+        """
         self.have_wheel("foo-bar", "3.0rc1")
         self.assertEqual(self.ask_json("/pypi/foo-bar/json").json["info"]["version"], "2.0")
         self.pypid.api("PUT", "/api/projects/foo-bar/releases/2.0/yank", {"reason": "bad"})
@@ -107,7 +137,9 @@ class LegacyJsonTests(WholeCase):
         self.assertEqual([file["yanked"] for file in document["releases"]["2.0"]], [True])
 
     def test_urls(self) -> None:
-        """File URLs are absolute, below /packages/ (C112), on the host that was asked, or on public_url (C110)."""
+        """File URLs are absolute, below /packages/ (C112), on the host that was asked, or on
+        public_url (C110).
+        """
         url = self.ask_json("/pypi/foo-bar/json").json["urls"][0]["url"]
         self.assertEqual(url, f"http://{HOST}/packages/foo-bar/{self.filename}")
         public = Pypid(self.spool, public_url="https://py.example/pre/")
@@ -118,9 +150,14 @@ class LegacyJsonTests(WholeCase):
     def test_conditional(self) -> None:
         """It has a tag, HEAD, gzip and 304 as pages have (C100, C110)."""
         answer = self.ask_json("/pypi/foo-bar/json")
-        self.assertEqual(self.ask_json("/pypi/foo-bar/json", ("If-None-Match", answer["etag"] or "")).status, 304)
+        self.assertEqual(
+            self.ask_json("/pypi/foo-bar/json", ("If-None-Match", answer["etag"] or "")).status, 304
+        )
         self.assertEqual(self.pypid.ask("HEAD", "/pypi/foo-bar/json").head, answer.head)
-        self.assertEqual(self.ask_json("/pypi/foo-bar/json", ("Accept-Encoding", "gzip"))["content-encoding"], "gzip")
+        self.assertEqual(
+            self.ask_json("/pypi/foo-bar/json", ("Accept-Encoding", "gzip"))["content-encoding"],
+            "gzip",
+        )
 
     def test_empty_project(self) -> None:
         """A project whose files are deleted has no JSON, and says so (C110)."""
@@ -135,14 +172,18 @@ class ClassifierTests(WholeCase):
         """The classifiers are plain text, one a line (C72)."""
         for target in ("/pypi?:action=list_classifiers", "/pypi/?%3Aaction=list_classifiers"):
             answer = self.pypid.get(target)
-            self.assertEqual((answer.status, answer["content-type"]), (200, "text/plain; charset=utf-8"))
+            self.assertEqual(
+                (answer.status, answer["content-type"]), (200, "text/plain; charset=utf-8")
+            )
             self.assertIn("Programming Language :: Python :: 3", answer.text.splitlines())
 
     def test_nothing_else(self) -> None:
         """Without an action the list of projects is what is meant (C72)."""
         for target in ("/pypi", "/pypi/"):
             answer = self.pypid.get(target)
-            self.assertEqual(urljoin(f"http://{HOST}{target}", answer["location"]), f"http://{HOST}/simple/")
+            self.assertEqual(
+                urljoin(f"http://{HOST}{target}", answer["location"]), f"http://{HOST}/simple/"
+            )
 
 
 class XmlRpcTests(WholeCase):
@@ -166,7 +207,9 @@ class XmlRpcTests(WholeCase):
         self.assertEqual(serials, {"foo": then, "bar": self.call("changelog_last_serial")})
         changed = self.call("changelog_since_serial", then)
         assert isinstance(changed, list) and isinstance(serials, dict)
-        self.assertEqual([(name, serial) for name, _, _, _, serial in changed], [("bar", serials["bar"])])
+        self.assertEqual(
+            [(name, serial) for name, _, _, _, serial in changed], [("bar", serials["bar"])]
+        )
         self.assertEqual(self.call("changelog_since_serial", serials["bar"]), [])
 
     def test_faults(self) -> None:
@@ -184,7 +227,10 @@ class XmlRpcTests(WholeCase):
         """What is no call is 400, however hostile (C112)."""
         bomb = (
             b"<!DOCTYPE x ["
-            + b"".join(b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10 if n else b"x" * 10) for n in range(10))
+            + b"".join(
+                b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10 if n else b"x" * 10)
+                for n in range(10)
+            )
             + b"]><methodCall><methodName>&e9;</methodName></methodCall>"
         )
         for body in (
@@ -198,15 +244,24 @@ class XmlRpcTests(WholeCase):
         ):
             answer = self.pypid.ask("POST", "/pypi/", ("Content-Type", "text/xml"), body=body)
             self.assertIn(answer.status, (200, 400), body[:80])
-        entity = b'<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]><methodCall><methodName>&f;</methodName></methodCall>'
+        entity = (
+            b"<!DOCTYPE x [<!ENTITY f SYSTEM "
+            b'"file:///etc/passwd">]><methodCall><methodName>&f;</methodName></methodCall>'
+        )
         self.assertNotIn("root:", self.pypid.ask("POST", "/pypi/", body=entity).text)
         self.assertEqual(self.pypid.ask("POST", "/pypi/", body=b"x" * 100_000).status, 413)
-        harmless = b'<!DOCTYPE x [<!ENTITY m "list_packages">]><methodCall><methodName>&m;</methodName></methodCall>'
+        harmless = (
+            b"<!DOCTYPE x [<!ENTITY m "
+            b'"list_packages">]><methodCall><methodName>&m;</methodName></methodCall>'
+        )
         for encoded in (
             harmless,
-            b"<?xml version='1.0' encoding='utf-16'?>".decode().encode("utf-16") + harmless.decode().encode("utf-16-le"),
+            b"<?xml version='1.0' encoding='utf-16'?>".decode().encode("utf-16")
+            + harmless.decode().encode("utf-16-le"),
         ):
-            self.assertEqual(self.pypid.ask("POST", "/pypi/", body=encoded).status, 400)  # no entity is ever expanded
+            self.assertEqual(
+                self.pypid.ask("POST", "/pypi/", body=encoded).status, 400
+            )  # no entity is ever expanded
 
     def test_big_numbers(self) -> None:
         """A serial that XML-RPC cannot hold is a fault or an empty list, never a 500 (C112)."""
@@ -220,7 +275,9 @@ class HatchTests(WholeCase):
     """What hatch asks before it publishes, and where it sends people after."""
 
     def test_plus_simple(self) -> None:
-        """Below every upload URL, + quoted or raw, there is HTML that hatch's regular expression reads (C115)."""
+        """Below every upload URL, + quoted or raw, there is HTML that hatch's regular expression
+        reads (C115).
+        """
         filename, _ = self.have_wheel("foo", requires_python=">=3.8,<4")
         self.pypid.api("PUT", "/api/projects/foo/releases/1.0/yank", {"reason": "a > b"})
         for upload in ("/legacy", "/simple", ""):
@@ -236,7 +293,9 @@ class HatchTests(WholeCase):
                     self.assertEqual(self.pypid.get(urlsplit(where).path).status, 200, where)
 
     def test_new_project(self) -> None:
-        """A project that does not exist yet is 404 there, which hatch takes for nothing published (C115)."""
+        """A project that does not exist yet is 404 there, which hatch takes for nothing published
+        (C115).
+        """
         self.assertEqual(self.pypid.get("/legacy/%2Bsimple/foo/", "*/*").status, 404)
 
     def test_project_page(self) -> None:
@@ -245,13 +304,21 @@ class HatchTests(WholeCase):
         for path in ("/legacy/foo/1.0/", "/legacy/Foo/", "/legacy/foo/1.0"):
             answer = self.pypid.get(path)
             self.assertEqual(answer.status, 302)
-            self.assertEqual(urljoin(f"http://{HOST}{path}", answer["location"]), f"http://{HOST}/simple/foo/")
+            self.assertEqual(
+                urljoin(f"http://{HOST}{path}", answer["location"]), f"http://{HOST}/simple/foo/"
+            )
 
 
 class BrowserTests(WholeCase):
     """micropip, in a browser, on a page of another site."""
 
-    PATHS = ("/simple/", "/simple/foo/", "/pypi/foo/json", "/pypi/foo/1.0/json", f"/packages/foo/{wheel_filename('foo')}")
+    PATHS = (
+        "/simple/",
+        "/simple/foo/",
+        "/pypi/foo/json",
+        "/pypi/foo/1.0/json",
+        f"/packages/foo/{wheel_filename('foo')}",
+    )
 
     def setUp(self) -> None:
         super().setUp()
@@ -268,7 +335,9 @@ class BrowserTests(WholeCase):
                 self.assertIsNone(answer["access-control-allow-methods"], path)
 
     def test_listed_origins(self) -> None:
-        """Listed origins may read, others may not, and caches are told that answers differ (C116)."""
+        """Listed origins may read, others may not, and caches are told that
+        answers differ (C116).
+        """
         self.have_wheel("foo")
         self.pypid.site.cors = ("https://notebooks.example",)
         for path in (*self.PATHS, "/simple/FOO/", "/simple/nothing/"):
@@ -289,17 +358,24 @@ class BrowserTests(WholeCase):
         self.assertIn("GET", asked["access-control-allow-methods"] or "")
 
     def test_get(self) -> None:
-        """Everybody's pages, JSON and files may be read by any site, which also sees the serial (C116)."""
+        """Everybody's pages, JSON and files may be read by any site, which also sees the serial
+        (C116).
+        """
         self.have_wheel("foo")
         for path in (*self.PATHS, f"{self.PATHS[-1]}.metadata"):
             answer = self.pypid.get(path, None, ("Origin", "https://pyodide.example"))
-            self.assertEqual((answer.status, answer["access-control-allow-origin"]), (200, "*"), path)
+            self.assertEqual(
+                (answer.status, answer["access-control-allow-origin"]), (200, "*"), path
+            )
             self.assertIn("X-PyPI-Last-Serial", answer["access-control-expose-headers"] or "")
 
     def test_preflight(self) -> None:
         """OPTIONS allows GET with conditions and ranges (C116)."""
         for path in self.PATHS:
-            asked = (("Origin", "https://pyodide.example"), ("Access-Control-Request-Method", "GET"))
+            asked = (
+                ("Origin", "https://pyodide.example"),
+                ("Access-Control-Request-Method", "GET"),
+            )
             answer = self.pypid.ask("OPTIONS", path, *asked)
             self.assertEqual((answer.status, answer.body), (204, b""))
             self.assertEqual(answer["access-control-allow-origin"], "*")
@@ -309,7 +385,9 @@ class BrowserTests(WholeCase):
             self.assertEqual(answer["access-control-max-age"], "86400")
 
     def test_private(self) -> None:
-        """What not everybody may read no other site's script may read: no header, and the preflight is 401 (C116)."""
+        """What not everybody may read no other site's script may read: no header, and the preflight
+        is 401 (C116).
+        """
         private = Pypid(self.spool, rules=Rules(read=AUTHENTICATED, write=RULES.write))
         private.site.cors = ("*",)
         self.publish(wheel_filename("foo"), wheel("foo"), pypid=private)
@@ -317,8 +395,12 @@ class BrowserTests(WholeCase):
             answer = private.get(path, None, ("Origin", "https://pyodide.example"), user="alice")
             self.assertEqual((answer.status, answer["access-control-allow-origin"]), (200, None))
             for user, status in ((None, 401), ("alice", 204)):
-                preflight = private.ask("OPTIONS", path, ("Origin", "https://pyodide.example"), user=user)
-                self.assertEqual((preflight.status, preflight["access-control-allow-origin"]), (status, None))
+                preflight = private.ask(
+                    "OPTIONS", path, ("Origin", "https://pyodide.example"), user=user
+                )
+                self.assertEqual(
+                    (preflight.status, preflight["access-control-allow-origin"]), (status, None)
+                )
 
     def test_redirects(self) -> None:
         """A redirect to the normalised name can be followed from another site (C116)."""
@@ -327,7 +409,9 @@ class BrowserTests(WholeCase):
         self.assertEqual((answer.status, answer["access-control-allow-origin"]), (301, "*"))
 
     def test_missing(self) -> None:
-        """That a project is not here can be read from another site, whose script then asks the next index (C116)."""
+        """That a project is not here can be read from another site, whose script then asks the next
+        index (C116).
+        """
         answer = self.pypid.get("/simple/nothing/", J, ("Origin", "https://pyodide.example"))
         self.assertEqual((answer.status, answer["access-control-allow-origin"]), (404, "*"))
 

@@ -34,45 +34,71 @@ class DownloadTests(FileCase):
     """A file comes as it was published."""
 
     def test_whole(self) -> None:
-        """Wheels, tarballs and zips come as octets with length, tag and Accept-Ranges, and never encoded (C40, C48)."""
+        """Wheels, tarballs and zips come as octets with length, tag and Accept-Ranges, and never
+        encoded (C40, C48).
+        """
         for suffix in (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz"):
-            self.publish(sdist_filename("foo", "1", suffix=suffix), sdist("foo", "1", suffix=suffix))
+            self.publish(
+                sdist_filename("foo", "1", suffix=suffix), sdist("foo", "1", suffix=suffix)
+            )
         files = self.pypid.page("foo")["files"]
         self.assertEqual(len(files), 6)
         for file in files:
             for wish in ("gzip", "zstd", "gzip, deflate, br", "identity", "*", None):
                 asked = () if wish is None else (("Accept-Encoding", wish),)
                 answer = self.fetch(*asked, url=f"/packages/foo/{file['filename']}")
-                self.assertEqual((answer.status, answer["content-type"]), (200, "application/octet-stream"))
+                self.assertEqual(
+                    (answer.status, answer["content-type"]), (200, "application/octet-stream")
+                )
                 self.assertIsNone(answer["content-encoding"])
                 self.assertEqual(answer["accept-ranges"], "bytes")
                 self.assertEqual(answer["etag"], f'"{file["hashes"]["sha256"]}"')
                 self.assertEqual(sha256(answer.body).hexdigest(), file["hashes"]["sha256"])
-                self.assertEqual((answer["content-length"], len(answer.body)), (str(file["size"]), file["size"]))
+                self.assertEqual(
+                    (answer["content-length"], len(answer.body)), (str(file["size"]), file["size"])
+                )
 
     def test_head(self) -> None:
         """HEAD has the head of GET: of the file, its metadata and its signature (C41)."""
-        for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc", "/packages/foo/no-1.tar.gz", f"{self.url}.nothing"):
+        for url in (
+            self.url,
+            f"{self.url}.metadata",
+            f"{self.url}.asc",
+            "/packages/foo/no-1.tar.gz",
+            f"{self.url}.nothing",
+        ):
             get, head = self.fetch(url=url), self.fetch(url=url, method="HEAD")
             self.assertEqual((head.status, head.head, head.body), (get.status, get.head, b""), url)
 
     def test_caching(self) -> None:
-        """Files and metadata never change, and caches are told; both have tags that give 304 (C45)."""
+        """Files and metadata never change, and caches are told; both have tags that
+        give 304 (C45).
+        """
         for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc"):
             answer = self.fetch(url=url)
             self.assertEqual(answer["cache-control"], "public, max-age=31536000, immutable")
             again = self.fetch(("If-None-Match", answer["etag"] or ""), url=url)
             self.assertEqual((again.status, again.body, again["etag"]), (304, b"", answer["etag"]))
-        tags = {self.fetch(url=url)["etag"] for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc")}
+        tags = {
+            self.fetch(url=url)["etag"]
+            for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc")
+        }
         self.assertEqual(len(tags), 3)
 
     def test_caching_where_files_may_change(self) -> None:
-        """While somebody may overwrite, nothing is called immutable: an installer is never left with the older bytes (C45)."""
-        self.pypid.face.rules = evolve(self.pypid.face.rules, overwrite=Principals(users=frozenset({"alice"})))
+        """While somebody may overwrite, nothing is called immutable: an installer is never left
+        with the older bytes (C45).
+        """
+        self.pypid.face.rules = evolve(
+            self.pypid.face.rules, overwrite=Principals(users=frozenset({"alice"}))
+        )
         for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc"):
             answer = self.fetch(url=url)
             self.assertEqual(answer["cache-control"], "no-cache")
-            self.assertEqual(self.fetch(("If-None-Match", answer["etag"] or ""), url=url)["cache-control"], "no-cache")
+            self.assertEqual(
+                self.fetch(("If-None-Match", answer["etag"] or ""), url=url)["cache-control"],
+                "no-cache",
+            )
         self.pypid.face.rules = evolve(self.pypid.face.rules, read=AUTHENTICATED)
         self.assertEqual(self.fetch(basic("bob"))["cache-control"], "private, no-cache")
 
@@ -85,11 +111,22 @@ class DownloadTests(FileCase):
     def test_local_version(self) -> None:
         """A + in a file name works quoted and raw (C46)."""
         filename, data = self.have_wheel("foo", "1.0+cu118")
-        for spelled_name in (filename, filename.replace("+", "%2B"), filename.replace("+", "%2b"), quote(filename)):
+        for spelled_name in (
+            filename,
+            filename.replace("+", "%2B"),
+            filename.replace("+", "%2b"),
+            quote(filename),
+        ):
             for beside in ("", ".metadata"):
-                self.assertEqual(self.fetch(url=f"/packages/foo/{spelled_name}{beside}").status, 200, spelled_name)
+                self.assertEqual(
+                    self.fetch(url=f"/packages/foo/{spelled_name}{beside}").status,
+                    200,
+                    spelled_name,
+                )
             self.assertEqual(self.fetch(url=f"/packages/foo/{spelled_name}").body, data)
-        self.assertEqual(self.fetch(url=f"/packages/foo/{filename.replace('+', '%20')}").status, 404)
+        self.assertEqual(
+            self.fetch(url=f"/packages/foo/{filename.replace('+', '%20')}").status, 404
+        )
 
     def test_traversal(self) -> None:
         """No path leads out of what is published, however it is written (C49)."""
@@ -179,23 +216,44 @@ class RangeTests(FileCase):
 
     def test_malformed(self) -> None:
         """A range that cannot be read is not there (C42)."""
-        for wanted in ("bytes=", "bytes=-", "bytes=9-5", "bytes=a-b", "lines=1-2", "bytes=0-1,3-4", "\xff", "bytes=1-2-3", "5"):
+        for wanted in (
+            "bytes=",
+            "bytes=-",
+            "bytes=9-5",
+            "bytes=a-b",
+            "lines=1-2",
+            "bytes=0-1,3-4",
+            "\xff",
+            "bytes=1-2-3",
+            "5",
+        ):
             answer = self.part(wanted)
             self.assertEqual((answer.status, answer.body), (200, self.data), wanted)
 
     def test_head(self) -> None:
-        """A Range on HEAD means nothing (C41): fast-deps and uv ask so whether ranges can be had."""
+        """A Range on HEAD means nothing (C41): fast-deps and uv ask so whether ranges
+        can be had.
+        """
         answer = self.fetch(("Range", "bytes=0-9"), method="HEAD")
         self.assertEqual((answer.status, answer["content-length"]), (200, str(len(self.data))))
         self.assertEqual(answer["accept-ranges"], "bytes")
 
     def test_if_range(self) -> None:
-        """A part is sent only of the file that the client has begun: by its tag or its date (C43)."""
+        """A part is sent only of the file that the client has begun: by its tag or
+        its date (C43).
+        """
         modified = self.fetch()["last-modified"] or ""
         self.assertRegex(modified, r"^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$")
         for validator in (self.etag, modified):
             self.assertEqual(self.part("bytes=3-", ("If-Range", validator)).status, 206, validator)
-        for validator in (f"W/{self.etag}", '"other"', "Thu, 01 Jan 1970 00:00:00 GMT", "nonsense", "*", self.etag.strip('"')):
+        for validator in (
+            f"W/{self.etag}",
+            '"other"',
+            "Thu, 01 Jan 1970 00:00:00 GMT",
+            "nonsense",
+            "*",
+            self.etag.strip('"'),
+        ):
             answer = self.part("bytes=3-", ("If-Range", validator))
             self.assertEqual((answer.status, answer.body), (200, self.data), validator)
 
@@ -208,10 +266,14 @@ class RangeTests(FileCase):
         self.assertEqual(first + rest.body, self.data)
 
     def test_if_none_match(self) -> None:
-        """The tag, weakly compared, in a list, or a star give 304; another tag gives the file (C44)."""
+        """The tag, weakly compared, in a list, or a star give 304; another tag gives the file
+        (C44).
+        """
         for tag in (self.etag, f"W/{self.etag}", f'"x", {self.etag}', "*"):
             answer = self.fetch(("If-None-Match", tag))
-            self.assertEqual((answer.status, answer.body, answer["etag"]), (304, b"", self.etag), tag)
+            self.assertEqual(
+                (answer.status, answer.body, answer["etag"]), (304, b"", self.etag), tag
+            )
         for tag in ('"other"', self.etag.strip('"'), "", "W/"):
             self.assertEqual(self.fetch(("If-None-Match", tag)).status, 200, tag)
 
@@ -219,8 +281,12 @@ class RangeTests(FileCase):
         """A date gives 304, unless there is a tag, which goes first (C44)."""
         modified = self.fetch()["last-modified"] or ""
         self.assertEqual(self.fetch(("If-Modified-Since", modified)).status, 304)
-        self.assertEqual(self.fetch(("If-Modified-Since", "Thu, 01 Jan 1970 00:00:00 GMT")).status, 200)
-        self.assertEqual(self.fetch(("If-Modified-Since", modified), ("If-None-Match", '"other"')).status, 200)
+        self.assertEqual(
+            self.fetch(("If-Modified-Since", "Thu, 01 Jan 1970 00:00:00 GMT")).status, 200
+        )
+        self.assertEqual(
+            self.fetch(("If-Modified-Since", modified), ("If-None-Match", '"other"')).status, 200
+        )
 
     def test_if_match(self) -> None:
         """A condition that does not hold is 412, and nothing is sent (C44)."""
@@ -234,13 +300,18 @@ class LargeFileTests(WholeCase):
     def setUp(self) -> None:
         """Publish one of several pieces."""
         super().setUp()
-        self.filename, self.data = wheel_filename("big"), wheel("big", files={"big.bin": _noise(3 << 20)}, compression=0)
+        self.filename, self.data = (
+            wheel_filename("big"),
+            wheel("big", files={"big.bin": _noise(3 << 20)}, compression=0),
+        )
         self.published(self.publish(self.filename, self.data))
 
     def test_whole(self) -> None:
         """All of it arrives (C40)."""
         answer = self.pypid.get(f"/packages/big/{self.filename}")
-        self.assertEqual((answer.status, len(answer.body), answer.body == self.data), (200, len(self.data), True))
+        self.assertEqual(
+            (answer.status, len(answer.body), answer.body == self.data), (200, len(self.data), True)
+        )
 
     def test_part(self) -> None:
         """So does a part from the middle to the end (C42, C47)."""
@@ -248,9 +319,14 @@ class LargeFileTests(WholeCase):
         self.assertEqual((answer.status, answer.body == self.data[1000000:]), (206, True))
 
     def test_lost_bytes(self) -> None:
-        """A file whose bytes the storage has lost is 503, with a word about it, and then off the page."""
+        """A file whose bytes the storage has lost is 503, with a word about it, and then off the
+        page.
+        """
         self.have(self.pypid.blobs.delete(f"big/{self.filename}"))
-        asked = [self.pypid.ask(method, f"/packages/big/{self.filename}").status for method in ("HEAD", "GET")]
+        asked = [
+            self.pypid.ask(method, f"/packages/big/{self.filename}").status
+            for method in ("HEAD", "GET")
+        ]
         self.assertEqual(asked, [503, 404])
         self.assertEqual(self.pypid.page("big")["files"], [])
 
@@ -278,15 +354,22 @@ class StorageGoneTests(WholeCase):
                 answer = self.pypid.ask(method, f"/packages/foo/{url}")
                 self.assertEqual((answer.status, answer["retry-after"]), (503, "30"), url)
                 self.assertEqual(answer["cache-control"], "no-store")
-        self.refused(self.pypid.get(f"/packages/foo/{self.filename}"), 503, "storage", "administrator")
+        self.refused(
+            self.pypid.get(f"/packages/foo/{self.filename}"), 503, "storage", "administrator"
+        )
 
     def test_known_files_are_304(self) -> None:
         """Who has the file already is told that it is good."""
         tag = f'"{sha256(self.data).hexdigest()}"'
-        self.assertEqual(self.pypid.get(f"/packages/foo/{self.filename}", None, ("If-None-Match", tag)).status, 304)
+        self.assertEqual(
+            self.pypid.get(f"/packages/foo/{self.filename}", None, ("If-None-Match", tag)).status,
+            304,
+        )
 
     def test_unknown_names(self) -> None:
-        """A name that nobody knows is not called absent while nobody can look (C36): an installer would ask elsewhere."""
+        """A name that nobody knows is not called absent while nobody can look (C36): an installer
+        would ask elsewhere.
+        """
         self.pypid = Pypid(self.spool, blobs=self.pypid.blobs)
         self.refused(self.pypid.get("/simple/other/"), 503, "storage")
 
@@ -311,7 +394,9 @@ class StorageGoneTests(WholeCase):
             ("POST", "/api/rebuild/foo"),
         ):
             self.assertEqual(self.pypid.api(method, path).status, 503, path)
-        self.assertEqual(self.pypid.api("PUT", "/api/projects/foo/status", {"status": "archived"}).status, 503)
+        self.assertEqual(
+            self.pypid.api("PUT", "/api/projects/foo/status", {"status": "archived"}).status, 503
+        )
         self.assertEqual(self.pypid.page("foo"), self.page)
 
 

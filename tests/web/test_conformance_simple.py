@@ -1,4 +1,6 @@
-"""The Simple API over HTTP, point by point (C1 to C33, C100 to C103, C118 of docs/conformance.rst)."""
+"""The Simple API over HTTP, point by point (C1 to C33, C100 to C103,
+C118 of docs/conformance.rst).
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ class NegotiationTests(WholeCase):
             self.assertEqual(answer.json["meta"]["api-version"], "1.4")
 
     def test_clients(self) -> None:
-        """pip (C4), uv (C5), poetry (C6) and pypi-simple (C7) get JSON by the headers that they send."""
+        """pip (C4), uv (C5), poetry (C6) and pypi-simple (C7) get JSON by the headers that they
+        send.
+        """
         for accept in (PIP, UV, f"{J}, */*;q=0.1", f"{J}, {H}, text/html;q=0.01"):
             self.assertEqual(self.kind(accept), (200, J), accept)
             self.assertEqual(self.kind(accept, "/simple/"), (200, J), accept)
@@ -117,17 +121,25 @@ class NegotiationTests(WholeCase):
         self.assertIn(self.kind("application/*"), ((200, J), (200, H)))
 
     def test_format(self) -> None:
-        """``?format=`` goes before Accept, with its + quoted or raw; an unknown one is 406 (C14)."""
+        """``?format=`` goes before Accept, with its + quoted or raw; an unknown one
+        is 406 (C14).
+        """
         for quoted in (J, J.replace("+", "%2B"), J.replace("+", "%2b"), J.replace("/", "%2F")):
             for target in ("/simple/foo/", "/simple/"):
-                self.assertEqual(self.kind("text/html", f"{target}?format={quoted}"), (200, J), quoted)
+                self.assertEqual(
+                    self.kind("text/html", f"{target}?format={quoted}"), (200, J), quoted
+                )
         for odd in ("bogus", "", "%00", "%ff%fe", J + "%0d%0aX:%20y", "x" * 5000):
-            self.assertEqual(self.pypid.get(f"/simple/foo/?format={odd}", "text/html").status, 406, odd)
+            self.assertEqual(
+                self.pypid.get(f"/simple/foo/?format={odd}", "text/html").status, 406, odd
+            )
         self.assertEqual(self.kind("text/html", f"/simple/foo/?format={J}&format=bogus"), (200, J))
         self.assertEqual(self.kind("text/html", "/simple/foo/?other=1&format"), (200, HTML))
 
     def test_vary(self) -> None:
-        """Vary names Accept on 200, 304 and 406 (C15), and Accept-Encoding where a page is sent (C103)."""
+        """Vary names Accept on 200, 304 and 406 (C15), and Accept-Encoding where a page is sent
+        (C103).
+        """
         page = self.pypid.get("/simple/foo/", J)
         same = self.pypid.get("/simple/foo/", J, ("If-None-Match", page["etag"] or ""))
         wrong = self.pypid.get("/simple/foo/", "image/png")
@@ -139,7 +151,15 @@ class NegotiationTests(WholeCase):
 
     def test_odd_headers(self) -> None:
         """An Accept of any bytes is answered, never with a 500 (C14)."""
-        for accept in ("", ",", ";;;", "\xff\xfe", "a" * 8000, "text/html;q=1e999", "*/*;q=\u0661".encode().decode("latin-1")):
+        for accept in (
+            "",
+            ",",
+            ";;;",
+            "\xff\xfe",
+            "a" * 8000,
+            "text/html;q=1e999",
+            "*/*;q=\u0661".encode().decode("latin-1"),
+        ):
             self.assertIn(self.pypid.get("/simple/foo/", accept).status, (200, 406), accept)
 
     def test_two_accept_headers(self) -> None:
@@ -158,7 +178,9 @@ class AbsoluteUrlTests(WholeCase):
         return self.pypid.get(path, accept, *lines).text
 
     def test_browsers_get_absolute_urls_in_json(self) -> None:
-        """A request with an Origin gets absolute URLs in JSON; without one, and in HTML, they stay relative."""
+        """A request with an Origin gets absolute URLs in JSON; without one, and in HTML, they stay
+        relative.
+        """
         self.have_wheel("foo")
         name = wheel_filename("foo")
         for path, where in (("/simple/foo/", "packages/foo"), ("/local/foo/", "local/foo")):
@@ -168,13 +190,20 @@ class AbsoluteUrlTests(WholeCase):
             self.assertIn(f'"http://{HOST}/{where}/{name}"', self.urls(path, J, self.ORIGIN), path)
 
     def test_clients_of_public_url_get_absolute_urls_in_json(self) -> None:
-        """So do those who ask by public_url; by another name URLs are relative, since passwords belong to a host."""
-        for public_url, absolute in ((f"https://{HOST}/python/", True), ("https://other.example/", False)):
+        """So do those who ask by public_url; by another name URLs are relative, since passwords
+        belong to a host.
+        """
+        for public_url, absolute in (
+            (f"https://{HOST}/python/", True),
+            ("https://other.example/", False),
+        ):
             self.pypid.face.settings = attrs.evolve(self.pypid.face.settings, public_url=public_url)
             self.pypid.site.public_url = public_url
             self.have_wheel("foo")
             page = self.urls("/simple/foo/")
-            self.assertEqual(f'"{public_url}packages/foo/{wheel_filename("foo")}"' in page, absolute)
+            self.assertEqual(
+                f'"{public_url}packages/foo/{wheel_filename("foo")}"' in page, absolute
+            )
             self.assertEqual('"../../packages/' in page, not absolute)
 
 
@@ -188,12 +217,17 @@ class AddressTests(WholeCase):
             for accept in (J, H, "text/html", "image/png"):
                 for encoding in ("identity", "gzip"):
                     wish = (("Accept", accept), ("Accept-Encoding", encoding))
-                    get, head = self.pypid.ask("GET", target, *wish), self.pypid.ask("HEAD", target, *wish)
+                    get, head = (
+                        self.pypid.ask("GET", target, *wish),
+                        self.pypid.ask("HEAD", target, *wish),
+                    )
                     self.assertEqual(head.status, get.status)
                     self.assertEqual(head.head, get.head, target)
 
     def test_no_slash(self) -> None:
-        """Without its slash an address leads to the one with it; the query stays, and caches are told how long (C17)."""
+        """Without its slash an address leads to the one with it; the query stays, and caches are
+        told how long (C17).
+        """
         self.have_wheel("foo")
         for target, goal in (
             ("/simple", "/simple/"),
@@ -203,18 +237,24 @@ class AddressTests(WholeCase):
         ):
             answer = self.pypid.get(target)
             self.assertEqual(answer.status, 301)
-            self.assertEqual(urljoin(f"http://index.example{target}", answer["location"]), f"http://index.example{goal}")
+            self.assertEqual(
+                urljoin(f"http://index.example{target}", answer["location"]),
+                f"http://index.example{goal}",
+            )
             self.assertIn("max-age=", answer["cache-control"] or "")
 
     def test_redirect_below_a_prefix(self) -> None:
         """A redirect is right also where a proxy takes a prefix away: it is relative (C17)."""
         answer = self.pypid.get("/simple/Foo.Bar/")
         self.assertEqual(
-            urljoin("https://proxy.example/py/simple/Foo.Bar/", answer["location"]), "https://proxy.example/py/simple/foo-bar/"
+            urljoin("https://proxy.example/py/simple/Foo.Bar/", answer["location"]),
+            "https://proxy.example/py/simple/foo-bar/",
         )
 
     def test_spellings(self) -> None:
-        """Another spelling leads to the normalised name, with its query (C18), and all of them are one project (C19)."""
+        """Another spelling leads to the normalised name, with its query (C18), and all of them are
+        one project (C19).
+        """
         self.have_wheel("foo-bar-baz")
         for name in SPELLINGS:
             answer = self.pypid.get(f"/simple/{name}/?x=1")
@@ -233,12 +273,35 @@ class AddressTests(WholeCase):
 
     def test_no_names(self) -> None:
         """What cannot be a name is 404, in one answer and without a redirect (C20)."""
-        odd = ("-x", "x-", ".", "_", "%00", "a%00b", "..%2f", "..%2f..%2fetc", "%2e%2e", "a" * 300, "caf%C3%A9", "%ff", "a%20b")
+        odd = (
+            "-x",
+            "x-",
+            ".",
+            "_",
+            "%00",
+            "a%00b",
+            "..%2f",
+            "..%2f..%2fetc",
+            "%2e%2e",
+            "a" * 300,
+            "caf%C3%A9",
+            "%ff",
+            "a%20b",
+        )
         for name in odd:
             for slash in ("/", ""):
                 for kind in (J, "text/html"):
-                    self.assertEqual(self.pypid.get(f"/simple/{name}{slash}", kind).status, 404, name)
-        for path in ("/simple//", "/simple//foo/", "/simple/foo//", "/./simple/", "/simple/../simple/", "/SIMPLE/"):
+                    self.assertEqual(
+                        self.pypid.get(f"/simple/{name}{slash}", kind).status, 404, name
+                    )
+        for path in (
+            "/simple//",
+            "/simple//foo/",
+            "/simple/foo//",
+            "/./simple/",
+            "/simple/../simple/",
+            "/SIMPLE/",
+        ):
             self.assertEqual(self.pypid.get(path).status, 404, path)
 
     def test_unknown_project(self) -> None:
@@ -249,7 +312,9 @@ class AddressTests(WholeCase):
     def test_browser(self) -> None:
         """A browser's Accept gets links that can be followed (C118)."""
         filename, data = self.have_wheel("foo")
-        browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+        browser = (
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+        )
         where = "http://index.example/"
         for said in ("Simple index", "foo", filename):
             page = self.pypid.get(urlsplit(where).path, browser)
@@ -272,7 +337,9 @@ class PageTests(WholeCase):
         self.have_wheel("foo", "1!3.0+cu118.x")
 
     def test_keys(self) -> None:
-        """The JSON page has the name, each version once, and of each file what is mandatory (C22)."""
+        """The JSON page has the name, each version once, and of each file what
+        is mandatory (C22).
+        """
         page = self.pypid.page("foo")
         self.assertEqual(page["name"], "foo")
         self.assertEqual(page["versions"], ["1.0", "2.0", "1!3.0+cu118.x"])
@@ -302,36 +369,53 @@ class PageTests(WholeCase):
         self.assertIn("2026-01-02T00:00:01.750000Z", times)
 
     def test_urls(self) -> None:
-        """The last segment of a file's URL is its name (C25), and the path begins with /packages/ (C112)."""
+        """The last segment of a file's URL is its name (C25), and the path begins with /packages/
+        (C112).
+        """
         for file in self.pypid.page("foo")["files"]:
             path = urlsplit(urljoin("http://index.example/simple/foo/", file["url"])).path
             self.assertEqual(unquote(path.rpartition("/")[2]), file["filename"])
             self.assertTrue(path.startswith("/packages/"))
 
     def test_core_metadata(self) -> None:
-        """The metadata beside a wheel are the very bytes inside, with the hash that the page says (C26)."""
+        """The metadata beside a wheel are the very bytes inside, with the hash that the page says
+        (C26).
+        """
         file = self.pypid.file_on("foo", self.wheel)
         served = self.pypid.get(f"/packages/foo/{self.wheel}.metadata")
         with ZipFile(BytesIO(self.wheel_data)) as archive:
             self.assertEqual(served.body, archive.read("foo-1.0.dist-info/METADATA"))
         self.assertEqual(file["core-metadata"], {"sha256": sha256(served.body).hexdigest()})
-        self.assertNotIn("dist-info-metadata", file)  # pip 22.3 to 23.1 crash on an object there (PEP 714)
+        self.assertNotIn(
+            "dist-info-metadata", file
+        )  # pip 22.3 to 23.1 crash on an object there (PEP 714)
 
     def test_core_metadata_only_where_there_is_some(self) -> None:
-        """What is not stored is not advertised, and 404 (C26): an sdist of the old kind has none."""
+        """What is not stored is not advertised, and 404 (C26): an sdist of the old
+        kind has none.
+        """
         self.assertNotIn("core-metadata", self.pypid.file_on("foo", self.sdist))
-        self.refused(self.pypid.get(f"/packages/foo/{self.sdist}.metadata"), 404, f"{self.sdist}.metadata")
+        self.refused(
+            self.pypid.get(f"/packages/foo/{self.sdist}.metadata"), 404, f"{self.sdist}.metadata"
+        )
 
     def test_static_sdist(self) -> None:
         """An sdist whose metadata the build cannot change has them served (C26)."""
         filename, _ = self.have_sdist("foo", "4.0", metadata_version="2.2")
-        file, served = self.pypid.file_on("foo", filename), self.pypid.get(f"/packages/foo/{filename}.metadata")
+        file, served = (
+            self.pypid.file_on("foo", filename),
+            self.pypid.get(f"/packages/foo/{filename}.metadata"),
+        )
         self.assertEqual(file["core-metadata"], {"sha256": sha256(served.body).hexdigest()})
         self.assertIn(b"Metadata-Version: 2.2\n", served.body)
 
     def test_html_says_what_json_says(self) -> None:
-        """HTML attributes mirror the JSON keys, escaped; nothing says that there is no metadata (C27)."""
-        self.pypid.api("PUT", f"/api/projects/foo/files/{self.wheel}/yank", {"reason": 'a "b" <c> & d'})
+        """HTML attributes mirror the JSON keys, escaped; nothing says that there is no metadata
+        (C27).
+        """
+        self.pypid.api(
+            "PUT", f"/api/projects/foo/files/{self.wheel}/yank", {"reason": 'a "b" <c> & d'}
+        )
         html = self.pypid.get("/simple/foo/").text
         links = Links(html).by_text
         page = self.pypid.page("foo")
@@ -344,15 +428,28 @@ class PageTests(WholeCase):
             self.assertEqual(link.get("data-core-metadata"), said)
             self.assertEqual(link.get("data-dist-info-metadata"), said)
             yanked = file["yanked"]
-            self.assertEqual(link.get("data-yanked"), None if yanked is False else "" if yanked is True else yanked)
+            self.assertEqual(
+                link.get("data-yanked"),
+                None if yanked is False else "" if yanked is True else yanked,
+            )
         self.assertIn("&gt;=3.8", html)
         self.assertNotIn('data-core-metadata="false"', html)
         self.assertNotIn('data-core-metadata=""', html)
 
     def test_yanked_round_trip(self) -> None:
         """A reason of any characters comes back in JSON and in HTML (C29)."""
-        for reason in ('a "b" <c>', "&amp; 'x' \\", "zurückgezogen \U0001f40d", "two\nlines", " why \n", "</a><script>", "]]>"):
-            answer = self.pypid.api("PUT", f"/api/projects/foo/files/{self.wheel}/yank", {"reason": reason})
+        for reason in (
+            'a "b" <c>',
+            "&amp; 'x' \\",
+            "zurückgezogen \U0001f40d",
+            "two\nlines",
+            " why \n",
+            "</a><script>",
+            "]]>",
+        ):
+            answer = self.pypid.api(
+                "PUT", f"/api/projects/foo/files/{self.wheel}/yank", {"reason": reason}
+            )
             self.assertEqual(answer.status, 200)
             self.assertEqual(self.pypid.file_on("foo", self.wheel)["yanked"], reason)
             html = self.pypid.get("/simple/foo/").text
@@ -360,15 +457,21 @@ class PageTests(WholeCase):
             self.assertNotIn("<script>", html)
 
     def test_yank_of_a_release(self) -> None:
-        """A whole release is yanked and unyanked at once; an installer sees each file marked (C30)."""
+        """A whole release is yanked and unyanked at once; an installer sees each
+        file marked (C30).
+        """
         self.pypid.api("PUT", "/api/projects/foo/releases/1.0.0/yank", {"reason": "bad"})
         said = {file["filename"]: file["yanked"] for file in self.pypid.page("foo")["files"]}
-        self.assertEqual({name for name, yanked in said.items() if yanked == "bad"}, {self.wheel, self.sdist})
+        self.assertEqual(
+            {name for name, yanked in said.items() if yanked == "bad"}, {self.wheel, self.sdist}
+        )
         self.pypid.api("DELETE", "/api/projects/foo/releases/1.0/yank")
         self.assertEqual({file["yanked"] for file in self.pypid.page("foo")["files"]}, {False})
 
     def test_no_rejected_keys(self) -> None:
-        """Nothing of PEP 708, which was rejected, and nothing of PEP 752, which would be version 1.5 (C32)."""
+        """Nothing of PEP 708, which was rejected, and nothing of PEP 752, which would be version
+        1.5 (C32).
+        """
         page = self.pypid.page("foo")
         self.assertEqual(set(page), {"meta", "name", "project-status", "versions", "files"})
         self.assertEqual(set(page["meta"]), {"api-version", "_last-serial"})
@@ -383,7 +486,9 @@ class PageTests(WholeCase):
         for project in root.json["projects"]:
             page = self.pypid.page(project["name"])
             self.assertEqual(project["_last-serial"], page["meta"]["_last-serial"])
-        self.assertEqual(root.json["meta"]["_last-serial"], max(p["_last-serial"] for p in root.json["projects"]))
+        self.assertEqual(
+            root.json["meta"]["_last-serial"], max(p["_last-serial"] for p in root.json["projects"])
+        )
         for attributes, said in Links(self.pypid.get("/simple/").text).links:
             path = urlsplit(urljoin("http://h/simple/", attributes["href"])).path
             self.assertEqual(path, f"/simple/{said}/")
@@ -411,18 +516,25 @@ class StatusTests(WholeCase):
         self.filename, self.data = self.have_wheel("foo")
 
     def mark(self, status: str, reason: str = "") -> None:
-        answer = self.pypid.api("PUT", "/api/projects/foo/status", {"status": status, "reason": reason})
+        answer = self.pypid.api(
+            "PUT", "/api/projects/foo/status", {"status": status, "reason": reason}
+        )
         self.assertEqual(answer.status, 200, answer)
 
     def test_active(self) -> None:
         """A project is active until somebody says otherwise, in JSON and HTML (C28)."""
         self.assertEqual(self.pypid.page("foo")["project-status"], {"status": "active"})
-        self.assertEqual(Links(self.pypid.get("/simple/foo/").text).meta["pypi:project-status"], "active")
+        self.assertEqual(
+            Links(self.pypid.get("/simple/foo/").text).meta["pypi:project-status"], "active"
+        )
 
     def test_archived(self) -> None:
         """An archived project says so with its reason, serves its files and takes no more (C28)."""
         self.mark("archived", 'see "bar" & <co>')
-        self.assertEqual(self.pypid.page("foo")["project-status"], {"status": "archived", "reason": 'see "bar" & <co>'})
+        self.assertEqual(
+            self.pypid.page("foo")["project-status"],
+            {"status": "archived", "reason": 'see "bar" & <co>'},
+        )
         meta = Links(self.pypid.get("/simple/foo/").text).meta
         self.assertEqual(meta["pypi:project-status"], "archived")
         self.assertEqual(meta["pypi:project-status-reason"], 'see "bar" & <co>')
@@ -433,15 +545,22 @@ class StatusTests(WholeCase):
         self.assertEqual(self.incoming(), [])
 
     def test_quarantined(self) -> None:
-        """A quarantined project lists nothing, gives nothing, takes nothing, and is not on the list (C28)."""
+        """A quarantined project lists nothing, gives nothing, takes nothing, and is not on the list
+        (C28).
+        """
         self.mark("quarantined", "malware")
         page = self.pypid.page("foo")
-        self.assertEqual((page["project-status"]["status"], page["files"], page["versions"]), ("quarantined", [], []))
+        self.assertEqual(
+            (page["project-status"]["status"], page["files"], page["versions"]),
+            ("quarantined", [], []),
+        )
         self.assertEqual(Links(self.pypid.get("/simple/foo/").text).links, [])
         for target in (self.filename, f"{self.filename}.metadata"):
             for method in ("GET", "HEAD"):
                 self.assertEqual(self.pypid.ask(method, f"/packages/foo/{target}").status, 404)
-        self.refused(self.publish(wheel_filename("foo", "2.0"), wheel("foo", "2.0")), 403, "quarantined")
+        self.refused(
+            self.publish(wheel_filename("foo", "2.0"), wheel("foo", "2.0")), 403, "quarantined"
+        )
         self.assertEqual(self.pypid.names(), [])
         self.assertNotIn("foo", self.pypid.get("/simple/").text)
         self.assertEqual(self.pypid.get("/pypi/foo/json").status, 404)
@@ -451,7 +570,9 @@ class StatusTests(WholeCase):
         self.mark("deprecated")
         self.have_wheel("foo", "2.0")
         page = self.pypid.page("foo")
-        self.assertEqual((page["project-status"], len(page["files"])), ({"status": "deprecated"}, 2))
+        self.assertEqual(
+            (page["project-status"], len(page["files"])), ({"status": "deprecated"}, 2)
+        )
         self.assertEqual(self.pypid.names(), ["foo"])
 
     def test_back(self) -> None:
@@ -473,8 +594,12 @@ class CachingTests(WholeCase):
             self.have_wheel("foo", f"1.{minor}", requires_python=">=3.8")
 
     def test_etags(self) -> None:
-        """Each representation and encoding has an entity tag of its own, by which it is 304 and no other is (C100)."""
-        ways = [(kind, encoding) for kind in (J, H, "text/html") for encoding in ("identity", "gzip")]
+        """Each representation and encoding has an entity tag of its own, by which it is 304 and no
+        other is (C100).
+        """
+        ways = [
+            (kind, encoding) for kind in (J, H, "text/html") for encoding in ("identity", "gzip")
+        ]
         tags: dict[str, tuple[str, str]] = {}
         for target in ("/simple/", "/simple/foo/"):
             for kind, encoding in ways:
@@ -502,7 +627,10 @@ class CachingTests(WholeCase):
             lambda: self.pypid.api("DELETE", "/api/projects/foo/releases/9"),
         ]
         for kind in (J, H, "text/html"):
-            self.assertEqual(self.pypid.get("/simple/foo/", kind)["etag"], self.pypid.get("/simple/foo/", kind)["etag"])
+            self.assertEqual(
+                self.pypid.get("/simple/foo/", kind)["etag"],
+                self.pypid.get("/simple/foo/", kind)["etag"],
+            )
         for step in steps:
             before = [self.pypid.get("/simple/foo/", kind)["etag"] for kind in (J, H, "text/html")]
             step()
@@ -510,7 +638,9 @@ class CachingTests(WholeCase):
             self.assertTrue(set(before).isdisjoint(after))
 
     def test_revalidated(self) -> None:
-        """A page is asked for anew every time, so that a fresh upload is seen at once (C74, C101)."""
+        """A page is asked for anew every time, so that a fresh upload is seen at
+        once (C74, C101).
+        """
         for target in ("/simple/", "/simple/foo/"):
             answer = self.pypid.get(target, PIP)
             self.assertEqual(answer["cache-control"], "no-cache")
@@ -519,12 +649,17 @@ class CachingTests(WholeCase):
 
     def test_private(self) -> None:
         """Where not everyone may read, shared caches keep nothing, and vary by who asks (C101)."""
-        for rules in (PRIVATE, Rules(read=Principals(users=frozenset({"alice"})), write=PRIVATE.write)):
+        for rules in (
+            PRIVATE,
+            Rules(read=Principals(users=frozenset({"alice"})), write=PRIVATE.write),
+        ):
             pypid = Pypid(Path(self.mktemp()), rules=rules)
             self.publish(wheel_filename("foo"), wheel("foo"), pypid=pypid)
             page = pypid.get("/simple/foo/", J, user="alice")
             self.assertEqual(page["cache-control"], "private, no-cache")
-            self.assertNotIn("Authorization", page["vary"] or "")  # pip would write it into its cache
+            self.assertNotIn(
+                "Authorization", page["vary"] or ""
+            )  # pip would write it into its cache
             file = pypid.get(f"/packages/foo/{wheel_filename('foo')}", user="alice")
             self.assertTrue((file["cache-control"] or "").startswith("private, "))
             self.assertIn("private", pypid.get("/simple/FOO/", user="alice")["cache-control"] or "")
@@ -534,7 +669,14 @@ class CachingTests(WholeCase):
         """A page is gzipped for who asks, and as it is for who does not (C102)."""
         plain = self.pypid.get("/simple/foo/", J)
         self.assertIsNone(plain["content-encoding"])
-        for wish in ("gzip", "gzip, deflate", "gzip, deflate, zstd", "x-gzip", "*", "br;q=1, gzip;q=0.5, identity;q=0.1"):
+        for wish in (
+            "gzip",
+            "gzip, deflate",
+            "gzip, deflate, zstd",
+            "x-gzip",
+            "*",
+            "br;q=1, gzip;q=0.5, identity;q=0.1",
+        ):
             packed = self.pypid.get("/simple/foo/", J, ("Accept-Encoding", wish))
             self.assertEqual(packed["content-encoding"], "gzip", wish)
             self.assertEqual(gzip.decompress(packed.body), plain.body)
@@ -553,4 +695,6 @@ class CachingTests(WholeCase):
         filename = sdist_filename("foo", "7")
         self.published(self.publish(filename, sdist("foo", "7"), text("gpg_signature", signature)))
         self.assertIs(self.pypid.file_on("foo", filename)["gpg-sig"], True)
-        self.assertEqual(Links(self.pypid.get("/simple/foo/").text).by_text[filename]["data-gpg-sig"], "true")
+        self.assertEqual(
+            Links(self.pypid.get("/simple/foo/").text).by_text[filename]["data-gpg-sig"], "true"
+        )

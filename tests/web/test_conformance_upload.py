@@ -18,10 +18,28 @@ from pypid.core.permissions import Principals, Rules
 from pypid.core.records.layout import ObjectKind
 from pypid.flow import at_once, spool
 from pypid.web.face import LOOKING
-from tests.distributions import egg, egg_filename, metadata, sdist, sdist_filename, wheel, wheel_filename
+from tests.distributions import (
+    egg,
+    egg_filename,
+    metadata,
+    sdist,
+    sdist_filename,
+    wheel,
+    wheel_filename,
+)
 from tests.web.test_conformance_files import SIGNATURE
 from tests.web.uploaders import CLIENTS, Dist, Sent, distutils_of_old, pdm, twine_7, uv
-from tests.web.whole import RULES, Answer, Connection, Pypid, WholeCase, content, form, spelled, text
+from tests.web.whole import (
+    RULES,
+    Answer,
+    Connection,
+    Pypid,
+    WholeCase,
+    content,
+    form,
+    spelled,
+    text,
+)
 from tests.web.wire import chunked
 
 TARGETS = ("/legacy/", "/legacy", "/", "/simple/", "/simple")
@@ -41,9 +59,17 @@ class UploadCase(WholeCase):
         self.wheel = Dist(wheel_filename(), wheel())
         self.sdist = Dist(sdist_filename(), sdist())
 
-    def post(self, sent: Sent, target: str = "/legacy/", user: str | None = "alice", pypid: Pypid | None = None) -> Answer:
+    def post(
+        self,
+        sent: Sent,
+        target: str = "/legacy/",
+        user: str | None = "alice",
+        pypid: Pypid | None = None,
+    ) -> Answer:
         kind = ("Content-Type", sent.content_type)
-        return (pypid or self.pypid).ask("POST", target, kind, *sent.headers, body=sent.body, user=user)
+        return (pypid or self.pypid).ask(
+            "POST", target, kind, *sent.headers, body=sent.body, user=user
+        )
 
     def nothing_stored(self) -> None:
         """Neither the index nor the spool holds anything."""
@@ -60,12 +86,17 @@ class ClientTests(UploadCase):
             for dist in (self.sdist, self.wheel):
                 answer = self.post(make(dist), pypid=pypid)
                 self.assertEqual((answer.status, client), (200, client), answer)
-                self.assertEqual(pypid.file_on("spam", dist.filename)["hashes"]["sha256"], sha256(dist.data).hexdigest())
+                self.assertEqual(
+                    pypid.file_on("spam", dist.filename)["hashes"]["sha256"],
+                    sha256(dist.data).hexdigest(),
+                )
                 self.assertEqual(pypid.get(f"/packages/spam/{dist.filename}").body, dist.data)
             self.assertEqual(self.incoming(), [])
 
     def test_addresses(self) -> None:
-        """Forms are taken with and without a slash, and at the index's own addresses, never redirected (C60, C73)."""
+        """Forms are taken with and without a slash, and at the index's own addresses, never
+        redirected (C60, C73).
+        """
         for target in TARGETS:
             answer = self.post(twine_7(self.wheel), target, pypid=Pypid(self.spool))
             self.assertEqual((answer.status, answer["location"]), (200, None), target)
@@ -86,7 +117,9 @@ class ClientTests(UploadCase):
                 self.assertEqual(answer.status, 200, (name, step))
 
     def test_bare_lf(self) -> None:
-        """A form of an old distutils, with bare LF, is refused with the cause and the way out (C62)."""
+        """A form of an old distutils, with bare LF, is refused with the cause and the way out
+        (C62).
+        """
         self.refused(self.post(distutils_of_old(self.sdist)), 400, "distutils", "twine")
         self.nothing_stored()
 
@@ -101,10 +134,14 @@ class ClientTests(UploadCase):
         ):
             sent = Sent(form(parts, boundary), header)
             for target in ("/legacy/?:action=file_upload", "/legacy/?%3Aaction=file_upload"):
-                self.assertEqual(self.post(sent, target, pypid=Pypid(self.spool)).status, 200, header)
+                self.assertEqual(
+                    self.post(sent, target, pypid=Pypid(self.spool)).status, 200, header
+                )
 
     def test_attestations_after_the_file(self) -> None:
-        """Attestations are read behind the file, where uv sends them, and before it, where twine does (C63, C79)."""
+        """Attestations are read behind the file, where uv sends them, and before it, where twine
+        does (C63, C79).
+        """
         for make in (uv, twine_7):
             answer = self.post(make(self.wheel, text("attestations", '[{"version": 99}]')))
             self.assertIn("attestations", answer.text)
@@ -116,15 +153,23 @@ class ClientTests(UploadCase):
         sent = twine_7(self.wheel)
         connection = self.pypid.connect()
         fields = (("Transfer-Encoding", "chunked"), ("Content-Type", sent.content_type))
-        connection.send(spelled("POST", "/legacy/", *fields, user="alice") + chunked(sent.body, 1000))
+        connection.send(
+            spelled("POST", "/legacy/", *fields, user="alice") + chunked(sent.body, 1000)
+        )
         answer = connection.answer()
         assert answer is not None
         self.published(answer)
 
     def test_expect_continue(self) -> None:
-        """A client that asks first is told to go on, once it may (C63); one that may not is refused at once."""
+        """A client that asks first is told to go on, once it may (C63); one that may not is refused
+        at once.
+        """
         sent = twine_7(self.wheel)
-        fields = (("Expect", "100-continue"), ("Content-Type", sent.content_type), ("Content-Length", str(len(sent.body))))
+        fields = (
+            ("Expect", "100-continue"),
+            ("Content-Type", sent.content_type),
+            ("Content-Length", str(len(sent.body))),
+        )
         connection = self.pypid.connect()
         connection.send(spelled("POST", "/legacy/", *fields, user="alice"))
         self.assertEqual(connection.rest(), b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -142,11 +187,17 @@ class ClientTests(UploadCase):
         """pdm's signature, which comes as two texts, is stored and served (C78)."""
         self.published(self.post(pdm(self.wheel, SIGNATURE)))
         self.assertIs(self.pypid.file_on("spam", self.wheel.filename)["gpg-sig"], True)
-        self.assertEqual(self.pypid.get(f"/packages/spam/{self.wheel.filename}.asc").text, SIGNATURE)
+        self.assertEqual(
+            self.pypid.get(f"/packages/spam/{self.wheel.filename}.asc").text, SIGNATURE
+        )
 
     def test_garbage_for_a_signature(self) -> None:
         """What is no armoured signature is refused (C78)."""
-        self.refused(self.publish(self.wheel.filename, self.wheel.data, text("gpg_signature", "<html>")), 400, "gpg")
+        self.refused(
+            self.publish(self.wheel.filename, self.wheel.data, text("gpg_signature", "<html>")),
+            400,
+            "gpg",
+        )
         self.nothing_stored()
 
 
@@ -166,7 +217,9 @@ class AttestationTests(UploadCase):
             "[" * 100000,
             json.dumps([ATTESTATION] * 99),
         ):
-            answer = self.publish(self.wheel.filename, self.wheel.data, text("attestations", garbage))
+            answer = self.publish(
+                self.wheel.filename, self.wheel.data, text("attestations", garbage)
+            )
             self.refused(answer, 400, "attestations")
         self.nothing_stored()
 
@@ -177,11 +230,27 @@ class DigestTests(UploadCase):
     def test_wrong(self) -> None:
         """Any wrong digest refuses the upload, and all wrong ones are told (C64)."""
         wrong = {"md5_digest": "0" * 32, "sha256_digest": "0" * 64, "blake2_256_digest": "0" * 64}
-        for name, value in (*wrong.items(), ("sha256_digest", "nonsense"), ("md5_digest", "\u0661" * 32)):
-            self.refused(self.publish(self.wheel.filename, self.wheel.data, text(name, value)), 400, name)
-        self.refused(self.publish(self.wheel.filename, self.wheel.data, *(text(*pair) for pair in wrong.items())), 400, *wrong)
+        for name, value in (
+            *wrong.items(),
+            ("sha256_digest", "nonsense"),
+            ("md5_digest", "\u0661" * 32),
+        ):
+            self.refused(
+                self.publish(self.wheel.filename, self.wheel.data, text(name, value)), 400, name
+            )
+        self.refused(
+            self.publish(
+                self.wheel.filename, self.wheel.data, *(text(*pair) for pair in wrong.items())
+            ),
+            400,
+            *wrong,
+        )
         true = text("sha256_digest", sha256(self.wheel.data).hexdigest())
-        self.refused(self.publish(self.wheel.filename, self.wheel.data, true, text("md5_digest", "0" * 32)), 400, "md5")
+        self.refused(
+            self.publish(self.wheel.filename, self.wheel.data, true, text("md5_digest", "0" * 32)),
+            400,
+            "md5",
+        )
         self.nothing_stored()
 
     def test_right(self) -> None:
@@ -208,10 +277,14 @@ class AgainTests(UploadCase):
             answer = self.post(twine_7(self.wheel), user=user)
             self.published(answer)
             self.assertIn("nothing was changed", answer.text)
-        self.assertEqual((self.pypid.page("spam"), self.keys(), self.incoming()), (before, keys, []))
+        self.assertEqual(
+            (self.pypid.page("spam"), self.keys(), self.incoming()), (before, keys, [])
+        )
 
     def test_other_bytes(self) -> None:
-        """Other bytes are 400, and reason and body begin so that every client knows it (C66, C67)."""
+        """Other bytes are 400, and reason and body begin so that every client knows
+        it (C66, C67).
+        """
         self.published(self.post(twine_7(self.wheel)))
         before, keys = self.pypid.page("spam"), self.keys()
         other = Dist(self.wheel.filename, wheel(files={"other.py": b""}))
@@ -224,20 +297,28 @@ class AgainTests(UploadCase):
             self.assertIn(blake2b(self.wheel.data, digest_size=32).hexdigest(), answer.text)
         json_answer = self.post(uv(other))
         self.assertTrue(json_answer.json["message"].startswith("File already exists"))
-        self.assertEqual((self.pypid.page("spam"), self.keys(), self.incoming()), (before, keys, []))
-        self.assertEqual(self.pypid.get(f"/packages/spam/{self.wheel.filename}").body, self.wheel.data)
+        self.assertEqual(
+            (self.pypid.page("spam"), self.keys(), self.incoming()), (before, keys, [])
+        )
+        self.assertEqual(
+            self.pypid.get(f"/packages/spam/{self.wheel.filename}").body, self.wheel.data
+        )
 
     def test_seen_at_once(self) -> None:
         """The next request after an upload sees it, also one that revalidates what it has (C74)."""
         self.published(self.post(twine_7(self.wheel)))
         tag = self.pypid.get("/simple/spam/", None, ("Accept-Encoding", "gzip"))["etag"] or ""
         self.published(self.post(twine_7(self.sdist)))
-        again = self.pypid.get("/simple/spam/", None, ("Accept-Encoding", "gzip"), ("If-None-Match", tag))
+        again = self.pypid.get(
+            "/simple/spam/", None, ("Accept-Encoding", "gzip"), ("If-None-Match", tag)
+        )
         self.assertEqual(again.status, 200)
         self.assertEqual(len(self.pypid.page("spam")["files"]), 2)
 
     def test_overwrite(self) -> None:
-        """Who may overwrite replaces the file; page, bytes and metadata are the new ones, together."""
+        """Who may overwrite replaces the file; page, bytes and metadata are the
+        new ones, together.
+        """
         rules = Rules(write=RULES.write, overwrite=Principals(users=frozenset({"alice"})))
         pypid = Pypid(self.spool, rules=rules)
         self.published(self.post(twine_7(self.wheel), pypid=pypid))
@@ -248,18 +329,30 @@ class AgainTests(UploadCase):
             self.published(answer)
             self.assertIn("in place of the older", answer.text)
             new = pypid.file_on("spam", self.wheel.filename)
-            self.assertEqual((new["hashes"]["sha256"], new["size"]), (sha256(data).hexdigest(), len(data)))
+            self.assertEqual(
+                (new["hashes"]["sha256"], new["size"]), (sha256(data).hexdigest(), len(data))
+            )
             self.assertEqual(new["requires-python"], f">=3.{number}")
             served = pypid.get(f"/packages/spam/{self.wheel.filename}")
             self.assertEqual((served.body, served["etag"]), (data, f'"{new["hashes"]["sha256"]}"'))
             beside = pypid.get(f"/packages/spam/{self.wheel.filename}.metadata")
             self.assertEqual(sha256(beside.body).hexdigest(), new["core-metadata"]["sha256"])
-            stale = pypid.get(f"/packages/spam/{self.wheel.filename}", None, ("If-None-Match", f'"{old["hashes"]["sha256"]}"'))
+            stale = pypid.get(
+                f"/packages/spam/{self.wheel.filename}",
+                None,
+                ("If-None-Match", f'"{old["hashes"]["sha256"]}"'),
+            )
             self.assertEqual(stale.status, 200)
-        self.refused(self.publish(self.wheel.filename, wheel(), user="ada", pypid=pypid), 400, "File already exists")
+        self.refused(
+            self.publish(self.wheel.filename, wheel(), user="ada", pypid=pypid),
+            400,
+            "File already exists",
+        )
         keys = [key for key in self.have(_keys(pypid)) if not key.startswith(".pypid/")]
         self.assertEqual(len(keys), 4, keys)
-        self.assertEqual(len([key for key in keys if key.endswith(ObjectKind.HISTORY.value)]), 1, keys)
+        self.assertEqual(
+            len([key for key in keys if key.endswith(ObjectKind.HISTORY.value)]), 1, keys
+        )
 
 
 class RefusalTests(UploadCase):
@@ -286,7 +379,11 @@ class RefusalTests(UploadCase):
             (self.wheel.filename, self.wheel.data[:-30], ()),
             (self.sdist.filename, self.sdist.data[:-30], ()),
             (self.wheel.filename, b"GIF89a" + self.wheel.data[6:], ()),
-            (self.wheel.filename, wheel(metadata_bytes=b"Metadata-Version: 2.1\nName: spam\nVersion: 2.0\n"), ()),
+            (
+                self.wheel.filename,
+                wheel(metadata_bytes=b"Metadata-Version: 2.1\nName: spam\nVersion: 2.0\n"),
+                (),
+            ),
             (self.wheel.filename, wheel(metadata_bytes=b"\xff\xfe"), ()),
         ):
             self.refused(self.publish(filename, data, *parts), 400, "was not accepted")
@@ -326,35 +423,67 @@ class RefusalTests(UploadCase):
         start = [text(":action", "file_upload"), text("protocol_version", "1")]
         self.refused(self.send_form(start), 400, "content")
         self.refused(self.send_form([*start, ('name="content"', self.wheel.data)]), 400)
-        self.refused(self.send_form([*start, self.wheel.content(), self.wheel.content()]), 400, "two")
+        self.refused(
+            self.send_form([*start, self.wheel.content(), self.wheel.content()]), 400, "two"
+        )
         self.nothing_stored()
 
     def test_metadata_versions(self) -> None:
         """Metadata 1.0 to 2.6 are taken, and later ones, and fields that nobody knows (C69)."""
-        for number, version in enumerate(("1.0", "1.1", "1.2", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.99")):
+        for number, version in enumerate(
+            ("1.0", "1.1", "1.2", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.99")
+        ):
             name = f"m{number}"
-            inside = metadata(name, "1.0", metadata_version=version, extra=[("X-Unknown", "1"), ("Import-Name", name)])
-            self.published(self.publish(sdist_filename(name), sdist(name, metadata_bytes=inside), text("x_unknown", "1")))
+            inside = metadata(
+                name,
+                "1.0",
+                metadata_version=version,
+                extra=[("X-Unknown", "1"), ("Import-Name", name)],
+            )
+            self.published(
+                self.publish(
+                    sdist_filename(name), sdist(name, metadata_bytes=inside), text("x_unknown", "1")
+                )
+            )
             if version not in ("1.0", "1.1"):
-                self.published(self.publish(wheel_filename(name), wheel(name, metadata_bytes=inside)))
+                self.published(
+                    self.publish(wheel_filename(name), wheel(name, metadata_bytes=inside))
+                )
 
     def test_new_fields(self) -> None:
-        """License-Expression and Import-Name come back as they were, in the metadata and in the legacy JSON (C69)."""
+        """License-Expression and Import-Name come back as they were, in the metadata and in the
+        legacy JSON (C69).
+        """
         inside = metadata(
             metadata_version="2.5",
-            extra=[("License-Expression", "MIT OR Apache-2.0"), ("Import-Name", "spam"), ("Dynamic", "x")],
+            extra=[
+                ("License-Expression", "MIT OR Apache-2.0"),
+                ("Import-Name", "spam"),
+                ("Dynamic", "x"),
+            ],
         )
         self.published(self.publish(self.wheel.filename, wheel(metadata_bytes=inside)))
-        self.assertEqual(self.pypid.get(f"/packages/spam/{self.wheel.filename}.metadata").body, inside)
-        self.assertEqual(self.pypid.get("/pypi/spam/json").json["info"]["license_expression"], "MIT OR Apache-2.0")
+        self.assertEqual(
+            self.pypid.get(f"/packages/spam/{self.wheel.filename}.metadata").body, inside
+        )
+        self.assertEqual(
+            self.pypid.get("/pypi/spam/json").json["info"]["license_expression"],
+            "MIT OR Apache-2.0",
+        )
 
     def test_versions(self) -> None:
-        """1.0 and 1.0.0 are one release, which may have both spellings; local versions are taken and sorted (C80)."""
+        """1.0 and 1.0.0 are one release, which may have both spellings; local versions are taken
+        and sorted (C80).
+        """
         self.published(self.publish("spam-1.0.tar.gz", sdist("spam", "1.0")))
         self.published(self.publish("spam-1.0.0-py3-none-any.whl", wheel("spam", "1.0.0")))
-        self.published(self.publish("spam-1.0+local.1-py3-none-any.whl", wheel("spam", "1.0+local.1")))
+        self.published(
+            self.publish("spam-1.0+local.1-py3-none-any.whl", wheel("spam", "1.0+local.1"))
+        )
         self.published(self.publish("spam-1.0rc1-py3-none-any.whl", wheel("spam", "1.0rc1")))
-        self.published(self.publish("spam-0.9.tar.gz", sdist("spam", "0.9"), text("version", "0.9.0")))
+        self.published(
+            self.publish("spam-0.9.tar.gz", sdist("spam", "0.9"), text("version", "0.9.0"))
+        )
         page = self.pypid.page("spam")
         self.assertEqual(page["versions"][:2], ["0.9", "1.0rc1"])
         self.assertEqual(page["versions"][-1], "1.0+local.1")
@@ -368,12 +497,20 @@ class RefusalTests(UploadCase):
     def test_all_at_once(self) -> None:
         """All problems are told in one answer (C68)."""
         answer = self.publish(
-            self.wheel.filename, self.wheel.data, text("name", "x"), text("version", "9"), text("md5_digest", "0")
+            self.wheel.filename,
+            self.wheel.data,
+            text("name", "x"),
+            text("version", "9"),
+            text("md5_digest", "0"),
         )
-        self.refused(answer, 400, "for 3 reasons", "name of the form", "version of the form", "md5_digest")
+        self.refused(
+            answer, 400, "for 3 reasons", "name of the form", "version of the form", "md5_digest"
+        )
 
     def test_error_bodies(self) -> None:
-        """Reason and body carry the message; JSON is exactly application/json with code, title and message (C70)."""
+        """Reason and body carry the message; JSON is exactly application/json with code, title and
+        message (C70).
+        """
         wanted = (
             ("application/json", "application/json"),
             ("*/*", "text/plain; charset=utf-8"),
@@ -385,7 +522,9 @@ class RefusalTests(UploadCase):
             self.assertIn("was not accepted", answer.reason)
             self.assertIn("was not accepted", answer.text)
             self.assertEqual(answer["cache-control"], "no-store")
-        document = self.publish("spam.exe", b"x", headers=[("Accept", "application/json;q=0.9, text/plain;q=0.8")]).json
+        document = self.publish(
+            "spam.exe", b"x", headers=[("Accept", "application/json;q=0.9, text/plain;q=0.8")]
+        ).json
         self.assertEqual(set(document), {"code", "title", "message"})
         self.assertEqual(document["title"], "Bad Request")
         self.assertTrue(document["code"].startswith("400 "))
@@ -416,23 +555,41 @@ class RefusalTests(UploadCase):
             ("", 400),
             ("FILE_UPLOAD", 400),
         ):
-            self.assertEqual(self.send_form([text(":action", action), text("name", "spam")]).status, status, action)
+            self.assertEqual(
+                self.send_form([text(":action", action), text("name", "spam")]).status,
+                status,
+                action,
+            )
         register = ("Content-Type", "application/x-www-form-urlencoded")
         self.assertEqual(
-            self.pypid.ask("POST", "/legacy/", register, body=b"%3Aaction=submit&name=spam", user="alice").status, 200
+            self.pypid.ask(
+                "POST", "/legacy/", register, body=b"%3Aaction=submit&name=spam", user="alice"
+            ).status,
+            200,
         )
         self.nothing_stored()
 
     def test_not_a_form(self) -> None:
         """What is no form is 400 and says what an upload is (C63)."""
-        for kind in ("text/plain", "application/json", "multipart/form-data", "multipart/mixed; boundary=x", "", "\xff"):
-            answer = self.pypid.ask("POST", "/legacy/", ("Content-Type", kind), body=b"x" * 100, user="alice")
+        for kind in (
+            "text/plain",
+            "application/json",
+            "multipart/form-data",
+            "multipart/mixed; boundary=x",
+            "",
+            "\xff",
+        ):
+            answer = self.pypid.ask(
+                "POST", "/legacy/", ("Content-Type", kind), body=b"x" * 100, user="alice"
+            )
             self.refused(answer, 400, "multipart/form-data")
         self.refused(self.pypid.ask("POST", "/legacy/", body=b"x", user="alice"), 400)
         self.refused(self.pypid.ask("POST", "/legacy/", user="alice"), 400)
 
     def test_broken_forms(self) -> None:
-        """A form that breaks off or is not what it says is 400, and nothing of it is kept (C63, C76)."""
+        """A form that breaks off or is not what it says is 400, and nothing of it is kept (C63,
+        C76).
+        """
         whole = twine_7(self.wheel)
         for body in (
             whole.body[:-10],
@@ -471,7 +628,10 @@ class RefusalTests(UploadCase):
         self.assertEqual(early.status, 413)
         body = form([text(":action", "file_upload"), content(filename, data)], "x")
         streamed = pypid.connect()
-        fields = (("Content-Type", "multipart/form-data; boundary=x"), ("Transfer-Encoding", "chunked"))
+        fields = (
+            ("Content-Type", "multipart/form-data; boundary=x"),
+            ("Transfer-Encoding", "chunked"),
+        )
         streamed.send(spelled("POST", "/legacy/", *fields, user="alice") + chunked(body, 700))
         answer = streamed.answer()
         assert answer is not None
@@ -482,16 +642,24 @@ class RefusalTests(UploadCase):
         """A large upload takes no memory: a few batches at a time, whatever its size (C77)."""
         size, piece = 48 << 20, bytes(1 << 18)
         first = form([text(":action", "file_upload")], "x").removesuffix(b"--\r\n")
-        start = first + b'\r\nContent-Disposition: form-data; name="content"; filename="spam-1.0.zip"\r\n\r\n'
+        start = (
+            first
+            + b'\r\nContent-Disposition: form-data; name="content"; filename="spam-1.0.zip"\r\n\r\n'
+        )
         end = b"\r\n--x--\r\n"
-        fields = (("Content-Type", "multipart/form-data; boundary=x"), ("Content-Length", str(len(start) + size + len(end))))
+        fields = (
+            ("Content-Type", "multipart/form-data; boundary=x"),
+            ("Content-Length", str(len(start) + size + len(end))),
+        )
         connection = self.pypid.connect()
         tracemalloc.start()
         try:
             connection.send(spelled("POST", "/legacy/", *fields, user="alice") + start)
             for _ in range(size // len(piece)):
                 connection.send(piece)
-            self.assertEqual([path.stat().st_size > size - (8 << 20) for path in self.incoming()], [True])
+            self.assertEqual(
+                [path.stat().st_size > size - (8 << 20) for path in self.incoming()], [True]
+            )
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -505,9 +673,15 @@ class RefusalTests(UploadCase):
     def test_large_fields(self) -> None:
         """Fields without end are refused, READMEs are not (C77)."""
         self.refused(
-            self.publish(self.wheel.filename, self.wheel.data, text("description", "x" * (9 << 20))), 400, "description"
+            self.publish(
+                self.wheel.filename, self.wheel.data, text("description", "x" * (9 << 20))
+            ),
+            400,
+            "description",
         )
-        self.published(self.publish(self.wheel.filename, self.wheel.data, text("description", "x" * (1 << 20))))
+        self.published(
+            self.publish(self.wheel.filename, self.wheel.data, text("description", "x" * (1 << 20)))
+        )
 
 
 class UnderWayTests(UploadCase):
@@ -516,7 +690,9 @@ class UnderWayTests(UploadCase):
     def begin(self, data: bytes, filename: str = "") -> tuple[Connection, bytes]:
         sent = twine_7(Dist(filename or self.wheel.filename, data))
         connection = self.pypid.connect()
-        whole = spelled("POST", "/legacy/", ("Content-Type", sent.content_type), body=sent.body, user="alice")
+        whole = spelled(
+            "POST", "/legacy/", ("Content-Type", sent.content_type), body=sent.body, user="alice"
+        )
         connection.send(whole[:-100])
         return connection, whole[-100:]
 
@@ -530,21 +706,29 @@ class UnderWayTests(UploadCase):
         return answers
 
     def test_same_bytes_at_once(self) -> None:
-        """Two clients that send the same bytes at once both succeed, and one file is there (C75)."""
-        self.assertEqual([answer.status for answer in self.race(self.wheel.data, self.wheel.data)], [200, 200])
+        """Two clients that send the same bytes at once both succeed, and one file
+        is there (C75).
+        """
+        self.assertEqual(
+            [answer.status for answer in self.race(self.wheel.data, self.wheel.data)], [200, 200]
+        )
         self.assertEqual(len(self.pypid.page("spam")["files"]), 1)
 
     def test_other_bytes_at_once(self) -> None:
         """Of two that send different bytes one succeeds, and its bytes are what is served (C75)."""
         other = wheel(files={"other.py": b""})
-        self.assertEqual(sorted(answer.status for answer in self.race(self.wheel.data, other)), [200, 400])
+        self.assertEqual(
+            sorted(answer.status for answer in self.race(self.wheel.data, other)), [200, 400]
+        )
         page = self.pypid.file_on("spam", self.wheel.filename)
         served = self.pypid.get(f"/packages/spam/{self.wheel.filename}").body
         self.assertEqual(page["hashes"]["sha256"], sha256(served).hexdigest())
         self.assertIn(served, (self.wheel.data, other))
 
     def test_hostile_archives_at_once(self) -> None:
-        """Archives that take minutes to look through take two threads and no more: the others go on serving."""
+        """Archives that take minutes to look through take two threads and no more: the others go on
+        serving.
+        """
         gates: list[Deferred[None]] = []
 
         def blocking(call: Callable[..., object], *args: object) -> Deferred[object]:
@@ -584,7 +768,9 @@ class UnderWayTests(UploadCase):
         self.nothing_stored()
 
     def test_full_storage(self) -> None:
-        """A full storage is 507, stores nothing, and takes the file when there is room again (C76)."""
+        """A full storage is 507, stores nothing, and takes the file when there is
+        room again (C76).
+        """
         self.pypid = Pypid(self.spool, capacity=len(self.wheel.data) // 2)
         self.refused(self.post(twine_7(self.wheel)), 507, "space", "Nothing was stored")
         self.nothing_stored()
@@ -592,15 +778,22 @@ class UnderWayTests(UploadCase):
         self.published(self.post(twine_7(self.wheel)))
 
     def test_failure_at_each_write(self) -> None:
-        """Whichever write fails, and however, nothing is listed or left, and a retry succeeds (C76)."""
+        """Whichever write fails, and however, nothing is listed or left, and a retry succeeds
+        (C76).
+        """
         signed = partial(twine_7, self.wheel, text("gpg_signature", SIGNATURE))
         self.published(self.post(signed()))
         written = [key for key in self.keys() if key.startswith("spam/")]
         self.assertEqual(len(written), 4)
         for doomed in written:
-            for error, status in ((StorageFull("storage"), 507), (StorageDown("the disk is not there."), 503)):
+            for error, status in (
+                (StorageFull("storage"), 507),
+                (StorageDown("the disk is not there."), 503),
+            ):
                 self.pypid = Pypid(self.spool)
-                self.pypid.blobs.failing = lambda key, doomed=doomed, error=error: error if key == doomed else None
+                self.pypid.blobs.failing = lambda key, doomed=doomed, error=error: (
+                    error if key == doomed else None
+                )
                 self.assertEqual(self.post(signed()).status, status, doomed)
                 self.nothing_stored()
                 self.pypid.blobs.failing = lambda key: None

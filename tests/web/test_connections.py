@@ -1,4 +1,6 @@
-"""Slow clients, and clients with many connections: `pypid.web.connections`, `pypid.web.deadlines`."""
+"""Slow clients, and clients with many
+connections: `pypid.web.connections`, `pypid.web.deadlines`.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,19 @@ LIMITS = ConnectionSettings()
 class Crowd:
     """Several connections to one site."""
 
-    def __init__(self, handle: Handle, limits: ConnectionSettings, trusted: TrustedProxies | None = None) -> None:
+    def __init__(
+        self, handle: Handle, limits: ConnectionSettings, trusted: TrustedProxies | None = None
+    ) -> None:
         self.clock = Clock()
         resource = Answering(handle)
-        self.site = Site(resource, reactor=self.clock, limits=limits, trusted_proxies=trusted or TrustedProxies())
+        self.site = Site(
+            resource, reactor=self.clock, limits=limits, trusted_proxies=trusted or TrustedProxies()
+        )
         self.site.startFactory()
 
-    def connect(self, peer: str | IAddress = "192.0.2.7", data: bytes = b"") -> tuple[Channel, Socket]:
+    def connect(
+        self, peer: str | IAddress = "192.0.2.7", data: bytes = b""
+    ) -> tuple[Channel, Socket]:
         """Open a connection and send `data`."""
         if isinstance(peer, str):
             peer = (IPv6Address if ":" in peer else IPv4Address)("TCP", peer, 4711)
@@ -74,7 +82,9 @@ class HeadTests(SynchronousTestCase):
         self.assertEqual(wire.statuses, [200, 200, 408])
 
     def test_head_behind_a_slow_answer_waits_for_it(self) -> None:
-        """The head of a pipelined request is not read, and not timed, before the answer in front of it is complete."""
+        """The head of a pipelined request is not read, and not timed, before the answer in front of
+        it is complete.
+        """
         handler = Waiting()
         wire = Wire(handler)
         wire.send(GET + b"GET /b HT")
@@ -101,7 +111,10 @@ class BodyRateTests(SynchronousTestCase):
 
     def test_body_that_trickles_is_ended(self) -> None:
         """Ten bytes a second are too few, with and without a Content-Length."""
-        for head, piece in (("Content-Length: 100000", b"x" * 10), ("Transfer-Encoding: chunked", chunked(b"x" * 10, 10)[:-5])):
+        for head, piece in (
+            ("Content-Length: 100000", b"x" * 10),
+            ("Transfer-Encoding: chunked", chunked(b"x" * 10, 10)[:-5]),
+        ):
             wire = Wire(echo)
             wire.send(request("POST", "/", head))
             for _ in range(29):
@@ -133,7 +146,9 @@ class CountTests(SynchronousTestCase):
     """The connections of one client are limited, and those of all."""
 
     def test_oldest_idle_connection_makes_room(self) -> None:
-        """Of one client's connections the one that has been idle for longest is closed, others' are not."""
+        """Of one client's connections the one that has been idle for longest is closed, others' are
+        not.
+        """
         crowd = Crowd(echo, evolve(LIMITS, per_client=3))
         _, other = crowd.connect("192.0.2.8", GET)
         made = []
@@ -158,7 +173,9 @@ class CountTests(SynchronousTestCase):
         self.assertFalse(idle.disconnecting)
 
     def test_requests_under_way_are_not_cut_off(self) -> None:
-        """Where all connections of a client are at work, a further one is answered 503, unless it asks for the health."""
+        """Where all connections of a client are at work, a further one is answered 503, unless it
+        asks for the health.
+        """
         crowd = Crowd(Waiting(), evolve(LIMITS, per_client=2))
         busy = [crowd.connect(data=GET)[1] for _ in range(2)]
         _, further = crowd.connect(data=GET)
@@ -169,10 +186,14 @@ class CountTests(SynchronousTestCase):
         self.assertEqual(elsewhere.value(), b"")  # is being answered
 
     def test_health_is_answered_when_all_descriptors_are_in_use(self) -> None:
-        """With every connection at work `/health` and `/ready` are answered; more connections than the reserve replace it."""
+        """With every connection at work `/health` and `/ready` are answered; more connections than
+        the reserve replace it.
+        """
 
         async def handle(request: object) -> bytes | None:
-            return b"well" if getattr(request, "path", b"") == b"/health" else await Waiting()(request)  # type: ignore[arg-type]
+            return (
+                b"well" if getattr(request, "path", b"") == b"/health" else await Waiting()(request)
+            )  # type: ignore[arg-type]
 
         limits = evolve(LIMITS, descriptors=100)
         total = limits.total
@@ -185,16 +206,22 @@ class CountTests(SynchronousTestCase):
         _, probe = crowd.connect("203.0.113.1", request("GET", "/health?from=lb"))
         self.assertEqual(status(probe), 200)
         self.assertIn(b"Connection: close", probe.value())
-        self.assertEqual([socket.disconnecting for socket in silent], [True] + [False] * (RESERVED - 1))
+        self.assertEqual(
+            [socket.disconnecting for socket in silent], [True] + [False] * (RESERVED - 1)
+        )
         made[0][0].connectionLost()
         crowd.clock.advance(6)
         self.assertTrue(all(socket.disconnecting or socket.half_closed for socket in silent))
 
     def test_500_clients_behind_one_address_are_served(self) -> None:
-        """NAT: 500 clients of one address keep a connection each, with the 1,024 descriptors that a shell gives."""
+        """NAT: 500 clients of one address keep a connection each, with the 1,024 descriptors that a
+        shell gives.
+        """
         crowd = Crowd(echo, evolve(LIMITS, descriptors=1024))
         sockets = [crowd.connect(data=GET)[1] for _ in range(500)]
-        self.assertEqual({(status(socket), socket.disconnecting) for socket in sockets}, {(200, False)})
+        self.assertEqual(
+            {(status(socket), socket.disconnecting) for socket in sockets}, {(200, False)}
+        )
 
     def test_ipv6_network_is_one_client(self) -> None:
         """Addresses of one /64 count together, since one customer has all of them."""
@@ -207,14 +234,18 @@ class CountTests(SynchronousTestCase):
         self.assertTrue(first.disconnecting)
 
     def test_trusted_proxy_counts_for_its_clients(self) -> None:
-        """A trusted proxy may hold any number; requests under way are counted for the client that it names."""
+        """A trusted proxy may hold any number; requests under way are counted for the client that
+        it names.
+        """
         waiting: list[Deferred[bytes]] = []
 
         async def handle(request: Request) -> bytes:
             waiting.append(Deferred())
             return await waiting[-1]
 
-        crowd = Crowd(handle, evolve(LIMITS, per_client=2), TrustedProxies((ip_network("10.0.0.1/32"),)))
+        crowd = Crowd(
+            handle, evolve(LIMITS, per_client=2), TrustedProxies((ip_network("10.0.0.1/32"),))
+        )
         for number in range(5):
             crowd.connect("10.0.0.1", request("GET", "/", f"X-Forwarded-For: 192.0.2.{number}"))
         _, second = crowd.connect("10.0.0.1", request("GET", "/", "X-Forwarded-For: 192.0.2.1"))
@@ -229,7 +260,9 @@ class CountTests(SynchronousTestCase):
         """Peers on a unix socket have no address to be counted by."""
         crowd = Crowd(echo, evolve(LIMITS, per_client=2))
         sockets = [crowd.connect(UNIXAddress(None), GET)[1] for _ in range(5)]
-        self.assertEqual({(status(socket), socket.disconnecting) for socket in sockets}, {(200, False)})
+        self.assertEqual(
+            {(status(socket), socket.disconnecting) for socket in sockets}, {(200, False)}
+        )
 
     def test_closed_connections_are_forgotten(self) -> None:
         """Nothing remains of a connection that is closed."""
@@ -238,4 +271,6 @@ class CountTests(SynchronousTestCase):
             channel, _ = crowd.connect(data=GET)
             channel.connectionLost()
         limits = crowd.site.limits
-        self.assertEqual((len(limits._all), len(limits._by_client), len(limits._reserved)), (0, 0, 0))
+        self.assertEqual(
+            (len(limits._all), len(limits._by_client), len(limits._reserved)), (0, 0, 0)
+        )

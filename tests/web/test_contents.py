@@ -29,19 +29,30 @@ class ContentsCase(WholeCase):
     """Somebody who looks into files."""
 
     def look(
-        self, filename: str, project: str = "spam", query: str = "", user: str | None = None, pypid: Pypid | None = None
+        self,
+        filename: str,
+        project: str = "spam",
+        query: str = "",
+        user: str | None = None,
+        pypid: Pypid | None = None,
     ) -> Answer:
-        return (pypid or self.pypid).api("GET", f"/api/projects/{project}/files/{filename}/contents{query}", user=user)
+        return (pypid or self.pypid).api(
+            "GET", f"/api/projects/{project}/files/{filename}/contents{query}", user=user
+        )
 
     def listed(self, filename: str, project: str = "spam", **options: Any) -> list[str]:
         answer = self.look(filename, project, **options)
         self.assertEqual(answer.status, 200, answer)
         return [member["path"] for member in answer.json["members"]]
 
-    def opened(self, filename: str, path: str, project: str = "spam", **options: Any) -> dict[str, Any]:
+    def opened(
+        self, filename: str, path: str, project: str = "spam", **options: Any
+    ) -> dict[str, Any]:
         answer = self.look(filename, project, f"?path={quote(path, safe='')}", **options)
         self.assertEqual((answer.status, answer["content-type"]), (200, "application/json"), answer)
-        self.assertEqual((answer["x-content-type-options"], answer["cache-control"]), ("nosniff", "no-store"))
+        self.assertEqual(
+            (answer["x-content-type-options"], answer["cache-control"]), ("nosniff", "no-store")
+        )
         found: dict[str, Any] = answer.json
         return found
 
@@ -50,7 +61,9 @@ class OursTests(ContentsCase):
     """Files of ours."""
 
     def test_each_kind(self) -> None:
-        """Wheels, eggs and sdists are listed, and their members opened; nothing is left in the spool."""
+        """Wheels, eggs and sdists are listed, and their members opened; nothing is left in the
+        spool.
+        """
         files = {"spam/__init__.py": "eggs = 'ä'\n".encode()}
         for filename, data, path in (
             (wheel_filename(), wheel(files=files), "spam/__init__.py"),
@@ -70,27 +83,42 @@ class OursTests(ContentsCase):
             self.assertIn(path, self.listed(filename))
             for _ in range(2):
                 found = self.opened(filename, path)
-                self.assertEqual((found["text"], found["binary"], found["cut"]), ("eggs = 'ä'\n", False, False))
-                self.assertEqual((found["encoding"], found["size"], found["filename"]), ("utf-8", 12, filename))
-        self.assertEqual([path.name for path in self.spool.iterdir() if path.name.startswith("incoming-")], [])
+                self.assertEqual(
+                    (found["text"], found["binary"], found["cut"]), ("eggs = 'ä'\n", False, False)
+                )
+                self.assertEqual(
+                    (found["encoding"], found["size"], found["filename"]), ("utf-8", 12, filename)
+                )
+        self.assertEqual(
+            [path.name for path in self.spool.iterdir() if path.name.startswith("incoming-")], []
+        )
 
     def test_numbers(self) -> None:
         """Sizes, and how many members there are; some can be passed over."""
-        filename, _ = self.have_wheel(files={f"spam/{number}.py": b"0" * 1000 for number in range(9)})
+        filename, _ = self.have_wheel(
+            files={f"spam/{number}.py": b"0" * 1000 for number in range(9)}
+        )
         answer = self.look(filename, query="?skip=10").json
         self.assertEqual((answer["total"], answer["more"], len(answer["members"])), (12, 0, 2))
         first = self.look(filename).json["members"][0]
-        self.assertEqual((first["path"], first["size"], first["kind"], first["link"]), ("spam/0.py", 1000, "file", None))
+        self.assertEqual(
+            (first["path"], first["size"], first["kind"], first["link"]),
+            ("spam/0.py", 1000, "file", None),
+        )
         self.assertLess(first["compressed"], 100)
         self.assertEqual(self.look(filename, query="?skip=99").json["members"], [])
 
     def test_not_shown(self) -> None:
         """What is no text is told of, not shown; of a long text the first MiB."""
-        filename, _ = self.have_wheel(files={"a.so": b"\x7fELF\0\xff", "b.txt": b"x" * (MOST_SHOWN + 5)})
+        filename, _ = self.have_wheel(
+            files={"a.so": b"\x7fELF\0\xff", "b.txt": b"x" * (MOST_SHOWN + 5)}
+        )
         found = self.opened(filename, "a.so")
         self.assertEqual((found["text"], found["binary"], found["size"]), (None, True, 6))
         found = self.opened(filename, "b.txt")
-        self.assertEqual((len(found["text"]), found["cut"], found["size"]), (MOST_SHOWN, True, MOST_SHOWN + 5))
+        self.assertEqual(
+            (len(found["text"]), found["cut"], found["size"]), (MOST_SHOWN, True, MOST_SHOWN + 5)
+        )
 
     def test_not_there(self) -> None:
         """No such member, file or project is 404; an address that cannot be read is 400."""
@@ -118,7 +146,9 @@ class OursTests(ContentsCase):
         self.assertEqual(self.look(filename, query="?path=spam.py").status, 404)
 
     def test_storage(self) -> None:
-        """A storage that is away, or an archive that it lies in, is 503; what is held from before is shown."""
+        """A storage that is away, or an archive that it lies in, is 503; what is held from before
+        is shown.
+        """
         filename, _ = self.have_wheel()
         for error in (StorageDown("away"), Archived()):
             self.pypid.blobs.away = error
@@ -144,12 +174,20 @@ class TheirsTests(ContentsCase):
         self.upstream = Elsewhere()
         self.wheel, self.sdist = wheel_filename("ham"), sdist_filename("ham", "2.0")
         self.upstream.has(
-            "ham", self.wheel, wheel("ham", files={"ham.py": b"x = 1\n", "large.bin": bytes(range(256)) * 2000}, compression=0)
+            "ham",
+            self.wheel,
+            wheel(
+                "ham",
+                files={"ham.py": b"x = 1\n", "large.bin": bytes(range(256)) * 2000},
+                compression=0,
+            ),
         )
         self.upstream.has("ham", self.sdist, sdist("ham", "2.0"))
 
     def in_front(self, policy: Policy = CACHE, rules: Rules | None = None) -> Pypid:
-        return Pypid(Path(self.mktemp()), policy=policy, upstream=self.upstream, rules=rules or self.rules)
+        return Pypid(
+            Path(self.mktemp()), policy=policy, upstream=self.upstream, rules=rules or self.rules
+        )
 
     def stored(self, pypid: Pypid) -> list[str]:
         return [key for key in self.have(contents(pypid.blobs)) if key.endswith((".whl", ".gz"))]
@@ -162,11 +200,15 @@ class TheirsTests(ContentsCase):
         self.assertEqual(self.stored(pypid), [])
 
     def test_sdist(self) -> None:
-        """Upstream's sdist has to be fetched as a whole, and is kept as if it had been downloaded."""
+        """Upstream's sdist has to be fetched as a whole, and is kept as if it
+        had been downloaded.
+        """
         pypid = self.in_front()
         self.assertIn("ham-2.0/PKG-INFO", self.listed(self.sdist, "ham", pypid=pypid))
         self.assertEqual(len(self.stored(pypid)), 1)
-        self.assertIn("Name: ham", self.opened(self.sdist, "ham-2.0/PKG-INFO", "ham", pypid=pypid)["text"])
+        self.assertIn(
+            "Name: ham", self.opened(self.sdist, "ham-2.0/PKG-INFO", "ham", pypid=pypid)["text"]
+        )
 
     def test_redirecting(self) -> None:
         """Where clients are sent to upstream, files are looked into, and none is kept."""
@@ -176,18 +218,24 @@ class TheirsTests(ContentsCase):
         self.assertEqual(self.stored(pypid), [])
 
     def test_may_not_fetch(self) -> None:
-        """Who may not make us ask upstream is refused as for the file itself, also when somebody else has looked."""
+        """Who may not make us ask upstream is refused as for the file itself, also when somebody
+        else has looked.
+        """
         rules = Rules(fetch=Principals(users=frozenset({"alice"})))
         pypid = self.in_front(rules=rules)
         self.listed(self.wheel, "ham", pypid=pypid, user="alice")
         for user in (None, "bob"):
             file = pypid.get(f"/packages/ham/{self.wheel}", user=user)
-            self.assertEqual(self.look(self.wheel, "ham", user=user, pypid=pypid).status, file.status)
+            self.assertEqual(
+                self.look(self.wheel, "ham", user=user, pypid=pypid).status, file.status
+            )
         self.assertEqual(pypid.get(f"/packages/ham/{self.wheel}", user="alice").status, 200)
         self.assertIn("ham.py", self.listed(self.wheel, "ham", pypid=pypid, user="bob"))
 
     def test_hostile(self) -> None:
-        """Upstream's archives may be anything: each is listed, or cannot be looked into, which is said kindly (422)."""
+        """Upstream's archives may be anything: each is listed, or cannot be looked into, which is
+        said kindly (422).
+        """
         good = wheel("ham", "3.0")
         locked = bytearray(good)
         locked[good.find(b"PK\x01\x02") + 8] |= 1
@@ -224,15 +272,29 @@ class TheirsTests(ContentsCase):
             if status == 422:
                 self.assertIn("cannot be looked into", answer.text)
             else:
-                self.assertEqual(self.look(filename, "ham", "?path=ham.py", pypid=pypid).status, 422)
+                self.assertEqual(
+                    self.look(filename, "ham", "?path=ham.py", pypid=pypid).status, 422
+                )
 
 
 class HostileNamesTests(ContentsCase):
     """Names inside archives are whatever somebody wrote there."""
 
     def test_names(self) -> None:
-        """Each can be printed, in JSON and in an address, and leads to its own member and nowhere else."""
-        names = [XSS, "\u202egnp.exe", "../../../etc/passwd", "a\nb", "x" * 900, "spam?#&%2f", "\x1b[2J", "C:\\x", "ÿ ä"]
+        """Each can be printed, in JSON and in an address, and leads to its own member and nowhere
+        else.
+        """
+        names = [
+            XSS,
+            "\u202egnp.exe",
+            "../../../etc/passwd",
+            "a\nb",
+            "x" * 900,
+            "spam?#&%2f",
+            "\x1b[2J",
+            "C:\\x",
+            "ÿ ä",
+        ]
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
             for number, name in enumerate(names):
@@ -243,7 +305,10 @@ class HostileNamesTests(ContentsCase):
             entry.size = len(str(number))
             entries.append((entry, str(number).encode()))
         upstream = Elsewhere()
-        for filename, data in ((wheel_filename("ham"), file.getvalue()), (sdist_filename("ham"), tarred(entries))):
+        for filename, data in (
+            (wheel_filename("ham"), file.getvalue()),
+            (sdist_filename("ham"), tarred(entries)),
+        ):
             upstream.has("ham", filename, data)
         pypid = Pypid(Path(self.mktemp()), policy=CACHE, upstream=upstream)
         for filename in (wheel_filename("ham"), sdist_filename("ham")):

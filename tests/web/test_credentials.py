@@ -11,7 +11,9 @@ from pypid.core.permissions import Credential
 from pypid.web.credentials import LONGEST_HEADER, credential_of
 
 modest = settings(max_examples=60, deadline=None, database=None)
-users = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters=":"), max_size=200)
+users = st.text(
+    st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters=":"), max_size=200
+)
 passwords = st.text(st.characters(exclude_categories=("Cs",)), max_size=300)
 
 
@@ -23,13 +25,17 @@ class CredentialTests(SynchronousTestCase):
     @modest
     @given(users, passwords, st.sampled_from([b"Basic ", b"basic ", b"BASIC  "]))
     def test_basic(self, user: str, password: str, scheme: bytes) -> None:
-        """Whatever user and password go into a Basic header come out of it, colons in the password too."""
+        """Whatever user and password go into a Basic header come out of it, colons in the password
+        too.
+        """
         header = scheme + b64encode(f"{user}:{password}".encode())
         self.assertEqual(credential_of(header), Credential(user, password))
 
     def test_latin_1(self) -> None:
         """A header that is not UTF-8 is read as Latin-1, as requests sends it."""
-        self.assertEqual(credential_of(basic("jörg:pä:ß".encode("latin-1"))), Credential("jörg", "pä:ß"))
+        self.assertEqual(
+            credential_of(basic("jörg:pä:ß".encode("latin-1"))), Credential("jörg", "pä:ß")
+        )
 
     def test_none(self) -> None:
         """Without a header there is no credential."""
@@ -37,10 +43,15 @@ class CredentialTests(SynchronousTestCase):
 
     def test_bearer(self) -> None:
         """A Bearer token is the password of __token__."""
-        self.assertEqual(credential_of(b"Bearer pypi-AgEI_x.y~z+/=="), Credential("__token__", "pypi-AgEI_x.y~z+/=="))
+        self.assertEqual(
+            credential_of(b"Bearer pypi-AgEI_x.y~z+/=="),
+            Credential("__token__", "pypi-AgEI_x.y~z+/=="),
+        )
 
     def test_damaged(self) -> None:
-        """What is neither Basic nor Bearer, or damaged, is refused with a text that says what was expected."""
+        """What is neither Basic nor Bearer, or damaged, is refused with a text that says what was
+        expected.
+        """
         for header, said in (
             (b"", "kind"),
             (b"   ", "kind"),
@@ -70,7 +81,11 @@ class CredentialTests(SynchronousTestCase):
 
     @modest
     @given(
-        st.one_of(st.binary(max_size=300), st.binary(max_size=200).map(basic), st.binary(max_size=200).map(b"Bearer ".__add__))
+        st.one_of(
+            st.binary(max_size=300),
+            st.binary(max_size=200).map(basic),
+            st.binary(max_size=200).map(b"Bearer ".__add__),
+        )
     )
     def test_anything(self, header: bytes) -> None:
         """Any bytes give a credential or Unauthenticated, and nothing else."""
@@ -80,9 +95,17 @@ class CredentialTests(SynchronousTestCase):
             self.assertTrue(str(error))
 
     def test_no_secret(self) -> None:
-        """Neither a credential's repr nor a refusal shows what was sent, nor does a cause that hangs on it."""
+        """Neither a credential's repr nor a refusal shows what was sent, nor does a cause that
+        hangs on it.
+        """
         self.assertNotIn("Xyzzy", repr(credential_of(basic(b"alice:Xyzzy"))))
         self.assertNotIn("Xyzzy", repr(credential_of(b"Bearer Xyzzy")))
-        for header in (b"Basic Xyzzy!", b"Bearer Xyzzy Xyzzy", b"Xyzzy", basic(b"Xyzzy"), basic(b"al\nice:Xyzzy")):
+        for header in (
+            b"Basic Xyzzy!",
+            b"Bearer Xyzzy Xyzzy",
+            b"Xyzzy",
+            basic(b"Xyzzy"),
+            basic(b"al\nice:Xyzzy"),
+        ):
             error = self.assertRaises(Unauthenticated, credential_of, header)
             self.assertNotIn("Xyzzy", str(error) + repr(error) + repr(error.__cause__))

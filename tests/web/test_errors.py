@@ -28,7 +28,9 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 EXISTS = errors.AlreadyExists("foo-1.0.tar.gz", "b" * 64)
 
 
-def answer(error: BaseException, request: str = "GET /simple/foo/", headers: dict[str, str] | None = None) -> Answer:
+def answer(
+    error: BaseException, request: str = "GET /simple/foo/", headers: dict[str, str] | None = None
+) -> Answer:
     async def respond(asked: Request) -> None:
         await respond_error(asked, error, random=lambda count: b"\x07" * count)
 
@@ -56,12 +58,19 @@ class TableTests(SynchronousTestCase):
 
         self.assertIsNone(refusal_of(Strange()))
         self.assertEqual(refusal_of(Rarer("x")).status, 404)
-        self.assertEqual([STATUSES[kind] for kind in (errors.Missing, errors.Unreadable)], [INTERNAL, INTERNAL])
+        self.assertEqual(
+            [STATUSES[kind] for kind in (errors.Missing, errors.Unreadable)], [INTERNAL, INTERNAL]
+        )
 
     def test_names(self) -> None:
-        """A name that cannot be is not found where it is in the path, and a bad request where it is in a form."""
+        """A name that cannot be is not found where it is in the path, and a bad request where it is
+        in a form.
+        """
         for error in (errors.BadName("-x"), errors.BadFilename("x", "no.")):
-            self.assertEqual([refusal_of(error, method).status for method in (b"GET", b"HEAD", b"POST")], [404, 404, 400])
+            self.assertEqual(
+                [refusal_of(error, method).status for method in (b"GET", b"HEAD", b"POST")],
+                [404, 404, 400],
+            )
 
 
 class AnswerTests(SynchronousTestCase):
@@ -97,10 +106,16 @@ class AnswerTests(SynchronousTestCase):
     def test_heads(self) -> None:
         """A challenge comes with 401, Allow with 405, Retry-After with 503."""
         got = answer(errors.Unauthenticated())
-        self.assertEqual((got.status, got["www-authenticate"]), (401, 'Basic realm="pypi", charset="UTF-8"'))
+        self.assertEqual(
+            (got.status, got["www-authenticate"]), (401, 'Basic realm="pypi", charset="UTF-8"')
+        )
         got = answer(MethodNotAllowed(["POST", "OPTIONS"]))
         self.assertEqual((got.status, got["allow"]), (405, "OPTIONS, POST"))
-        for error in (errors.NotYetKnown("x"), errors.Busy("Too much."), errors.StorageDown("It is away.")):
+        for error in (
+            errors.NotYetKnown("x"),
+            errors.Busy("Too much."),
+            errors.StorageDown("It is away."),
+        ):
             got = answer(error)
             self.assertEqual((got.status, got["retry-after"]), (503, str(error.retry_after)))
         statuses = {NotFound(): 404, errors.StorageFull("storage"): 507, errors.TooLarge(5): 413, CancelledError(): 503,
@@ -108,12 +123,19 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual([answer(error).status for error in statuses], list(statuses.values()))
 
     def test_upstream_failure_is_logged_once(self) -> None:
-        """A part that is away is a line in the log; an upstream that is away has one already, where it was asked."""
-        away, refused = errors.StorageDown("It is away."), errors.UpstreamDown("it refuses connections.")
+        """A part that is away is a line in the log; an upstream that is away has one already, where
+        it was asked.
+        """
+        away, refused = (
+            errors.StorageDown("It is away."),
+            errors.UpstreamDown("it refuses connections."),
+        )
         for error, lines in ((away, 1), (refused, 0), (errors.ListIncomplete(), 0)):
             with capturedLogs() as events:
                 self.assertEqual(answer(error).status, 503)
-            self.assertEqual(len([event for event in events if event["log_level"] is LogLevel.warn]), lines)
+            self.assertEqual(
+                len([event for event in events if event["log_level"] is LogLevel.warn]), lines
+            )
 
     def test_head(self) -> None:
         """HEAD gets the head of the same answer, and no body."""
@@ -131,11 +153,16 @@ class AnswerTests(SynchronousTestCase):
             await respond_error(request, NotFound(), random=bytes)
 
         got = ask(respond)
-        self.assertEqual([got[name] for name in ("etag", "content-encoding", "content-range", "last-modified")], [None] * 4)
+        self.assertEqual(
+            [got[name] for name in ("etag", "content-encoding", "content-range", "last-modified")],
+            [None] * 4,
+        )
         self.assertEqual(got["cache-control"], "no-store")
 
     def test_unexpected(self) -> None:
-        """An unexpected error is in the log with its number; the client gets the number and nothing of the error."""
+        """An unexpected error is in the log with its number; the client gets the number and nothing
+        of the error.
+        """
         for headers in (None, UV, BROWSER):
             got = answer(ValueError("the password is hunter2"), headers=headers)
             self.assertEqual(got.status, 500)
@@ -152,7 +179,9 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(errors.Missing)), 1)
 
     def test_redirect(self) -> None:
-        """A redirect that werkzeug asks for does not depend on the Host header, and keeps the query."""
+        """A redirect that werkzeug asks for does not depend on the Host header, and keeps the
+        query.
+        """
         got = answer(RequestRedirect("http://evil.example/simple/foo/?a=b"), "GET /simple/foo?a=b")
         self.assertEqual((got.status, got["location"]), (301, "./foo/?a=b"))
 
@@ -179,7 +208,9 @@ class AnswerTests(SynchronousTestCase):
         """Whatever the text, the reason phrase is one short line of printable Latin-1."""
         reason = ErrorResponse(400, text).reason
         self.assertLessEqual(len(reason), 200)
-        self.assertFalse(any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or ord(c) > 0xFF for c in reason))
+        self.assertFalse(
+            any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or ord(c) > 0xFF for c in reason)
+        )
 
     def test_splitting(self) -> None:
         """Line ends in a message make no header fields."""

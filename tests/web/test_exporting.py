@@ -34,8 +34,12 @@ class ExportTests(WholeCase):
 
     def test_document(self) -> None:
         """What is wanted is told as it was said; the answer counts what came of it."""
-        answer = self.pypid.api("POST", "/api/export", {"target": "/srv/index", "copy_files": True, "as_user": "bob"})
-        self.assertEqual(self.asked, [ExportWanted(target="/srv/index", copies=True, as_user="bob")])
+        answer = self.pypid.api(
+            "POST", "/api/export", {"target": "/srv/index", "copy_files": True, "as_user": "bob"}
+        )
+        self.assertEqual(
+            self.asked, [ExportWanted(target="/srv/index", copies=True, as_user="bob")]
+        )
         self.assertEqual(
             answer.json,
             {
@@ -54,12 +58,18 @@ class ExportTests(WholeCase):
         """Whoever wants lines hears how far it is, though not each step, and the end of it."""
         body = json.dumps({"target": "/srv/index", "delete": True, "timestamp": False}).encode()
         connection = self.pypid.connect()
-        head = b"POST /api/export HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\nContent-Type: application/json\r\n"
+        head = (
+            b"POST /api/export HTTP/1.1\r\nHost: x\r\nAccept: "
+            b"application/x-ndjson\r\nContent-Type: application/json\r\n"
+        )
         login = self._login()
         connection.send(head + login + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        said = [json.loads(line) for line in connection.rest().split(b"\r\n") if line.startswith(b"{")]
+        said = [
+            json.loads(line) for line in connection.rest().split(b"\r\n") if line.startswith(b"{")
+        ]
         self.assertEqual(
-            [(one["event"], one.get("done")) for one in said], [("progress", 0), ("progress", 3), ("result", None)]
+            [(one["event"], one.get("done")) for one in said],
+            [("progress", 0), ("progress", 3), ("result", None)],
         )
         self.assertEqual(said[-1]["projects"], 3)
         self.assertTrue(self.asked[0].clears)
@@ -74,7 +84,11 @@ class ExportTests(WholeCase):
         self.refused(self.pypid.api("POST", "/api/export", {"target": "/bad"}), 400, "no room left")
         both = {"target": "/srv", "files_url": "https://f.example/", "signed_links": True}
         self.refused(self.pypid.api("POST", "/api/export", both), 400, "one of the two")
-        self.refused(self.pypid.api("POST", "/api/export", {"target": "/srv", "files_url": "/x"}), 400, "absolute")
+        self.refused(
+            self.pypid.api("POST", "/api/export", {"target": "/srv", "files_url": "/x"}),
+            400,
+            "absolute",
+        )
         self.refused(self.pypid.api("POST", "/api/export", {}), 400, "target")
         self.refused(self.pypid.api("POST", "/api/export", {"target": "/srv"}, user="alice"), 403)
         self.pypid.face.exports = None

@@ -1,4 +1,6 @@
-"""Upload forms as clients send them: `pypid.web.forms`. (The letters C61 ... are the project's list of client behaviour.)"""
+"""Upload forms as clients send them: `pypid.web.forms`. (The letters C61 ... are the project's list
+of client behaviour.)
+"""
 
 from __future__ import annotations
 
@@ -64,15 +66,20 @@ class Pieces:
         return None
 
 
-def form_of(parts: Sequence[Part], boundary: str, *, newline: bytes = b"\r\n", leading: bool = False) -> bytes:
-    """A multipart body; a part is the rest of its Content-Disposition (and further headers), and its value.
+def form_of(
+    parts: Sequence[Part], boundary: str, *, newline: bytes = b"\r\n", leading: bool = False
+) -> bytes:
+    """A multipart body; a part is the rest of its Content-Disposition (and further headers), and
+    its value.
 
     `leading`: with the line end before the first boundary that distutils sends.
     """
     line = b"--" + boundary.encode()
     body = newline if leading else b""
     for headers, value in parts:
-        disposition = f"Content-Disposition: form-data; {headers}".encode().replace(b"\r\n", newline)
+        disposition = f"Content-Disposition: form-data; {headers}".encode().replace(
+            b"\r\n", newline
+        )
         data = value.encode() if isinstance(value, str) else value
         body += line + newline + disposition + newline * 2 + data + newline
     return body + line + b"--" + newline
@@ -93,7 +100,9 @@ def read(
     spool = Collecting()
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     pieces = [body[first:last] for first, last in pairwise(edges)]
-    done = Deferred.fromCoroutine(read_form(Pieces(pieces), content_type, limits=limits, spool=spool))
+    done = Deferred.fromCoroutine(
+        read_form(Pieces(pieces), content_type, limits=limits, spool=spool)
+    )
     results: list[UploadFields] = []
     errors: list[BaseException] = []
     done.addCallbacks(results.append, lambda failure: errors.append(failure.value))
@@ -121,19 +130,31 @@ CLIENTS: dict[str, tuple[str, bytes, dict[str, tuple[str, ...]]]] = {
             ],
             "4b1c6b5a0f3f4f0bb0a4c8c58e1fb2f5",
         ),
-        {"classifiers": ("One", "Two"), "description": ("Gr\u00fc\u00dfe\r\n\r\n-- \r\n",), ":action": ("file_upload",)},
+        {
+            "classifiers": ("One", "Two"),
+            "description": ("Gr\u00fc\u00dfe\r\n\r\n-- \r\n",),
+            ":action": ("file_upload",),
+        },
     ),
     "uv": (  # the file has no Content-Type, and attestations come after it
         "multipart/form-data; boundary=1f8b8c9d-2a4e-4f6e-9c3f-0d2c5b7a9e11",
         form_of(
-            [*BASICS, text("requires_python", ""), content(), text("attestations", '[{"version": 1}]')],
+            [
+                *BASICS,
+                text("requires_python", ""),
+                content(),
+                text("attestations", '[{"version": 1}]'),
+            ],
             "1f8b8c9d-2a4e-4f6e-9c3f-0d2c5b7a9e11",
         ),
         {"requires_python": ("",), "attestations": ('[{"version": 1}]',)},
     ),
     "flit": (
         "multipart/form-data; boundary=0b9f0aef9a5c4a4b9c7d5f2e8d1c6a3b",
-        form_of([*BASICS, text("metadata_version", "2.3"), content()], "0b9f0aef9a5c4a4b9c7d5f2e8d1c6a3b"),
+        form_of(
+            [*BASICS, text("metadata_version", "2.3"), content()],
+            "0b9f0aef9a5c4a4b9c7d5f2e8d1c6a3b",
+        ),
         {"metadata_version": ("2.3",)},
     ),
     "pdm": (  # empty fields, and the signature as two texts
@@ -151,10 +172,16 @@ CLIENTS: dict[str, tuple[str, bytes, dict[str, tuple[str, ...]]]] = {
         ),
         {"home_page": ("",), "license": ("",)},
     ),
-    "distutils of Python 2.7": (  # the file in the middle, a misspelt field, a CRLF before everything
+    # the file in the middle, a misspelt field, a CRLF before everything
+    "distutils of Python 2.7": (
         f"multipart/form-data; boundary={DISTUTILS}",
         form_of(
-            [text("protcol_version", "1"), content(), text("license", "UNKNOWN"), text(":action", "file_upload")],
+            [
+                text("protcol_version", "1"),
+                content(),
+                text("license", "UNKNOWN"),
+                text(":action", "file_upload"),
+            ],
             DISTUTILS,
             leading=True,
         ),
@@ -162,12 +189,20 @@ CLIENTS: dict[str, tuple[str, bytes, dict[str, tuple[str, ...]]]] = {
     ),
     "distutils of Python 3.6": (
         f"multipart/form-data; boundary={DISTUTILS}",
-        form_of([*BASICS, text("metadata_version", "1.0"), content(), text("license", "UNKNOWN")], DISTUTILS, leading=True),
+        form_of(
+            [*BASICS, text("metadata_version", "1.0"), content(), text("license", "UNKNOWN")],
+            DISTUTILS,
+            leading=True,
+        ),
         {"metadata_version": ("1.0",)},
     ),
     "distutils of Python 3.11": (
         f"multipart/form-data; boundary={DISTUTILS}",
-        form_of([*BASICS, text("pyversion", ""), text("license", "None"), content()], DISTUTILS, leading=True),
+        form_of(
+            [*BASICS, text("pyversion", ""), text("license", "None"), content()],
+            DISTUTILS,
+            leading=True,
+        ),
         {"pyversion": ("",), "license": ("None",)},
     ),
     "a quoted boundary": (
@@ -182,7 +217,9 @@ CLIENTS: dict[str, tuple[str, bytes, dict[str, tuple[str, ...]]]] = {
     ),
     "a preamble and an epilogue": (
         "multipart/form-data; boundary=x",
-        b"This is a form.\r\nIgnore me.\r\n" + form_of([*BASICS, content()], "x") + b"And me.\r\n--x\r\n",
+        b"This is a form.\r\nIgnore me.\r\n"
+        + form_of([*BASICS, content()], "x")
+        + b"And me.\r\n--x\r\n",
         {},
     ),
 }
@@ -211,10 +248,16 @@ class ClientTests(SynchronousTestCase):
             self.check(name, range(len(body)))
 
     def test_checksums(self) -> None:
-        """Only what the form says of its file is taken: as it comes, where that is said before, else at the end (C64)."""
+        """Only what the form says of its file is taken: as it comes, where that is said before,
+        else at the end (C64).
+        """
         both = frozenset(Checksum)
         md5, blake2 = text("md5_digest", "x"), text("blake2_256_digest", "y")
-        nothing = [text("md5_digest", " "), text("blake2_256_digest", "0" * 128), text("sha256_digest", "z")]
+        nothing = [
+            text("md5_digest", " "),
+            text("blake2_256_digest", "0" * 128),
+            text("sha256_digest", "z"),
+        ]
         cases: tuple[tuple[list[Part], frozenset[Checksum], frozenset[Checksum]], ...] = (
             ([*nothing, content()], frozenset(), frozenset()),
             ([md5, blake2, content()], both, both),
@@ -236,7 +279,9 @@ class ClientTests(SynchronousTestCase):
     def test_any_content(self, data: bytes, cuts: list[int]) -> None:
         """Any bytes come through as they are."""
         form, spool = read(
-            form_of([('name="content"; filename="f"', data)], "bnd"), "multipart/form-data; boundary=bnd", cuts=cuts
+            form_of([('name="content"; filename="f"', data)], "bnd"),
+            "multipart/form-data; boundary=bnd",
+            cuts=cuts,
         )
         self.assertEqual(bytes(spool.data), data)
         self.assertEqual(form.content_digests and form.content_digests.size, len(data))
@@ -246,18 +291,27 @@ class ClientTests(SynchronousTestCase):
         body = form_of([text(":action", "submit"), text("name", "a")], DISTUTILS, leading=True)
         form, spool = read(body, f"multipart/form-data; boundary={DISTUTILS}; charset=utf-8")
         self.assertEqual(
-            form, UploadFields(fields={":action": ("submit",), "name": ("a",)}, filename=None, content_digests=None)
+            form,
+            UploadFields(
+                fields={":action": ("submit",), "name": ("a",)}, filename=None, content_digests=None
+            ),
         )
         self.assertFalse(spool.finished)
 
     def test_urlencoded(self) -> None:
         """A form without a file may come urlencoded."""
-        form, _ = read(b"%3Aaction=submit&name=a&name=&x=%FC", "application/x-www-form-urlencoded; charset=utf-8", cuts=[3, 9])
+        form, _ = read(
+            b"%3Aaction=submit&name=a&name=&x=%FC",
+            "application/x-www-form-urlencoded; charset=utf-8",
+            cuts=[3, 9],
+        )
         self.assertEqual(form.fields, {":action": ("submit",), "name": ("a", ""), "x": ("\u00fc",)})
 
     def test_latin_1(self) -> None:
         """Text that is not UTF-8 is read as latin-1."""
-        form, _ = read(form_of([('name="author"', b"J\xfcrgen")], "x"), "multipart/form-data; boundary=x")
+        form, _ = read(
+            form_of([('name="author"', b"J\xfcrgen")], "x"), "multipart/form-data; boundary=x"
+        )
         self.assertEqual(form.fields["author"], ("J\u00fcrgen",))
 
     def test_an_empty_form(self) -> None:
@@ -265,8 +319,12 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(read(b"--x--\r\n", "multipart/form-data; boundary=x")[0].fields, {})
 
     def test_a_content_without_a_file_name(self) -> None:
-        """The distribution is what is named ``content``; that it has no name is for the rules to say."""
-        form, spool = read(form_of([('name="content"', WHEEL)], "x"), "multipart/form-data; boundary=x")
+        """The distribution is what is named ``content``; that it has no name is for the rules to
+        say.
+        """
+        form, spool = read(
+            form_of([('name="content"', WHEEL)], "x"), "multipart/form-data; boundary=x"
+        )
         self.assertEqual((form.filename, bytes(spool.data)), (None, WHEEL))
 
 
@@ -286,7 +344,9 @@ class FileNameTests(SynchronousTestCase):
             "\u00fc.whl",
             "",
         ):
-            form, _ = read(form_of([content(filename=name)], "x"), "multipart/form-data; boundary=x")
+            form, _ = read(
+                form_of([content(filename=name)], "x"), "multipart/form-data; boundary=x"
+            )
             self.assertEqual(form.filename, name.replace("\\\\", "\\"))  # a quoted pair
 
     def test_spellings(self) -> None:
@@ -310,10 +370,17 @@ class FileNameTests(SynchronousTestCase):
 class RefusalTests(SynchronousTestCase):
     """What is not a form, or too much of one."""
 
-    def refuses(self, body: bytes, content_type: str = "multipart/form-data; boundary=x", limits: Limits = ROOMY) -> PypidError:
+    def refuses(
+        self,
+        body: bytes,
+        content_type: str = "multipart/form-data; boundary=x",
+        limits: Limits = ROOMY,
+    ) -> PypidError:
         """The same refusal, whole and byte by byte."""
         whole = self.assertRaises(PypidError, read, body, content_type, limits=limits)
-        pieces = self.assertRaises(PypidError, read, body, content_type, limits=limits, cuts=range(len(body)))
+        pieces = self.assertRaises(
+            PypidError, read, body, content_type, limits=limits, cuts=range(len(body))
+        )
         self.assertEqual(type(whole), type(pieces))
         self.assertEqual(str(whole), str(pieces))
         return whole
@@ -328,7 +395,9 @@ class RefusalTests(SynchronousTestCase):
             self.assertIn("twine", str(error))
 
     def test_register_of_distutils_is_read_with_bare_line_ends(self) -> None:
-        """distutils' `register` ends lines with LF alone, in every version; of its form only the action is read."""
+        """distutils' `register` ends lines with LF alone, in every version; of its form only the
+        action is read.
+        """
         fields = [text("name", "spam"), text(":action", "submit"), text("version", "1.0")]
         body = form_of(fields, DISTUTILS, newline=b"\n", leading=True)
         for cuts in ((), range(len(body))):
@@ -377,7 +446,9 @@ class RefusalTests(SynchronousTestCase):
         self.assertIn("two parts", str(self.refuses(form_of([content(), content()], "x"))))
 
     def test_the_file_is_too_large(self) -> None:
-        """A file over the limit is refused while it comes, and the setting is named; one at the limit is taken."""
+        """A file over the limit is refused while it comes, and the setting is named; one at the
+        limit is taken.
+        """
         body = form_of([content()], "x")
         error = self.refuses(body, limits=Limits(content=len(WHEEL) - 1))
         assert isinstance(error, TooLarge)
@@ -397,7 +468,9 @@ class RefusalTests(SynchronousTestCase):
                 return untouched()
 
         for size, error in ((1201, TooLarge), (1200, AssertionError)):
-            reading = read_form(Body((), size), "multipart/form-data; boundary=x", limits=limits, spool=Collecting())
+            reading = read_form(
+                Body((), size), "multipart/form-data; boundary=x", limits=limits, spool=Collecting()
+            )
             self.failureResultOf(Deferred.fromCoroutine(reading), error)
 
     def test_endless_preamble_and_epilogue(self) -> None:
@@ -407,7 +480,9 @@ class RefusalTests(SynchronousTestCase):
             self.assertIsInstance(self.refuses(body, limits=limits), TooLarge)
 
     def test_texts_are_bounded(self) -> None:
-        """One field, all fields, their number, the signature and the attestations are bounded; the refusal says which."""
+        """One field, all fields, their number, the signature and the attestations are bounded; the
+        refusal says which.
+        """
         limits = Limits(content=1000, text=50, total=120, parts=4, signature=10, attestations=20)
         for parts, words in (
             ([text("description", "y" * 51)], "'description' is larger than the 50"),
@@ -432,7 +507,10 @@ class RefusalTests(SynchronousTestCase):
             (b"--x\r\n\n" + disposition + b"\r\n\r\n\r\n--x--", "end with LF"),
             (b"--x\r\n" + disposition + b"\n; filename=f\r\n\r\n\r\n--x--", "end with LF"),
             (b"Hello\n--x\r\n" + disposition + b"\r\n\r\n\r\n--x--", "end with LF"),
-            (b"--x\r\n" + disposition + b"\r\nX: " + b"y" * 4221 + b"\r\n\r\n\r\n--x--", "too long headers"),
+            (
+                b"--x\r\n" + disposition + b"\r\nX: " + b"y" * 4221 + b"\r\n\r\n\r\n--x--",
+                "too long headers",
+            ),
         ):
             self.assertIn(words, str(self.refuses(body)))
         for body in (
@@ -442,15 +520,29 @@ class RefusalTests(SynchronousTestCase):
             for cuts in ([], range(len(body))):
                 form, spool = read(body, "multipart/form-data; boundary=x", cuts=cuts)
                 self.assertEqual((form.fields, bytes(spool.data), spool.finished), ({}, b"", True))
-        self.assertEqual(read(b"Hello --x\r\n\r\n--x--", "multipart/form-data; boundary=x", cuts=range(20))[0].fields, {})
+        self.assertEqual(
+            read(b"Hello --x\r\n\r\n--x--", "multipart/form-data; boundary=x", cuts=range(20))[
+                0
+            ].fields,
+            {},
+        )
 
     def test_a_part_that_announces_its_size(self) -> None:
-        """A file that says itself that it is too large is refused at once; one that is not as large as it says, too."""
-        for size, error in ((len(WHEEL) + 1, TooLarge), (len(WHEEL) - 1, BadRequest), (len(WHEEL) - 2, BadRequest)):
+        """A file that says itself that it is too large is refused at once; one that is not as large
+        as it says, too.
+        """
+        for size, error in (
+            (len(WHEEL) + 1, TooLarge),
+            (len(WHEEL) - 1, BadRequest),
+            (len(WHEEL) - 2, BadRequest),
+        ):
             body = form_of([content(f"\r\nContent-Length: {size}")], "x")
             self.assertIsInstance(self.refuses(body, limits=Limits(content=len(WHEEL))), error)
         self.assertIsInstance(
-            self.refuses(form_of([content("\r\nContent-Length: 9")], "x"), limits=Limits(content=9)), BadRequest
+            self.refuses(
+                form_of([content("\r\nContent-Length: 9")], "x"), limits=Limits(content=9)
+            ),
+            BadRequest,
         )
 
     def test_refused_for_two_reasons(self) -> None:
@@ -460,16 +552,41 @@ class RefusalTests(SynchronousTestCase):
         self.assertIsInstance(self.refuses(b"y" * 120 + b"\r\n--xyz", limits=limits), TooLarge)
 
     @given(
-        st.sampled_from([b"", b"--x\r\n", b"--x\r\nContent-Disposition: form-data; name=content\r\n\r\n"]),
+        st.sampled_from(
+            [b"", b"--x\r\n", b"--x\r\nContent-Disposition: form-data; name=content\r\n\r\n"]
+        ),
         st.lists(
-            st.sampled_from([b"--x", b"\r\n", b"\n", b"--", b"Content-Disposition: form-data; name=content", b": ", b"y"])
+            st.sampled_from(
+                [
+                    b"--x",
+                    b"\r\n",
+                    b"\n",
+                    b"--",
+                    b"Content-Disposition: form-data; name=content",
+                    b": ",
+                    b"y",
+                ]
+            )
         ),
     )
     @settings(max_examples=60, deadline=None, database=None)
-    @example(b"--x\r\n", [b"\n", b"Content-Disposition: form-data; name=content", b"\r\n", b"\r\n", b"\r\n", b"--x", b"--"])
+    @example(
+        b"--x\r\n",
+        [
+            b"\n",
+            b"Content-Disposition: form-data; name=content",
+            b"\r\n",
+            b"\r\n",
+            b"\r\n",
+            b"--x",
+            b"--",
+        ],
+    )
     @example(b"", [b"y", b"--x", b"\r\n"])
     def test_soup(self, start: bytes, pieces: list[bytes]) -> None:
-        """Whatever comes, the answer is a form or a refusal of ours, and byte by byte the same one."""
+        """Whatever comes, the answer is a form or a refusal of ours, and byte by byte
+        the same one.
+        """
         body = start + b"".join(pieces)
 
         def outcome(cuts: Sequence[int]) -> object:

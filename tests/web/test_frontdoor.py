@@ -1,4 +1,6 @@
-"""The front door: what it learns, what it forgets, what it never keeps, and connections that use it."""
+"""The front door: what it learns, what it forgets, what it never keeps, and connections that use
+it.
+"""
 
 from __future__ import annotations
 
@@ -77,9 +79,17 @@ class KnowingTests(DoorCase):
         self.assertTrue(self.is_known(spelled("GET", "/simple/eggs/", ("Accept", J))))
 
     def test_other_words(self) -> None:
-        """Clients that say other things of no matter share the answers; each is known after its first request."""
+        """Clients that say other things of no matter share the answers; each is known after its
+        first request.
+        """
         self.learned()
-        pip = spelled("GET", "/simple/spam/", ("Accept", J), ("User-Agent", "pip/26.2"), ("Connection", "keep-alive"))
+        pip = spelled(
+            "GET",
+            "/simple/spam/",
+            ("Accept", J),
+            ("User-Agent", "pip/26.2"),
+            ("Connection", "keep-alive"),
+        )
         self.assertFalse(self.is_known(pip))
         self.assertTrue(self.is_known(pip))
         answers = [held for held in self.door.store._held if isinstance(held, CachedResponse)]
@@ -98,12 +108,22 @@ class KnowingTests(DoorCase):
         self.learned(spelled("GET", "/simple/spam/?format=text/html"))
 
     def test_one_connection(self) -> None:
-        """Tags are read anew for each request, also where one of the same words was just answered."""
+        """Tags are read anew for each request, also where one of the same words
+        was just answered.
+        """
         self.learned()
         answer = self.pypid.get("/simple/spam/", J)
         same, other = ([("If-None-Match", tag)] for tag in (answer["ETag"] or "", '"other"'))
         connection = self.pypid.connect()
-        for headers, status in [(same, 304), (same, 304), (other, 200), (same, 304), ([], 200), (other, 200), (same, 304)] * 2:
+        for headers, status in [
+            (same, 304),
+            (same, 304),
+            (other, 200),
+            (same, 304),
+            ([], 200),
+            (other, 200),
+            (same, 304),
+        ] * 2:
             connection.send(spelled("GET", "/simple/spam/", ("Accept", J), *headers))
             told = connection.answer()
             assert told is not None
@@ -127,7 +147,9 @@ class PeopleTests(DoorCase):
     rules = PRIVATE
 
     def test_lease(self) -> None:
-        """Whoever has logged in is believed for less than five minutes, and a token no longer than it lasts."""
+        """Whoever has logged in is believed for less than five minutes, and a token no longer than
+        it lasts.
+        """
         mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
         self.learned(mine)
         self.pypid.clock.advance(289)
@@ -144,7 +166,9 @@ class PeopleTests(DoorCase):
         self.assertTrue(self.is_known(mine))
 
     def test_silence(self) -> None:
-        """While the accounts database is silent nobody is believed because they were before; afterwards they are again."""
+        """While the accounts database is silent nobody is believed because they were before;
+        afterwards they are again.
+        """
         mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
         self.learned(mine)
         connection, epoch = self.pypid.connect(), self.pypid.face.epoch
@@ -163,15 +187,30 @@ class PeopleTests(DoorCase):
         """A wrong password is refused each time, and nobody is let in by another's."""
         self.learned(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
         for _ in range(3):
-            self.assertFalse(self.is_known(spelled("GET", "/simple/spam/", ("Accept", J), basic("alice", "wrong"))))
+            self.assertFalse(
+                self.is_known(
+                    spelled("GET", "/simple/spam/", ("Accept", J), basic("alice", "wrong"))
+                )
+            )
             self.assertFalse(self.is_known())
 
     def test_one_connection(self) -> None:
-        """Whoever comes by the same connection is asked who they are; after another epoch they are learned anew there."""
-        alice, bob = (spelled("GET", "/simple/spam/", ("Accept", J), user=user) for user in ("alice", "bob"))
+        """Whoever comes by the same connection is asked who they are; after another epoch they are
+        learned anew there.
+        """
+        alice, bob = (
+            spelled("GET", "/simple/spam/", ("Accept", J), user=user) for user in ("alice", "bob")
+        )
         wrong = spelled("GET", "/simple/spam/", ("Accept", J), basic("alice", "wrong"))
         connection, answered = self.pypid.connect(), []
-        for data, status in [(alice, 200), (bob, 200), (wrong, 401), (PAGE, 401), (alice, 200), (alice, 200)] * 3:
+        for data, status in [
+            (alice, 200),
+            (bob, 200),
+            (wrong, 401),
+            (PAGE, 401),
+            (alice, 200),
+            (alice, 200),
+        ] * 3:
             before = self.door.answered
             connection.send(data)
             answer = connection.answer()
@@ -186,9 +225,14 @@ class PeopleTests(DoorCase):
             self.assertEqual(self.door.answered - before, known)
 
     def test_somebody_else(self) -> None:
-        """Whose rights have changed is known as who they are now also on the connection on which they came before."""
+        """Whose rights have changed is known as who they are now also on the connection on which
+        they came before.
+        """
         self.have_wheel("eggs")
-        spam, eggs = (spelled("GET", f"/simple/{name}/", ("Accept", J), user="alice") for name in ("spam", "eggs"))
+        spam, eggs = (
+            spelled("GET", f"/simple/{name}/", ("Accept", J), user="alice")
+            for name in ("spam", "eggs")
+        )
         self.learned(spam)
         connection = self.pypid.connect()
         connection.send(spam)
@@ -201,7 +245,9 @@ class PeopleTests(DoorCase):
             self.assertEqual(self.door.answered - before, known)
 
     def test_unkeyed(self) -> None:
-        """With a Python whose hashes anybody can compute (PYTHONHASHSEED=0) the same is answered; connections know nobody."""
+        """With a Python whose hashes anybody can compute (PYTHONHASHSEED=0) the same is answered;
+        connections know nobody.
+        """
         self.patch(doorway, "KEYED", False)
         self.test_one_connection()
         connection = self.pypid.connect()
@@ -211,8 +257,14 @@ class PeopleTests(DoorCase):
     def test_no_secrets(self) -> None:
         """No password, token or cookie is kept, nor the header that it came in."""
         self.learned(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
-        self.learned(spelled("GET", "/simple/spam/", ("Accept", J), basic("alice"), ("Cookie", "theme=sEcReT")))
-        self.learned(spelled("GET", "/simple/spam/", ("Accept", J), basic("alice"), ("X-Api-Key", "sEcReT")))
+        self.learned(
+            spelled(
+                "GET", "/simple/spam/", ("Accept", J), basic("alice"), ("Cookie", "theme=sEcReT")
+            )
+        )
+        self.learned(
+            spelled("GET", "/simple/spam/", ("Accept", J), basic("alice"), ("X-Api-Key", "sEcReT"))
+        )
         connection = self.pypid.connect()
         connection.send(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
         known = connection.channel.known
@@ -228,8 +280,14 @@ class PeopleTests(DoorCase):
                 self.assertNotIn(secret.decode(), repr(variant))
 
     def test_proxies(self) -> None:
-        """What a proxy says is believed by the doorway of those who are trusted, and by no other."""
-        doorways = {self.door.doorway(secure, trusted) for secure in (False, True) for trusted in (False, True)}
+        """What a proxy says is believed by the doorway of those who are trusted, and
+        by no other.
+        """
+        doorways = {
+            self.door.doorway(secure, trusted)
+            for secure in (False, True)
+            for trusted in (False, True)
+        }
         self.assertEqual(len(doorways), 4)
         self.learned(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
         self.pypid.site.trusted_proxies = TrustedProxies(unix=True)
@@ -243,7 +301,9 @@ class UpstreamTests(DoorCase):
         """Have it open."""
         WholeCase.setUp(self)
         self.upstream = Elsewhere()
-        self.open(Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=self.upstream))
+        self.open(
+            Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=self.upstream)
+        )
         self.upstream.now = self.pypid.world.now
         self.have(self.pypid.index.reconcile())
         for name in ("spam", "eggs"):
@@ -280,11 +340,21 @@ class RoomTests(DoorCase):
     limit = 40_000
 
     def test_bounded(self) -> None:
-        """However many words and addresses there are, no more is kept than may be; what was used last stays."""
+        """However many words and addresses there are, no more is kept than may be; what was used
+        last stays.
+        """
         for number in range(200):
             self.pypid.clock.advance(1)
-            self.is_known(spelled("GET", "/simple/spam/", ("Accept", J), ("User-Agent", f"agent {number}")))
-            self.assertTrue(self.is_known(spelled("GET", "/simple/spam/", ("Accept", J), ("User-Agent", f"agent {number}"))))
+            self.is_known(
+                spelled("GET", "/simple/spam/", ("Accept", J), ("User-Agent", f"agent {number}"))
+            )
+            self.assertTrue(
+                self.is_known(
+                    spelled(
+                        "GET", "/simple/spam/", ("Accept", J), ("User-Agent", f"agent {number}")
+                    )
+                )
+            )
             self.assertLessEqual(self.door.store.weight, self.limit)
         self.assertEqual(self.door.store.weight, sum(held.weight for held in self.door.store._held))
         for number in range(200):
@@ -303,7 +373,9 @@ class ConnectionTests(DoorCase):
         self.learned()
 
     def test_pieces(self) -> None:
-        """A request in pieces, and what follows it, is read by twisted.web; then the front door has its turn again."""
+        """A request in pieces, and what follows it, is read by twisted.web; then the front door has
+        its turn again.
+        """
         connection = self.pypid.connect()
         connection.send(PAGE[:30])
         before = self.door.answered
@@ -328,7 +400,9 @@ class ConnectionTests(DoorCase):
         self.assertTrue(connection.socket.disconnecting)
 
     def test_slow_headers(self) -> None:
-        """Whoever begins a request after the front door answered, and does not go on, is cut off after a minute."""
+        """Whoever begins a request after the front door answered, and does not go on, is cut off
+        after a minute.
+        """
         connection = self.pypid.connect()
         connection.send(PAGE)
         connection.send(b"GET /simple/spam/ HT")
@@ -336,7 +410,9 @@ class ConnectionTests(DoorCase):
         self.assertTrue(connection.socket.disconnecting)
 
     def test_drained(self) -> None:
-        """A site that stops answers nothing more on idle connections, and the last lines are written."""
+        """A site that stops answers nothing more on idle connections, and the last lines are
+        written.
+        """
         connection = self.pypid.connect()
         connection.send(PAGE)
         self.pypid.site.drain()
@@ -357,16 +433,23 @@ class ConnectionTests(DoorCase):
         self.assertEqual(self.door.answered, before + 1)
 
     def test_log(self) -> None:
-        """The lines come a tenth of a second later, before those of others, and are as those of twisted.web's answers."""
+        """The lines come a tenth of a second later, before those of others, and are as those of
+        twisted.web's answers.
+        """
         self.door.flush()
         begin = len(self.lines.texts)
         self.assertTrue(self.is_known())
         self.assertEqual(len(self.lines.texts), begin)
         self.pypid.clock.advance(0.1)
-        self.assertEqual(self.lines.texts[begin].split("]")[1], self.lines.texts[0 if begin == 1 else begin - 1].split("]")[1])
+        self.assertEqual(
+            self.lines.texts[begin].split("]")[1],
+            self.lines.texts[0 if begin == 1 else begin - 1].split("]")[1],
+        )
 
     def test_large(self) -> None:
-        """A large page goes at its client's pace; what is asked meanwhile waits, and is answered then."""
+        """A large page goes at its client's pace; what is asked meanwhile waits, and is answered
+        then.
+        """
         for count in range(1, 150):
             self.have_wheel("spam", f"1.{count}")
         self.learned()
@@ -386,8 +469,23 @@ class SiteTests(SynchronousTestCase):
         self.assertIsNone(Site.__init__.__kwdefaults__["front_door"])
 
 
-NAMES = st.sampled_from(["Accept", "User-Agent", "Cookie", "If-None-Match", "if-none-match", "Range", "X", "a b", "Host", ""])
-VALUES = st.sampled_from(['"x"', "text/html", "", " ", "a\r\n b", "a\rb", "a\nb", "\0", "\xe9", "a\r\n\r\nb", "\t"])
+NAMES = st.sampled_from(
+    [
+        "Accept",
+        "User-Agent",
+        "Cookie",
+        "If-None-Match",
+        "if-none-match",
+        "Range",
+        "X",
+        "a b",
+        "Host",
+        "",
+    ]
+)
+VALUES = st.sampled_from(
+    ['"x"', "text/html", "", " ", "a\r\n b", "a\rb", "a\nb", "\0", "\xe9", "a\r\n\r\nb", "\t"]
+)
 
 
 class StrictTests(SynchronousTestCase):
@@ -396,8 +494,13 @@ class StrictTests(SynchronousTestCase):
     @settings(max_examples=200, deadline=None, database=None)
     @given(st.lists(st.tuples(NAMES, VALUES), max_size=5), st.booleans())
     def test_fields(self, fields: list[tuple[str, str]], has_host: bool) -> None:
-        """A block that is read has one Host, no name twice, no folding, no control characters, no body and no condition."""
-        lines = [*(["Host: a"] if has_host else []), *(f"{name}: {value}" for name, value in fields)]
+        """A block that is read has one Host, no name twice, no folding, no control characters, no
+        body and no condition.
+        """
+        lines = [
+            *(["Host: a"] if has_host else []),
+            *(f"{name}: {value}" for name, value in fields),
+        ]
         block = "".join(["\r\n", *(f"{line}\r\n" for line in lines), "\r\n"]).encode("latin-1")
         if read_block(block) is None:
             return
@@ -413,7 +516,9 @@ class StrictTests(SynchronousTestCase):
     @given(st.lists(st.tuples(NAMES, VALUES), max_size=5), st.integers(0, 300))
     def test_cut(self, fields: list[tuple[str, str]], end: int) -> None:
         """What is left without its If-None-Match is a good block only if it was one with it."""
-        whole = "".join(["\r\nHost: a\r\n", *(f"{name}: {value}\r\n" for name, value in fields), "\r\n"]).encode("latin-1")
+        whole = "".join(
+            ["\r\nHost: a\r\n", *(f"{name}: {value}\r\n" for name, value in fields), "\r\n"]
+        ).encode("latin-1")
         for block in (whole, whole[:end]):
             rest, tag = cut(block)
             if tag is None:
@@ -421,13 +526,29 @@ class StrictTests(SynchronousTestCase):
             elif read_block(rest) is not None:
                 self.assertEqual(block.count(b"\r\n\r\n"), 1)
                 self.assertTrue(block.endswith(b"\r\n\r\n"))
-                self.assertIn(b"\r\n" + tag.join([b"If-None-Match: ", b"\r\n"]).lower(), b"\r\n" + block.lower())
+                self.assertIn(
+                    b"\r\n" + tag.join([b"If-None-Match: ", b"\r\n"]).lower(),
+                    b"\r\n" + block.lower(),
+                )
 
     def test_lines(self) -> None:
         """Only GET and HEAD of a plain path are remembered."""
-        for line in ("GET /simple/", "HEAD /packages/a/a-1.0+x.whl", "GET /simple/?format=text/html"):
+        for line in (
+            "GET /simple/",
+            "HEAD /packages/a/a-1.0+x.whl",
+            "GET /simple/?format=text/html",
+        ):
             self.assertTrue(read_line(line.encode()), line)
-        for line in ("POST /simple/", "GET simple/", "GET http://a/", "GET /a b", "GET /a?b=c", "GET  /", "get /", "GET /\xe9"):
+        for line in (
+            "POST /simple/",
+            "GET simple/",
+            "GET http://a/",
+            "GET /a b",
+            "GET /a?b=c",
+            "GET  /",
+            "get /",
+            "GET /\xe9",
+        ):
             self.assertFalse(read_line(line.encode("latin-1")), line)
 
     def test_tags(self) -> None:

@@ -118,25 +118,35 @@ def tags_of(pair: Pair) -> Tags:
     for path in PATHS:
         for accept in dict.fromkeys(ACCEPTS):
             for encoding in dict.fromkeys(ENCODINGS):
-                headers = [(name, value) for name, value in (("Accept", accept), ("Accept-Encoding", encoding)) if value]
+                headers = [
+                    (name, value)
+                    for name, value in (("Accept", accept), ("Accept-Encoding", encoding))
+                    if value
+                ]
                 answer = cold(pair.pypid, "GET", path, *headers, user="ada")
                 found[path, accept, encoding] = answer["etag"] or '"none"'
     return found
 
 
-def spelled(method: str, path: str, headers: list[tuple[str, str]], version: str = "HTTP/1.1") -> bytes:
+def spelled(
+    method: str, path: str, headers: list[tuple[str, str]], version: str = "HTTP/1.1"
+) -> bytes:
     """The bytes of a request."""
     lines = [f"{method} {path} {version}", *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode("latin-1")
 
 
 class EqualityCase(WholeCase):
-    """A pypid of which some projects are for some only, in two shapes: one gives files itself, one sends elsewhere for them."""
+    """A pypid of which some projects are for some only, in two shapes: one gives files itself, one
+    sends elsewhere for them.
+    """
 
     rules = Rules(
         read=EVERYONE,
         write=Principals(users=frozenset({"alice"})),
-        projects=grants_of([parse_right("private.user.alice", "rw"), parse_right("private.user.bob", "r")]),
+        projects=grants_of(
+            [parse_right("private.user.alice", "rw"), parse_right("private.user.bob", "r")]
+        ),
     )
 
     def setUp(self) -> None:
@@ -164,25 +174,36 @@ class EqualityCase(WholeCase):
 
 @st.composite
 def talks(draw: st.DrawFn, easy: list[Asked], hard: st.SearchStrategy[Asked]) -> list[Asked]:
-    """Mostly plain requests, so that the front door has something to do: all kinds of them alike, which hypothesis's own draws
-    are not, and a seed for them all takes less time than a draw for each. An odd one may be the end of the connection, or the
-    beginning of a body: most come late.
+    """Mostly plain requests, so that the front door has something to do: all kinds of them alike,
+    which hypothesis's own draws are not, and a seed for them all takes less time than a draw for
+    each. An odd one may be the end of the connection, or the beginning of a body: most come late.
     """
     chance = draw(st.randoms(use_true_random=True))
     wanted = chance.choices(easy, k=draw(st.integers(8, 12)))
     for each in draw(st.lists(hard, max_size=2)):
-        wanted.insert(chance.randint(0, len(wanted)) if chance.random() < 0.2 else len(wanted) - chance.randint(0, 2), each)
+        wanted.insert(
+            chance.randint(0, len(wanted))
+            if chance.random() < 0.2
+            else len(wanted) - chance.randint(0, 2),
+            each,
+        )
     return wanted
 
 
 @st.composite
 def odd(draw: st.DrawFn, tags: Tags) -> Asked:
     """All else that may be sent."""
-    method = draw(st.sampled_from(["GET", "GET", "HEAD", "OPTIONS", "POST", "get", "DELETE", "G\xe9T"]))
+    method = draw(
+        st.sampled_from(["GET", "GET", "HEAD", "OPTIONS", "POST", "get", "DELETE", "G\xe9T"])
+    )
     path = draw(st.sampled_from([*PATHS, *ODD_PATHS]))
     headers = [("Host", draw(st.sampled_from([HOST, HOST, HOST, "other.example:8080", "", "a b"])))]
     accept, encoding = draw(st.sampled_from(ACCEPTS)), draw(st.sampled_from(ENCODINGS))
-    headers += [(name, value) for name, value in (("accept", accept), ("ACCEPT-ENCODING", encoding)) if value]
+    headers += [
+        (name, value)
+        for name, value in (("accept", accept), ("ACCEPT-ENCODING", encoding))
+        if value
+    ]
     headers += draw(st.sampled_from([(), *CREDENTIALS.values(), *ODD_CREDENTIALS]))
     headers += draw(st.lists(st.sampled_from(EXTRAS), max_size=2))
     known = tags.get((path, accept, encoding), '"none"')
@@ -203,23 +224,55 @@ def odd(draw: st.DrawFn, tags: Tags) -> Asked:
         )
     )
     headers = draw(st.permutations(headers))
-    data = spelled(method, path, headers, draw(st.sampled_from(["HTTP/1.1"] * 6 + ["HTTP/1.0", "http/1.1", "HTTP/1.2", ""])))
-    return Asked(draw(st.sampled_from([data] * 6 + [data.replace(b"\r\n", b"\n"), data[:-2], data + b"\r\n", b"\r\n" + data])))
+    data = spelled(
+        method,
+        path,
+        headers,
+        draw(st.sampled_from(["HTTP/1.1"] * 6 + ["HTTP/1.0", "http/1.1", "HTTP/1.2", ""])),
+    )
+    return Asked(
+        draw(
+            st.sampled_from(
+                [data] * 6
+                + [data.replace(b"\r\n", b"\n"), data[:-2], data + b"\r\n", b"\r\n" + data]
+            )
+        )
+    )
 
 
 def plain(tags: Tags) -> list[Asked]:
     """All requests as installers make them, each as often as it is wanted."""
     found = []
     file = f"/packages/spam/{FILE}"
-    paths = [*PATHS, "/simple/", "/simple/large/", "/pypi/spam/json", file, file, file, f"{file}.metadata"]
-    for method, path, who, accept, encoding in product(("GET", "GET", "HEAD"), paths, CREDENTIALS, (HTML, J), (None, "gzip")):
+    paths = [
+        *PATHS,
+        "/simple/",
+        "/simple/large/",
+        "/pypi/spam/json",
+        file,
+        file,
+        file,
+        f"{file}.metadata",
+    ]
+    for method, path, who, accept, encoding in product(
+        ("GET", "GET", "HEAD"), paths, CREDENTIALS, (HTML, J), (None, "gzip")
+    ):
         encoded = [] if encoding is None else [("Accept-Encoding", encoding)]
         headers = [("Host", HOST), ("Accept", accept), *encoded, *CREDENTIALS[who]]
-        kinds = (method, "JSON" if accept == J else "HTML", encoding or "identity", who, PATHS[path])
+        kinds = (
+            method,
+            "JSON" if accept == J else "HTML",
+            encoding or "identity",
+            who,
+            PATHS[path],
+        )
         found += [Asked(spelled(method, path, headers), kinds)] * 2 * len(TAG_PLACES)
         for place in TAG_PLACES:
             known = headers.copy()
-            known.insert(len(headers) if place is None else place, ("If-None-Match", tags[path, accept, encoding]))
+            known.insert(
+                len(headers) if place is None else place,
+                ("If-None-Match", tags[path, accept, encoding]),
+            )
             found.append(Asked(spelled(method, path, known), (*kinds, "revalidated")))
     return found
 
@@ -228,8 +281,9 @@ class EqualityTests(EqualityCase):
     """The same questions, the same answers."""
 
     def test_same_bytes(self) -> None:
-        """Whatever is asked, in whatever pieces it comes: the answers, and the ends of connections, are the same to the byte,
-        dates aside. Of all requests the front door answers at least two fifths, of each kind a hundred.
+        """Whatever is asked, in whatever pieces it comes: the answers, and the ends of connections,
+        are the same to the byte, dates aside. Of all requests the front door answers at least two
+        fifths, of each kind a hundred.
         """
         asked: Counter[str] = Counter()
         answered: Counter[str] = Counter()
@@ -258,10 +312,18 @@ class EqualityTests(EqualityCase):
                         asked["all"] += 1
                         if self.sent(both, each.data):
                             answered.update(("all", *each.kinds))
-                            answered["redirect" if which and {"file", "GET"} <= {*each.kinds} else "served"] += 1
+                            answered[
+                                "redirect"
+                                if which and {"file", "GET"} <= {*each.kinds}
+                                else "served"
+                            ] += 1
                     return
                 asked["all"] += len(wanted)
-                at = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=6))) if cuts == "some" else []
+                at = (
+                    sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=6)))
+                    if cuts == "some"
+                    else []
+                )
                 for begin, end in zip([0, *at], [*at, len(stream)], strict=True):
                     answered["all"] += self.sent(both, stream[begin:end])
             finally:
@@ -271,7 +333,18 @@ class EqualityTests(EqualityCase):
         self.assertGreaterEqual(answered["all"], 0.4 * asked["all"], (answered, asked))
         few = {kind: count for kind, count in answered.items() if count < 100}
         self.assertEqual(few, {}, answered)
-        kinds = {"GET", "HEAD", "revalidated", "HTML", "JSON", "identity", "gzip", *CREDENTIALS, *PATHS.values(), "redirect"}
+        kinds = {
+            "GET",
+            "HEAD",
+            "revalidated",
+            "HTML",
+            "JSON",
+            "identity",
+            "gzip",
+            *CREDENTIALS,
+            *PATHS.values(),
+            "redirect",
+        }
         self.assertEqual(kinds - answered.keys(), set())
         for pair in self.pairs:
             pair.door.flush()
@@ -291,4 +364,6 @@ class SmallTests(SynchronousTestCase):
 
     def test_kinds(self) -> None:
         """The plain requests are of all kinds that there are."""
-        self.assertEqual(set(PATHS.values()), {"project", "large", "list", "metadata", "legacy", "file"})
+        self.assertEqual(
+            set(PATHS.values()), {"project", "large", "list", "metadata", "legacy", "file"}
+        )

@@ -41,7 +41,9 @@ class Lines(AccessLog):
     def many(self, lines: Any) -> None:
         """As `AccessLog.many`."""
         for _, _, _, said in lines:
-            self.texts.append(f'"{said.method} {said.path} {said.protocol}" {said.status} {said.size} ')
+            self.texts.append(
+                f'"{said.method} {said.path} {said.protocol}" {said.status} {said.size} '
+            )
 
 
 class DoorCase(test_sendfile.SendingCase):
@@ -54,7 +56,12 @@ class DoorCase(test_sendfile.SendingCase):
         self.patch(door, "LINES", 1)
         self.door = FastPath(self.face, self.catalog, lines)
         self.addCleanup(self.door.close)
-        self.site = Site(resource(self.face), reactor=cast(IReactorTime, reactor), access_log=lines, front_door=self.door)
+        self.site = Site(
+            resource(self.face),
+            reactor=cast(IReactorTime, reactor),
+            access_log=lines,
+            front_door=self.door,
+        )
         self.port = self.listen()
 
     async def known(self, name: str = "a.whl") -> None:
@@ -69,7 +76,9 @@ class WholeTests(DoorCase, test_sendfile.WholeTests):
     """All that holds without it."""
 
     async def test_again(self) -> None:
-        """The second client gets the same bytes from the door, in one turn where the kernel takes them all."""
+        """The second client gets the same bytes from the door, in one turn where the kernel takes
+        them all.
+        """
         for size in (100_000, WINDOW, 3 * WINDOW + 7):
             name = f"{size}.whl"
             await self.have(name, NOISE[:size])
@@ -78,10 +87,15 @@ class WholeTests(DoorCase, test_sendfile.WholeTests):
             self.assertTrue(all(answer == (200, NOISE[:size]) for answer in answers))
             self.assertEqual(self.door.answered - before, 3)
             self.door.flush()
-            self.assertEqual([line for line in self.log if f'/{name} HTTP/1.1" 200 {size} ' in line][3:], self.log[-1:])
+            self.assertEqual(
+                [line for line in self.log if f'/{name} HTTP/1.1" 200 {size} ' in line][3:],
+                self.log[-1:],
+            )
 
     async def test_not_in_memory(self) -> None:
-        """A file that the kernel does not have in memory is read off the reactor's thread: the door leaves it alone."""
+        """A file that the kernel does not have in memory is read off the reactor's thread: the door
+        leaves it alone.
+        """
         await self.have("a.whl", NOISE)
         await self.known()
         self.patch(openfile, "at_hand", lambda descriptor, position, most: b"")
@@ -90,7 +104,9 @@ class WholeTests(DoorCase, test_sendfile.WholeTests):
         self.assertTrue(body == NOISE)
 
     async def test_cold_in_its_middle(self) -> None:
-        """What is cold behind the first window is read in a thread, while the door sends the file."""
+        """What is cold behind the first window is read in a thread, while the door
+        sends the file.
+        """
         await self.have("a.whl", NOISE)
         await self.known()
         self.patch(FileBody, "_at_hand", lambda self, position, most: b"")
@@ -124,7 +140,9 @@ class ConnectionTests(DoorCase, test_sendfile.ConnectionTests):
         self.assertGreaterEqual(self.door.answered, 3)
 
     async def test_floods(self) -> None:
-        """Who sends many requests behind one for a file, and reads nothing, is not read any more."""
+        """Who sends many requests behind one for a file, and reads nothing, is not
+        read any more.
+        """
         await self.have("a.whl", NOISE)
         await self.known()
 
@@ -162,7 +180,9 @@ class BrokenTests(DoorCase):
         return client
 
     async def test_gone(self) -> None:
-        """A client that goes away in the middle is in the log with what was sent, and leaves no file open but the door's."""
+        """A client that goes away in the middle is in the log with what was sent, and leaves no
+        file open but the door's.
+        """
         client = await self.begun()
         client.close()
         await self.all_closed()
@@ -193,7 +213,9 @@ class BrokenTests(DoorCase):
         self.assertEqual(len(self.flushLoggedErrors(EOFError)), 1)
 
     async def test_deleted(self) -> None:
-        """A file that is deleted is not given any more; who is getting it gets it whole, and then it is closed."""
+        """A file that is deleted is not given any more; who is getting it gets it whole, and then
+        it is closed.
+        """
         client = await self.begun()
 
         def emptied(project: Project | None) -> Project:
@@ -221,7 +243,9 @@ class BrokenTests(DoorCase):
         self.assertEqual(open_files(self.root), 0)
 
     async def test_cut_off(self) -> None:
-        """A download that is cut off by a pypid that stops is in the log at once, with what was sent and for how long."""
+        """A download that is cut off by a pypid that stops is in the log at once, with what was
+        sent and for how long.
+        """
         self.patch(door, "LINES", 2000)
         client = await self.begun()
         self.site.drain()
@@ -233,7 +257,9 @@ class BrokenTests(DoorCase):
         self.assertGreaterEqual(float(line.split()[-2]), 100.0)
 
     async def test_closed_by_itself(self) -> None:
-        """A file that nobody asks for again is closed after a while, so that a deleted one takes no room."""
+        """A file that nobody asks for again is closed after a while, so that a deleted one takes no
+        room.
+        """
         self.patch(files, "OPEN_FOR", 0.2)
         await self.have("a.whl", NOISE)
         await self.known()

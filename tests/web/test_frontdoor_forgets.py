@@ -43,11 +43,18 @@ class RightsTests(DoorCase):
         self.assertEqual(self.status(PAGE), 401)
 
     def test_project(self) -> None:
-        """When a project gets a rule of its own, whoever it does not name is refused, and the list is without it."""
-        bob, theirs = (spelled("GET", path, ("Accept", J), basic("bob")) for path in ("/simple/spam/", "/simple/"))
+        """When a project gets a rule of its own, whoever it does not name is refused, and the list
+        is without it.
+        """
+        bob, theirs = (
+            spelled("GET", path, ("Accept", J), basic("bob"))
+            for path in ("/simple/spam/", "/simple/")
+        )
         for data in (PAGE, LIST, bob, theirs):
             self.learned(data)
-        self.pypid.face.rules = evolve(self.pypid.face.rules, projects=grants_of([parse_right("spam.user.alice", "rw")]))
+        self.pypid.face.rules = evolve(
+            self.pypid.face.rules, projects=grants_of([parse_right("spam.user.alice", "rw")])
+        )
         for data, status in ((PAGE, 401), (bob, 403), (LIST, 200), (theirs, 200)):
             self.assertFalse(self.is_known(data))
             self.assertEqual(self.status(data), status)
@@ -71,21 +78,30 @@ class OthersTests(DoorCase):
     rules = Rules(
         read=EVERYONE,
         write=OPEN.write,
-        projects=grants_of([parse_right("spam.user.alice", "rw"), parse_right("spam.user.bob", "r")]),
+        projects=grants_of(
+            [parse_right("spam.user.alice", "rw"), parse_right("spam.user.bob", "r")]
+        ),
     )
 
     def test_each(self) -> None:
-        """Of whoever asks in other words only those see a hidden project who may, however often it was given to others."""
+        """Of whoever asks in other words only those see a hidden project who may, however often it
+        was given to others.
+        """
         self.have_wheel("eggs")
         whole = {}
         for user in ("alice", "bob", None, "ada"):
             for path, accept in (("/simple/spam/", J), ("/simple/spam/", HTML), ("/simple/", J)):
                 for _ in range(3):
                     answer = self.pypid.get(path, accept, user=user)
-                    whole[user, path, accept] = (answer.status, b"spam" in answer.body and answer.status == 200)
+                    whole[user, path, accept] = (
+                        answer.status,
+                        b"spam" in answer.body and answer.status == 200,
+                    )
         for user, sees in (("alice", True), ("bob", True), (None, False), ("ada", True)):
             self.assertEqual(whole[user, "/simple/spam/", J], (200, True) if sees else (401, False))
-            self.assertEqual(whole[user, "/simple/spam/", HTML], (200, True) if sees else (401, False))
+            self.assertEqual(
+                whole[user, "/simple/spam/", HTML], (200, True) if sees else (401, False)
+            )
             self.assertEqual(whole[user, "/simple/", J], (200, sees))
         self.assertGreater(self.door.answered, 10)
 
@@ -94,7 +110,9 @@ class ChangeTests(DoorCase):
     """What there is."""
 
     def test_list(self) -> None:
-        """The list of projects is another one after any publish, also one to a project that stands there already."""
+        """The list of projects is another one after any publish, also one to a project that stands
+        there already.
+        """
         self.learned(LIST)
         for name in ("spam", "eggs"):
             self.have_wheel(name, "2.0")
@@ -102,7 +120,9 @@ class ChangeTests(DoorCase):
             self.assertEqual(name in self.pypid.names(), True)
 
     def test_meanwhile(self) -> None:
-        """A page that changes after it was made, and before it is learned, is not learned as it was."""
+        """A page that changes after it was made, and before it is learned, is not learned as it
+        was.
+        """
         changes = [lambda: self.have_wheel("spam", "2.0")]
 
         def later(asking: Asking, request: Request, about: ResponseDependencies) -> None:
@@ -121,7 +141,9 @@ class AwayTests(DoorCase):
     """What nobody knows just now."""
 
     def test_accounts(self) -> None:
-        """As long as a source of access is away nothing is given that was known before, to nobody; and nothing is learned."""
+        """As long as a source of access is away nothing is given that was known before, to nobody;
+        and nothing is learned.
+        """
         self.learned()
         mine = spelled("GET", "/simple/spam/", ("Accept", J), basic("bob"))
         self.learned(mine)
@@ -140,7 +162,9 @@ class ProvenTests(DoorCase):
     rules = Rules(read=AUTHENTICATED, write=OPEN.write)
 
     def test_far(self) -> None:
-        """Where people are known elsewhere whoever has logged in is asked again after five seconds."""
+        """Where people are known elsewhere whoever has logged in is asked again
+        after five seconds.
+        """
         mine = spelled("GET", "/simple/spam/", ("Accept", J), user="bob")
         self.pypid.face.epoch.lease = FAR
         self.learned(mine)
@@ -150,7 +174,9 @@ class ProvenTests(DoorCase):
         self.assertFalse(self.is_known(mine))
 
     def test_token(self) -> None:
-        """A token is worth nothing at the moment in which it ends, though it was used a moment before."""
+        """A token is worth nothing at the moment in which it ends, though it was used a moment
+        before.
+        """
         mine = spelled("GET", "/simple/spam/", ("Accept", J), ("Authorization", f"Bearer {SECRET}"))
         until = self.pypid.world.now() + timedelta(seconds=60)
         self.pypid.papers.tokens[TOKEN.digest] = evolve(TOKEN, expires=until)
@@ -159,7 +185,9 @@ class ProvenTests(DoorCase):
         self.assertTrue(self.is_known(mine))
         self.pypid.clock.advance(1)
         self.assertFalse(self.is_known(mine))
-        [known] = [held for held in self.door.store._held if isinstance(held, ResponseVariant)] or [None]
+        [known] = [held for held in self.door.store._held if isinstance(held, ResponseVariant)] or [
+            None
+        ]
         self.assertIsNone(known)
 
 
@@ -169,11 +197,16 @@ class DroppedTests(DoorCase):
     limit = 30_000
 
     def test_weight(self) -> None:
-        """What is dropped is no longer counted, and what grows is: after any changes the sum is right, and below the bound."""
+        """What is dropped is no longer counted, and what grows is: after any changes the sum is
+        right, and below the bound.
+        """
         for number in range(60):
             self.pypid.clock.advance(1)
             words = spelled("GET", "/simple/spam/", ("Accept", J), ("User-Agent", f"{number}"))
-            for data in (words, spelled("GET", "/simple/spam/", ("Accept", J), ("If-None-Match", self.tag()))):
+            for data in (
+                words,
+                spelled("GET", "/simple/spam/", ("Accept", J), ("If-None-Match", self.tag())),
+            ):
                 self.is_known(data)
             if number % 10 == 0:
                 name = wheel_filename("spam", f"{number + 2}.0")

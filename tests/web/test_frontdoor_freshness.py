@@ -1,4 +1,6 @@
-"""No answer of the front door is older than the last change that was acknowledged, whatever happens in whatever order."""
+"""No answer of the front door is older than the last change that was acknowledged, whatever happens
+in whatever order.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from argon2 import PasswordHasher
 from attrs import evolve
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from twisted.internet.error import ConnectionDone
 
 from pypid.core.accounts.entries import Account, AccountStatus, Session
@@ -39,7 +48,11 @@ THEIRS, YOUNG, BOTH = "gamma", "delta", "alpha"
 DATE = re.compile(rb"\r\nDate: [^\r]*")
 HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 VERSIONS = ("1.0", "2.0", "3.0")
-FILES = [f"/packages/{name}/{wheel_filename(name, version)}" for name in (*OURS, THEIRS) for version in VERSIONS[:2]]
+FILES = [
+    f"/packages/{name}/{wheel_filename(name, version)}"
+    for name in (*OURS, THEIRS)
+    for version in VERSIONS[:2]
+]
 PATHS = (
     *(f"/simple/{name}/" for name in (*OURS, THEIRS, YOUNG)),
     "/simple/",
@@ -62,7 +75,9 @@ class Case(WholeCase):
 
 
 class Changing(RuleBasedStateMachine):
-    """A pypid with accounts and another index behind it; what it answers with the front door is what it answers without."""
+    """A pypid with accounts and another index behind it; what it answers with the front door is
+    what it answers without.
+    """
 
     linked = False
     answered = 0
@@ -74,7 +89,10 @@ class Changing(RuleBasedStateMachine):
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         self.upstream = Elsewhere()
         policy = Policy(
-            mode=Mode.CACHE, blend=(BOTH,), cooldown=Cooldown(timedelta(), ((YOUNG, timedelta(days=1)),)), claims=Claims()
+            mode=Mode.CACHE,
+            blend=(BOTH,),
+            cooldown=Cooldown(timedelta(), ((YOUNG, timedelta(days=1)),)),
+            claims=Claims(),
         )
         self.pypid = self.case.pypid = Pypid(folder, policy=policy, upstream=self.upstream)
         self.upstream.now = self.pypid.world.now
@@ -84,7 +102,9 @@ class Changing(RuleBasedStateMachine):
         self.lines = Lines(self.pypid)
         face = self.pypid.face
         self.door = FastPath(face, self.pypid.catalog, self.lines)
-        self.hot = Site(resource(face), reactor=self.pypid.clock, access_log=self.lines, front_door=self.door)
+        self.hot = Site(
+            resource(face), reactor=self.pypid.clock, access_log=self.lines, front_door=self.door
+        )
         self.cold = Site(resource(face), reactor=self.pypid.clock)
         for site in (self.hot, self.cold):
             site.startFactory()
@@ -97,7 +117,11 @@ class Changing(RuleBasedStateMachine):
     folder: str
     """Of all runs."""
 
-    @initialize(asked=st.lists(st.tuples(st.sampled_from(PATHS), WHO, FORMATS, st.just("")), min_size=6, max_size=8))
+    @initialize(
+        asked=st.lists(
+            st.tuples(st.sampled_from(PATHS), WHO, FORMATS, st.just("")), min_size=6, max_size=8
+        )
+    )
     def begin(self, asked: list[Asked]) -> None:
         """Something is there, and was asked for."""
         self.asked = asked
@@ -128,7 +152,11 @@ class Changing(RuleBasedStateMachine):
             return
         assert (wheel_filename(name, version).encode() in page) is there, page
 
-    @rule(name=st.sampled_from(OURS), version=st.sampled_from(VERSIONS), how=st.sampled_from(["yank", "unyank", "delete"]))
+    @rule(
+        name=st.sampled_from(OURS),
+        version=st.sampled_from(VERSIONS),
+        how=st.sampled_from(["yank", "unyank", "delete"]),
+    )
     def change_file(self, name: str, version: str, how: str) -> None:
         """Yank, unyank or delete it."""
         filename = wheel_filename(name, version)
@@ -152,10 +180,17 @@ class Changing(RuleBasedStateMachine):
         if hasattr(have(self.pypid.catalog.ours(ProjectName(name))), "files"):
             have(self.pypid.index.set_status(ProjectName(name), status, "why not"))
 
-    @rule(name=st.sampled_from([THEIRS, YOUNG, BOTH]), version=st.sampled_from(["1.0", "2.0", "4.0"]))
+    @rule(
+        name=st.sampled_from([THEIRS, YOUNG, BOTH]), version=st.sampled_from(["1.0", "2.0", "4.0"])
+    )
     def upload_there(self, name: str, version: str) -> None:
         """The other index has another file, as it will say when it is asked again."""
-        self.upstream.has(name, wheel_filename(name, version), wheel(name, version), uploaded=self.pypid.world.now())
+        self.upstream.has(
+            name,
+            wheel_filename(name, version),
+            wheel(name, version),
+            uploaded=self.pypid.world.now(),
+        )
 
     @rule(away=st.booleans())
     def go_away(self, away: bool) -> None:
@@ -164,7 +199,9 @@ class Changing(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.5, 1, 4, 30, 200, 299, 601, 3000, 90_000]))
     def wait(self, seconds: float) -> None:
-        """Time goes by: pages have to be asked for again, files become old enough, tokens and sessions end."""
+        """Time goes by: pages have to be asked for again, files become old enough, tokens and
+        sessions end.
+        """
         self.pypid.clock.advance(seconds)
 
     @rule(step=st.sampled_from([-86_400, -3600, 3600, 86_400]))
@@ -173,7 +210,11 @@ class Changing(RuleBasedStateMachine):
         self.pypid.wall.step(step)
         self.pypid.clock.advance(1)
 
-    @rule(name=st.sampled_from([*OURS, THEIRS]), user=st.sampled_from(["alice", "carol"]), gives=st.booleans())
+    @rule(
+        name=st.sampled_from([*OURS, THEIRS]),
+        user=st.sampled_from(["alice", "carol"]),
+        gives=st.booleans(),
+    )
     def change_right(self, name: str, user: str, gives: bool) -> None:
         """A project gets a rule of its own, or loses it."""
         accounts, project = self.peopled.accounts, ProjectName(name)
@@ -213,10 +254,18 @@ class Changing(RuleBasedStateMachine):
             answer = self.exchange(site, ("/simple/alpha/", "old carol", J, ""))
             assert answer[9:12] in (b"401", b"429"), answer
 
-    @rule(standing=st.sampled_from([AccountStatus.ACTIVE, AccountStatus.ACTIVE, AccountStatus.DISABLED]))
+    @rule(
+        standing=st.sampled_from(
+            [AccountStatus.ACTIVE, AccountStatus.ACTIVE, AccountStatus.DISABLED]
+        )
+    )
     def change_standing(self, standing: AccountStatus) -> None:
         """carol is disabled, or not any more."""
-        have(self.peopled.accounts.edit_user("carol", lambda account: evolve(account, standing=standing)))
+        have(
+            self.peopled.accounts.edit_user(
+                "carol", lambda account: evolve(account, standing=standing)
+            )
+        )
 
     @rule(seconds=st.sampled_from([100, 600, 100_000]))
     def new_token(self, seconds: float) -> None:
@@ -244,7 +293,12 @@ class Changing(RuleBasedStateMachine):
         self.sessions += 1
         self.cookie = f"{self.sessions:043}"
         now = self.pypid.world.now()
-        session = Session(digest=digest_of(self.cookie, KEY), user="carol", created=now, expires=now + timedelta(hours=1))
+        session = Session(
+            digest=digest_of(self.cookie, KEY),
+            user="carol",
+            created=now,
+            expires=now + timedelta(hours=1),
+        )
         have(self.peopled.accounts.add_session(session))
 
     @rule()
@@ -272,7 +326,9 @@ class Changing(RuleBasedStateMachine):
             self.same(asked)
 
     def same(self, asked: Asked) -> None:
-        """What the front door answers is what would be answered without it. (What it has no answer for, it is without.)"""
+        """What the front door answers is what would be answered without it. (What it has no answer
+        for, it is without.)
+        """
         before = self.door.answered
         hot = self.exchange(self.hot, asked)
         if self.door.answered > before:
@@ -286,7 +342,11 @@ class Changing(RuleBasedStateMachine):
     def exchange(self, site: Site, asked: Asked) -> bytes:
         """The answer's bytes."""
         path, who, accept, tag = asked
-        headers = [("Accept", accept), *self.credentials(who), *([("If-None-Match", tag)] if tag else [])]
+        headers = [
+            ("Accept", accept),
+            *self.credentials(who),
+            *([("If-None-Match", tag)] if tag else []),
+        ]
         connection = Connection(site)
         connection.send(spelled("GET", path, *headers))
         sent = DATE.sub(b"", connection.socket.value())
@@ -332,15 +392,18 @@ class FreshnessTests(WholeCase):
                 stateful_step_count=30,
                 deadline=None,
                 database=None,
-                phases=(Phase.generate,),  # each run opens databases: to shrink one takes minutes, and tells little more
+                phases=(
+                    Phase.generate,
+                ),  # each run opens databases: to shrink one takes minutes, and tells little more
                 suppress_health_check=list(HealthCheck),
             ),
         )
         self.assertGreater(machine.answered, examples * 20)
 
     def test_any_order(self) -> None:
-        """Publishes, yanks, deletions, rights, groups, passwords, tokens, sessions, reloads, news and outages of the other
-        index, and time, in any order: what the front door answers is what would be answered without it.
+        """Publishes, yanks, deletions, rights, groups, passwords, tokens, sessions, reloads, news
+        and outages of the other index, and time, in any order: what the front door answers is what
+        would be answered without it.
         """
         self.run_machine(Changing, 10)
 

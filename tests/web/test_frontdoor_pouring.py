@@ -1,4 +1,6 @@
-"""Pages that the front door sends over real sockets, with TLS and without: quick clients, slow ones, and those that go away."""
+"""Pages that the front door sends over real sockets, with TLS and without: quick clients, slow
+ones, and those that go away.
+"""
 
 from __future__ import annotations
 
@@ -96,13 +98,19 @@ class LargeTests(PageCase):
             self.assertTrue(ends.got.endswith(self.page), way)
 
     def test_pages(self) -> None:
-        """It lies in a file in memory for as long as it is kept; without such files it is given as well."""
+        """It lies in a file in memory for as long as it is kept; without such files it is given as
+        well.
+        """
         ends = self.connect(None)
         ends.send(PAGE)
         gc.collect()
         before = MemoryFile.there - 1
-        answers = [held.full for held in self.door.store._held if isinstance(held, kept.CachedResponse)]
-        [descriptor] = [said.pages.descriptor for said in answers if said is not None and said.pages is not None]
+        answers = [
+            held.full for held in self.door.store._held if isinstance(held, kept.CachedResponse)
+        ]
+        [descriptor] = [
+            said.pages.descriptor for said in answers if said is not None and said.pages is not None
+        ]
         del answers
         self.assertEqual(os.pread(descriptor, 1 << 20, 0), self.page)
         self.have_wheel("spam", "3.0")
@@ -143,8 +151,8 @@ class LargeTests(PageCase):
             self.assertGreater(self.door.answered, before + 1)
 
     def test_no_reader(self) -> None:
-        """Who asks and asks and does not read is held up: without TLS nothing is copied for them, with it one piece at most;
-        then they are cut off.
+        """Who asks and asks and does not read is held up: without TLS nothing is copied for them,
+        with it one piece at most; then they are cut off.
         """
         for way in WAYS:
             ends = self.connect(way, FEW)
@@ -181,7 +189,9 @@ class LargeTests(PageCase):
         self.assertTrue(ends.got.endswith(self.page))
 
     def test_gone(self) -> None:
-        """A client that goes away in the middle leaves nothing behind, and the log says how much was sent."""
+        """A client that goes away in the middle leaves nothing behind, and the log says how much
+        was sent.
+        """
         for way in WAYS:
             ends = self.connect(way, FEW)
             ends.send(PAGE)
@@ -203,7 +213,9 @@ class RangeTests(DoorCase):
     """Parts of a small file, the whole of which the front door knows."""
 
     def test_parts(self) -> None:
-        """A part, and a part on a condition, is what it would be without the door, which gives the whole again afterwards."""
+        """A part, and a part on a condition, is what it would be without the door, which gives the
+        whole again afterwards.
+        """
         filename, data = self.have_wheel("eggs")
         path = f"/packages/eggs/{filename}"
         whole = spelled("GET", path)
@@ -227,7 +239,10 @@ class RangeTests(DoorCase):
                 self.assertEqual(self.door.answered, before, fields)
                 if status == 206:
                     first = data.index(part) if len(part) > 1 else len(data) - 1
-                    self.assertEqual(answer["content-range"], f"bytes {first}-{first + len(part) - 1}/{len(data)}")
+                    self.assertEqual(
+                        answer["content-range"],
+                        f"bytes {first}-{first + len(part) - 1}/{len(data)}",
+                    )
                 self.assertTrue(self.is_known(whole))
         answer = self.asked(path, ("Range", f"bytes={len(data)}-"))
         self.assertEqual((answer.status, answer["content-range"]), (416, f"bytes */{len(data)}"))

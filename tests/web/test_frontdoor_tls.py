@@ -1,4 +1,6 @@
-"""TLS in the front door's own way: the same bytes as Twisted's, sooner, and the same bounds and ends."""
+"""TLS in the front door's own way: the same bytes as Twisted's, sooner, and the same bounds and
+ends.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,11 @@ class WireCase(SynchronousTestCase):
         self.certificate = certificate(Path(self.mktemp()))
 
     def connect(
-        self, *says: bytes, version: ssl.TLSVersion = VERSIONS[1], room: int | None = None, quick: bool = True
+        self,
+        *says: bytes,
+        version: ssl.TLSVersion = VERSIONS[1],
+        room: int | None = None,
+        quick: bool = True,
     ) -> tuple[Ends, Talk]:
         """A connection to somebody who says this."""
         clock = Clock()
@@ -92,7 +98,9 @@ class NamesTests(WireCase):
     """What is taken from Twisted and pyOpenSSL without being offered by them."""
 
     def test_there(self) -> None:
-        """All of it is there in the versions that are installed: else TLS is slower, and this says so."""
+        """All of it is there in the versions that are installed: else TLS is slower, and this says
+        so.
+        """
         self.assertTrue(tlswire.fits())
         self.assertIs(self.certificate.wrap(Factory.forProtocol(Protocol)).protocol, TlsWire)
         ends, _ = self.connect()
@@ -102,7 +110,9 @@ class NamesTests(WireCase):
     def test_not_there(self) -> None:
         """Where something is missing Twisted's own layer does all."""
         self.patch(tlswire, "_OF_OPENSSL", ("SSL_of_tomorrow",))
-        self.assertIs(self.certificate.wrap(Factory.forProtocol(Protocol)).protocol, BufferingTLSTransport)
+        self.assertIs(
+            self.certificate.wrap(Factory.forProtocol(Protocol)).protocol, BufferingTLSTransport
+        )
 
     def test_other_connections(self) -> None:
         """With an OpenSSL connection of another shape, too."""
@@ -118,20 +128,32 @@ class BytesTests(WireCase):
 
     @settings(max_examples=40, deadline=None, database=None)
     @given(
-        st.lists(st.sampled_from([0, 1, 100, 16383, 16384, 16385, 40_000, 262_144, 300_001, 700_000]), max_size=4),
+        st.lists(
+            st.sampled_from([0, 1, 100, 16383, 16384, 16385, 40_000, 262_144, 300_001, 700_000]),
+            max_size=4,
+        ),
         st.lists(st.integers(1, 50_000), min_size=1, max_size=4),
         st.sampled_from([1, 3, 7, 100, 5000, 70_000]),
         st.sampled_from(VERSIONS),
         st.booleans(),
     )
-    def test_both_ways(self, says: list[int], hears: list[int], by: int, version: ssl.TLSVersion, at_once: bool) -> None:
-        """Whatever is said in whatever pieces, by both; and the records that come may be cut and joined in any way."""
+    def test_both_ways(
+        self, says: list[int], hears: list[int], by: int, version: ssl.TLSVersion, at_once: bool
+    ) -> None:
+        """Whatever is said in whatever pieces, by both; and the records that come may be cut and
+        joined in any way.
+        """
         ends, talk = self.connect(version=version)
-        records = b"".join(ends.encrypted(bytes([65 + number]) * size) for number, size in enumerate(hears))
+        records = b"".join(
+            ends.encrypted(bytes([65 + number]) * size) for number, size in enumerate(hears)
+        )
         by = max(by, len(records) // 50)
         for start in range(0, len(records), by):
             ends.protocol.dataReceived(records[start : start + by])
-        self.assertEqual(b"".join(talk.heard), b"".join(bytes([65 + number]) * size for number, size in enumerate(hears)))
+        self.assertEqual(
+            b"".join(talk.heard),
+            b"".join(bytes([65 + number]) * size for number, size in enumerate(hears)),
+        )
         pieces = [bytes([97 + number]) * size for number, size in enumerate(says)]
         for piece in pieces:
             (ends.protocol.send_at_once if at_once else ends.protocol.write)(piece)
@@ -139,7 +161,9 @@ class BytesTests(WireCase):
         self.assertEqual(ends.got, b"".join(pieces))
 
     def test_views(self) -> None:
-        """What is written may be a view of something, of any length: so it comes back where OpenSSL did not take it at once."""
+        """What is written may be a view of something, of any length: so it comes back where OpenSSL
+        did not take it at once.
+        """
         ends, _ = self.connect()
         for size in (1, 16384, 16385, 40_000):
             ends.protocol._write(memoryview(b"v" * size))
@@ -147,7 +171,9 @@ class BytesTests(WireCase):
         self.assertEqual(ends.got, b"v" * (1 + 16384 + 16385 + 40_000))
 
     def test_at_once(self) -> None:
-        """What is sent at once is on its way before the reactor turns again, and never overtakes what was written before."""
+        """What is sent at once is on its way before the reactor turns again, and never overtakes
+        what was written before.
+        """
         ends, _ = self.connect()
         ends.protocol.send_at_once(b"first")
         self.assertEqual(ends.receive(), b"first")
@@ -167,7 +193,9 @@ class BytesTests(WireCase):
                     super().connectionMade()
                     self.transport.write(b"welcome")  # type: ignore[union-attr]
 
-            factory = TLSMemoryBIOFactory(certificate(folder), False, Factory.forProtocol(Eager), clock := Clock())
+            factory = TLSMemoryBIOFactory(
+                certificate(folder), False, Factory.forProtocol(Eager), clock := Clock()
+            )
             if quick:
                 quicken(factory)
             ends = Ends(factory)
@@ -182,7 +210,9 @@ class SlowTests(WireCase):
     """Who reads slowly, or not at all."""
 
     def test_paused(self) -> None:
-        """Whoever writes is paused when the kernel takes no more, and resumed when all is out; nothing is lost."""
+        """Whoever writes is paused when the kernel takes no more, and resumed when all is out;
+        nothing is lost.
+        """
         ends, talk = self.connect(b"a" * (1 << 20), room=1 << 14)
         ends.send(b"go")
         ends.reactor.advance(0)
@@ -213,7 +243,9 @@ class EndTests(WireCase):
             self.assertEqual(len(talk.lost), 1)
 
     def test_aborted(self) -> None:
-        """A connection that is cut off says no good-bye: what came cannot be taken for the whole."""
+        """A connection that is cut off says no good-bye: what came cannot be taken
+        for the whole.
+        """
         for room in (None, 1 << 14):
             ends, talk = self.connect(b"a" * 200_000, room=room)
             ends.send(b"go")
@@ -226,7 +258,9 @@ class EndTests(WireCase):
             self.assertEqual(len(talk.lost), 1)
 
     def test_client_gone(self) -> None:
-        """A client that goes away in the middle: nothing is raised, and the protocol is told, once."""
+        """A client that goes away in the middle: nothing is raised, and the protocol
+        is told, once.
+        """
         ends, talk = self.connect(b"a" * (1 << 20), room=1 << 14)
         ends.send(b"go")
         ends.reactor.advance(0)
@@ -238,7 +272,9 @@ class EndTests(WireCase):
         self.assertEqual(len(talk.lost), 1)
 
     def test_client_done(self) -> None:
-        """A client that asks and says good-bye in one packet is heard, by this layer as by Twisted's."""
+        """A client that asks and says good-bye in one packet is heard, by this layer as by
+        Twisted's.
+        """
         for version in VERSIONS:
             seen = []
             for quick in (True, False):
@@ -252,7 +288,9 @@ class EndTests(WireCase):
             self.assertEqual(seen, [(b"question", 1)] * 2)
 
     def test_junk(self) -> None:
-        """A record that was tampered with ends the connection with an alert, and nothing of it is heard."""
+        """A record that was tampered with ends the connection with an alert, and nothing of it is
+        heard.
+        """
         for quick in (True, False):
             ends, talk = self.connect(quick=quick)
             ends.client.sendall(b"\x17\x03\x03\x00\x20" + b"junk" * 8)

@@ -1,4 +1,6 @@
-"""The reactor's turn, shortened: over real sockets, with a reactor of our own that the tests turn by hand."""
+"""The reactor's turn, shortened: over real sockets, with a reactor of our own that the tests turn
+by hand.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,12 @@ class TurnCase(WholeCase):
         self.reactor = new_reactor(self)
         self.lines = Lines(self.pypid)
         self.door = FastPath(self.pypid.face, self.pypid.catalog, self.lines)
-        self.site = Site(resource(self.pypid.face), reactor=self.reactor, access_log=self.lines, front_door=self.door)
+        self.site = Site(
+            resource(self.pypid.face),
+            reactor=self.reactor,
+            access_log=self.lines,
+            front_door=self.door,
+        )
         self.port: IListeningPort = self.reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.long_way: list[object] = []
         self.beside = self.reactor._doReadOrWrite
@@ -97,7 +104,9 @@ class ShortTests(TurnCase):
     """What goes the shorter way, and what does not."""
 
     def test_known(self) -> None:
-        """What the front door knows is answered without Twisted's calls, as often as it is asked for; each has its line."""
+        """What the front door knows is answered without Twisted's calls, as often as it is asked
+        for; each has its line.
+        """
         client, begin = self.client(), self.door.answered
         self.long_way.clear()
         for _ in range(3):
@@ -109,15 +118,21 @@ class ShortTests(TurnCase):
         self.assertEqual(len([line for line in self.lines.texts if "GET /simple/spam/" in line]), 5)
 
     def test_unknown(self) -> None:
-        """What the front door does not know is read as ever, also in pieces and where there is more than one read of it."""
+        """What the front door does not know is read as ever, also in pieces and where there is more
+        than one read of it.
+        """
         client = self.client()
-        other = spelled("GET", "/simple/", ("Accept", J), ("User-Agent", "x" * 7000), ("X-More", "y" * 7000))
+        other = spelled(
+            "GET", "/simple/", ("Accept", J), ("User-Agent", "x" * 7000), ("X-More", "y" * 7000)
+        )
         for pieces in ((other,), (other[:30], other[30:]), (PAGE[:30], PAGE[30:]), (PAGE + PAGE,)):
             answers = b""
             for piece in pieces:
                 client.sendall(piece)
                 answers += self.received(client)
-            self.assertEqual(answers.count(b"HTTP/1.1 200 OK"), b"".join(pieces).count(b"GET "), pieces)
+            self.assertEqual(
+                answers.count(b"HTTP/1.1 200 OK"), b"".join(pieces).count(b"GET "), pieces
+            )
         self.publish_over(client, "2.0")
         self.assertIn(b" 200 ", self.received(client))
         client.sendall(PAGE)
@@ -131,14 +146,18 @@ class ShortTests(TurnCase):
         client.sendall(spelled("POST", "/legacy/", kind, body=body, user="alice"))
 
     def test_one_turn(self) -> None:
-        """Of what comes in one turn a page that is asked for behind an upload is new; what was asked before it is not."""
+        """Of what comes in one turn a page that is asked for behind an upload is new; what was
+        asked before it is not.
+        """
         clients = [self.client() for _ in range(4)]
         clients[0].sendall(PAGE)
         clients[1].sendall(PAGE)
         self.publish_over(clients[2], "3.0")
         clients[3].sendall(PAGE)
         self.turn(1)
-        self.assertEqual([b"spam-3.0" in client.recv(1 << 20) for client in clients[:2]], [False, False])
+        self.assertEqual(
+            [b"spam-3.0" in client.recv(1 << 20) for client in clients[:2]], [False, False]
+        )
         self.assertIn(b" 200 ", self.received(clients[2]))
         self.assertIn(b"spam-3.0", self.received(clients[3]))
 
@@ -156,7 +175,9 @@ class LosingTests(TurnCase):
     """How connections end."""
 
     def test_closed(self) -> None:
-        """A client that closes its connection, or resets it, is gone; the next one has its socket's number."""
+        """A client that closes its connection, or resets it, is gone; the next one has its socket's
+        number.
+        """
         for reset in (False, True):
             client = self.client()
             others = len(self.site.channels) - 1
@@ -170,11 +191,17 @@ class LosingTests(TurnCase):
         self.assertIn(b"200 OK", self.received(client))
 
     def test_number_again(self) -> None:
-        """What epoll said of a connection that was closed meanwhile does not harm who has got its number in the same turn."""
+        """What epoll said of a connection that was closed meanwhile does not harm who has got its
+        number in the same turn.
+        """
         for asks in (False, True):
             gone = self.client()
             turn: ReactorHook = self.reactor.doIteration
-            [channel] = [each for each in self.site.channels if each.transport.getPeer().port == gone.getsockname()[1]]
+            [channel] = [
+                each
+                for each in self.site.channels
+                if each.transport.getPeer().port == gone.getsockname()[1]
+            ]
             number = channel.transport.fileno()
             gone.close()
             client = socket.create_connection(("127.0.0.1", self.port.getHost().port))
@@ -183,10 +210,18 @@ class LosingTests(TurnCase):
             if asks:
                 client.sendall(PAGE)
             before = self.door.answered
-            events = [(number, turning.EPOLLIN), (cast("Any", self.port).fileno(), turning.EPOLLIN), (number, turning.EPOLLIN)]
+            events = [
+                (number, turning.EPOLLIN),
+                (cast("Any", self.port).fileno(), turning.EPOLLIN),
+                (number, turning.EPOLLIN),
+            ]
             turn._serve([*events, (number, turning.EPOLLIN)])
             self.assertEqual(self.door.answered - before, asks)
-            [newer] = [each for each in self.site.channels if each.transport.getPeer().port == client.getsockname()[1]]
+            [newer] = [
+                each
+                for each in self.site.channels
+                if each.transport.getPeer().port == client.getsockname()[1]
+            ]
             self.assertEqual(newer.transport.fileno(), number)
             if not asks:
                 client.sendall(PAGE)
@@ -198,7 +233,9 @@ class LosingTests(TurnCase):
         client.sendall(PAGE)
         client.shutdown(socket.SHUT_WR)
         self.assertIn(b"200 OK", self.received(client))
-        self.assertNotIn(client.getsockname(), [each.transport.getPeer() for each in self.site.channels])
+        self.assertNotIn(
+            client.getsockname(), [each.transport.getPeer() for each in self.site.channels]
+        )
 
     def test_errors(self) -> None:
         """A mistake of ours is logged, and ends that connection and no other."""
@@ -231,7 +268,9 @@ class FallingBackTests(TurnCase):
     """Twisted's own way."""
 
     def test_stopped(self) -> None:
-        """When nobody listens any more the reactor has its own turn again, also for connections that are open."""
+        """When nobody listens any more the reactor has its own turn again, also for connections
+        that are open.
+        """
         client = self.client()
         self.port.stopListening()
         self.turn()
@@ -248,7 +287,9 @@ class ShorteningTests(SynchronousTestCase):
     """Which reactors' turns are shortened."""
 
     def test_names(self) -> None:
-        """Twisted has the names that this lives on, and its turn is shortened once for all who want it."""
+        """Twisted has the names that this lives on, and its turn is shortened once for all who want
+        it.
+        """
         reactor = new_reactor(self)
         own = reactor.doIteration
         turn = shortened(reactor)

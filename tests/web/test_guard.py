@@ -101,9 +101,16 @@ class Unread(BytesIO):
 
 class GuardTests(SynchronousTestCase):
     def ask(
-        self, routes: Routes, path: str, *authorization: bytes, method: str = "GET", body: bytes = b""
+        self,
+        routes: Routes,
+        path: str,
+        *authorization: bytes,
+        method: str = "GET",
+        body: bytes = b"",
     ) -> tuple[int, Request, StringTransport]:
-        """Send a request over HTTP/1.1 to a real Site; the status (0: no answer yet), the request and the transport."""
+        """Send a request over HTTP/1.1 to a real Site; the status (0: no answer yet), the request
+        and the transport.
+        """
         requests: list[Any] = []
 
         class Recorded(Request):
@@ -119,7 +126,11 @@ class GuardTests(SynchronousTestCase):
         channel = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
         transport = StringTransport()
         channel.makeConnection(transport)
-        lines = [f"{method} {path} HTTP/1.1".encode(), b"Host: h", b"Content-Length: %d" % len(body)]
+        lines = [
+            f"{method} {path} HTTP/1.1".encode(),
+            b"Host: h",
+            b"Content-Length: %d" % len(body),
+        ]
         lines += [b"Authorization: " + value for value in authorization]
         channel.dataReceived(b"\r\n".join([*lines, b"", body]))
         status = int(transport.value().split()[1]) if transport.value() else 0
@@ -129,30 +140,47 @@ class GuardTests(SynchronousTestCase):
         return b"Basic " + b64encode(f"{user}:{password}".encode())
 
     def test_open(self) -> None:
-        """Where everyone may read, a request without a credential is let in and nothing is verified."""
+        """Where everyone may read, a request without a credential is let in and nothing is
+        verified.
+        """
         routes = Routes(Rules(read=EVERYONE))
         status, request, _ = self.ask(routes, "/simple/Acme_Tools/")
-        self.assertEqual((status, routes.seen, routes.access.asked), (200, [("page", ANONYMOUS, "Acme_Tools")], []))
+        self.assertEqual(
+            (status, routes.seen, routes.access.asked),
+            (200, [("page", ANONYMOUS, "Acme_Tools")], []),
+        )
         self.assertEqual(request.identity, ANONYMOUS)  # type: ignore[attr-defined]
 
     def test_right(self) -> None:
-        """The identity that a credential proves goes to the route, and on the request for the log."""
+        """The identity that a credential proves goes to the route, and on the request
+        for the log.
+        """
         routes = Routes(Rules(read=Principals(users=frozenset({"alice"}))))
         status, request, _ = self.ask(routes, "/simple/acme/", self.basic("alice"))
         self.assertEqual((status, routes.seen), (200, [("page", Identity("alice"), "acme")]))
         self.assertEqual(request.identity, Identity("alice"))  # type: ignore[attr-defined]
 
     def test_wrong(self) -> None:
-        """A wrong or damaged credential, or two of them, is 401 on every route, open ones too (C91)."""
+        """A wrong or damaged credential, or two of them, is 401 on every route, open ones too
+        (C91).
+        """
         routes = Routes(Rules(read=EVERYONE))
         for path in ("/simple/acme/", "/health"):
-            for wrong in ((self.basic("alice", "x"),), (b"Basic ?",), (b"",), (b"Digest x",), (self.basic("alice"),) * 2):
+            for wrong in (
+                (self.basic("alice", "x"),),
+                (b"Basic ?",),
+                (b"",),
+                (b"Digest x",),
+                (self.basic("alice"),) * 2,
+            ):
                 status, request, _ = self.ask(routes, path, *wrong)
                 self.assertEqual((status, request.identity), (401, ANONYMOUS), wrong)  # type: ignore[attr-defined]
         self.assertEqual(routes.seen, [])
 
     def test_refused(self) -> None:
-        """Somebody unknown gets 401, somebody known without the right 403, and who cannot be checked now 503."""
+        """Somebody unknown gets 401, somebody known without the right 403, and who cannot be
+        checked now 503.
+        """
         routes = Routes(Rules(read=ADMINS, write=AUTHENTICATED))
         self.assertEqual(self.ask(routes, "/simple/acme/")[0], 401)
         self.assertEqual(self.ask(routes, "/simple/acme/", method="HEAD")[0], 401)
@@ -167,13 +195,19 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual(self.ask(Routes(Rules()), "/simple/%00/")[0], 404)
 
     def test_body_unread(self) -> None:
-        """Nothing of the body of a refused request is read; of one that is let in, the route reads it."""
+        """Nothing of the body of a refused request is read; of one that is let in, the route reads
+        it.
+        """
         routes = Routes(Rules())
         for refused in ((), (self.basic("alice", "x"),), (b"Basic ?",)):
-            status, request, _ = self.ask(routes, "/legacy/", *refused, method="POST", body=b"wheel")
+            status, request, _ = self.ask(
+                routes, "/legacy/", *refused, method="POST", body=b"wheel"
+            )
             self.assertEqual((status, request.spied.reads), (401, 0))  # type: ignore[attr-defined]
             self.assertEqual(routes.seen, [])
-        status, request, _ = self.ask(routes, "/legacy/", self.basic("alice"), method="POST", body=b"wheel")
+        status, request, _ = self.ask(
+            routes, "/legacy/", self.basic("alice"), method="POST", body=b"wheel"
+        )
         self.assertEqual((status, request.spied.reads), (200, 1))  # type: ignore[attr-defined]
         self.assertEqual(routes.seen, [("upload", Identity("alice"), b"wheel")])
 
@@ -185,14 +219,18 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual(self.ask(routes, "/admin/", self.basic("root"), method="POST")[0], 200)
 
     def test_somebody(self) -> None:
-        """What is everybody's own asks for no right, only for somebody who is logged in, whatever the rules."""
+        """What is everybody's own asks for no right, only for somebody who is logged in, whatever
+        the rules.
+        """
         routes = Routes(Rules(read=NOBODY, write=NOBODY))
         self.assertEqual(self.ask(routes, "/own")[0], 401)
         self.assertEqual(self.ask(routes, "/own", self.basic("alice", "x"))[0], 401)
         self.assertEqual(self.ask(routes, "/own", self.basic("alice"))[0], 200)
 
     def test_waits(self) -> None:
-        """The route is not called before it is known who asks, and never when the client has gone away by then."""
+        """The route is not called before it is known who asks, and never when the client has gone
+        away by then.
+        """
         for lost in (False, True):
             routes = Routes(Rules())
             routes.access.gate = gate = Deferred()
@@ -218,9 +256,17 @@ class GuardTests(SynchronousTestCase):
         )
 
     def test_no_route_without_guard(self) -> None:
-        """A route that does not say who may use it, or says nonsense, is not registered; one made past the guard is found."""
+        """A route that does not say who may use it, or says nonsense, is not registered; one made
+        past the guard is found.
+        """
         app = Klein()
-        for wrong in ({}, {"may": None}, {"may": "read"}, {"may": True}, {"may": Action.READ, "methods": "GET"}):
+        for wrong in (
+            {},
+            {"may": None},
+            {"may": "read"},
+            {"may": True},
+            {"may": Action.READ, "methods": "GET"},
+        ):
             self.assertRaises(TypeError, guarded, app, "/x", **wrong)
         self.assertEqual((list(app.url_map.iter_rules()), app.endpoints), ([], {}))
         app.route("/past")(lambda request: b"")
@@ -238,7 +284,9 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual(len(guarded_routes(app)), 2)
 
     def test_no_second_route(self) -> None:
-        """A second method for the same rule and methods is refused, rather than replacing the first and its guard."""
+        """A second method for the same rule and methods is refused, rather than replacing the first
+        and its guard.
+        """
 
         async def route(self: Routes, request: Request, who: Identity) -> bytes:
             return b""
@@ -248,15 +296,27 @@ class GuardTests(SynchronousTestCase):
         guarded(app, "/x", may=Action.WRITE, methods=["POST"])(route)
         guarded(app, "/y", may=Action.READ)(route)
         self.assertRaises(ValueError, guarded(app, "/x", may=Action.READ), route)
-        self.assertEqual([route.may for route in guarded_routes(app)], [Action.ADMIN, Action.WRITE, Action.READ])
+        self.assertEqual(
+            [route.may for route in guarded_routes(app)], [Action.ADMIN, Action.WRITE, Action.READ]
+        )
 
     def test_no_secret(self) -> None:
         """No password comes into a log, a repr or an answer."""
         routes = Routes(Rules(read=AUTHENTICATED))
         with capturedLogs() as events:
-            asked = [self.ask(routes, "/simple/acme/", self.basic(user, "Xyzzy-plugh")) for user in ("alice", "busy")]
+            asked = [
+                self.ask(routes, "/simple/acme/", self.basic(user, "Xyzzy-plugh"))
+                for user in ("alice", "busy")
+            ]
             asked.append(self.ask(routes, "/simple/acme/", self.basic("alice")))
-        seen = "".join(formatEvent(event) for event in events) + repr(events) + repr(routes.access.asked) + repr(routes.seen)
-        seen += "".join(repr(request) + transport.value().decode() for _, request, transport in asked)
+        seen = (
+            "".join(formatEvent(event) for event in events)
+            + repr(events)
+            + repr(routes.access.asked)
+            + repr(routes.seen)
+        )
+        seen += "".join(
+            repr(request) + transport.value().decode() for _, request, transport in asked
+        )
         for secret in ("Xyzzy", self.basic("alice").decode()):
             self.assertNotIn(secret, seen)

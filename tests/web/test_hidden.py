@@ -1,7 +1,8 @@
-"""What somebody may not read does not exist for them: it is in no list, page, search, header, redirect or error, by any route.
+"""What somebody may not read does not exist for them: it is in no list, page, search, header,
+redirect or error, by any route.
 
-`OWN` is published here and private, `CLAIMED` is a name of ours of which nothing is published, `LICENSED` is upstream's and for
-some only. `PLAIN` and `THEIRS` are for everybody.
+`OWN` is published here and private, `CLAIMED` is a name of ours of which nothing is published,
+`LICENSED` is upstream's and for some only. `PLAIN` and `THEIRS` are for everybody.
 """
 
 from __future__ import annotations
@@ -94,15 +95,24 @@ class HiddenCase(WholeCase):
         pypid = crowded(Path(self.mktemp()), self.upstream, rules, mode, SERIAL)
         if mode is Mode.CACHE:
             for name in (THEIRS, LICENSED):
-                self.assertEqual(self.ask("ada", f"/packages/{name}/{file_of(name)[0]}", pypid=pypid).status, 200)
+                self.assertEqual(
+                    self.ask("ada", f"/packages/{name}/{file_of(name)[0]}", pypid=pypid).status, 200
+                )
         for name in (PLAIN, OWN):
-            self.published(self.publish(*file_of(name), user=None, headers=IS["wendy"].headers, pypid=pypid))
+            self.published(
+                self.publish(*file_of(name), user=None, headers=IS["wendy"].headers, pypid=pypid)
+            )
         self.have(pypid.index.reconcile())  # only then is it known what is theirs, and listed
         self.upstream.heard.clear()
         return pypid
 
     def ask(
-        self, who: str | Who, target: str, *headers: tuple[str, str], method: str = "GET", pypid: Pypid | None = None
+        self,
+        who: str | Who,
+        target: str,
+        *headers: tuple[str, str],
+        method: str = "GET",
+        pypid: Pypid | None = None,
     ) -> Answer:
         """What they are answered."""
         them = IS[who] if isinstance(who, str) else who
@@ -114,7 +124,13 @@ class HiddenCase(WholeCase):
         found = set()
         for name in HIDDEN:
             filename, data = file_of(name)
-            found |= {name, name.replace("-", "_"), filename, sha256(data).hexdigest(), sdist_filename(name, "99.0")}
+            found |= {
+                name,
+                name.replace("-", "_"),
+                filename,
+                sha256(data).hexdigest(),
+                sdist_filename(name, "99.0"),
+            }
         page = self.ask("ada", f"/simple/{OWN}/", ("Accept", J)).json
         [file] = page["files"]
         found |= {file["core-metadata"]["sha256"], str(page["meta"]["_last-serial"])}
@@ -122,7 +138,9 @@ class HiddenCase(WholeCase):
         return found
 
     def check(self, answer: Answer, *but: str) -> None:
-        """Nothing hidden is in it, but what was said by whoever asked; and it is for no cache that others ask."""
+        """Nothing hidden is in it, but what was said by whoever asked; and it is for no cache that
+        others ask.
+        """
         said = plain(answer)
         for secret in self.secrets_once - set(but):
             self.assertNotIn(secret, said)
@@ -131,7 +149,9 @@ class HiddenCase(WholeCase):
 
 
 def each_target(*projects: str) -> Iterator[tuple[str, str]]:
-    """Method and path of every route of the map; for each of the projects, where one stands in it."""
+    """Method and path of every route of the map; for each of the projects, where one
+    stands in it.
+    """
     for route in guarded_routes(app):
         for method in sorted(route.methods):
             for project in projects if "<project>" in route.rule else ("",):
@@ -150,8 +170,13 @@ class EverywhereTests(HiddenCase):
 
     def test_it_would_be_seen(self) -> None:
         """Who may read it finds it by many routes: the tests below could fail."""
-        nowhere = {CLAIMED, CLAIMED.replace("-", "_")}  # what the other index has under names that are ours is nowhere
-        finds = {secret: 0 for secret in self.secrets_once if not any(name in secret for name in nowhere)}
+        nowhere = {
+            CLAIMED,
+            CLAIMED.replace("-", "_"),
+        }  # what the other index has under names that are ours is nowhere
+        finds = {
+            secret: 0 for secret in self.secrets_once if not any(name in secret for name in nowhere)
+        }
         for name in (CLAIMED, OWN):
             finds.pop(sdist_filename(name, "99.0"), None)
         del finds[sha256(file_of(CLAIMED)[1]).hexdigest()]
@@ -163,19 +188,27 @@ class EverywhereTests(HiddenCase):
         self.assertGreater(finds[OWN], 10)
 
     def test_other_names(self) -> None:
-        """Nothing of it is in any answer to what is asked of other names, and of the whole index, whatever is accepted."""
+        """Nothing of it is in any answer to what is asked of other names, and of the whole index,
+        whatever is accepted.
+        """
         for who in OUTSIDERS:
             for method, target in each_target(PLAIN, THEIRS, UNKNOWN):
-                if method in ("GET", "HEAD", "OPTIONS") or who != "publisher":  # who may change some of them
+                if (
+                    method in ("GET", "HEAD", "OPTIONS") or who != "publisher"
+                ):  # who may change some of them
                     self.check(self.ask(who, target, method=method))
         for who in ("anonymous", "other's token"):
             for method, target in each_target(PLAIN):
                 if method == "GET" and not target.endswith(".whl"):
                     for accept in ACCEPTS[1:]:
-                        self.check(self.ask(who, target, ("Accept", accept), ("Accept-Encoding", "gzip")))
+                        self.check(
+                            self.ask(who, target, ("Accept", accept), ("Accept-Encoding", "gzip"))
+                        )
 
     def test_its_own_names(self) -> None:
-        """Asked for by its name it is refused by every route, and the answer has nothing but the name that was said."""
+        """Asked for by its name it is refused by every route, and the answer has nothing but the
+        name that was said.
+        """
         for who in OUTSIDERS:
             for name in HIDDEN:
                 for method, target in each_target(name):
@@ -184,23 +217,31 @@ class EverywhereTests(HiddenCase):
                     if name not in target or (who == "publisher" and may_publish):
                         continue
                     answer = self.ask(who, target, method=method)
-                    self.assertEqual(answer.status, 401 if who == "anonymous" else 403, (who, method, target))
+                    self.assertEqual(
+                        answer.status, 401 if who == "anonymous" else 403, (who, method, target)
+                    )
                     self.check(answer, name)
                     self.assertIsNone(answer["location"])
                     self.assertIsNone(answer["etag"])
 
     def test_spellings(self) -> None:
-        """Under no spelling of its name is it anything else, not even a redirect to the right one."""
+        """Under no spelling of its name is it anything else, not even a redirect to
+        the right one.
+        """
         for who in ("anonymous", "bob"):
             for spelling in SPELLINGS:
                 for method, target in each_target(OWN):
                     if OWN in target and method in ("GET", "HEAD", "OPTIONS"):
                         answer = self.ask(who, target.replace(OWN, spelling), method=method)
-                        self.assertEqual(answer.status, 401 if who == "anonymous" else 403, (who, method, target))
+                        self.assertEqual(
+                            answer.status, 401 if who == "anonymous" else 403, (who, method, target)
+                        )
                         self.check(answer, OWN)
 
     def test_around(self) -> None:
-        """It is not reached around the corner: by another project's address, by dots, by slashes of any spelling."""
+        """It is not reached around the corner: by another project's address, by dots, by slashes of
+        any spelling.
+        """
         filename = file_of(OWN)[0]
         for target in (
             f"/packages/{PLAIN}/{filename}",
@@ -241,9 +282,16 @@ class EverywhereTests(HiddenCase):
                 self.check(answer, OWN, OWN.replace("-", "_"), filename)
 
     def test_formats(self) -> None:
-        """Lists in every format that can be asked for have the public projects, and nothing else."""
+        """Lists in every format that can be asked for have the public projects,
+        and nothing else.
+        """
         for target in ("/simple/", "/local/"):
-            for format in ("application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.latest+json", "text/html", H):
+            for format in (
+                "application/vnd.pypi.simple.v1+json",
+                "application/vnd.pypi.simple.latest+json",
+                "text/html",
+                H,
+            ):
                 for who in OUTSIDERS:
                     answer = self.ask(who, f"{target}?format={format.replace('+', '%2B')}")
                     self.check(answer)
@@ -251,7 +299,9 @@ class EverywhereTests(HiddenCase):
                     self.assertIn(THEIRS, answer.text)
 
     def test_xmlrpc(self) -> None:
-        """Mirrors are told of what they see: its names, its serials, its changes, and a last serial that is one of these."""
+        """Mirrors are told of what they see: its names, its serials, its changes, and a last serial
+        that is one of these.
+        """
         for who in OUTSIDERS:
             names = self.call(who, "list_packages")
             serials = self.call(who, "list_packages_with_serial")
@@ -259,34 +309,55 @@ class EverywhereTests(HiddenCase):
             changes = self.call(who, "changelog_since_serial", 0)
             self.assertEqual([change[0] for change in changes], [PLAIN])
             self.assertEqual(self.call(who, "changelog_last_serial"), serials[PLAIN])
-        self.assertEqual(self.call("ada", "changelog_last_serial"), self.call("ada", "list_packages_with_serial")[OWN])
+        self.assertEqual(
+            self.call("ada", "changelog_last_serial"),
+            self.call("ada", "list_packages_with_serial")[OWN],
+        )
         self.assertEqual(self.call("wendy", "list_packages"), [OWN, PLAIN])
 
     def call(self, who: str, method: str, *arguments: object) -> Any:
-        answer = self.pypid.ask("POST", "/pypi/", *IS[who].headers, body=dumps(arguments, method).encode())
+        answer = self.pypid.ask(
+            "POST", "/pypi/", *IS[who].headers, body=dumps(arguments, method).encode()
+        )
         if who in OUTSIDERS:
             self.check(answer)
         [[found], _] = cast(Any, loads(answer.text))
         return found
 
     def test_search(self) -> None:
-        """Nothing that is looked for finds it, and no number counts it, also where somebody else has just found it."""
-        words = ("", f"q={OWN}", f"q={LICENSED}", f"q={OWN[:1]}", "source=ours", "source=upstream", "python=3.12&most=1")
+        """Nothing that is looked for finds it, and no number counts it, also where somebody else
+        has just found it.
+        """
+        words = (
+            "",
+            f"q={OWN}",
+            f"q={LICENSED}",
+            f"q={OWN[:1]}",
+            "source=ours",
+            "source=upstream",
+            "python=3.12&most=1",
+        )
         for asked in words:
             mine = self.ask("ada", f"/api/search?{asked}").json
             for who in OUTSIDERS:
                 for path in ("/api/search", "/search"):
-                    answer = self.ask(who, f"{path}?{asked}", ("Accept", "application/json, text/html"))
+                    answer = self.ask(
+                        who, f"{path}?{asked}", ("Accept", "application/json, text/html")
+                    )
                     self.check(answer, *({OWN, LICENSED} & {asked[2:]}))
                 found = self.ask(who, f"/api/search?{asked}").json
                 self.assertLess(found["total"], mine["total"], (who, asked))
 
     def test_serial(self) -> None:
-        """What happens to what is hidden changes nothing of the lists of others: not their bytes, tags or serials."""
+        """What happens to what is hidden changes nothing of the lists of others: not their bytes,
+        tags or serials.
+        """
         targets = ("/simple/", "/local/", "/api/projects")
         before = [self.said(who, target) for who in OUTSIDERS for target in targets]
         self.have_more(sdist_filename(OWN, "2.0"))
-        self.assertEqual([self.said(who, target) for who in OUTSIDERS for target in targets], before)
+        self.assertEqual(
+            [self.said(who, target) for who in OUTSIDERS for target in targets], before
+        )
 
     def said(self, who: str, target: str) -> object:
         """All of an answer but its date."""
@@ -294,18 +365,29 @@ class EverywhereTests(HiddenCase):
         return [field for field in answer.head if field[0] != "Date"], answer.body
 
     def have_more(self, filename: str) -> None:
-        self.published(self.publish(filename, sdist(OWN, "2.0"), user=None, headers=IS["wendy"].headers))
+        self.published(
+            self.publish(filename, sdist(OWN, "2.0"), user=None, headers=IS["wendy"].headers)
+        )
 
     def test_uploads(self) -> None:
-        """Whoever may publish elsewhere is told nothing when they send a file of it: neither that it is there nor its hash."""
+        """Whoever may publish elsewhere is told nothing when they send a file of it: neither that
+        it is there nor its hash.
+        """
         answers = set()
         for name in (OWN, LICENSED):
             for data in (file_of(name)[1], b"other bytes"):
                 for who in ("bob", "other's token"):
-                    answer = self.publish(file_of(name)[0], data, user=None, headers=IS[who].headers)
+                    answer = self.publish(
+                        file_of(name)[0], data, user=None, headers=IS[who].headers
+                    )
                     self.check(answer, name)
                     answers.add(
-                        (answer.status, answer.text.replace(name, "x").replace("bob", "wendy").replace(" in general", ""))
+                        (
+                            answer.status,
+                            answer.text.replace(name, "x")
+                            .replace("bob", "wendy")
+                            .replace(" in general", ""),
+                        )
                     )
         self.assertEqual({status for status, _ in answers}, {403})
 
@@ -314,7 +396,9 @@ class ConditionalTests(HiddenCase):
     """Questions whose answer has no body."""
 
     def test_known_tags(self) -> None:
-        """Who knows the entity tag of what is hidden does not learn by it that it is there, or still the same."""
+        """Who knows the entity tag of what is hidden does not learn by it that it is there, or
+        still the same.
+        """
         filename = file_of(OWN)[0]
         for target in (
             f"/simple/{OWN}/",
@@ -343,7 +427,11 @@ class ConditionalTests(HiddenCase):
                     ("If-Range", tag),
                 ):
                     for method in ("GET", "HEAD"):
-                        self.assertEqual(self.ask(who, target, header, method=method).status, refused, (target, header))
+                        self.assertEqual(
+                            self.ask(who, target, header, method=method).status,
+                            refused,
+                            (target, header),
+                        )
 
     def test_lists(self) -> None:
         """The tag of somebody else's list is not that of one's own, plain and gzipped."""
@@ -351,12 +439,20 @@ class ConditionalTests(HiddenCase):
             for coding in ("identity", "gzip"):
                 for accept in (J, H, "text/html"):
                     headers = (("Accept", accept), ("Accept-Encoding", coding))
-                    mine, theirs = (self.ask(who, target, *headers)["etag"] for who in ("bob", "ada"))
+                    mine, theirs = (
+                        self.ask(who, target, *headers)["etag"] for who in ("bob", "ada")
+                    )
                     assert mine is not None and theirs is not None
                     self.assertNotEqual(mine, theirs)
-                    self.assertEqual(self.ask("bob", target, *headers, ("If-None-Match", theirs)).status, 200)
-                    self.assertEqual(self.ask("ada", target, *headers, ("If-None-Match", mine)).status, 200)
-                    self.assertEqual(self.ask("anonymous", target, *headers, ("If-None-Match", mine)).status, 304)
+                    self.assertEqual(
+                        self.ask("bob", target, *headers, ("If-None-Match", theirs)).status, 200
+                    )
+                    self.assertEqual(
+                        self.ask("ada", target, *headers, ("If-None-Match", mine)).status, 200
+                    )
+                    self.assertEqual(
+                        self.ask("anonymous", target, *headers, ("If-None-Match", mine)).status, 304
+                    )
 
 
 class ChangesTests(HiddenCase):
@@ -364,14 +460,38 @@ class ChangesTests(HiddenCase):
 
     def names(self, who: str, target: str = "/simple/") -> list[str]:
         answer = self.ask(who, target, ("Accept", J))
-        return [each["name"] for each in answer.json["projects"]] if answer.status == 200 else [str(answer.status)]
+        return (
+            [each["name"] for each in answer.json["projects"]]
+            if answer.status == 200
+            else [str(answer.status)]
+        )
 
     def test_at_once(self) -> None:
-        """A right that is given or taken away holds with the next request: for pages, files, and lists that were kept."""
+        """A right that is given or taken away holds with the next request: for pages, files, and
+        lists that were kept.
+        """
         filename = file_of(OWN)[0]
-        targets = (f"/simple/{OWN}/", f"/packages/{OWN}/{filename}", f"/pypi/{OWN}/json", f"/api/projects/{OWN}")
-        given = evolve(OPEN, projects=grants_of(parse_right(*right) for right in (*RIGHTS, (f"{OWN}.user.bob", "r"))))
-        for rules, status in ((OPEN, 403), (given, 200), (OPEN, 403), (Rules(), 200), (CLOSED, 403), (given, 200), (OPEN, 403)):
+        targets = (
+            f"/simple/{OWN}/",
+            f"/packages/{OWN}/{filename}",
+            f"/pypi/{OWN}/json",
+            f"/api/projects/{OWN}",
+        )
+        given = evolve(
+            OPEN,
+            projects=grants_of(
+                parse_right(*right) for right in (*RIGHTS, (f"{OWN}.user.bob", "r"))
+            ),
+        )
+        for rules, status in (
+            (OPEN, 403),
+            (given, 200),
+            (OPEN, 403),
+            (Rules(), 200),
+            (CLOSED, 403),
+            (given, 200),
+            (OPEN, 403),
+        ):
             replace_rules(self.pypid, rules)
             for target in targets:
                 self.assertEqual(self.ask("bob", target).status, status, target)
@@ -381,19 +501,27 @@ class ChangesTests(HiddenCase):
             self.assertIn(OWN, self.names("ada"))
 
     def test_known_tag_after(self) -> None:
-        """Who could read a list or a page, and cannot any more, is not told by the tag of then that it is still the same."""
+        """Who could read a list or a page, and cannot any more, is not told by the tag of then that
+        it is still the same.
+        """
         tags = {}
         replace_rules(self.pypid, Rules())
         for target in ("/simple/", f"/simple/{OWN}/"):
             tags[target] = self.ask("bob", target)["etag"] or ""
             self.assertEqual(self.ask("bob", target, ("If-None-Match", tags[target])).status, 304)
         replace_rules(self.pypid, OPEN)
-        self.assertEqual(self.ask("bob", "/simple/", ("If-None-Match", tags["/simple/"])).status, 200)
-        self.assertEqual(self.ask("bob", f"/simple/{OWN}/", ("If-None-Match", tags[f"/simple/{OWN}/"])).status, 403)
+        self.assertEqual(
+            self.ask("bob", "/simple/", ("If-None-Match", tags["/simple/"])).status, 200
+        )
+        self.assertEqual(
+            self.ask("bob", f"/simple/{OWN}/", ("If-None-Match", tags[f"/simple/{OWN}/"])).status,
+            403,
+        )
 
     def test_claimed_later(self) -> None:
-        """A name of upstream's that a new rule claims is theirs no more, at once: not on kept lists, not by kept files, and
-        upstream is not asked for it; when the rule is gone it is as it was.
+        """A name of upstream's that a new rule claims is theirs no more, at once: not on kept
+        lists, not by kept files, and upstream is not asked for it; when the rule is gone it is as
+        it was.
         """
         filename = file_of(THEIRS)[0]
         ours = evolve(OPEN, projects=grants_of([parse_right(f"{THEIRS}.group.writers", "rw")]))
@@ -406,22 +534,31 @@ class ChangesTests(HiddenCase):
             self.pypid.clock.advance(3600)
             for target in ("/simple/", "/local/"):
                 self.assertNotIn(THEIRS, self.names("ada", target))
-            for target in (f"/simple/{THEIRS}/", f"/packages/{THEIRS}/{filename}", f"/local/{THEIRS}/{filename}"):
+            for target in (
+                f"/simple/{THEIRS}/",
+                f"/packages/{THEIRS}/{filename}",
+                f"/local/{THEIRS}/{filename}",
+            ):
                 self.assertEqual(self.ask("ada", target).status, 404)
             self.assertEqual(self.upstream.heard, [])
 
     @given(
         st.lists(
             st.tuples(
-                st.integers(0, 3), st.sampled_from(ANYBODY), st.sampled_from(ACCEPTS[:-1]), st.booleans(), st.integers(0, 20)
+                st.integers(0, 3),
+                st.sampled_from(ANYBODY),
+                st.sampled_from(ACCEPTS[:-1]),
+                st.booleans(),
+                st.integers(0, 20),
             ),
             max_size=12,
         )
     )
     @settings(max_examples=25, deadline=None, database=None)
     def test_any_order(self, asked: list[tuple[int, Who, str, bool, int]]) -> None:
-        """Whoever asks for the list, in whatever order and format, with whatever tag of whosever, while rules come and go: they
-        see what they may read, and "not modified" is said of nothing else.
+        """Whoever asks for the list, in whatever order and format, with whatever tag of whosever,
+        while rules come and go: they see what they may read, and "not modified" is said of nothing
+        else.
         """
         every = (OPEN, CLOSED, Rules(), evolve(CLOSED, projects={}))
         there = [project_name(name) for name in (PLAIN, OWN, THEIRS, LICENSED)]
@@ -450,11 +587,13 @@ class ChangesTests(HiddenCase):
 
 
 class ClosedTests(HiddenCase):
-    """While nobody knows who may do what: the rules that there are say less than those that are missing."""
+    """While nobody knows who may do what: the rules that there are say less than those that are
+    missing.
+    """
 
     def test_closed(self) -> None:
-        """Nobody but administrators is let in, and not by a token of theirs; what they are given is for no shared cache, though
-        the rules that are known hide nothing.
+        """Nobody but administrators is let in, and not by a token of theirs; what they are given is
+        for no shared cache, though the rules that are known hide nothing.
         """
         secret, token = new_token(
             lambda size: b"z" * size,
@@ -467,8 +606,15 @@ class ClosedTests(HiddenCase):
         replace_rules(self.pypid, Rules())
         self.pypid.face.closed = PeopleUnknown("the accounts database")
         filename = file_of(OWN)[0]
-        others = [who for who in ANYBODY if who.name != "ada"] + [Who("ada's token", (basic("__token__", secret),))]
-        for target in ("/simple/", f"/simple/{OWN}/", f"/packages/{OWN}/{filename}", f"/simple/{UNKNOWN}/"):
+        others = [who for who in ANYBODY if who.name != "ada"] + [
+            Who("ada's token", (basic("__token__", secret),))
+        ]
+        for target in (
+            "/simple/",
+            f"/simple/{OWN}/",
+            f"/packages/{OWN}/{filename}",
+            f"/simple/{UNKNOWN}/",
+        ):
             for who in others:
                 self.assertEqual(self.ask(who, target).status, 503, (who, target))
             answer = self.ask("ada", target)
@@ -489,39 +635,58 @@ class UpstreamTests(HiddenCase):
                     pypid.clock.advance(3600)
                     answer = self.ask(who, target, method=method, pypid=pypid)
                     location = answer["location"] or ""
-                    self.assertFalse(location.startswith("http") and LICENSED not in location, (who, target))
-                    self.assertFalse(location.startswith("http") and who in OUTSIDERS, (who, target))
+                    self.assertFalse(
+                        location.startswith("http") and LICENSED not in location, (who, target)
+                    )
+                    self.assertFalse(
+                        location.startswith("http") and who in OUTSIDERS, (who, target)
+                    )
         return set(self.upstream.heard)
 
     def test_ours(self) -> None:
-        """Nobody, not even an administrator, makes another index hear a private or claimed name; nor is anybody sent there."""
+        """Nobody, not even an administrator, makes another index hear a private or claimed name;
+        nor is anybody sent there.
+        """
         for mode in (Mode.CACHE, Mode.REDIRECT, Mode.MIRROR):
             pypid = self.index(OPEN, mode)
             readers = ("ada", "rita", "wendy") if mode is Mode.CACHE else ("ada",)
             self.assertEqual(self.heard(pypid, *readers), {LICENSED, UNKNOWN}, mode)
-            self.assertEqual(self.ask("ada", f"/packages/{CLAIMED}/{file_of(CLAIMED)[0]}", pypid=pypid).status, 404)
+            self.assertEqual(
+                self.ask("ada", f"/packages/{CLAIMED}/{file_of(CLAIMED)[0]}", pypid=pypid).status,
+                404,
+            )
 
     def test_theirs(self) -> None:
-        """A project of theirs with rules is asked for on behalf of those who may read it, and of nobody else."""
+        """A project of theirs with rules is asked for on behalf of those who may read it, and of
+        nobody else.
+        """
         for mode in (Mode.CACHE, Mode.REDIRECT):
             pypid = self.index(OPEN, mode)
             self.assertEqual(self.heard(pypid, *OUTSIDERS, "wendy"), {UNKNOWN}, mode)
             self.assertEqual(self.heard(pypid, "rita"), {LICENSED, UNKNOWN}, mode)
 
     def test_closed(self) -> None:
-        """Where somebody lacks the default right to read, nothing at all is asked upstream for them."""
+        """Where somebody lacks the default right to read, nothing at all is asked upstream for
+        them.
+        """
         pypid = self.index(CLOSED)
         self.assertEqual(self.heard(pypid, *OUTSIDERS), set())
         self.assertEqual(self.heard(pypid, "carol"), {LICENSED, UNKNOWN})
 
     def test_rules_unknown(self) -> None:
-        """As long as the rules are not known any name may be ours: another index hears none, from an administrator either, and
-        what is kept of it is not shown; what is known to be ours is served. Then it is as it was.
+        """As long as the rules are not known any name may be ours: another index hears none, from
+        an administrator either, and what is kept of it is not shown; what is known to be ours is
+        served. Then it is as it was.
         """
         known = self.pypid.index.policy.claims.names
         self.pypid.index.policy.claims.names = EVERY_NAME
         filename = file_of(THEIRS)[0]
-        for target in (f"/simple/{THEIRS}/", f"/packages/{THEIRS}/{filename}", f"/local/{THEIRS}/", f"/simple/{UNKNOWN}/"):
+        for target in (
+            f"/simple/{THEIRS}/",
+            f"/packages/{THEIRS}/{filename}",
+            f"/local/{THEIRS}/",
+            f"/simple/{UNKNOWN}/",
+        ):
             answer = self.ask("ada", target)
             self.assertEqual((answer.status, answer["retry-after"]), (503, "5"), target)
         self.assertEqual(self.heard(self.pypid, "ada", "bob"), set())
@@ -532,7 +697,9 @@ class UpstreamTests(HiddenCase):
         self.assertEqual(self.ask("ada", f"/packages/{THEIRS}/{filename}").status, 200)
 
     def test_released(self) -> None:
-        """A private name that is deleted and given back stays ours as long as somebody may publish it by a rule."""
+        """A private name that is deleted and given back stays ours as long as somebody may publish
+        it by a rule.
+        """
         self.assertEqual(self.ask("ada", f"/api/projects/{OWN}", method="DELETE").status, 200)
         self.assertEqual(self.ask("ada", f"/api/names/{OWN}", method="DELETE").status, 200)
         self.assertEqual(self.heard(self.pypid, "ada", "wendy"), {LICENSED, UNKNOWN})
@@ -544,7 +711,9 @@ class Signer:
     def __init__(self, pypid: Pypid) -> None:
         self.now = pypid.world.now
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         """One that whoever has it can use."""
         return SignedUrl(f"https://s3.example/{key}?X-Amz-Signature=5ecret", self.now() + lifetime)
 
@@ -553,31 +722,48 @@ class LinksTests(HiddenCase):
     """Signed URLs: whoever has one has the file."""
 
     def test_links(self) -> None:
-        """They are given to who may read the file, for nobody's cache, and to nobody else, also when others have them."""
+        """They are given to who may read the file, for nobody's cache, and to nobody else, also
+        when others have them.
+        """
         index = self.pypid.index
-        links = Links(cast(Blobs, Signer(self.pypid)), self.pypid.world, timedelta(hours=1), timedelta(minutes=5))
+        links = Links(
+            cast(Blobs, Signer(self.pypid)),
+            self.pypid.world,
+            timedelta(hours=1),
+            timedelta(minutes=5),
+        )
         index._giver = evolve(index._giver, links=links)
         filename = file_of(OWN)[0]
         for below in ("packages", "local", "packages/py3/a", "api/package"):
             target = f"/{below}/{OWN}/{filename}"
             for who in ("wendy", "rita", "carol", "token to read"):
                 answer = self.ask(who, target)
-                self.assertEqual((answer.status, answer["cache-control"]), (302, "private, no-store"))
+                self.assertEqual(
+                    (answer.status, answer["cache-control"]), (302, "private, no-store")
+                )
                 self.assertIn("5ecret", answer["location"] or "")
             for who in OUTSIDERS:
                 for method in ("GET", "HEAD"):
                     answer = self.ask(who, target, method=method)
                     self.assertIn(answer.status, (401, 403))
                     self.assertNotIn("5ecret", plain(answer))
-            replace_rules(self.pypid, evolve(OPEN, projects=grants_of([parse_right(f"{OWN}.user.bob", "rw")])))
-            self.assertEqual([self.ask(who, target).status for who in ("bob", "rita", "wendy")], [302, 403, 403])
+            replace_rules(
+                self.pypid, evolve(OPEN, projects=grants_of([parse_right(f"{OWN}.user.bob", "rw")]))
+            )
+            self.assertEqual(
+                [self.ask(who, target).status for who in ("bob", "rita", "wendy")], [302, 403, 403]
+            )
             replace_rules(self.pypid, OPEN)
 
     def test_links_of_restricted_projects_end_soon(self) -> None:
-        """A signed URL of a project that not everyone may read comes from links that end soon and are never written down."""
+        """A signed URL of a project that not everyone may read comes from links that end soon and
+        are never written down.
+        """
         blobs = cast(Blobs, Signer(self.pypid))
         short = Links(blobs, self.pypid.world, RESTRICTED_LIFETIME, RESTRICTED_BUFFER)
-        links = Links(blobs, self.pypid.world, timedelta(days=1), timedelta(minutes=5), restricted=short)
+        links = Links(
+            blobs, self.pypid.world, timedelta(days=1), timedelta(minutes=5), restricted=short
+        )
         index = self.pypid.index
         index._giver = evolve(index._giver, links=links)
         self.assertEqual(self.ask("wendy", f"/packages/{OWN}/{file_of(OWN)[0]}").status, 302)
@@ -598,10 +784,14 @@ class CollectingTests(HiddenCase):
 
     def collect(self, who: str, *headers: tuple[str, str], **fields: str) -> Answer:
         parts = [text(name.replace("_", "."), value) for name, value in fields.items()]
-        return self.send_form(parts, *IS[who].headers, *headers, target="/requirements.txt", user=None)
+        return self.send_form(
+            parts, *IS[who].headers, *headers, target="/requirements.txt", user=None
+        )
 
     def test_requirements(self) -> None:
-        """A requirement, or what one needs, that may not be read is a problem without a word of its files; the rest is had."""
+        """A requirement, or what one needs, that may not be read is a problem without a word of its
+        files; the rest is had.
+        """
         lines = f"{PLAIN}\n{OWN}\n{CLAIMED}==1.0\n{LICENSED}\n"
         for who in ("anonymous", "bob", "other's token"):
             answer = self.collect(who, requirements=lines)
@@ -612,7 +802,16 @@ class CollectingTests(HiddenCase):
                 connection = self.pypid.connect()
                 kind = ("Content-Type", "application/json")
                 body = json.dumps({"requirements": lines}).encode()
-                connection.send(spelled("POST", "/requirements.txt", *IS[who].headers, kind, ("Accept", stream), body=body))
+                connection.send(
+                    spelled(
+                        "POST",
+                        "/requirements.txt",
+                        *IS[who].headers,
+                        kind,
+                        ("Accept", stream),
+                        body=body,
+                    )
+                )
                 said = connection.rest().decode("latin-1")
                 self.assertIn(file_of(PLAIN)[0], said)
                 for secret in self.secrets_once - set(HIDDEN):
@@ -632,6 +831,8 @@ class CollectingTests(HiddenCase):
 
     def test_no_file(self) -> None:
         """What is sent in place of a text is refused before anything is looked up."""
-        boundary = self.send_form([content("x", b"")], *IS["bob"].headers, target="/requirements.txt", user=None)
+        boundary = self.send_form(
+            [content("x", b"")], *IS["bob"].headers, target="/requirements.txt", user=None
+        )
         self.assertEqual(boundary.status, 400)
         self.check(boundary)

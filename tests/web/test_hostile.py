@@ -1,4 +1,6 @@
-"""Whatever comes over the wire: an answer that is no 500, without a traceback, and the next request is answered."""
+"""Whatever comes over the wire: an answer that is no 500, without a traceback, and the next request
+is answered.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,106 @@ from tests.web.uploaders import Dist, twine_7
 from tests.web.whole import Connection, Pypid, basic, form, spelled, text
 
 SEGMENTS = [
-    *("simple", "packages", "legacy", "pypi", "json", "api", "projects", "files", "releases", "yank", "integrity", "names"),
-    *("+simple", "%2Bsimple", "spam", "SPAM", "1.0", wheel_filename(), f"{wheel_filename()}.metadata", "health", "rebuild"),
-    *("", ".", "..", "%2e%2e", "..%2f", "%2f", "%5c", "%00", "%ff%fe", "%c0%ae", "%", "%zz", "-", "a" * 300, "caf%C3%A9"),
-    *("%F0%9F%90%8D", "a%20b", "a;b", "a:b", "a@b", "__proto__", "%0d%0aX:%20y", "{{7*7}}", "<script>", "'\"", "~", "*"),
+    *(
+        "simple",
+        "packages",
+        "legacy",
+        "pypi",
+        "json",
+        "api",
+        "projects",
+        "files",
+        "releases",
+        "yank",
+        "integrity",
+        "names",
+    ),
+    *(
+        "+simple",
+        "%2Bsimple",
+        "spam",
+        "SPAM",
+        "1.0",
+        wheel_filename(),
+        f"{wheel_filename()}.metadata",
+        "health",
+        "rebuild",
+    ),
+    *(
+        "",
+        ".",
+        "..",
+        "%2e%2e",
+        "..%2f",
+        "%2f",
+        "%5c",
+        "%00",
+        "%ff%fe",
+        "%c0%ae",
+        "%",
+        "%zz",
+        "-",
+        "a" * 300,
+        "caf%C3%A9",
+    ),
+    *(
+        "%F0%9F%90%8D",
+        "a%20b",
+        "a;b",
+        "a:b",
+        "a@b",
+        "__proto__",
+        "%0d%0aX:%20y",
+        "{{7*7}}",
+        "<script>",
+        "'\"",
+        "~",
+        "*",
+    ),
 ]
-METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get", "TRACE", "CONNECT", "BREW"]
+METHODS = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "OPTIONS",
+    "PATCH",
+    "get",
+    "TRACE",
+    "CONNECT",
+    "BREW",
+]
 FIELDS = [
-    *("Accept", "Accept-Encoding", "Authorization", "Content-Type", "Cookie", "Expect", "If-Match", "If-Modified-Since"),
-    *("If-None-Match", "If-Range", "If-Unmodified-Since", "Origin", "Range", "Referer", "TE", "Upgrade", "User-Agent"),
-    *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Connection", "Content-Encoding", "X-HTTP-Method-Override"),
+    *(
+        "Accept",
+        "Accept-Encoding",
+        "Authorization",
+        "Content-Type",
+        "Cookie",
+        "Expect",
+        "If-Match",
+        "If-Modified-Since",
+    ),
+    *(
+        "If-None-Match",
+        "If-Range",
+        "If-Unmodified-Since",
+        "Origin",
+        "Range",
+        "Referer",
+        "TE",
+        "Upgrade",
+        "User-Agent",
+    ),
+    *(
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "Connection",
+        "Content-Encoding",
+        "X-HTTP-Method-Override",
+    ),
 ]
 VALUE = st.one_of(
     st.sampled_from(
@@ -45,14 +137,30 @@ VALUE = st.one_of(
             ";=;",
         ]
     ),
-    st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=40),
+    st.text(
+        st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=40
+    ),
 )
-TARGETS = st.lists(st.sampled_from(SEGMENTS), max_size=6).map(lambda segments: "/" + "/".join(segments))
-QUERIES = st.sampled_from(["", "?", "?format=x", "?format=%ff", "?:action=submit", "?a=b&a", "?%00=%00", "?" + "x" * 2000])
+TARGETS = st.lists(st.sampled_from(SEGMENTS), max_size=6).map(
+    lambda segments: "/" + "/".join(segments)
+)
+QUERIES = st.sampled_from(
+    ["", "?", "?format=x", "?format=%ff", "?:action=submit", "?a=b&a", "?%00=%00", "?" + "x" * 2000]
+)
 HEADERS = st.lists(st.tuples(st.sampled_from(FIELDS), VALUE), max_size=4)
 BODIES = st.one_of(
     st.none(),
-    st.sampled_from([b"", b"{}", b"[", b'{"reason": 1}', b'{"status": "x"}', b"null", form([text(":action", "submit")], "x")]),
+    st.sampled_from(
+        [
+            b"",
+            b"{}",
+            b"[",
+            b'{"reason": 1}',
+            b'{"status": "x"}',
+            b"null",
+            form([text(":action", "submit")], "x"),
+        ]
+    ),
     st.binary(max_size=60),
 )
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
@@ -69,7 +177,9 @@ class HostileTests(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.spool)
         self.pypid = Pypid(self.spool)
         sent = twine_7(Dist(wheel_filename(), wheel()))
-        answer = self.pypid.ask("POST", "/legacy/", ("Content-Type", sent.content_type), body=sent.body, user="alice")
+        answer = self.pypid.ask(
+            "POST", "/legacy/", ("Content-Type", sent.content_type), body=sent.body, user="alice"
+        )
         self.assertEqual(answer.status, 200)
 
     def statuses(self, connection: Connection) -> list[int]:
@@ -85,13 +195,26 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(self.pypid.get(f"/packages/spam/{wheel_filename()}").body, wheel())
         self.assertEqual(list(self.spool.iterdir()), [])
 
-    @given(st.sampled_from(METHODS), TARGETS, QUERIES, HEADERS, BODIES, st.sampled_from([None, "bob", "alice"]))
+    @given(
+        st.sampled_from(METHODS),
+        TARGETS,
+        QUERIES,
+        HEADERS,
+        BODIES,
+        st.sampled_from([None, "bob", "alice"]),
+    )
     @example("GET", "//", "", [], None, None)
     @example("GET", "/simple/%ff/", "", [], None, None)
     @example("DELETE", "/api/projects/spam/files/..%2f", "", [], None, "alice")
     @fast
     def test_requests(
-        self, method: str, target: str, query: str, headers: list[tuple[str, str]], body: bytes | None, user: str | None
+        self,
+        method: str,
+        target: str,
+        query: str,
+        headers: list[tuple[str, str]],
+        body: bytes | None,
+        user: str | None,
     ) -> None:
         """Any method, path, query, headers and body get an answer (C20)."""
         connection = self.pypid.connect()
@@ -107,20 +230,36 @@ class HostileTests(SynchronousTestCase):
     )
     @fast
     def test_every_route(
-        self, route: tuple[str, str, object], odd: list[str], headers: list[tuple[str, str]], body: bytes | None
+        self,
+        route: tuple[str, str, object],
+        odd: list[str],
+        headers: list[tuple[str, str]],
+        body: bytes | None,
     ) -> None:
-        """Every route takes any values in its path; with a right that nobody here has for what would delete (C20)."""
+        """Every route takes any values in its path; with a right that nobody here has for what
+        would delete (C20).
+        """
         method, path, _ = route
         for value, replacement in zip(VALUES.values(), odd, strict=True):
             path = path.replace(f"/{value}", f"/{replacement}", 1)
         connection = self.pypid.connect()
         connection.send(spelled(method, path, *headers, body=body, user="bob"))
-        self.assertEqual(len([status for status in self.statuses(connection) if status >= 200]), 1, (method, path))
+        self.assertEqual(
+            len([status for status in self.statuses(connection) if status >= 200]),
+            1,
+            (method, path),
+        )
         self.still_alive()
 
-    @given(st.sampled_from(["HEAD", "GET", "PUT", "DELETE", "POST"]), st.lists(st.sampled_from(SEGMENTS), max_size=4), BODIES)
+    @given(
+        st.sampled_from(["HEAD", "GET", "PUT", "DELETE", "POST"]),
+        st.lists(st.sampled_from(SEGMENTS), max_size=4),
+        BODIES,
+    )
     @fast
-    def test_an_admin_may_be_odd_too(self, method: str, rest: list[str], body: bytes | None) -> None:
+    def test_an_admin_may_be_odd_too(
+        self, method: str, rest: list[str], body: bytes | None
+    ) -> None:
         """An admin's requests below /api/ never fail inside (C20)."""
         target = "/api/" + "/".join(["projects", "other", *rest])
         connection = self.pypid.connect()
@@ -152,13 +291,17 @@ class HostileTests(SynchronousTestCase):
     @given(st.data())
     @settings(max_examples=25, deadline=None, database=None)
     def test_mangled_uploads(self, data: st.DataObject) -> None:
-        """An upload whose form was cut, doubled or changed is taken or refused, never a 500, and leaves nothing (C76)."""
+        """An upload whose form was cut, doubled or changed is taken or refused, never a 500, and
+        leaves nothing (C76).
+        """
         sent = twine_7(Dist(wheel_filename("eggs"), wheel("eggs"), "eggs"))
         body = bytearray(sent.body)
         for _ in range(data.draw(st.integers(1, 4))):
             start = data.draw(st.integers(0, len(body)))
             stop = min(len(body), start + data.draw(st.integers(0, 40)))
-            body[start:stop] = data.draw(st.one_of(st.binary(max_size=10), st.just(bytes(body[:stop]))))
+            body[start:stop] = data.draw(
+                st.one_of(st.binary(max_size=10), st.just(bytes(body[:stop])))
+            )
         kind = ("Content-Type", sent.content_type)
         answer = self.pypid.ask("POST", "/legacy/", kind, body=bytes(body), user="alice")
         self.assertIn(answer.status, (200, 400, 413), answer)
@@ -177,17 +320,37 @@ class HostileTests(SynchronousTestCase):
 
     def test_hosts(self) -> None:
         """A Host that no URL could have is 400, not an error of ours (C20)."""
-        for host in ("a..b", ".", "a" * 70, "x" * 300 + ".com", "a b", "a/b", "a@b", "a:b", "[::1", "\xe4"):
+        for host in (
+            "a..b",
+            ".",
+            "a" * 70,
+            "x" * 300 + ".com",
+            "a b",
+            "a/b",
+            "a@b",
+            "a:b",
+            "[::1",
+            "\xe4",
+        ):
             connection = self.pypid.connect()
             connection.send(f"GET /simple HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
             self.assertEqual(self.statuses(connection), [400], host)
-        for host in ("[::1]:80", "127.0.0.1:8080", "localhost", "under_score", "xn--bcher-kva.example", "a.b."):
+        for host in (
+            "[::1]:80",
+            "127.0.0.1:8080",
+            "localhost",
+            "under_score",
+            "xn--bcher-kva.example",
+            "a.b.",
+        ):
             connection = self.pypid.connect()
             connection.send(f"GET /simple/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
             self.assertEqual(self.statuses(connection), [200], host)
 
     def test_methods(self) -> None:
-        """Methods are what they are: ``get`` is not GET, and what an address does not take is 405 with what it takes (C71)."""
+        """Methods are what they are: ``get`` is not GET, and what an address does not take is 405
+        with what it takes (C71).
+        """
         for method in ("get", "Get", "post", "head"):
             connection = self.pypid.connect()
             connection.send(spelled(method, "/simple/", body=b""))

@@ -30,7 +30,13 @@ OWN = (
     "a.localhost",
     "build7",
 )
-FOREIGN = ("evil.example:6543", "127.0.0.1.evil.example", "localhost.evil.example", "build7.evil.example", "1.2.3")
+FOREIGN = (
+    "evil.example:6543",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "build7.evil.example",
+    "1.2.3",
+)
 
 
 class HostTests(WholeCase):
@@ -41,10 +47,14 @@ class HostTests(WholeCase):
         names = frozenset({"build7"})
         self.pypid.site.hosts = HostPolicy(allowed, public_url, names, frozenset({PORT}))
 
-    def status(self, host: str, local: IAddress = LOOPBACK, path: str = "/simple/", *lines: str) -> int:
+    def status(
+        self, host: str, local: IAddress = LOOPBACK, path: str = "/simple/", *lines: str
+    ) -> int:
         """The status of the answer to a request for this host that arrives at this address."""
         connection = Connection(self.pypid.site, local)
-        connection.send("\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *lines, "\r\n"]).encode())
+        connection.send(
+            "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *lines, "\r\n"]).encode()
+        )
         answer = connection.answer()
         assert answer is not None
         connection.lose(ConnectionDone())
@@ -59,16 +69,32 @@ class HostTests(WholeCase):
             self.assertEqual(self.status(host), 200, host)
 
     def test_foreign_name_is_logged_elsewhere(self) -> None:
-        """On other listeners LAN names and published container ports go on working without a setting."""
+        """On other listeners LAN names and published container ports go on working without a
+        setting.
+        """
         self.policy()
-        for host in (*OWN, *FOREIGN, "packages.lan", "docker-host:8080", "pypid.default.svc.cluster.local"):
+        for host in (
+            *OWN,
+            *FOREIGN,
+            "packages.lan",
+            "docker-host:8080",
+            "pypid.default.svc.cluster.local",
+        ):
             self.assertEqual(self.status(host, LAN), 200, host)
 
     def test_listed_hosts_are_all_that_is_answered(self) -> None:
-        """Where hosts are listed, these, the machine's own names and addresses are answered, on each listener."""
+        """Where hosts are listed, these, the machine's own names and addresses are answered, on
+        each listener.
+        """
         self.policy("packages.lan", "*.acme.example", public_url="https://index.acme.test/python/")
         for local in (LOOPBACK, LAN):
-            for host in (*OWN, "packages.lan:6543", "PACKAGES.lan", "a.acme.example", "index.acme.test"):
+            for host in (
+                *OWN,
+                "packages.lan:6543",
+                "PACKAGES.lan",
+                "a.acme.example",
+                "index.acme.test",
+            ):
                 self.assertEqual(self.status(host, local), 200, host)
             for host in (*FOREIGN, "acme.example", "packages.lan.evil.example"):
                 self.assertEqual(self.status(host, local), 421, host)
@@ -138,14 +164,19 @@ class ForwardedHostTests(WholeCase):
             HostPolicy(public_url="http://front.example/"),
         ):
             self.pypid.site.hosts = policy
-            self.assertIn("http://front.example/", self.named(("X-Forwarded-Host", "front.example")))
+            self.assertIn(
+                "http://front.example/", self.named(("X-Forwarded-Host", "front.example"))
+            )
 
 
 class StrictTransportTests(WholeCase):
     """Strict-Transport-Security."""
 
     def said(
-        self, *lines: tuple[str, str], public_url: str | None = "https://index.example/python", days: int = 365
+        self,
+        *lines: tuple[str, str],
+        public_url: str | None = "https://index.example/python",
+        days: int = 365,
     ) -> str | None:
         """The header of a page that a trusted proxy asks for."""
         self.pypid.site.trusted_proxies = PROXY
@@ -156,10 +187,17 @@ class StrictTransportTests(WholeCase):
         """The header is sent over https, for the host of public_url, without its subdomains."""
         secure = ("X-Forwarded-Proto", "https")
         self.assertEqual(self.said(secure), "max-age=31536000")
-        self.assertEqual(self.said(secure, public_url="https://INDEX.example:443"), "max-age=31536000")
+        self.assertEqual(
+            self.said(secure, public_url="https://INDEX.example:443"), "max-age=31536000"
+        )
         self.assertIsNone(self.said())  # over http
         self.assertIsNone(self.said(secure, days=0))
-        for url in (None, "http://index.example", "https://other.example", "https://index.example:8443"):
+        for url in (
+            None,
+            "http://index.example",
+            "https://other.example",
+            "https://index.example:8443",
+        ):
             self.assertIsNone(self.said(secure, public_url=url), url)
 
 
@@ -167,13 +205,16 @@ class NamesTests(SynchronousTestCase):
     """What the machine and the configuration say."""
 
     def test_machine_names_come_from_the_hosts_file(self) -> None:
-        """Names of loopback addresses, and those beside the machine's own name, are this machine's."""
+        """Names of loopback addresses, and those beside the machine's own name,
+        are this machine's.
+        """
         import socket
 
         self.patch(socket, "gethostname", lambda: "Build7")
         file = Path(self.mktemp())
         file.write_text(
-            "127.0.0.1 localhost pypi.test # here\n192.0.2.9 build7.acme.example build7\n192.0.2.10 other.example\n"
+            "127.0.0.1 localhost pypi.test # here\n192.0.2.9 build7.acme.example "
+            "build7\n192.0.2.10 other.example\n"
         )
         names = machine_names(file)
         for name in ("build7", "build7.local", "pypi.test", "build7.acme.example"):
@@ -183,12 +224,24 @@ class NamesTests(SynchronousTestCase):
 
     def test_loopback_listeners_are_found(self) -> None:
         """Endpoints that only this machine reaches; others, and systemd's, are not among them."""
-        texts = ("tcp:1:interface=127.0.0.1", "tcp6:2:interface=\\:\\:1", "ssl:port=3:interface=localhost:privateKey=k.pem")
+        texts = (
+            "tcp:1:interface=127.0.0.1",
+            "tcp6:2:interface=\\:\\:1",
+            "ssl:port=3:interface=localhost:privateKey=k.pem",
+        )
         self.assertEqual(loopback_ports(texts), {1, 2, 3})
-        others = ("tcp:4", "tcp:5:interface=0.0.0.0", "tcp:6:interface=192.0.2.1", "unix:/run/p", "systemd:domain=INET:index=0")
+        others = (
+            "tcp:4",
+            "tcp:5:interface=0.0.0.0",
+            "tcp:6:interface=192.0.2.1",
+            "unix:/run/p",
+            "systemd:domain=INET:index=0",
+        )
         self.assertEqual(loopback_ports(others), frozenset())
 
     def test_a_wide_listener_is_not_a_loopback_listener(self) -> None:
-        """A connection over 127.0.0.1 to a listener on all addresses: rootless containers forward like that."""
+        """A connection over 127.0.0.1 to a listener on all addresses: rootless containers forward
+        like that.
+        """
         policy = HostPolicy(loopback_ports=loopback_ports(["tcp:6543"]))
         self.assertFalse(policy.is_strict(LOOPBACK))

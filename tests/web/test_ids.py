@@ -39,7 +39,9 @@ class IdTests(SynchronousTestCase):
         self.assertTrue(all(PLAIN.fullmatch(each) and len(each) == 12 for each in given_ids))
 
     def test_ids_do_not_tell_how_many_requests_others_sent(self) -> None:
-        """Two ids that a client is told have no number in common, nor the beginning of those in the log."""
+        """Two ids that a client is told have no number in common, nor the beginning of those in the
+        log.
+        """
         ids = Ids.drawn(token_bytes)
         told = [ids.next() for _ in range(50)]
         ids.take(1000)
@@ -51,14 +53,27 @@ class IdTests(SynchronousTestCase):
     @given(st.integers(1, 1 << 26), st.integers(0, 9000))
     def test_blocks(self, first: int, count: int) -> None:
         """Many that are written in one go are those that `next` gives one by one."""
-        written = [block + last for block, lasts in blocks("k3x5qa", first, count) for last in lasts]
+        written = [
+            block + last for block, lasts in blocks("k3x5qa", first, count) for last in lasts
+        ]
         self.assertEqual(written, [f"k3x5qa{number:06x}" for number in range(first, first + count)])
 
     def test_given(self) -> None:
         """A proxy's id is taken if it is one, plain and no longer than 64 characters."""
         for plain in ("lb-42", "a", "0.1_b-C", "x" * 64):
             self.assertEqual(given_id([plain]), plain)
-        for odd in ([], ["a", "b"], [""], ["x" * 65], ["a b"], ["a\n"], ["\xe9"], ["a;b"], ["$(x)"], ["a/b"]):
+        for odd in (
+            [],
+            ["a", "b"],
+            [""],
+            ["x" * 65],
+            ["a b"],
+            ["a\n"],
+            ["\xe9"],
+            ["a;b"],
+            ["$(x)"],
+            ["a/b"],
+        ):
             self.assertIsNone(given_id(odd))
 
 
@@ -88,20 +103,38 @@ class RequestTests(WholeCase):
         return cast(bytes, found[0]).decode()
 
     def test_answers(self) -> None:
-        """Each answer of a route says its id, and so does the access log; errors, redirects and refused ones too."""
-        paths = ("/simple/", "/simple/nothing/", "/simple", "/health", "/nowhere/at/all/of/it", "/simple/x//", "/%ff")
+        """Each answer of a route says its id, and so does the access log; errors, redirects and
+        refused ones too.
+        """
+        paths = (
+            "/simple/",
+            "/simple/nothing/",
+            "/simple",
+            "/health",
+            "/nowhere/at/all/of/it",
+            "/simple/x//",
+            "/%ff",
+        )
         found = [self.ask(path) for path in paths]
         self.assertEqual(len(set(found)), len(paths))
-        self.assertTrue(all(each is not None and each.startswith("k3x5qa") for each in found), found)
+        self.assertTrue(
+            all(each is not None and each.startswith("k3x5qa") for each in found), found
+        )
 
     def test_proxies(self) -> None:
-        """What a trusted proxy calls a request it is called; not what anybody else says, nor what is not plain."""
+        """What a trusted proxy calls a request it is called; not what anybody else says, nor what
+        is not plain.
+        """
         self.assertEqual(self.ask("/health", "lb-42"), "lb-42")
         for ids, by_proxy in ((("lb-42",), False), (("a b",), True), (("a", "b"), True)):
-            self.assertRegex(str(self.ask("/health", *ids, by_proxy=by_proxy)), "^k3x5qa[0-9a-f]{6}$")
+            self.assertRegex(
+                str(self.ask("/health", *ids, by_proxy=by_proxy)), "^k3x5qa[0-9a-f]{6}$"
+            )
 
     def test_unexpected(self) -> None:
-        """The text of a 500 says the id of the request, and the line of the log that has the traceback says it, too."""
+        """The text of a 500 says the id of the request, and the line of the log that has the
+        traceback says it, too.
+        """
         stream = io.StringIO()
 
         def broken(*_: object) -> None:
@@ -126,9 +159,13 @@ class RequestTests(WholeCase):
 
 class OnBehalfTests(SynchronousTestCase):
     def test_lines(self) -> None:
-        """What is logged on behalf of a request says its id in both formats, also after it waited; what is not does not."""
+        """What is logged on behalf of a request says its id in both formats, also after it waited;
+        what is not does not.
+        """
         written = {form: io.StringIO() for form in ("text", "json")}
-        publisher = LogPublisher(*(logs.observer("info", form, stream) for form, stream in written.items()))
+        publisher = LogPublisher(
+            *(logs.observer("info", form, stream) for form, stream in written.items())
+        )
         log = Logger("pypid.test", observer=publisher)
         waits = [Deferred[None](), Deferred[None]()]
 
@@ -150,7 +187,10 @@ class OnBehalfTests(SynchronousTestCase):
         waits[1].callback(None)
         waits[0].callback(None)
         self.assertIsNone(OF_REQUEST.get())
-        texts = [line.partition("pypid.test: ")[2] or line for line in written["text"].getvalue().splitlines()]
+        texts = [
+            line.partition("pypid.test: ")[2] or line
+            for line in written["text"].getvalue().splitlines()
+        ]
         self.assertEqual(
             texts,
             ["begun [request first]", "    with 0", "begun [request second]", "    with 1", "nobody's",

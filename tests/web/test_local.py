@@ -37,8 +37,12 @@ class LocalCase(WholeCase):
         self.upstream.has("ham", HAM, self.ham)
         self.pypid = self.another()
 
-    def another(self, policy: Policy | None = None, *, at: Pypid | None = None, rules: Rules | None = None) -> Pypid:
-        """A pypid whose storage has been compared; `at`: on that one's storage, and with its catalog."""
+    def another(
+        self, policy: Policy | None = None, *, at: Pypid | None = None, rules: Rules | None = None
+    ) -> Pypid:
+        """A pypid whose storage has been compared; `at`: on that one's storage, and with its
+        catalog.
+        """
         made = Pypid(
             Path(self.mktemp()),
             rules=rules or self.rules,
@@ -85,7 +89,9 @@ class PageTests(LocalCase):
     """The list and the pages."""
 
     def test_ours(self) -> None:
-        """Projects of ours are there as below /simple/, only that the links lead to files below /local/."""
+        """Projects of ours are there as below /simple/, only that the links lead to files below
+        /local/.
+        """
         filename, _ = self.have_wheel()
         page, usual = self.local("spam/").json, self.pypid.page("spam")
         [file], [expected] = page.pop("files"), usual.pop("files")
@@ -96,12 +102,16 @@ class PageTests(LocalCase):
         self.assertEqual(self.names(), ["spam"])
 
     def test_theirs(self) -> None:
-        """A project of theirs is there as soon as a file of it is kept, with the kept files only."""
+        """A project of theirs is there as soon as a file of it is kept, with the
+        kept files only.
+        """
         other = "ham-2.0.tar.gz"
         self.upstream.has("ham", other, sdist("ham", "2.0"))
         self.missing("ham/", f"ham/{HAM}", f"ham/{other}")
         self.assertEqual(self.names(), [])
-        self.assertEqual({file["filename"] for file in self.pypid.page("ham")["files"]}, {HAM, other})
+        self.assertEqual(
+            {file["filename"] for file in self.pypid.page("ham")["files"]}, {HAM, other}
+        )
         self.assertEqual(self.names(), [])
         self.missing("ham/", f"ham/{HAM}", f"ham/{other}")
         self.keep()
@@ -110,7 +120,9 @@ class PageTests(LocalCase):
         self.missing(f"ham/{other}", f"ham/{other}.metadata")
         self.keep(other)
         self.assertEqual(set(self.files("ham")), {HAM, other})
-        self.assertEqual({file["filename"] for file in self.pypid.page("ham")["files"]}, {HAM, other})
+        self.assertEqual(
+            {file["filename"] for file in self.pypid.page("ham")["files"]}, {HAM, other}
+        )
 
     def test_sorted(self) -> None:
         """The list is one, by name, and each name is a link to its page."""
@@ -127,14 +139,30 @@ class PageTests(LocalCase):
         """HTML and JSON are given as below /simple/, for the list and for pages (C1 to C15)."""
         self.have_wheel()
         for path in ("", "spam/"):
-            for accept, kind in ((None, HTML), ("*/*", HTML), (J, J), (H, H), (f"{J};q=0.1, {H}", H)):
+            for accept, kind in (
+                (None, HTML),
+                ("*/*", HTML),
+                (J, J),
+                (H, H),
+                (f"{J};q=0.1, {H}", H),
+            ):
                 answer, usual = self.local(path, accept), self.pypid.get(f"/simple/{path}", accept)
                 assert answer["content-type"] is not None
-                self.assertTrue(answer["content-type"].startswith(kind.partition(";")[0]), (accept, answer))
-                for name in ("content-type", "vary", "cache-control", "access-control-allow-origin", "x-pypi-last-serial"):
+                self.assertTrue(
+                    answer["content-type"].startswith(kind.partition(";")[0]), (accept, answer)
+                )
+                for name in (
+                    "content-type",
+                    "vary",
+                    "cache-control",
+                    "access-control-allow-origin",
+                    "x-pypi-last-serial",
+                ):
                     self.assertEqual(answer[name], usual[name], name)
             self.assertEqual(self.local(path, "application/vnd.pypi.simple.v2+json").status, 406)
-            self.assertEqual(self.local(f"{path}?format={J.replace('+', '%2B')}", "text/html")["content-type"], J)
+            self.assertEqual(
+                self.local(f"{path}?format={J.replace('+', '%2B')}", "text/html")["content-type"], J
+            )
 
     def test_conditional(self) -> None:
         """Pages have an ETag that changes with them, and HEAD says what GET does (C16, C100)."""
@@ -145,10 +173,16 @@ class PageTests(LocalCase):
             again = self.pypid.get(f"/local/{path}", J, ("If-None-Match", answer["etag"]))
             self.assertEqual(again.status, 304)
             head = self.pypid.ask("HEAD", f"/local/{path}", ("Accept", J))
-            self.assertEqual((head.status, head["etag"], head["content-length"]), (200, answer["etag"], str(len(answer.body))))
+            self.assertEqual(
+                (head.status, head["etag"], head["content-length"]),
+                (200, answer["etag"], str(len(answer.body))),
+            )
         before = [self.local(path)["etag"] for path in ("", "spam/")]
         self.have_wheel(version="2.0")
-        self.assertEqual([a == self.local(path)["etag"] for a, path in zip(before, ("", "spam/"), strict=True)], [False] * 2)
+        self.assertEqual(
+            [a == self.local(path)["etag"] for a, path in zip(before, ("", "spam/"), strict=True)],
+            [False] * 2,
+        )
 
     def test_list_changes(self) -> None:
         """The list follows what is published, kept, evicted, and found out about what is ours."""
@@ -162,7 +196,9 @@ class PageTests(LocalCase):
         self.missing("ham/", f"ham/{HAM}")
 
     def test_redirects(self) -> None:
-        """A missing slash and another spelling are redirected to where /simple/ would, within /local/ (C17, C18)."""
+        """A missing slash and another spelling are redirected to where /simple/ would, within
+        /local/ (C17, C18).
+        """
         self.have_wheel("foo-bar")
         for asked, place in (
             ("/local", "./local/"),
@@ -177,8 +213,19 @@ class PageTests(LocalCase):
             self.assertEqual(answer["cache-control"], "max-age=3600")
 
     def test_no_such_thing(self) -> None:
-        """What is not there, and what cannot be, is 404 in both representations; upstream hears nothing of it (C20, C21)."""
-        self.missing("nothing/", "-x/", "%00/", "..%2f/", "a" * 300 + "/", "sp%C3%A4m/", "nothing/nothing-1.0.tar.gz", "x/y/z")
+        """What is not there, and what cannot be, is 404 in both representations; upstream hears
+        nothing of it (C20, C21).
+        """
+        self.missing(
+            "nothing/",
+            "-x/",
+            "%00/",
+            "..%2f/",
+            "a" * 300 + "/",
+            "sp%C3%A4m/",
+            "nothing/nothing-1.0.tar.gz",
+            "x/y/z",
+        )
         self.assertEqual(self.local("nothing/", None).status, 404)
         self.assertEqual(self.local(f"ham/{HAM}").status, 404)
 
@@ -186,7 +233,9 @@ class PageTests(LocalCase):
         """A browser is told that it may read, where `[server] cors` lets it (C116)."""
         self.pypid.site.cors = ("*",)
         for path in ("", "spam/", f"spam/{wheel_filename()}"):
-            answer = self.pypid.ask("OPTIONS", f"/local/{path}", ("Origin", "https://pyodide.example"))
+            answer = self.pypid.ask(
+                "OPTIONS", f"/local/{path}", ("Origin", "https://pyodide.example")
+            )
             self.assertEqual((answer.status, answer["access-control-allow-origin"]), (204, "*"))
 
 
@@ -197,14 +246,18 @@ class FileTests(LocalCase):
         """The path that the page's link leads to, by either representation."""
         there = f"http://{HOST}/local/{project}/"
         in_json = urljoin(there, self.files(project)[filename]["url"])
-        [href] = re.findall(rf'href="([^"]*{re.escape(filename)})#', self.local(f"{project}/", None).text)
+        [href] = re.findall(
+            rf'href="([^"]*{re.escape(filename)})#', self.local(f"{project}/", None).text
+        )
         self.assertEqual(urljoin(there, href), in_json)
         path = in_json.removeprefix(f"http://{HOST}")
         self.assertTrue(path.startswith("/local/"), path)
         return path
 
     def test_linked(self) -> None:
-        """The links lead to the bytes, of ours and of theirs, whole and in parts, without asking anybody."""
+        """The links lead to the bytes, of ours and of theirs, whole and in parts, without asking
+        anybody.
+        """
         filename, data = self.have_wheel()
         self.keep()
         for project, name, expected in (("spam", filename, data), ("ham", HAM, self.ham)):
@@ -213,7 +266,10 @@ class FileTests(LocalCase):
             answer = self.pypid.get(path)
             self.assertEqual((answer.status, answer.body), (200, expected))
             usual = self.pypid.get(f"/packages/{project}/{name}")
-            self.assertEqual({n: v for n, v in answer.head if n != "Date"}, {n: v for n, v in usual.head if n != "Date"})
+            self.assertEqual(
+                {n: v for n, v in answer.head if n != "Date"},
+                {n: v for n, v in usual.head if n != "Date"},
+            )
             part = self.pypid.ask("GET", path, ("Range", "bytes=-5"))
             self.assertEqual((part.status, part.body), (206, expected[-5:]))
             head = self.pypid.ask("HEAD", path)
@@ -231,7 +287,9 @@ class FileTests(LocalCase):
         self.assertEqual(answer.body, metadata("ham"))
 
     def test_metadata_that_is_not_stored(self) -> None:
-        """Metadata that upstream would have, and that is not stored, is not promised here, and not fetched."""
+        """Metadata that upstream would have, and that is not stored, is not promised here, and not
+        fetched.
+        """
         name = "eggs-1.0.tar.gz"
         described = metadata("eggs", metadata_version="2.4")
         self.upstream.has_beside(self.upstream.has("eggs", name, sdist("eggs")), described)
@@ -240,14 +298,18 @@ class FileTests(LocalCase):
         self.assertNotIn("core-metadata", self.files("eggs")[name])
         self.missing(f"eggs/{name}.metadata")
         self.assertEqual(self.pypid.get(f"/packages/eggs/{name}.metadata").body, described)
-        self.assertEqual(self.files("eggs")[name]["core-metadata"], {"sha256": sha256(described).hexdigest()})
+        self.assertEqual(
+            self.files("eggs")[name]["core-metadata"], {"sha256": sha256(described).hexdigest()}
+        )
         self.assertEqual(self.local(f"eggs/{name}.metadata").body, described)
 
     def test_signature(self) -> None:
         """A signature of ours is beside its file."""
         signature = b"-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n"
         filename, data = wheel_filename(), wheel()
-        self.published(self.publish(filename, data, ('name="gpg_signature"; filename="x.asc"', signature)))
+        self.published(
+            self.publish(filename, data, ('name="gpg_signature"; filename="x.asc"', signature))
+        )
         self.assertTrue(self.files("spam")[filename]["gpg-sig"])
         self.assertEqual(self.local(f"spam/{filename}.asc").body, signature)
 
@@ -268,7 +330,12 @@ class RuleTests(LocalCase):
         self.keep()
         before = self.local("ham/")
         self.upstream.away = UpstreamDown("nobody is there", unreachable=True)
-        for policy in (CACHE, Policy(mode=Mode.OFFLINE), Policy(mode=Mode.REDIRECT), Policy(mode=Mode.MIRROR)):
+        for policy in (
+            CACHE,
+            Policy(mode=Mode.OFFLINE),
+            Policy(mode=Mode.REDIRECT),
+            Policy(mode=Mode.MIRROR),
+        ):
             self.pypid = self.another(policy, at=self.pypid)
             self.assertEqual(self.names(), ["ham", "spam"], policy)
             self.assertEqual(self.local("ham/").body, before.body)
@@ -287,7 +354,9 @@ class RuleTests(LocalCase):
         self.assertEqual(set(self.files("ham")), {HAM, filename})
 
     def test_hidden_names(self) -> None:
-        """A name that is reserved, denied or not allowed is in no list and has no page, though files of it are kept."""
+        """A name that is reserved, denied or not allowed is in no list and has no page, though
+        files of it are kept.
+        """
         self.keep()
         for rules in ({"reserved": ("ha*",)}, {"deny": ("ham",)}, {"allow": ("spam",)}):
             self.pypid = self.another(Policy(mode=Mode.CACHE, **rules), at=self.pypid)  # type: ignore[arg-type]
@@ -298,7 +367,10 @@ class RuleTests(LocalCase):
         """What is quarantined, by us or by them, is not listed and offers no files (C28)."""
         self.keep()
         filename, _ = self.have_wheel()
-        self.assertEqual(self.pypid.api("PUT", "/api/projects/spam/status", {"status": "quarantined"}).status, 200)
+        self.assertEqual(
+            self.pypid.api("PUT", "/api/projects/spam/status", {"status": "quarantined"}).status,
+            200,
+        )
         self.upstream.statuses["ham"] = Status.QUARANTINED
         self.have(self.pypid.index.correspondent.theirs(project_name("ham"), anew=True))
         self.assertEqual(self.names(), [])
@@ -325,15 +397,23 @@ class RuleTests(LocalCase):
         self.missing("ham/", f"ham/{HAM}")
 
     def test_not_known_yet(self) -> None:
-        """Before the storage has been compared there is no list, in which a kept name would be missing; afterwards there is."""
+        """Before the storage has been compared there is no list, in which a kept name would be
+        missing; afterwards there is.
+        """
         self.keep()
-        begun = Pypid(Path(self.mktemp()), policy=CACHE, upstream=self.upstream, blobs=self.pypid.blobs)
+        begun = Pypid(
+            Path(self.mktemp()), policy=CACHE, upstream=self.upstream, blobs=self.pypid.blobs
+        )
         heard = self.have(self.pypid.catalog.theirs(project_name("ham")))
         self.have(begun.catalog.edit_theirs(project_name("ham"), lambda _: heard))
         self.pypid = begun
         answer = self.local()
-        self.assertEqual((answer.status, answer["retry-after"], answer["cache-control"]), (503, "5", "no-store"))
-        self.assertEqual(set(self.files("ham")), {HAM})  # this name was looked for in the storage itself
+        self.assertEqual(
+            (answer.status, answer["retry-after"], answer["cache-control"]), (503, "5", "no-store")
+        )
+        self.assertEqual(
+            set(self.files("ham")), {HAM}
+        )  # this name was looked for in the storage itself
         self.have(begun.catalog.complete())
         self.assertEqual(self.names(), ["ham"])
 
@@ -344,16 +424,27 @@ class RightsTests(LocalCase):
     rules = PRIVATE
 
     def test_anonymous(self) -> None:
-        """Without a name nothing is told where reading is for some: not what is there, nor what is not (C90)."""
+        """Without a name nothing is told where reading is for some: not what is there, nor what is
+        not (C90).
+        """
         filename, _ = self.have_wheel()
-        for path in ("", "spam/", "nothing/", f"spam/{filename}", f"spam/{filename}.metadata", "spam/nothing-1.0.tar.gz"):
+        for path in (
+            "",
+            "spam/",
+            "nothing/",
+            f"spam/{filename}",
+            f"spam/{filename}.metadata",
+            "spam/nothing-1.0.tar.gz",
+        ):
             answer = self.local(path)
             self.assertEqual((answer.status, answer.text), (401, self.local().text))
             self.assertEqual(self.local(path, user="bob").status, 404 if "nothing" in path else 200)
         self.assertEqual(self.names("bob"), ["spam"])
 
     def test_private(self) -> None:
-        """Then caches between us and the client keep nothing, and browsers' scripts read nothing."""
+        """Then caches between us and the client keep nothing, and browsers'
+        scripts read nothing.
+        """
         filename, _ = self.have_wheel()
         for path in ("", "spam/", f"spam/{filename}"):
             answer = self.local(path, user="bob")
@@ -362,7 +453,9 @@ class RightsTests(LocalCase):
             self.assertIsNone(answer["access-control-allow-origin"])
 
     def test_may_not_fetch(self) -> None:
-        """Who may not make us fetch has all that is stored, and what is not stored is 404, not a matter of rights."""
+        """Who may not make us fetch has all that is stored, and what is not stored is 404, not a
+        matter of rights.
+        """
         rules = Rules(write=RULES.write, fetch=AUTHENTICATED)
         self.pypid = self.another(rules=rules)
         self.assertEqual(self.local("ham/").status, 404)
@@ -376,7 +469,9 @@ class SdistTests(LocalCase):
     """An index that has sdists with ours beside."""
 
     def test_yanked(self) -> None:
-        """What was yanked upstream since is marked so here, as long as upstream was asked since (PEP 592)."""
+        """What was yanked upstream since is marked so here, as long as upstream was asked since
+        (PEP 592).
+        """
         name = sdist_filename("eggs")
         self.upstream.has("eggs", name, sdist("eggs"))
         self.keep(name)

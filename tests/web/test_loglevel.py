@@ -28,15 +28,23 @@ class LogLevelTests(WholeCase):
         return self.pypid.api("PUT", URL, {"level": level}, user=user)
 
     def test_changed(self) -> None:
-        """The level is told and changed, and the log heeds it at once; `default` is what the file says."""
-        self.assertEqual(self.pypid.get(URL, user="ada").json, {"level": "warn", "configured": "warn"})
+        """The level is told and changed, and the log heeds it at once; `default` is what the file
+        says.
+        """
+        self.assertEqual(
+            self.pypid.get(URL, user="ada").json, {"level": "warn", "configured": "warn"}
+        )
         self.log.debug("one")
         answer = self.put("debug")
-        self.assertEqual((answer.status, answer.json), (200, {"level": "debug", "configured": "warn"}))
+        self.assertEqual(
+            (answer.status, answer.json), (200, {"level": "debug", "configured": "warn"})
+        )
         self.log.debug("two")
         self.assertEqual(self.put("default").json["level"], "warn")
         self.log.debug("three")
-        self.assertEqual([word for word in ("one", "two", "three") if word in self.stream.getvalue()], ["two"])
+        self.assertEqual(
+            [word for word in ("one", "two", "three") if word in self.stream.getvalue()], ["two"]
+        )
 
     def test_all_workers(self) -> None:
         """All workers are told, in one message."""
@@ -44,7 +52,9 @@ class LogLevelTests(WholeCase):
         self.pypid.face.siblings.send = told.append
         self.put("error")
         self.put("default")
-        self.assertEqual(told, [{"kind": LOUDNESS, "level": "error"}, {"kind": LOUDNESS, "level": None}])
+        self.assertEqual(
+            told, [{"kind": LOUDNESS, "level": "error"}, {"kind": LOUDNESS, "level": None}]
+        )
 
     def test_written_down(self) -> None:
         """It is in the audit log who changed it, from what to what."""
@@ -60,7 +70,9 @@ class LogLevelTests(WholeCase):
         self.assertEqual(self.threshold.in_force, "warn")
 
     def test_elsewhere(self) -> None:
-        """Where twistd writes the log alone its level is not ours to change, and the answer says what to do."""
+        """Where twistd writes the log alone its level is not ours to change, and the answer says
+        what to do.
+        """
         self.pypid.face.loudness = None
         for answer in self.put("debug"), self.pypid.get(URL, user="ada"):
             self.assertEqual(answer.status, 501)

@@ -30,15 +30,30 @@ class LookingTests(ManagingCase):
 
     def test_projects(self) -> None:
         """The list has the names."""
-        self.assertEqual(self.pypid.api("GET", "/api/projects", user=None).json, {"projects": ["spam"]})
+        self.assertEqual(
+            self.pypid.api("GET", "/api/projects", user=None).json, {"projects": ["spam"]}
+        )
 
     def test_project(self) -> None:
         """A project has its status, and of each file all that is known."""
         document = self.pypid.api("GET", "/api/projects/Spam", user=None).json
-        self.assertEqual((document["name"], document["status"], document["status_reason"]), ("spam", "active", ""))
+        self.assertEqual(
+            (document["name"], document["status"], document["status_reason"]),
+            ("spam", "active", ""),
+        )
         [file] = [file for file in document["files"] if file["filename"] == self.wheel]
         self.assertEqual(
-            {key: file[key] for key in ("version", "size", "uploader", "requires_python", "yanked", "yanked_reason")},
+            {
+                key: file[key]
+                for key in (
+                    "version",
+                    "size",
+                    "uploader",
+                    "requires_python",
+                    "yanked",
+                    "yanked_reason",
+                )
+            },
             {
                 "version": "1.0",
                 "size": len(self.data),
@@ -55,7 +70,9 @@ class LookingTests(ManagingCase):
         """What is not there is 404, in JSON where it is asked for."""
         for path in ("nothing", "-", "..", "a" * 300):
             answer = self.pypid.ask("GET", f"/api/projects/{path}", ("Accept", "application/json"))
-            self.assertEqual((answer.status, answer["content-type"]), (404, "application/json"), path)
+            self.assertEqual(
+                (answer.status, answer["content-type"]), (404, "application/json"), path
+            )
 
 
 class YankTests(ManagingCase):
@@ -75,7 +92,9 @@ class YankTests(ManagingCase):
 
     def test_no_body(self) -> None:
         """Without a body there is no reason."""
-        self.assertEqual(self.pypid.api("PUT", f"/api/projects/spam/files/{self.wheel}/yank").status, 200)
+        self.assertEqual(
+            self.pypid.api("PUT", f"/api/projects/spam/files/{self.wheel}/yank").status, 200
+        )
         self.assertIs(self.pypid.file_on("spam", self.wheel)["yanked"], True)
 
     def test_release(self) -> None:
@@ -91,12 +110,36 @@ class YankTests(ManagingCase):
     def test_refused(self) -> None:
         """What is not there is 404, a bad document 400, and nothing changes."""
         before = self.pypid.page("spam")
-        for path in ("spam/files/nothing-1.tar.gz", "nothing/files/x", "spam/releases/9", "spam/releases/%00", "-/releases/1"):
+        for path in (
+            "spam/files/nothing-1.tar.gz",
+            "nothing/files/x",
+            "spam/releases/9",
+            "spam/releases/%00",
+            "-/releases/1",
+        ):
             for method in ("PUT", "DELETE"):
-                self.assertIn(self.pypid.api(method, f"/api/projects/{path}/yank", {}).status, (400, 404), path)
+                self.assertIn(
+                    self.pypid.api(method, f"/api/projects/{path}/yank", {}).status,
+                    (400, 404),
+                    path,
+                )
         path = f"/api/projects/spam/files/{self.wheel}/yank"
-        bad = (b"{", b"[]", b'{"reason": 1}', b'{"reason": null}', b'{"other": ""}', b"\xff", b"null", b"x" * 70_000)
-        for body in (*bad, b'{"reason": "a\\u0000b"}', b'{"reason": "%s"}' % (b"x" * 1001), b"[" * 10_000):
+        bad = (
+            b"{",
+            b"[]",
+            b'{"reason": 1}',
+            b'{"reason": null}',
+            b'{"other": ""}',
+            b"\xff",
+            b"null",
+            b"x" * 70_000,
+        )
+        for body in (
+            *bad,
+            b'{"reason": "a\\u0000b"}',
+            b'{"reason": "%s"}' % (b"x" * 1001),
+            b"[" * 10_000,
+        ):
             answer = self.pypid.ask("PUT", path, body=body, user="ada")
             self.assertIn(answer.status, (400, 413), body[:40])
         self.assertEqual(self.pypid.page("spam"), before)
@@ -114,21 +157,40 @@ class StatusTests(ManagingCase):
     def test_set(self) -> None:
         """Each status can be set, with a reason, and is told."""
         for status in ("archived", "deprecated", "quarantined", "active"):
-            answer = self.pypid.api("PUT", "/api/projects/spam/status", {"status": status, "reason": "r"})
-            self.assertEqual((answer.status, answer.json["status"], answer.json["status_reason"]), (200, status, "r"))
-            self.assertEqual(self.pypid.page("spam")["project-status"], {"status": status, "reason": "r"})
+            answer = self.pypid.api(
+                "PUT", "/api/projects/spam/status", {"status": status, "reason": "r"}
+            )
+            self.assertEqual(
+                (answer.status, answer.json["status"], answer.json["status_reason"]),
+                (200, status, "r"),
+            )
+            self.assertEqual(
+                self.pypid.page("spam")["project-status"], {"status": status, "reason": "r"}
+            )
 
     def test_refused(self) -> None:
         """Another word is 400 and names what is allowed; a project that is not there is 404."""
-        for document in ({"status": "frozen"}, {}, {"status": None}, {"status": "active", "x": 1}, []):
-            self.assertEqual(self.pypid.api("PUT", "/api/projects/spam/status", document).status, 400, document)
-        self.assertEqual(self.pypid.api("PUT", "/api/projects/nothing/status", {"status": "active"}).status, 404)
+        for document in (
+            {"status": "frozen"},
+            {},
+            {"status": None},
+            {"status": "active", "x": 1},
+            [],
+        ):
+            self.assertEqual(
+                self.pypid.api("PUT", "/api/projects/spam/status", document).status, 400, document
+            )
+        self.assertEqual(
+            self.pypid.api("PUT", "/api/projects/nothing/status", {"status": "active"}).status, 404
+        )
         self.assertEqual(self.pypid.page("spam")["project-status"], {"status": "active"})
 
     def test_managed_while_quarantined(self) -> None:
         """What a quarantine hides can still be yanked and deleted."""
         self.pypid.api("PUT", "/api/projects/spam/status", {"status": "quarantined"})
-        self.assertEqual(self.pypid.api("PUT", f"/api/projects/spam/files/{self.wheel}/yank").status, 200)
+        self.assertEqual(
+            self.pypid.api("PUT", f"/api/projects/spam/files/{self.wheel}/yank").status, 200
+        )
         self.assertEqual(self.pypid.api("DELETE", "/api/projects/spam/releases/2.0").status, 200)
         self.pypid.api("PUT", "/api/projects/spam/status", {"status": "active"})
         self.assertEqual(self.listed(), {self.wheel, self.sdist})
@@ -146,7 +208,9 @@ class DeleteTests(ManagingCase):
             self.assertEqual(self.pypid.get(f"/packages/spam/{self.wheel}{suffix}").status, 404)
         left = [f"spam/{self.wheel}.{what}.json" for what in ("deleted", "history")]
         self.assertEqual([key for key in self.keys() if self.wheel in key], left)
-        self.assertEqual(self.pypid.api("DELETE", f"/api/projects/spam/files/{self.wheel}").status, 404)
+        self.assertEqual(
+            self.pypid.api("DELETE", f"/api/projects/spam/files/{self.wheel}").status, 404
+        )
 
     def test_release(self) -> None:
         """A release goes with all its files."""
@@ -156,11 +220,15 @@ class DeleteTests(ManagingCase):
         self.assertEqual(self.pypid.page("spam")["versions"], ["2.0"])
 
     def test_name_is_used_up(self) -> None:
-        """Other bytes cannot take a deleted file's name, also where overwriting would be refused; the same bytes may return."""
+        """Other bytes cannot take a deleted file's name, also where overwriting would be refused;
+        the same bytes may return.
+        """
         self.pypid.api("DELETE", f"/api/projects/spam/files/{self.wheel}")
         other = wheel("spam", "1.0", files={"evil.py": b""})
         for user in ("alice", "ada"):
-            self.refused(self.publish(self.wheel, other, user=user), 400, "deleted", "Raise the version")
+            self.refused(
+                self.publish(self.wheel, other, user=user), 400, "deleted", "Raise the version"
+            )
         self.assertEqual(self.listed(), {self.sdist, self.newer})
         self.published(self.publish(self.wheel, self.data))
         self.assertEqual(self.pypid.get(f"/packages/spam/{self.wheel}").body, self.data)
@@ -169,7 +237,11 @@ class DeleteTests(ManagingCase):
         """A name that came back and was deleted again is still used up."""
         for _ in range(2):
             self.pypid.api("DELETE", f"/api/projects/spam/files/{self.wheel}")
-            self.refused(self.publish(self.wheel, wheel("spam", "1.0", files={"evil.py": b""})), 400, "deleted")
+            self.refused(
+                self.publish(self.wheel, wheel("spam", "1.0", files={"evil.py": b""})),
+                400,
+                "deleted",
+            )
             self.published(self.publish(self.wheel, self.data))
 
     def test_a_yank_goes_with_its_file(self) -> None:
@@ -187,7 +259,9 @@ class DeleteTests(ManagingCase):
         self.assertEqual((page["files"], page["versions"]), ([], []))
         self.assertEqual(self.pypid.names(), ["spam"])
         self.assertEqual(self.pypid.api("DELETE", "/api/projects/spam").json["changed"], [])
-        self.refused(self.publish(self.wheel, wheel("spam", "1.0", files={"evil.py": b""})), 400, "deleted")
+        self.refused(
+            self.publish(self.wheel, wheel("spam", "1.0", files={"evil.py": b""})), 400, "deleted"
+        )
         self.published(self.publish(wheel_filename("spam", "3.0"), wheel("spam", "3.0")))
 
     def test_project_stays_ours_after_a_restart(self) -> None:
@@ -199,9 +273,13 @@ class DeleteTests(ManagingCase):
         self.assertEqual(again.names(), ["spam"])
 
     def test_failure_in_the_middle(self) -> None:
-        """A storage that fails during a delete gives 503; the page names only what can be had, and a retry finishes."""
+        """A storage that fails during a delete gives 503; the page names only what can be had, and
+        a retry finishes.
+        """
         doomed = f"spam/{self.sdist}.deleted.json"
-        self.pypid.blobs.failing = lambda key: StorageDown("the disk is not there.") if key == doomed else None
+        self.pypid.blobs.failing = lambda key: (
+            StorageDown("the disk is not there.") if key == doomed else None
+        )
         self.assertEqual(self.pypid.api("DELETE", "/api/projects/spam").status, 503)
         self.pypid.blobs.failing = lambda key: None
         for filename in self.listed():
@@ -217,11 +295,16 @@ class NameTests(ManagingCase):
     """Giving a name back."""
 
     def test_release(self) -> None:
-        """An empty project's name is given back: the project is gone, tombstones and all, and may come again."""
+        """An empty project's name is given back: the project is gone, tombstones and all, and may
+        come again.
+        """
         self.pypid.api("DELETE", "/api/projects/spam")
         answer = self.pypid.api("DELETE", "/api/names/Spam")
         self.assertEqual((answer.status, answer.json), (200, {"name": "spam", "released": True}))
-        self.assertEqual((self.pypid.get("/simple/spam/", J).status, self.pypid.names(), self.keys()), (404, [], []))
+        self.assertEqual(
+            (self.pypid.get("/simple/spam/", J).status, self.pypid.names(), self.keys()),
+            (404, [], []),
+        )
         self.assertEqual(self.pypid.api("DELETE", "/api/names/spam").status, 404)
         self.published(self.publish(self.wheel, wheel("spam", "1.0", files={"other.py": b""})))
 
@@ -239,7 +322,9 @@ class RebuildTests(ManagingCase):
         self.have(self.pypid.blobs.write(key, BytesBody(data)))
 
     def test_everything(self) -> None:
-        """Files that lie in the storage without a record are taken in; what cannot be is told with its reason."""
+        """Files that lie in the storage without a record are taken in; what cannot be is told with
+        its reason.
+        """
         self.drop("eggs/eggs-1.0-py3-none-any.whl", wheel("eggs", "1.0"))
         self.drop("eggs-2.0-py3-none-any.whl", wheel("eggs", "2.0"))
         self.drop("eggs/eggs-3.0-py3-none-any.whl", b"no zip")
@@ -260,25 +345,42 @@ class RebuildTests(ManagingCase):
         self.have(self.pypid.blobs.delete(f"spam/{self.wheel}.record.json"))
         self.have(self.pypid.blobs.delete(f"spam/{self.wheel}"))
         answer = self.pypid.api("POST", "/api/rebuild/spam")
-        self.assertEqual((answer.status, answer.json["projects"], answer.json["changed"]), (200, 1, 1))
+        self.assertEqual(
+            (answer.status, answer.json["projects"], answer.json["changed"]), (200, 1, 1)
+        )
         self.assertEqual(self.listed(), {self.sdist, self.newer})
 
     def test_nothing_there(self) -> None:
         """A project that is not there is none, and nothing changed."""
-        self.assertEqual(self.pypid.api("POST", "/api/rebuild/nothing").json, {"projects": 0, "changed": 0, "adopted": []})
+        self.assertEqual(
+            self.pypid.api("POST", "/api/rebuild/nothing").json,
+            {"projects": 0, "changed": 0, "adopted": []},
+        )
         self.assertEqual(self.pypid.api("POST", "/api/rebuild/-").status, 400)
 
     def test_idempotent(self) -> None:
         """A second comparison finds nothing."""
         self.pypid.api("POST", "/api/rebuild")
-        self.assertEqual(self.pypid.api("POST", "/api/rebuild").json, {"projects": 1, "changed": 0, "adopted": []})
+        self.assertEqual(
+            self.pypid.api("POST", "/api/rebuild").json,
+            {"projects": 1, "changed": 0, "adopted": []},
+        )
 
     def test_adopt_needs_a_folder(self) -> None:
         """Adopting is for a storage that is a folder, and for folders inside it; 400 says so."""
         self.refused(self.pypid.api("POST", "/api/adopt", {"folder": "/etc"}), 400, "folder")
         self.assertEqual(self.pypid.api("POST", "/api/adopt", {}).status, 400)
         with_folder = Pypid(self.spool, storage_folder=Path("/srv/storage"))
-        self.refused(with_folder.api("POST", "/api/adopt", {"folder": "/etc"}), 400, "/srv/storage", "rebuild")
-        self.refused(with_folder.api("POST", "/api/adopt", {"folder": "/srv/storage/../../etc"}), 400)
-        self.assertEqual(with_folder.api("POST", "/api/adopt", {"folder": "/srv/storage/"}).status, 200)
+        self.refused(
+            with_folder.api("POST", "/api/adopt", {"folder": "/etc"}),
+            400,
+            "/srv/storage",
+            "rebuild",
+        )
+        self.refused(
+            with_folder.api("POST", "/api/adopt", {"folder": "/srv/storage/../../etc"}), 400
+        )
+        self.assertEqual(
+            with_folder.api("POST", "/api/adopt", {"folder": "/srv/storage/"}).status, 200
+        )
         self.assertEqual(with_folder.api("POST", "/api/adopt", {"folder": "a\0b"}).status, 400)

@@ -1,6 +1,8 @@
-"""Every route, method, identity and kind of project, out of the app's own route map; what each is answered is written by hand.
+"""Every route, method, identity and kind of project, out of the app's own route map; what each is
+answered is written by hand.
 
-A route that is added fails here until somebody has said to which class it belongs, and so who may use it.
+A route that is added fails here until somebody has said to which class it belongs, and so who may
+use it.
 """
 
 from __future__ import annotations
@@ -33,8 +35,21 @@ from tests.web.crowd import (
 )
 from tests.web.whole import Answer, Pypid, WholeCase
 
-COLUMNS = ("anonymous", "bob", "rita", "carol", "wendy", "dan", "ada", "token to read", "other's token", "publisher")
-"""The letters of each answer below: ``.`` served (2xx, 3xx), ``1`` 401, ``3`` 403, ``4`` 404, ``*`` let in, whatever comes."""
+COLUMNS = (
+    "anonymous",
+    "bob",
+    "rita",
+    "carol",
+    "wendy",
+    "dan",
+    "ada",
+    "token to read",
+    "other's token",
+    "publisher",
+)
+"""The letters of each answer below: ``.`` served (2xx, 3xx), ``1`` 401, ``3`` 403, ``4`` 404, ``*``
+let in, whatever comes.
+"""
 
 KINDS = {
     "open": (OPEN, PLAIN),
@@ -58,7 +73,8 @@ PROJECT_CLASSES: dict[str, dict[str, str]] = {
         "theirs": "..........",
         "theirs, own rules": "13..33.333",
         "closed": "13......33",
-        # whoever may read may have it fetched from upstream; nobody is told whether it is there who may not
+        # whoever may read may have it fetched from upstream; nobody is told whether it is there who
+        # may not
         "closed, unknown": "1344444433",
     },
     # who may look where: answered whether it is there or not
@@ -329,11 +345,14 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/users/<name>/password", "PUT"),
     ),
 }
-"""Every route there is, by hand. Those in which a project stands are asked for every kind of project."""
+"""Every route there is, by hand. Those in which a project stands are asked for every kind of
+project.
+"""
 
 OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
     {
-        # below /local/ nothing is ever fetched: what is not stored is not there, and nobody is refused for what may not be
+        # below /local/ nothing is ever fetched: what is not stored is not there, and nobody is
+        # refused for what may not be
         (rule, method): {
             "theirs": "**********",
             "theirs, own rules": "13**33*333",
@@ -344,12 +363,16 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
     }
     | {
         # nobody says which releases
-        (f"{PROJECT}/compare", method): {kind: row.replace(".", "0") for kind, row in PROJECT_CLASSES["read"].items()}
+        (f"{PROJECT}/compare", method): {
+            kind: row.replace(".", "0") for kind, row in PROJECT_CLASSES["read"].items()
+        }
         for method in GET
     }
     | {
         # none of these files has any, and none was there then
-        (rule, method): {kind: row.replace(".", "4") for kind, row in PROJECT_CLASSES["read"].items()}
+        (rule, method): {
+            kind: row.replace(".", "4") for kind, row in PROJECT_CLASSES["read"].items()
+        }
         for rule in (
             "/integrity/<project>/<version>/<filename>/provenance",
             "/at/<moment>/packages/<project>/<filename>",
@@ -358,14 +381,31 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
     }
     | {
         # nobody counts downloads in this index: it has no accounts either
-        (f"{PROJECT}/downloads", method): {kind: row.replace(".", "*") for kind, row in PROJECT_CLASSES["read"].items()}
+        (f"{PROJECT}/downloads", method): {
+            kind: row.replace(".", "*") for kind, row in PROJECT_CLASSES["read"].items()
+        }
         for method in GET
     }
     | {
-        # it tells what there is, so that it takes the right to read, too: a publisher has that only where everyone has it
-        (rule, method): {"own rules": "1333...333", "claimed": "1333...333", "unknown": "1333...33.", "theirs": "1333...33."}
-        | {"closed": "1333...333", "closed, unknown": "1333...333", "theirs, own rules": "133333.333", "open": "1333...33."}
-        for rule in ("/api/why/<project>", "/api/why/<project>/<filename>", "/project/<project>/-/why")
+        # it tells what there is, so that it takes the right to read, too: a publisher has that only
+        # where everyone has it
+        (rule, method): {
+            "own rules": "1333...333",
+            "claimed": "1333...333",
+            "unknown": "1333...33.",
+            "theirs": "1333...33.",
+        }
+        | {
+            "closed": "1333...333",
+            "closed, unknown": "1333...333",
+            "theirs, own rules": "133333.333",
+            "open": "1333...33.",
+        }
+        for rule in (
+            "/api/why/<project>",
+            "/api/why/<project>/<filename>",
+            "/project/<project>/-/why",
+        )
         for method in GET
     }
     | {
@@ -383,13 +423,16 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         for method in GET
     }
     | {
-        # a form that says nothing is a mistake, before it is looked whether there is anything to delete
+        # a form that says nothing is a mistake, before it is looked whether there is anything to
+        # delete
         (f"{SITE}/delete", "POST"): {
-            kind: row.replace(".", "*").replace("4", "*") for kind, row in PROJECT_CLASSES["delete"].items()
+            kind: row.replace(".", "*").replace("4", "*")
+            for kind, row in PROJECT_CLASSES["delete"].items()
         }
     }
     | {
-        # pypicloud said 400 where there is nothing to delete; and who deletes there may publish there
+        # pypicloud said 400 where there is nothing to delete; and who deletes there may publish
+        # there
         (PACKAGE, "DELETE"): {
             "claimed": "13333**333",
             "unknown": "13333**333",
@@ -489,15 +532,17 @@ class MatrixTests(WholeCase):
     def test_complete(self) -> None:
         """Every route of the map has a class, and every class routes that there are."""
         there = {(route.rule, method) for route in guarded_routes(app) for method in route.methods}
-        self.assertEqual(there - set(classes()), set(), "Say who may use these: put them into ROUTES.")
+        self.assertEqual(
+            there - set(classes()), set(), "Say who may use these: put them into ROUTES."
+        )
         self.assertEqual(set(classes()) - there, set(), "There are no such routes any more.")
         self.assertEqual(tuple(who.name for who in ANYBODY), COLUMNS)
         for table in (*PROJECT_CLASSES.values(), *INDEX_CLASSES.values()):
             self.assertEqual({len(row) for row in table.values()}, {len(COLUMNS)})
 
     def test_projects_are_called_so(self) -> None:
-        """What stands in the address of a route that asks for a right on projects is called by names that the guard knows: a
-        project under another name would be asked about by nobody.
+        """What stands in the address of a route that asks for a right on projects is called by
+        names that the guard knows: a project under another name would be asked about by nobody.
         """
         for route in guarded_routes(app):
             values = set(re.findall(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", route.rule))
@@ -520,41 +565,62 @@ class MatrixTests(WholeCase):
             rules, project = KINDS[kind]
             target = target_of(rule, project)
             for who, letter in zip(ANYBODY, expected(rule, method, kind), strict=True):
-                if method == "HEAD" and who.name not in ("anonymous", "bob", "ada"):  # it is the route of GET
+                if method == "HEAD" and who.name not in (
+                    "anonymous",
+                    "bob",
+                    "ada",
+                ):  # it is the route of GET
                     continue
                 pypid = indexes.get(id(rules)) or indexes.setdefault(id(rules), self.index(rules))
                 answer = self.ask(pypid, method, target, who)
                 if not fits(answer, letter):
-                    wrong.append(f"{method} {rule}, {kind}, {who.name}: {answer.status} and not {letter!r}")
+                    wrong.append(
+                        f"{method} {rule}, {kind}, {who.name}: {answer.status} and not {letter!r}"
+                    )
                 if method not in ("GET", "HEAD", "OPTIONS") and answer.status < 400:
                     del indexes[id(rules)]  # something may have changed
         self.assertEqual(wrong, [], "\n".join(["", *wrong]))
 
     def test_hidden_is_as_unknown(self) -> None:
-        """Where somebody lacks the default right to read, every route answers alike, to the byte, for a hidden project, one
-        with rules, a claimed name, one of upstream's, and a name that nobody ever heard of; upstream hears none of them.
+        """Where somebody lacks the default right to read, every route answers alike, to the byte,
+        for a hidden project, one with rules, a claimed name, one of upstream's, and a name that
+        nobody ever heard of; upstream hears none of them.
         """
         upstream = elsewhere()
         pypid = crowded(Path(self.mktemp()), upstream, CLOSED)
         for project in (PLAIN, OWN):
-            self.published(self.publish(*file_of(project), user=None, headers=IS["ada"].headers, pypid=pypid))
+            self.published(
+                self.publish(*file_of(project), user=None, headers=IS["ada"].headers, pypid=pypid)
+            )
         names = (PLAIN, OWN, CLAIMED, THEIRS, LICENSED, UNKNOWN)
         upstream.heard.clear()
         for (rule, method), name in classes().items():
             if "<project>" not in rule:
                 continue
-            for who in ("anonymous", "bob", "other's token") + (() if name in ("write", "publish") else ("publisher",)):
+            for who in ("anonymous", "bob", "other's token") + (
+                () if name in ("write", "publish") else ("publisher",)
+            ):
                 answers = set()
                 for project in names:
                     answer = self.ask(pypid, method, target_of(rule, project), IS[who])
-                    self.assertEqual(answer.status, 401 if who == "anonymous" else 403, (method, rule, project, who))
-                    answers.add((answer.status, answer.reason.replace(project, "x"), *without(answer, project)))
+                    self.assertEqual(
+                        answer.status,
+                        401 if who == "anonymous" else 403,
+                        (method, rule, project, who),
+                    )
+                    answers.add(
+                        (
+                            answer.status,
+                            answer.reason.replace(project, "x"),
+                            *without(answer, project),
+                        )
+                    )
                 self.assertEqual(len(answers), 1, (method, rule, who, answers))
         self.assertEqual(upstream.heard, [])
 
     def test_refused_alike(self) -> None:
-        """So are names with rules under a default that lets everyone read: whether anything of them is published, and whose
-        they are, nobody learns who may not.
+        """So are names with rules under a default that lets everyone read: whether anything of them
+        is published, and whose they are, nobody learns who may not.
         """
         pypid = self.index(OPEN)
         for rule, method in classes():
@@ -568,10 +634,15 @@ class MatrixTests(WholeCase):
                     self.assertEqual(len(answers), 1, (method, rule, who, answers))
 
     def test_blind(self) -> None:
-        """Who may publish but not read (a publisher, a token to publish) is told of no file: not by a yank, nor its undoing."""
+        """Who may publish but not read (a publisher, a token to publish) is told of no file: not by
+        a yank, nor its undoing.
+        """
         pypid = self.index(OPEN)
         filename, _ = file_of(OWN)
-        for rule, methods in ((f"{FILE}/yank", ("PUT", "DELETE")), (f"{RELEASE}/yank", ("PUT", "DELETE"))):
+        for rule, methods in (
+            (f"{FILE}/yank", ("PUT", "DELETE")),
+            (f"{RELEASE}/yank", ("PUT", "DELETE")),
+        ):
             for method in methods:
                 answer = self.ask(pypid, method, target_of(rule, OWN), IS["publisher"])
                 self.assertEqual((answer.status, answer.json), (200, {"name": OWN}))
@@ -581,5 +652,7 @@ class MatrixTests(WholeCase):
 
 def without(answer: Answer, project: str) -> tuple[object, ...]:
     """The answer's head and body, where the name of the project stands for any."""
-    head = tuple((name, value.replace(project, "x")) for name, value in answer.head if name.lower() != "date")
+    head = tuple(
+        (name, value.replace(project, "x")) for name, value in answer.head if name.lower() != "date"
+    )
     return head, answer.body.replace(project.encode(), b"x")

@@ -9,7 +9,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pypid.core.errors import CatalogDown, PeopleUnknown
 from pypid.core.permissions import EVERYONE, Principals
-from pypid.metrics.families import BROKEN_OFF, FRONT_DOOR, LOGINS, PROJECTS, REQUEST_SECONDS, REQUESTS, SENT
+from pypid.metrics.families import (
+    BROKEN_OFF,
+    FRONT_DOOR,
+    LOGINS,
+    PROJECTS,
+    REQUEST_SECONDS,
+    REQUESTS,
+    SENT,
+)
 from pypid.metrics.together import WorkerMetrics
 from tests.web.doors import Pair
 from tests.web.whole import WholeCase, spelled
@@ -19,7 +27,9 @@ class RouteTests(WholeCase):
     """`web.metrics`."""
 
     def test_principals(self) -> None:
-        """Whom the rule names may read them, and so may administrators; nobody else, also where everyone reads the index."""
+        """Whom the rule names may read them, and so may administrators; nobody else, also where
+        everyone reads the index.
+        """
         for text, expected in (
             ("admins", (401, 403, 200)),
             ("bob", (401, 200, 200)),
@@ -29,7 +39,9 @@ class RouteTests(WholeCase):
             ("everyone", (200, 200, 200)),
         ):
             self.pypid.face.rules = evolve(self.pypid.face.rules, metrics=Principals.parse(text))
-            answers = [self.pypid.ask("GET", "/metrics", user=user).status for user in (None, "bob", "ada")]
+            answers = [
+                self.pypid.ask("GET", "/metrics", user=user).status for user in (None, "bob", "ada")
+            ]
             self.assertEqual(tuple(answers), expected, text)
 
     def test_closed(self) -> None:
@@ -52,7 +64,9 @@ class RouteTests(WholeCase):
         self.assertIn('pypid_projects{whose="ours"} 7.0', answer.text)
 
     def test_full_disk(self) -> None:
-        """Where workers cannot write their numbers down, the answer is 503, and no number that would be wrong."""
+        """Where workers cannot write their numbers down, the answer is 503, and no number that
+        would be wrong.
+        """
 
         async def measured() -> tuple[str, list[WorkerMetrics]]:
             raise OSError(28, "No space left on device")
@@ -65,7 +79,9 @@ class RouteTests(WholeCase):
     def test_parsed(self) -> None:
         """Prometheus' own parser reads them."""
         text = self.pypid.ask("GET", "/metrics", user="ada").text
-        self.assertIn("pypid_build_info", {family.name for family in text_string_to_metric_families(text)})
+        self.assertIn(
+            "pypid_build_info", {family.name for family in text_string_to_metric_families(text)}
+        )
 
 
 class CountingTests(WholeCase):
@@ -90,7 +106,9 @@ class CountingTests(WholeCase):
         self.assertGreaterEqual(counts.value(LOGINS, ("password", "ok")), 1)
 
     def test_same_numbers(self) -> None:
-        """What the front door counts is what the routes count, but for the time; in batches that nobody has to wait for."""
+        """What the front door counts is what the routes count, but for the time; in batches that
+        nobody has to wait for.
+        """
         counts = self.pypid.world.counts
         before = self.sums()
         both = self.pair.connect()
@@ -107,4 +125,8 @@ class CountingTests(WholeCase):
     def sums(self) -> tuple[float, float, float]:
         kind = ("/simple/<project>/", "GET", "200")
         counts = self.pypid.world.counts
-        return counts.value(REQUESTS, kind), counts.value(SENT), counts.value(REQUEST_SECONDS, kind[:2])
+        return (
+            counts.value(REQUESTS, kind),
+            counts.value(SENT),
+            counts.value(REQUEST_SECONDS, kind[:2]),
+        )

@@ -66,14 +66,21 @@ class MomentsCase(WholeCase):
         return [project["name"] for project in self.pypid.get(f"{path}simple/", J).json["projects"]]
 
     def yank(self, filename: str, method: str = "PUT") -> None:
-        self.assertEqual(self.pypid.api(method, f"/api/projects/spam/files/{filename}/yank", {"reason": "bad"}).status, 200)
+        self.assertEqual(
+            self.pypid.api(
+                method, f"/api/projects/spam/files/{filename}/yank", {"reason": "bad"}
+            ).status,
+            200,
+        )
 
 
 class OursTests(MomentsCase):
     """A project of ours."""
 
     def test_history(self) -> None:
-        """A page shows what was published and yanked by then, its links lead to the files of now, and it says which moment."""
+        """A page shows what was published and yanked by then, its links lead to the files of now,
+        and it says which moment.
+        """
         one, _ = self.have_wheel()
         self.later()
         self.yank(one)
@@ -87,7 +94,10 @@ class OursTests(MomentsCase):
         self.assertEqual(self.files("/at/2026-01-03/"), {one: False, two: False})
         self.assertEqual(self.files("/"), {one: False, two: False})
         page = self.json(f"/at/{FIRST}/")
-        self.assertEqual(page["meta"], {"api-version": "1.4", "_last-serial": page["meta"]["_last-serial"], "_moment": FIRST})
+        self.assertEqual(
+            page["meta"],
+            {"api-version": "1.4", "_last-serial": page["meta"]["_last-serial"], "_moment": FIRST},
+        )
         self.assertEqual(page["versions"], ["1.0"])
         self.assertEqual(page["files"][0]["url"], f"../../../../packages/spam/{one}")
         html = self.pypid.get(f"/at/{FIRST}/simple/spam/", HTML).text
@@ -97,24 +107,38 @@ class OursTests(MomentsCase):
         self.assertEqual(self.names("/at/2025-12-31/"), [])
 
     def test_times(self) -> None:
-        """A time counts to the second, and so does its end: what was published in that very instant is not there yet."""
+        """A time counts to the second, and so does its end: what was published in that very instant
+        is not there yet.
+        """
         one, _ = self.have_wheel()  # at ten past midnight
         self.later()
-        for moment, there in (("00:10:00Z", []), ("00:10:01Z", [one]), ("01:10+01:00", []), ("00:11", [one])):
+        for moment, there in (
+            ("00:10:00Z", []),
+            ("00:10:01Z", [one]),
+            ("01:10+01:00", []),
+            ("00:11", [one]),
+        ):
             found = self.pypid.get(f"/at/2026-01-01T{moment}/simple/spam/", J)
             if found.status == 301:
-                found = self.pypid.get(urljoin(f"/at/2026-01-01T{moment}/simple/spam/", found["location"] or ""), J)
+                found = self.pypid.get(
+                    urljoin(f"/at/2026-01-01T{moment}/simple/spam/", found["location"] or ""), J
+                )
             self.assertEqual([file["filename"] for file in found.json["files"]], there, moment)
 
     def test_deleted(self) -> None:
-        """Deleted files are counted and not shown, and the project is on the list for what is left of it; back, they are."""
+        """Deleted files are counted and not shown, and the project is on the list for what is left
+        of it; back, they are.
+        """
         one, data = self.have_wheel()
         two, _ = self.have_sdist(version="2.0")
         self.later()
         self.assertEqual(self.pypid.api("DELETE", f"/api/projects/spam/files/{one}").status, 200)
         self.later()
         page = self.json(f"/at/{FIRST}/")
-        self.assertEqual(([file["filename"] for file in page["files"]], page["meta"]["_deleted-since"]), ([two], 1))
+        self.assertEqual(
+            ([file["filename"] for file in page["files"]], page["meta"]["_deleted-since"]),
+            ([two], 1),
+        )
         html = self.pypid.get(f"/at/{FIRST}/simple/spam/", HTML).text
         self.assertIn("Deleted since, and so not here: 1 files.", html)
         self.assertNotIn("_deleted-since", self.json("/at/2026-01-02/")["meta"])
@@ -128,7 +152,9 @@ class OursTests(MomentsCase):
         self.assertEqual(self.names(f"/at/{FIRST}/"), ["spam"])
 
     def test_redirects(self) -> None:
-        """Each moment and each project has one spelling; others are sent there, with their query."""
+        """Each moment and each project has one spelling; others are sent there,
+        with their query.
+        """
         self.have_wheel()
         self.later(3)
         noon = "/at/2026-01-01T12:00:00Z/simple/"
@@ -142,16 +168,32 @@ class OursTests(MomentsCase):
             ("/at/2026-01-01T13%3A00%2B01%3A00/simple/", noon),
         ):
             answer = self.pypid.get(path)
-            self.assertEqual((answer.status, urljoin(path, answer["location"] or "")), (301, target), path)
+            self.assertEqual(
+                (answer.status, urljoin(path, answer["location"] or "")), (301, target), path
+            )
         for path in (noon, f"{noon}spam/", noon.replace(":", "%3A")):
             self.assertEqual(self.pypid.get(path).status, 200, path)
 
     def test_refused(self) -> None:
-        """What is not over, or no moment, is 400 with advice; a project that is not there is 404 as on ``/simple/``."""
+        """What is not over, or no moment, is 400 with advice; a project that is not there is 404 as
+        on ``/simple/``.
+        """
         self.have_wheel()
-        for moment in (FIRST, "2026-01-01T00:09:01Z", "2030-01-01", "yesterday", "2026-02-30", "%20", "2026-01-01T00:00:00.5Z"):
+        for moment in (
+            FIRST,
+            "2026-01-01T00:09:01Z",
+            "2030-01-01",
+            "yesterday",
+            "2026-02-30",
+            "%20",
+            "2026-01-01T00:00:00.5Z",
+        ):
             for rest in ("simple/", "simple/spam/", "packages/spam/spam-1.0.tar.gz"):
-                self.refused(self.pypid.get(f"/at/{moment}/{rest}"), 400, "2025-12-3" if "30" in moment[:4] else "is")
+                self.refused(
+                    self.pypid.get(f"/at/{moment}/{rest}"),
+                    400,
+                    "2025-12-3" if "30" in moment[:4] else "is",
+                )
         self.later(2)
         for path in ("eggs/", "eggs"):
             self.assertIn(self.pypid.get(f"/at/{FIRST}/simple/{path}", J).status, (301, 404))
@@ -161,7 +203,9 @@ class OursTests(MomentsCase):
             self.assertEqual(self.pypid.get(path).status, 404, path)
 
     def test_conditional(self) -> None:
-        """A page has an ETag, which holds as long as it says the same; the same page is made once, also compressed."""
+        """A page has an ETag, which holds as long as it says the same; the same page is made once,
+        also compressed.
+        """
         self.have_wheel()
         self.later(2)
         for path in (f"/at/{FIRST}/simple/", f"/at/{FIRST}/simple/spam/"):
@@ -174,7 +218,9 @@ class OursTests(MomentsCase):
             self.assertEqual(self.pypid.ask("OPTIONS", path).status, 204)
 
     def test_bounded(self) -> None:
-        """Whoever asks for a thousand moments leaves no more than `MOST` pages, and drives no page of now out."""
+        """Whoever asks for a thousand moments leaves no more than `MOST` pages, and drives no page
+        of now out.
+        """
         self.have_wheel()
         self.later(20)
         self.pypid.page("spam")
@@ -186,7 +232,9 @@ class OursTests(MomentsCase):
         self.assertEqual(len(self.pypid.face.pages._kept), kept)
 
     def test_storage_away(self) -> None:
-        """While the storage is away pages of moments are given as others are: only the bytes are missing."""
+        """While the storage is away pages of moments are given as others are: only the bytes are
+        missing.
+        """
         self.have_wheel()
         self.later(2)
         self.pypid.blobs.away = StorageDown("somebody tripped over the cable.")
@@ -221,12 +269,16 @@ class TheirsTests(MomentsCase):
         files[filename] = replace(files[filename], **fields)
 
     def test_upload_time(self) -> None:
-        """Files are shown by their upload time, also of moments before anybody asked; then the page says so."""
+        """Files are shown by their upload time, also of moments before anybody asked; then the page
+        says so.
+        """
         self.upstream.has("ham", self.two, sdist("ham", "2.0"), uploaded=self.pypid.world.now())
         self.later()
         self.assertEqual(self.files("/at/2026-01-05/", "ham"), {self.one: False})
         self.assertEqual(self.files("/at/2026-01-11/", "ham"), {self.one: False, self.two: False})
-        self.assertEqual(self.json("/at/2026-01-05/", "ham")["meta"]["_recorded-since"], "2026-01-12T00:10:00Z")
+        self.assertEqual(
+            self.json("/at/2026-01-05/", "ham")["meta"]["_recorded-since"], "2026-01-12T00:10:00Z"
+        )
         html = self.pypid.get("/at/2026-01-05/simple/ham/", HTML).text
         self.assertIn("Yanks and deletes are known from 2026-01-12T00:10:00Z on.", html)
         self.later(2)
@@ -243,23 +295,32 @@ class TheirsTests(MomentsCase):
         self.pypid.page("ham")
         self.later()
         days = ("2026-01-10", "2026-01-11", "2026-01-12", "2026-01-13")
-        self.assertEqual([self.files(f"/at/{day}/", "ham")[self.one] for day in days], [False, False, "broken", False])
+        self.assertEqual(
+            [self.files(f"/at/{day}/", "ham")[self.one] for day in days],
+            [False, False, "broken", False],
+        )
 
     def test_taken_away(self) -> None:
-        """What upstream has taken away is shown if it is kept here, below the moment; nowhere else, and else it is counted."""
+        """What upstream has taken away is shown if it is kept here, below the moment; nowhere else,
+        and else it is counted.
+        """
         self.upstream.has("ham", self.two, sdist("ham", "2.0"))
         for name in (self.one, self.two):
             self.has(name, uploaded=self.pypid.world.now() - timedelta(days=30))
         self.assertEqual(self.pypid.get(f"/packages/ham/{self.one}").status, 200)
         self.later()
         kept = dict(self.upstream._files["ham"])
-        self.upstream.has("ham", "ham-3.0.tar.gz", sdist("ham", "3.0"), uploaded=self.pypid.world.now())
+        self.upstream.has(
+            "ham", "ham-3.0.tar.gz", sdist("ham", "3.0"), uploaded=self.pypid.world.now()
+        )
         for name in (self.one, self.two):
             del self.upstream._files["ham"][name]
         self.assertEqual(list(self.files("/", "ham")), ["ham-3.0.tar.gz"])
         self.later()
         page = self.json("/at/2026-01-11/", "ham")
-        self.assertEqual([file["url"] for file in page["files"]], [f"../../packages/ham/{self.one}"])
+        self.assertEqual(
+            [file["url"] for file in page["files"]], [f"../../packages/ham/{self.one}"]
+        )
         self.assertEqual(page["meta"]["_deleted-since"], 1)
         self.assertEqual(list(self.files("/at/2026-01-11/", "ham")), [self.one])
         self.assertEqual(list(self.files("/at/2026-01-12/", "ham")), ["ham-3.0.tar.gz"])
@@ -283,7 +344,9 @@ class TheirsTests(MomentsCase):
         self.upstream.has("ham", malicious, sdist("ham", "1.82.7"), uploaded=self.pypid.world.now())
         self.assertEqual(self.pypid.get(f"/packages/ham/{malicious}").status, 200)
         self.later(0.5)
-        self.assertEqual(self.pypid.api("POST", "/api/snapshots", {"name": "release-42"}).status, 201)
+        self.assertEqual(
+            self.pypid.api("POST", "/api/snapshots", {"name": "release-42"}).status, 201
+        )
         views = ("/at/2026-01-12/", "/snapshots/release-42/")
         self.later(2)
         self.assertEqual([malicious in self.files(view, "ham") for view in views], [True, True])
@@ -298,14 +361,22 @@ class TheirsTests(MomentsCase):
             self.assertEqual(self.pypid.get(f"{view}packages/ham/{malicious}").status, 404)
         old = self.pypid
         policy = evolve(self.policy, restored=(malicious,))
-        self.pypid = Pypid(Path(self.mktemp()), policy=policy, upstream=self.upstream, blobs=old.blobs, catalog=old.catalog)
+        self.pypid = Pypid(
+            Path(self.mktemp()),
+            policy=policy,
+            upstream=self.upstream,
+            blobs=old.blobs,
+            catalog=old.catalog,
+        )
         self.pypid.clock.advance(old.clock.seconds() - self.pypid.clock.seconds())
         for view in views:
             self.assertEqual(list(self.files(view, "ham")), [self.one, malicious])
             self.assertEqual(self.pypid.get(f"{view}packages/ham/{malicious}").status, 200)
 
     def test_removed(self) -> None:
-        """A project that upstream has taken away as a whole is at no moment: that is how it removes malware."""
+        """A project that upstream has taken away as a whole is at no moment: that is how it removes
+        malware.
+        """
         self.assertEqual(self.pypid.get(f"/packages/ham/{self.one}").status, 200)
         self.later()
         self.upstream.has_not("ham")
@@ -330,7 +401,9 @@ class TheirsTests(MomentsCase):
         self.assertEqual(self.pypid.get(f"/at/2026-01-10/packages/ham/{self.one}").status, 404)
 
     def test_ours_by_now(self) -> None:
-        """A name that has become ours shows nothing of theirs, at no moment: not from before, either."""
+        """A name that has become ours shows nothing of theirs, at no moment: not from before,
+        either.
+        """
         self.assertEqual(self.files("/at/2026-01-10/", "ham"), {self.one: False})
         self.published(self.publish(self.two, sdist("ham", "2.0")))
         self.later()
@@ -366,7 +439,9 @@ class SnapshotTests(MomentsCase):
         return self.pypid.api("POST", "/api/snapshots", {"name": name, **wish}, user=user)
 
     def test_now(self) -> None:
-        """A snapshot of now shows what is there now for good, with its name in each link that needs it; then it is deleted."""
+        """A snapshot of now shows what is there now for good, with its name in each link that needs
+        it; then it is deleted.
+        """
         one, _ = self.have_wheel()
         self.pypid.clock.advance(1)
         made = self.make("release-42", note="for customers")
@@ -382,9 +457,14 @@ class SnapshotTests(MomentsCase):
         self.assertEqual(self.json("/snapshots/release-42/")["meta"]["_moment"], moment)
         self.assertEqual(self.pypid.get("/snapshots/release-42/simple").status, 301)
         self.assertEqual(self.pypid.get("/api/snapshots", user="bob").json, {"snapshots": [said]})
-        self.assertEqual(self.pypid.api("DELETE", "/api/snapshots/release-42").json, {"name": "release-42", "removed": True})
+        self.assertEqual(
+            self.pypid.api("DELETE", "/api/snapshots/release-42").json,
+            {"name": "release-42", "removed": True},
+        )
         for path in ("simple/", "simple/spam/", f"packages/spam/{one}"):
-            self.refused(self.pypid.get(f"/snapshots/release-42/{path}"), 404, "pypid snapshot list")
+            self.refused(
+                self.pypid.get(f"/snapshots/release-42/{path}"), 404, "pypid snapshot list"
+            )
         self.refused(self.pypid.api("DELETE", "/api/snapshots/release-42"), 404)
 
     def test_of_a_moment(self) -> None:
@@ -398,7 +478,9 @@ class SnapshotTests(MomentsCase):
             self.refused(self.make("other", moment=moment), 400, "is no moment")
 
     def test_refused(self) -> None:
-        """A name is taken once, and has plain letters; who may not administrate makes and deletes none."""
+        """A name is taken once, and has plain letters; who may not administrate makes and deletes
+        none.
+        """
         self.assertEqual(self.make("x").status, 201)
         self.refused(self.make("x"), 409, "there is a snapshot of this name")
         for name in ("", "X", "-x", "x-", "a/b", "..", "a" * 65, "\u00fc", "x\n"):
@@ -408,21 +490,29 @@ class SnapshotTests(MomentsCase):
         self.refused(self.make("y", notes="?"), 400)
         self.refused(self.make("y", user="bob"), 403)
         self.refused(self.pypid.api("DELETE", "/api/snapshots/x", user="alice"), 403)
-        self.assertEqual([each["name"] for each in self.pypid.get("/api/snapshots").json["snapshots"]], ["x"])
+        self.assertEqual(
+            [each["name"] for each in self.pypid.get("/api/snapshots").json["snapshots"]], ["x"]
+        )
 
     def test_other_nodes(self) -> None:
-        """Another node knows of a snapshot, and that it is deleted, within seconds; one that is damaged is not there."""
+        """Another node knows of a snapshot, and that it is deleted, within seconds; one that is
+        damaged is not there.
+        """
         other = Pypid(Path(self.mktemp()), blobs=self.pypid.blobs, compared=True)
         other.clock.advance(FRESH + 1)
         self.assertEqual(other.get("/api/snapshots").json, {"snapshots": []})
         self.make("x")
-        self.assertEqual(other.get("/snapshots/x/simple/").status, 404)  # it has just looked, for whatever name
+        self.assertEqual(
+            other.get("/snapshots/x/simple/").status, 404
+        )  # it has just looked, for whatever name
         other.clock.advance(2 * AGAIN)
         self.assertEqual(other.get("/snapshots/x/simple/").status, 200)
         self.have(self.pypid.blobs.write(".pypid/snapshots/bad.json", BytesBody(b"{")))
         self.have(self.pypid.blobs.write(".pypid/snapshots/Foreign.txt", BytesBody(b"{")))
         other.clock.advance(FRESH + 1)
-        self.assertEqual([each["name"] for each in other.get("/api/snapshots").json["snapshots"]], ["x"])
+        self.assertEqual(
+            [each["name"] for each in other.get("/api/snapshots").json["snapshots"]], ["x"]
+        )
         self.assertEqual(other.get("/snapshots/x/simple/").status, 200)
         self.assertEqual(other.get("/snapshots/bad/simple/").status, 404)
         self.pypid.api("DELETE", "/api/snapshots/x")
@@ -440,11 +530,15 @@ class SnapshotTests(MomentsCase):
         self.assertEqual(self.pypid.get("/snapshots/x/simple/spam/").status, 200)
 
     def test_purge(self) -> None:
-        """What a snapshot shows of theirs is not purged, unless that is forced; the answer tells how many files stay."""
+        """What a snapshot shows of theirs is not purged, unless that is forced; the answer tells
+        how many files stay.
+        """
         names = []
         for version in ("1.0", "2.0"):
             names.append(sdist_filename("ham", version))
-            self.upstream.has("ham", names[-1], sdist("ham", version), uploaded=self.pypid.world.now())
+            self.upstream.has(
+                "ham", names[-1], sdist("ham", version), uploaded=self.pypid.world.now()
+            )
             self.assertEqual(self.pypid.get(f"/packages/ham/{names[-1]}").status, 200)
             self.pypid.clock.advance(1)
             self.make(f"v{version}") if version == "1.0" else None

@@ -1,4 +1,6 @@
-"""What is new: feeds, JSON and the first page, and that nobody learns from them what is not for them."""
+"""What is new: feeds, JSON and the first page, and that nobody learns from them what is not for
+them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ class NewsCase(WholeCase):
         answer = self.pypid.get(path, user=user)
         self.assertEqual((answer.status, answer["content-type"]), (200, "text/xml; charset=utf-8"))
         [channel] = ElementTree.fromstring(answer.body)
-        self.assertTrue(channel.findtext("title") and channel.findtext("description") and channel.findtext("link"))
+        self.assertTrue(
+            channel.findtext("title")
+            and channel.findtext("description")
+            and channel.findtext("link")
+        )
         return [{each.tag: each.text or "" for each in item} for item in channel.iter("item")]
 
 
@@ -41,7 +47,9 @@ class FeedTests(NewsCase):
     """The feeds."""
 
     def test_valid(self) -> None:
-        """Feeds are RSS 2.0: dated items with absolute links that lead to pages, and ids that are each its own (C114)."""
+        """Feeds are RSS 2.0: dated items with absolute links that lead to pages, and ids that are
+        each its own (C114).
+        """
         for path in ("/rss/updates.xml", "/rss/packages.xml", "/rss/project/spam/releases.xml"):
             document = ElementTree.fromstring(self.pypid.get(path).body)
             self.assertEqual((document.tag, document.get("version")), ("rss", "2.0"))
@@ -53,14 +61,23 @@ class FeedTests(NewsCase):
                 self.assertTrue(item["link"].startswith(f"{BASE}/project/"), item)
 
     def test_order(self) -> None:
-        """Releases stand by when their first file came, projects by when their first release did, the newest first (C114)."""
+        """Releases stand by when their first file came, projects by when their first release did,
+        the newest first (C114).
+        """
         titles = [item["title"] for item in self.feed("/rss/updates.xml")]
         self.assertEqual(titles, ["spam 1.1", "ham 2.0", "eggs 0.1", "spam 1.0"])
-        self.assertEqual([item["title"] for item in self.feed("/rss/packages.xml")], ["ham added", "eggs added", "spam added"])
-        self.assertEqual([item["title"] for item in self.feed("/rss/project/spam/releases.xml")], ["1.1", "1.0"])
+        self.assertEqual(
+            [item["title"] for item in self.feed("/rss/packages.xml")],
+            ["ham added", "eggs added", "spam added"],
+        )
+        self.assertEqual(
+            [item["title"] for item in self.feed("/rss/project/spam/releases.xml")], ["1.1", "1.0"]
+        )
 
     def test_once(self) -> None:
-        """What is new of a project is worked out once for each change of it: of ten thousand files that takes a while."""
+        """What is new of a project is worked out once for each change of it: of ten thousand files
+        that takes a while.
+        """
         asked: list[str] = []
 
         def counted(project: Project) -> tuple[News, ...]:
@@ -69,7 +86,11 @@ class FeedTests(NewsCase):
 
         self.patch(newest, "news_of", counted)
         for _ in range(3):
-            self.feed("/rss/updates.xml"), self.feed("/rss/project/spam/releases.xml"), self.pypid.get("/", BROWSER)
+            (
+                self.feed("/rss/updates.xml"),
+                self.feed("/rss/project/spam/releases.xml"),
+                self.pypid.get("/", BROWSER),
+            )
         self.assertEqual(sorted(asked), ["eggs", "ham", "spam"])
         self.have_sdist("eggs", "0.2")
         self.feed("/rss/updates.xml")
@@ -81,7 +102,10 @@ class FeedTests(NewsCase):
         same = self.pypid.get("/rss/updates.xml", None, ("If-None-Match", str(first["etag"])))
         self.assertEqual((same.status, same.body), (304, b""))
         self.have_sdist("new", "1.0")
-        self.assertEqual(self.pypid.get("/rss/updates.xml", None, ("If-None-Match", str(first["etag"]))).status, 200)
+        self.assertEqual(
+            self.pypid.get("/rss/updates.xml", None, ("If-None-Match", str(first["etag"]))).status,
+            200,
+        )
 
     def test_missing(self) -> None:
         """A project that is not there has no feed, and another spelling leads to the right one."""
@@ -99,7 +123,10 @@ class FeedTests(NewsCase):
     def test_json(self) -> None:
         """The same in JSON."""
         document = self.pypid.get("/api/news?most=2").json
-        self.assertEqual([(one["project"], one["version"]) for one in document["releases"]], [("spam", "1.1"), ("ham", "2.0")])
+        self.assertEqual(
+            [(one["project"], one["version"]) for one in document["releases"]],
+            [("spam", "1.1"), ("ham", "2.0")],
+        )
         self.assertEqual([one["project"] for one in document["projects"]], ["ham", "eggs"])
         self.assertEqual(self.pypid.get("/api/news?most=101").status, 400)
 
@@ -107,17 +134,23 @@ class FeedTests(NewsCase):
 class HiddenTests(NewsCase):
     """A project that is for alice alone."""
 
-    rules = Rules(read=EVERYONE, write=RULES.write, projects=grants_of([parse_right("ham.user.alice", "rw")]))
+    rules = Rules(
+        read=EVERYONE, write=RULES.write, projects=grants_of([parse_right("ham.user.alice", "rw")])
+    )
 
     def test_hidden(self) -> None:
-        """Who may not read it finds it nowhere, nor its place: as many others are there; who may does."""
+        """Who may not read it finds it nowhere, nor its place: as many others are there; who may
+        does.
+        """
         for path in ("/rss/updates.xml", "/rss/packages.xml", "/api/news", "/"):
             for user in (None, "bob"):
                 answer = self.pypid.get(path, BROWSER if path == "/" else None, user=user)
                 self.assertEqual(answer.status, 200)
                 self.assertNotIn("ham", answer.text, (path, user))
                 self.assertNotIn("public", answer["cache-control"] or "")
-            self.assertIn("ham", self.pypid.get(path, BROWSER if path == "/" else None, user="alice").text)
+            self.assertIn(
+                "ham", self.pypid.get(path, BROWSER if path == "/" else None, user="alice").text
+            )
         self.assertEqual(len(self.pypid.get("/api/news?most=3").json["releases"]), 3)
         self.assertEqual(self.pypid.get("/rss/project/ham/releases.xml").status, 401)
         self.assertEqual(self.pypid.get("/rss/project/ham/releases.xml", user="bob").status, 403)
@@ -132,17 +165,23 @@ class HomeTests(NewsCase):
         return self.pypid.get("/", BROWSER, *headers)
 
     def test_new(self) -> None:
-        """It lists what is new, each project once, with links to the releases' pages, and how many projects there are."""
+        """It lists what is new, each project once, with links to the releases' pages, and how many
+        projects there are.
+        """
         text = self.page().text
         links = re.findall(r'href="\./(project/[^"]+)"', text)
         self.assertEqual(links[:3], ["project/spam/1.1/", "project/ham/2.0/", "project/eggs/0.1/"])
         self.assertIn('<a href="./search?source=ours">3 projects</a>', text)
 
     def test_commands(self) -> None:
-        """Its commands are for this host, and name whoever is logged in; no password is among them."""
+        """Its commands are for this host, and name whoever is logged in; no password
+        is among them.
+        """
         text = self.page().text
         self.assertIn(f"pip install --index-url {BASE}/simple/ --trusted-host {HOST} PROJECT", text)
-        self.assertIn(f"twine upload --repository-url {BASE}/legacy/ --username __token__ dist/*", text)
+        self.assertIn(
+            f"twine upload --repository-url {BASE}/legacy/ --username __token__ dist/*", text
+        )
         known = self.page(basic("alice")).text
         self.assertIn("--username alice dist/*", known)
         self.assertNotIn("alice&#39;s", known)

@@ -1,4 +1,6 @@
-"""Trusted publishing over HTTP (C94): the answers that clients have built in, and everything that is no good request."""
+"""Trusted publishing over HTTP (C94): the answers that clients have built in, and everything that
+is no good request.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +51,15 @@ class MintCase(WholeCase):
 
     def send(self, body: bytes, path: str = MINT, *headers: tuple[str, str]) -> Answer:
         """The answer to a body."""
-        return self.pypid.ask("POST", path, ("Content-Type", "application/json"), *headers, body=body)
+        return self.pypid.ask(
+            "POST", path, ("Content-Type", "application/json"), *headers, body=body
+        )
 
     def fails(self, answer: Answer, status: int, code: str, *words: str) -> None:
         """The answer is a failure as clients read it."""
-        self.assertEqual((answer.status, answer["content-type"]), (status, "application/json"), answer)
+        self.assertEqual(
+            (answer.status, answer["content-type"]), (status, "application/json"), answer
+        )
         self.assertEqual(answer.json["message"], "Token request failed")
         [error] = answer.json["errors"]
         self.assertEqual((set(error), error["code"]), ({"code", "description"}, code))
@@ -68,16 +74,25 @@ class MintTests(MintCase):
     def test_audience(self) -> None:
         """The audience is told to anybody (C94)."""
         answer = self.pypid.get("/_/oidc/audience")
-        self.assertEqual((answer.status, answer.json, answer["content-type"]), (200, {"audience": "pypid"}, "application/json"))
+        self.assertEqual(
+            (answer.status, answer.json, answer["content-type"]),
+            (200, {"audience": "pypid"}, "application/json"),
+        )
 
     def test_minted(self) -> None:
-        """A good identity token gives a token, which publishes what the rule says, and nothing else (C94)."""
+        """A good identity token gives a token, which publishes what the rule says, and nothing else
+        (C94).
+        """
         for path in (MINT, "/_/oidc/github/mint-token"):
             answer = self.mint({"token": self.token()}, path)
-            self.assertEqual((answer.status, set(answer.json)), (200, {"success", "token", "expires"}), answer)
+            self.assertEqual(
+                (answer.status, set(answer.json)), (200, {"success", "token", "expires"}), answer
+            )
             self.assertIs(answer.json["success"], True)
             self.assertEqual(answer.json["expires"], int(self.pypid.world.now().timestamp()) + 900)
-            self.assertEqual((answer["cache-control"], answer["content-type"]), ("no-store", "application/json"))
+            self.assertEqual(
+                (answer["cache-control"], answer["content-type"]), ("no-store", "application/json")
+            )
         self.pypid.papers.tokens.update({token.digest: token for token in self.books.tokens})
         credential = [basic("__token__", answer.json["token"])]
         self.published(self.publish(wheel_filename(), wheel(), user=None, headers=credential))
@@ -92,9 +107,13 @@ class MintTests(MintCase):
         self.assertEqual([deed.where for deed in self.books.deeds], ["192.0.2.7"])
 
     def test_more_than_is_asked_for(self) -> None:
-        """What clients send besides does not matter, nor what they accept, nor what kind of body they say it is."""
+        """What clients send besides does not matter, nor what they accept, nor what kind of body
+        they say it is.
+        """
         extra = {"token": self.token(), "audience": "pypid", "token_": None}
-        answer = self.pypid.ask("POST", MINT, ("Accept", "text/html"), body=json.dumps(extra).encode())
+        answer = self.pypid.ask(
+            "POST", MINT, ("Accept", "text/html"), body=json.dumps(extra).encode()
+        )
         self.assertEqual(answer.status, 200, answer)
 
     def test_replay(self) -> None:
@@ -104,7 +123,9 @@ class MintTests(MintCase):
         self.fails(self.mint({"token": token}), 422, "invalid-reuse-token", "used before")
 
     def test_bad_tokens(self) -> None:
-        """Bad tokens are 422 with the public index's words for why, and nothing of them comes back (C94)."""
+        """Bad tokens are 422 with the public index's words for why, and nothing of them comes back
+        (C94).
+        """
         for token, code in (
             ("x", "invalid-token"),
             (self.token()[:-40], "invalid-token"),
@@ -145,7 +166,9 @@ class MintTests(MintCase):
         answer = self.mint({"token": "x" * (1 << 20)})
         self.assertEqual((answer.status, answer.json["errors"][0]["code"]), (413, "TooLarge"))
         connection = self.pypid.connect()
-        connection.send(f"POST {MINT} HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        connection.send(
+            f"POST {MINT} HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
         for _ in range(5):
             connection.send(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
         refusal = connection.answer()
@@ -161,7 +184,9 @@ class MintTests(MintCase):
 
     def test_wrong_password(self) -> None:
         """A wrong password is told, also where none is needed (C91)."""
-        self.assertEqual(self.mint({"token": self.token()}, MINT, basic("ada", "wrong")).status, 401)
+        self.assertEqual(
+            self.mint({"token": self.token()}, MINT, basic("ada", "wrong")).status, 401
+        )
         self.assertEqual(self.books.tokens, [])
 
     def test_methods(self) -> None:
@@ -181,12 +206,16 @@ class NotEnabledTests(MintCase):
     """A pypid that trusts nobody."""
 
     def test_not_enabled(self) -> None:
-        """Where no issuer is configured clients are told so: 404 for the audience, 422 for a token, 404 for the discovery."""
+        """Where no issuer is configured clients are told so: 404 for the audience, 422 for a token,
+        404 for the discovery.
+        """
         for publishers in (None, self.publishers):
             self.publishers.trust(())
             self.pypid.face.publishers = publishers
             answer = self.pypid.get("/_/oidc/audience")
-            self.assertEqual((answer.status, answer.json["errors"][0]["code"]), (404, "not-enabled"))
+            self.assertEqual(
+                (answer.status, answer.json["errors"][0]["code"]), (404, "not-enabled")
+            )
             self.fails(self.mint({"token": self.token()}), 422, "not-enabled", "[issuer:github]")
             self.assertEqual(self.pypid.get("/.well-known/pytp?discover=%2Flegacy%2F").status, 404)
 
@@ -211,22 +240,34 @@ class DiscoveryTests(MintCase):
             for accept in (PYTP, "*/*", None, "application/*", f"text/html, {PYTP};q=0.5"):
                 answer = self.discover(query, accept)
                 self.assertEqual((answer.status, answer["content-type"]), (200, PYTP), answer)
-                found = {"audience-endpoint": f"{base}/audience", "token-mint-endpoint": f"{base}/mint-token"}
+                found = {
+                    "audience-endpoint": f"{base}/audience",
+                    "token-mint-endpoint": f"{base}/mint-token",
+                }
                 self.assertEqual(answer.json, found)
 
     def test_not_found(self) -> None:
         """Other paths are 404, for they take no uploads."""
-        for query in ("?discover=%2Felse%2F", "?discover=%2Flegacy%2F%2F", "?discover=legacy", "?discover=%FF"):
+        for query in (
+            "?discover=%2Felse%2F",
+            "?discover=%2Flegacy%2F%2F",
+            "?discover=legacy",
+            "?discover=%FF",
+        ):
             self.assertEqual(self.discover(query).status, 404, query)
 
     def test_bad(self) -> None:
-        """Without a path, or with two, it is 400; whoever accepts something else gets 406; both say why (RFC 9457)."""
+        """Without a path, or with two, it is 400; whoever accepts something else gets 406; both say
+        why (RFC 9457).
+        """
         for query, accept, status in (
             ("", PYTP, 400),
             ("?discover=/&discover=/", PYTP, 400),
             ("?discover=/", "text/html", 406),
         ):
             answer = self.discover(query, accept)
-            self.assertEqual((answer.status, answer["content-type"]), (status, "application/problem+json"))
+            self.assertEqual(
+                (answer.status, answer["content-type"]), (status, "application/problem+json")
+            )
             self.assertEqual(answer.json["status"], status)
             self.assertTrue(answer.json["detail"])

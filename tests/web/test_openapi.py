@@ -23,7 +23,9 @@ from tests.web.peopled import Peopled
 from tests.web.whole import HOST, WholeCase
 
 OPERATIONS = [
-    (method, path, operation) for path, methods in document()["paths"].items() for method, operation in methods.items()
+    (method, path, operation)
+    for path, methods in document()["paths"].items()
+    for method, operation in methods.items()
 ]
 
 FILES = ("/api/package/{project}/{filename}",)
@@ -57,7 +59,10 @@ class DocumentTests(SynchronousTestCase):
 
     def test_undescribed(self) -> None:
         """A route that is added and says nothing of itself is named."""
-        for doc, decorate in ((None, Described(dict[str, Any])), ("Something.", lambda route: route)):
+        for doc, decorate in (
+            (None, Described(dict[str, Any])),
+            ("Something.", lambda route: route),
+        ):
             routes = Klein()
 
             async def route(self: Any, request: Request, who: Identity) -> None:
@@ -65,16 +70,29 @@ class DocumentTests(SynchronousTestCase):
 
             route.__doc__ = doc
             guarded(routes, "/api/new", may=ANYBODY)(decorate(route))
-            self.assertIn("/api/new", str(self.assertRaises(TypeError, lambda routes=routes: list(described_routes(routes)))))
+            self.assertIn(
+                "/api/new",
+                str(
+                    self.assertRaises(
+                        TypeError, lambda routes=routes: list(described_routes(routes))
+                    )
+                ),
+            )
 
     def test_valid(self) -> None:
         """It is an OpenAPI document."""
-        schemathesis.openapi.from_dict({**msgspec.to_builtins(document()), "servers": [{"url": "/"}]}).validate()
+        schemathesis.openapi.from_dict(
+            {**msgspec.to_builtins(document()), "servers": [{"url": "/"}]}
+        ).validate()
 
     def test_answers(self) -> None:
-        """Each operation has a good answer with a schema, and errors with theirs: 400 and 413 where a body is taken."""
+        """Each operation has a good answer with a schema, and errors with theirs: 400 and 413 where
+        a body is taken.
+        """
         for method, path, operation in OPERATIONS:
-            answers = {status: resolved(answer) for status, answer in operation["responses"].items()}
+            answers = {
+                status: resolved(answer) for status, answer in operation["responses"].items()
+            }
             if method == "get" and path in FILES:
                 continue
             [good] = [status for status in answers if status < "300"]
@@ -87,13 +105,22 @@ class DocumentTests(SynchronousTestCase):
             for status in set(answers) - {good}:
                 refused = resolved(answers[status]["content"]["application/json"]["schema"])
                 self.assertEqual(set(refused["required"]), {"code", "title", "message"})
-                self.assertTrue(answers[status]["description"].endswith("."), (method, path, status))
+                self.assertTrue(
+                    answers[status]["description"].endswith("."), (method, path, status)
+                )
 
     def test_files(self) -> None:
-        """A file is had whole or in part, or somewhere else; or the one that the client has is still good (RFC 9110)."""
+        """A file is had whole or in part, or somewhere else; or the one that the client has is
+        still good (RFC 9110).
+        """
         for path in FILES:
-            answers = {status: resolved(answer) for status, answer in document()["paths"][path]["get"]["responses"].items()}
-            self.assertLessEqual({"200", "206", "302", "304", "401", "404", "412", "416", "429", "503"}, set(answers))
+            answers = {
+                status: resolved(answer)
+                for status, answer in document()["paths"][path]["get"]["responses"].items()
+            }
+            self.assertLessEqual(
+                {"200", "206", "302", "304", "401", "404", "412", "416", "429", "503"}, set(answers)
+            )
             for status in ("200", "206"):
                 self.assertEqual(set(answers[status]["content"]), {"application/octet-stream"})
 
@@ -106,28 +133,40 @@ class DocumentTests(SynchronousTestCase):
             self.assertRegex(operation["description"], r"(?s)\n\n(Needs|For) [^\n]+\.\Z")
 
     def test_security(self) -> None:
-        """Who changes something by a session says its token, too; only what is for anybody, or for readers, goes without."""
+        """Who changes something by a session says its token, too; only what is for anybody, or for
+        readers, goes without.
+        """
         for method, path, operation in OPERATIONS:
             ways = operation["security"]
             self.assertIn({"password": []}, ways)
             if method in ("put", "post", "patch", "delete"):
                 self.assertNotIn({"session": []}, ways, (method, path))
-                entrance = (method, path) in (("post", "/api/session"), ("post", "/api/register")) or (
-                    method == "put" and path in ("/api/user/{name}", "/api/user/password")
-                )
+                entrance = (method, path) in (
+                    ("post", "/api/session"),
+                    ("post", "/api/register"),
+                ) or (method == "put" and path in ("/api/user/{name}", "/api/user/password"))
                 self.assertEqual({"session": [], "csrf": []} in ways, not entrance, (method, path))
             needs = operation["description"].rpartition("\n")[2]
-            self.assertEqual({} in ways, needs in ("For anybody.", "Needs the right to read."), (method, path))
+            self.assertEqual(
+                {} in ways, needs in ("For anybody.", "Needs the right to read."), (method, path)
+            )
 
     def test_cookie(self) -> None:
         """Its name is the one that the client's session has: another by TLS."""
-        names = [document(secure=secure)["components"]["securitySchemes"]["session"]["name"] for secure in (False, True)]
+        names = [
+            document(secure=secure)["components"]["securitySchemes"]["session"]["name"]
+            for secure in (False, True)
+        ]
         self.assertEqual(names, ["pypid_session", "__Host-pypid_session"])
 
     def test_places(self) -> None:
         """Each place in an address is described, once."""
         for method, path, operation in OPERATIONS:
-            places = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"]
+            places = [
+                parameter["name"]
+                for parameter in operation.get("parameters", ())
+                if parameter["in"] == "path"
+            ]
             self.assertEqual(places, re.findall(r"{(\w+)}", path), (method, path))
             self.assertTrue(set(places) <= set(PLACES))
 
@@ -148,7 +187,9 @@ class HoldTests(SynchronousTestCase):
     """The check that every answer goes through which a test of the web gets."""
 
     def test_held(self) -> None:
-        """An answer as described passes; one with a key more, a key less or a status that is not described does not."""
+        """An answer as described passes; one with a key more, a key less or a status that is not
+        described does not.
+        """
         for status, said, fine in (
             (200, {"name": "spam", "released": True}, True),
             (200, {"name": "spam", "released": True, "more": 1}, False),
@@ -158,7 +199,13 @@ class HoldTests(SynchronousTestCase):
             (404, {"code": "404 x", "title": "Not Found", "message": "x"}, True),
             (404, {"detail": "x"}, False),
         ):
-            held = ("DELETE", "/api/names/spam", status, "application/json", json.dumps(said).encode())
+            held = (
+                "DELETE",
+                "/api/names/spam",
+                status,
+                "application/json",
+                json.dumps(said).encode(),
+            )
             if fine:
                 hold(*held)
             else:
@@ -177,8 +224,17 @@ class BodyTests(WholeCase):
 
     def test_unknown_fields(self) -> None:
         """A field that the description does not have is refused by name."""
-        values = {"project": "spam", "filename": "spam-1.0-py3-none-any.whl", "version": "1.0", "name": "ann", "kind": "user"}
-        early = {("post", "/api/register"), ("post", "/api/invitations")}  # this pypid has neither, whatever is sent
+        values = {
+            "project": "spam",
+            "filename": "spam-1.0-py3-none-any.whl",
+            "version": "1.0",
+            "name": "ann",
+            "kind": "user",
+        }
+        early = {
+            ("post", "/api/register"),
+            ("post", "/api/invitations"),
+        }  # this pypid has neither, whatever is sent
         early |= {
             ("put", "/api/user/{name}"),
             ("put", "/api/user/password"),
@@ -187,10 +243,14 @@ class BodyTests(WholeCase):
         for method, path, operation in OPERATIONS:
             if "requestBody" in operation and (method, path) not in early:
                 [(kind, content)] = operation["requestBody"]["content"].items()
-                if kind == FORM:  # upload tools send dozens of others, and more with each specification
+                if (
+                    kind == FORM
+                ):  # upload tools send dozens of others, and more with each specification
                     continue
                 self.assertIs(resolved(content["schema"])["additionalProperties"], False, path)
                 target = re.sub(r"{(\w+)}", lambda place: values[place[1]], path)
                 if path.endswith("rights/{kind}"):
                     target = "/api/projects/spam/rights/everyone"
-                self.refused(self.pypid.api(method.upper(), target, {"surprise": 1}), 400, "surprise")
+                self.refused(
+                    self.pypid.api(method.upper(), target, {"surprise": 1}), 400, "surprise"
+                )

@@ -1,4 +1,6 @@
-"""Pages that take long are made off the reactor thread, once for all who ask meanwhile; and views as well."""
+"""Pages that take long are made off the reactor thread, once for all who ask meanwhile; and views
+as well.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,14 @@ class PagesTests(Awaiting, SynchronousTestCase):
         self.turns = Turns()
         outside = world(blocking=self.turns)
         self.catalog = MemoryCatalog()
-        self.index = Index(MemoryBlobs(outside.now), self.catalog, Nothing(), Policy(), outside, spool=Path(self.mktemp()))
+        self.index = Index(
+            MemoryBlobs(outside.now),
+            self.catalog,
+            Nothing(),
+            Policy(),
+            outside,
+            spool=Path(self.mktemp()),
+        )
         self.pages = ProjectPages(self.index, outside)
         self.have(self.catalog.complete())
         self.put("1", "2")
@@ -56,10 +65,14 @@ class PagesTests(Awaiting, SynchronousTestCase):
 
     def ask(self, format: Format = Format.JSON) -> Deferred[tuple[FinishedPage, int]]:
         """Somebody wants the page."""
-        return start(self.pages.project(SPAM, format, DIRECT, files_url="f/", provenance=lambda: None))
+        return start(
+            self.pages.project(SPAM, format, DIRECT, files_url="f/", provenance=lambda: None)
+        )
 
     def test_one_flight(self) -> None:
-        """A large page is made once, elsewhere, for all who ask meanwhile; later ones have it at once."""
+        """A large page is made once, elsewhere, for all who ask meanwhile; later ones have it at
+        once.
+        """
         asked = [self.ask() for _ in range(20)]
         for answer in asked:
             self.assertNoResult(answer)
@@ -69,7 +82,9 @@ class PagesTests(Awaiting, SynchronousTestCase):
         self.assertEqual((len(pages), len(self.turns)), (1, 0))
 
     def test_changed_meanwhile(self) -> None:
-        """Who asks after a change gets the page after it, although one from before is being made."""
+        """Who asks after a change gets the page after it, although one from before
+        is being made.
+        """
         before, old = self.ask(), self.have(self.index.project(SPAM))
         new = self.put("1", "2", "3")
         after = self.ask()
@@ -86,7 +101,10 @@ class PagesTests(Awaiting, SynchronousTestCase):
     def test_names(self) -> None:
         """So is a long list of names, in turn."""
         self.have(self.catalog.edit(project_name("ham"), lambda _: a_project(project_name("ham"))))
-        asked = [start(self.pages.names(format, EVERYTHING)) for format in (Format.JSON, Format.HTML_V1, Format.JSON)]
+        asked = [
+            start(self.pages.names(format, EVERYTHING))
+            for format in (Format.JSON, Format.HTML_V1, Format.JSON)
+        ]
         self.assertEqual(len(self.turns), 1)
         self.turns.all()
         self.assertEqual([self.successResultOf(answer)[1] for answer in asked], [2, 2, 2])
@@ -102,7 +120,10 @@ class ViewsTests(Awaiting, SynchronousTestCase):
         self.views = Views(self.policy, self.turns)
         heard = said(SPAM, "1", "2", "3")
         assert heard.files is not None
-        files = tuple(replace(file, uploaded=BEGINNING + timedelta(days=day)) for day, file in enumerate(heard.files))
+        files = tuple(
+            replace(file, uploaded=BEGINNING + timedelta(days=day))
+            for day, file in enumerate(heard.files)
+        )
         self.theirs = UpstreamState(said=evolve(heard, files=files), serial=3)
 
     def ask(self, theirs: UpstreamState, days: float = 10) -> Deferred[View]:
@@ -110,17 +131,23 @@ class ViewsTests(Awaiting, SynchronousTestCase):
         return start(self.views.of(SPAM, Presence.ABSENT, theirs, BEGINNING + timedelta(days=days)))
 
     def test_one_flight(self) -> None:
-        """A view of many files is made once for all who look meanwhile, and is what the rules say."""
+        """A view of many files is made once for all who look meanwhile, and is what
+        the rules say.
+        """
         asked = [self.ask(self.theirs) for _ in range(3)]
         self.assertEqual(len(self.turns), 1)
         self.turns.turn()
         seen = [self.successResultOf(one) for one in [*asked, self.ask(self.theirs)]]
         self.assertEqual(len(set(map(id, seen))), 1)
         now = BEGINNING + timedelta(days=10)
-        self.assertEqual(seen[0].project, view(self.policy, Presence.ABSENT, self.theirs, now, SPAM))
+        self.assertEqual(
+            seen[0].project, view(self.policy, Presence.ABSENT, self.theirs, now, SPAM)
+        )
 
     def test_changes(self) -> None:
-        """It is made anew when what is known changes, when upstream goes away, and when a file becomes old enough."""
+        """It is made anew when what is known changes, when upstream goes away, and when a file
+        becomes old enough.
+        """
         kept = evolve(self.theirs, kept=(a_file(SPAM, "1"),), serial=4)
         cases = [
             (self.theirs, 10, ["1", "2"]),

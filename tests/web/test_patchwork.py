@@ -1,4 +1,6 @@
-"""The list of projects, patched: whatever happened, it is byte for byte the list that would be made anew."""
+"""The list of projects, patched: whatever happened, it is byte for byte the list that would be made
+anew.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -40,10 +42,18 @@ SIGHTS = (
     EVERYTHING,
     Visibility(usual=True, others=frozenset(NAMES[3:9])),
     Visibility(usual=False, others=frozenset(NAMES[::4])),
-    Visibility(usual=True, others=frozenset(), within=("p1*", "p2?"), anyway=Visibility(False, frozenset(NAMES[:2]))),
+    Visibility(
+        usual=True,
+        others=frozenset(),
+        within=("p1*", "p2?"),
+        anyway=Visibility(False, frozenset(NAMES[:2])),
+    ),
     Visibility(usual=False, others=frozenset()),
 )
-deeds = st.lists(st.tuples(st.sampled_from(["publish", "quarantine", "remove", "keep", "drop"]), numbers), max_size=25)
+deeds = st.lists(
+    st.tuples(st.sampled_from(["publish", "quarantine", "remove", "keep", "drop"]), numbers),
+    max_size=25,
+)
 
 
 class PatchedTests(Awaiting, SynchronousTestCase):
@@ -59,20 +69,36 @@ class PatchedTests(Awaiting, SynchronousTestCase):
         match what:
             case "publish" | "quarantine":
                 ours = evolve(a_project(name, "1"), status=status)
-                self.have(catalog.edit(name, lambda held: evolve(ours, status_reason=held.status_reason + "x" if held else "")))
+                self.have(
+                    catalog.edit(
+                        name,
+                        lambda held: evolve(
+                            ours, status_reason=held.status_reason + "x" if held else ""
+                        ),
+                    )
+                )
             case "remove":
                 self.have(catalog.edit(name, lambda _: None))
             case _:
                 self.have(catalog.edit_theirs(name, lambda heard: evolve(heard, kept=kept)))
 
     def test_any(self) -> None:
-        """After each change everybody has what a rendering anew of what they see would be, plain and gzipped."""
+        """After each change everybody has what a rendering anew of what they see would be, plain
+        and gzipped.
+        """
 
         @settings(max_examples=25, deadline=None, database=None)
         @given(deeds)
         def check(some: list[tuple[str, ProjectName]]) -> None:
             outside, catalog = world(), MemoryCatalog()
-            index = Index(MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused"))
+            index = Index(
+                MemoryBlobs(outside.now),
+                catalog,
+                Nothing(),
+                Policy(),
+                outside,
+                spool=Path("unused"),
+            )
             self.have(catalog.complete())
             pages = ProjectPages(index, outside)
             for what, name in some:
@@ -81,13 +107,19 @@ class PatchedTests(Awaiting, SynchronousTestCase):
                 serial = self.have(catalog.serial())
                 for by in SIGHTS:
                     seen = tuple(summary for summary in everything if by.sees(summary.name))
-                    of_them = serial if by.sees_all else max((summary.serial for summary in seen), default=0)
+                    of_them = (
+                        serial
+                        if by.sees_all
+                        else max((summary.serial for summary in seen), default=0)
+                    )
                     for format in Format:
                         finished, said = self.have(pages.names(format, by))
                         anew = render_names(seen, format, serial=of_them)
                         self.assertEqual((finished.page, said), (anew, of_them))
                         packed = self.have(finished.gzipped())
-                        self.assertEqual(packed, patched(in_runs(seen), format, serial=of_them).gzipped(anew))
+                        self.assertEqual(
+                            packed, patched(in_runs(seen), format, serial=of_them).gzipped(anew)
+                        )
                         self.assertEqual(gzip.decompress(packed.body), anew.body)
 
         check()
@@ -95,7 +127,9 @@ class PatchedTests(Awaiting, SynchronousTestCase):
     def test_hidden(self) -> None:
         """What happens to what somebody may not see leaves their page the very same object."""
         outside, catalog = world(), MemoryCatalog()
-        index = Index(MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused"))
+        index = Index(
+            MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused")
+        )
         pages = ProjectPages(index, outside)
         self.have(catalog.complete())
         for name in NAMES:
@@ -111,16 +145,24 @@ class CostTests(Awaiting, SynchronousTestCase):
     """What a change makes anew."""
 
     def test_a_run(self) -> None:
-        """A publish renders, filters and compresses the run of its project, for each who asks, and nothing else of the list."""
+        """A publish renders, filters and compresses the run of its project, for each who asks, and
+        nothing else of the list.
+        """
         outside, catalog = world(), MemoryCatalog()
-        index = Index(MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused"))
+        index = Index(
+            MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused")
+        )
         pages = ProjectPages(index, outside)
         self.have(catalog.complete())
         names = [ProjectName(f"project-{number}") for number in range(4500)]
         for name in names:
             self.have(catalog.edit(name, lambda _, name=name: Project(name=name)))
         work = {"rendered": 0, "filtered": 0, "compressed": 0}
-        render, filter, deflate = patchwork_module.names_piece, sights_module.seen, patchwork_module._deflate
+        render, filter, deflate = (
+            patchwork_module.names_piece,
+            sights_module.seen,
+            patchwork_module._deflate,
+        )
 
         def rendered(run: tuple[Summary, ...], format: Format) -> bytes:
             work["rendered"] += len(run)

@@ -1,4 +1,6 @@
-"""``/api/users``, ``/api/groups``, ``/api/rights`` and ``/api/me``: who may, what becomes of it, and what is refused."""
+"""``/api/users``, ``/api/groups``, ``/api/rights`` and ``/api/me``: who may, what becomes of it,
+and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class PeopleCase(WholeCase):
 
     def add(self, name: str, password: str = "secret of some length", **fields: object) -> Answer:
         """Make an account; it has to go well."""
-        answer = self.pypid.api("POST", "/api/users", {"name": name, "password": password, **fields})
+        answer = self.pypid.api(
+            "POST", "/api/users", {"name": name, "password": password, **fields}
+        )
         self.assertEqual(answer.status, 201, answer)
         return answer
 
@@ -62,20 +66,35 @@ class UserTests(PeopleCase):
     """Accounts."""
 
     def test_life(self) -> None:
-        """An account is made, logs in, is disabled, opened again, and removed; the audit log tells it all, without a secret."""
+        """An account is made, logs in, is disabled, opened again, and removed; the audit log tells
+        it all, without a secret.
+        """
         document = self.add("carol").json
         self.assertEqual(
-            (document["name"], document["admin"], document["standing"], document["from"], document["warnings"]),
+            (
+                document["name"],
+                document["admin"],
+                document["standing"],
+                document["from"],
+                document["warnings"],
+            ),
             ("carol", False, "active", "database", []),
         )
         self.assertNotIn("password", document)
         self.assertEqual(self.me("carol").json["user"], "carol")
-        self.assertEqual(self.pypid.api("PATCH", "/api/users/carol", {"standing": "disabled"}).json["standing"], "disabled")
+        self.assertEqual(
+            self.pypid.api("PATCH", "/api/users/carol", {"standing": "disabled"}).json["standing"],
+            "disabled",
+        )
         self.assertEqual(self.me("carol").status, 401)
         self.assertFalse(self.pypid.api("GET", "/api/users/carol").json["can_log_in"])
-        self.assertEqual(self.pypid.api("PATCH", "/api/users/carol", {"standing": "active"}).status, 200)
+        self.assertEqual(
+            self.pypid.api("PATCH", "/api/users/carol", {"standing": "active"}).status, 200
+        )
         self.assertEqual(self.me("carol").status, 200)
-        self.assertEqual(self.pypid.api("DELETE", "/api/users/carol").json, {"name": "carol", "removed": True})
+        self.assertEqual(
+            self.pypid.api("DELETE", "/api/users/carol").json, {"name": "carol", "removed": True}
+        )
         self.assertEqual(self.me("carol").status, 401)
         self.assertEqual(self.pypid.api("GET", "/api/users/carol").status, 404)
         told = ["add-user", "change-user", "change-user", "remove-user"]
@@ -100,13 +119,29 @@ class UserTests(PeopleCase):
         users = {user["name"]: user for user in self.pypid.api("GET", "/api/users").json["users"]}
         self.assertEqual({name: user["from"] for name, user in users.items()}["carol"], "database")
         self.assertEqual(
-            (users["alice"]["from"], users["ada"]["admin"], users["carol"]["admin"]), ("configuration", True, True)
+            (users["alice"]["from"], users["ada"]["admin"], users["carol"]["admin"]),
+            ("configuration", True, True),
         )
         self.assertNotIn("argon2", self.pypid.api("GET", "/api/users").text)
 
     def test_names_refused(self) -> None:
         """A name that cannot be is 400 with the reason, and nothing is made."""
-        bad = ("", "a b", "a:b", "a=b", "a;b", "a\nb", "a\0b", "x" * 101, "__token__", "__x", "everyone", "admins", "a/b", "..")
+        bad = (
+            "",
+            "a b",
+            "a:b",
+            "a=b",
+            "a;b",
+            "a\nb",
+            "a\0b",
+            "x" * 101,
+            "__token__",
+            "__x",
+            "everyone",
+            "admins",
+            "a/b",
+            "..",
+        )
         for name in (*bad, "a\\b", "e\u0301", "\ud800", "a\u202eb", "tab\t"):
             answer = self.pypid.ask("POST", "/api/users", body=_json(name), user="ada")
             self.assertEqual(answer.status, 400, (name, answer))
@@ -116,7 +151,16 @@ class UserTests(PeopleCase):
     def test_names_taken(self) -> None:
         """A name that somebody has, or one that looks the same, is 409."""
         self.add("carol")
-        for name in ("carol", "Carol", "CAROL", "\uff43arol", "alice", "Alice", "anonymous", "operator"):
+        for name in (
+            "carol",
+            "Carol",
+            "CAROL",
+            "\uff43arol",
+            "alice",
+            "Alice",
+            "anonymous",
+            "operator",
+        ):
             self.assertEqual(self.pypid.api("POST", "/api/users", {"name": name}).status, 409, name)
 
     def test_documents_refused(self) -> None:
@@ -134,7 +178,9 @@ class UserTests(PeopleCase):
         too_long = {"name": "x", "password": "x" * 10_000}
         self.assertEqual(self.pypid.api("POST", "/api/users", too_long).status, 400)
         for document in ({}, {"standing": "pending"}, {"admin": None}, {"name": "x"}):
-            self.assertEqual(self.pypid.api("PATCH", "/api/users/carol", document).status, 400, document)
+            self.assertEqual(
+                self.pypid.api("PATCH", "/api/users/carol", document).status, 400, document
+            )
 
     def test_elsewhere(self) -> None:
         """Users of the configuration are changed there: 409 says where; nobody is 404."""
@@ -143,18 +189,30 @@ class UserTests(PeopleCase):
             ("DELETE", "", None),
             ("PUT", "/password", {"password": "x"}),
         ):
-            self.refused(self.pypid.api(method, f"/api/users/alice{path}", document), 409, "[users]")
-            self.refused(self.pypid.api(method, f"/api/users/nobody-at-all{path}", document), 404, "nobody-at-all")
+            self.refused(
+                self.pypid.api(method, f"/api/users/alice{path}", document), 409, "[users]"
+            )
+            self.refused(
+                self.pypid.api(method, f"/api/users/nobody-at-all{path}", document),
+                404,
+                "nobody-at-all",
+            )
 
     def test_removed_with_all(self) -> None:
-        """With an account go its tokens, rights and memberships: another one of the name inherits nothing."""
+        """With an account go its tokens, rights and memberships: another one of the name inherits
+        nothing.
+        """
         self.add("carol")
-        secret = self.by("carol", "POST", "/api/tokens", {"name": "t", "actions": ["read"]}).json["secret"]
+        secret = self.by("carol", "POST", "/api/tokens", {"name": "t", "actions": ["read"]}).json[
+            "secret"
+        ]
         self.pypid.api("POST", "/api/groups", {"name": "devs"})
         self.pypid.api("PUT", "/api/groups/devs/members/carol")
         self.pypid.api("PUT", "/api/projects/spam/rights/user/carol", {"right": "rw"})
         self.assertEqual(self.pypid.api("DELETE", "/api/users/carol").status, 200)
-        self.assertEqual(self.pypid.get("/api/me", None, ("Authorization", f"Bearer {secret}")).status, 401)
+        self.assertEqual(
+            self.pypid.get("/api/me", None, ("Authorization", f"Bearer {secret}")).status, 401
+        )
         self.add("carol")
         self.assertEqual(self.me("carol").json["groups"], [])
         self.assertEqual(self.pypid.api("GET", "/api/projects/spam/rights").json["rights"], [])
@@ -166,12 +224,20 @@ class InheritTests(PeopleCase):
     configured = Configured(mentioned=frozenset({"erin"}))
 
     def test_mentioned(self) -> None:
-        """An account under a name that has rights or is in a group already is made only where that is meant."""
+        """An account under a name that has rights or is in a group already is made only where that
+        is meant.
+        """
         self.pypid.api("PUT", "/api/projects/spam/rights/user/frank", {"right": "r"})
         self.pypid.api("POST", "/api/groups", {"name": "devs"})
         self.pypid.api("PUT", "/api/groups/devs/members/gina")
-        for name, where in (("erin", "configuration"), ("frank", "right of a project"), ("gina", "devs")):
-            self.refused(self.pypid.api("POST", "/api/users", {"name": name}), 409, where, "inherit")
+        for name, where in (
+            ("erin", "configuration"),
+            ("frank", "right of a project"),
+            ("gina", "devs"),
+        ):
+            self.refused(
+                self.pypid.api("POST", "/api/users", {"name": name}), 409, where, "inherit"
+            )
             self.add(name, inherit=True)
         self.assertEqual(self.me("gina").json["groups"], ["devs"])
 
@@ -182,20 +248,39 @@ class DirectoryTests(PeopleCase):
     directory = True
 
     def test_known_elsewhere(self) -> None:
-        """Whom a directory knows cannot be made or changed here, also not to inherit; they can be in groups."""
+        """Whom a directory knows cannot be made or changed here, also not to inherit; they can be
+        in groups.
+        """
         for inherit in False, True:
-            self.assertEqual(self.pypid.api("POST", "/api/users", {"name": "dora", "inherit": inherit}).status, 409)
+            self.assertEqual(
+                self.pypid.api("POST", "/api/users", {"name": "dora", "inherit": inherit}).status,
+                409,
+            )
         self.refused(self.pypid.api("DELETE", "/api/users/dora"), 409, "directory")
         self.pypid.api("POST", "/api/groups", {"name": "devs"})
-        self.assertEqual(self.pypid.api("PUT", "/api/groups/devs/members/dora").json["warnings"], [])
+        self.assertEqual(
+            self.pypid.api("PUT", "/api/groups/devs/members/dora").json["warnings"], []
+        )
         document = self.pypid.api("GET", "/api/users/dora").json
-        self.assertEqual((document["from"], document["groups"], document["can_log_in"]), ("elsewhere", ["devs", "staff"], True))
+        self.assertEqual(
+            (document["from"], document["groups"], document["can_log_in"]),
+            ("elsewhere", ["devs", "staff"], True),
+        )
 
     def test_gone(self) -> None:
-        """Who left the directory logs in by no token or session of before, once somebody else has an account of the name."""
-        token = self.pypid.api("POST", "/api/tokens", {"name": "t", "actions": ["read"], "user": "dora"}).json["secret"]
-        begun = self.pypid.ask("POST", "/api/session", body=json.dumps({"user": "dora", "password": "dora's"}).encode())
-        old = ("Authorization", f"Bearer {token}"), ("Cookie", str(begun["set-cookie"]).partition(";")[0])
+        """Who left the directory logs in by no token or session of before, once somebody else has
+        an account of the name.
+        """
+        token = self.pypid.api(
+            "POST", "/api/tokens", {"name": "t", "actions": ["read"], "user": "dora"}
+        ).json["secret"]
+        begun = self.pypid.ask(
+            "POST", "/api/session", body=json.dumps({"user": "dora", "password": "dora's"}).encode()
+        )
+        old = (
+            ("Authorization", f"Bearer {token}"),
+            ("Cookie", str(begun["set-cookie"]).partition(";")[0]),
+        )
         for by in old:
             self.assertEqual(self.pypid.get("/api/me", None, by).json["user"], "dora")
         self.people.chain.sources = self.people.chain.sources[:-1]
@@ -205,7 +290,9 @@ class DirectoryTests(PeopleCase):
         self.assertIsNone(self.pypid.get("/api/me", None, old[1]).json["user"])
 
     def test_away(self) -> None:
-        """While a directory is away no name is given away, for it may be somebody's: 503, and nothing is made."""
+        """While a directory is away no name is given away, for it may be somebody's: 503, and
+        nothing is made.
+        """
         self.people.directory.away = True
         answer = self.pypid.api("POST", "/api/users", {"name": "carol"})
         self.assertEqual((answer.status, answer["retry-after"]), (503, "10"))
@@ -227,18 +314,35 @@ class AdminTests(PeopleCase):
     def test_admin(self) -> None:
         """An account can be an administrator, and no longer."""
         self.assertTrue(self.me("carol").json["admin"])
-        self.assertEqual(self.by("carol", "PATCH", "/api/users/carol", {"admin": False}).status, 200)
+        self.assertEqual(
+            self.by("carol", "PATCH", "/api/users/carol", {"admin": False}).status, 200
+        )
         self.assertFalse(self.me("carol").json["admin"])
         self.assertEqual(self.by("carol", "GET", "/api/users").status, 403)
 
     def test_last(self) -> None:
-        """The last one is not removed, disabled, or made none, by nobody; with a second one the first may go."""
+        """The last one is not removed, disabled, or made none, by nobody; with a second one the
+        first may go.
+        """
         self.only_carol()
-        for method, document in (("PATCH", {"admin": False}), ("PATCH", {"standing": "disabled"}), ("DELETE", None)):
-            self.refused(self.by("carol", method, "/api/users/carol", document), 409, "last administrator")
+        for method, document in (
+            ("PATCH", {"admin": False}),
+            ("PATCH", {"standing": "disabled"}),
+            ("DELETE", None),
+        ):
+            self.refused(
+                self.by("carol", method, "/api/users/carol", document), 409, "last administrator"
+            )
         self.assertTrue(self.me("carol").json["admin"])
-        self.by("carol", "POST", "/api/users", {"name": "erin", "admin": True, "password": "secret of some length"})
-        self.assertEqual(self.by("carol", "PATCH", "/api/users/carol", {"admin": False}).status, 200)
+        self.by(
+            "carol",
+            "POST",
+            "/api/users",
+            {"name": "erin", "admin": True, "password": "secret of some length"},
+        )
+        self.assertEqual(
+            self.by("carol", "PATCH", "/api/users/carol", {"admin": False}).status, 200
+        )
         self.refused(self.by("erin", "DELETE", "/api/users/erin"), 409)
 
     def test_disabled_does_not_count(self) -> None:
@@ -264,7 +368,9 @@ class AdminTests(PeopleCase):
         self.patch(self.people.accounts, "remove_user", slowly)
         first, second = self.pypid.connect(), self.pypid.connect()
         for connection, user, other in ((first, "carol", "erin"), (second, "erin", "carol")):
-            connection.send(spelled("DELETE", f"/api/users/{other}", basic(user, "secret of some length")))
+            connection.send(
+                spelled("DELETE", f"/api/users/{other}", basic(user, "secret of some length"))
+            )
         self.assertEqual((len(waiting), first.answer(), second.answer()), (1, None, None))
         waiting[0].callback(None)
         answers = first.answer(), second.answer()
@@ -273,9 +379,13 @@ class AdminTests(PeopleCase):
         self.assertTrue(self.me("carol").json["admin"])
 
     def test_by_the_configuration(self) -> None:
-        """Who is an administrator by the configuration stays one, and the answer says where that is changed."""
+        """Who is an administrator by the configuration stays one, and the answer says where that is
+        changed.
+        """
         self.people.configured = evolve(self.people.configured, admins=frozenset({"ada", "carol"}))
-        self.refused(self.pypid.api("PATCH", "/api/users/carol", {"admin": False}), 409, "[access] admins")
+        self.refused(
+            self.pypid.api("PATCH", "/api/users/carol", {"admin": False}), 409, "[access] admins"
+        )
 
 
 class ShutOutTests(PeopleCase):
@@ -284,7 +394,9 @@ class ShutOutTests(PeopleCase):
     sql = False
 
     def test_warned(self) -> None:
-        """Whoever makes an account there is told; and such an account counts for no administrator."""
+        """Whoever makes an account there is told; and such an account counts
+        for no administrator.
+        """
         answer = self.pypid.api("POST", "/api/users", {"name": "carol", "admin": True})
         self.assertIn("[access] backend", answer.json["warnings"][0])
         self.assertFalse(answer.json["can_log_in"])
@@ -309,9 +421,16 @@ class PasswordTests(PeopleCase):
 
     def test_own(self) -> None:
         """People change their own with the current one."""
-        answer = self.by("carol", "PUT", self.PATH, {"password": "another one", "current": "secret of some length"})
+        answer = self.by(
+            "carol",
+            "PUT",
+            self.PATH,
+            {"password": "another one", "current": "secret of some length"},
+        )
         self.assertEqual((answer.status, answer.json), (200, {"name": "carol"}))
-        self.assertEqual((self.me("carol").status, self.me("carol", "another one").status), (401, 200))
+        self.assertEqual(
+            (self.me("carol").status, self.me("carol", "another one").status), (401, 200)
+        )
         self.assertEqual(self.people.done()[-1], ("carol", "set-password", "carol"))
 
     def test_short(self) -> None:
@@ -322,14 +441,18 @@ class PasswordTests(PeopleCase):
         self.assertEqual(self.me("carol", "1234567").status, 200)
 
     def test_current(self) -> None:
-        """Without the current one, or with a wrong one, it is 400 and no challenge, and nothing changes."""
+        """Without the current one, or with a wrong one, it is 400 and no challenge, and nothing
+        changes.
+        """
         for current in ({}, {"current": "wrong"}, {"current": ""}, {"current": None}):
             answer = self.by("carol", "PUT", self.PATH, {"password": "another one", **current})
             self.assertEqual((answer.status, answer["www-authenticate"]), (400, None), current)
         self.assertEqual(self.me("carol").status, 200)
 
     def test_two_at_once(self) -> None:
-        """Who knows only the old one does not undo a new one that comes while his own is being hashed."""
+        """Who knows only the old one does not undo a new one that comes while his own is being
+        hashed.
+        """
         registry = self.people.registry
 
         async def slowly(password: str) -> str:
@@ -337,16 +460,22 @@ class PasswordTests(PeopleCase):
                 self.pypid.clock.advance(0.1)
                 hers = await registry.hash_password("hers")
                 now = self.pypid.world.now()
-                await self.people.accounts.edit_user("carol", lambda account: evolve(account, hash=hers, changed=now))
+                await self.people.accounts.edit_user(
+                    "carol", lambda account: evolve(account, hash=hers, changed=now)
+                )
             return await registry.hash_password(password)
 
         self.pypid.face.registry = evolve(registry, hash_password=slowly)
         said = {"password": "his new one", "current": "secret of some length"}
         self.refused(self.by("carol", "PUT", self.PATH, said), 400, "nothing was changed")
-        self.assertEqual((self.me("carol", "his new one").status, self.me("carol", "hers").status), (401, 200))
+        self.assertEqual(
+            (self.me("carol", "his new one").status, self.me("carol", "hers").status), (401, 200)
+        )
 
     def test_others(self) -> None:
-        """Nobody but an administrator sets somebody else's; an administrator needs no current one, and may have one made."""
+        """Nobody but an administrator sets somebody else's; an administrator needs no current one,
+        and may have one made.
+        """
         said = {"password": "mine now", "current": "secret of some length"}
         self.refused(self.by("erin", "PUT", self.PATH, said), 403)
         self.refused(self.pypid.ask("PUT", self.PATH, body=b"{}"), 401)
@@ -355,7 +484,9 @@ class PasswordTests(PeopleCase):
 
     def test_by_token(self) -> None:
         """A token changes no password: who finds one must not become its user."""
-        token = self.by("carol", "POST", "/api/tokens", {"name": "t", "actions": ["read", "fetch"]}).json["secret"]
+        token = self.by(
+            "carol", "POST", "/api/tokens", {"name": "t", "actions": ["read", "fetch"]}
+        ).json["secret"]
         said = b'{"password": "mine now", "current": "secret of some length"}'
         answer = self.pypid.ask("PUT", self.PATH, ("Authorization", f"Bearer {token}"), body=said)
         self.refused(answer, 403, "token")
@@ -368,7 +499,10 @@ class MeTests(PeopleCase):
     def test_anonymous(self) -> None:
         """Nobody is told so, and what everyone may."""
         answer = self.pypid.get("/api/me").json
-        self.assertEqual((answer["user"], answer["groups"], answer["admin"], answer["token"]), (None, [], False, None))
+        self.assertEqual(
+            (answer["user"], answer["groups"], answer["admin"], answer["token"]),
+            (None, [], False, None),
+        )
         self.assertEqual({word for word, yes in answer["may"].items() if yes}, {"read", "fetch"})
 
     def test_somebody(self) -> None:
@@ -392,38 +526,59 @@ class GroupTests(PeopleCase):
     configured = Configured(groups=frozenset({"ops"}))
 
     def test_life(self) -> None:
-        """A group is made, has members, and is removed; what changes nothing leaves no line in the audit log."""
+        """A group is made, has members, and is removed; what changes nothing leaves no line in the
+        audit log.
+        """
         self.add("carol")
         answer = self.pypid.api("POST", "/api/groups", {"name": "devs"})
-        self.assertEqual((answer.status, answer.json), (201, {"name": "devs", "members": [], "from": "database"}))
+        self.assertEqual(
+            (answer.status, answer.json), (201, {"name": "devs", "members": [], "from": "database"})
+        )
         for _ in range(2):
             joined = self.pypid.api("PUT", "/api/groups/devs/members/carol").json
             self.assertEqual((joined["members"], joined["warnings"]), (["carol"], []))
         self.assertEqual(self.pypid.api("GET", "/api/groups/devs").json["members"], ["carol"])
         for _ in range(2):
-            self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs/members/carol").json["members"], [])
+            self.assertEqual(
+                self.pypid.api("DELETE", "/api/groups/devs/members/carol").json["members"], []
+            )
         self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs").status, 200)
         self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs").status, 404)
-        told = [("add-group", "devs"), ("join-group", "devs/carol"), ("leave-group", "devs/carol"), ("remove-group", "devs")]
+        told = [
+            ("add-group", "devs"),
+            ("join-group", "devs/carol"),
+            ("leave-group", "devs/carol"),
+            ("remove-group", "devs"),
+        ]
         self.assertEqual([(what, subject) for _, what, subject in self.people.done()[1:]], told)
 
     def test_list(self) -> None:
         """The list has the database's with their members, and the names of the configuration's."""
         self.pypid.api("POST", "/api/groups", {"name": "devs"})
         groups = self.pypid.api("GET", "/api/groups").json["groups"]
-        self.assertEqual([(group["name"], group["from"]) for group in groups], [("devs", "database"), ("ops", "configuration")])
+        self.assertEqual(
+            [(group["name"], group["from"]) for group in groups],
+            [("devs", "database"), ("ops", "configuration")],
+        )
 
     def test_refused(self) -> None:
-        """Bad names are 400, taken ones and those of the configuration 409, unknown groups 404; unknown users get a warning."""
+        """Bad names are 400, taken ones and those of the configuration 409, unknown groups 404;
+        unknown users get a warning.
+        """
         self.pypid.api("POST", "/api/groups", {"name": "devs"})
         for name in ("", "a b", "group:x", "everyone", "a/b"):
-            self.assertEqual(self.pypid.api("POST", "/api/groups", {"name": name}).status, 400, name)
+            self.assertEqual(
+                self.pypid.api("POST", "/api/groups", {"name": name}).status, 400, name
+            )
         self.assertEqual(self.pypid.api("POST", "/api/groups", {"name": "devs"}).status, 409)
         self.refused(self.pypid.api("POST", "/api/groups", {"name": "ops"}), 409, "[groups]")
         self.refused(self.pypid.api("PUT", "/api/groups/ops/members/alice"), 409, "[groups]")
         self.assertEqual(self.pypid.api("PUT", "/api/groups/nothing/members/alice").status, 404)
         self.assertEqual(self.pypid.api("PUT", "/api/groups/devs/members/everyone").status, 400)
-        self.assertIn("spelled right", self.pypid.api("PUT", "/api/groups/devs/members/nobody-at-all").json["warnings"][0])
+        self.assertIn(
+            "spelled right",
+            self.pypid.api("PUT", "/api/groups/devs/members/nobody-at-all").json["warnings"][0],
+        )
 
 
 class RightTests(PeopleCase):
@@ -437,7 +592,9 @@ class RightTests(PeopleCase):
         return document
 
     def test_first(self) -> None:
-        """The first right takes a project out of the defaults, of which the answer warns; it holds at once."""
+        """The first right takes a project out of the defaults, of which the answer warns; it holds
+        at once.
+        """
         self.have_wheel("spam")
         self.assertEqual(self.rights("spam")["takes_defaults"], True)
         answer = self.pypid.api("PUT", "/api/projects/Spam/rights/user/bob", {"right": "rw"})
@@ -447,21 +604,28 @@ class RightTests(PeopleCase):
         self.assertIn("read: everyone; write: authenticated", answer.json["warnings"][0])
         self.assertIn("ours now", answer.json["warnings"][1])
         self.assertEqual(
-            [self.pypid.get("/simple/spam/", user=user).status for user in (None, "alice", "bob")], [401, 403, 200]
+            [self.pypid.get("/simple/spam/", user=user).status for user in (None, "alice", "bob")],
+            [401, 403, 200],
         )
         second = self.pypid.api("PUT", "/api/projects/spam/rights/everyone", {"right": "r"}).json
         self.assertEqual((second["warnings"], second["effective"]["read"]), ([], "everyone bob"))
         self.assertEqual(self.pypid.get("/simple/spam/").status, 200)
 
     def test_withdrawn(self) -> None:
-        """A right is taken away; after the last one the defaults hold again, and the answer says so."""
+        """A right is taken away; after the last one the defaults hold again, and the answer says
+        so.
+        """
         for kind in ("user/bob", "authenticated"):
             self.pypid.api("PUT", f"/api/projects/spam/rights/{kind}", {"right": "r"})
-        self.assertEqual(self.pypid.api("DELETE", "/api/projects/spam/rights/user/bob").json["warnings"], [])
+        self.assertEqual(
+            self.pypid.api("DELETE", "/api/projects/spam/rights/user/bob").json["warnings"], []
+        )
         last = self.pypid.api("DELETE", "/api/projects/spam/rights/authenticated").json
         self.assertIn("defaults hold", last["warnings"][0])
         self.assertTrue(last["takes_defaults"])
-        self.assertEqual(self.pypid.api("DELETE", "/api/projects/spam/rights/authenticated").status, 200)
+        self.assertEqual(
+            self.pypid.api("DELETE", "/api/projects/spam/rights/authenticated").status, 200
+        )
         told = ["set-right", "set-right", "remove-right", "remove-right"]
         self.assertEqual(self.people.done(), [("ada", what, "spam") for what in told])
         self.assertEqual(self.people.deeds()[0].details, {"whom": "user bob", "right": "r"})
@@ -469,28 +633,59 @@ class RightTests(PeopleCase):
     def test_origin(self) -> None:
         """Each right says where it comes from; one of the configuration is not taken away here."""
         self.pypid.api("PUT", "/api/projects/eggs/rights/user/alice", {"right": "r"})
-        rights = {(right["name"], right["right"], right["from"]) for right in self.rights("eggs")["rights"]}
+        rights = {
+            (right["name"], right["right"], right["from"])
+            for right in self.rights("eggs")["rights"]
+        }
         self.assertEqual(rights, {("bob", "rw", "configuration"), ("alice", "r", "database")})
-        self.refused(self.pypid.api("DELETE", "/api/projects/eggs/rights/user/bob"), 409, "[projects]")
+        self.refused(
+            self.pypid.api("DELETE", "/api/projects/eggs/rights/user/bob"), 409, "[projects]"
+        )
         less = self.pypid.api("PUT", "/api/projects/eggs/rights/user/bob", {"right": "r"}).json
         self.assertIn("goes on to hold", less["warnings"][0])
         self.assertEqual(less["effective"]["write"], "bob")
         gone = self.pypid.api("DELETE", "/api/projects/eggs/rights/user/bob").json
         self.assertIn("still gives the right rw", gone["warnings"][0])
         whole = self.pypid.api("GET", "/api/rights").json
-        self.assertEqual([(right["project"], right["name"]) for right in whole["rights"]], [("eggs", "alice"), ("eggs", "bob")])
+        self.assertEqual(
+            [(right["project"], right["name"]) for right in whole["rights"]],
+            [("eggs", "alice"), ("eggs", "bob")],
+        )
         self.assertEqual(whole["defaults"]["write"], "authenticated")
 
     def test_refused(self) -> None:
-        """What cannot be is 400 with the reason, and gives nothing; a name that nobody has gets a warning."""
-        for path in ("user", "group", "everyone/bob", "authenticated/bob", "admins", "user/everyone", "user/a%20b", "USER/bob"):
-            self.assertEqual(self.pypid.api("PUT", f"/api/projects/spam/rights/{path}", {"right": "r"}).status, 400, path)
+        """What cannot be is 400 with the reason, and gives nothing; a name that nobody has gets a
+        warning.
+        """
+        for path in (
+            "user",
+            "group",
+            "everyone/bob",
+            "authenticated/bob",
+            "admins",
+            "user/everyone",
+            "user/a%20b",
+            "USER/bob",
+        ):
+            self.assertEqual(
+                self.pypid.api("PUT", f"/api/projects/spam/rights/{path}", {"right": "r"}).status,
+                400,
+                path,
+            )
         for document in ({}, {"right": "w"}, {"right": "rw", "x": 1}, {"right": None}, "r"):
-            self.assertEqual(self.pypid.api("PUT", "/api/projects/spam/rights/everyone", document).status, 400, document)
+            self.assertEqual(
+                self.pypid.api("PUT", "/api/projects/spam/rights/everyone", document).status,
+                400,
+                document,
+            )
         self.assertEqual(have(self.people.accounts.rights()), ())
-        warned = self.pypid.api("PUT", "/api/projects/spam/rights/user/nobody-at-all", {"right": "r"}).json["warnings"]
+        warned = self.pypid.api(
+            "PUT", "/api/projects/spam/rights/user/nobody-at-all", {"right": "r"}
+        ).json["warnings"]
         self.assertIn("spelled right", warned[-1])
-        warned = self.pypid.api("PUT", "/api/projects/spam/rights/group/nothing", {"right": "r"}).json["warnings"]
+        warned = self.pypid.api(
+            "PUT", "/api/projects/spam/rights/group/nothing", {"right": "r"}
+        ).json["warnings"]
         self.assertIn("has a group", warned[-1])
 
 
@@ -500,7 +695,9 @@ class LostTests(PeopleCase):
     durable = True
 
     def test_database_gone(self) -> None:
-        """Without its database an account can neither log in nor be changed, 503; the users of the configuration can."""
+        """Without its database an account can neither log in nor be changed, 503; the users of the
+        configuration can.
+        """
         self.add("carol")
         path = self.people.accounts.current.database.place.path  # type: ignore[union-attr]
         path.rename(path.with_suffix(".away"))
@@ -513,7 +710,9 @@ class LostTests(PeopleCase):
         self.assertEqual(self.me("carol").status, 200)
 
     def test_client_gone(self) -> None:
-        """Who closes the connection at once does not escape the audit log: what is done is written down."""
+        """Who closes the connection at once does not escape the audit log: what is done is written
+        down.
+        """
         waiting: Deferred[None] = Deferred()
         delete = self.pypid.index.delete
         self.have_wheel("spam")
@@ -524,10 +723,14 @@ class LostTests(PeopleCase):
 
         self.patch(type(self.pypid.index), "delete", lambda _, *words: slowly(*words))
         connection = self.pypid.connect()
-        connection.send(spelled("DELETE", f"/api/projects/spam/files/{wheel_filename('spam')}", user="ada"))
+        connection.send(
+            spelled("DELETE", f"/api/projects/spam/files/{wheel_filename('spam')}", user="ada")
+        )
         connection.lose(ConnectionError("gone"))
         waiting.callback(None)
-        self.assertEqual(self.people.done()[-1], ("ada", "delete-file", f"spam/{wheel_filename('spam')}"))
+        self.assertEqual(
+            self.people.done()[-1], ("ada", "delete-file", f"spam/{wheel_filename('spam')}")
+        )
         self.assertEqual(self.pypid.page("spam")["files"], [])
 
 
@@ -537,7 +740,9 @@ class NameRuleTests(SynchronousTestCase):
     @given(st.text(max_size=120))
     @settings(max_examples=75, deadline=None, database=None)
     def test_what_is_taken(self, text: str) -> None:
-        """Whatever is taken survives a path and a header: printable, without colon, slash and white space, not long."""
+        """Whatever is taken survives a path and a header: printable, without colon, slash and white
+        space, not long.
+        """
         try:
             name = new_name(text)
         except BadRequest:

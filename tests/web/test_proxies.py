@@ -17,7 +17,13 @@ from tests.web.wire import Wire, request
 OURS = TrustedProxies((ip_network("10.0.0.0/8"), ip_network("::1/128")))
 
 
-ORIGINS = ("https://index.example", "https://index.example:8443", "https://index.example.evil.example", "null", "")
+ORIGINS = (
+    "https://index.example",
+    "https://index.example:8443",
+    "https://index.example.evil.example",
+    "null",
+    "",
+)
 
 
 class ProxyTests(SynchronousTestCase):
@@ -43,7 +49,9 @@ class ProxyTests(SynchronousTestCase):
 
     def test_unix_sockets(self) -> None:
         """A peer on a unix socket is trusted only where that is asked for."""
-        self.assertEqual(client_of(None, ["198.51.100.1"], TrustedProxies(unix=True)), "198.51.100.1")
+        self.assertEqual(
+            client_of(None, ["198.51.100.1"], TrustedProxies(unix=True)), "198.51.100.1"
+        )
         self.assertEqual(scheme_of(None, False, ["https"], TrustedProxies(unix=True)), "https")
         self.assertEqual(scheme_of(None, False, ["https"], OURS), "http")
 
@@ -69,15 +77,29 @@ class ProxyTests(SynchronousTestCase):
         self.assertTrue(address is None or str(address))
 
     def test_requests(self) -> None:
-        """A request says what its headers say of a trusted peer, and what its connection says of another."""
+        """A request says what its headers say of a trusted peer, and what its connection says of
+        another.
+        """
         seen: list[tuple[str | None, str, str, bool]] = []
 
         async def look(request: Request) -> bytes:
-            seen.append((request.client_address(), request.scheme, request.base_host, request.isSecure()))
+            seen.append(
+                (request.client_address(), request.scheme, request.base_host, request.isSecure())
+            )
             return b""
 
-        sent = request("GET", "/", "X-Forwarded-For: 198.51.100.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: outer")
-        peers: list[IAddress] = [IPv4Address("TCP", "10.0.0.1", 1), IPv4Address("TCP", "192.0.2.1", 1), UNIXAddress(b"")]
+        sent = request(
+            "GET",
+            "/",
+            "X-Forwarded-For: 198.51.100.1",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Host: outer",
+        )
+        peers: list[IAddress] = [
+            IPv4Address("TCP", "10.0.0.1", 1),
+            IPv4Address("TCP", "192.0.2.1", 1),
+            UNIXAddress(b""),
+        ]
         logs = []
         for peer in peers:
             wire = Wire(look, peer=peer, trusted=OURS)
@@ -111,28 +133,36 @@ class OriginTests(SynchronousTestCase):
         return seen
 
     def test_host(self) -> None:
-        """Our own pages are of the host that was asked for, in any letters, with or without the port that it has anyway."""
+        """Our own pages are of the host that was asked for, in any letters, with or without the
+        port that it has anyway.
+        """
         for host in ("index.example", "INDEX.example", "index.example:443"):
             self.assertEqual(self.asked(f"Host: {host}"), [True, False, False, False, False], host)
         self.assertEqual(self.asked("Host: index.example:8443"), [False, True, False, False, False])
         self.assertEqual(self.asked("Host: "), [False] * 5)
 
     def test_proxy(self) -> None:
-        """Where a proxy asks for another host, ours is what it is trusted to say, or what is configured."""
+        """Where a proxy asks for another host, ours is what it is trusted to say, or what is
+        configured.
+        """
         changed = "Host: 127.0.0.1:6543"
         self.assertEqual(self.asked(changed), [False] * 5)
         said = "X-Forwarded-Host: index.example:8443"
         self.assertEqual(self.asked(changed, said), [False, True, False, False, False])
         self.assertEqual(self.asked(changed, said, trusted=False), [False] * 5)
         for url in ("https://index.example", "https://Index.Example:443/python/"):
-            self.assertEqual(self.asked(changed, public_url=url), [True, False, False, False, False], url)
+            self.assertEqual(
+                self.asked(changed, public_url=url), [True, False, False, False, False], url
+            )
 
 
 class NoHostTests(SynchronousTestCase):
     """What the router is told where there is no host."""
 
     def test_unix_socket(self) -> None:
-        """A request of HTTP/1.0 over a unix socket, with no host anywhere, is routed like any other."""
+        """A request of HTTP/1.0 over a unix socket, with no host anywhere, is routed like any
+        other.
+        """
         seen: list[bytes] = []
 
         async def look(request: Request) -> bytes:

@@ -31,25 +31,34 @@ class PypicacheCase(WholeCase):
         """Send a form to /uploadpackage/."""
         return self.send_form(parts, target="/uploadpackage/", user=user, pypid=pypid)
 
-    def put(self, path: str, data: bytes, user: str | None = "alice", pypid: Pypid | None = None) -> Answer:
+    def put(
+        self, path: str, data: bytes, user: str | None = "alice", pypid: Pypid | None = None
+    ) -> Answer:
         """As ``curl -X PUT --data-binary @file``: that says it is a form, which it is not."""
         kind = ("Content-Type", "application/x-www-form-urlencoded")
         return (pypid or self.pypid).ask("PUT", path, kind, body=data, user=user)
 
     def stored(self, project: str) -> dict[str, str]:
         """The files on the project's page, with their hashes."""
-        return {file["filename"]: file["hashes"]["sha256"] for file in self.pypid.page(project)["files"]}
+        return {
+            file["filename"]: file["hashes"]["sha256"] for file in self.pypid.page(project)["files"]
+        }
 
     def check_ok(self, answer: Answer) -> None:
         """It is what pypicache answered to an upload."""
-        self.assertEqual((answer.status, answer.body, answer["content-type"]), (200, UPLOADED, "application/json"))
+        self.assertEqual(
+            (answer.status, answer.body, answer["content-type"]),
+            (200, UPLOADED, "application/json"),
+        )
 
 
 class UploadTests(PypicacheCase):
     """``POST /uploadpackage/``."""
 
     def test_uploads(self) -> None:
-        """An sdist in the part ``sdist`` is published, and so is a distribution of any other kind that comes there."""
+        """An sdist in the part ``sdist`` is published, and so is a distribution of any other kind
+        that comes there.
+        """
         for filename, data in (
             (sdist_filename(), sdist()),
             (sdist_filename(suffix=".zip"), sdist(suffix=".zip")),
@@ -78,9 +87,18 @@ class UploadTests(PypicacheCase):
             [content(sdist_filename(), data)],
         ):
             answer = self.post(*parts)
-            self.assertEqual((answer.status, answer.body, answer["content-type"]), (400, MISSING, "application/json"))
-        for headers in ((), (("Content-Type", "application/x-www-form-urlencoded"),), (("Content-Type", "text/plain"),)):
-            answer = self.pypid.ask("POST", "/uploadpackage/", *headers, body=b"sdist=spam", user="alice")
+            self.assertEqual(
+                (answer.status, answer.body, answer["content-type"]),
+                (400, MISSING, "application/json"),
+            )
+        for headers in (
+            (),
+            (("Content-Type", "application/x-www-form-urlencoded"),),
+            (("Content-Type", "text/plain"),),
+        ):
+            answer = self.pypid.ask(
+                "POST", "/uploadpackage/", *headers, body=b"sdist=spam", user="alice"
+            )
             self.assertEqual((answer.status, answer.body), (400, MISSING))
         self.assertEqual(self.pypid.names(), [])
         self.assertEqual(self.incoming(), [])
@@ -89,13 +107,20 @@ class UploadTests(PypicacheCase):
         """A form that is cut off, or says twice what it may say once, publishes nothing."""
         part = as_sdist(sdist_filename(), sdist())
         self.refused(self.post(part, part), 400, "two parts named 'sdist'")
-        body = b'--x\r\nContent-Disposition: form-data; name="sdist"; filename="spam-1.0.tar.gz"\r\n\r\n' + sdist()
-        answer = self.pypid.ask("POST", "/uploadpackage/", ("Content-Type", FORM), body=body, user="alice")
+        body = (
+            b'--x\r\nContent-Disposition: form-data; name="sdist"; '
+            b'filename="spam-1.0.tar.gz"\r\n\r\n'
+        ) + sdist()
+        answer = self.pypid.ask(
+            "POST", "/uploadpackage/", ("Content-Type", FORM), body=body, user="alice"
+        )
         self.refused(answer, 400, "cut off")
         self.assertEqual(self.pypid.names(), [])
 
     def test_checked(self) -> None:
-        """The checks are those of every upload: the name, the archive, the metadata in it, and digests that were sent."""
+        """The checks are those of every upload: the name, the archive, the metadata in it, and
+        digests that were sent.
+        """
         data = sdist()
         for parts, words in (
             ([as_sdist("spam.tar.gz", data)], "spam.tar.gz"),
@@ -106,10 +131,16 @@ class UploadTests(PypicacheCase):
         ):
             self.refused(self.post(*parts), 400, words)
         self.assertEqual(self.pypid.names(), [])
-        self.check_ok(self.post(text("sha256_digest", sha256(data).hexdigest()), as_sdist(sdist_filename(), data)))
+        self.check_ok(
+            self.post(
+                text("sha256_digest", sha256(data).hexdigest()), as_sdist(sdist_filename(), data)
+            )
+        )
 
     def test_again(self) -> None:
-        """The same bytes again are fine, others are refused, even from somebody who may overwrite elsewhere."""
+        """The same bytes again are fine, others are refused, even from somebody who may overwrite
+        elsewhere.
+        """
         rules = Rules(write=RULES.write, overwrite=AUTHENTICATED)
         pypid = self.pypid = Pypid(Path(self.mktemp()), rules=rules)
         first, other = sdist(), sdist(files={"more.txt": b"!"})
@@ -117,7 +148,9 @@ class UploadTests(PypicacheCase):
         page = pypid.page("spam")
         self.check_ok(self.post(as_sdist(sdist_filename(), first)))
         self.refused(self.post(as_sdist(sdist_filename(), other)), 400, "File already exists")
-        self.refused(self.put("/packages/source/s/spam/spam-1.0.tar.gz", other), 400, "File already exists")
+        self.refused(
+            self.put("/packages/source/s/spam/spam-1.0.tar.gz", other), 400, "File already exists"
+        )
         self.assertEqual(pypid.page("spam"), page)
         self.published(self.publish(sdist_filename(), other))
         self.assertEqual(self.stored("spam")[sdist_filename()], sha256(other).hexdigest())
@@ -125,7 +158,9 @@ class UploadTests(PypicacheCase):
     def test_rights(self) -> None:
         """Who may not publish is refused before the body has come."""
         for user, status in ((None, 401), ("bob", 403)):
-            self.assertEqual(self.post(as_sdist(sdist_filename(), sdist()), user=user).status, status)
+            self.assertEqual(
+                self.post(as_sdist(sdist_filename(), sdist()), user=user).status, status
+            )
             connection = self.pypid.connect()
             fields = (("Content-Type", FORM), ("Content-Length", "1000000"))
             connection.send(spelled("POST", "/uploadpackage/", *fields, user=user))
@@ -137,14 +172,20 @@ class UploadTests(PypicacheCase):
     def test_another_site(self) -> None:
         """A browser that sends the form for a page of another site is refused."""
         answer = self.send_form(
-            [as_sdist(sdist_filename(), sdist())], ("Origin", "https://evil.example"), target="/uploadpackage/"
+            [as_sdist(sdist_filename(), sdist())],
+            ("Origin", "https://evil.example"),
+            target="/uploadpackage/",
         )
         self.refused(answer, 403, "another site")
 
     def test_too_large(self) -> None:
-        """A file over [server] max_upload is refused: by what is announced, else when it has come."""
+        """A file over [server] max_upload is refused: by what is announced, else when
+        it has come.
+        """
         pypid = Pypid(Path(self.mktemp()), max_upload=100)
-        self.refused(self.post(as_sdist(sdist_filename(), bytes(200)), pypid=pypid), 413, "max_upload")
+        self.refused(
+            self.post(as_sdist(sdist_filename(), bytes(200)), pypid=pypid), 413, "max_upload"
+        )
         connection = pypid.connect()
         head = (("Content-Type", FORM), ("Content-Length", str(1 << 30)))
         connection.send(spelled("POST", "/uploadpackage/", *head, user="alice"))
@@ -166,10 +207,14 @@ class UploadTests(PypicacheCase):
 
 
 class PutTests(PypicacheCase):
-    """``PUT /packages/source/<l>/<project>/<file>`` and ``/packages/<pyver>/<l>/<project>/<file>``."""
+    """``PUT
+    /packages/source/<l>/<project>/<file>`` and ``/packages/<pyver>/<l>/<project>/<file>``.
+    """
 
     def test_puts(self) -> None:
-        """The body becomes the file, which is had again from there, from the page's link, and in parts."""
+        """The body becomes the file, which is had again from there, from the page's link, and in
+        parts.
+        """
         for path, data in (
             ("source/s/spam/spam-1.0.tar.gz", sdist()),
             ("source/S/Spam/spam-1.1.zip", sdist(version="1.1", suffix=".zip")),
@@ -196,7 +241,9 @@ class PutTests(PypicacheCase):
         self.assertEqual(set(self.stored("spam")), {"spam-1.0+a.tar.gz", "spam-1.0+b.tar.gz"})
 
     def test_wrong_address(self) -> None:
-        """A letter, a project or a Python that is not the file's is refused before the body, with the right address."""
+        """A letter, a project or a Python that is not the file's is refused before the body, with
+        the right address.
+        """
         for path in (
             "source/x/spam/spam-1.0.tar.gz",
             "source/sp/spam/spam-1.0.tar.gz",
@@ -208,7 +255,9 @@ class PutTests(PypicacheCase):
             "py2/s/spam/spam-1.0-py3-none-any.whl",
         ):
             connection = self.pypid.connect()
-            connection.send(spelled("PUT", f"/packages/{path}", ("Content-Length", "1000000"), user="alice"))
+            connection.send(
+                spelled("PUT", f"/packages/{path}", ("Content-Length", "1000000"), user="alice")
+            )
             answer = connection.answer()
             assert answer is not None
             filename = path.rpartition("/")[2]
@@ -253,33 +302,50 @@ class PutTests(PypicacheCase):
         """The body is checked as every upload, and nothing is overwritten."""
         self.refused(self.put("/packages/source/s/spam/spam-1.0.tar.gz", b"not an archive"), 400)
         self.refused(self.put("/packages/source/s/spam/spam-1.0.tar.gz", b""), 400)
-        self.refused(self.put("/packages/source/s/spam/spam-1.0.tar.gz", sdist("other")), 400, "do not rename")
+        self.refused(
+            self.put("/packages/source/s/spam/spam-1.0.tar.gz", sdist("other")),
+            400,
+            "do not rename",
+        )
         self.assertEqual(self.pypid.names(), [])
         self.check_ok(self.put("/packages/source/s/spam/spam-1.0.tar.gz", sdist()))
         self.check_ok(self.put("/packages/source/s/spam/spam-1.0.tar.gz", sdist()))
-        self.refused(self.put("/packages/source/s/spam/spam-1.0.tar.gz", sdist(files={"x": b""})), 400, "already exists")
+        self.refused(
+            self.put("/packages/source/s/spam/spam-1.0.tar.gz", sdist(files={"x": b""})),
+            400,
+            "already exists",
+        )
 
     def test_archived(self) -> None:
         """An archived project takes nothing by this way either (PEP 792)."""
         self.have_wheel()
-        self.assertEqual(self.pypid.api("PUT", "/api/projects/spam/status", {"status": "archived"}).status, 200)
+        self.assertEqual(
+            self.pypid.api("PUT", "/api/projects/spam/status", {"status": "archived"}).status, 200
+        )
         self.refused(self.put("/packages/source/s/spam/spam-1.0.tar.gz", sdist()), 403, "archived")
         self.refused(self.post(as_sdist(sdist_filename(), sdist())), 403, "archived")
 
     def test_rights(self) -> None:
         """Who may not publish is refused."""
         for user, status in ((None, 401), ("bob", 403)):
-            self.assertEqual(self.put("/packages/source/s/spam/spam-1.0.tar.gz", sdist(), user=user).status, status)
+            self.assertEqual(
+                self.put("/packages/source/s/spam/spam-1.0.tar.gz", sdist(), user=user).status,
+                status,
+            )
         self.assertEqual(self.pypid.names(), [])
 
     def test_too_large(self) -> None:
-        """A body over [server] max_upload is refused: by its length, and a chunked one when it has come."""
+        """A body over [server] max_upload is refused: by its length, and a chunked one when it has
+        come.
+        """
         pypid = Pypid(Path(self.mktemp()), max_upload=100)
         path = "/packages/source/s/spam/spam-1.0.tar.gz"
         self.refused(self.put(path, bytes(101), pypid=pypid), 413, "max_upload")
         chunked = b"C8\r\n" + bytes(200) + b"\r\n0\r\n\r\n"
         connection = pypid.connect()
-        connection.send(spelled("PUT", path, ("Transfer-Encoding", "chunked"), user="alice") + chunked)
+        connection.send(
+            spelled("PUT", path, ("Transfer-Encoding", "chunked"), user="alice") + chunked
+        )
         answer = connection.answer()
         assert answer is not None
         self.refused(answer, 413, "max_upload")
@@ -299,7 +365,12 @@ class PutTests(PypicacheCase):
         """A body that breaks off publishes nothing and leaves nothing."""
         data = sdist()
         connection = self.pypid.connect()
-        head = spelled("PUT", "/packages/source/s/spam/spam-1.0.tar.gz", ("Content-Length", str(len(data))), user="alice")
+        head = spelled(
+            "PUT",
+            "/packages/source/s/spam/spam-1.0.tar.gz",
+            ("Content-Length", str(len(data))),
+            user="alice",
+        )
         connection.send(head + data[:-1])
         connection.lose(ConnectionError())
         self.assertEqual(self.pypid.names(), [])
@@ -324,13 +395,20 @@ class GetTests(PypicacheCase):
         self.assertEqual(self.pypid.get("/packages/source/h/ham/ham-1.0.tar.gz").status, 404)
 
     def test_theirs(self) -> None:
-        """A file of theirs is fetched and kept by such an address as by that on the page; a wrong one is not told upstream."""
+        """A file of theirs is fetched and kept by such an address as by that on the page; a wrong
+        one is not told upstream.
+        """
         filename, data = sdist_filename("ham"), sdist("ham")
         upstream = Elsewhere()
         upstream.has("ham", filename, data)
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
         self.have(pypid.catalog.complete())
-        for wrong in (f"source/x/ham/{filename}", f"source/s/spam/{filename}", f"py3/h/ham/{filename}", "source/h/ham/ham.exe"):
+        for wrong in (
+            f"source/x/ham/{filename}",
+            f"source/s/spam/{filename}",
+            f"py3/h/ham/{filename}",
+            "source/h/ham/ham.exe",
+        ):
             self.assertEqual(pypid.get(f"/packages/{wrong}").status, 404)
         self.assertEqual(upstream.heard, [])
         for _ in range(2):

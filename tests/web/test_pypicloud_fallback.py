@@ -1,7 +1,9 @@
-"""pypicloud's fallback matrix, row by row, minus its holes; and each hole as a test of its own that stays closed.
+"""pypicloud's fallback matrix, row by row, minus its holes; and each hole as a test of its own that
+stays closed.
 
-The columns and pypicloud's answers are those of its ``doc/topics/fallback.rst``, and, for ``redirect`` with
-``always_show_upstream``, of its code and tests. Ours stand beside them, written by hand.
+The columns and pypicloud's answers are those of its ``doc/topics/fallback.rst``, and, for
+``redirect`` with ``always_show_upstream``, of its code and tests. Ours stand beside them, written
+by hand.
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ c. The redirect to the public index, and direct URLs of files, went past ``disal
    public index heard names before anything was checked. Here the page is ours, with what rules allow, and leads to its files.
 """
 KNOWN = "403"
-"""We differ: somebody who is known and lacks a right is told so, with 403 and not 404, as everywhere here. Whether there is
-such a project the answer does not tell: it is the same for every name that they may not read or have fetched.
+"""We differ: somebody who is known and lacks a right is told so, with 403 and not 404, as
+everywhere here. Whether there is such a project the answer does not tell: it is the same for every
+name that they may not read or have fetched.
 """
 
 SETTINGS = {
@@ -137,7 +140,9 @@ MATRIX = {
 }
 TOLD = tuple(MATRIX)
 MATRIX["cache, always_show_upstream"] = MATRIX["mirror"]
-"""``links``: a page of what is upstream's, whose files are redirects there; ``cached``: whose files are fetched, and kept."""
+"""``links``: a page of what is upstream's, whose files are redirects there; ``cached``: whose files
+are fetched, and kept.
+"""
 
 ADDRESSES = ("/simple/{}/", "/pypi/{}/", "/{}/")
 DOCUMENTS = ("/pypi/{}/json", "/simple/{}/json")
@@ -158,7 +163,10 @@ class Row:
     why: str
 
     def __str__(self) -> str:
-        return f"{self.fallback}: stored {self.stored}, read {self.read}, update {self.update}, known {self.known}"
+        return (
+            f"{self.fallback}: stored {self.stored}, read {self.read}, update {self.update}, "
+            f"known {self.known}"
+        )
 
 
 def rows() -> Iterator[Row]:
@@ -180,16 +188,33 @@ class FallbackCase(WholeCase):
         self.elsewhere.has(NAME, THEIRS, wheel(NAME, "99.0"))
 
     def index(
-        self, fallback: str, *, read: bool = True, update: bool = True, stored: bool = False, reserved: str = "", **policy: Any
+        self,
+        fallback: str,
+        *,
+        read: bool = True,
+        update: bool = True,
+        stored: bool = False,
+        reserved: str = "",
+        **policy: Any,
     ) -> Pypid:
         """A pypid with these settings of pypicloud's; nobody has asked it anything yet."""
-        text = CONFIG.format(lines=SETTINGS[fallback], update="everyone" if update else "", reserved=reserved)
+        text = CONFIG.format(
+            lines=SETTINGS[fallback], update="everyone" if update else "", reserved=reserved
+        )
         config = parse(text, filename="config.ini")
-        rules = evolve(rules_of(config), read=EVERYONE if read else ALICE, write=ALICE, delete=ALICE)
+        rules = evolve(
+            rules_of(config), read=EVERYONE if read else ALICE, write=ALICE, delete=ALICE
+        )
         of_config = {
-            name: getattr(config.upstream, name) for name in ("mode", "reserved", "allow", "deny", "blend", "cooldown")
+            name: getattr(config.upstream, name)
+            for name in ("mode", "reserved", "allow", "deny", "blend", "cooldown")
         }
-        pypid = Pypid(Path(self.mktemp()), rules=rules, policy=Policy(**{**of_config, **policy}), upstream=self.elsewhere)
+        pypid = Pypid(
+            Path(self.mktemp()),
+            rules=rules,
+            policy=Policy(**{**of_config, **policy}),
+            upstream=self.elsewhere,
+        )
         if stored:
             self.published(self.publish(OURS, wheel(NAME, "1.0"), pypid=pypid))
         else:
@@ -206,7 +231,9 @@ class FallbackCase(WholeCase):
         if THEIRS in files:
             given = pypid.get(f"/api/package/{NAME}/{THEIRS}", user=user)
             where = given["location"]
-            kinds.append("links" if given.status == 302 and (where or "").startswith(FILES) else "cached")
+            kinds.append(
+                "links" if given.status == 302 and (where or "").startswith(FILES) else "cached"
+            )
             if given.status == 200:
                 self.assertEqual(given.body, wheel(NAME, "99.0"))
         return "+".join(kinds)
@@ -216,8 +243,8 @@ class MatrixTests(FallbackCase):
     """Every row."""
 
     def test_rows(self) -> None:
-        """Each row is answered as written, at every address where pypicloud had the page; upstream hears the name only where
-        the page has files of theirs.
+        """Each row is answered as written, at every address where pypicloud had the page; upstream
+        hears the name only where the page has files of theirs.
         """
         count = 0
         for row in rows():
@@ -229,9 +256,15 @@ class MatrixTests(FallbackCase):
                 answer = pypid.get(address.format(NAME), J, user=user)
                 heard = list(self.elsewhere.heard)
                 if address in ADDRESSES:
-                    self.assertEqual(self.kind_of(pypid, answer, user), row.ours, (str(row), address))
+                    self.assertEqual(
+                        self.kind_of(pypid, answer, user), row.ours, (str(row), address)
+                    )
                 else:
-                    self.assertEqual(answer.status, int(row.ours) if row.ours.isdigit() else 200, (str(row), address))
+                    self.assertEqual(
+                        answer.status,
+                        int(row.ours) if row.ours.isdigit() else 200,
+                        (str(row), address),
+                    )
                 if row.ours not in ("links", "cached"):
                     self.assertEqual(heard, [], (str(row), address))
                 if answer.status == 401:
@@ -241,17 +274,23 @@ class MatrixTests(FallbackCase):
 
     def test_documented(self) -> None:
         """The guide has these very tables."""
-        lines = (Path(__file__).parents[2] / "docs/migrate/pypicloud-api.rst").read_text().splitlines()
+        lines = (
+            (Path(__file__).parents[2] / "docs/migrate/pypicloud-api.rst").read_text().splitlines()
+        )
         documented = [line.split() for line in lines if re.match("    [01] +[01] ", line)]
         said = [line.split() for name in TOLD for line in MATRIX[name].splitlines() if line.strip()]
         self.assertEqual(documented, said)
 
     def test_known_lacks(self) -> None:
-        """Where somebody known is refused, names that are stored, upstream's, and nobody's are answered alike to the byte."""
+        """Where somebody known is refused, names that are stored, upstream's, and nobody's are
+        answered alike to the byte.
+        """
         for fallback in SETTINGS:
             for read, update in ((False, True), (True, False)):
                 pypid = self.index(fallback, read=read, update=update, stored=True)
-                self.published(self.publish(wheel_filename("mine", "1.0"), wheel("mine", "1.0"), pypid=pypid))
+                self.published(
+                    self.publish(wheel_filename("mine", "1.0"), wheel("mine", "1.0"), pypid=pypid)
+                )
                 self.have(pypid.index.reconcile())
                 self.elsewhere.has("eggs", wheel_filename("eggs", "9.0"), wheel("eggs", "9.0"))
                 names = ("mine", "eggs", "none") if not read else ("eggs", "none")
@@ -264,8 +303,8 @@ class MatrixTests(FallbackCase):
                 self.assertEqual(len(answers), 1, (fallback, answers))
 
     def test_kept(self) -> None:
-        """What was fetched once is served on in every mode that is not closed to it, also to those who may have nothing
-        fetched: pypicloud took it for a file like any other.
+        """What was fetched once is served on in every mode that is not closed to it, also to those
+        who may have nothing fetched: pypicloud took it for a file like any other.
         """
         pypid = self.index("cache")
         self.assertEqual(pypid.get(f"/api/package/{NAME}/{THEIRS}").status, 200)
@@ -276,7 +315,9 @@ class MatrixTests(FallbackCase):
         self.assertEqual(self.elsewhere.heard, [])
 
     def test_opted_in(self) -> None:
-        """Who wants what ``always_show_upstream`` did lists the names in ``blend``, and gets it for these names."""
+        """Who wants what ``always_show_upstream`` did lists the names in ``blend``, and gets it for
+        these names.
+        """
         for fallback, kind in (("redirect", "ours+links"), ("cache", "ours+cached")):
             pypid = self.index(fallback, stored=True, blend=(NAME,))
             self.assertEqual(self.kind_of(pypid, pypid.get(f"/simple/{NAME}/", J), None), kind)
@@ -286,17 +327,29 @@ class HoleTests(FallbackCase):
     """What must not be copied, one by one."""
 
     def test_a(self) -> None:
-        """a. Whoever is logged in and may not read is sent nowhere, by no address, in no mode; and upstream hears nothing."""
+        """a. Whoever is logged in and may not read is sent nowhere, by no address, in no mode; and
+        upstream hears nothing.
+        """
         for fallback in SETTINGS:
             for stored in (True, False):
                 pypid = self.index(fallback, read=False, stored=stored)
-                for address in (*ADDRESSES, *DOCUMENTS, "/api/package/{}/", "/api/package/{}/" + THEIRS, "/local/{}/"):
+                for address in (
+                    *ADDRESSES,
+                    *DOCUMENTS,
+                    "/api/package/{}/",
+                    "/api/package/{}/" + THEIRS,
+                    "/local/{}/",
+                ):
                     answer = pypid.get(address.format(NAME), user="bob")
-                    self.assertEqual((answer.status, answer["location"]), (403, None), (fallback, address))
+                    self.assertEqual(
+                        (answer.status, answer["location"]), (403, None), (fallback, address)
+                    )
                 self.assertEqual(self.elsewhere.heard, [])
 
     def test_b(self) -> None:
-        """b. No public file is under a name of ours: not on a page, not in JSON, not by its own address."""
+        """b. No public file is under a name of ours: not on a page, not in JSON, not by its own
+        address.
+        """
         for fallback in SETTINGS:
             pypid = self.index(fallback, stored=True)
             for address in (*ADDRESSES, *DOCUMENTS, "/api/package/{}/", "/packages/"):
@@ -309,25 +362,34 @@ class HoleTests(FallbackCase):
             self.assertEqual(self.elsewhere.heard, [])
 
     def test_c(self) -> None:
-        """c. A name of ``disallow_fallback`` goes nowhere: no page, no redirect, no file by its own address; upstream does not
-        hear it, not even to be told no.
+        """c. A name of ``disallow_fallback`` goes nowhere: no page, no redirect, no file by its own
+        address; upstream does not hear it, not even to be told no.
         """
         for fallback in SETTINGS:
             for name in (NAME, "SPAM"):
                 pypid = self.index(fallback, reserved=NAME)
-                addresses = (*ADDRESSES, *DOCUMENTS, "/api/package/{}/" + THEIRS, "/packages/{}/" + THEIRS)
+                addresses = (
+                    *ADDRESSES,
+                    *DOCUMENTS,
+                    "/api/package/{}/" + THEIRS,
+                    "/packages/{}/" + THEIRS,
+                )
                 for address in addresses:
                     for user in (None, "bob", "ada"):
                         answer = pypid.get(address.format(name), user=user)
                         if name != NAME and answer.status == 301:  # to its normal spelling, here
                             self.assertTrue((answer["location"] or "").startswith(".."), answer)
                             continue
-                        self.assertEqual((answer.status, answer["location"]), (404, None), (fallback, address))
+                        self.assertEqual(
+                            (answer.status, answer["location"]), (404, None), (fallback, address)
+                        )
                 self.assertEqual(self.elsewhere.heard, [])
                 self.assertEqual(pypid.get(f"/api/package/{name}/").json["packages"], [])
 
     def test_d(self) -> None:
-        """d. A file of upstream's whose bytes are not those that its page promised is given to nobody, whole, and not kept."""
+        """d. A file of upstream's whose bytes are not those that its page promised is given to
+        nobody, whole, and not kept.
+        """
         wrong = wheel_filename("wrong", "1.0")
         self.elsewhere.has("wrong", wrong, wheel("wrong", "1.0"), sha256="0" * 64)
         pypid = self.index("cache")
@@ -349,7 +411,9 @@ class HoleTests(FallbackCase):
             self.assertIn("POST", answer["allow"] or "")
 
     def test_f(self) -> None:
-        """f. ``fallback = mirror`` starts, and means what it said: upstream's files are kept. So does every older spelling."""
+        """f. ``fallback = mirror`` starts, and means what it said: upstream's files are kept. So
+        does every older spelling.
+        """
         for lines, kind in (
             ("pypi.fallback = mirror", "cached"),
             ("pypi.use_fallback = true", "links"),
@@ -358,31 +422,45 @@ class HoleTests(FallbackCase):
         ):
             self.patch(sys.modules[__name__], "SETTINGS", {"older": lines})
             pypid = self.index("older")
-            self.assertEqual(self.kind_of(pypid, pypid.get(f"/simple/{NAME}/", J), None), kind, lines)
+            self.assertEqual(
+                self.kind_of(pypid, pypid.get(f"/simple/{NAME}/", J), None), kind, lines
+            )
 
     def test_g(self) -> None:
-        """g. ``/health`` tells nothing of what is behind pypid, whatever is away: it answers as long as pypid does."""
+        """g. ``/health`` tells nothing of what is behind pypid, whatever is away: it answers as
+        long as pypid does.
+        """
         pypid = self.index("cache", stored=True)
         before = pypid.get("/health").json
-        pypid.blobs.away = StorageDown("/srv/secret/place cannot be reached: password hunter2 was refused.")
+        pypid.blobs.away = StorageDown(
+            "/srv/secret/place cannot be reached: password hunter2 was refused."
+        )
         answer = pypid.get("/health")
         self.assertEqual((answer.status, answer.json), (200, before))
-        self.assertEqual(set(answer.json), {"status", "ready", "access", "cache", "storage", "complete"})
+        self.assertEqual(
+            set(answer.json), {"status", "ready", "access", "cache", "storage", "complete"}
+        )
 
     def test_h(self) -> None:
         """h. Who guesses passwords has to wait, at pypicloud's addresses as at all others."""
         pypid = self.index("none")
-        guesses = [pypid.get("/api/package/", None, basic("ada", f"guess{n}")).status for n in range(30)]
+        guesses = [
+            pypid.get("/api/package/", None, basic("ada", f"guess{n}")).status for n in range(30)
+        ]
         self.assertEqual(guesses[0], 401)
         self.assertEqual(guesses[-1], 429)
 
     def test_other_names(self) -> None:
-        """One more, which pypicloud's list of holes lacks: a file is had, and deleted, by the address of its own project only.
+        """One more, which pypicloud's list of holes lacks: a file is had, and deleted, by the
+        address of its own project only.
 
-        pypicloud asked for the right on the project of the address, and gave whatever file was named behind it.
+        pypicloud asked for the right on the project of the address, and gave whatever file was
+        named behind it.
         """
         pypid = self.index("none", stored=True)
-        self.published(self.publish(wheel_filename("free", "1.0"), wheel("free", "1.0"), pypid=pypid))
+        self.published(
+            self.publish(wheel_filename("free", "1.0"), wheel("free", "1.0"), pypid=pypid)
+        )
         for user in (None, "bob", "alice", "ada"):
             self.assertEqual(pypid.get(f"/api/package/free/{OURS}", user=user).status, 404)
         self.assertEqual(pypid.ask("DELETE", f"/api/package/free/{OURS}", user="alice").status, 400)

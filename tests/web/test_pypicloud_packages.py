@@ -1,4 +1,6 @@
-"""pypicloud's HTTP API for packages: what its views and its tests said is still so, but for what docs/migrate names."""
+"""pypicloud's HTTP API for packages: what its views and its tests said is still so, but for what
+docs/migrate names.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,15 @@ from attrs import evolve
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.parse import parse
-from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, EVERYONE, NOBODY, Grants, Principals, Rules
+from pypid.core.permissions import (
+    ANONYMOUS,
+    AUTHENTICATED,
+    EVERYONE,
+    NOBODY,
+    Grants,
+    Principals,
+    Rules,
+)
 from pypid.core.policy import Policy
 from pypid.daemon.rules_in_force import rules_of
 from pypid.testing.worlds import BEGINNING
@@ -32,17 +42,29 @@ ANN = Principals(users=frozenset({"alice"}))
 class PackagesCase(WholeCase):
     """What its tests share."""
 
-    def send(self, project: str, filename: str, data: bytes, *, user: str | None = "alice", **more: Any) -> Answer:
+    def send(
+        self, project: str, filename: str, data: bytes, *, user: str | None = "alice", **more: Any
+    ) -> Answer:
         """As ``curl -F content=@file``."""
-        return self.send_form([content(filename, data)], target=f"/api/package/{project}/{filename}", user=user, **more)
+        return self.send_form(
+            [content(filename, data)],
+            target=f"/api/package/{project}/{filename}",
+            user=user,
+            **more,
+        )
 
     def listed(self, project: str, user: str | None = None) -> list[str]:
         """The names of the files that the API lists."""
-        return [package["filename"] for package in self.pypid.get(f"/api/package/{project}/", user=user).json["packages"]]
+        return [
+            package["filename"]
+            for package in self.pypid.get(f"/api/package/{project}/", user=user).json["packages"]
+        ]
 
     def check_refused(self, answer: Answer, status: int, *words: str) -> None:
         """It is this error, in pypicloud's words and ours."""
-        self.assertEqual((answer.status, answer["content-type"]), (status, "application/json"), answer)
+        self.assertEqual(
+            (answer.status, answer["content-type"]), (status, "application/json"), answer
+        )
         self.assertLessEqual({"error", "message", "code", "title"}, set(answer.json))
         for word in words:
             self.assertIn(word, answer.json["message"])
@@ -52,7 +74,9 @@ class ListTests(PackagesCase):
     """``GET /api/package/`` and ``GET /api/package/<project>/``."""
 
     def test_names(self) -> None:
-        """The names of the projects of which files are stored, by name; those that are empty now are not among them."""
+        """The names of the projects of which files are stored, by name; those that are empty now
+        are not among them.
+        """
         self.assertEqual(self.pypid.get("/api/package/").json, {"packages": []})
         for name in ("spam", "eggs", "ham"):
             self.have_wheel(name)
@@ -62,11 +86,15 @@ class ListTests(PackagesCase):
         self.assertEqual(answer.json, {"packages": ["eggs", "spam"]})
 
     def test_verbose(self) -> None:
-        """With ``?verbose=true`` there is also the newest version's summary, and the second of the last publication."""
+        """With ``?verbose=true`` there is also the newest version's summary, and the second of the
+        last publication.
+        """
         self.have_wheel("spam", "2.0")
         self.pypid.clock.advance(90)
         self.have_sdist("spam", "1.0")
-        eggs = sdist("eggs", "1.0", metadata_bytes=b"Metadata-Version: 2.1\nName: eggs\nVersion: 1.0\n")
+        eggs = sdist(
+            "eggs", "1.0", metadata_bytes=b"Metadata-Version: 2.1\nName: eggs\nVersion: 1.0\n"
+        )
         self.published(self.publish(sdist_filename("eggs", "1.0"), eggs))
         late = int(self.pypid.world.now().timestamp())
         for query in ("verbose=true", "verbose=1", "verbose=True", "verbose=yes"):
@@ -78,7 +106,9 @@ class ListTests(PackagesCase):
                 ],
             )
         for query in ("", "?", "?verbose", "?verbose=", "?verbose=false", "?verbose=0"):
-            self.assertEqual(self.pypid.get(f"/api/package/{query}").json["packages"], ["eggs", "spam"], query)
+            self.assertEqual(
+                self.pypid.get(f"/api/package/{query}").json["packages"], ["eggs", "spam"], query
+            )
         self.check_refused(self.pypid.get("/api/package/?verbose=perhaps"), 400, "verbose")
 
     def test_changes(self) -> None:
@@ -125,10 +155,14 @@ class ListTests(PackagesCase):
         for project in ("spam", "nothing"):
             for user, write in ((None, False), ("bob", False), ("alice", True), ("ada", True)):
                 answer = self.pypid.get(f"/api/package/{project}/", user=user)
-                self.assertEqual((answer.status, answer.json["write"]), (200, write), (project, user))
+                self.assertEqual(
+                    (answer.status, answer.json["write"]), (200, write), (project, user)
+                )
 
     def test_nothing(self) -> None:
-        """A project that there is not has no files, and nobody else is asked for it; what is no name is not there."""
+        """A project that there is not has no files, and nobody else is asked for it; what is no
+        name is not there.
+        """
         upstream = Elsewhere()
         upstream.has("theirs", wheel_filename("theirs"), wheel("theirs"))
         pypid = Pypid(self.spool, policy=Policy(mode=Mode.CACHE), upstream=upstream)
@@ -163,16 +197,22 @@ class DownloadTests(PackagesCase):
     """``GET /api/package/<project>/<file>``."""
 
     def test_ours(self) -> None:
-        """A file of ours is given as below ``/packages/``: whole, in part, or not again; with what lies beside it."""
+        """A file of ours is given as below ``/packages/``: whole, in part, or not again; with what
+        lies beside it.
+        """
         filename, data = self.have_wheel()
         for suffix in ("", "/"):
             path = f"/api/package/spam/{filename}{suffix}"
             answer = self.pypid.get(path)
-            self.assertEqual((answer.status, answer["content-type"]), (200, "application/octet-stream"))
+            self.assertEqual(
+                (answer.status, answer["content-type"]), (200, "application/octet-stream")
+            )
             self.assertEqual(answer.body, data)
             part = self.pypid.get(path, None, ("Range", "bytes=2-5"))
             self.assertEqual((part.status, part.body), (206, data[2:6]))
-            self.assertEqual(self.pypid.get(path, None, ("If-None-Match", answer["etag"] or "")).status, 304)
+            self.assertEqual(
+                self.pypid.get(path, None, ("If-None-Match", answer["etag"] or "")).status, 304
+            )
             self.assertEqual(self.pypid.ask("HEAD", path)["content-length"], str(len(data)))
         self.assertIn(b"Name: spam", self.pypid.get(f"/api/package/spam/{filename}.metadata").body)
 
@@ -184,7 +224,9 @@ class DownloadTests(PackagesCase):
                 self.check_refused(self.pypid.get(f"/api/package/{path}", accept), 404)
 
     def test_theirs(self) -> None:
-        """What is upstream's is fetched, given and kept; with ``redirect`` whoever asks is sent there."""
+        """What is upstream's is fetched, given and kept; with ``redirect`` whoever asks is sent
+        there.
+        """
         upstream, name = Elsewhere(), wheel_filename("theirs")
         file = upstream.has("theirs", name, wheel("theirs"))
         for mode in (Mode.CACHE, Mode.REDIRECT):
@@ -193,8 +235,12 @@ class DownloadTests(PackagesCase):
             answer = pypid.get(f"/api/package/theirs/{name}")
             kept = pypid.get("/api/package/").json["packages"]
             if mode is Mode.CACHE:
-                self.assertEqual((answer.status, answer.body, kept), (200, wheel("theirs"), ["theirs"]))
-                self.assertEqual(pypid.get("/api/package/theirs/").json["packages"][0]["last_modified"], BEGUN)
+                self.assertEqual(
+                    (answer.status, answer.body, kept), (200, wheel("theirs"), ["theirs"])
+                )
+                self.assertEqual(
+                    pypid.get("/api/package/theirs/").json["packages"][0]["last_modified"], BEGUN
+                )
             else:
                 self.assertEqual((answer.status, answer["location"], kept), (302, file.source, []))
 
@@ -211,17 +257,25 @@ class UploadTests(PackagesCase):
             (egg_filename(), egg()),
         ):
             answer = self.send("spam", filename, data)
-            self.assertEqual((answer.status, answer["content-type"]), (200, "application/json"), answer)
+            self.assertEqual(
+                (answer.status, answer["content-type"]), (200, "application/json"), answer
+            )
             told = answer.json
             self.assertEqual(told["message"], "published")
             self.assertEqual(told["metadata"]["hash_sha256"], sha256(data).hexdigest())
             self.assertEqual(told["metadata"]["uploader"], "alice")
-            [listed] = [each for each in self.pypid.get("/api/package/spam/").json["packages"] if each["filename"] == filename]
+            [listed] = [
+                each
+                for each in self.pypid.get("/api/package/spam/").json["packages"]
+                if each["filename"] == filename
+            ]
             self.assertEqual({key: told[key] for key in listed}, listed)
         self.assertEqual(self.incoming(), [])
 
     def test_again(self) -> None:
-        """A file that is there is 409, with the same bytes too; whoever may overwrite gets 200 for either."""
+        """A file that is there is 409, with the same bytes too; whoever may overwrite gets 200 for
+        either.
+        """
         filename, data = wheel_filename(), wheel()
         other = wheel(files={"spam.py": b"other = 1\n"})
         self.published(self.send("spam", filename, data))
@@ -234,59 +288,93 @@ class UploadTests(PackagesCase):
         self.assertEqual(self.pypid.get(f"/packages/spam/{filename}").body, other)
 
     def test_names(self) -> None:
-        """The file's own name counts: that of the address may be another one, but its project is the file's."""
-        answer = self.send_form([content(sdist_filename(), sdist())], target="/api/package/SPAM/whatever.tar.gz")
+        """The file's own name counts: that of the address may be another one, but its project is
+        the file's.
+        """
+        answer = self.send_form(
+            [content(sdist_filename(), sdist())], target="/api/package/SPAM/whatever.tar.gz"
+        )
         self.assertEqual((answer.status, answer.json["filename"]), (200, sdist_filename()))
         self.check_refused(self.send("eggs", wheel_filename(), wheel()), 400, "'spam'", "'eggs'")
         self.assertEqual(self.listed("spam"), [sdist_filename()])
 
     def test_refused(self) -> None:
-        """What is no file, no distribution, or broken is 400 with the reasons; nothing of it is stored."""
-        for parts in ([], [text("content", "x")], [content("x.txt", b"x")], [content(wheel_filename(), b"PK")]):
+        """What is no file, no distribution, or broken is 400 with the reasons; nothing of it is
+        stored.
+        """
+        for parts in (
+            [],
+            [text("content", "x")],
+            [content("x.txt", b"x")],
+            [content(wheel_filename(), b"PK")],
+        ):
             answer = self.send_form(parts, target=f"/api/package/spam/{wheel_filename()}")
             self.check_refused(answer, 400)
-        answer = self.pypid.ask("POST", "/api/package/spam/x", ("Content-Type", "application/json"), body=b"{}", user="alice")
+        answer = self.pypid.ask(
+            "POST",
+            "/api/package/spam/x",
+            ("Content-Type", "application/json"),
+            body=b"{}",
+            user="alice",
+        )
         self.check_refused(answer, 400, "form")
         self.assertEqual((self.keys(), self.incoming()), ([], []))
 
     def test_rights(self) -> None:
-        """Nobody unknown publishes (401, with a challenge), and nobody without the right (403); before the body is read."""
+        """Nobody unknown publishes (401, with a challenge), and nobody without the right (403);
+        before the body is read.
+        """
         for user, status in ((None, 401), ("bob", 403)):
             answer = self.send("spam", wheel_filename(), wheel(), user=user)
             self.check_refused(answer, status)
             self.assertEqual("Basic" in (answer["www-authenticate"] or ""), status == 401)
         another = ("Origin", "https://evil.example")
         answer = self.send_form(
-            [content(wheel_filename(), wheel())], another, target=f"/api/package/spam/{wheel_filename()}", user="alice"
+            [content(wheel_filename(), wheel())],
+            another,
+            target=f"/api/package/spam/{wheel_filename()}",
+            user="alice",
         )
         self.check_refused(answer, 403)
         self.assertEqual(self.keys(), [])
 
     def test_blind(self) -> None:
-        """Who may publish and not read is told of what they sent, and of nothing that was there before."""
+        """Who may publish and not read is told of what they sent, and of nothing that was there
+        before.
+        """
         pypid = crowded(Path(self.mktemp()), elsewhere(), CLOSED)
         filename, data = file_of(OWN)
         for who in ("ada", "publisher"):
-            answer = self.publish(filename, data, target="/simple/", user=None, headers=IS[who].headers, pypid=pypid)
+            answer = self.publish(
+                filename, data, target="/simple/", user=None, headers=IS[who].headers, pypid=pypid
+            )
             self.published(answer)
             told = answer.json
             if who == "ada":
                 self.assertEqual(told["metadata"]["uploader"], "ada")
             else:
-                self.assertEqual((told["last_modified"], "uploader" in told["metadata"]), (None, False))
+                self.assertEqual(
+                    (told["last_modified"], "uploader" in told["metadata"]), (None, False)
+                )
                 self.assertEqual(told["metadata"]["hash_sha256"], sha256(data).hexdigest())
 
     def test_own_addresses(self) -> None:
-        """``/``, ``/simple/`` and ``/pypi/`` take the upload form, with their last slash or not, and answer in the same JSON; a
-        form that says nothing of what it is is an upload there.
+        """``/``, ``/simple/`` and ``/pypi/`` take the upload form, with their last slash or not,
+        and answer in the same JSON; a form that says nothing of what it is is an upload there.
         """
         for number, target in enumerate(("/", "/simple/", "/simple", "/pypi/", "/pypi")):
             filename, data = sdist_filename("spam", f"{number}.0"), sdist("spam", f"{number}.0")
-            parts = [content(filename, data)] if number % 2 else [text(":action", "file_upload"), content(filename, data)]
+            parts = (
+                [content(filename, data)]
+                if number % 2
+                else [text(":action", "file_upload"), content(filename, data)]
+            )
             answer = self.send_form(parts, target=target)
             self.assertEqual((answer.status, answer.json["filename"]), (200, filename), target)
             again = self.send_form(parts, target=target)
-            self.assertEqual((again.status, "nothing was changed" in again.json["message"]), (200, True))
+            self.assertEqual(
+                (again.status, "nothing was changed" in again.json["message"]), (200, True)
+            )
             other = [content(filename, sdist("spam", f"{number}.0", files={"x.py": b"x"}))]
             self.refused(self.send_form(other, target=target), 400, "File already exists")
             self.refused(self.send_form([text(":action", "blah")], target=target), 400, ":action")
@@ -296,17 +384,37 @@ class UploadTests(PackagesCase):
         self.assertEqual(legacy["content-type"], "text/plain; charset=utf-8")
 
     def test_own_addresses_blind(self) -> None:
-        """There the form takes the right to publish, and no right to read; a call takes the right to read."""
+        """There the form takes the right to publish, and no right to read; a call takes the right
+        to read.
+        """
         pypid = crowded(Path(self.mktemp()), elsewhere(), CLOSED)
         call = dumps(({"name": ["acme"]}, "or"), "search").encode()
         for number, target in enumerate(("/simple/", "/pypi/")):
             name, data = wheel_filename(OWN, f"{number}.0"), wheel(OWN, f"{number}.0")
-            self.published(self.publish(name, data, target=target, user=None, headers=IS["publisher"].headers, pypid=pypid))
-            for who, status in (("anonymous", 401), ("bob", 403), ("rita", 200), ("publisher", 403)):
-                answer = pypid.ask("POST", target, *IS[who].headers, ("Content-Type", "text/xml"), body=call)
+            self.published(
+                self.publish(
+                    name,
+                    data,
+                    target=target,
+                    user=None,
+                    headers=IS["publisher"].headers,
+                    pypid=pypid,
+                )
+            )
+            for who, status in (
+                ("anonymous", 401),
+                ("bob", 403),
+                ("rita", 200),
+                ("publisher", 403),
+            ):
+                answer = pypid.ask(
+                    "POST", target, *IS[who].headers, ("Content-Type", "text/xml"), body=call
+                )
                 self.assertEqual(answer.status, status, (target, who))
         evil = ("Origin", "https://evil.example")
-        answer = self.publish(name, data, target="/pypi/", user=None, headers=[*IS["ada"].headers, evil], pypid=pypid)
+        answer = self.publish(
+            name, data, target="/pypi/", user=None, headers=[*IS["ada"].headers, evil], pypid=pypid
+        )
         self.assertEqual(answer.status, 403)
 
 
@@ -314,19 +422,27 @@ class DeleteTests(PackagesCase):
     """``DELETE /api/package/<project>/<file>``."""
 
     def test_deletes(self) -> None:
-        """A file is gone from everywhere; a second time there is none to delete, and that is 400."""
+        """A file is gone from everywhere; a second time there is none to delete, and
+        that is 400.
+        """
         for suffix in ("", "/"):
             filename, _ = self.have_wheel("spam", f"{len(suffix)}.0")
             path = f"/api/package/spam/{filename}{suffix}"
             self.assertEqual(self.pypid.ask("DELETE", path, user="ada").status, 200)
             self.assertEqual(self.listed("spam"), [])
             self.assertEqual(self.pypid.get(f"/packages/spam/{filename}").status, 404)
-            self.check_refused(self.pypid.ask("DELETE", path, user="ada"), 400, f"Could not find {filename}")
-        self.check_refused(self.pypid.ask("DELETE", "/api/package/no/no-1.0.tar.gz", user="ada"), 400, "Could not find")
+            self.check_refused(
+                self.pypid.ask("DELETE", path, user="ada"), 400, f"Could not find {filename}"
+            )
+        self.check_refused(
+            self.pypid.ask("DELETE", "/api/package/no/no-1.0.tar.gz", user="ada"),
+            400,
+            "Could not find",
+        )
 
     def test_rights(self) -> None:
-        """Deleting takes both rights, to delete and to publish: ``allow_delete_groups = authenticated``, which was the default,
-        let nobody delete what they could not write.
+        """Deleting takes both rights, to delete and to publish: ``allow_delete_groups =
+        authenticated``, which was the default, let nobody delete what they could not write.
         """
         filename, _ = self.have_wheel()
         path = f"/api/package/spam/{filename}"
@@ -335,32 +451,54 @@ class DeleteTests(PackagesCase):
             (Rules(write=ANN, delete=AUTHENTICATED), "bob", 403),
             (Rules(write=ANN, delete=AUTHENTICATED), None, 401),
             (Rules(write=NOBODY, delete=AUTHENTICATED), "alice", 403),
-            (Rules(write=EVERYONE, delete=AUTHENTICATED, projects={"spam": Grants(read=EVERYONE, write=ANN)}), "bob", 403),
+            (
+                Rules(
+                    write=EVERYONE,
+                    delete=AUTHENTICATED,
+                    projects={"spam": Grants(read=EVERYONE, write=ANN)},
+                ),
+                "bob",
+                403,
+            ),
             (Rules(write=ANN, delete=AUTHENTICATED), "alice", 200),
         ):
             self.pypid.face.rules = rules
-            self.assertEqual(self.pypid.ask("DELETE", path, user=user).status, status, (rules, user))
+            self.assertEqual(
+                self.pypid.ask("DELETE", path, user=user).status, status, (rules, user)
+            )
 
 
 class PageTests(PackagesCase):
     """``/packages/``, ``/pypi/<project>/``, ``/<project>/`` and the JSON of a project."""
 
     def test_every_file(self) -> None:
-        """``/packages/`` links to every stored file, with its hash, from where files are; it is a page like others."""
-        files = [self.have_wheel("spam"), self.have_sdist("spam", "0.5"), self.have_wheel("eggs", "2.0")]
+        """``/packages/`` links to every stored file, with its hash, from where files are; it is a
+        page like others.
+        """
+        files = [
+            self.have_wheel("spam"),
+            self.have_sdist("spam", "0.5"),
+            self.have_wheel("eggs", "2.0"),
+        ]
         answer = self.pypid.get("/packages/")
         self.assertEqual((answer.status, answer["content-type"]), (200, "text/html; charset=utf-8"))
         for filename, data in files:
             project = filename.partition("-")[0]
-            self.assertIn(f'<a href="{project}/{filename}#sha256={sha256(data).hexdigest()}"', answer.text)
+            self.assertIn(
+                f'<a href="{project}/{filename}#sha256={sha256(data).hexdigest()}"', answer.text
+            )
             self.assertEqual(self.pypid.get(f"/packages/{project}/{filename}").body, data)
         self.assertEqual(answer.text.count("<a "), 3)
-        self.assertEqual(self.pypid.get("/packages/", None, ("If-None-Match", answer["etag"] or "")).status, 304)
+        self.assertEqual(
+            self.pypid.get("/packages/", None, ("If-None-Match", answer["etag"] or "")).status, 304
+        )
         self.have_wheel("more")
         self.assertIn("more-1.0", self.pypid.get("/packages/").text)
 
     def test_project(self) -> None:
-        """A project has its page at ``/pypi/`` and at the root, too, in HTML and in JSON; its links lead to the files."""
+        """A project has its page at ``/pypi/`` and at the root, too, in HTML and in JSON; its links
+        lead to the files.
+        """
         filename, data = self.have_wheel("my-pkg")
         for address in ("/pypi/my-pkg/", "/my-pkg/"):
             html, document = self.pypid.get(address), self.pypid.get(address, J)
@@ -371,12 +509,20 @@ class PageTests(PackagesCase):
         for spelled, location in (("/My.Pkg/", "../my-pkg/"), ("/pypi/My_Pkg/", "../my-pkg/")):
             answer = self.pypid.get(spelled)
             self.assertEqual((answer.status, answer["location"]), (301, location), spelled)
-        for address in ("/nothing/", "/pypi/nothing/", "/-x-/", "/pypi/-x-/", "/.env", "/.env/", "/x%00y/"):
+        for address in (
+            "/nothing/",
+            "/pypi/nothing/",
+            "/-x-/",
+            "/pypi/-x-/",
+            "/.env",
+            "/.env/",
+            "/x%00y/",
+        ):
             self.assertEqual(self.pypid.get(address).status, 404, address)
 
     def test_other_addresses_first(self) -> None:
-        """Whatever else has an address at the root keeps it, by other methods, too; what browsers and monitors look for there
-        is no project; and no other index is asked for any of this.
+        """Whatever else has an address at the root keeps it, by other methods, too; what browsers
+        and monitors look for there is no project; and no other index is asked for any of this.
         """
         upstream = Elsewhere()
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
@@ -431,7 +577,11 @@ class SearchTests(PackagesCase):
     """XML-RPC's ``search``."""
 
     def search(
-        self, criteria: object, query_type: object = "or", target: str = "/pypi/", headers: Sequence[tuple[str, str]] = ()
+        self,
+        criteria: object,
+        query_type: object = "or",
+        target: str = "/pypi/",
+        headers: Sequence[tuple[str, str]] = (),
     ) -> list[tuple[str, str]]:
         """Names and versions of what is found."""
         body = dumps((criteria, query_type), "search").encode()
@@ -443,12 +593,22 @@ class SearchTests(PackagesCase):
 
     def have_summary(self, name: str, version: str, summary: str | None) -> None:
         """Publish an sdist that says this of itself."""
-        lines = [f"Name: {name}", f"Version: {version}", *([f"Summary: {summary}"] if summary else [])]
-        data = sdist(name, version, metadata_bytes=("Metadata-Version: 2.1\n" + "\n".join(lines) + "\n").encode())
+        lines = [
+            f"Name: {name}",
+            f"Version: {version}",
+            *([f"Summary: {summary}"] if summary else []),
+        ]
+        data = sdist(
+            name,
+            version,
+            metadata_bytes=("Metadata-Version: 2.1\n" + "\n".join(lines) + "\n").encode(),
+        )
         self.published(self.publish(sdist_filename(name, version), data))
 
     def test_words(self) -> None:
-        """Any word in the name or the summary, or all words of either; in any case and spelling; the newest that fits."""
+        """Any word in the name or the summary, or all words of either; in any case and spelling;
+        the newest that fits.
+        """
         self.have_summary("spam", "1.0", "Lovely Breakfast")
         self.have_summary("spam", "2.0", "Dull dinner")
         self.have_summary("my-eggs", "0.1", None)
@@ -469,7 +629,9 @@ class SearchTests(PackagesCase):
             ({"name": ["nothing"]}, "or", []),
         ):
             for target in ("/pypi", "/pypi/", "/simple", "/simple/"):
-                self.assertEqual(self.search(criteria, query_type, target), found, (criteria, query_type))
+                self.assertEqual(
+                    self.search(criteria, query_type, target), found, (criteria, query_type)
+                )
 
     def test_yanked(self) -> None:
         """A yanked version is found only where there is no other."""
@@ -481,7 +643,9 @@ class SearchTests(PackagesCase):
         self.assertEqual(self.search({"name": ["spam"]}), [("spam", "2.0")])
 
     def test_odd(self) -> None:
-        """What is no search is a fault that says so, never a 500; a summary that XML cannot hold is still answered."""
+        """What is no search is a fault that says so, never a 500; a summary that XML cannot hold is
+        still answered.
+        """
         self.have_summary("spam", "1.0", "a \x0b b <&>")
         self.assertEqual(self.search({"name": ["spam"]}), [("spam", "1.0")])
         for parameters in (
@@ -493,13 +657,21 @@ class SearchTests(PackagesCase):
             ({"name": ["spam"]},),
             (),
         ):
-            answer = self.pypid.ask("POST", "/simple/", ("Content-Type", "text/xml"), body=dumps(parameters, "search").encode())
+            answer = self.pypid.ask(
+                "POST",
+                "/simple/",
+                ("Content-Type", "text/xml"),
+                body=dumps(parameters, "search").encode(),
+            )
             self.assertEqual(answer.status, 200)
             with self.assertRaises(Fault) as caught:
                 loads(answer.body)
             self.assertIn("search", caught.exception.faultString)
         for body in (b"", b"<", b"x"):
-            self.assertEqual(self.pypid.ask("POST", "/simple/", ("Content-Type", "text/xml"), body=body).status, 400)
+            self.assertEqual(
+                self.pypid.ask("POST", "/simple/", ("Content-Type", "text/xml"), body=body).status,
+                400,
+            )
 
 
 SECURITY = """
@@ -514,7 +686,9 @@ group.brotatos = alice
 
 
 class SecurityTests(PackagesCase):
-    """What pypicloud's own functional tests (its ``tests/test_security.py``) ask over HTTP, with the same configuration."""
+    """What pypicloud's own functional tests (its ``tests/test_security.py``) ask over HTTP, with
+    the same configuration.
+    """
 
     def setUp(self) -> None:
         """Its ``user`` is bob, its ``user2`` alice."""
@@ -528,12 +702,15 @@ class SecurityTests(PackagesCase):
         self.filename, _ = self.have_wheel()
 
     def test_simple(self) -> None:
-        """A page is for those who may read: who is unknown is asked for a password, also where there is nothing."""
+        """A page is for those who may read: who is unknown is asked for a password, also where
+        there is nothing.
+        """
         for below in ("pypi", "simple"):
             for name in ("spam", "pkg2"):
                 self.assertEqual(self.pypid.get(f"/{below}/{name}/").status, 401)
             self.assertEqual(self.pypid.get(f"/{below}/spam/", user="bob").status, 200)
-            # and not sent to the public index, which would hear the name: there is none behind this pypid
+            # and not sent to the public index, which would hear the name: there is none behind this
+            # pypid
             self.assertEqual(self.pypid.get(f"/{below}/pkg2/", user="bob").status, 404)
 
     def test_api(self) -> None:
@@ -541,8 +718,15 @@ class SecurityTests(PackagesCase):
         self.assertEqual(self.pypid.get("/api/package/spam/").status, 401)
         self.assertEqual(self.pypid.get("/api/package/spam/", user="bob").status, 200)
         at = f"/api/package/spam/{self.filename}"
-        self.assertEqual(self.send_form([content("filename.txt", b"datadatadata")], target=f"{at}/", user="bob").status, 403)
-        self.assertEqual(self.send("spam", wheel_filename("spam", "1.5"), wheel("spam", "1.5")).status, 200)
+        self.assertEqual(
+            self.send_form(
+                [content("filename.txt", b"datadatadata")], target=f"{at}/", user="bob"
+            ).status,
+            403,
+        )
+        self.assertEqual(
+            self.send("spam", wheel_filename("spam", "1.5"), wheel("spam", "1.5")).status, 200
+        )
         self.assertEqual(self.pypid.ask("DELETE", at, user="bob").status, 403)
         self.assertEqual(self.pypid.ask("DELETE", at, user="alice").status, 200)
         self.assertNotIn(self.pypid.get("/api/rebuild/", user="alice").status, (200, 302))
@@ -552,10 +736,14 @@ class HiddenTests(PackagesCase):
     """What somebody may not read is in none of this."""
 
     def test_hidden(self) -> None:
-        """Lists, pages and searches have for each what they may read, and nothing else; whoever is let in sees it at once."""
+        """Lists, pages and searches have for each what they may read, and nothing else; whoever is
+        let in sees it at once.
+        """
         pypid = crowded(Path(self.mktemp()), elsewhere(), OPEN)
         for project in (PLAIN, OWN):
-            self.published(self.publish(*file_of(project), user=None, headers=IS["ada"].headers, pypid=pypid))
+            self.published(
+                self.publish(*file_of(project), user=None, headers=IS["ada"].headers, pypid=pypid)
+            )
         self.have(pypid.index.reconcile())
         call = dumps(({"name": ["acme"]}, "or"), "search").encode()
         readers = {"rita", "carol", "wendy", "dan", "ada", "token to read"}
@@ -567,18 +755,30 @@ class HiddenTests(PackagesCase):
                 ("POST", "/pypi/", call),
                 ("POST", "/simple/", call),
             ):
-                answer = pypid.ask(method, target, *who.headers, ("Content-Type", "text/xml"), body=body)
+                answer = pypid.ask(
+                    method, target, *who.headers, ("Content-Type", "text/xml"), body=body
+                )
                 self.assertEqual(answer.status, 200, (who, target))
                 self.assertIn(PLAIN.encode(), answer.body)
-                self.assertEqual(OWN.encode() in answer.body, who.name in readers, (who.name, target))
+                self.assertEqual(
+                    OWN.encode() in answer.body, who.name in readers, (who.name, target)
+                )
         pypid.face.rules = Rules(read=EVERYONE, write=OPEN.write)
         for target in ("/api/package/", "/packages/"):
             self.assertIn(OWN, pypid.get(target).text)
 
     def test_closed(self) -> None:
-        """Where nobody unknown reads, none of it is answered without a name (401 with a challenge)."""
+        """Where nobody unknown reads, none of it is answered without a name (401
+        with a challenge).
+        """
         pypid = crowded(Path(self.mktemp()), elsewhere(), CLOSED)
-        for target in ("/api/package/", "/packages/", "/acme-plain/", "/pypi/acme-plain/", "/simple/acme-plain/json"):
+        for target in (
+            "/api/package/",
+            "/packages/",
+            "/acme-plain/",
+            "/pypi/acme-plain/",
+            "/simple/acme-plain/json",
+        ):
             answer = pypid.get(target)
             self.assertEqual(answer.status, 401)
             self.assertIn("Basic", answer["www-authenticate"] or "")
@@ -593,7 +793,9 @@ class ManyTests(PackagesCase):
     """Large indexes."""
 
     def test_many(self) -> None:
-        """Hundreds of projects are put together once, for all who see the same, until something changes."""
+        """Hundreds of projects are put together once, for all who see the same, until something
+        changes.
+        """
         for number in range(300):
             name = f"p{number:03}"
             self.published(self.publish(wheel_filename(name), wheel(name)))
@@ -607,7 +809,9 @@ class ManyTests(PackagesCase):
         self.assertIs(self.have(kept.projects(sight)), first)
 
     def test_many_files(self) -> None:
-        """What says something of many files, be they of one project, is put together off the reactor's thread."""
+        """What says something of many files, be they of one project, is put together off the
+        reactor's thread.
+        """
         self.patch(stock, "FEW", 3)
         self.patch(packages, "FEW", 3)
         apart: list[object] = []
@@ -621,7 +825,9 @@ class ManyTests(PackagesCase):
         self.pypid.face.world = counting
         self.pypid.face.stock = stock.StoredProjects(self.pypid.index, counting)
         for number in range(4):
-            self.published(self.publish(sdist_filename("spam", f"{number}.0"), sdist("spam", f"{number}.0")))
+            self.published(
+                self.publish(sdist_filename("spam", f"{number}.0"), sdist("spam", f"{number}.0"))
+            )
             del apart[:]
             self.assertEqual(self.pypid.get("/packages/").text.count("<a "), number + 1)
             self.assertEqual(len(self.pypid.get("/api/package/spam/").json["packages"]), number + 1)

@@ -1,6 +1,8 @@
-"""pypicloud's ``/api/user/``, ``/acct/`` and ``/admin/``: what its documentation says to send works.
+"""pypicloud's ``/api/user/``, ``/acct/`` and ``/admin/``: what its documentation says to send
+works.
 
-Where the answer is pypicloud 1.3.12's own it was compared with one; where it is not, the test says so.
+Where the answer is pypicloud 1.3.12's own it was compared with one; where it is not, the test says
+so.
 """
 
 from __future__ import annotations
@@ -40,13 +42,26 @@ class PypicloudCase(WholeCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.people = Peopled(self.pypid, Path(self.mktemp()), configured=self.configured, sql=self.sql)
-        self.pypid.face.settings = evolve(self.pypid.face.settings, people=AccountSettings(registration=self.registration))
+        self.people = Peopled(
+            self.pypid, Path(self.mktemp()), configured=self.configured, sql=self.sql
+        )
+        self.pypid.face.settings = evolve(
+            self.pypid.face.settings, people=AccountSettings(registration=self.registration)
+        )
 
-    def sent(self, method: str, path: str, *headers: tuple[str, str], user: str | None = "ada", **said: str) -> Answer:
+    def sent(
+        self,
+        method: str,
+        path: str,
+        *headers: tuple[str, str],
+        user: str | None = "ada",
+        **said: str,
+    ) -> Answer:
         """The answer to a form with these fields."""
         body = urlencode(said).encode() if said else None
-        return self.pypid.ask(method, path, *headers, *([FORM] if said else []), body=body, user=user)
+        return self.pypid.ask(
+            method, path, *headers, *([FORM] if said else []), body=body, user=user
+        )
 
     def ok(self, method: str, path: str, **said: str) -> None:
         """It is done, and nothing is said about it."""
@@ -79,23 +94,34 @@ class PypicloudCase(WholeCase):
 
     def rights(self) -> list[tuple[str, str, str]]:
         """What the database says of spam."""
-        return [(right.whom.value, right.name, right.text) for right in have(self.people.accounts.rights())]
+        return [
+            (right.whom.value, right.name, right.text)
+            for right in have(self.people.accounts.rights())
+        ]
 
 
 class UserTests(PypicloudCase):
     """Users, as an administrator manages them."""
 
     def test_life(self) -> None:
-        """A user is made, listed, shown, made an administrator, and removed; the audit log has each of it, and no password."""
+        """A user is made, listed, shown, made an administrator, and removed; the audit log has each
+        of it, and no password.
+        """
         self.ok("PUT", "/admin/user/carol", password=PASSWORD)
         self.assertEqual(self.me("carol"), 200)
-        listed = [{"username": name, "admin": name == "ada"} for name in ("ada", "alice", "bob", "carol")]
+        listed = [
+            {"username": name, "admin": name == "ada"} for name in ("ada", "alice", "bob", "carol")
+        ]
         self.assertEqual(self.get("/admin/user/"), listed)
         self.assertEqual(self.get("/admin/user"), listed)
-        self.assertEqual(self.get("/admin/user/carol"), {"username": "carol", "admin": False, "groups": []})
+        self.assertEqual(
+            self.get("/admin/user/carol"), {"username": "carol", "admin": False, "groups": []}
+        )
         for word in ("true", "1", "on"):
             self.ok("POST", "/admin/user/carol/admin", admin=word)
-        self.assertEqual(self.get("/admin/user/carol/"), {"username": "carol", "admin": True, "groups": []})
+        self.assertEqual(
+            self.get("/admin/user/carol/"), {"username": "carol", "admin": True, "groups": []}
+        )
         self.ok("POST", "/admin/user/carol/admin", admin="false")
         self.ok("DELETE", "/admin/user/carol/")
         self.assertEqual(self.me("carol"), 401)
@@ -105,23 +131,40 @@ class UserTests(PypicloudCase):
         self.assertNotIn(PASSWORD, repr(self.people.deeds()))
 
     def test_json(self) -> None:
-        """The arguments may come in JSON, with true and false, or in a form of several parts, as curl -F sends it."""
+        """The arguments may come in JSON, with true and false, or in a form of several parts, as
+        curl -F sends it.
+        """
         kind = ("Content-Type", "application/json")
-        asked = self.pypid.ask("PUT", "/admin/user/carol", kind, body=json.dumps({"password": PASSWORD}).encode(), user="ada")
+        asked = self.pypid.ask(
+            "PUT",
+            "/admin/user/carol",
+            kind,
+            body=json.dumps({"password": PASSWORD}).encode(),
+            user="ada",
+        )
         self.assertEqual(asked.status, 200)
-        asked = self.pypid.ask("POST", "/admin/user/carol/admin", kind, body=b'{"admin": true}', user="ada")
+        asked = self.pypid.ask(
+            "POST", "/admin/user/carol/admin", kind, body=b'{"admin": true}', user="ada"
+        )
         self.assertEqual(asked.status, 200)
         body = b'--x\r\nContent-Disposition: form-data; name="admin"\r\n\r\nfalse\r\n--x--\r\n'
         parts = ("Content-Type", "multipart/form-data; boundary=x")
-        self.assertEqual(self.pypid.ask("POST", "/admin/user/carol/admin", parts, body=body, user="ada").status, 200)
+        self.assertEqual(
+            self.pypid.ask("POST", "/admin/user/carol/admin", parts, body=body, user="ada").status,
+            200,
+        )
         self.assertFalse(have(self.people.accounts.user("carol")).admin)
 
     def test_arguments(self) -> None:
         """A missing argument is 400 in pypicloud's words; an unknown or odd one is 400, too."""
         self.have_user("carol")
         self.refused_as(self.sent("PUT", "/admin/user/dan"), 400, "Missing argument 'password'")
-        self.refused_as(self.sent("PUT", "/admin/user/dan", password=PASSWORD, other="x"), 400, "'other'")
-        self.refused_as(self.sent("POST", "/admin/user/carol/admin"), 400, "Missing argument 'admin'")
+        self.refused_as(
+            self.sent("PUT", "/admin/user/dan", password=PASSWORD, other="x"), 400, "'other'"
+        )
+        self.refused_as(
+            self.sent("POST", "/admin/user/carol/admin"), 400, "Missing argument 'admin'"
+        )
         self.refused_as(self.sent("POST", "/admin/user/carol/admin", admin="maybe"), 400, "admin")
         for kind, body in (
             ("application/json", b"[]"),
@@ -129,14 +172,22 @@ class UserTests(PypicloudCase):
             ("text/plain", b"x"),
             ("multipart/form-data", b""),
         ):
-            answer = self.pypid.ask("PUT", "/admin/user/dan", ("Content-Type", kind), body=body, user="ada")
+            answer = self.pypid.ask(
+                "PUT", "/admin/user/dan", ("Content-Type", kind), body=body, user="ada"
+            )
             self.refused_as(answer, 400)
-        big = self.pypid.ask("PUT", "/admin/user/dan", FORM, body=b"password=" + b"x" * 70_000, user="ada")
+        big = self.pypid.ask(
+            "PUT", "/admin/user/dan", FORM, body=b"password=" + b"x" * 70_000, user="ada"
+        )
         self.assertIn(big.status, (400, 413))
-        self.assertEqual([account.name for account in have(self.people.accounts.users())], ["carol"])
+        self.assertEqual(
+            [account.name for account in have(self.people.accounts.users())], ["carol"]
+        )
 
     def test_taken(self) -> None:
-        """A name that is taken, also by somebody of the file or by what looks alike, is refused (500 there)."""
+        """A name that is taken, also by somebody of the file or by what looks alike, is refused
+        (500 there).
+        """
         self.have_user("carol")
         for name in ("carol", "Carol", "ada"):
             self.refused_as(self.sent("PUT", f"/admin/user/{name}", password=PASSWORD), 409, name)
@@ -149,14 +200,18 @@ class UserTests(PypicloudCase):
         self.refused_as(self.sent("PUT", "/admin/user/carol", password=PASSWORD), 409, "inherit")
 
     def test_removing_nobody(self) -> None:
-        """Who is not there is removed already; who stands in the file, and the last administrator, are not."""
+        """Who is not there is removed already; who stands in the file, and the last administrator,
+        are not.
+        """
         self.ok("DELETE", "/admin/user/nobody-of-that-name")
         self.refused_as(self.sent("DELETE", "/admin/user/bob"), 409, "[users]")
         self.refused_as(self.sent("POST", "/admin/user/ada/admin", admin="false"), 409)
         self.assertEqual(self.people.done(), [])
 
     def test_nobody(self) -> None:
-        """To approve somebody who is not there, or make him an administrator, is an error, which pypicloud swallowed."""
+        """To approve somebody who is not there, or make him an administrator, is an error, which
+        pypicloud swallowed.
+        """
         self.refused_as(self.sent("POST", "/admin/user/zoe/approve"), 404, "zoe")
         self.refused_as(self.sent("POST", "/admin/user/zoe/admin", admin="true"), 404, "zoe")
 
@@ -173,13 +228,23 @@ class UserTests(PypicloudCase):
     def test_disabled(self) -> None:
         """Who was disabled is in no list, and is not opened again by an approval."""
         self.have_user("carol", standing=AccountStatus.DISABLED)
-        self.assertNotIn("carol", repr(self.get("/admin/user")) + repr(self.get("/admin/pending_users")))
+        self.assertNotIn(
+            "carol", repr(self.get("/admin/user")) + repr(self.get("/admin/pending_users"))
+        )
         self.refused_as(self.sent("POST", "/admin/user/carol/approve"), 400, "enable")
         self.assertEqual(self.me("carol"), 401)
 
     def test_who(self) -> None:
-        """All of it is for administrators: 401 for nobody, with the challenge, 403 for others, in JSON whatever they accept."""
-        for path in ("/admin/user", "/admin/group", "/admin/acl.json.gz", "/admin/package/spam", "/admin/user/bob"):
+        """All of it is for administrators: 401 for nobody, with the challenge, 403 for others, in
+        JSON whatever they accept.
+        """
+        for path in (
+            "/admin/user",
+            "/admin/group",
+            "/admin/acl.json.gz",
+            "/admin/package/spam",
+            "/admin/user/bob",
+        ):
             anonymous = self.sent("GET", path, ("Accept", "text/html"), user=None)
             self.refused_as(anonymous, 401)
             self.assertEqual(anonymous["www-authenticate"], 'Basic realm="pypi", charset="UTF-8"')
@@ -218,26 +283,39 @@ class GroupTests(PypicloudCase):
         for name in ("bob", "alice"):
             self.ok("PUT", f"/admin/user/{name}/group/devs")
         self.ok("PUT", "/admin/package/Spam/group/devs/read")
-        expected = {"members": ["alice", "bob"], "packages": [{"package": "spam", "permissions": ["read"]}]}
+        expected = {
+            "members": ["alice", "bob"],
+            "packages": [{"package": "spam", "permissions": ["read"]}],
+        }
         self.assertEqual(self.get("/admin/group/devs/"), expected)
-        self.assertEqual(self.get("/admin/user/bob"), {"username": "bob", "admin": False, "groups": ["devs"]})
+        self.assertEqual(
+            self.get("/admin/user/bob"), {"username": "bob", "admin": False, "groups": ["devs"]}
+        )
         self.ok("DELETE", "/admin/user/bob/group/devs")
         self.ok("DELETE", "/admin/user/bob/group/devs")
         self.ok("DELETE", "/admin/group/devs")
         self.ok("DELETE", "/admin/group/devs")
-        self.assertEqual((self.get("/admin/group/devs"), self.rights()), ({"members": [], "packages": []}, []))
+        self.assertEqual(
+            (self.get("/admin/group/devs"), self.rights()), ({"members": [], "packages": []}, [])
+        )
         did = ["add-group", "join-group", "join-group", "set-right", "leave-group", "remove-group"]
         self.assertEqual([what for _, what, _ in self.people.done()], did)
 
     def test_reserved(self) -> None:
-        """everyone and authenticated are no groups: 400, as there; nor are the words that pypid has besides."""
+        """everyone and authenticated are no groups: 400, as there; nor are the words that pypid has
+        besides.
+        """
         for name in ("everyone", "authenticated"):
-            self.refused_as(self.sent("PUT", f"/admin/group/{name}"), 400, f"'{name}' is a reserved name")
+            self.refused_as(
+                self.sent("PUT", f"/admin/group/{name}"), 400, f"'{name}' is a reserved name"
+            )
         for name in ("admins", "nobody", "a b"):
             self.refused_as(self.sent("PUT", f"/admin/group/{name.replace(' ', '%20')}"), 400)
 
     def test_twice(self) -> None:
-        """A group that is there is not made again (500 there); one that is not cannot be joined (200 there, nothing done)."""
+        """A group that is there is not made again (500 there); one that is not cannot be joined
+        (200 there, nothing done).
+        """
         self.ok("PUT", "/admin/group/devs")
         self.refused_as(self.sent("PUT", "/admin/group/devs"), 409)
         self.refused_as(self.sent("PUT", "/admin/user/bob/group/none"), 404, "none")
@@ -260,8 +338,16 @@ class PermissionTests(PypicloudCase):
     configured = Configured(rights=(Right(project_name("fixed"), Whom.USER, "bob", True),))
 
     def test_life(self) -> None:
-        """Rights are given one by one, shown of users, groups and packages, and taken away one by one."""
-        for path in ("user/bob/read", "user/bob/write", "group/devs/read", "group/everyone/read", "group/authenticated/read/"):
+        """Rights are given one by one, shown of users, groups and packages, and taken away one by
+        one.
+        """
+        for path in (
+            "user/bob/read",
+            "user/bob/write",
+            "group/devs/read",
+            "group/everyone/read",
+            "group/authenticated/read/",
+        ):
             self.ok("PUT", f"/admin/package/S.P_am/{path}")
             self.ok("PUT", f"/admin/package/s-p-am/{path}")
         expected = {
@@ -280,7 +366,13 @@ class PermissionTests(PypicloudCase):
         self.assertEqual(self.get("/admin/user/bob/permissions"), of_bob)
         everyone = {"members": [], "packages": [{"package": "s-p-am", "permissions": ["read"]}]}
         self.assertEqual(self.get("/admin/group/everyone"), everyone)
-        for path in ("user/bob/write", "user/bob/write", "user/bob/read", "user/bob/read", "group/everyone/read"):
+        for path in (
+            "user/bob/write",
+            "user/bob/write",
+            "user/bob/read",
+            "user/bob/read",
+            "group/everyone/read",
+        ):
             self.ok("DELETE", f"/admin/package/s-p-am/{path}")
         self.assertEqual(self.rights(), [("authenticated", "", "r"), ("group", "devs", "r")])
         self.assertEqual(self.get("/admin/package/nothing"), {"user": [], "group": []})
@@ -288,8 +380,14 @@ class PermissionTests(PypicloudCase):
         self.assertEqual(did, ["set-right"] * 6 + ["remove-right"] * 2)
 
     def test_write_alone(self) -> None:
-        """To write without reading cannot be given: 409 says to give the right to read first, and nothing is changed."""
-        self.refused_as(self.sent("PUT", "/admin/package/spam/user/bob/write"), 409, "PUT /admin/package/spam/user/bob/read")
+        """To write without reading cannot be given: 409 says to give the right to read first, and
+        nothing is changed.
+        """
+        self.refused_as(
+            self.sent("PUT", "/admin/package/spam/user/bob/write"),
+            409,
+            "PUT /admin/package/spam/user/bob/read",
+        )
         self.assertEqual(self.rights(), [])
         self.ok("PUT", "/admin/package/spam/group/authenticated/read")
         self.refused_as(self.sent("PUT", "/admin/package/spam/group/everyone/write"), 409)
@@ -304,7 +402,9 @@ class PermissionTests(PypicloudCase):
         self.assertEqual(self.rights(), [("user", "alice", "r")])
 
     def test_last_right(self) -> None:
-        """Where the defaults would hold then, and pypicloud had left a right to write, nothing is changed: 409."""
+        """Where the defaults would hold then, and pypicloud had left a right to write, nothing is
+        changed: 409.
+        """
         for word in ("read", "write"):
             self.ok("PUT", f"/admin/package/spam/user/bob/{word}")
         self.refused_as(self.sent("DELETE", "/admin/package/spam/user/bob/read"), 409, "last right")
@@ -314,7 +414,9 @@ class PermissionTests(PypicloudCase):
         self.assertEqual(self.rights(), [])
 
     def test_last_rights_at_once(self) -> None:
-        """Of two who take the last two rights away at the same moment one is refused, so that the defaults do not hold then."""
+        """Of two who take the last two rights away at the same moment one is refused, so that the
+        defaults do not hold then.
+        """
         for path in ("bob/read", "bob/write", "alice/read", "alice/write"):
             self.ok("PUT", f"/admin/package/spam/user/{path}")
         accounts = self.people.accounts
@@ -340,7 +442,9 @@ class PermissionTests(PypicloudCase):
     def test_in_the_file(self) -> None:
         """A right of the file is taken away there."""
         for word in ("read", "write"):
-            self.refused_as(self.sent("DELETE", f"/admin/package/fixed/user/bob/{word}"), 409, "[projects]")
+            self.refused_as(
+                self.sent("DELETE", f"/admin/package/fixed/user/bob/{word}"), 409, "[projects]"
+            )
             self.ok("PUT", f"/admin/package/fixed/user/bob/{word}")
         self.assertEqual(self.rights(), [])
 
@@ -358,7 +462,9 @@ class FixedTests(PypicloudCase):
     registration = Registration.APPROVAL
 
     def test_changes(self) -> None:
-        """What would change something is refused with what to do: 501, where pypicloud failed with 500."""
+        """What would change something is refused with what to do: 501, where pypicloud failed with
+        500.
+        """
         for method, path, said in (
             ("PUT", "/admin/user/carol", {"password": PASSWORD}),
             ("DELETE", "/admin/user/bob", {}),
@@ -377,7 +483,9 @@ class FixedTests(PypicloudCase):
         self.assertEqual(self.people.done(), [])
 
     def test_dump(self) -> None:
-        """Who has an account that nobody can log in by (sql is not listed) waits for approval where the dump goes."""
+        """Who has an account that nobody can log in by (sql is not listed) waits for approval where
+        the dump goes.
+        """
         self.have_user("carol", admin=True)
         self.assertEqual(self.me("carol"), 401)
         taken = read_dump(self.sent("GET", "/admin/acl.json.gz").body)
@@ -386,15 +494,23 @@ class FixedTests(PypicloudCase):
 
     def test_looking(self) -> None:
         """What is only looked at is answered as there."""
-        self.assertEqual([user["username"] for user in self.get("/admin/user")], ["ada", "alice", "bob"])  # type: ignore[attr-defined]
-        self.assertEqual(self.get("/admin/user/bob"), {"username": "bob", "admin": False, "groups": []})
+        self.assertEqual(
+            [user["username"] for user in self.get("/admin/user")], ["ada", "alice", "bob"]
+        )  # type: ignore[attr-defined]
+        self.assertEqual(
+            self.get("/admin/user/bob"), {"username": "bob", "admin": False, "groups": []}
+        )
         self.assertEqual(self.get("/admin/package/spam"), {"user": [], "group": []})
 
     def test_password(self) -> None:
         """One's own password, too: after a wrong one 403, after the right one 501."""
-        wrong = self.sent("POST", "/api/user/password", user="bob", old_password="wrong", new_password=PASSWORD)
+        wrong = self.sent(
+            "POST", "/api/user/password", user="bob", old_password="wrong", new_password=PASSWORD
+        )
         self.refused_as(wrong, 403)
-        right = self.sent("POST", "/api/user/password", user="bob", old_password="bob's", new_password=PASSWORD)
+        right = self.sent(
+            "POST", "/api/user/password", user="bob", old_password="bob's", new_password=PASSWORD
+        )
         self.refused_as(right, 501, "[users]")
 
 
@@ -403,7 +519,9 @@ class PasswordTests(PypicloudCase):
 
     def change(self, user: str = "carol", by: str = PASSWORD, **said: str) -> Answer:
         """The answer to such a form."""
-        return self.pypid.ask("POST", "/api/user/password", basic(user, by), FORM, body=urlencode(said).encode())
+        return self.pypid.ask(
+            "POST", "/api/user/password", basic(user, by), FORM, body=urlencode(said).encode()
+        )
 
     def test_change(self) -> None:
         """The new password holds at once, and the old one no longer."""
@@ -414,16 +532,39 @@ class PasswordTests(PypicloudCase):
         self.assertEqual(self.people.done(), [("carol", "set-password", "carol")])
 
     def test_refused(self) -> None:
-        """A wrong old one is 403, a missing one 400, nobody 401; somebody of the file changes it there."""
+        """A wrong old one is 403, a missing one 400, nobody 401; somebody of the file changes it
+        there.
+        """
         self.have_user("carol")
-        self.refused_as(self.change(old_password="wrong", new_password="another long one"), 403, "old_password")
+        self.refused_as(
+            self.change(old_password="wrong", new_password="another long one"), 403, "old_password"
+        )
         self.refused_as(self.change(old_password=PASSWORD), 400, "Missing argument 'new_password'")
         self.refused_as(self.change(old_password=PASSWORD, new_password="short"), 400)
-        self.assertEqual(self.sent("POST", "/api/user/password", user=None, old_password="x", new_password="y").status, 401)
-        self.refused_as(self.change("bob", "bob's", old_password="bob's", new_password=PASSWORD), 409, "[users]")
-        made = self.pypid.ask("POST", "/api/tokens", basic("carol", PASSWORD), body=b'{"name": "x", "actions": ["read"]}')
+        self.assertEqual(
+            self.sent(
+                "POST", "/api/user/password", user=None, old_password="x", new_password="y"
+            ).status,
+            401,
+        )
+        self.refused_as(
+            self.change("bob", "bob's", old_password="bob's", new_password=PASSWORD), 409, "[users]"
+        )
+        made = self.pypid.ask(
+            "POST",
+            "/api/tokens",
+            basic("carol", PASSWORD),
+            body=b'{"name": "x", "actions": ["read"]}',
+        )
         header = ("Authorization", f"Bearer {made.json['secret']}")
-        by_token = self.sent("POST", "/api/user/password", header, user=None, old_password=PASSWORD, new_password="a long one")
+        by_token = self.sent(
+            "POST",
+            "/api/user/password",
+            header,
+            user=None,
+            old_password=PASSWORD,
+            new_password="a long one",
+        )
         self.refused_as(by_token, 403, "token")
         self.assertEqual(self.me("carol"), 200)
 
@@ -434,18 +575,27 @@ class RegisterTests(PypicloudCase):
     registration = Registration.APPROVAL
 
     def test_both_ways(self) -> None:
-        """Both addresses make an account that waits for approval; who has registered already is 400."""
+        """Both addresses make an account that waits for approval; who has registered already is
+        400.
+        """
         first = self.sent("PUT", "/api/user/carol", user=None, password=PASSWORD)
         self.assertEqual((first.status, first.json["standing"]), (200, "pending"))
         second = self.sent("PUT", "/acct/login", user=None, username=" dan ", password=PASSWORD)
         self.assertEqual((second.status, second.json["user"]), (200, "dan"))
         self.assertEqual(self.get("/admin/pending_users"), ["carol", "dan"])
-        self.refused_as(self.sent("PUT", "/api/user/carol", user=None, password=PASSWORD), 400, "carol")
-        self.assertEqual(self.sent("PUT", "/acct/login", user=None, username="dan", password=PASSWORD).status, 400)
+        self.refused_as(
+            self.sent("PUT", "/api/user/carol", user=None, password=PASSWORD), 400, "carol"
+        )
+        self.assertEqual(
+            self.sent("PUT", "/acct/login", user=None, username="dan", password=PASSWORD).status,
+            400,
+        )
         self.assertEqual(self.people.done()[0], ("anonymous", "register-user", "carol"))
 
     def test_nobody_is_an_admin(self) -> None:
-        """The first who registers is no administrator, as with pypicloud: pypid has one from its first run."""
+        """The first who registers is no administrator, as with pypicloud: pypid has one from its
+        first run.
+        """
         self.sent("PUT", "/api/user/carol", user=None, password=PASSWORD)
         self.assertFalse(have(self.people.accounts.user("carol")).admin)
 
@@ -458,8 +608,12 @@ class RegisterTests(PypicloudCase):
             ("dan", "x" * 101),
             ("dan", "short"),
         ):
-            self.refused_as(self.sent("PUT", f"/api/user/{name}", user=None, password=password), 400)
-        self.refused_as(self.sent("PUT", "/api/user/dan", user=None), 400, "Missing argument 'password'")
+            self.refused_as(
+                self.sent("PUT", f"/api/user/{name}", user=None, password=password), 400
+            )
+        self.refused_as(
+            self.sent("PUT", "/api/user/dan", user=None), 400, "Missing argument 'password'"
+        )
         self.assertEqual(have(self.people.accounts.users()), ())
 
     def test_other_site(self) -> None:
@@ -473,14 +627,23 @@ class RegisterTests(PypicloudCase):
             self.assertEqual(self.sent(method, path, evil, user=None, **said).status, 403)
 
     def test_allow(self) -> None:
-        """Whether people may register says the file: what is so already is confirmed, what is not is 409."""
+        """Whether people may register says the file: what is so already is confirmed, what is not
+        is 409.
+        """
         self.ok("POST", "/admin/register", allow="true")
-        self.refused_as(self.sent("POST", "/admin/register/", allow="false"), 409, "[access] registration = closed")
+        self.refused_as(
+            self.sent("POST", "/admin/register/", allow="false"),
+            409,
+            "[access] registration = closed",
+        )
 
     def test_by_token(self) -> None:
         """Tokens are another way of registering, which the file has to say."""
         self.refused_as(self.sent("GET", "/admin/token/carol"), 400, "registration = token")
-        self.assertEqual(self.sent("PUT", "/acct/tokenRegister", user=None, token="x", password=PASSWORD).status, 403)
+        self.assertEqual(
+            self.sent("PUT", "/acct/tokenRegister", user=None, token="x", password=PASSWORD).status,
+            403,
+        )
 
 
 class ClosedTests(PypicloudCase):
@@ -502,7 +665,9 @@ class TokenTests(PypicloudCase):
     def made(self, name: str = "carol") -> str:
         """A token for this name."""
         document = self.sent("GET", f"/admin/token/{name}").json
-        self.assertEqual(document["token_url"], f"http://{HOST}/acct/login#/?token={document['token']}")
+        self.assertEqual(
+            document["token_url"], f"http://{HOST}/acct/login#/?token={document['token']}"
+        )
         return str(document["token"])
 
     def register(self, token: str, password: str = PASSWORD) -> Answer:
@@ -510,7 +675,9 @@ class TokenTests(PypicloudCase):
         return self.sent("PUT", "/acct/tokenRegister", user=None, token=token, password=password)
 
     def test_once(self) -> None:
-        """It makes one account of that name, which is logged in and can be used at once; then it is used up."""
+        """It makes one account of that name, which is logged in and can be used at once; then it is
+        used up.
+        """
         token = self.made()
         self.assertTrue(token.startswith("carol:"))
         self.assertEqual(self.register(token, "short").status, 400)
@@ -539,7 +706,10 @@ class TokenTests(PypicloudCase):
             "x",
         ):
             self.assertEqual(self.register(bad).status, 400, bad)
-        self.assertEqual(self.sent("PUT", "/api/user/dan", user=None, password=PASSWORD, token=secret).status, 400)
+        self.assertEqual(
+            self.sent("PUT", "/api/user/dan", user=None, password=PASSWORD, token=secret).status,
+            400,
+        )
         self.pypid.clock.advance(timedelta(days=8).total_seconds())
         self.assertEqual(self.register(token).status, 400)
         self.assertEqual(have(self.people.accounts.users()), ())
@@ -554,7 +724,9 @@ class SessionTests(PypicloudCase):
     """Logging in and out."""
 
     def test_login(self) -> None:
-        """A login says where to go on and gives a cookie; with it and the token beside it things are changed; then it ends."""
+        """A login says where to go on and gives a cookie; with it and the token beside it things
+        are changed; then it ends.
+        """
         answer = self.sent("POST", "/acct/login", user=None, username="ada", password="pa:ss wörd")
         self.assertEqual((answer.status, answer.json["next"]), (200, f"http://{HOST}/"))
         cookie = ("Cookie", (answer["set-cookie"] or "").partition(";")[0])
@@ -570,17 +742,34 @@ class SessionTests(PypicloudCase):
 
     def test_refused(self) -> None:
         """A wrong name or password is 403, as there, and gives no cookie; a missing one is 400."""
-        for said in ({"username": "ada", "password": "wrong"}, {"username": "zoe", "password": "x"}):
+        for said in (
+            {"username": "ada", "password": "wrong"},
+            {"username": "zoe", "password": "x"},
+        ):
             answer = self.sent("POST", "/acct/login", user=None, **said)
             self.refused_as(answer, 403)
             self.assertIsNone(answer["set-cookie"])
-        in_browser = self.sent("POST", "/acct/login", ("Accept", "text/html"), user=None, username="ada", password="wrong")
-        self.assertEqual((in_browser.status, in_browser["content-type"]), (403, "text/html; charset=utf-8"))
+        in_browser = self.sent(
+            "POST",
+            "/acct/login",
+            ("Accept", "text/html"),
+            user=None,
+            username="ada",
+            password="wrong",
+        )
+        self.assertEqual(
+            (in_browser.status, in_browser["content-type"]), (403, "text/html; charset=utf-8")
+        )
         self.assertEqual(self.sent("POST", "/acct/login", user=None, username="ada").status, 400)
 
     def test_page(self) -> None:
-        """Whoever comes is led to the page where one logs in; a browser that has logged in goes on to the first page."""
-        for path, where in (("/acct/login", "../account/login"), ("/acct/login/", "../../account/login")):
+        """Whoever comes is led to the page where one logs in; a browser that has logged in goes on
+        to the first page.
+        """
+        for path, where in (
+            ("/acct/login", "../account/login"),
+            ("/acct/login/", "../../account/login"),
+        ):
             page = self.sent("GET", path, user=None)
             self.assertEqual((page.status, page["location"]), (302, where))
         html = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
@@ -589,14 +778,20 @@ class SessionTests(PypicloudCase):
         self.assertIsNotNone(answer["set-cookie"])
 
     def test_out_twice(self) -> None:
-        """Whoever is logged out is logged out; the cookie of a session that has ended is forgotten."""
+        """Whoever is logged out is logged out; the cookie of a session that has
+        ended is forgotten.
+        """
         self.assertEqual(self.sent("POST", "/acct/logout", user=None).status, 302)
-        answer = self.sent("POST", "/acct/logout", ("Cookie", f"pypid_session={'x' * 43}"), user=None)
+        answer = self.sent(
+            "POST", "/acct/logout", ("Cookie", f"pypid_session={'x' * 43}"), user=None
+        )
         self.assertIn("Max-Age=0", answer["set-cookie"] or "")
 
     def test_out_by_another_site(self) -> None:
         """A form on another site, with which no cookie comes (SameSite), logs nobody out."""
-        answer = self.sent("POST", "/acct/logout", ("Origin", "https://elsewhere.example"), user=None)
+        answer = self.sent(
+            "POST", "/acct/logout", ("Origin", "https://elsewhere.example"), user=None
+        )
         self.assertIsNone(answer["set-cookie"])
 
 
@@ -620,14 +815,21 @@ class AclTests(PypicloudCase):
         have(self.people.accounts.grant(Right(SPAM, Whom.USER, "bob", True)))
 
     def test_download(self) -> None:
-        """It holds everybody, of the file and of the database; who is disabled waits there. The audit log tells of it."""
+        """It holds everybody, of the file and of the database; who is disabled waits there. The
+        audit log tells of it.
+        """
         self.fill()
         answer = self.sent("GET", "/admin/acl.json.gz")
         self.assertEqual(answer["content-disposition"], 'attachment; filename="acl.json.gz"')
         taken = read_dump(answer.body)
         self.assertEqual(taken.oddities, ())
         users = {user.name: (user.admin, user.pending) for user in taken.dump.users}
-        expected = {"ada": (True, False), "alice": (False, False), "bob": (False, False), "carol": (True, False)}
+        expected = {
+            "ada": (True, False),
+            "alice": (False, False),
+            "bob": (False, False),
+            "carol": (True, False),
+        }
         self.assertEqual(users, {**expected, "dan": (False, True), "eve": (False, True)})
         self.assertEqual(taken.dump.groups, {"devs": {"carol"}, "staff": {"bob"}})
         document = json.loads(gzip.decompress(answer.body))
@@ -638,15 +840,23 @@ class AclTests(PypicloudCase):
                 "groups": {"spam": {"everyone": ["read"], "staff": ["read", "write"]}},
             },
         )
-        self.assertEqual(document["users"][0], {"username": "ada", "admin": True, "password": "$6$ada"})
+        self.assertEqual(
+            document["users"][0], {"username": "ada", "admin": True, "password": "$6$ada"}
+        )
         self.assertEqual(self.people.done(), [("ada", "export-people", "all")])
         self.assertEqual(self.pypid.api("GET", "/api/acl").json, document)
 
     def test_no_token(self) -> None:
         """No token gets the hashes, nor brings people, whatever else it may."""
-        made = self.pypid.api("POST", "/api/tokens", {"name": "all", "actions": ["admin"], "projects": ["*"]})
+        made = self.pypid.api(
+            "POST", "/api/tokens", {"name": "all", "actions": ["admin"], "projects": ["*"]}
+        )
         header = ("Authorization", f"Bearer {made.json['secret']}")
-        for method, path in (("GET", "/admin/acl.json.gz"), ("GET", "/api/acl"), ("POST", "/api/acl")):
+        for method, path in (
+            ("GET", "/admin/acl.json.gz"),
+            ("GET", "/api/acl"),
+            ("POST", "/api/acl"),
+        ):
             answer = self.pypid.ask(method, path, header, body=b"{}" if method == "POST" else None)
             self.assertEqual(answer.status, 403, (made, answer))
             self.assertIn("token", answer.text)
@@ -659,12 +869,18 @@ class AclTests(PypicloudCase):
             {"username": "bob", "password": "$6$x", "admin": True},
         ]
         packages = {"users": {"Spam": {"carol": ["read", "write"]}}, "groups": {}}
-        document = {"users": users, "groups": {"staff": ["bob", "zoe"], "devs": ["carol"]}, "packages": packages}
+        document = {
+            "users": users,
+            "groups": {"staff": ["bob", "zoe"], "devs": ["carol"]},
+            "packages": packages,
+        }
         answer = self.pypid.api("POST", "/api/acl", document)
         self.assertEqual(answer.status, 200, answer)
         said = answer.json
         oddities = {oddity["what"]: oddity["loss"] for oddity in said.pop("oddities")}
-        self.assertEqual(said, {"users": 1, "users_there": 0, "groups": 1, "members": 1, "rights": 1})
+        self.assertEqual(
+            said, {"users": 1, "users_there": 0, "groups": 1, "members": 1, "rights": 1}
+        )
         self.assertEqual(oddities["the user 'ada' stands in the configuration"], False)
         self.assertEqual(oddities["the user 'bob' stands in the configuration"], True)
         self.assertEqual(oddities["the group 'staff' stands in the configuration"], True)
@@ -674,8 +890,9 @@ class AclTests(PypicloudCase):
         self.assertEqual(self.people.done(), [("ada", "import-people", "pypicloud")])
 
     def test_names_that_are_one(self) -> None:
-        """Where a group of the dump is one of the file with other members, they are told to get its rights; one that shall be
-        empty and is not is refused."""
+        """Where a group of the dump is one of the file with other members, they are told to get its
+        rights; one that shall be empty and is not is refused.
+        """
         self.people.configured = evolve(
             self.people.configured, groups=frozenset({"devs"}), members={"devs": frozenset({"bob"})}
         )
@@ -685,16 +902,26 @@ class AclTests(PypicloudCase):
         gains = [oddity["what"] for oddity in said["oddities"] if oddity["gain"]]
         self.assertEqual(gains, ["bob is in the group 'devs' here, and not by the dump"])
         held = {"kept-closed": frozenset({"bob"})}
-        self.people.configured = evolve(self.people.configured, groups=frozenset(held), members=held)
+        self.people.configured = evolve(
+            self.people.configured, groups=frozenset(held), members=held
+        )
         packages = {"users": {}, "groups": {"eggs": {"kept-closed": ["read"]}}}
-        answer = self.pypid.api("POST", "/api/acl", {"users": [], "groups": {"kept-closed": []}, "packages": packages})
+        answer = self.pypid.api(
+            "POST", "/api/acl", {"users": [], "groups": {"kept-closed": []}, "packages": packages}
+        )
         self.assertEqual(answer.status, 400)
         self.assertIn("kept-closed", answer.text)
         self.assertEqual({right.project for right in have(self.people.accounts.rights())}, {"spam"})
 
     def test_packed(self) -> None:
-        """The file that ppc-export wrote may be sent as it is; what is no dump is 400, and nothing is done."""
-        packed = gzip.compress(json.dumps({"users": [{"username": "carol", "password": "$6$x"}]}).encode())
-        self.assertEqual(self.pypid.ask("POST", "/api/acl", body=packed, user="ada").json["users"], 1)
+        """The file that ppc-export wrote may be sent as it is; what is no dump is 400, and nothing
+        is done.
+        """
+        packed = gzip.compress(
+            json.dumps({"users": [{"username": "carol", "password": "$6$x"}]}).encode()
+        )
+        self.assertEqual(
+            self.pypid.ask("POST", "/api/acl", body=packed, user="ada").json["users"], 1
+        )
         for body in (b"", b"{}", b"[]", packed[:-3]):
             self.assertEqual(self.pypid.ask("POST", "/api/acl", body=body, user="ada").status, 400)

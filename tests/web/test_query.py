@@ -54,7 +54,15 @@ class ParametersTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """Unknown names, names that come twice, and what is no UTF-8 are refused."""
-        for query in b"x=1", b"a=1&a=2", b"a=%ff", b"a=\xff", b"a=1&x", b"a=%00", b"&".join([b"a=1"] * 60):
+        for query in (
+            b"x=1",
+            b"a=1&a=2",
+            b"a=%ff",
+            b"a=\xff",
+            b"a=1&x",
+            b"a=%00",
+            b"&".join([b"a=1"] * 60),
+        ):
             self.assertRaises(BadRequest, parameters, asked(query), "a")
         self.assertEqual(parameters(asked(b""), "a"), {})
 

@@ -43,7 +43,9 @@ class ReadyTests(WholeCase):
             self.assertEqual(answer["content-type"], "application/json")
 
     def test_well(self) -> None:
-        """All is there; that nothing was compared yet keeps nobody away, since what is asked for is looked up first."""
+        """All is there; that nothing was compared yet keeps nobody away, since what is asked for is
+        looked up first.
+        """
         self.use(Pypid(Path(self.mktemp()), compared=False))
         self.told(complete=False)
         self.have(self.pypid.index.reconcile())
@@ -66,14 +68,18 @@ class ReadyTests(WholeCase):
         self.assertEqual(asked, [True])
 
     def test_catalog(self) -> None:
-        """A shared catalog that is away is told; not ready is who held what it shows for too long."""
+        """A shared catalog that is away is told; not ready is who held what it shows
+        for too long.
+        """
         self.parts["cache"] = False
         self.told(cache=False)
         self.parts["shows"] = False
         self.told(ready=False, cache=False)
 
     def test_accounts(self) -> None:
-        """Accounts that cannot be asked are told; not ready is an index that shows nothing to who is not logged in."""
+        """Accounts that cannot be asked are told; not ready is an index that shows nothing to who
+        is not logged in.
+        """
         self.parts["access"] = False
         self.told(access=False)
         self.use(Pypid(Path(self.mktemp()), rules=PRIVATE))
@@ -105,8 +111,12 @@ class ReadyTests(WholeCase):
         self.assertEqual([answer.body for answer in answers], [b"", b""])
 
     def test_waits_for_nobody(self) -> None:
-        """Neither asks anything: with all parts away, for good and with secrets in their errors, both answer at once."""
-        self.pypid.blobs.away = StorageDown("bucket at secret.example:9000 refused the password hunter2")
+        """Neither asks anything: with all parts away, for good and with secrets in their errors,
+        both answer at once.
+        """
+        self.pypid.blobs.away = StorageDown(
+            "bucket at secret.example:9000 refused the password hunter2"
+        )
         self.parts.update(dict.fromkeys(self.parts, False))
         self.told(ready=False, access=False, cache=False, storage=False)
         for path in PATHS:

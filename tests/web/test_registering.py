@@ -41,8 +41,12 @@ class RegisteringCase(SynchronousTestCase):
         settings = AccountSettings(registration=self.registration, captcha=self.captcha)
         self.pypid = Registering(Path(self.mktemp()), settings, configured=self.configured)
 
-    def register(self, user: str = "eve", *headers: tuple[str, str], password: str = PASSWORD, **more: object) -> Answer:
-        return self.pypid.say("POST", "/api/register", {"user": user, "password": password, **more}, *headers)
+    def register(
+        self, user: str = "eve", *headers: tuple[str, str], password: str = PASSWORD, **more: object
+    ) -> Answer:
+        return self.pypid.say(
+            "POST", "/api/register", {"user": user, "password": password, **more}, *headers
+        )
 
     def logs_in(self, user: str, password: str = PASSWORD) -> bool:
         """Whether the name and the password are good for a request."""
@@ -62,31 +66,65 @@ class OpenTests(RegisteringCase):
     """Where everybody may make an account."""
 
     def test_registered(self) -> None:
-        """An account can be used at once, by a password and in a browser, and is no administrator's."""
+        """An account can be used at once, by a password and in a browser, and is no
+        administrator's.
+        """
         answer = self.register("Eve.L@example.com", OURS)
         self.assertEqual(answer.status, 201)
-        self.assertEqual((answer.json["user"], answer.json["standing"]), ("Eve.L@example.com", "active"))
+        self.assertEqual(
+            (answer.json["user"], answer.json["standing"]), ("Eve.L@example.com", "active")
+        )
         self.assertTrue(self.logs_in("Eve.L@example.com"))
         self.assertFalse(self.logs_in("eve.l@example.com"))
         me = self.pypid.get("/api/me", None, basic("Eve.L@example.com", PASSWORD)).json
         self.assertEqual((me["admin"], me["groups"]), (False, []))
-        session = self.pypid.say("POST", "/api/session", {"user": "Eve.L@example.com", "password": PASSWORD})
+        session = self.pypid.say(
+            "POST", "/api/session", {"user": "Eve.L@example.com", "password": PASSWORD}
+        )
         self.assertEqual(session.json["user"], "Eve.L@example.com")
         self.assertEqual(
-            [(deed.who, deed.what, deed.subject, dict(deed.details)) for deed in self.pypid.deeds()][:1],
-            [("anonymous", "register-user", "Eve.L@example.com", {"registration": "open", "standing": "active"})],
+            [
+                (deed.who, deed.what, deed.subject, dict(deed.details))
+                for deed in self.pypid.deeds()
+            ][:1],
+            [
+                (
+                    "anonymous",
+                    "register-user",
+                    "Eve.L@example.com",
+                    {"registration": "open", "standing": "active"},
+                )
+            ],
         )
 
     def test_nothing_told(self) -> None:
         """The password is in no answer, log or record."""
         answer = self.register()
-        written = answer.text + repr(self.pypid.deeds()) + "\n".join(self.pypid.log) + repr(now(self.pypid.accounts.users()))
+        written = (
+            answer.text
+            + repr(self.pypid.deeds())
+            + "\n".join(self.pypid.log)
+            + repr(now(self.pypid.accounts.users()))
+        )
         self.assertNotIn(PASSWORD, written)
         self.assertNotIn("$argon2", written)
 
     def test_no_name(self) -> None:
         """Names and passwords that cannot be are 400, all before they count as an attempt."""
-        for user in ("", "a b", "a:b", "-x", "__token__", "__session__", "é", "\u0430da", "x" * 65, "a\0", "a/b", "\u202eeve"):
+        for user in (
+            "",
+            "a b",
+            "a:b",
+            "-x",
+            "__token__",
+            "__session__",
+            "é",
+            "\u0430da",
+            "x" * 65,
+            "a\0",
+            "a/b",
+            "\u202eeve",
+        ):
             self.assertEqual(self.register(user).status, 400, user)
         for password in ("", "short", "1234567"):
             self.assertEqual(self.register(password=password).status, 400)
@@ -103,7 +141,9 @@ class OpenTests(RegisteringCase):
         self.assertEqual((self.accounts(), self.register().status), ([], 201))
 
     def test_taken(self) -> None:
-        """A name that somebody has is 409, in capital letters too; so is one that people would take for somebody else's."""
+        """A name that somebody has is 409, in capital letters too; so is one that people would take
+        for somebody else's.
+        """
         self.assertEqual(self.register("Eve").status, 201)
         for user in ("Eve", "eve", "EVE", "ada", "Alice", "bob", "root"):
             self.assertEqual(self.register(user).status, 409, user)
@@ -121,7 +161,10 @@ class OpenTests(RegisteringCase):
         connections = [self.pypid.connect() for _ in range(2)]
         for connection, user in zip(connections, ("Eve", "eve"), strict=True):
             body = dumps({"user": user, "password": PASSWORD}).encode()
-            connection.send(b"POST /api/register HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            connection.send(
+                b"POST /api/register HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body)
+                + body
+            )
         for gate in gates:
             gate.callback("$argon2id$x")
         answers = [connection.answer("POST") for connection in connections]
@@ -129,9 +172,14 @@ class OpenTests(RegisteringCase):
         self.assertEqual(len(self.accounts()), 1)
 
     def test_throttled(self) -> None:
-        """Ten attempts an hour from one place, whatever comes of them; then 429, which says how long, and others go on."""
+        """Ten attempts an hour from one place, whatever comes of them; then 429, which says how
+        long, and others go on.
+        """
         for number in range(MOST_FROM_A_PLACE):
-            self.assertEqual(self.register("ada" if number % 2 else f"eve{number}").status, 409 if number % 2 else 201)
+            self.assertEqual(
+                self.register("ada" if number % 2 else f"eve{number}").status,
+                409 if number % 2 else 201,
+            )
             self.later(minutes=1)
         answer = self.register("mallory")
         self.assertEqual((answer.status, answer["retry-after"]), (429, str(3600 - 600)))
@@ -139,7 +187,10 @@ class OpenTests(RegisteringCase):
         self.pypid.site.trusted_proxies = TrustedProxies((ip_network("192.0.2.0/24"),))
         self.assertEqual(self.register("mallory", ("X-Forwarded-For", "198.51.100.1")).status, 201)
         for number in range(MOST_FROM_A_PLACE):  # one customer's addresses are one place
-            self.assertEqual(self.register(f"six{number}", ("X-Forwarded-For", f"2001:db8::{number}")).status, 201)
+            self.assertEqual(
+                self.register(f"six{number}", ("X-Forwarded-For", f"2001:db8::{number}")).status,
+                201,
+            )
         self.assertEqual(self.register("trent", ("X-Forwarded-For", "2001:db8::ffff")).status, 429)
         self.later(minutes=50, seconds=1)
         self.assertEqual(self.register("trent").status, 201)
@@ -167,23 +218,35 @@ class MentionedTests(RegisteringCase):
     configured = Configured(mentioned=frozenset({"writer", "Boss"}))
 
     def test_not_inherited(self) -> None:
-        """Nobody registers under a name that a rule, a right, a group or a token mentions, though nobody has it yet."""
+        """Nobody registers under a name that a rule, a right, a group or a token mentions, though
+        nobody has it yet.
+        """
         accounts = self.pypid.accounts
         now(accounts.add_group("team"))
         now(accounts.join("team", "member"))
         now(accounts.grant(Right(project_name("acme"), Whom.USER, "grantee", True)))
         now(accounts.grant(Right(project_name("acme"), Whom.GROUP, "crew", True)))
         _, token = self.pypid.face.known.new_token(
-            name="old", user="leaver", scope=Scope(frozenset({Action.READ})), now=self.pypid.world.now()
+            name="old",
+            user="leaver",
+            scope=Scope(frozenset({Action.READ})),
+            now=self.pypid.world.now(),
         )
         now(accounts.add_token(token))
         for user in ("writer", "boss", "member", "Member", "grantee", "leaver", "LEAVER"):
             answer = self.register(user)
             self.assertEqual(answer.status, 409, user)
-            for word in (b"team", b"group", b"right", b"configuration"):  # a stranger learns nothing of where
+            for word in (
+                b"team",
+                b"group",
+                b"right",
+                b"configuration",
+            ):  # a stranger learns nothing of where
                 self.assertNotIn(word, answer.body, user)
         self.later(hours=1)
-        self.assertEqual(self.register("crew").status, 201)  # a group's name gives nothing to a user
+        self.assertEqual(
+            self.register("crew").status, 201
+        )  # a group's name gives nothing to a user
 
 
 class ClosedTests(RegisteringCase):
@@ -206,17 +269,25 @@ class ApprovalTests(RegisteringCase):
     registration = Registration.APPROVAL
 
     def test_approved(self) -> None:
-        """An account waits, and its password is good for nothing but a hint until an administrator lets it in."""
+        """An account waits, and its password is good for nothing but a hint until an administrator
+        lets it in.
+        """
         answer = self.register()
         self.assertEqual((answer.status, answer.json["standing"]), (201, "pending"))
         self.assertIn("approve", answer.json["message"])
         self.assertFalse(self.logs_in("eve"))
         session = {"user": "eve", "password": PASSWORD}
         self.assertIn("approve", self.pypid.say("POST", "/api/session", session).text)
-        self.assertNotIn("approve", self.pypid.say("POST", "/api/session", {**session, "password": "x"}).text)
+        self.assertNotIn(
+            "approve", self.pypid.say("POST", "/api/session", {**session, "password": "x"}).text
+        )
         self.assertEqual(self.register("EVE").status, 409)
         approved = self.pypid.say("PATCH", "/api/users/eve", {"standing": "active"}, user="ada")
-        self.assertEqual((approved.status, approved.json["standing"]), (200, AccountStatus.ACTIVE.value), approved.text)
+        self.assertEqual(
+            (approved.status, approved.json["standing"]),
+            (200, AccountStatus.ACTIVE.value),
+            approved.text,
+        )
         self.later(minutes=20)
         self.assertEqual(self.pypid.say("POST", "/api/session", session).status, 200)
 
@@ -242,25 +313,40 @@ class InvitationTests(RegisteringCase):
         self.assertEqual((again.status, self.accounts()), (400, ["eve"]))
         self.assertIn("Ask for a new one", again.text)
         done = [(deed.who, deed.what, deed.subject) for deed in self.pypid.deeds()]
-        self.assertEqual(done, [("ada", "make-invitation", made["id"]), ("anonymous", "register-user", "eve")])
+        self.assertEqual(
+            done, [("ada", "make-invitation", made["id"]), ("anonymous", "register-user", "eve")]
+        )
         self.assertEqual(self.pypid.deeds()[1].details["invitation"], made["id"])
         self.assertNotIn(made["secret"], repr(self.pypid.deeds()) + "\n".join(self.pypid.log))
 
     def test_not_used_up(self) -> None:
         """What is refused for another reason uses no invitation up."""
         token = self.invite()["secret"]
-        for user, password, status in (("ada", PASSWORD, 409), ("a b", PASSWORD, 400), ("eve", "short", 400)):
+        for user, password, status in (
+            ("ada", PASSWORD, 409),
+            ("a b", PASSWORD, 400),
+            ("eve", "short", 400),
+        ):
             self.assertEqual(self.register(user, password=password, token=token).status, status)
         self.assertEqual(self.register(token=token).status, 201)
 
     def test_none(self) -> None:
-        """Without an invitation it is 403 with advice, with a damaged or old one 400, and no attempt is counted."""
+        """Without an invitation it is 403 with advice, with a damaged or old one 400, and no
+        attempt is counted.
+        """
         answer = self.register()
         self.assertEqual(answer.status, 403)
         self.assertIn("administrator", answer.text)
         old = self.invite({"expires": "1h"})["secret"]
         self.later(hours=1)
-        for token in ("", "x", old, self.invite()["secret"][:-1], "pypid-invitation-" + "A" * 66, "é" * 200):
+        for token in (
+            "",
+            "x",
+            old,
+            self.invite()["secret"][:-1],
+            "pypid-invitation-" + "A" * 66,
+            "é" * 200,
+        ):
             for _ in range(3):
                 self.assertEqual(self.register(token=token).status, 400, token)
         self.assertEqual(self.register(token=self.invite()["secret"]).status, 201)
@@ -286,8 +372,12 @@ class InvitationTests(RegisteringCase):
     def test_by_whom(self) -> None:
         """Administrators invite, and nobody else."""
         for user, status in (("alice", 403), (None, 401)):
-            self.assertEqual(self.pypid.say("POST", "/api/invitations", {}, user=user).status, status)
-            self.assertEqual(self.pypid.say("DELETE", "/api/invitations/" + "0" * 24, user=user).status, status)
+            self.assertEqual(
+                self.pypid.say("POST", "/api/invitations", {}, user=user).status, status
+            )
+            self.assertEqual(
+                self.pypid.say("DELETE", "/api/invitations/" + "0" * 24, user=user).status, status
+            )
 
 
 class UninvitedTests(RegisteringCase):
@@ -320,7 +410,9 @@ class CaptchaTests(RegisteringCase):
         challenge = altcha.Challenge.from_dict(answer.json)
         solution = altcha.solve_challenge(challenge)
         assert solution is not None
-        return b64encode(dumps({"challenge": answer.json, "solution": solution.to_dict()}).encode()).decode()
+        return b64encode(
+            dumps({"challenge": answer.json, "solution": solution.to_dict()}).encode()
+        ).decode()
 
     def test_solved(self) -> None:
         """With a solved riddle there is an account, and each riddle is good for one attempt."""
@@ -332,7 +424,9 @@ class CaptchaTests(RegisteringCase):
         self.assertEqual(self.register("trent", captcha=self.solution()).status, 201)
 
     def test_for_each_name(self) -> None:
-        """To learn whether a name is taken costs a riddle, too; a name that cannot be costs none."""
+        """To learn whether a name is taken costs a riddle, too; a name that cannot
+        be costs none.
+        """
         solution = self.solution()
         self.assertEqual(self.register("a b", captcha=solution).status, 400)
         self.assertEqual(self.register("ada").status, 400)

@@ -67,7 +67,9 @@ class Source:
         self.closed += 1
 
 
-def download(data: bytes, request: str = "GET /f", headers: dict[str, str] | None = None, **options: bool) -> Answer:
+def download(
+    data: bytes, request: str = "GET /f", headers: dict[str, str] | None = None, **options: bool
+) -> Answer:
     what = evolve(WHAT, size=len(data))
     return ask(lambda asked: send_text(asked, data, what, **options), request, headers)
 
@@ -81,7 +83,9 @@ def pouring(source: Source, size: int) -> Talk:
 
 class FileTests(SynchronousTestCase):
     def test_whole(self) -> None:
-        """A file comes whole, with all that a client needs to keep it, to resume it, and not to unpack it (C40, C45)."""
+        """A file comes whole, with all that a client needs to keep it, to resume it, and not to
+        unpack it (C40, C45).
+        """
         for data in (b"", SMALL_DATA, BIG_DATA):
             got = download(data, headers={"Accept-Encoding": "gzip, deflate, zstd"})
             self.assertEqual((got.status, got.body), (200, data))
@@ -92,18 +96,26 @@ class FileTests(SynchronousTestCase):
             self.assertEqual(got["cache-control"], "public, max-age=31536000, immutable")
             self.assertEqual(got["x-content-type-options"], "nosniff")
             self.assertIn("sandbox", got["content-security-policy"] or "")
-            self.assertEqual((got["content-encoding"], got["access-control-allow-origin"]), (None, None))
+            self.assertEqual(
+                (got["content-encoding"], got["access-control-allow-origin"]), (None, None)
+            )
 
     def test_restricted(self) -> None:
-        """What not everyone may read is kept by no shared cache, and read by no other site's script."""
+        """What not everyone may read is kept by no shared cache, and read by no other site's
+        script.
+        """
         got = download(SMALL_DATA, restricted=True)
         self.assertEqual(got["cache-control"], "private, max-age=31536000, immutable")
         self.assertIsNone(got["access-control-allow-origin"])
 
     def test_head(self) -> None:
-        """HEAD has the head of GET, also with a Range, and asks the storage for one byte at most (C41)."""
+        """HEAD has the head of GET, also with a Range, and asks the storage for one byte at most
+        (C41).
+        """
         source = Source([])
-        got = ask(lambda request: send_file(request, WHAT, source.open), "HEAD /f", {"Range": "bytes=0-5"})
+        got = ask(
+            lambda request: send_file(request, WHAT, source.open), "HEAD /f", {"Range": "bytes=0-5"}
+        )
         self.assertEqual({**got.head, "date": ""}, {**download(SMALL_DATA).head, "date": ""})
         self.assertEqual((source.spans, source.taken, source.closed), ([Span(0, 1)], 0, 1))
 
@@ -118,14 +130,18 @@ class FileTests(SynchronousTestCase):
             self.assertEqual((got.status, got.body), (206, BIG_DATA[start:stop]), asked)
             self.assertEqual(got["content-range"], f"bytes {start}-{stop - 1}/{size}")
         got = download(BIG_DATA, headers={"Range": "bytes=999999999-"})
-        self.assertEqual((got.status, got["content-range"], got.body), (416, f"bytes */{size}", b""))
+        self.assertEqual(
+            (got.status, got["content-range"], got.body), (416, f"bytes */{size}", b"")
+        )
         self.assertIsNone(got["cache-control"])
         self.assertEqual(download(BIG_DATA, headers={"Range": "bytes=0-1,5-6"}).status, 200)
 
     def test_two_range_fields(self) -> None:
         """Two Range fields are no range."""
         talk = Talk(lambda request: send_text(request, SMALL_DATA, WHAT))
-        talk.channel.dataReceived(b"GET /f HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1\r\nRange: bytes=2-3\r\n\r\n")
+        talk.channel.dataReceived(
+            b"GET /f HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1\r\nRange: bytes=2-3\r\n\r\n"
+        )
         self.assertEqual(parse(talk.transport.value()).status, 200)
 
     def test_if_range(self) -> None:
@@ -135,24 +151,45 @@ class FileTests(SynchronousTestCase):
             ("Sun, 01 Mar 2026 12:30:16 GMT", 200),
         ):  # fmt: skip
             got = download(SMALL_DATA, headers={"Range": "bytes=100-", "If-Range": condition})
-            self.assertEqual((got.status, got.body), (status, SMALL_DATA[100:] if status == 206 else SMALL_DATA), condition)
+            self.assertEqual(
+                (got.status, got.body),
+                (status, SMALL_DATA[100:] if status == 206 else SMALL_DATA),
+                condition,
+            )
 
     def test_conditions(self) -> None:
         """What the client has already is not opened (C44)."""
         source = Source([])
         for method in ("GET", "HEAD"):
-            for tag in (f'"{FILE.sha256}"', f'W/"{FILE.sha256}"', '"x", "' + str(FILE.sha256) + '"', "*"):
+            for tag in (
+                f'"{FILE.sha256}"',
+                f'W/"{FILE.sha256}"',
+                '"x", "' + str(FILE.sha256) + '"',
+                "*",
+            ):
                 headers = {"If-None-Match": tag, "Range": "bytes=0-5"}
-                got = ask(lambda request: send_file(request, WHAT, source.open), f"{method} /f", headers)
-                self.assertEqual((got.status, got["etag"], got["content-length"]), (304, f'"{FILE.sha256}"', None))
-                self.assertEqual((got["content-type"], got["cache-control"]), (None, "public, max-age=31536000, immutable"))
+                got = ask(
+                    lambda request: send_file(request, WHAT, source.open), f"{method} /f", headers
+                )
+                self.assertEqual(
+                    (got.status, got["etag"], got["content-length"]),
+                    (304, f'"{FILE.sha256}"', None),
+                )
+                self.assertEqual(
+                    (got["content-type"], got["cache-control"]),
+                    (None, "public, max-age=31536000, immutable"),
+                )
         self.assertEqual(source.spans, [])
         self.assertEqual(download(SMALL_DATA, headers={"If-Match": '"other"'}).status, 412)
 
     def test_metadata(self) -> None:
         """Core metadata is plain text with a length."""
         data = "Name: f\u00f6\u00f6\n".encode()
-        got = ask(lambda request: send_text(request, data, DownloadHead(size=len(data), etag='"x"', content_type=TEXT)))
+        got = ask(
+            lambda request: send_text(
+                request, data, DownloadHead(size=len(data), etag='"x"', content_type=TEXT)
+            )
+        )
         self.assertEqual((got["content-type"], got.body), ("text/plain; charset=utf-8", data))
 
     def test_missing(self) -> None:
@@ -202,7 +239,9 @@ class PourTests(SynchronousTestCase):
             talk.transport.producer.resumeProducing()
         self.assertEqual(parse(talk.transport.value()).body, self.PIECE * 50)
         self.assertEqual((talk.results, source.closed), ([None], 1))
-        self.assertEqual([call for call in talk.clock.getDelayedCalls() if call.getTime() == PATIENCE], [])
+        self.assertEqual(
+            [call for call in talk.clock.getDelayedCalls() if call.getTime() == PATIENCE], []
+        )
 
     def test_next_request(self) -> None:
         """After a poured answer the connection takes the next request."""
@@ -213,7 +252,9 @@ class PourTests(SynchronousTestCase):
         self.assertEqual(parse(talk.transport.value()[len(first) :]).body, BIG_DATA)
 
     def test_client_goes_away_early(self) -> None:
-        """A client that goes away while the storage is slow ends the body, before an answer began or after."""
+        """A client that goes away while the storage is slow ends the body, before an answer began
+        or after.
+        """
         for begun in (False, True):
             source = Source([self.PIECE] * 50, gate=None if begun else Deferred())
             talk = self._paused(source) if begun else pouring(source, 5_000_000)
@@ -234,7 +275,9 @@ class PourTests(SynchronousTestCase):
         self.assertEqual((source.closed, talk.clock.getDelayedCalls()), (1, []))
 
     def test_cancelled(self) -> None:
-        """A route that is cancelled (by Klein, when the client goes away) closes the body and the connection."""
+        """A route that is cancelled (by Klein, when the client goes away) closes the body and the
+        connection.
+        """
         source = Source([self.PIECE] * 50)
         talk = self._paused(source)
         talk.site.resource.running[0].cancel()
@@ -242,7 +285,9 @@ class PourTests(SynchronousTestCase):
         self.assertEqual((source.closed, talk.transport.disconnecting), (1, True))
 
     def test_client_that_does_not_read(self) -> None:
-        """A client that takes nothing from one look to the next is cut off; one that takes a piece each time is not."""
+        """A client that takes nothing from one look to the next is cut off; one that takes a piece
+        each time is not.
+        """
         talk = self._paused(Source([self.PIECE] * 50))
         for _ in range(5):
             talk.clock.advance(PATIENCE)
@@ -255,7 +300,9 @@ class PourTests(SynchronousTestCase):
         self.assertTrue(talk.transport.disconnecting)
 
     def test_body_fails(self) -> None:
-        """A body that fails, ends early or is too long, after the head was sent, closes the connection at once."""
+        """A body that fails, ends early or is too long, after the head was sent, closes the
+        connection at once.
+        """
         size = 5 * len(self.PIECE)
         for pieces, kind in (
             ([self.PIECE, StorageDown("It went.")], StorageDown),
@@ -286,41 +333,73 @@ class PourTests(SynchronousTestCase):
         return talk
 
 
-LONG = RenderedPage(b"<!DOCTYPE html>\n" + b"<a href='x'>x</a>\n" * 400, "text/html; charset=utf-8", '"abc"')
+LONG = RenderedPage(
+    b"<!DOCTYPE html>\n" + b"<a href='x'>x</a>\n" * 400, "text/html; charset=utf-8", '"abc"'
+)
 SHORT = RenderedPage(b"<!DOCTYPE html>\n", "text/html; charset=utf-8", '"abc"')
 GZIP = {"Accept-Encoding": "gzip, deflate"}
 
 
-def page(of: RenderedPage, request: str = "GET /simple/", headers: dict[str, str] | None = None, **options: object) -> Answer:
-    return ask(lambda asked: send_page(asked, FinishedPage(of, at_once), **options), request, headers)  # type: ignore[arg-type]
+def page(
+    of: RenderedPage,
+    request: str = "GET /simple/",
+    headers: dict[str, str] | None = None,
+    **options: object,
+) -> Answer:
+    return ask(
+        lambda asked: send_page(asked, FinishedPage(of, at_once), **options), request, headers
+    )  # type: ignore[arg-type]
 
 
 class PageTests(SynchronousTestCase):
     def test_plain(self) -> None:
-        """A page has a length, a tag, its serial, and is asked for again every time (C100, C101)."""
+        """A page has a length, a tag, its serial, and is asked for again every
+        time (C100, C101).
+        """
         got = page(LONG, serial=7)
-        self.assertEqual((got.status, got.body, got["content-type"]), (200, LONG.body, "text/html; charset=utf-8"))
-        self.assertEqual((got["etag"], got["cache-control"], got["vary"]), ('"abc"', "no-cache", "Accept, Accept-Encoding"))
-        self.assertEqual((got["x-pypi-last-serial"], got["access-control-allow-origin"]), ("7", None))
+        self.assertEqual(
+            (got.status, got.body, got["content-type"]),
+            (200, LONG.body, "text/html; charset=utf-8"),
+        )
+        self.assertEqual(
+            (got["etag"], got["cache-control"], got["vary"]),
+            ('"abc"', "no-cache", "Accept, Accept-Encoding"),
+        )
+        self.assertEqual(
+            (got["x-pypi-last-serial"], got["access-control-allow-origin"]), ("7", None)
+        )
 
     def test_no_script(self) -> None:
-        """A page for people runs no script, whatever gets into it, and no other page may frame it."""
+        """A page for people runs no script, whatever gets into it, and no other page
+        may frame it.
+        """
         for encoding in ({}, GZIP):
             policy = page(LONG, headers=encoding)["content-security-policy"] or ""
             self.assertIn("default-src 'none'", policy)
             self.assertIn("frame-ancestors 'none'", policy)
-        self.assertIsNone(page(RenderedPage(b"{}", "application/json", '"abc"'))["content-security-policy"])
+        self.assertIsNone(
+            page(RenderedPage(b"{}", "application/json", '"abc"'))["content-security-policy"]
+        )
 
     def test_gzip(self) -> None:
         """A page is gzipped for who takes it, with a tag of its own; a small one is not (C102)."""
         got = page(LONG, headers=GZIP)
-        self.assertEqual((got["content-encoding"], got["etag"], gzip.decompress(got.body)), ("gzip", '"abc-gzip"', LONG.body))
+        self.assertEqual(
+            (got["content-encoding"], got["etag"], gzip.decompress(got.body)),
+            ("gzip", '"abc-gzip"', LONG.body),
+        )
         got = page(SHORT, headers=GZIP)
-        self.assertEqual((got["content-encoding"], got["etag"], got.body), (None, '"abc"', SHORT.body))
+        self.assertEqual(
+            (got["content-encoding"], got["etag"], got.body), (None, '"abc"', SHORT.body)
+        )
 
     def test_large_page(self) -> None:
-        """A large page goes at the pace of the client, and pipelined requests wait for it: unread pages do not pile up."""
-        large = FinishedPage(RenderedPage(bytes(range(256)) * 20_000, "text/html", '"abc"'), at_once)
+        """A large page goes at the pace of the client, and pipelined requests wait for it: unread
+        pages do not pile up.
+        """
+        large = FinishedPage(
+            RenderedPage(bytes(range(256)) * 20_000, "text/html", '"abc"'), at_once
+        )
         talk = Talk(lambda request: send_page(request, large))
         real_write = talk.transport.write
 
@@ -336,7 +415,10 @@ class PageTests(SynchronousTestCase):
             talk.transport.producer.resumeProducing()
             if talk.results:
                 break
-        first = talk.transport.value()[: talk.transport.value().find(b"HTTP/1.1", 10)] or talk.transport.value()
+        first = (
+            talk.transport.value()[: talk.transport.value().find(b"HTTP/1.1", 10)]
+            or talk.transport.value()
+        )
         self.assertIn(large.page.body, first)
         talk.lose()
         self.assertEqual(talk.clock.getDelayedCalls(), [])
@@ -345,7 +427,8 @@ class PageTests(SynchronousTestCase):
         """A client that goes away while the page is gzipped gets nothing, and nothing fails."""
         gate: Deferred[None] = Deferred()
         large = FinishedPage(
-            RenderedPage(b"x" * 1_000_000, "text/html", '"abc"'), lambda call, *args: gate.addCallback(lambda _: call(*args))
+            RenderedPage(b"x" * 1_000_000, "text/html", '"abc"'),
+            lambda call, *args: gate.addCallback(lambda _: call(*args)),
         )
         talk = Talk(lambda request: send_page(request, large))
         talk.send("GET /simple/", GZIP)
@@ -354,7 +437,9 @@ class PageTests(SynchronousTestCase):
         self.assertTrue(talk.results[0].check(CancelledError), talk.results)
 
     def test_not_modified(self) -> None:
-        """A tag is good for the encoding that it was given for, and 304 repeats what caches need (C15)."""
+        """A tag is good for the encoding that it was given for, and 304 repeats what caches need
+        (C15).
+        """
         for tag, headers, status in (
             ('"abc"', {}, 304), ('"abc-gzip"', {}, 200), ('"abc-gzip"', GZIP, 304), ('"abc"', GZIP, 200),
             ('W/"abc-gzip"', GZIP, 304),
@@ -362,13 +447,17 @@ class PageTests(SynchronousTestCase):
             for method in ("GET", "HEAD"):
                 got = page(LONG, f"{method} /", {"If-None-Match": tag, **headers}, serial=7)
                 self.assertEqual(got.status, status, (tag, headers))
-                self.assertEqual((got["vary"], got["cache-control"]), ("Accept, Accept-Encoding", "no-cache"))
+                self.assertEqual(
+                    (got["vary"], got["cache-control"]), ("Accept, Accept-Encoding", "no-cache")
+                )
                 self.assertEqual(got["etag"], '"abc-gzip"' if headers else '"abc"')
 
     def test_restricted(self) -> None:
         """A page that not everyone may read is kept by nobody else's cache."""
         got = page(LONG, restricted=True)
-        self.assertEqual((got["cache-control"], got["vary"]), ("private, no-cache", "Accept, Accept-Encoding"))
+        self.assertEqual(
+            (got["cache-control"], got["vary"]), ("private, no-cache", "Accept, Accept-Encoding")
+        )
         self.assertIsNone(got["access-control-allow-origin"])
 
     def test_head(self) -> None:
@@ -378,7 +467,9 @@ class PageTests(SynchronousTestCase):
             self.assertEqual({**got.head, "date": ""}, {**whole.head, "date": ""})
 
     def test_gzipped_once(self) -> None:
-        """A large page is gzipped off the reactor, once, however many ask meanwhile; one who goes away spoils it for nobody."""
+        """A large page is gzipped off the reactor, once, however many ask meanwhile; one who goes
+        away spoils it for nobody.
+        """
         calls: list[Deferred[RenderedPage]] = []
 
         def blocking(call: Callable[..., RenderedPage], *args: object) -> Deferred[RenderedPage]:
@@ -414,7 +505,10 @@ class PageTests(SynchronousTestCase):
             preflight(request, restricted=True)
 
         got = ask(respond, "OPTIONS /simple/")
-        self.assertEqual((got.status, got["access-control-allow-origin"], got["access-control-max-age"]), (204, "*", "86400"))
+        self.assertEqual(
+            (got.status, got["access-control-allow-origin"], got["access-control-max-age"]),
+            (204, "*", "86400"),
+        )
         self.assertIn("If-None-Match", got["access-control-allow-headers"] or "")
         self.assertIsNone(ask(refuse, "OPTIONS /simple/")["access-control-allow-origin"])
 
@@ -428,15 +522,28 @@ def moved(request: str, location: str, **options: bool) -> Answer:
 
 class RedirectTests(SynchronousTestCase):
     def test_names(self) -> None:
-        """A name is sent to its normalised form, with its query, for an hour, wherever a proxy put us (C17, C18)."""
+        """A name is sent to its normalised form, with its query, for an hour, wherever a proxy put
+        us (C17, C18).
+        """
         got = moved("GET /simple/Foo.Bar?format=x%2By", "/simple/foo-bar/")
-        self.assertEqual((got.status, got["location"], got["cache-control"]), (301, "./foo-bar/?format=x%2By", "max-age=3600"))
+        self.assertEqual(
+            (got.status, got["location"], got["cache-control"]),
+            (301, "./foo-bar/?format=x%2By", "max-age=3600"),
+        )
         got = moved("GET /simple/Foo.Bar/", "/simple/foo-bar/", restricted=True)
-        self.assertEqual((got["location"], got["cache-control"]), ("../foo-bar/", "private, max-age=3600"))
+        self.assertEqual(
+            (got["location"], got["cache-control"]), ("../foo-bar/", "private, max-age=3600")
+        )
 
     def test_statuses(self) -> None:
         """Other methods than GET and HEAD keep their body."""
-        cases = (("GET", True, 301), ("HEAD", True, 301), ("POST", True, 308), ("GET", False, 302), ("POST", False, 307))
+        cases = (
+            ("GET", True, 301),
+            ("HEAD", True, 301),
+            ("POST", True, 308),
+            ("GET", False, 302),
+            ("POST", False, 307),
+        )
         for method, permanent, status in cases:
             self.assertEqual(moved(f"{method} /a", "/a/", permanent=permanent).status, status)
 
@@ -445,12 +552,19 @@ class RedirectTests(SynchronousTestCase):
         self.assertEqual(moved("GET /simple", "//evil.example/")["location"], ".//evil.example/")
         self.assertEqual(moved("GET /simple", "/javascript:x/")["location"], "./javascript:x/")
         got = moved("GET /simple", "/a\r\nSet-Cookie: b=c/")
-        self.assertEqual((got["location"], got["set-cookie"]), ("./a%0D%0ASet-Cookie:%20b=c/", None))
+        self.assertEqual(
+            (got["location"], got["set-cookie"]), ("./a%0D%0ASet-Cookie:%20b=c/", None)
+        )
 
     def test_absolute(self) -> None:
         """An absolute URL goes out without user name and password."""
-        got = moved("GET /f?x=y", "https://alice:secret@files.example:8443/f?sig=a", permanent=False)
-        self.assertEqual((got["location"], got["cache-control"]), ("https://files.example:8443/f?sig=a", "no-cache"))
+        got = moved(
+            "GET /f?x=y", "https://alice:secret@files.example:8443/f?sig=a", permanent=False
+        )
+        self.assertEqual(
+            (got["location"], got["cache-control"]),
+            ("https://files.example:8443/f?sig=a", "no-cache"),
+        )
 
     @settings(max_examples=60, deadline=None, database=None)
     @given(

@@ -44,7 +44,11 @@ def widget(document: dict[str, Any], took: float = 12.5) -> str:
         json.dumps(
             {
                 "challenge": document,
-                "solution": {"counter": solution.counter, "derivedKey": solution.derived_key, "time": took},
+                "solution": {
+                    "counter": solution.counter,
+                    "derivedKey": solution.derived_key,
+                    "time": took,
+                },
             }
         ).encode()
     ).decode()
@@ -73,7 +77,9 @@ class RiddleTests(SynchronousTestCase):
         """What the widget makes of a riddle is its solution; each riddle has a mark of its own."""
         one, other = self.make(), self.make()
         found = solved(KEY, widget(one))
-        self.assertEqual(found, Solved(one["parameters"]["nonce"], datetime(2026, 1, 1, tzinfo=UTC) + LIFETIME))
+        self.assertEqual(
+            found, Solved(one["parameters"]["nonce"], datetime(2026, 1, 1, tzinfo=UTC) + LIFETIME)
+        )
         self.assertNotEqual(found.nonce, solved(KEY, widget(other)).nonce)
 
     def test_document(self) -> None:
@@ -124,12 +130,18 @@ class RiddleTests(SynchronousTestCase):
             document = self.make()
             document["parameters"][name] = value
             self.refused(
-                b64encode(json.dumps({"challenge": document, "solution": self.guess()}).encode()).decode(), "not solved"
+                b64encode(
+                    json.dumps({"challenge": document, "solution": self.guess()}).encode()
+                ).decode(),
+                "not solved",
             )
         for signature in ("", "0" * 64, None, 7, [], "é"):
             document = {**self.make(), "signature": signature}
             self.refused(
-                b64encode(json.dumps({"challenge": document, "solution": self.guess()}).encode()).decode(), "not solved"
+                b64encode(
+                    json.dumps({"challenge": document, "solution": self.guess()}).encode()
+                ).decode(),
+                "not solved",
             )
 
     def guess(self) -> dict[str, Any]:
@@ -156,12 +168,16 @@ class RiddleTests(SynchronousTestCase):
             self.refused(b64encode(json.dumps(said).encode()).decode(), "not solved")
 
     @quickly
-    @given(st.text(max_size=300) | st.binary(max_size=300).map(lambda data: b64encode(data).decode()))
+    @given(
+        st.text(max_size=300) | st.binary(max_size=300).map(lambda data: b64encode(data).decode())
+    )
     @example("e30=")
     @example("A" * (LONGEST + 1))
     @example("é")
     @example(b64encode(b"[" * 3000).decode())
-    @example(b64encode(b'{"challenge":{"parameters":' + b'{"a":' * 200 + b"1" + b"}" * 201).decode())
+    @example(
+        b64encode(b'{"challenge":{"parameters":' + b'{"a":' * 200 + b"1" + b"}" * 201).decode()
+    )
     @example(b64encode(b'{"challenge":"parameters","solution":7}').decode())
     @example(b64encode(b'{"challenge":{"parameters":[]},"solution":[]}').decode())
     @example(b64encode(b"null").decode())
@@ -177,7 +193,17 @@ class RiddleTests(SynchronousTestCase):
                 st.lists(inner, max_size=3)
                 | st.dictionaries(
                     st.sampled_from(
-                        ["parameters", "signature", "algorithm", "nonce", "salt", "cost", "expiresAt", "data", "x"]
+                        [
+                            "parameters",
+                            "signature",
+                            "algorithm",
+                            "nonce",
+                            "salt",
+                            "cost",
+                            "expiresAt",
+                            "data",
+                            "x",
+                        ]
                     ),
                     inner,
                     max_size=7,

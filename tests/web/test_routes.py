@@ -26,11 +26,15 @@ class FurnishTests(SynchronousTestCase):
             raise OSError(number, os.strerror(number))
 
         self.patch(routes, "import_module", failing)
-        error: BaseException = self.failureResultOf(start(routes.furnish(world(), ("pypid.not_there_yet",)))).value
+        error: BaseException = self.failureResultOf(
+            start(routes.furnish(world(), ("pypid.not_there_yet",)))
+        ).value
         return error
 
     def test_no_descriptor_is_left_for_an_import(self) -> None:
-        """Where no more files can be opened clients are told to come again (503); any other failure is one of ours."""
+        """Where no more files can be opened clients are told to come again (503); any other failure
+        is one of ours.
+        """
         for number in (EMFILE, ENFILE):
             self.assertIsInstance(self.furnish_failing(number), Busy)
         self.assertIsInstance(self.furnish_failing(EACCES), PermissionError)

@@ -1,7 +1,9 @@
-"""A name that is ours never goes upstream: no route, spelling, mode, or moment in the life of a pypid lets it out.
+"""A name that is ours never goes upstream: no route, spelling, mode, or moment in the life of a
+pypid lets it out.
 
-Upstream is `Elsewhere`, which has projects of the very names that are ours, as an attacker would; time goes on between any two
-requests, so that nothing that was heard is fresh, and whoever may ask does ask.
+Upstream is `Elsewhere`, which has projects of the very names that are ours, as an attacker would;
+time goes on between any two requests, so that nothing that was heard is fresh, and whoever may ask
+does ask.
 """
 
 from __future__ import annotations
@@ -60,23 +62,34 @@ RELEASE = "/api/names/<project>"
 
 
 def targets(method: str, rule: str, spelling: str) -> Iterator[str]:
-    """The paths of a route, for the project in this spelling; in its normal one, what can be read for every file, and what lies
-    beside it.
+    """The paths of a route, for the project in this spelling; in its normal one, what can be read
+    for every file, and what lies beside it.
     """
     if spelling != SECRET and method in ("HEAD", "OPTIONS"):
         return  # the name is read as for GET
     wanted = FILENAMES if spelling == SECRET and method in ("GET", "HEAD") else FILENAMES[1:2]
     for filename in (
-        [name + beside for name in wanted for beside in ("", ".metadata", ".asc")] if "<filename>" in rule else [""]
+        [name + beside for name in wanted for beside in ("", ".metadata", ".asc")]
+        if "<filename>" in rule
+        else [""]
     ):
-        path = rule.replace("<project>", spelling).replace("<filename>", filename).replace("<version>", "99.0")
+        path = (
+            rule.replace("<project>", spelling)
+            .replace("<filename>", filename)
+            .replace("<version>", "99.0")
+        )
         yield path.replace("<python>", "py3").replace("<letter>", spelling[0])
 
 
 @cache
 def routes() -> tuple[tuple[str, str], ...]:
     """Method and rule of all routes that a project stands in, what deletes last."""
-    found = {(method, route.rule) for route in guarded_routes(app) for method in route.methods if "<project>" in route.rule}
+    found = {
+        (method, route.rule)
+        for route in guarded_routes(app)
+        for method in route.methods
+        if "<project>" in route.rule
+    }
     return tuple(sorted(found, key=lambda each: (METHODS.index(each[0]), each[1])))
 
 
@@ -95,8 +108,13 @@ class SafetyCase(WholeCase):
         self.pypid = self.another()
 
     def another(self, blobs: Fragile | None = None, **policy: Any) -> Pypid:
-        """A new process with the same storage, or with `blobs`; its catalog is empty, and nothing has been compared."""
-        settings = {name: getattr(self.policy, name) for name in ("mode", "reserved", "allow", "deny", "blend", "cooldown")}
+        """A new process with the same storage, or with `blobs`; its catalog is empty, and nothing
+        has been compared.
+        """
+        settings = {
+            name: getattr(self.policy, name)
+            for name in ("mode", "reserved", "allow", "deny", "blend", "cooldown")
+        }
         return Pypid(
             Path(self.mktemp()),
             blobs=self.blobs if blobs is None else blobs,
@@ -112,11 +130,19 @@ class SafetyCase(WholeCase):
         """Publish a file of ours."""
         self.published(self.publish(FILENAMES[0], OURS, pypid=pypid or self.pypid))
 
-    def ask(self, target: str, method: str = "GET", *headers: tuple[str, str], pypid: Pypid | None = None) -> Answer:
+    def ask(
+        self,
+        target: str,
+        method: str = "GET",
+        *headers: tuple[str, str],
+        pypid: Pypid | None = None,
+    ) -> Answer:
         """The answer to the administrator, later than anything that was asked before."""
         asked = pypid or self.pypid
         asked.clock.advance(3600)
-        answer = asked.ask(method, target, *headers, user="ada", body=b"" if method in ("PUT", "POST") else None)
+        answer = asked.ask(
+            method, target, *headers, user="ada", body=b"" if method in ("PUT", "POST") else None
+        )
         self.assertNotEqual(answer.status, 500, (method, target, answer))
         return answer
 
@@ -127,14 +153,18 @@ class SafetyCase(WholeCase):
         but: tuple[str, ...] = (),
         methods: tuple[str, ...] = METHODS,
     ) -> list[Answer]:
-        """The answers of every route that a project stands in, but the one that gives the name away."""
+        """The answers of every route that a project stands in, but the one that gives the name
+        away.
+        """
         answers = []
         for method, rule in routes():
             for spelling in spellings if method in methods and rule not in (RELEASE, *but) else ():
                 for target in targets(method, rule, spelling):
                     answers.append(self.ask(target, method, pypid=pypid))
                     if method == "GET" and "<filename>" in rule:
-                        answers.append(self.ask(target, method, ("Range", "bytes=-10"), pypid=pypid))
+                        answers.append(
+                            self.ask(target, method, ("Range", "bytes=-10"), pypid=pypid)
+                        )
         return answers
 
     def silent(self, *names: str) -> None:
@@ -146,14 +176,16 @@ class RoutesTests(SafetyCase):
     """Everything that can be asked."""
 
     def test_it_would_be_heard(self) -> None:
-        """A name that is not ours is heard, by its page and by its files: the tests below could fail."""
+        """A name that is not ours is heard, by its page and by its files: the tests below could
+        fail.
+        """
         self.ask_all((SECRET,))
         self.assertIn(SECRET, self.elsewhere.heard)
         self.assertIn(f"{FILES}{SECRET}/{FILENAMES[1]}", self.elsewhere.urls)
 
     def test_ours(self) -> None:
-        """A name of ours is not heard upstream by any route or method, in any spelling, in any mode; only our file is there
-        (C36).
+        """A name of ours is not heard upstream by any route or method, in any spelling, in any
+        mode; only our file is there (C36).
         """
         for mode in Mode:
             self.blobs = Fragile(self.pypid.world.now)
@@ -161,14 +193,28 @@ class RoutesTests(SafetyCase):
             self.have_secret()
             answers = self.ask_all(SPELLINGS if mode is Mode.CACHE else (SECRET,))
             self.assertTrue(any(answer.body == OURS for answer in answers))
-            self.assertFalse(any(FILES in answer.text for answer in answers if answer.body[:2] != b"PK"))
-            self.assertFalse(any((answer["location"] or "").startswith("http") for answer in answers))
+            self.assertFalse(
+                any(FILES in answer.text for answer in answers if answer.body[:2] != b"PK")
+            )
+            self.assertFalse(
+                any((answer["location"] or "").startswith("http") for answer in answers)
+            )
             self.assertFalse(any(answer.body == THEIRS for answer in answers))
         self.silent()
 
     def test_reserved(self) -> None:
-        """A name that matches `reserved`, in whatever spelling that is written, is not heard either, and nothing is there."""
-        for glob in ("acme-secret", "ACME_Secret", "acme.*", "Acme-_*", "*secret", "acme[-_]secret", "a?me-secre?"):
+        """A name that matches `reserved`, in whatever spelling that is written, is not heard
+        either, and nothing is there.
+        """
+        for glob in (
+            "acme-secret",
+            "ACME_Secret",
+            "acme.*",
+            "Acme-_*",
+            "*secret",
+            "acme[-_]secret",
+            "a?me-secre?",
+        ):
             for mode in Mode if glob == "acme.*" else (Mode.CACHE,):
                 self.pypid = self.another(mode=mode, reserved=("other", glob))
                 if glob == "acme.*":
@@ -176,13 +222,17 @@ class RoutesTests(SafetyCase):
                 else:  # every way to write it is the same rule: it is enough to get what there is
                     answers = self.ask_all(SPELLINGS[1:2], methods=("GET",))
                 self.assertFalse(any(FILES in answer.text for answer in answers))
-                for target in (f"/simple/{SECRET}/", f"/packages/{SECRET}/{FILENAMES[1]}", f"/local/{SECRET}/"):
+                for target in (
+                    f"/simple/{SECRET}/",
+                    f"/packages/{SECRET}/{FILENAMES[1]}",
+                    f"/local/{SECRET}/",
+                ):
                     self.assertEqual(self.ask(target).status, 404, target)
         self.silent()
 
     def test_released(self) -> None:
-        """Once an administrator has released it, a name of ours may go upstream; not while files of it are there, or after
-        they were deleted.
+        """Once an administrator has released it, a name of ours may go upstream; not while files of
+        it are there, or after they were deleted.
         """
         self.have_secret()
         self.assertGreaterEqual(self.ask(f"/api/names/{SECRET}", "DELETE").status, 400)
@@ -193,7 +243,9 @@ class RoutesTests(SafetyCase):
         self.ask_all((SECRET,))
         self.silent()
         self.assertEqual(self.ask(f"/api/names/{SECRET}", "DELETE").status, 200)
-        self.assertEqual([file["filename"] for file in self.pypid.page(SECRET)["files"]], sorted(FILENAMES[1:3]))
+        self.assertEqual(
+            [file["filename"] for file in self.pypid.page(SECRET)["files"]], sorted(FILENAMES[1:3])
+        )
         self.assertEqual(self.ask(f"/packages/{SECRET}/{FILENAMES[1]}").body, THEIRS)
 
     def test_every_status(self) -> None:
@@ -201,13 +253,22 @@ class RoutesTests(SafetyCase):
         self.have_secret()
         for status in Status:
             self.pypid.api("PUT", f"/api/projects/{SECRET}/status", {"status": status.value})
-            for target in (f"/simple/{SECRET}/", *(f"/packages/{SECRET}/{filename}" for filename in FILENAMES)):
+            for target in (
+                f"/simple/{SECRET}/",
+                *(f"/packages/{SECRET}/{filename}" for filename in FILENAMES),
+            ):
                 self.ask(target)
         self.silent()
 
     def test_allowed(self) -> None:
-        """Only what `allow` says and `deny` does not may be heard, and only such names have a page."""
-        for policy in ({"deny": ("ACME_*",)}, {"allow": ("spam", "eggs*")}, {"allow": ("*",), "deny": ("*secret",)}):
+        """Only what `allow` says and `deny` does not may be heard, and only such names
+        have a page.
+        """
+        for policy in (
+            {"deny": ("ACME_*",)},
+            {"allow": ("spam", "eggs*")},
+            {"allow": ("*",), "deny": ("*secret",)},
+        ):
             self.pypid = self.another(**policy)
             self.ask_all((SECRET, "ACME_Secret") if "deny" not in policy else ("ACME_Secret",))
             self.assertEqual(self.ask(f"/simple/{SECRET}/").status, 404)
@@ -218,13 +279,17 @@ class RoutesTests(SafetyCase):
         self.silent(PUBLIC)
 
     def test_blend(self) -> None:
-        """`blend` is the one exception: our files and theirs stand on one page, a file name of ours is ours; `reserved` and
-        `deny` are stronger.
+        """`blend` is the one exception: our files and theirs stand on one page, a file name of ours
+        is ours; `reserved` and `deny` are stronger.
         """
         self.have_secret()
-        ours = self.elsewhere.has(SECRET, FILENAMES[0], wheel("acme-secret", "1.0", files={"evil.py": b""}))
+        ours = self.elsewhere.has(
+            SECRET, FILENAMES[0], wheel("acme-secret", "1.0", files={"evil.py": b""})
+        )
         self.pypid = self.another(blend=("acme_*",))
-        self.assertEqual(next(file["filename"] for file in self.pypid.page(SECRET)["files"]), FILENAMES[0])
+        self.assertEqual(
+            next(file["filename"] for file in self.pypid.page(SECRET)["files"]), FILENAMES[0]
+        )
         self.assertEqual(len(self.pypid.page(SECRET)["files"]), 3)
         self.assertEqual(self.ask(f"/packages/{SECRET}/{FILENAMES[0]}").body, OURS)
         self.assertEqual(self.ask(f"/packages/{SECRET}/{FILENAMES[1]}").body, THEIRS)
@@ -237,12 +302,16 @@ class RoutesTests(SafetyCase):
         self.silent()
 
     def test_refresh(self) -> None:
-        """A mirror's refreshing asks for what is kept, and never for what has become ours, is reserved, or is denied since."""
+        """A mirror's refreshing asks for what is kept, and never for what has become ours, is
+        reserved, or is denied since.
+        """
         for policy in ({}, {"reserved": (SECRET,)}, {"deny": (SECRET,)}, {"allow": (PUBLIC,)}):
             self.blobs = Fragile(self.pypid.world.now)
             self.pypid = self.another(mode=Mode.MIRROR)
             for name in (SECRET, PUBLIC):
-                self.assertEqual(self.ask(f"/packages/{name}/{wheel_filename(name, '99.0')}").status, 200)
+                self.assertEqual(
+                    self.ask(f"/packages/{name}/{wheel_filename(name, '99.0')}").status, 200
+                )
             self.pypid = self.another(mode=Mode.MIRROR, **policy)
             self.compare()
             if not policy:
@@ -263,7 +332,9 @@ class StartTests(SafetyCase):
     def snapshots(self, pypid: Pypid, folder: Path) -> tuple[CatalogDump, CatalogDump]:
         """Of ours and of theirs."""
         ours = CatalogDump(pypid.catalog, str(folder / "ours"), "storage", pypid.world)
-        return ours, CatalogDump(pypid.catalog.heard, str(folder / "theirs"), "storage", pypid.world)
+        return ours, CatalogDump(
+            pypid.catalog.heard, str(folder / "theirs"), "storage", pypid.world
+        )
 
     def restarted(self, folder: Path, *, loads: bool = True, **policy: Any) -> Pypid:
         """A new process that has read the snapshots."""
@@ -273,19 +344,29 @@ class StartTests(SafetyCase):
         return pypid
 
     def check(self, pypid: Pypid) -> None:
-        """Nothing is heard before and after the storage is compared, and what is ours is served at once."""
+        """Nothing is heard before and after the storage is compared, and what is ours is served at
+        once.
+        """
         for compare in (False, True):
             if compare:
                 self.compare(pypid)
-            self.assertEqual([file["filename"] for file in pypid.page(SECRET)["files"]], [FILENAMES[0]])
+            self.assertEqual(
+                [file["filename"] for file in pypid.page(SECRET)["files"]], [FILENAMES[0]]
+            )
             self.assertEqual(pypid.get(f"/packages/{SECRET}/{FILENAMES[0]}").body, OURS)
-            self.assertEqual(self.ask(f"/packages/{SECRET}/{FILENAMES[1]}", pypid=pypid).status, 404)
-            self.assertEqual(self.ask(f"/packages/{SECRET}/{FILENAMES[1]}.metadata", pypid=pypid).status, 404)
+            self.assertEqual(
+                self.ask(f"/packages/{SECRET}/{FILENAMES[1]}", pypid=pypid).status, 404
+            )
+            self.assertEqual(
+                self.ask(f"/packages/{SECRET}/{FILENAMES[1]}.metadata", pypid=pypid).status, 404
+            )
         self.ask_all((SECRET,), pypid)
         self.silent()
 
     def test_empty(self) -> None:
-        """With no snapshot at all what is ours is found in the storage, and not heard; nor what was deleted there."""
+        """With no snapshot at all what is ours is found in the storage, and not heard; nor what was
+        deleted there.
+        """
         self.have_secret()
         self.check(self.another())
         self.ask(f"/api/projects/{SECRET}", "DELETE")
@@ -295,8 +376,8 @@ class StartTests(SafetyCase):
         self.silent()
 
     def test_old(self) -> None:
-        """With a snapshot from before the name was published, when upstream's project of that name was known, and kept: the
-        first request already gets ours.
+        """With a snapshot from before the name was published, when upstream's project of that name
+        was known, and kept: the first request already gets ours.
         """
         folder = Path(self.mktemp())
         self.compare()
@@ -307,7 +388,9 @@ class StartTests(SafetyCase):
         del self.elsewhere.heard[:]
         for mode in Mode:
             fresh = self.restarted(folder, mode=mode)
-            self.assertEqual([file["filename"] for file in fresh.page(SECRET)["files"]], [FILENAMES[0]])
+            self.assertEqual(
+                [file["filename"] for file in fresh.page(SECRET)["files"]], [FILENAMES[0]]
+            )
             self.assertEqual(fresh.get(f"/packages/{SECRET}/{FILENAMES[1]}").status, 404)
         self.check(self.restarted(folder))
 
@@ -325,7 +408,9 @@ class StartTests(SafetyCase):
                 torn.write_bytes(rest)
                 pypid = self.another()
                 if rest != whole:
-                    self.assertIsInstance(self.have(self.snapshots(pypid, folder)[0].load()), Ignored)
+                    self.assertIsInstance(
+                        self.have(self.snapshots(pypid, folder)[0].load()), Ignored
+                    )
                 self.ask(f"/simple/{SECRET}/", pypid=pypid)
                 self.ask(f"/packages/{SECRET}/{FILENAMES[1]}", pypid=pypid)
             torn.write_bytes(whole)
@@ -333,7 +418,9 @@ class StartTests(SafetyCase):
         self.check(self.restarted(folder))
 
     def test_released_elsewhere(self) -> None:
-        """What an old dump takes for ours, and was released by another process since, is not ours from the first request on."""
+        """What an old dump takes for ours, and was released by another process since, is not ours
+        from the first request on.
+        """
         folder = Path(self.mktemp())
         self.have_secret()
         for snapshot in self.snapshots(self.pypid, folder):
@@ -352,17 +439,28 @@ class StorageAwayTests(SafetyCase):
         self.blobs.away = StorageDown("it is away.")
 
     def test_from_the_start(self) -> None:
-        """A process whose storage was never there answers 503 to everything that would need upstream, and asks nobody."""
+        """A process whose storage was never there answers 503 to everything that would need
+        upstream, and asks nobody.
+        """
         self.away()
-        for target in ("/simple/{}/", "/packages/{}/x-1.0.tar.gz", "/packages/{}/x-1.0.tar.gz.metadata", "/+simple/{}/"):
+        for target in (
+            "/simple/{}/",
+            "/packages/{}/x-1.0.tar.gz",
+            "/packages/{}/x-1.0.tar.gz.metadata",
+            "/+simple/{}/",
+        ):
             for name in (SECRET, PUBLIC):
                 answer = self.ask(target.format(name))
-                self.assertEqual((answer.status, answer["retry-after"] is None), (503, False), target)
+                self.assertEqual(
+                    (answer.status, answer["retry-after"] is None), (503, False), target
+                )
         self.ask_all()
         self.silent()
 
     def test_later(self) -> None:
-        """A storage that goes away later stops every question, also for names of which it is known that they were not ours."""
+        """A storage that goes away later stops every question, also for names of which it is known
+        that they were not ours.
+        """
         self.compare()
         self.assertEqual(self.ask(f"/simple/{PUBLIC}/").status, 200)
         self.ask(f"/simple/{SECRET}/")
@@ -370,18 +468,26 @@ class StorageAwayTests(SafetyCase):
         self.away()
         for name in (SECRET, PUBLIC):
             self.assertEqual(self.ask(f"/simple/{name}/").status, 503)
-            self.assertEqual(self.ask(f"/packages/{name}/{wheel_filename(name, '99.0')}").status, 503)
-            self.assertEqual(self.ask(f"/packages/{name}/{wheel_filename(name, '99.0')}.metadata").status, 503)
+            self.assertEqual(
+                self.ask(f"/packages/{name}/{wheel_filename(name, '99.0')}").status, 503
+            )
+            self.assertEqual(
+                self.ask(f"/packages/{name}/{wheel_filename(name, '99.0')}.metadata").status, 503
+            )
         self.assertEqual(self.elsewhere.heard, [])
         self.blobs.away = None
         self.assertEqual(self.ask(f"/simple/{PUBLIC}/").status, 200)
 
 
 class StrayTests(SafetyCase):
-    """Private files that somebody has copied into the storage, or that are just being published there."""
+    """Private files that somebody has copied into the storage, or that are just being published
+    there.
+    """
 
     def test_not_taken_in(self) -> None:
-        """As long as a file of a project has no record nobody upstream hears the name; once it is taken in it is served."""
+        """As long as a file of a project has no record nobody upstream hears the name; once it is
+        taken in it is served.
+        """
         where = key(project_name(SECRET), FILENAMES[0])
         self.have(self.blobs.write(where, BytesBody(OURS)))
         for compare in (False, True):
@@ -392,11 +498,15 @@ class StrayTests(SafetyCase):
             self.ask_all((SECRET,), but=("/api/rebuild/<project>",))
         self.silent()
         self.assertEqual(self.ask(f"/api/rebuild/{SECRET}", "POST").status, 200)
-        self.assertEqual([file["filename"] for file in self.pypid.page(SECRET)["files"]], [FILENAMES[0]])
+        self.assertEqual(
+            [file["filename"] for file in self.pypid.page(SECRET)["files"]], [FILENAMES[0]]
+        )
         self.silent()
 
     def test_swept(self) -> None:
-        """What a crash left in the middle of a publish keeps the name from upstream until it is swept."""
+        """What a crash left in the middle of a publish keeps the name from upstream until it is
+        swept.
+        """
         where = key(project_name(PUBLIC), wheel_filename(PUBLIC, "1.0"))
         self.have(self.blobs.write(where, BytesBody(b"half of it")))
         self.assertEqual(self.ask(f"/simple/{PUBLIC}/").status, 404)
@@ -406,18 +516,22 @@ class StrayTests(SafetyCase):
 
 
 class TwoNodesTests(SafetyCase):
-    """Two processes with one storage; what one publishes the other hears of at its next comparison."""
+    """Two processes with one storage; what one publishes the other hears of at
+    its next comparison.
+    """
 
     def test_just_published(self) -> None:
-        """What one has just published the other does not ask upstream for, though it has compared the storage before; its first
-        page has our file.
+        """What one has just published the other does not ask upstream for, though it has compared
+        the storage before; its first page has our file.
         """
         for mode in ONLINE:
             self.blobs = Fragile(self.pypid.world.now)
             one, other = self.another(mode=mode), self.another(mode=mode)
             self.compare(other)
             self.have_secret(one)
-            self.assertEqual([file["filename"] for file in other.page(SECRET)["files"]], [FILENAMES[0]])
+            self.assertEqual(
+                [file["filename"] for file in other.page(SECRET)["files"]], [FILENAMES[0]]
+            )
             self.ask_all((SECRET,), other)
         self.silent()
 
@@ -428,13 +542,17 @@ class TwoNodesTests(SafetyCase):
             one, other = self.another(), self.another()
             self.compare(other)
             self.have_secret(one)
-            self.assertEqual(self.ask(f"/packages/{SECRET}/{FILENAMES[1]}{beside}", pypid=other).status, 404)
-            self.assertEqual(self.ask(f"/packages/{SECRET}/{FILENAMES[0]}{beside}", pypid=other).status, 200)
+            self.assertEqual(
+                self.ask(f"/packages/{SECRET}/{FILENAMES[1]}{beside}", pypid=other).status, 404
+            )
+            self.assertEqual(
+                self.ask(f"/packages/{SECRET}/{FILENAMES[0]}{beside}", pypid=other).status, 200
+            )
         self.silent()
 
     def test_known_before(self) -> None:
-        """A name whose page the other knows already (it is theirs' until now) is not asked for again, nor are its files, as
-        soon as it is ours.
+        """A name whose page the other knows already (it is theirs' until now) is not asked for
+        again, nor are its files, as soon as it is ours.
         """
         for mode in ONLINE:
             self.blobs = Fragile(self.pypid.world.now)
@@ -444,11 +562,17 @@ class TwoNodesTests(SafetyCase):
             self.assertEqual(len(other.page(SECRET)["files"]), 2)
             self.have_secret(one)
             del self.elsewhere.heard[:]
-            answer = other.get(f"/packages/{SECRET}/{FILENAMES[1]}")  # the page is still fresh there
+            answer = other.get(
+                f"/packages/{SECRET}/{FILENAMES[1]}"
+            )  # the page is still fresh there
             self.assertEqual(answer.status, 404, mode)
-            self.assertEqual(other.get(f"/packages/{SECRET}/{FILENAMES[1]}.metadata").status, 404, mode)
+            self.assertEqual(
+                other.get(f"/packages/{SECRET}/{FILENAMES[1]}.metadata").status, 404, mode
+            )
             self.silent()
-            self.assertEqual([file["filename"] for file in other.page(SECRET)["files"]], [FILENAMES[0]], mode)
+            self.assertEqual(
+                [file["filename"] for file in other.page(SECRET)["files"]], [FILENAMES[0]], mode
+            )
 
     def test_deleted_there(self) -> None:
         """What one has deleted is still ours to a new one."""
@@ -475,18 +599,30 @@ class HiddenFileTests(SafetyCase):
     def check_urls(self, filename: str, asked: Pypid) -> None:
         letter = PUBLIC[0]
         version = "99.0"
-        for place in (f"/packages/{PUBLIC}/", f"/packages/source/{letter}/{PUBLIC}/", f"/packages/py3/{letter}/{PUBLIC}/"):
+        for place in (
+            f"/packages/{PUBLIC}/",
+            f"/packages/source/{letter}/{PUBLIC}/",
+            f"/packages/py3/{letter}/{PUBLIC}/",
+        ):
             for beside in ("", ".metadata", ".asc"):
                 for method in ("GET", "HEAD"):
                     for headers in ((), (("Range", "bytes=0-9"),)):
-                        answer = asked.ask(method, f"{place}{filename}{beside}", *headers, user="ada")
-                        self.assertEqual((answer.status, answer["location"]), (404, None), (method, place, filename, beside))
-        self.assertEqual(asked.get(f"/integrity/{PUBLIC}/{version}/{filename}/provenance").status, 404)
+                        answer = asked.ask(
+                            method, f"{place}{filename}{beside}", *headers, user="ada"
+                        )
+                        self.assertEqual(
+                            (answer.status, answer["location"]),
+                            (404, None),
+                            (method, place, filename, beside),
+                        )
+        self.assertEqual(
+            asked.get(f"/integrity/{PUBLIC}/{version}/{filename}/provenance").status, 404
+        )
         self.assertEqual(asked.get(f"/local/{PUBLIC}/{filename}").status, 404)
 
     def test_cooldown(self) -> None:
-        """A file that is too young, also one that was kept before the rule was made; the moment that it is old enough, it is
-        there.
+        """A file that is too young, also one that was kept before the rule was made; the moment
+        that it is old enough, it is there.
         """
         young, data = wheel_filename(PUBLIC, "99.0"), wheel(PUBLIC, "99.0")
         file = self.elsewhere.has(PUBLIC, young, data)
@@ -494,9 +630,13 @@ class HiddenFileTests(SafetyCase):
         for keep in (False, True):
             for mode in ONLINE:
                 if keep:
-                    self.assertEqual(self.another(mode=Mode.CACHE).get(f"/packages/{PUBLIC}/{young}").body, data)
+                    self.assertEqual(
+                        self.another(mode=Mode.CACHE).get(f"/packages/{PUBLIC}/{young}").body, data
+                    )
                 pypid = self.another(mode=mode, cooldown=Cooldown(timedelta(days=3)))
-                pypid.clock.advance((BEGINNING + timedelta(days=3) - pypid.world.now()).total_seconds() - 1)
+                pypid.clock.advance(
+                    (BEGINNING + timedelta(days=3) - pypid.world.now()).total_seconds() - 1
+                )
                 self.check_hidden(young, pypid)
                 pypid.clock.advance(1)
                 self.assertIn(young, pypid.get(f"/simple/{PUBLIC}/", J).text)
@@ -522,18 +662,26 @@ class HiddenFileTests(SafetyCase):
                 self.check_hidden(filename, self.another(mode=mode, deny=("spam",)))
 
     def test_of_ours(self) -> None:
-        """Theirs is hidden by ours of the same name, which is served with its own bytes and metadata (blend)."""
+        """Theirs is hidden by ours of the same name, which is served with its own bytes and
+        metadata (blend).
+        """
         filename = wheel_filename(PUBLIC, "99.0")
         self.published(self.publish(filename, wheel(PUBLIC, "99.0", extra=[("Author", "ours")])))
         self.pypid = self.another(blend=("*",))
         self.assertIn(b"ours", self.ask(f"/packages/{PUBLIC}/{filename}.metadata").body)
-        [listed] = [file for file in self.pypid.page(PUBLIC)["files"] if file["filename"] == filename]
-        self.assertNotEqual(listed["hashes"]["sha256"], self.elsewhere._files[PUBLIC][filename].sha256)
+        [listed] = [
+            file for file in self.pypid.page(PUBLIC)["files"] if file["filename"] == filename
+        ]
+        self.assertNotEqual(
+            listed["hashes"]["sha256"], self.elsewhere._files[PUBLIC][filename].sha256
+        )
         self.ask(f"/packages/{PUBLIC}/{filename}")
         self.assertEqual(self.elsewhere.urls, [])
 
     def test_withdrawn(self) -> None:
-        """A file that upstream does not list any more, though it is kept; and all of a project that upstream deleted."""
+        """A file that upstream does not list any more, though it is kept; and all of a project that
+        upstream deleted.
+        """
         kept = wheel_filename(PUBLIC, "99.0")
         self.assertEqual(self.ask(f"/packages/{PUBLIC}/{kept}").status, 200)
         del self.elsewhere._files[PUBLIC][kept]
@@ -556,10 +704,15 @@ class HiddenFileTests(SafetyCase):
         self.assertEqual(self.ask(f"/packages/{PUBLIC}/{kept}").body, wheel(PUBLIC, "99.0"))
 
 
-# --- anything, in any order ---------------------------------------------------------------------------------------
+# --- anything, in any order -----------------------------------------------------------------------
 
 NAMES = ("acme-secret", "acme-plans", "spam", "eggs")
-GLOBS = {"acme-*": {"acme-secret", "acme-plans"}, "Acme_Plans": {"acme-plans"}, "spam": {"spam"}, "*": set(NAMES)}
+GLOBS = {
+    "acme-*": {"acme-secret", "acme-plans"},
+    "Acme_Plans": {"acme-plans"},
+    "spam": {"spam"},
+    "*": set(NAMES),
+}
 GLOB = st.lists(st.sampled_from(sorted(GLOBS)), max_size=2).map(tuple)
 POLICIES = st.fixed_dictionaries(
     {
@@ -572,7 +725,20 @@ POLICIES = st.fixed_dictionaries(
 )
 OPERATIONS = st.lists(
     st.tuples(
-        st.sampled_from(["page", "file", "metadata", "ranged", "publish", "delete", "release", "start", "compare", "refresh"]),
+        st.sampled_from(
+            [
+                "page",
+                "file",
+                "metadata",
+                "ranged",
+                "publish",
+                "delete",
+                "release",
+                "start",
+                "compare",
+                "refresh",
+            ]
+        ),
         st.sampled_from(NAMES),
         st.integers(0, 1),
     ),
@@ -590,8 +756,12 @@ class AnythingTests(SafetyCase):
 
     @given(POLICIES, OPERATIONS)
     @settings(max_examples=40, deadline=None, database=None)
-    def test_never_heard(self, policy: dict[str, Any], operations: list[tuple[str, str, int]]) -> None:
-        """Upstream hears a name only while the policy lets it, and it was not ours since it was last released (C36)."""
+    def test_never_heard(
+        self, policy: dict[str, Any], operations: list[tuple[str, str, int]]
+    ) -> None:
+        """Upstream hears a name only while the policy lets it, and it was not ours since it was
+        last released (C36).
+        """
         blobs = Fragile(lambda: BEGINNING)
         self.elsewhere.heard.clear()
         for name in NAMES:
@@ -644,5 +814,9 @@ class AnythingTests(SafetyCase):
                 async def nothing() -> None:
                     return None
 
-                self.have(CacheMaintenance(node.index, nothing, refresh=timedelta(hours=1)).refresh_pages())
+                self.have(
+                    CacheMaintenance(
+                        node.index, nothing, refresh=timedelta(hours=1)
+                    ).refresh_pages()
+                )
         return True

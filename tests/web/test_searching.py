@@ -24,7 +24,9 @@ class SearchingCase(WholeCase):
             ("eggs", "food", "With \x1b[31mcolour"),
         ):
             self.pypid.clock.advance(60)
-            said = metadata(name, summary=summary, extra=[("Keywords", keywords), ("License-Expression", "MIT")])
+            said = metadata(
+                name, summary=summary, extra=[("Keywords", keywords), ("License-Expression", "MIT")]
+            )
             self.have_wheel(name, metadata_bytes=said)
         self.pypid.face.rules = Rules(write=RULES.write, projects={"spam-secret": BOBS})  # type: ignore[dict-item]
 
@@ -68,8 +70,14 @@ class SearchingTests(SearchingCase):
         self.assertEqual(self.search(q="eggs")["found"][0]["summary"], "With [31mcolour")
 
     def test_rights(self) -> None:
-        """What somebody may not read is neither found nor counted; who may read nothing is refused."""
-        for user, seen in ((None, ["eggs", "spam"]), ("alice", ["eggs", "spam"]), ("bob", ["eggs", "spam-secret", "spam"])):
+        """What somebody may not read is neither found nor counted; who may read
+        nothing is refused.
+        """
+        for user, seen in (
+            (None, ["eggs", "spam"]),
+            ("alice", ["eggs", "spam"]),
+            ("bob", ["eggs", "spam-secret", "spam"]),
+        ):
             found = self.search(user, q="food", most=1)
             self.assertEqual((found["total"], found["pages"]), (len(seen), len(seen)))
             self.assertEqual(self.names(user, q="food"), seen)
@@ -82,10 +90,15 @@ class SearchingTests(SearchingCase):
         """One page follows the other, until there is none."""
         pages = [self.search("bob", q="food", most=2, page=page) for page in (1, 2, 3)]
         self.assertEqual([len(page["found"]) for page in pages], [2, 1, 0])
-        self.assertEqual([(page["page"], page["pages"], page["total"]) for page in pages], [(1, 2, 3), (2, 2, 3), (3, 2, 3)])
+        self.assertEqual(
+            [(page["page"], page["pages"], page["total"]) for page in pages],
+            [(1, 2, 3), (2, 2, 3), (3, 2, 3)],
+        )
 
     def test_mistakes(self) -> None:
-        """A filter that is none, a page that is no number, and what is unknown are refused with what is wrong."""
+        """A filter that is none, a page that is no number, and what is unknown are refused with
+        what is wrong.
+        """
         for asked in (
             "source=theirs",
             "python=three",

@@ -1,4 +1,6 @@
-"""Downloads over real sockets, of files on a disk: what ``sendfile`` does to them cannot be seen in memory."""
+"""Downloads over real sockets, of files on a disk: what ``sendfile`` does to them cannot be seen in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,9 @@ class SendingCase(TestCase):
         self.catalog = MemoryCatalog()
         index = Index(blobs, self.catalog, Nothing(), Policy(), outside)
         access = AccessChain([], None, outside, Verifier(outside))
-        self.face = App(index, access, Rules(), outside, FaceSettings(spool=self.root, max_upload=1))
+        self.face = App(
+            index, access, Rules(), outside, FaceSettings(spool=self.root, max_upload=1)
+        )
         self.log: list[str] = []
         lines = AccessLog(lambda: BEGINNING, cast(IReactorTime, reactor).seconds)
         self.site = Site(
@@ -151,7 +155,13 @@ class SendingCase(TestCase):
         path.write_bytes(data)
         digest = sha256(data).hexdigest()
         file = File(
-            project=SPAM, filename=name, version="1.0", sha256=digest, size=len(data), uploaded=BEGINNING, key=f"spam/{name}"
+            project=SPAM,
+            filename=name,
+            version="1.0",
+            sha256=digest,
+            size=len(data),
+            uploaded=BEGINNING,
+            key=f"spam/{name}",
         )
 
         def added(project: Project | None) -> Project:
@@ -201,8 +211,21 @@ def in_memory() -> int:
 
 class WholeTests(SendingCase):
     async def test_sizes(self) -> None:
-        """A file of any size comes whole; a small one goes with its head, a large one by sendfile."""
-        for size in (0, 1, SMALL - 1, SMALL, SMALL + 1, WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW, 5 * WINDOW + 7):
+        """A file of any size comes whole; a small one goes with its head, a large
+        one by sendfile.
+        """
+        for size in (
+            0,
+            1,
+            SMALL - 1,
+            SMALL,
+            SMALL + 1,
+            WINDOW - 1,
+            WINDOW,
+            WINDOW + 1,
+            3 * WINDOW,
+            5 * WINDOW + 7,
+        ):
             await self.have(f"{size}.whl", NOISE[:size])
             self.sent.clear()
             status, body = await self.fetched(f"{size}.whl")
@@ -214,14 +237,21 @@ class WholeTests(SendingCase):
     async def test_ranges(self) -> None:
         """A part has exactly its bytes."""
         await self.have("a.whl", NOISE)
-        for first, stop in ((0, SMALL + 1), (5, WINDOW + 5), (WINDOW - 1, 3 * WINDOW), (len(NOISE) - WINDOW, len(NOISE))):
+        for first, stop in (
+            (0, SMALL + 1),
+            (5, WINDOW + 5),
+            (WINDOW - 1, 3 * WINDOW),
+            (len(NOISE) - WINDOW, len(NOISE)),
+        ):
             status, body = await self.fetched("a.whl", f"Range: bytes={first}-{stop - 1}")
             self.assertEqual(status, 206)
             self.assertTrue(body == NOISE[first:stop], (first, stop))
         self.assertEqual(sum(self.sent), SMALL + 1 + WINDOW + 2 * WINDOW + 1 + WINDOW)
 
     async def test_cold(self) -> None:
-        """What the kernel does not have in memory is read in a thread, window by window, and is the same."""
+        """What the kernel does not have in memory is read in a thread, window by window, and is the
+        same.
+        """
         await self.have("a.whl", NOISE)
         self.patch(FileBody, "_at_hand", lambda self, position, most: b"")
         read: list[int] = []
@@ -271,7 +301,10 @@ class WholeTests(SendingCase):
         async def opened(span: Span | None) -> FileBody:
             return FileBody(path.open("rb"), span or Span(0, len(NOISE)), at_once)
 
-        got = ask(lambda request: send_file(request, DownloadHead(size=len(NOISE), etag='"x"'), opened), "GET /f")
+        got = ask(
+            lambda request: send_file(request, DownloadHead(size=len(NOISE), etag='"x"'), opened),
+            "GET /f",
+        )
         self.assertTrue(got.body == NOISE)
         self.assertEqual(self.sent, [])
 
@@ -284,14 +317,25 @@ class ConnectionTests(SendingCase):
 
         def talk() -> list[tuple[int, bytes]]:
             with closing(Client(self.port)) as client:
-                asked = (("a.whl",), ("b.whl",), ("a.whl", f"Range: bytes=7-{2 * WINDOW}"), ("no.whl",), ("a.whl",))
+                asked = (
+                    ("a.whl",),
+                    ("b.whl",),
+                    ("a.whl", f"Range: bytes=7-{2 * WINDOW}"),
+                    ("no.whl",),
+                    ("a.whl",),
+                )
                 return [client.get(*one) for one in asked]
 
         answers = await deferToThread(talk)
         self.assertEqual([status for status, _ in answers], [200, 200, 206, 404, 200])
-        self.assertTrue([answers[at][1] for at in (0, 1, 2, 4)] == [NOISE, NOISE[:100], NOISE[7 : 2 * WINDOW + 1], NOISE])
+        self.assertTrue(
+            [answers[at][1] for at in (0, 1, 2, 4)]
+            == [NOISE, NOISE[:100], NOISE[7 : 2 * WINDOW + 1], NOISE]
+        )
         sizes = [int(line.split('" ')[1].split(" ")[1]) for line in self.log]
-        self.assertEqual([sizes[at] for at in (0, 1, 2, 4)], [len(NOISE), 100, 2 * WINDOW - 6, len(NOISE)])
+        self.assertEqual(
+            [sizes[at] for at in (0, 1, 2, 4)], [len(NOISE), 100, 2 * WINDOW - 6, len(NOISE)]
+        )
 
     async def test_pipelined(self) -> None:
         """Requests that come at once are answered in their order, each whole."""
@@ -302,9 +346,14 @@ class ConnectionTests(SendingCase):
 
         def talk() -> list[int]:
             with closing(Client(self.port, buffer=1 << 16)) as client:
-                client.socket.sendall(b"".join(request("GET", f"/packages/spam/{name}") for name in asked))
+                client.socket.sendall(
+                    b"".join(request("GET", f"/packages/spam/{name}") for name in asked)
+                )
                 time.sleep(0.2)
-                return [len(body) if NOISE.startswith(body) else -1 for _, body in (client.answer() for _ in asked)]
+                return [
+                    len(body) if NOISE.startswith(body) else -1
+                    for _, body in (client.answer() for _ in asked)
+                ]
 
         self.assertEqual(await deferToThread(talk), [len(NOISE), 10, 2 * WINDOW, 10, len(NOISE)])
 
@@ -313,7 +362,9 @@ class ConnectionTests(SendingCase):
         await self.have("a.whl", NOISE)
         for headers, version in (((), "HTTP/1.0"), (("Connection: close",), "HTTP/1.1")):
 
-            def talk(headers: tuple[str, ...] = headers, version: str = version) -> tuple[bytes, bytes]:
+            def talk(
+                headers: tuple[str, ...] = headers, version: str = version
+            ) -> tuple[bytes, bytes]:
                 with closing(Client(self.port)) as client:
                     client.ask("a.whl", *headers, version=version)
                     return client.answer()[1], client.stream.read()
@@ -357,14 +408,21 @@ class FairTests(SendingCase):
     SLOW = 100
 
     async def test_slow_and_quick(self) -> None:
-        """A hundred clients that read slowly do not hold up one that reads quickly, and take no memory; each gets its bytes."""
+        """A hundred clients that read slowly do not hold up one that reads quickly, and take no
+        memory; each gets its bytes.
+        """
         await self.have("a.whl", NOISE)
         await self.have("b.whl", NOISE[: 3 * WINDOW])
-        slow = await deferToThread(lambda: [Client(self.port, buffer=1 << 14) for _ in range(self.SLOW)])
+        slow = await deferToThread(
+            lambda: [Client(self.port, buffer=1 << 14) for _ in range(self.SLOW)]
+        )
         before = in_memory()
         for client in slow:
             client.ask("a.whl")
-        await self.when(lambda: open_files(self.root) == self.SLOW and len(self.sent) >= self.SLOW, "nobody is served")
+        await self.when(
+            lambda: open_files(self.root) == self.SLOW and len(self.sent) >= self.SLOW,
+            "nobody is served",
+        )
         done = threading.Event()
 
         def sip() -> list[int]:
@@ -377,7 +435,9 @@ class FairTests(SendingCase):
                         piece = heads[at].partition(b"\r\n\r\n")[2]
                     if piece != NOISE[got[at] : got[at] + len(piece)]:
                         return []
-                    got[at] += len(piece)  # and nothing is kept: what is measured is what the server takes
+                    got[at] += len(
+                        piece
+                    )  # and nothing is kept: what is measured is what the server takes
                 time.sleep(0.01)
             return got
 
@@ -398,7 +458,9 @@ class FairTests(SendingCase):
         self.assertEqual(open_files(self.root), 0)
 
     async def test_turns(self) -> None:
-        """Who takes all that comes lets others have their turn: nobody gets two windows in one turn of the reactor."""
+        """Who takes all that comes lets others have their turn: nobody gets two windows in one turn
+        of the reactor.
+        """
         await self.have("a.whl", NOISE)
         whose: list[int] = []
         turns: list[int] = []
@@ -423,7 +485,9 @@ class FlushTests(SynchronousTestCase):
     """What waits in the transport goes first."""
 
     def flushed(self, waiting: Sequence[bytes]) -> tuple[bool, bytes]:
-        """Whether nothing waits any more, and all that the other end got when the rest was sent in the transport's own way."""
+        """Whether nothing waits any more, and all that the other end got when the rest was sent in
+        the transport's own way.
+        """
         ours, theirs = socket.socketpair()
         transport = Connection(ours, Protocol(), MemoryReactor())
         transport.connected = 1
@@ -444,7 +508,9 @@ class FlushTests(SynchronousTestCase):
         return all_sent, got
 
     def test_sizes(self) -> None:
-        """A head is sent at once; of what the kernel does not take the rest goes the transport's way, in its order."""
+        """A head is sent at once; of what the kernel does not take the rest goes the transport's
+        way, in its order.
+        """
         self.assertEqual(self.flushed([b"head\r\n", b"\r\n"]), (True, b"head\r\n\r\n"))
         self.assertEqual(self.flushed([]), (True, b""))
         all_sent, got = self.flushed([b"head", NOISE])
@@ -486,7 +552,9 @@ class BrokenTests(SendingCase):
         return client
 
     async def test_slow(self) -> None:
-        """While one client does not read, others are answered at once; it gets its file in the end, as it was."""
+        """While one client does not read, others are answered at once; it gets its file in the end,
+        as it was.
+        """
         path = await self.have("a.whl", NOISE * 4)
         await self.have("b.whl", NOISE[: 3 * WINDOW])
         client = await self.begun()
@@ -503,7 +571,9 @@ class BrokenTests(SendingCase):
         client.close()
 
     async def test_gone(self) -> None:
-        """A client that goes away in the middle leaves no file open, and no error; the log has the part that was sent."""
+        """A client that goes away in the middle leaves no file open, and no error; the log has the
+        part that was sent.
+        """
         await self.have("a.whl", NOISE * 4)
         self.assertEqual(open_files(self.root), 0)
         clients = [await self.begun(), await self.begun()]
@@ -542,7 +612,9 @@ class BrokenTests(SendingCase):
         self.assertEqual(sum(self.sent), WINDOW)
 
     async def test_truncated(self) -> None:
-        """A file that becomes shorter cuts the connection off: what came cannot be taken for the whole."""
+        """A file that becomes shorter cuts the connection off: what came cannot be taken for the
+        whole.
+        """
         path = await self.have("a.whl", NOISE * 4)
         client = await self.begun()
         os.truncate(path, sum(self.sent) + 100)
@@ -554,7 +626,9 @@ class BrokenTests(SendingCase):
         self.assertEqual(len(self.flushLoggedErrors(EOFError)), 1)
 
     async def test_short_before_it_begins(self) -> None:
-        """A file that becomes shorter before anything of it was sent is a 503, which says what is wrong."""
+        """A file that becomes shorter before anything of it was sent is a 503, which says what is
+        wrong.
+        """
         path = await self.have("a.whl", NOISE)
 
         def truncated(body: FileBody, position: int, most: int) -> bytes:
@@ -584,7 +658,9 @@ class BrokenTests(SendingCase):
         def looking(out: int, file: int, offset: int, count: int) -> int:
             [channel] = self.site.channels
             transport = channel.transport
-            held.append(len(transport.dataBuffer) - transport.offset + len(transport._tempDataBuffer))
+            held.append(
+                len(transport.dataBuffer) - transport.offset + len(transport._tempDataBuffer)
+            )
             return self.counting(out, file, offset, count)
 
         self.patch(os, "sendfile", looking)

@@ -1,4 +1,6 @@
-"""What lists show to whom, and that it is found out once for each state of the rules and never told of another."""
+"""What lists show to whom, and that it is found out once for each state of the rules and never told
+of another.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -59,7 +61,10 @@ class SeenTests(SynchronousTestCase):
 
     def test_nothing(self) -> None:
         """Who sees nothing, or a list on which there is nothing, gets an empty one."""
-        self.assertEqual((list(seen(SUMMARIES, Visibility(False, frozenset()))), list(seen((), EVERYTHING))), ([], []))
+        self.assertEqual(
+            (list(seen(SUMMARIES, Visibility(False, frozenset()))), list(seen((), EVERYTHING))),
+            ([], []),
+        )
 
 
 class SightsTests(SynchronousTestCase):
@@ -74,16 +79,23 @@ class SightsTests(SynchronousTestCase):
         return found
 
     @modest
-    @given(st.lists(st.tuples(st.integers(0, 2), anybody), max_size=8), st.lists(rules, min_size=3, max_size=3))
+    @given(
+        st.lists(st.tuples(st.integers(0, 2), anybody), max_size=8),
+        st.lists(rules, min_size=3, max_size=3),
+    )
     def test_any_order(self, asked: list[tuple[int, Identity]], several: list[Rules]) -> None:
-        """Whoever asks, in whatever order, under rules that change back and forth: what they are told is what holds."""
+        """Whoever asks, in whatever order, under rules that change back and forth: what they are
+        told is what holds.
+        """
         kept = VisibilityCache(world(Clock()))
         for number, who in asked:
             found = self.successResultOf(start(kept.of(several[number], who)))
             self.assertEqual(found, sight(several[number], who))
 
     def test_once(self) -> None:
-        """It is found out once for each person; who sees the same has the same object, and so have all tokens of one scope."""
+        """It is found out once for each person; who sees the same has the same object, and so have
+        all tokens of one scope.
+        """
         these = restricted("alice")
         counted: list[Identity] = []
 
@@ -116,10 +128,16 @@ class SightsTests(SynchronousTestCase):
         self.assertTrue(self.of(these, Identity("alice", admin=True)).sees_all)
         scope = Scope(frozenset({Action.READ}))
         self.assertFalse(self.of(these, Identity("alice", scope=scope)).sees_all)
-        self.assertFalse(self.of(these, Identity("alice", frozenset({"team"}), scope=Scope(frozenset()))).sees_all)
+        self.assertFalse(
+            self.of(
+                these, Identity("alice", frozenset({"team"}), scope=Scope(frozenset()))
+            ).sees_all
+        )
 
     def test_many(self) -> None:
-        """Very many rules are gone through off the reactor thread; new rules meanwhile get no answer of the old ones."""
+        """Very many rules are gone through off the reactor thread; new rules meanwhile get no
+        answer of the old ones.
+        """
         turns: Any = Turns()
         self.patch(sights_module, "MANY", 0)
         self.sights = VisibilityCache(evolve(world(self.clock), thinking=turns))

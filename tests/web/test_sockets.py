@@ -1,4 +1,6 @@
-"""Early answers over real sockets: what a kernel and a TLS library do to them cannot be seen in memory."""
+"""Early answers over real sockets: what a kernel and a TLS library do to them cannot be seen in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def self_signed(folder: Path) -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime(2020, 1, 1, tzinfo=UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(99999))
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(99999)
+    )
     certificate = builder.sign(key, hashes.SHA256())
     encoding = serialization.Encoding.PEM
     key_file, certificate_file = folder / "key.pem", folder / "certificate.pem"
@@ -47,7 +51,9 @@ def self_signed(folder: Path) -> tuple[str, str]:
 
 
 def upload(port: int, tls: bool, sent: int = BODY) -> tuple[int, bytes]:
-    """Blocks: send a body of `BODY` bytes, as much of it as `sent`, then read to the end. Returns what went out and came in."""
+    """Blocks: send a body of `BODY` bytes, as much of it as `sent`, then read to the end. Returns
+    what went out and came in.
+    """
     plain = socket.create_connection(("127.0.0.1", port), timeout=20)
     connection: socket.socket = plain
     if tls:
@@ -77,7 +83,9 @@ class EarlyAnswerTests(TestCase):
         if tls:
             folder = Path(self.mktemp())
             folder.mkdir()
-            port = reactor.listenSSL(0, site, DefaultOpenSSLContextFactory(*self_signed(folder)), interface="127.0.0.1")
+            port = reactor.listenSSL(
+                0, site, DefaultOpenSSLContextFactory(*self_signed(folder)), interface="127.0.0.1"
+            )
         else:
             port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
@@ -109,6 +117,8 @@ class EarlyAnswerTests(TestCase):
         await self.check(tls=True, sent=BODY)
 
     async def test_a_client_that_stops(self) -> None:
-        """A client that stops in the middle sees the end of the answer at once, with TLS and without."""
+        """A client that stops in the middle sees the end of the answer at once, with TLS and
+        without.
+        """
         await self.check(tls=False, sent=1 << 20)
         await self.check(tls=True, sent=1 << 20)

@@ -29,7 +29,9 @@ class TokenCase(PeopleCase):
 
     def make(self, *actions: str, user: str = "alice", **fields: object) -> dict[str, Any]:
         """A token of somebody; it has to go well."""
-        answer = self.pypid.api("POST", "/api/tokens", {"name": "CI", "actions": list(actions), **fields}, user=user)
+        answer = self.pypid.api(
+            "POST", "/api/tokens", {"name": "CI", "actions": list(actions), **fields}, user=user
+        )
         self.assertEqual(answer.status, 201, answer)
         document: dict[str, Any] = answer.json
         return document
@@ -50,11 +52,25 @@ class LifeTests(TokenCase):
     """From its making to its end."""
 
     def test_made(self) -> None:
-        """The answer has the secret and all that was asked for; the secret and its digest stand nowhere else."""
+        """The answer has the secret and all that was asked for; the secret and its digest stand
+        nowhere else.
+        """
         made = self.make("publish", "read", projects=["acme-*"], expires="30d")
         self.assertTrue(made["secret"].startswith("pypi-"))
         self.assertEqual(
-            {key: made[key] for key in ("name", "user", "actions", "projects", "state", "created", "expires", "used")},
+            {
+                key: made[key]
+                for key in (
+                    "name",
+                    "user",
+                    "actions",
+                    "projects",
+                    "state",
+                    "created",
+                    "expires",
+                    "used",
+                )
+            },
             {
                 "name": "CI",
                 "user": "alice",
@@ -74,7 +90,9 @@ class LifeTests(TokenCase):
         self.assertEqual(self.people.done()[-1], ("alice", "make-token", made["id"]))
 
     def test_scope(self) -> None:
-        """It publishes what it is for, as Bearer and as ``__token__``, and nothing else; uploads are by its user."""
+        """It publishes what it is for, as Bearer and as ``__token__``, and nothing else; uploads
+        are by its user.
+        """
         secret = self.make("publish", projects=["acme-*"])["secret"]
         header = ("Authorization", f"Bearer {secret}")
         mine, other = wheel_filename("acme_one"), wheel_filename("spam")
@@ -83,7 +101,9 @@ class LifeTests(TokenCase):
         self.assertEqual(self.pypid.file_on("acme-one", mine)["filename"], mine)
         self.assertEqual(self.ask_by(secret, "DELETE", "/api/projects/acme-one").status, 403)
         deed = self.people.deeds()[-1]
-        self.assertEqual((deed.who, deed.what, deed.subject), ("alice", "publish-file", f"acme-one/{mine}"))
+        self.assertEqual(
+            (deed.who, deed.what, deed.subject), ("alice", "publish-file", f"acme-one/{mine}")
+        )
         self.assertEqual(deed.token, self.listed("alice")[0]["id"])
         told = self.ask_by(secret, "GET", "/api/me").json
         self.assertEqual((told["user"], told["token"]["actions"]), ("alice", ["publish"]))
@@ -95,7 +115,9 @@ class LifeTests(TokenCase):
         self.pypid.clock.advance(60)
         self.ask_by(made["secret"], "GET", "/simple/")
         [token] = self.listed("alice")
-        self.assertEqual((token["used"], token["used_from"]), ("2026-01-01T00:01:01.500000Z", "192.0.2.7"))
+        self.assertEqual(
+            (token["used"], token["used_from"]), ("2026-01-01T00:01:01.500000Z", "192.0.2.7")
+        )
 
     def test_revoked(self) -> None:
         """Once it is revoked it is good for nothing, at once; it stays on the list as revoked."""
@@ -119,7 +141,9 @@ class OthersTests(TokenCase):
     """Whose tokens one sees, makes and revokes."""
 
     def test_own(self) -> None:
-        """People see and revoke their own; of others' they do not even learn that they are there."""
+        """People see and revoke their own; of others' they do not even learn that
+        they are there.
+        """
         made = self.make("read")
         self.assertEqual(self.listed("bob"), [])
         self.assertEqual(len(self.listed("alice")), 1)
@@ -131,35 +155,63 @@ class OthersTests(TokenCase):
         self.assertEqual(self.pypid.get("/api/tokens").status, 401)
 
     def test_admin(self) -> None:
-        """An administrator makes them for others, sees all, and revokes any; others make none for others."""
+        """An administrator makes them for others, sees all, and revokes any; others make none for
+        others.
+        """
         made = self.make("read", user="ada")
-        theirs = self.pypid.api("POST", "/api/tokens", {"name": "x", "actions": ["read"], "user": "carol"})
+        theirs = self.pypid.api(
+            "POST", "/api/tokens", {"name": "x", "actions": ["read"], "user": "carol"}
+        )
         self.assertEqual((theirs.status, theirs.json["user"]), (201, "carol"))
         self.assertEqual({token["user"] for token in self.listed("ada", "?all")}, {"ada", "carol"})
         self.assertEqual([token["user"] for token in self.listed("ada", "?user=carol")], ["carol"])
         self.assertEqual(self.pypid.api("DELETE", f"/api/tokens/{theirs.json['id']}").status, 200)
-        self.assertEqual(self.pypid.api("DELETE", f"/api/tokens/{made['id']}", user="bob").status, 404)
-        answer = self.pypid.api("POST", "/api/tokens", {"name": "x", "actions": ["read"], "user": "carol"}, user="bob")
+        self.assertEqual(
+            self.pypid.api("DELETE", f"/api/tokens/{made['id']}", user="bob").status, 404
+        )
+        answer = self.pypid.api(
+            "POST", "/api/tokens", {"name": "x", "actions": ["read"], "user": "carol"}, user="bob"
+        )
         self.assertEqual(answer.status, 403)
 
     def test_never_more(self) -> None:
-        """A token is for nothing that its user may not do anywhere, and may do nothing that its user no longer may."""
-        for user, action in (("bob", "publish"), ("alice", "admin"), ("alice", "delete"), ("ada", "overwrite")):
-            answer = self.pypid.api("POST", "/api/tokens", {"name": "x", "actions": ["read", action]}, user=user)
+        """A token is for nothing that its user may not do anywhere, and may do nothing that its
+        user no longer may.
+        """
+        for user, action in (
+            ("bob", "publish"),
+            ("alice", "admin"),
+            ("alice", "delete"),
+            ("ada", "overwrite"),
+        ):
+            answer = self.pypid.api(
+                "POST", "/api/tokens", {"name": "x", "actions": ["read", action]}, user=user
+            )
             self.assertEqual(answer.status, 403, (user, action))
         self.pypid.api("PUT", "/api/projects/spam/rights/user/carol", {"right": "rw"})
-        secret = self.by("carol", "POST", "/api/tokens", {"name": "x", "actions": ["publish"]}).json["secret"]
+        secret = self.by(
+            "carol", "POST", "/api/tokens", {"name": "x", "actions": ["publish"]}
+        ).json["secret"]
         header = ("Authorization", f"Bearer {secret}")
-        self.published(self.publish(wheel_filename("spam"), wheel("spam"), user=None, headers=[header]))
+        self.published(
+            self.publish(wheel_filename("spam"), wheel("spam"), user=None, headers=[header])
+        )
         self.pypid.api("DELETE", "/api/projects/spam/rights/user/carol")
-        self.refused(self.publish(wheel_filename("spam", "2.0"), wheel("spam", "2.0"), user=None, headers=[header]), 403)
+        self.refused(
+            self.publish(
+                wheel_filename("spam", "2.0"), wheel("spam", "2.0"), user=None, headers=[header]
+            ),
+            403,
+        )
         self.pypid.api("PATCH", "/api/users/carol", {"standing": "disabled"})
         self.assertEqual(self.ask_by(secret, "GET", "/api/me").status, 401)
 
     def test_for_nobody(self) -> None:
         """For nobody there is no token."""
         for user in ("nobody-at-all", "", "__token__", "everyone"):
-            answer = self.pypid.api("POST", "/api/tokens", {"name": "x", "actions": ["read"], "user": user})
+            answer = self.pypid.api(
+                "POST", "/api/tokens", {"name": "x", "actions": ["read"], "user": user}
+            )
             self.assertEqual(answer.status, 400, user)
 
 
@@ -176,15 +228,27 @@ class ByTokenTests(TokenCase):
     def test_sees_itself(self) -> None:
         """One that administers nothing sees itself only, and revokes itself only."""
         first, second = self.make("read"), self.make("read")
-        self.assertEqual([t["id"] for t in self.ask_by(first["secret"], "GET", "/api/tokens").json["tokens"]], [first["id"]])
-        self.assertEqual(self.ask_by(first["secret"], "DELETE", f"/api/tokens/{second['id']}").status, 404)
-        self.assertEqual(self.ask_by(first["secret"], "DELETE", f"/api/tokens/{first['id']}").status, 200)
+        self.assertEqual(
+            [t["id"] for t in self.ask_by(first["secret"], "GET", "/api/tokens").json["tokens"]],
+            [first["id"]],
+        )
+        self.assertEqual(
+            self.ask_by(first["secret"], "DELETE", f"/api/tokens/{second['id']}").status, 404
+        )
+        self.assertEqual(
+            self.ask_by(first["secret"], "DELETE", f"/api/tokens/{first['id']}").status, 200
+        )
         self.assertEqual(self.ask_by(first["secret"], "GET", "/api/me").status, 401)
 
     def test_admin(self) -> None:
         """One of an administrator that is not for administering administers nothing."""
         weak = self.make("read", "publish", user="ada")["secret"]
-        for method, path in (("GET", "/api/users"), ("GET", "/api/tokens?all"), ("GET", "/api/audit"), ("POST", "/api/check")):
+        for method, path in (
+            ("GET", "/api/users"),
+            ("GET", "/api/tokens?all"),
+            ("GET", "/api/audit"),
+            ("POST", "/api/check"),
+        ):
             self.assertEqual(self.ask_by(weak, method, path, b"{}").status, 403, path)
         self.assertFalse(self.ask_by(weak, "GET", "/api/me").json["admin"])
         strong = self.make("admin", user="ada")["secret"]
@@ -222,12 +286,18 @@ class RefusedTests(TokenCase):
             {"secret": "mine"},
             {"digest": "mine"},
         ):
-            self.assertEqual(self.pypid.api("POST", "/api/tokens", {**good, **wrong}, user="alice").status, 400, wrong)
+            self.assertEqual(
+                self.pypid.api("POST", "/api/tokens", {**good, **wrong}, user="alice").status,
+                400,
+                wrong,
+            )
         self.assertEqual(self.listed("ada", "?all"), [])
 
     def test_admin_of_some(self) -> None:
         """To administer concerns the whole index: with projects it is refused, with advice."""
-        answer = self.pypid.api("POST", "/api/tokens", {"name": "x", "actions": ["admin"], "projects": ["acme-*"]})
+        answer = self.pypid.api(
+            "POST", "/api/tokens", {"name": "x", "actions": ["admin"], "projects": ["acme-*"]}
+        )
         self.refused(answer, 400, "whole index")
 
     def test_too_many(self) -> None:
@@ -235,12 +305,18 @@ class RefusedTests(TokenCase):
         self.patch(__import__("pypid.web.tokens", fromlist=["MOST"]), "MOST", 2)
         first = self.make("read")
         self.make("read")
-        self.refused(self.pypid.api("POST", "/api/tokens", {"name": "x", "actions": ["read"]}, user="alice"), 400, "Revoke")
+        self.refused(
+            self.pypid.api("POST", "/api/tokens", {"name": "x", "actions": ["read"]}, user="alice"),
+            400,
+            "Revoke",
+        )
         self.pypid.api("DELETE", f"/api/tokens/{first['id']}", user="alice")
         self.make("read")
 
     def test_many_a_day(self) -> None:
-        """Who makes tokens and revokes them at once fills the memory with them neither; on the next day there is room again."""
+        """Who makes tokens and revokes them at once fills the memory with them neither; on the next
+        day there is room again.
+        """
         self.patch(__import__("pypid.web.tokens", fromlist=["MOST_A_DAY"]), "MOST_A_DAY", 3)
         for _ in range(3):
             self.pypid.api("DELETE", f"/api/tokens/{self.make('read')['id']}", user="alice")
@@ -251,8 +327,14 @@ class RefusedTests(TokenCase):
         self.make("read")
 
     def test_wild(self) -> None:
-        """Globs that would hold up everybody else each time that they are looked at are refused; many plain names are not."""
-        many = {"name": "x", "actions": ["read"], "projects": [f"project-{number}" for number in range(100)]}
+        """Globs that would hold up everybody else each time that they are looked at are refused;
+        many plain names are not.
+        """
+        many = {
+            "name": "x",
+            "actions": ["read"],
+            "projects": [f"project-{number}" for number in range(100)],
+        }
         self.assertEqual(self.pypid.api("POST", "/api/tokens", many, user="alice").status, 201)
         for wild in ("*a" * 51, "?" * 51, "[ab]" * 26 + "*" * 25):
             wanted = {**many, "projects": ["acme-*", wild]}
@@ -273,7 +355,9 @@ class RuleTests(SynchronousTestCase):
     )
     @settings(max_examples=50, deadline=None, database=None)
     def test_scopes(self, actions: list[str], projects: list[str]) -> None:
-        """A scope has exactly the actions that were named; one that has admin is for all projects; * takes in the others."""
+        """A scope has exactly the actions that were named; one that has admin is for all projects;
+        * takes in the others.
+        """
         try:
             scope = scope_of(actions, projects)
         except BadRequest:
@@ -286,7 +370,9 @@ class RuleTests(SynchronousTestCase):
     @given(st.integers(min_value=1, max_value=300_000_000), st.sampled_from("smhd"))
     @settings(max_examples=50, deadline=None, database=None)
     def test_durations(self, number: int, unit: str) -> None:
-        """A duration is counted from now; what is longer than 1000 years is refused and raises nothing else."""
+        """A duration is counted from now; what is longer than 1000 years is refused and raises
+        nothing else.
+        """
         seconds = number * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
         if seconds > 365_000 * 86400:
             self.assertRaises(BadRequest, expiry_of, f"{number}{unit}", NOW)

@@ -49,16 +49,25 @@ class BucketTests(SynchronousTestCase):
         return 100
 
     def test_burst_and_rate(self) -> None:
-        """An address has a burst, then so many a minute, and never more than the burst; another address has its own."""
-        self.assertEqual((self.spent("192.0.2.1"), self.spent("192.0.2.1"), self.spent("192.0.2.2")), (10, 0, 10))
+        """An address has a burst, then so many a minute, and never more than the burst; another
+        address has its own.
+        """
+        self.assertEqual(
+            (self.spent("192.0.2.1"), self.spent("192.0.2.1"), self.spent("192.0.2.2")), (10, 0, 10)
+        )
         self.clock.advance(3)
         self.assertEqual(self.spent("192.0.2.1"), 3)
         self.clock.advance(9999)
         self.assertEqual(self.spent("192.0.2.1"), 10)
 
     def test_network_of_one_customer(self) -> None:
-        """All addresses of a /64 share one budget, and the IPv4 address in an IPv6 one is itself."""
-        self.assertEqual((self.spent("2001:db8::1"), self.spent("2001:db8::2"), self.spent("2001:db8:0:1::1")), (10, 0, 10))
+        """All addresses of a /64 share one budget, and the IPv4 address in an IPv6
+        one is itself.
+        """
+        self.assertEqual(
+            (self.spent("2001:db8::1"), self.spent("2001:db8::2"), self.spent("2001:db8:0:1::1")),
+            (10, 0, 10),
+        )
         self.assertEqual((self.spent("192.0.2.1"), self.spent("::ffff:192.0.2.1")), (10, 0))
 
     def test_no_limit(self) -> None:
@@ -80,7 +89,9 @@ class _Slow(Elsewhere):
         super().__init__()
         self.answer: Deferred[Listing] = Deferred()
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         return await self.answer
 
 
@@ -92,7 +103,9 @@ class UnknownNamesTests(WholeCase):
         self.upstream = Elsewhere()
         for name in (*LOCK, "known"):
             self.upstream.has(name, sdist_filename(name), sdist(name))
-        self.pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=self.upstream)
+        self.pypid = Pypid(
+            Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=self.upstream
+        )
         self.assertEqual(self.status("known"), 200)
         self.upstream.heard.clear()
         self.assertEqual(self.pypid.face.unknown_names.budget, NameBudget(2000, 100))
@@ -114,9 +127,15 @@ class UnknownNamesTests(WholeCase):
         raise AssertionError("there is no end")
 
     def test_one_client_cannot_ask_for_names_without_end(self) -> None:
-        """After the burst comes 503 with Retry-After, and then so many more in a minute; upstream hears of no others."""
+        """After the burst comes 503 with Retry-After, and then so many more in a minute; upstream
+        hears of no others.
+        """
         self.assertEqual(self.exhaust(), 50)
-        for path in ("/simple/one-more/", "/pypi/one-more/json", "/packages/one-more/one_more-1.0.tar.gz"):
+        for path in (
+            "/simple/one-more/",
+            "/pypi/one-more/json",
+            "/packages/one-more/one_more-1.0.tar.gz",
+        ):
             answer = self.pypid.get(path)
             self.assertEqual((answer.status, answer["retry-after"]), (503, "5"))
             self.assertIn("Log in", answer.text)
@@ -125,7 +144,9 @@ class UnknownNamesTests(WholeCase):
         self.assertEqual(self.exhaust(), 30)
 
     def test_known_names_and_users_are_not_limited(self) -> None:
-        """With the budget spent, names that were asked for before are served, and users and tokens go on."""
+        """With the budget spent, names that were asked for before are served, and users and tokens
+        go on.
+        """
         self.exhaust()
         self.pypid.clock.advance(3600)
         self.exhaust()
@@ -134,12 +155,18 @@ class UnknownNamesTests(WholeCase):
         self.assertEqual(self.status("for-alice", user="alice"), 404)
 
     def test_five_hundred_clients_behind_one_address(self) -> None:
-        """500 machines behind one NAT, container port or proxy that is not trusted install the same 40 new names at once."""
+        """500 machines behind one NAT, container port or proxy that is not trusted install the same
+        40 new names at once.
+        """
         spend = partial(self.pypid.face.unknown_names.spend, "192.0.2.7")
         for client in range(500):
             self.assertEqual(self.status(LOCK[client % 40]), 200)
             for name in LOCK:
-                self.assertTrue(self.have(self.pypid.index.view(name, RequestContext(spend=spend))).project.files)
+                self.assertTrue(
+                    self.have(
+                        self.pypid.index.view(name, RequestContext(spend=spend))
+                    ).project.files
+                )
         self.assertEqual(len(self.upstream.heard), len(LOCK))
         self.assertEqual(self.exhaust(), 50 - len(LOCK))
 
@@ -149,13 +176,20 @@ class UnknownNamesTests(WholeCase):
         self.pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
         self.allow(1)
         spend = partial(self.pypid.face.unknown_names.spend, "192.0.2.7")
-        clients = [start(self.pypid.index.view(project_name("slow"), RequestContext(spend=spend))) for _ in range(500)]
-        upstream.answer.callback(Listing(name=project_name("slow"), files=(), asked=self.pypid.world.now(), index="x"))
+        clients = [
+            start(self.pypid.index.view(project_name("slow"), RequestContext(spend=spend)))
+            for _ in range(500)
+        ]
+        upstream.answer.callback(
+            Listing(name=project_name("slow"), files=(), asked=self.pypid.world.now(), index="x")
+        )
         for client in clients:
             self.successResultOf(client)
 
     def test_clients_behind_a_trusted_proxy(self) -> None:
-        """The forwarded address counts where the proxy is trusted, and nothing that a client forwards elsewhere."""
+        """The forwarded address counts where the proxy is trusted, and nothing that a client
+        forwards elsewhere.
+        """
         first, other = ("X-Forwarded-For", "203.0.113.1"), ("X-Forwarded-For", "203.0.113.2")
         self.exhaust(first)
         self.assertEqual(self.status("one-more", other), 503)

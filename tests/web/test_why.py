@@ -35,7 +35,13 @@ class WhyCase(WholeCase):
     def another(self, policy: Policy) -> Pypid:
         """A pypid with other rules on the same storage."""
         old = self.pypid
-        return Pypid(Path(self.mktemp()), policy=policy, upstream=self.upstream, blobs=old.blobs, catalog=old.catalog)
+        return Pypid(
+            Path(self.mktemp()),
+            policy=policy,
+            upstream=self.upstream,
+            blobs=old.blobs,
+            catalog=old.catalog,
+        )
 
     def ask_for(self, path: str, user: str = "alice") -> dict[str, Any]:
         """What is told; nobody upstream hears of it."""
@@ -56,9 +62,14 @@ class WhyCase(WholeCase):
         seen = self.look(name)
         told = self.ask_for(name)
         self.assertEqual(sum(told["visible"].values()), len(seen))
-        self.assertFalse({file["filename"] for file in told["hidden"] if not file["ours"]} & set(seen) - self.ours(name))
+        self.assertFalse(
+            {file["filename"] for file in told["hidden"] if not file["ours"]}
+            & set(seen) - self.ours(name)
+        )
         for filename in (HAM, NEWER):
-            self.assertEqual(self.ask_for(f"{name}/{filename}")["file"]["visible"], filename in seen, filename)
+            self.assertEqual(
+                self.ask_for(f"{name}/{filename}")["file"]["visible"], filename in seen, filename
+            )
         return told
 
     def ours(self, name: str) -> set[str]:
@@ -70,12 +81,20 @@ class NameTests(WhyCase):
     """What is said of a name."""
 
     def test_theirs(self) -> None:
-        """Before a client asked for it nothing is known of a name; afterwards there is what upstream said, and when."""
+        """Before a client asked for it nothing is known of a name; afterwards there is what
+        upstream said, and when.
+        """
         told = self.ask_for("ham")
-        self.assertEqual((told["standing"], told["upstream"], told["not_asked"], told["outage"]), ("theirs", None, None, None))
+        self.assertEqual(
+            (told["standing"], told["upstream"], told["not_asked"], told["outage"]),
+            ("theirs", None, None, None),
+        )
         self.assertEqual(self.ask_for(f"ham/{HAM}")["file"]["rule"], "unheard")
         told = self.agrees()
-        self.assertEqual(told["upstream"], {"asked": "2026-01-01T00:00:00Z", "index": INDEX, "status": "active", "files": 2})
+        self.assertEqual(
+            told["upstream"],
+            {"asked": "2026-01-01T00:00:00Z", "index": INDEX, "status": "active", "files": 2},
+        )
         self.assertEqual(told["visible"], {"ours": 0, "kept": 0, "upstream": 2})
         self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
         self.assertEqual(self.agrees()["visible"], {"ours": 0, "kept": 1, "upstream": 1})
@@ -93,7 +112,9 @@ class NameTests(WhyCase):
         self.assertEqual(self.ask_for("nothing/nothing-1.0.tar.gz")["file"]["rule"], "not-listed")
 
     def test_rules(self) -> None:
-        """Each rule about names is told by its word and its line in the configuration, with what was kept before it."""
+        """Each rule about names is told by its word and its line in the configuration, with what
+        was kept before it.
+        """
         self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
         for policy, word in (
             (Policy(mode=Mode.CACHE, reserved=("h*",)), "reserved"),
@@ -114,25 +135,40 @@ class NameTests(WhyCase):
         self.pypid = self.another(Policy())
         told = self.agrees()
         self.assertEqual((told["standing"], told["not_shown"]), ("offline", None))
-        self.assertEqual([(file["filename"], file["rule"]) for file in told["hidden"]], [(NEWER, "not-kept")])
+        self.assertEqual(
+            [(file["filename"], file["rule"]) for file in told["hidden"]], [(NEWER, "not-kept")]
+        )
 
     def test_ours(self) -> None:
-        """A name of ours hides all of theirs; where it may be blended only files of the same name."""
+        """A name of ours hides all of theirs; where it may be blended only files of
+        the same name.
+        """
         self.look()
         self.have_wheel("ham")
         told = self.agrees()
-        self.assertEqual((told["standing"], told["ours"]), ("ours", {"status": "active", "files": 1}))
+        self.assertEqual(
+            (told["standing"], told["ours"]), ("ours", {"status": "active", "files": 1})
+        )
         self.assertEqual({file["rule"] for file in told["hidden"]}, {"ours"})
         self.pypid = self.another(Policy(mode=Mode.CACHE, blend=("ham",)))
         told = self.agrees()
         self.assertEqual(told["standing"], "blended")
-        self.assertEqual([(file["filename"], file["rule"], file["ours"]) for file in told["hidden"]], [(HAM, "ours", False)])
+        self.assertEqual(
+            [(file["filename"], file["rule"], file["ours"]) for file in told["hidden"]],
+            [(HAM, "ours", False)],
+        )
         self.assertTrue(self.ask_for(f"ham/{HAM}")["file"]["ours"])
 
     def test_not_known_yet(self) -> None:
-        """While the storage is away nobody knows whether a name is ours, and that is what is told."""
-        self.pypid = Pypid(Path(self.mktemp()), policy=CACHE, upstream=self.upstream, compared=False)
-        heard = self.have(self.pypid.index.correspondent.theirs(project_name("ham")))  # once, so that it is not looked for
+        """While the storage is away nobody knows whether a name is ours, and that is
+        what is told.
+        """
+        self.pypid = Pypid(
+            Path(self.mktemp()), policy=CACHE, upstream=self.upstream, compared=False
+        )
+        heard = self.have(
+            self.pypid.index.correspondent.theirs(project_name("ham"))
+        )  # once, so that it is not looked for
         self.assertTrue(heard.reachable)
         self.pypid.blobs.away = StorageDown("the disk is gone.")
         told = self.ask_for("ham")
@@ -151,7 +187,10 @@ class FileTests(WhyCase):
         self.pypid = self.another(Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3))))
         told = self.agrees()
         [file] = told["hidden"]
-        self.assertEqual((file["filename"], file["rule"], file["until"]), (NEWER, "cooldown", "2026-01-03T00:00:00Z"))
+        self.assertEqual(
+            (file["filename"], file["rule"], file["until"]),
+            (NEWER, "cooldown", "2026-01-03T00:00:00Z"),
+        )
         self.assertIn("[upstream] cooldown", file["because"])
         self.pypid.clock.advance(2 * 86400 - self.pypid.clock.seconds() - 1)
         self.assertEqual(len(self.agrees()["hidden"]), 1)
@@ -163,10 +202,14 @@ class FileTests(WhyCase):
         self.upstream.statuses["ham"] = Status.QUARANTINED
         told = self.agrees()
         self.assertEqual(
-            ({file["rule"] for file in told["hidden"]}, told["upstream"]["status"]), ({"quarantined"}, "quarantined")
+            ({file["rule"] for file in told["hidden"]}, told["upstream"]["status"]),
+            ({"quarantined"}, "quarantined"),
         )
         filename, _ = self.have_wheel("spam")
-        self.assertEqual(self.pypid.api("PUT", "/api/projects/spam/status", {"status": "quarantined"}).status, 200)
+        self.assertEqual(
+            self.pypid.api("PUT", "/api/projects/spam/status", {"status": "quarantined"}).status,
+            200,
+        )
         self.assertEqual(self.look("spam"), [])
         file = self.ask_for(f"spam/{filename}")["file"]
         self.assertEqual((file["rule"], file["visible"], file["ours"]), ("closed", False, True))
@@ -204,7 +247,10 @@ class FileTests(WhyCase):
         self.upstream.has("ham", NEWER, sdist("ham", "2.0"))
         self.pypid.clock.advance(3600)
         told = self.agrees()
-        self.assertEqual([(file["filename"], file["rule"], file["kept"]) for file in told["hidden"]], [(HAM, "gone", True)])
+        self.assertEqual(
+            [(file["filename"], file["rule"], file["kept"]) for file in told["hidden"]],
+            [(HAM, "gone", True)],
+        )
 
 
 class RightsTests(WhyCase):
@@ -214,4 +260,6 @@ class RightsTests(WhyCase):
         """Whoever may publish is told; whoever may only read, or is nobody, is not."""
         for user, status in (("ada", 200), ("alice", 200), ("bob", 403), (None, 401)):
             for path in ("ham", f"ham/{HAM}"):
-                self.assertEqual(self.pypid.api("GET", f"/api/why/{path}", user=user).status, status)
+                self.assertEqual(
+                    self.pypid.api("GET", f"/api/why/{path}", user=user).status, status
+                )

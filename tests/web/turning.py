@@ -1,4 +1,6 @@
-"""A site at real sockets, with TLS or without, whose reactor turns when the test says so; the client is in the same thread."""
+"""A site at real sockets, with TLS or without, whose reactor turns when the test says so; the
+client is in the same thread.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +29,27 @@ def certificate(folder: Path) -> Certificate:
 
 
 class Ends:
-    """Both ends of one connection. `version`: of TLS; None: without it. `room`: what the kernel keeps, about, in bytes."""
+    """Both ends of one connection. `version`: of TLS; None: without it. `room`: what the kernel
+    keeps, about, in bytes.
+    """
 
-    def __init__(self, factory: IProtocolFactory, version: ssl.TLSVersion | None = None, room: int | None = None) -> None:
+    def __init__(
+        self,
+        factory: IProtocolFactory,
+        version: ssl.TLSVersion | None = None,
+        room: int | None = None,
+    ) -> None:
         self.reactor = MemoryReactorClock()
         self.client, accepted = _pair(room)
         self.client.setblocking(False)
         self.protocol: Any = factory.buildProtocol(cast("Any", None))
         self.transport = Server(
-            accepted, self.protocol, self.client.getsockname(), cast("Any", None), 1, cast("Any", self.reactor)
+            accepted,
+            self.protocol,
+            self.client.getsockname(),
+            cast("Any", None),
+            1,
+            cast("Any", self.reactor),
         )
         self.lost: list[Exception] = []
         self.got = b""
@@ -53,7 +67,9 @@ class Ends:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.minimum_version = context.maximum_version = version
-        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # an end that nobody announced is none
+        context.options &= ~getattr(
+            ssl, "OP_IGNORE_UNEXPECTED_EOF", 0
+        )  # an end that nobody announced is none
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out)
         for _ in range(10):

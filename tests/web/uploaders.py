@@ -1,4 +1,5 @@
-"""Upload forms as clients send them: the order of the parts, their headers, their oddities, the boundary.
+"""Upload forms as clients send them: the order of the parts, their headers, their oddities, the
+boundary.
 
 Seen by running each client against an index that wrote down what came.
 """
@@ -91,12 +92,20 @@ def twine_7(dist: Dist, *more: Part) -> Sent:
 
 def twine_6(dist: Dist, *more: Part) -> Sent:
     """twine up to 6.1: MD5 too."""
-    parts = [*_described(dist, "2.1"), *START, *dist.digests("md5", "sha256", "blake2_256"), *more, dist.content(OCTETS)]
+    parts = [
+        *_described(dist, "2.1"),
+        *START,
+        *dist.digests("md5", "sha256", "blake2_256"),
+        *more,
+        dist.content(OCTETS),
+    ]
     return _urllib3(parts, "90ab6b5a0f3f4f0bb0a4c8c58e1fb2f5", "twine/6.1.0 CPython/3.11.7")
 
 
 def uv(dist: Dist, *more: Part) -> Sent:
-    """uv: the action first, the file without a type, attestations (`more`) after it, empty requires_python."""
+    """uv: the action first, the file without a type, attestations (`more`) after it, empty
+    requires_python.
+    """
     parts = [
         *START,
         *_described(dist, "2.4"),
@@ -108,7 +117,11 @@ def uv(dist: Dist, *more: Part) -> Sent:
     ]
     boundary = "1f8b8c9d-2a4e-4f6e-9c3f-0d2c5b7a9e11"
     accept = ("Accept", "application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7")
-    return Sent(form(parts, boundary), f"multipart/form-data; boundary={boundary}", (accept, ("User-Agent", "uv/0.13.8")))
+    return Sent(
+        form(parts, boundary),
+        f"multipart/form-data; boundary={boundary}",
+        (accept, ("User-Agent", "uv/0.13.8")),
+    )
 
 
 def poetry(dist: Dist) -> Sent:
@@ -154,8 +167,15 @@ def hatch(dist: Dist) -> Sent:
 
 def pdm(dist: Dist, signature: str | None = None) -> Sent:
     """pdm: empty fields, ``provides_extras``, and a signature as two texts."""
-    signed = [] if signature is None else [text("gpg_signature", f"{dist.filename}.asc"), text("gpg_signature", signature)]
-    empty = [text(name, "") for name in ("home_page", "author", "maintainer", "license", "download_url", "comment")]
+    signed = (
+        []
+        if signature is None
+        else [text("gpg_signature", f"{dist.filename}.asc"), text("gpg_signature", signature)]
+    )
+    empty = [
+        text(name, "")
+        for name in ("home_page", "author", "maintainer", "license", "download_url", "comment")
+    ]
     parts = [
         *_described(dist, "2.4"),
         *empty,
@@ -169,7 +189,9 @@ def pdm(dist: Dist, signature: str | None = None) -> Sent:
 
 
 def distutils_2_7(dist: Dist) -> Sent:
-    """Python 2.7: a misspelt field, the file in the middle, UNKNOWN, and a CRLF before everything."""
+    """Python 2.7: a misspelt field, the file in the middle, UNKNOWN, and a
+    CRLF before everything.
+    """
     parts = [
         text("protcol_version", "1"),
         *dist.digests("md5"),
@@ -189,7 +211,13 @@ def distutils_2_7(dist: Dist) -> Sent:
 
 def distutils_3_6(dist: Dist) -> Sent:
     """Python 3.6: MD5 only, UNKNOWN."""
-    parts = [*START, *_described(dist, "1.0"), text("license", "UNKNOWN"), *dist.digests("md5"), dist.content()]
+    parts = [
+        *START,
+        *_described(dist, "1.0"),
+        text("license", "UNKNOWN"),
+        *dist.digests("md5"),
+        dist.content(),
+    ]
     return _distutils(parts)
 
 
@@ -215,11 +243,18 @@ def distutils_3_11(dist: Dist) -> Sent:
 def distutils_of_old(dist: Dist) -> Sent:
     """Before 2.7.9 and 3.4.3: lines end with LF alone."""
     parts = [*START, *_described(dist, "1.0"), *dist.digests("md5"), dist.content()]
-    return Sent(form(parts, DISTUTILS, newline=b"\n", leading=True), f"multipart/form-data; boundary={DISTUTILS}")
+    return Sent(
+        form(parts, DISTUTILS, newline=b"\n", leading=True),
+        f"multipart/form-data; boundary={DISTUTILS}",
+    )
 
 
 def _urllib3(parts: list[Part], boundary: str, agent: str) -> Sent:
-    return Sent(form(parts, boundary), f"multipart/form-data; boundary={boundary}", (("User-Agent", agent), ("Accept", "*/*")))
+    return Sent(
+        form(parts, boundary),
+        f"multipart/form-data; boundary={boundary}",
+        (("User-Agent", agent), ("Accept", "*/*")),
+    )
 
 
 def _distutils(parts: list[Part]) -> Sent:

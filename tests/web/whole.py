@@ -1,6 +1,8 @@
-"""A whole pypid in memory: the real site, routes, index and access over memory, at the end of a wire that takes raw bytes.
+"""A whole pypid in memory: the real site, routes, index and access over memory, at the end of a
+wire that takes raw bytes.
 
-What is not real: the clock stands, threads are calls, the storage is a dict. Incoming files do go to a folder on disk.
+What is not real: the clock stands, threads are calls, the storage is a dict. Incoming files do go
+to a folder on disk.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ PASSWORDS = {
     "bob": "bob's",
     "__token__": SECRET,
 }
-"""Everybody's: ada is an admin, alice and her token may publish, bob may do what everybody may who logs in."""
+"""Everybody's: ada is an admin, alice and her token may publish, bob may do what everybody may who
+logs in.
+"""
 
 RULES = Rules(write=Principals(users=frozenset({"alice"})))
 PRIVATE = Rules(read=AUTHENTICATED, write=RULES.write)
@@ -85,7 +89,9 @@ CHEAP_NOBODYS = "$argon2id$v=19$m=8,t=1,p=1$" + "A" * 22 + "$" + "A" * 43
 @cache
 def cheap_hashes() -> Mapping[str, str]:
     """argon2id hashes of `PASSWORDS` that cost nothing."""
-    return {user: CHEAP.hash(password) for user, password in PASSWORDS.items() if user != "__token__"}
+    return {
+        user: CHEAP.hash(password) for user, password in PASSWORDS.items() if user != "__token__"
+    }
 
 
 def basic(user: str, password: str | None = None, encoding: str = "utf-8") -> tuple[str, str]:
@@ -186,8 +192,12 @@ class Fragile(MemoryBlobs):
 class Connection:
     """One connection to the site."""
 
-    def __init__(self, site: Site, local: IAddress | None = None, peer: IAddress | None = None) -> None:
-        self.socket = Socket(peerAddress=peer or IPv4Address("TCP", "192.0.2.7", 4711), hostAddress=local)
+    def __init__(
+        self, site: Site, local: IAddress | None = None, peer: IAddress | None = None
+    ) -> None:
+        self.socket = Socket(
+            peerAddress=peer or IPv4Address("TCP", "192.0.2.7", 4711), hostAddress=local
+        )
         self.channel = site.buildProtocol(None)
         self.channel.makeConnection(self.socket)
         self.taken = 0
@@ -198,7 +208,9 @@ class Connection:
             self.channel.dataReceived(data)
 
     def answer(self, method: str = "GET") -> Answer | None:
-        """The next final response to a request of this method; None where it has not come, or not whole."""
+        """The next final response to a request of this method; None where it has not come, or not
+        whole.
+        """
         while True:
             rest = bytes(self.socket.value())[self.taken :]
             head, separator, body = rest.partition(b"\r\n\r\n")
@@ -209,9 +221,15 @@ class Connection:
             self.taken += len(head) + 4
             if int(status) >= 200:
                 break
-        fields = tuple((key, value.strip()) for key, _, value in (line.partition(":") for line in lines))
+        fields = tuple(
+            (key, value.strip()) for key, _, value in (line.partition(":") for line in lines)
+        )
         answer = Answer(int(status), reason[0] if reason else "", fields, b"")
-        length = 0 if method == "HEAD" or answer.status in (204, 304) else int(answer["content-length"] or -1)
+        length = (
+            0
+            if method == "HEAD" or answer.status in (204, 304)
+            else int(answer["content-length"] or -1)
+        )
         assert length >= 0, f"an answer without a length: {answer}"
         if len(body) < length:
             return None
@@ -249,7 +267,9 @@ class Pypid:
         catalog: MemoryCatalog | None = None,
         compared: bool | None = None,
     ) -> None:
-        """`compared`: as if the catalog had been compared with the storage, which a new one need not be."""
+        """`compared`: as if the catalog had been compared with the storage, which a new one need
+        not be.
+        """
         sweep(spool)
         self.clock = Clock()
         self.clock.advance(1.5)
@@ -259,13 +279,28 @@ class Pypid:
         self.catalog = MemoryCatalog() if catalog is None else catalog
         if blobs is None if compared is None else compared:
             start(self.catalog.complete())
-        self.index = Index(self.blobs, self.catalog, upstream or Nothing(), policy or Policy(), self.world, spool=spool)
+        self.index = Index(
+            self.blobs,
+            self.catalog,
+            upstream or Nothing(),
+            policy or Policy(),
+            self.world,
+            spool=spool,
+        )
         verifier = Verifier(self.world)
-        people = ConfigPeople(UsersSettings(users=cheap_hashes(), state=spool), self.world, verifier)
+        people = ConfigPeople(
+            UsersSettings(users=cheap_hashes(), state=spool), self.world, verifier
+        )
         self.papers = Papers({TOKEN.digest: TOKEN})
-        self.access = AccessChain([Source(people)], self.papers, self.world, verifier, admins=["ada"])
-        settings = FaceSettings(spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder)
-        self.face = App(self.index, self.access, rules, self.world, settings, Attesting(trusted_root))
+        self.access = AccessChain(
+            [Source(people)], self.papers, self.world, verifier, admins=["ada"]
+        )
+        settings = FaceSettings(
+            spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder
+        )
+        self.face = App(
+            self.index, self.access, rules, self.world, settings, Attesting(trusted_root)
+        )
         self.log: list[str] = []
         """The access log's lines."""
         lines = AccessLog(lambda: self.world.now(), self.clock.seconds)
@@ -281,7 +316,12 @@ class Pypid:
         return Connection(self.site)
 
     def ask(
-        self, method: str, target: str, *headers: tuple[str, str], body: bytes | None = None, user: str | None = None
+        self,
+        method: str,
+        target: str,
+        *headers: tuple[str, str],
+        body: bytes | None = None,
+        user: str | None = None,
     ) -> Answer:
         """The answer to one request; `target` and header values go out as they are (Latin-1)."""
         answer = self.try_to_ask(method, target, *headers, body=body, user=user)
@@ -289,24 +329,38 @@ class Pypid:
         return answer
 
     def try_to_ask(
-        self, method: str, target: str, *headers: tuple[str, str], body: bytes | None = None, user: str | None = None
+        self,
+        method: str,
+        target: str,
+        *headers: tuple[str, str],
+        body: bytes | None = None,
+        user: str | None = None,
     ) -> Answer | None:
         """As `ask`, or None where no answer came."""
         connection = self.connect()
         connection.send(spelled(method, target, *headers, body=body, user=user))
         answer = connection.answer(method)
         if answer is not None:
-            # else the clock would have thousands to time out, and the log of the tests a line for each
+            # else the clock would have thousands to time out, and the log of the tests a line for
+            # each
             connection.lose(ConnectionDone())
             hold(method, target, answer.status, answer["Content-Type"], answer.body)
         return answer
 
-    def get(self, target: str, accept: str | None = None, *headers: tuple[str, str], user: str | None = None) -> Answer:
+    def get(
+        self,
+        target: str,
+        accept: str | None = None,
+        *headers: tuple[str, str],
+        user: str | None = None,
+    ) -> Answer:
         """The answer to a GET with this Accept."""
         asked = headers if accept is None else (("Accept", accept), *headers)
         return self.ask("GET", target, *asked, user=user)
 
-    def api(self, method: str, path: str, document: object = None, *, user: str | None = "ada") -> Answer:
+    def api(
+        self, method: str, path: str, document: object = None, *, user: str | None = "ada"
+    ) -> Answer:
         """The answer to a request of the management API."""
         body = None if document is None else json.dumps(document).encode()
         return self.ask(method, path, ("Content-Type", "application/json"), body=body, user=user)
@@ -320,7 +374,9 @@ class Pypid:
 
     def file_on(self, project: str, filename: str, user: str | None = None) -> dict[str, Any]:
         """What a project's page says of a file."""
-        [file] = [file for file in self.page(project, user)["files"] if file["filename"] == filename]
+        [file] = [
+            file for file in self.page(project, user)["files"] if file["filename"] == filename
+        ]
         found: dict[str, Any] = file
         return found
 
@@ -329,7 +385,13 @@ class Pypid:
         return [project["name"] for project in self.get("/simple/", J, user=user).json["projects"]]
 
 
-def spelled(method: str, target: str, *headers: tuple[str, str], body: bytes | None = None, user: str | None = None) -> bytes:
+def spelled(
+    method: str,
+    target: str,
+    *headers: tuple[str, str],
+    body: bytes | None = None,
+    user: str | None = None,
+) -> bytes:
     """The bytes of a request with a Host, and with a Content-Length if there is a `body`."""
     fields = [("Host", HOST), *([basic(user)] if user else []), *headers]
     if body is not None:
@@ -344,13 +406,26 @@ Part = tuple[str, "str | bytes"]
 """The rest of a part's Content-Disposition (and further headers), and its value."""
 
 
-def form(parts: Sequence[Part], boundary: str, *, newline: bytes = b"\r\n", leading: bool = False) -> bytes:
-    """A multipart body. `leading`: with the line end before the first boundary that distutils sends."""
+def form(
+    parts: Sequence[Part], boundary: str, *, newline: bytes = b"\r\n", leading: bool = False
+) -> bytes:
+    """A multipart body. `leading`: with the line end before the first boundary that distutils
+    sends.
+    """
     line = b"--" + boundary.encode()
     body = newline if leading else b""
     for headers, value in parts:
-        disposition = f"Content-Disposition: form-data; {headers}".encode().replace(b"\r\n", newline)
-        body += line + newline + disposition + newline * 2 + (value.encode() if isinstance(value, str) else value) + newline
+        disposition = f"Content-Disposition: form-data; {headers}".encode().replace(
+            b"\r\n", newline
+        )
+        body += (
+            line
+            + newline
+            + disposition
+            + newline * 2
+            + (value.encode() if isinstance(value, str) else value)
+            + newline
+        )
     return body + line + b"--" + newline
 
 
@@ -359,7 +434,9 @@ def text(name: str, value: str) -> Part:
     return (f'name="{name}"', value)
 
 
-def content(filename: str, data: bytes, headers: str = "\r\nContent-Type: application/octet-stream") -> Part:
+def content(
+    filename: str, data: bytes, headers: str = "\r\nContent-Type: application/octet-stream"
+) -> Part:
     """The part with the distribution."""
     return (f'name="content"; filename="{filename}"{headers}', data)
 
@@ -370,7 +447,9 @@ class WholeCase(SynchronousTestCase):
     rules = RULES
 
     def setUp(self) -> None:
-        """Make one; its own hashes of passwords cost nothing, too, so that it makes no better ones of those that stand here."""
+        """Make one; its own hashes of passwords cost nothing, too, so that it makes no better ones
+        of those that stand here.
+        """
         self.patch(passwords, "_ours", lambda: CHEAP)
         self.patch(passwords, "_NOBODYS", CHEAP_NOBODYS)
         self.spool = Path(self.mktemp())
@@ -406,12 +485,22 @@ class WholeCase(SynchronousTestCase):
         pypid: Pypid | None = None,
     ) -> Answer:
         """The answer to the shortest form that uploads a file; `parts` come before the file."""
-        whole = [text(":action", "file_upload"), text("protocol_version", "1"), *parts, content(filename, data)]
+        whole = [
+            text(":action", "file_upload"),
+            text("protocol_version", "1"),
+            *parts,
+            content(filename, data),
+        ]
         return self.send_form(whole, *headers, target=target, user=user, pypid=pypid)
 
-    def have_wheel(self, name: str = "spam", version: str = "1.0", **options: Any) -> tuple[str, bytes]:
+    def have_wheel(
+        self, name: str = "spam", version: str = "1.0", **options: Any
+    ) -> tuple[str, bytes]:
         """Publish a wheel; its file name and its bytes."""
-        filename, data = wheel_filename(name, version, tag=options.get("tag", "py3-none-any")), wheel(name, version, **options)
+        filename, data = (
+            wheel_filename(name, version, tag=options.get("tag", "py3-none-any")),
+            wheel(name, version, **options),
+        )
         self.published(self.publish(filename, data))
         return filename, data
 
@@ -420,10 +509,15 @@ class WholeCase(SynchronousTestCase):
         self.have(self.pypid.blobs.write(wheel_filename(), BytesBody(wheel(**options))))
         self.have(self.pypid.index.adopt("", "alice"))
 
-    def have_sdist(self, name: str = "spam", version: str = "1.0", **options: Any) -> tuple[str, bytes]:
+    def have_sdist(
+        self, name: str = "spam", version: str = "1.0", **options: Any
+    ) -> tuple[str, bytes]:
         """Publish an sdist; its file name and its bytes."""
         suffix = options.get("suffix", ".tar.gz")
-        filename, data = sdist_filename(name, version, suffix=suffix), sdist(name, version, **options)
+        filename, data = (
+            sdist_filename(name, version, suffix=suffix),
+            sdist(name, version, **options),
+        )
         self.published(self.publish(filename, data))
         return filename, data
 

@@ -1,7 +1,8 @@
-"""A site at the end of a wire in memory: send it bytes, in pieces of any size, and see what it does.
+"""A site at the end of a wire in memory: send it bytes, in pieces of any size, and see what it
+does.
 
-The wire keeps what is sent while the site has paused it, as a kernel does, and closes as sockets close: for writing only
-(`half_closed`), or altogether (`closed`).
+The wire keeps what is sent while the site has paused it, as a kernel does, and closes as sockets
+close: for writing only (`half_closed`), or altogether (`closed`).
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Socket(StringTransport):
 
 
 class Answering(Resource):
-    """Runs an ``async def`` for every request, and makes statuses of what it raises, as routes do."""
+    """Runs an ``async def`` for every request, and makes statuses of what it raises,
+    as routes do.
+    """
 
     isLeaf = True
 
@@ -131,7 +134,12 @@ class Wire:
 
     def flow(self, by: int | None = None) -> None:
         """Go on sending for as long as the site takes something."""
-        while self.unsent and not self.gone and self.socket.producerState == "producing" and not self.socket.disconnecting:
+        while (
+            self.unsent
+            and not self.gone
+            and self.socket.producerState == "producing"
+            and not self.socket.disconnecting
+        ):
             step = by or len(self.unsent)
             piece, self.unsent = self.unsent[:step], self.unsent[step:]
             self.channel.dataReceived(piece)
@@ -164,7 +172,9 @@ class Wire:
         return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", self.received)]
 
 
-def request(method: str, path: str, *headers: str, body: bytes | None = None, version: str = "HTTP/1.1") -> bytes:
+def request(
+    method: str, path: str, *headers: str, body: bytes | None = None, version: str = "HTTP/1.1"
+) -> bytes:
     """The bytes of a request with a Host, and a Content-Length if there is a `body`."""
     lines = [f"{method} {path} {version}", "Host: index.example", *headers]
     if body is not None:

@@ -19,7 +19,9 @@ class WhoTests(ServiceCase):
         super().setUp()
         assembled: list[recipe.Assembly] = []
         assemble = recipe.assemble
-        self.patch(recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1])
+        self.patch(
+            recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1]
+        )
         self.make()
         self.public, self.operators = assembled[0].faces
         self.target = self.folder / "tree"
@@ -35,7 +37,9 @@ class WhoTests(ServiceCase):
         return str(failure.value)
 
     def test_network(self) -> None:
-        """Over the network nobody has anything written, wherever it would be; on the machine it is another question."""
+        """Over the network nobody has anything written, wherever it would be; on the machine it is
+        another question.
+        """
         for target in (str(self.target), "s3://another/bucket"):
             self.assertIn("pypid export", self.refused(self.public, target))
         self.assertFalse(self.target.exists())

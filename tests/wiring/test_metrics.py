@@ -63,7 +63,9 @@ class LookTests(MeasuringCase):
     """One worker."""
 
     def test_lag(self) -> None:
-        """A timer that comes late says by how much; the latest is remembered for one to two minutes."""
+        """A timer that comes late says by how much; the latest is remembered for one to two
+        minutes.
+        """
         clock = self.pypid.clock
         clock.advance(EVERY)
         clock.advance(EVERY + 0.3)
@@ -125,7 +127,9 @@ class FolderTests(MeasuringCase):
         self.assertEqual(ended["taken"][0]["pypid_http_sent_bytes"], [[[], 77]])
 
     def test_full_disk(self) -> None:
-        """Where nothing can be written it goes on measuring, and the log says why others know less."""
+        """Where nothing can be written it goes on measuring, and the log says why
+        others know less.
+        """
         self.path.rename(f"{self.path}-gone")
         for _ in range(4):
             self.pypid.clock.advance(EVERY)

@@ -70,7 +70,9 @@ class ServiceCase(Awaiting, SynchronousTestCase):
         printed = io.StringIO() if stdout is None else stdout
         self.patch(sys, "stdout", printed)
         try:
-            daemon = recipe.make_daemon(recipe.load_config(self.ini), self.reactor, {}, only_control=only_control)
+            daemon = recipe.make_daemon(
+                recipe.load_config(self.ini), self.reactor, {}, only_control=only_control
+            )
         finally:
             self.patch(sys, "stdout", sys.__stdout__)
         self.addCleanup(daemon.state.release)
@@ -83,7 +85,9 @@ class ServiceCase(Awaiting, SynchronousTestCase):
 
 class FirstRunTests(ServiceCase):
     def test_greets_once(self) -> None:
-        """The first start prints the password, the second nothing; no event holds it, and nothing is warned of."""
+        """The first start prints the password, the second nothing; no event holds it, and nothing
+        is warned of.
+        """
         daemon, printed = self.make()
         password = printed.split("password  ")[1].split()[0]
         daemon.state.release()
@@ -92,8 +96,8 @@ class FirstRunTests(ServiceCase):
         self.assertEqual(self.logged("warn"), [])
 
     def test_never_logged(self) -> None:
-        """On a machine that looks into its bucket first all that is printed is logged by then: not this. But of a daemon that
-        has no terminal nobody would see it elsewhere.
+        """On a machine that looks into its bucket first all that is printed is logged by then: not
+        this. But of a daemon that has no terminal nobody would see it elsewhere.
         """
         for place, is_seen in (self.folder / "terminal", True), (Path(os.devnull), False):
             with place.open("w+") as terminal:
@@ -105,7 +109,9 @@ class FirstRunTests(ServiceCase):
             self.assertIs(recipe._in_sight(), printed)
 
     def test_commands_greet_nobody(self) -> None:
-        """What is started for one command makes no admin, and listens on the control socket alone."""
+        """What is started for one command makes no admin, and listens on the
+        control socket alone.
+        """
         daemon, printed = self.make(only_control=True)
         self.assertEqual((printed, [listening.text for listening in daemon.listening]), ("", [""]))
         self.assertFalse((self.state / "admin.json").exists())
@@ -119,7 +125,9 @@ class FirstRunTests(ServiceCase):
         self.assertFalse((self.state / "admin.json").exists())
 
     def test_nobody_reads(self) -> None:
-        """A password that cannot be printed is not kept either: the next start makes another one."""
+        """A password that cannot be printed is not kept either: the next start
+        makes another one.
+        """
 
         class Closed(io.StringIO):
             def flush(self) -> None:
@@ -148,7 +156,9 @@ class AssemblyTests(ServiceCase):
         self.make()
 
     def test_endpoints(self) -> None:
-        """It listens on all endpoints, in their order, and last on the control socket, which needs no lock file."""
+        """It listens on all endpoints, in their order, and last on the control socket, which needs
+        no lock file.
+        """
         self.configure("[server]\nlisten = tcp:8001:interface=127.0.0.1 unix:/run/x.sock\n")
         daemon, _ = self.make()
         daemon.startService()
@@ -166,23 +176,32 @@ class ReloadTests(ServiceCase):
         self.successResultOf(done)
 
     def test_reload(self) -> None:
-        """Users and rules are those of the file, on both faces; what else changed is named; a bad file changes nothing."""
+        """Users and rules are those of the file, on both faces; what else changed is named; a bad
+        file changes nothing.
+        """
         self.configure(f"[users]\nann = {HASH}\n")
         config = recipe.load_config(self.ini)
         assembled: list[recipe.Assembly] = []
         assemble = recipe.assemble
-        self.patch(recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1])
+        self.patch(
+            recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1]
+        )
         daemon, _ = self.make()
         [assembly] = assembled
         self.assertEqual([face.rules.read for face in assembly.faces], [config.access.read] * 2)
 
-        self.configure(f"[server]\nmax_upload = 1G\n[access]\nread = authenticated\noverwrite = bob\n[users]\nbob = {HASH}\n")
+        self.configure(
+            f"[server]\nmax_upload = 1G\n[access]\nread = authenticated\noverwrite = "
+            f"bob\n[users]\nbob = {HASH}\n"
+        )
         self.reload(daemon)
         for face in assembly.faces:
             self.assertEqual(face.rules.read, AUTHENTICATED)
             self.assertEqual(face.rules.overwrite.users, {"bob"})
         self.refused(assembly.people.access.identify(Credential("ann", "secret")), Unauthenticated)
-        self.assertEqual(self.have(assembly.people.access.identify(Credential("bob", "secret"))).user, "bob")
+        self.assertEqual(
+            self.have(assembly.people.access.identify(Credential("bob", "secret"))).user, "bob"
+        )
         self.assertIn("[server]", self.events[-1]["later"])
 
         self.configure("[access]\nread = everyone\n[usrs]\n")
@@ -191,13 +210,17 @@ class ReloadTests(ServiceCase):
         self.assertEqual([face.rules.read for face in assembly.faces], [AUTHENTICATED] * 2)
 
     def test_told(self) -> None:
-        """What an administrator is told is in force before and after a reload, on both faces, and no secret is in any of it."""
+        """What an administrator is told is in force before and after a reload, on both faces, and
+        no secret is in any of it.
+        """
         upstream = "[upstream]\nurl = https://ann:hunter2@index.example/simple\n"
         secret = f"[server]\nsecret = {'hunter2' * 9}\n"
         self.configure(f"{secret}{upstream}[access]\nread = everyone\n")
         assembled: list[recipe.Assembly] = []
         assemble = recipe.assemble
-        self.patch(recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1])
+        self.patch(
+            recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1]
+        )
         daemon, _ = self.make()
         [assembly] = assembled
         for face in assembly.faces:
@@ -208,9 +231,17 @@ class ReloadTests(ServiceCase):
         self.configure(f"{secret}max_upload = 1G\n{upstream}[access]\nread = authenticated\n")
         self.reload(daemon)
         for face in assembly.faces:
-            said = {f"{section.section}.{line.key}": line for section in face.configuration() for line in section.lines}
-            self.assertEqual((said["access.read"].value, said["access.read"].waits), ("authenticated", False))
-            self.assertEqual((said["server.max_upload"].value, said["server.max_upload"].waits), ("4G", True))
+            said = {
+                f"{section.section}.{line.key}": line
+                for section in face.configuration()
+                for line in section.lines
+            }
+            self.assertEqual(
+                (said["access.read"].value, said["access.read"].waits), ("authenticated", False)
+            )
+            self.assertEqual(
+                (said["server.max_upload"].value, said["server.max_upload"].waits), ("4G", True)
+            )
             self.assertNotIn("hunter2", repr((said, face, face.settings)))
 
         self.configure("[usrs]\n")
@@ -218,13 +249,17 @@ class ReloadTests(ServiceCase):
         self.assertIn("authenticated", written(assembly.faces[0].configuration()))
 
     def test_people_go_into_a_database(self) -> None:
-        """Where pypicloud's people come from its database now, the rules of its file hold until a start takes them over."""
+        """Where pypicloud's people come from its database now, the rules of its file hold until a
+        start takes them over.
+        """
         said = "[app:main]\nuse = egg:pypicloud\nstorage.dir = %(here)s/packages\n"
         rule = "pypi.default_read = everyone\npackage.secret.user.ann = rw\n"
         self.configure(f"{said}{rule}user.ann = {HASH}\n")
         assembled: list[recipe.Assembly] = []
         assemble = recipe.assemble
-        self.patch(recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1])
+        self.patch(
+            recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1]
+        )
         daemon, _ = self.make()
         [assembly] = assembled
         secret = project_name("secret")
@@ -236,7 +271,9 @@ class ReloadTests(ServiceCase):
             self.assertFalse(may(face.rules, ANONYMOUS, Action.READ, secret))
 
     def test_people_once_more(self) -> None:
-        """Where people are taken over though a pypid has used the storage before, its accounts are lost: the log says so."""
+        """Where people are taken over though a pypid has used the storage before, its accounts are
+        lost: the log says so.
+        """
         pypiclouds(self.folder / "auth.db")
         said = "[app:main]\nuse = egg:pypicloud\nstorage.dir = %(here)s/packages\npypi.auth = sql\n"
         self.configure(f"{said}auth.db.url = sqlite:///%(here)s/auth.db\n")
@@ -285,11 +322,16 @@ class ProcessTests(ServiceCase):
         return process, daemon
 
     def test_signals(self) -> None:
-        """SIGTERM and SIGINT stop the reactor; while it stops, one more does not wait; SIGHUP reloads."""
+        """SIGTERM and SIGINT stop the reactor; while it stops, one more does not wait; SIGHUP
+        reloads.
+        """
         _, daemon = self.running()
         self.assertEqual(set(self.handlers), {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         self.handlers[signal.SIGHUP](signal.SIGHUP, None)
-        self.assertIn("[users], [groups], [projects], [access] and [issuer:*] were read again{later}", self.logged("info"))
+        self.assertIn(
+            "[users], [groups], [projects], [access] and [issuer:*] were read again{later}",
+            self.logged("info"),
+        )
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.handlers[signal.SIGINT](signal.SIGINT, None)
         self.assertEqual(self.reactor.stopped, 2)
@@ -298,14 +340,20 @@ class ProcessTests(ServiceCase):
         self.assertEqual((self.reactor.stopped, daemon._left), (2, 0.0))
 
     def test_heeds_first(self) -> None:
-        """The handlers are set before anybody is told that it is ready: who is told may send SIGHUP at once."""
+        """The handlers are set before anybody is told that it is ready: who is told may send SIGHUP
+        at once.
+        """
         daemon, _ = self.make()
         process = Process(daemon, self.reactor)
         process.startService()
-        self.assertEqual([call for call, *_ in self.reactor.whenRunningHooks], [process._heed, daemon._run])
+        self.assertEqual(
+            [call for call, *_ in self.reactor.whenRunningHooks], [process._heed, daemon._run]
+        )
 
     def test_cannot_start(self) -> None:
-        """Where it cannot listen it ends: for twistd an exception, for Python an exit with status 1."""
+        """Where it cannot listen it ends: for twistd an exception, for Python an exit with status
+        1.
+        """
         daemon, _ = self.make()
 
         def startService() -> None:
@@ -321,7 +369,9 @@ class ProcessTests(ServiceCase):
 
 class WorldTests(ServiceCase):
     def test_before_it_runs(self) -> None:
-        """Before the reactor runs blocking calls are done at once, and what they raise is raised."""
+        """Before the reactor runs blocking calls are done at once, and what they
+        raise is raised.
+        """
         world = recipe.the_world(self.reactor)
         self.assertEqual(self.successResultOf(world.blocking(int, "7")), 7)
         self.failureResultOf(world.blocking(int, "x"), ValueError)

@@ -25,7 +25,10 @@ class LayoutTests(Awaiting, SynchronousTestCase):
     """``[storage] layout`` and ``prepend_hash``."""
 
     def opened(self, folder: Path, layout: str) -> OpenedStorage:
-        config = parse(f"[storage]\npath = {folder}\nlayout = {layout}\n", filename=str(folder.parent / "pypid.ini"))
+        config = parse(
+            f"[storage]\npath = {folder}\nlayout = {layout}\n",
+            filename=str(folder.parent / "pypid.ini"),
+        )
         return self.have(open_storage(config, where(config, {}), world(), None))
 
     def test_plans(self) -> None:
@@ -42,8 +45,13 @@ class LayoutTests(Awaiting, SynchronousTestCase):
             self.assertEqual(plan_of(parse(f"[storage]\n{text}\n", filename="x").storage), plan)
 
     def test_other_layout(self) -> None:
-        """A folder of ours that is laid out otherwise is refused, with what to do: its records would not be seen."""
-        for first, second, word in (("pypid", "pypicloud", "layout = pypid"), ("pypicloud", "pypid", ".meta")):
+        """A folder of ours that is laid out otherwise is refused, with what to do: its records
+        would not be seen.
+        """
+        for first, second, word in (
+            ("pypid", "pypicloud", "layout = pypid"),
+            ("pypicloud", "pypid", ".meta"),
+        ):
             folder = Path(self.mktemp()).absolute()
             identity = self.opened(folder, first).identity
             with self.assertRaises(AssertionError) as caught:
@@ -60,18 +68,25 @@ class LayoutTests(Awaiting, SynchronousTestCase):
             raise PermissionError(EACCES, os.strerror(EACCES), str(path))
 
         self.patch(Path, "exists", refused)
-        config = parse(f"[storage]\npath = {folder}\n[server]\nstate = {folder}\n", filename=str(folder.parent / "pypid.ini"))
+        config = parse(
+            f"[storage]\npath = {folder}\n[server]\nstate = {folder}\n",
+            filename=str(folder.parent / "pypid.ini"),
+        )
         places = evolve(where(config, {}), snapshot=folder / "nowhere")
         error = self.refused(open_storage(config, places, world(), None), CannotStart)
         self.assertIn("Permission denied", str(error))
         self.assertIn("enter", str(error))
 
     def test_foreign_folder(self) -> None:
-        """A folder that was never ours is opened with either; with pypicloud's, nothing is made there that it would list."""
+        """A folder that was never ours is opened with either; with pypicloud's, nothing is made
+        there that it would list.
+        """
         for layout in ("pypid", "pypicloud"):
             folder = Path(self.mktemp()).absolute()
             (folder / "spam/1.0").mkdir(parents=True)
             (folder / "spam/1.0/spam-1.0.tar.gz").write_bytes(b"x")
             self.opened(folder, layout)
-            found = [path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".meta"]
+            found = [
+                path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".meta"
+            ]
             self.assertEqual(found == ["spam-1.0.tar.gz"], layout == "pypicloud")

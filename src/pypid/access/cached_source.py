@@ -1,4 +1,6 @@
-"""A source of people that is asked over a network: what it said is kept for a short while, so that not each request waits."""
+"""A source of people that is asked over a network: what it said is kept for a short while, so that
+not each request waits.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from pypid.ports import People
 T = TypeVar("T")
 
 KEPT = 60.0
-"""Seconds for which it is kept who somebody is, and what their groups are, if nobody has shown a password."""
+"""Seconds for which it is kept who somebody is, and what their groups are, if nobody has shown a
+password.
+"""
 MOST = 16384
 """People of whom something is kept; who was not seen for longest goes first."""
 
@@ -31,10 +35,16 @@ class _Right:
 
 
 class SlowPeople:
-    """`people`, asked at most once in a while about each of them. Wrong passwords are asked about each time."""
+    """`people`, asked at most once in a while about each of them. Wrong passwords are asked about
+    each time.
+    """
 
-    def __init__(self, people: People, world: World, fingerprint: Callable[..., bytes], believed: float) -> None:
-        """A right password is believed for `believed` seconds (0: not at all); `fingerprint`: a keyed hash of texts."""
+    def __init__(
+        self, people: People, world: World, fingerprint: Callable[..., bytes], believed: float
+    ) -> None:
+        """A right password is believed for `believed` seconds (0: not at all); `fingerprint`: a
+        keyed hash of texts.
+        """
         self._people = people
         self._clock = world.clock
         self._fingerprint = fingerprint
@@ -56,7 +66,9 @@ class SlowPeople:
         epoch = self._epoch
         who = await self._people.check(credential)
         if who is not None and epoch is self._epoch:
-            self._right.put(credential.user, _Right(proof, self._clock.seconds() + self._believed, who))
+            self._right.put(
+                credential.user, _Right(proof, self._clock.seconds() + self._believed, who)
+            )
         return who
 
     async def find(self, user: str) -> Identity | None:

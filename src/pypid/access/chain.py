@@ -1,4 +1,6 @@
-"""Who somebody is: by a password, a token or a session, out of several sources of people (decision 0013)."""
+"""Who somebody is: by a password, a token or a session, out of several sources of people (decision
+0013).
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,13 @@ from pypid.ports import Access, People
 WRONG_TOKEN = "The token is wrong, has expired or was revoked. Make a new one."
 """What every token gets by which nobody is anybody."""
 TOKEN_OF_A_USER = (
-    f"The user name or the password is wrong. The password looks like a token: the user name of every token is {TOKEN_USER}."
+    f"The user name or the password is wrong. The password looks like a token: the user name of "
+    f"every token is {TOKEN_USER}."
 )
 ENDED = "The session has ended. Log in again."
 FLOOR = 0.25
-"""Seconds: where others are asked over a network, a refusal comes after so many, or after twice as many, and so on.
+"""Seconds: where others are asked over a network, a refusal comes after so many, or after twice as
+many, and so on.
 
 By its time nobody can tell then who refused.
 """
@@ -52,9 +56,11 @@ class Papers(Protocol):
 
 @frozen(eq=False)
 class Source:
-    """A source of people. `local`: it knows them by hashes in memory, which it verifies itself; else it asks others.
+    """A source of people. `local`: it knows them by hashes in memory, which it verifies itself;
+    else it asks others.
 
-    What the others said of somebody is kept for a minute, and a right password believed for `believed` seconds.
+    What the others said of somebody is kept for a minute, and a right password believed for
+    `believed` seconds.
     """
 
     people: People
@@ -63,10 +69,12 @@ class Source:
 
 
 class AccessChain:
-    """The daemon's `Access`. Asks the sources one after the other: the first that knows somebody decides.
+    """The daemon's `Access`. Asks the sources one after the other: the first that knows somebody
+    decides.
 
-    A source that cannot be asked is never skipped: whom it would have refused the next one might let in. `admins` are those of
-    ``[access] admins``, whichever source knows them; replace it, or `sources`, on a change, and call `forget_all`.
+    A source that cannot be asked is never skipped: whom it would have refused the next one might
+    let in. `admins` are those of ``[access] admins``, whichever source knows them; replace it, or
+    `sources`, on a change, and call `forget_all`.
     """
 
     def __init__(
@@ -80,14 +88,17 @@ class AccessChain:
         session_key: bytes | None = None,
         throttle: Throttle | None = None,
     ) -> None:
-        """`accounts` hold the tokens and sessions; None: there are none. `session_key`: that of `core.accounts.sessions.digest_of`."""
+        """`accounts` hold the tokens and sessions; None: there are none. `session_key`: that of
+        `core.accounts.sessions.digest_of`.
+        """
         self.sources: tuple[Source, ...] = tuple(sources)
         self.admins: frozenset[str] = frozenset(admins)
         self.accounts = accounts
         self.watch: Callable[[], Callable[[], Awaitable[bool]]] = lambda: _never
-        """Comes before each question. What it returns comes before a refusal, and before that is counted as one: it looks at
-        the accounts, and says whether they are others than when it was made. A token that another node has just given, and
-        whose client sends it here, is no wrong one.
+        """Comes before each question. What it returns comes before a refusal, and before that is
+        counted as one: it looks at the accounts, and says whether they are others than when it was
+        made. A token that another node has just given, and whose client sends it here, is no wrong
+        one.
         """
         self._world = world
         self._verifier = verifier
@@ -108,7 +119,8 @@ class AccessChain:
         return await self._by_password(credential)
 
     async def find(self, user: str) -> Identity | None:
-        """Who the user is, without any proof; None for nobody who may log in. Raises `PeopleUnknown`.
+        """Who the user is, without any proof; None for nobody who may log in. Raises
+        `PeopleUnknown`.
 
         A change in a directory or a remote service may go unseen for a minute.
         """
@@ -131,7 +143,7 @@ class AccessChain:
         self._throttle.forget_all()
         self._slow = {}
 
-    # --- passwords ----------------------------------------------------------------------------------------------
+    # --- passwords --------------------------------------------------------------------------------
 
     async def _by_password(self, credential: Credential) -> Identity:
         try:
@@ -143,10 +155,13 @@ class AccessChain:
 
     async def _by_name_and_password(self, credential: Credential) -> Identity:
         if not _is_a_name(credential.user) or not is_usable(credential.password):
-            raise Unauthenticated(WRONG)  # costs nothing and tells nothing: so it is whoever is asked
+            raise Unauthenticated(
+                WRONG
+            )  # costs nothing and tells nothing: so it is whoever is asked
         if self._throttle.is_proven(credential):
             return await self._ask_again(credential)
-        # a client that asks for fifty pages at once sends its password fifty times: that is one attempt
+        # a client that asks for fifty pages at once sends its password fifty times: that is one
+        # attempt
         key = self._throttle.fingerprint(credential.user, credential.password, credential.address)
         return await self._attempts.single(key, partial(self._attempt, credential))
 
@@ -201,7 +216,9 @@ class AccessChain:
             raise
 
     async def _decoy(self, credential: Credential) -> None:
-        """Do the work of a verification: whoever nobody knows shall take as long as a wrong password."""
+        """Do the work of a verification: whoever nobody knows shall take as long as a wrong
+        password.
+        """
         await self._verifier.check(credential.user, credential.password, None)
 
     async def _until_the_floor(self, began: float) -> None:
@@ -211,7 +228,7 @@ class AccessChain:
         took = clock.seconds() - began
         await deferLater(clock, max(1, ceil(took / FLOOR)) * FLOOR - took)
 
-    # --- tokens and sessions ------------------------------------------------------------------------------------
+    # --- tokens and sessions ----------------------------------------------------------------------
 
     async def _by_token(self, credential: Credential) -> Identity:
         has_changed = self.watch()
@@ -239,9 +256,15 @@ class AccessChain:
 
     async def _bearer_of(self, token: Token) -> Identity | None:
         if token.publisher:
-            return Identity(token.user, scope=token.scope, publisher=True, token=token.id, until=token.expires)
+            return Identity(
+                token.user, scope=token.scope, publisher=True, token=token.id, until=token.expires
+            )
         user = await self.find(token.user)
-        return None if user is None else evolve(user, scope=token.scope, token=token.id, until=token.expires)
+        return (
+            None
+            if user is None
+            else evolve(user, scope=token.scope, token=token.id, until=token.expires)
+        )
 
     async def _by_session(self, secret: str) -> Identity:
         if self.accounts is None or len(secret) > LONGEST_SECRET or not secret.isascii():
@@ -261,10 +284,12 @@ class AccessChain:
         user = await self.find(session.user)
         return None if user is None else evolve(user, until=session.expires)
 
-    # --- several sources ----------------------------------------------------------------------------------------
+    # --- several sources --------------------------------------------------------------------------
 
     async def _whole(self, found: Identity, source: Source) -> Identity:
-        """With the groups that the other sources put them into, and as an administrator if the configuration says so."""
+        """With the groups that the other sources put them into, and as an administrator if the
+        configuration says so.
+        """
         user = found.user or ""
         admin = found.admin or user in self.admins
         groups = found.groups
@@ -279,13 +304,17 @@ class AccessChain:
         except PeopleUnknown:
             if not admin:
                 raise
-            return frozenset()  # an administrator is not locked out by a database or a directory that is away
+            return (
+                frozenset()
+            )  # an administrator is not locked out by a database or a directory that is away
 
     def _people(self, source: Source) -> People:
         if source.local:
             return source.people
         if source not in self._slow:
-            self._slow[source] = SlowPeople(source.people, self._world, self._throttle.fingerprint, source.believed)
+            self._slow[source] = SlowPeople(
+                source.people, self._world, self._throttle.fingerprint, source.believed
+            )
         return self._slow[source]
 
 
@@ -294,7 +323,9 @@ async def _never() -> bool:
 
 
 def _only(user: str, found: Identity | None) -> Identity | None:
-    """What a source found, if it is this user: under another spelling somebody would get past the sources before it."""
+    """What a source found, if it is this user: under another spelling somebody would get past the
+    sources before it.
+    """
     return found if found is not None and found.user == user else None
 
 

@@ -1,4 +1,6 @@
-"""Access that is closed until what it knows people by is there: on a new machine it comes from the bucket."""
+"""Access that is closed until what it knows people by is there: on a new machine it comes from the
+bucket.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,16 @@ from pypid.ports import Access
 
 @define(eq=False)
 class ClosedAccess:
-    """An `Access` that asks `access` once it `is_open`. Until then nobody can log in: 503, and no wrong password."""
+    """An `Access` that asks `access` once it `is_open`. Until then nobody can log in: 503, and no
+    wrong password.
+    """
 
     access: Access
     is_open: bool = True
     freshly: Callable[[], Awaitable[object] | None] = field(default=lambda: None, repr=False)
-    """Comes before each question: looks at what may have changed where nobody would have told of it. Raises as `identify`."""
+    """Comes before each question: looks at what may have changed where nobody would have told of
+    it. Raises as `identify`.
+    """
 
     async def identify(self, credential: Credential) -> Identity:
         """As `Access.identify`."""

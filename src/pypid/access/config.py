@@ -19,10 +19,11 @@ from pypid.ports import People
 
 @frozen(kw_only=True)
 class UsersSettings:
-    """``[users]`` and ``[groups]``. Names are compared exactly. (``[access] admins`` are of all sources: see `Chain`.)
+    """``[users]`` and ``[groups]``. Names are compared exactly. (``[access] admins`` are of all
+    sources: see `Chain`.)
 
-    `users`: name to password hash; `groups`: name to members, of this source or any other; `state`: the folder that may hold
-    the first-run admin.
+    `users`: name to password hash; `groups`: name to members, of this source or any other; `state`:
+    the folder that may hold the first-run admin.
     """
 
     users: Mapping[str, str] = field(repr=False)
@@ -53,8 +54,12 @@ class _Roll:
         return self.settings.users.get(user)
 
     def is_first(self, user: str) -> bool:
-        """Whether this is the first-run admin. The configuration comes first: a user of that name in it is another person."""
-        return self.first is not None and user == self.first.user and user not in self.settings.users
+        """Whether this is the first-run admin. The configuration comes first: a user of that name
+        in it is another person.
+        """
+        return (
+            self.first is not None and user == self.first.user and user not in self.settings.users
+        )
 
     def identity(self, user: str) -> Identity:
         return Identity(user, self.groups.get(user, frozenset()), self.is_first(user))
@@ -67,13 +72,20 @@ class _Roll:
 class ConfigPeople:
     """The people of the configuration file, and the first-run admin.
 
-    Hashes in the file are read-only: one that is not argon2id with our parameters is verified, and the log advises, once for
-    each user, to make a new one. The first-run admin's is upgraded in place at the first login.
+    Hashes in the file are read-only: one that is not argon2id with our parameters is verified, and
+    the log advises, once for each user, to make a new one. The first-run admin's is upgraded in
+    place at the first login.
     """
 
     _log = Logger()
 
-    def __init__(self, settings: UsersSettings, world: World, verifier: Verifier, first: AdminRecord | None = None) -> None:
+    def __init__(
+        self,
+        settings: UsersSettings,
+        world: World,
+        verifier: Verifier,
+        first: AdminRecord | None = None,
+    ) -> None:
         """`first` is the first-run admin, as read by `read_admin`."""
         self._world = world
         self._verifier = verifier
@@ -113,7 +125,8 @@ class ConfigPeople:
         self._verifier.resemble(roll.hashes(), "config")
         if roll.first and not roll.is_first(roll.first.user):
             self._log.warn(
-                "[users] has a user {user!r}, so the administrator made at the first run ({record}) is not used. List {user!r} "
+                "[users] has a user {user!r}, so the administrator made at the first run "
+                "({record}) is not used. List {user!r} "
                 "in [access] admins if that user shall be an administrator, and delete the record.",
                 user=roll.first.user,
                 record=str(roll.settings.state / RECORD),
@@ -123,7 +136,8 @@ class ConfigPeople:
         if not roll.is_first(credential.user):
             self._advised.add(credential.user)
             self._log.info(
-                "The password hash of the user {user!r} in [users] is not of the kind that pypid makes now. It works; better "
+                "The password hash of the user {user!r} in [users] is not of the kind that pypid "
+                "makes now. It works; better "
                 "make a new one with `pypid gen-password` and put it into the configuration.",
                 user=credential.user,
             )
@@ -136,7 +150,10 @@ class ConfigPeople:
             kept = await self._world.blocking(partial(_rehash, state, first, password))
         except Exception:
             self._advised.add(first.user)  # once is enough; the old hash is still good
-            self._log.failure("The hash of the first-run administrator could not be upgraded; the old one is still used")
+            self._log.failure(
+                "The hash of the first-run administrator could not be upgraded; the old one is "
+                "still used"
+            )
             return
         finally:
             self._upgrading = False
@@ -149,7 +166,8 @@ def _rehash(state: Path, first: AdminRecord, password: str) -> AdminRecord | Non
 
 
 def open(settings: UsersSettings, world: World, verifier: Verifier) -> ConfigPeople:
-    """The backend, with the first-run admin if there is one. Reads a file: call it before the reactor runs.
+    """The backend, with the first-run admin if there is one. Reads a file: call it before the
+    reactor runs.
 
     Raises `Unreadable` for a damaged ``admin.json``.
     """

@@ -55,14 +55,20 @@ class CountedPeople:
         finally:
             counts = self._world.counts
             counts.add(PEOPLE, (self.source, outcome))
-            counts.observe(PEOPLE_SECONDS, (self.source,), max(0.0, self._world.clock.seconds() - began))
+            counts.observe(
+                PEOPLE_SECONDS, (self.source,), max(0.0, self._world.clock.seconds() - began)
+            )
 
 
 _: type[People] = CountedPeople
 
 
-async def login_counted(counts: Counts, credential: Credential, identifying: Awaitable[Identity]) -> Identity:
-    """Who it is. What everybody has to wait for is no refused password, and is counted by itself."""
+async def login_counted(
+    counts: Counts, credential: Credential, identifying: Awaitable[Identity]
+) -> Identity:
+    """Who it is. What everybody has to wait for is no refused password, and is
+    counted by itself.
+    """
     outcome = "failed"
     try:
         who = await identifying

@@ -1,7 +1,8 @@
-"""The first run: an index that nobody can log in to yet makes its own `admin`, and says once how to use it.
+"""The first run: an index that nobody can log in to yet makes its own `admin`, and says once how to
+use it.
 
-Only the password's hash is kept, in ``admin.json`` below `state`. Everything here blocks: it runs before the reactor does,
-or in a thread.
+Only the password's hash is kept, in ``admin.json`` below `state`. Everything here blocks: it runs
+before the reactor does, or in a thread.
 """
 
 from __future__ import annotations
@@ -39,36 +40,49 @@ class AdminRecord:
 
 
 def read_admin(state: Path) -> AdminRecord | None:
-    """The first-run admin, or None if there is none. Raises `Unreadable` for a record that is torn or of a newer format."""
+    """The first-run admin, or None if there is none. Raises `Unreadable` for a record that is torn
+    or of a newer format.
+    """
     try:
         data = (state / RECORD).read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Unreadable(str(state / RECORD), f"{error.strerror}. Let the user that runs pypid read it.") from None
+        raise Unreadable(
+            str(state / RECORD), f"{error.strerror}. Let the user that runs pypid read it."
+        ) from None
     advice = "Delete it and start pypid again: that makes a new admin with a new password."
     try:
         record = msgspec.json.decode(data, type=AdminRecord)
     except (msgspec.DecodeError, UnicodeDecodeError):
         # not chained: the text of the cause may quote what it could not read
-        raise Unreadable(str(state / RECORD), f"it is not a record of the first-run admin. {advice}") from None
+        raise Unreadable(
+            str(state / RECORD), f"it is not a record of the first-run admin. {advice}"
+        ) from None
     if record.format != FORMAT:
-        raise Unreadable(str(state / RECORD), f"its format is {record.format}, this pypid knows {FORMAT}. {advice}")
+        raise Unreadable(
+            str(state / RECORD),
+            f"its format is {record.format}, this pypid knows {FORMAT}. {advice}",
+        )
     return record
 
 
 def first_run(state: Path, users: Collection[str], random: Callable[[int], bytes]) -> str | None:
-    """Make the admin if this is a first run without any user; returns the password, to be printed once, or None.
+    """Make the admin if this is a first run without any user; returns the password, to be printed
+    once, or None.
 
-    `users` are the names in ``[users]``. Of several processes that start at once exactly one makes the admin and gets the
-    password.
-    Raises `Unreadable` as `read_admin` does.
+    `users` are the names in ``[users]``. Of several processes that start at once exactly one makes
+    the admin and gets the password. Raises `Unreadable` as `read_admin` does.
     """
     if users or read_admin(state) is not None:
         return None
     password = readable_password(random)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return password if _create(state / RECORD, AdminRecord(FORMAT, ADMIN, hash_password(password))) else None
+    return (
+        password
+        if _create(state / RECORD, AdminRecord(FORMAT, ADMIN, hash_password(password)))
+        else None
+    )
 
 
 def upgrade_admin(state: Path, old: AdminRecord, hash: str) -> AdminRecord | None:
@@ -91,8 +105,12 @@ def upgrade_admin(state: Path, old: AdminRecord, hash: str) -> AdminRecord | Non
 
 
 def readable_password(random: Callable[[int], bytes]) -> str:
-    """A password of 138 bits in groups of four, with no characters that look alike; needs no quotes in a shell or URL."""
-    chance = int.from_bytes(random(32))  # so many more bits than are used that the remainders are even
+    """A password of 138 bits in groups of four, with no characters that look alike; needs no quotes
+    in a shell or URL.
+    """
+    chance = int.from_bytes(
+        random(32)
+    )  # so many more bits than are used that the remainders are even
     letters = []
     for _ in range(_GROUPS * _GROUP):
         chance, index = divmod(chance, len(_ALPHABET))
@@ -161,17 +179,32 @@ after `make run` it is .venv/bin/pypid). Or keep users in the configuration: put
 `pypid gen-password NAME` prints into [users]."""
 
 
-def greeting(base_url: str, password: str, state: Path | None = None, *, readable: bool = True, accounts: bool = False) -> str:
+def greeting(
+    base_url: str,
+    password: str,
+    state: Path | None = None,
+    *,
+    readable: bool = True,
+    accounts: bool = False,
+) -> str:
     """What a first run prints: the password, and the commands to publish and install with it.
 
-    `base_url` as clients reach this index; `state` is named where the password can be reset. `readable`: everyone may read, so
-    that installing needs no password. `accounts`: those of the database can log in. Printed, never logged: it holds the
-    password.
+    `base_url` as clients reach this index; `state` is named where the password can be reset.
+    `readable`: everyone may read, so that installing needs no password. `accounts`: those of the
+    database can log in. Printed, never logged: it holds the password.
     """
     base = base_url.rstrip("/")
     parts = urlsplit(base)
-    simple = f"{base}/simple/" if readable else f"{parts.scheme}://{ADMIN}:{password}@{parts.netloc}{parts.path}/simple/"
-    trust = "" if parts.scheme == "https" or _is_loopback(parts.hostname) else f" --trusted-host {_host(parts.hostname)}"
+    simple = (
+        f"{base}/simple/"
+        if readable
+        else f"{parts.scheme}://{ADMIN}:{password}@{parts.netloc}{parts.path}/simple/"
+    )
+    trust = (
+        ""
+        if parts.scheme == "https" or _is_loopback(parts.hostname)
+        else f" --trusted-host {_host(parts.hostname)}"
+    )
     record = RECORD if state is None else str(state / RECORD)
     return f"""\
 This is the first run, and nobody could log in yet. pypid made an administrator:

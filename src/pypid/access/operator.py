@@ -11,7 +11,9 @@ from pypid.ports import Access
 
 @frozen
 class Operator:
-    """Access for the control socket: whoever can open it (mode 0600, in a folder of mode 0700) is the operator."""
+    """Access for the control socket: whoever can open it (mode 0600, in a folder of mode 0700) is
+    the operator.
+    """
 
     async def identify(self, credential: Credential) -> Identity:
         """An admin, under the name of the account that runs the command."""

@@ -1,7 +1,8 @@
-"""Sessions that must not outlive a password: of users of the file who have another one now, or are there no more, or are new.
+"""Sessions that must not outlive a password: of users of the file who have another one now, or are
+there no more, or are new.
 
-Which passwords the file had is remembered below `state`, as digests of their hashes: so it is found out, too, when the file
-was changed while pypid was stopped.
+Which passwords the file had is remembered below `state`, as digests of their hashes: so it is found
+out, too, when the file was changed while pypid was stopped.
 """
 
 from __future__ import annotations
@@ -50,7 +51,12 @@ class OutdatedSessions:
     async def use(self, users: Mapping[str, str]) -> None:
         """These are the users of the file from now on, with their hashes."""
         before = self._unwritten or await self.world.blocking(_read, self.state)
-        seen = _Seen({user: blake2b(hash.encode(), digest_size=16).hexdigest() for user, hash in users.items()})
+        seen = _Seen(
+            {
+                user: blake2b(hash.encode(), digest_size=16).hexdigest()
+                for user, hash in users.items()
+            }
+        )
         if before is not None:
             # also who is new there: by that name somebody of another source may be logged in
             changed = {user for user, _ in before.users.items() ^ seen.users.items()}
@@ -70,19 +76,28 @@ class OutdatedSessions:
             for session in list(current.known.sessions.values()):
                 if session.user in since and not since[session.user] < session.created <= now:
                     await self.accounts.end_session(session.digest)
-            self._since = {user: when for user, when in self._since.items() if since.get(user) != when}
+            self._since = {
+                user: when for user, when in self._since.items() if since.get(user) != when
+            }
             if not self._since and self._unwritten is not None:
                 written = self._unwritten
                 await self.world.blocking(_write, self.state, written)
                 self._unwritten = None if self._unwritten is written else self._unwritten
         except (PypidError, OSError) as error:
-            _log.warn("The sessions of who has a new password in [users] cannot be ended yet: {error}", error=error)
+            _log.warn(
+                "The sessions of who has a new password in [users] cannot be ended yet: {error}",
+                error=error,
+            )
 
 
 def _read(state: Path) -> _Seen | None:
     try:
         return msgspec.json.decode((state / FILE).read_bytes(), type=_Seen)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # nothing is known of an earlier time
+    except (
+        OSError,
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+    ):  # nothing is known of an earlier time
         return None
 
 

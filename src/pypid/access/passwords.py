@@ -1,7 +1,8 @@
 """Password hashes: made with argon2id, verified in every kind that a team may bring along.
 
-The parameters are the second of those that OWASP's password storage cheat sheet recommends: 19 MiB and some 50 ms, so that
-logging in costs little memory. `verify` blocks; `Verifier` is how the daemon calls it.
+The parameters are the second of those that OWASP's password storage cheat sheet recommends: 19 MiB
+and some 50 ms, so that logging in costs little memory. `verify` blocks; `Verifier` is how the
+daemon calls it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 WRONG = "The user name or the password is wrong."
-"""What every source says, whichever it is that is wrong, so that nobody learns which users exist."""
+"""What every source says, whichever it is that is wrong, so that nobody learns which users exist.
+"""
 MEMORY = 19456
 """KiB."""
 PASSES = 2
@@ -38,7 +40,9 @@ _BCRYPT_READS = 72
 
 
 class HashKind(Enum):
-    """The kinds of hashes that can be verified; the values, but for the first, are passlib's names."""
+    """The kinds of hashes that can be verified; the values, but for the first,
+    are passlib's names.
+    """
 
     ARGON2 = "argon2"
     BCRYPT = "bcrypt"
@@ -47,7 +51,9 @@ class HashKind(Enum):
     PBKDF2_SHA512 = "pbkdf2_sha512"
     PBKDF2_SHA256 = "pbkdf2_sha256"
     APR_MD5_CRYPT = "apr_md5_crypt"
-    """What plain ``htpasswd`` makes (pypiserver's users): weak, and replaced at a login where there is a database."""
+    """What plain ``htpasswd`` makes (pypiserver's users): weak, and replaced at a login where there
+    is a database.
+    """
 
 
 _PREFIXES = {
@@ -66,7 +72,9 @@ _PREFIXES = {
 
 
 MOST_WAITING = 1024
-"""Passwords that wait for their turn: a team's first logins of a morning, or the jobs of a matrix that begin together."""
+"""Passwords that wait for their turn: a team's first logins of a morning, or the jobs of a matrix
+that begin together.
+"""
 PATIENCE = 12.0
 """Seconds that one waits at most. pip gives a connection up after 15."""
 
@@ -77,7 +85,9 @@ class PasswordVerdict(Enum):
     RIGHT = "right"
     WRONG = "wrong"
     UNVERIFIABLE = "unverifiable"
-    """Nobody here can tell: an unknown or damaged hash, or the library for its kind is not installed."""
+    """Nobody here can tell: an unknown or damaged hash, or the library for its kind is not
+    installed.
+    """
 
 
 @cache
@@ -95,12 +105,14 @@ def kind_of(stored: str) -> HashKind | None:
 def hash_password(password: str) -> str:
     """A new argon2id hash (PHC string) with our parameters; takes some 50 ms.
 
-    Raises `BadRequest` for a password that could never log in: empty, over 4096 bytes, or with a NUL.
+    Raises `BadRequest` for a password that could never log in: empty, over 4096 bytes, or with a
+    NUL.
     """
     secret = _usable(password)
     if secret is None:
         raise BadRequest(
-            f"This cannot be a password: it is empty, longer than {LONGEST_PASSWORD} bytes, or holds a NUL character."
+            f"This cannot be a password: it is empty, longer than {LONGEST_PASSWORD} bytes, or "
+            f"holds a NUL character."
         )
     return _ours().hash(secret)
 
@@ -108,7 +120,8 @@ def hash_password(password: str) -> str:
 def needs_upgrade(stored: str) -> bool:
     """Whether the hash is anything but argon2id with our parameters.
 
-    Stronger ones too: where all hashes cost the same, time tells nobody which user exists, and memory stays bounded.
+    Stronger ones too: where all hashes cost the same, time tells nobody which user exists, and
+    memory stays bounded.
     """
     from argon2.exceptions import InvalidHashError
 
@@ -121,7 +134,8 @@ def needs_upgrade(stored: str) -> bool:
 def verify(stored: str, password: str) -> PasswordVerdict:
     """Whether `password` is the one that `stored` was made from. Blocks: call it in a thread.
 
-    An empty password, one over 4096 bytes and one with a NUL (where crypt's kinds would end it) are never right.
+    An empty password, one over 4096 bytes and one with a NUL (where crypt's kinds would end it) are
+    never right.
     """
     secret = _usable(password)
     if secret is None:
@@ -169,7 +183,8 @@ def _verify_others(kind: HashKind, stored: str, secret: bytes) -> PasswordVerdic
     except ImportError:
         return PasswordVerdict.UNVERIFIABLE
     if kind is HashKind.BCRYPT:
-        # bcrypt never read more; since its release 5 the library refuses longer passwords instead of ignoring the rest
+        # bcrypt never read more; since its release 5 the library refuses longer passwords instead
+        # of ignoring the rest
         secret = secret[:_BCRYPT_READS]
     scheme: Any = getattr(kinds, kind.value)
     try:
@@ -193,16 +208,24 @@ def _too_many() -> Busy:
 
 
 class Verifier:
-    """Verifies passwords off the reactor thread, at most two at once, and remembers the right ones for a short while.
+    """Verifies passwords off the reactor thread, at most two at once, and remembers the right ones
+    for a short while.
 
-    What is remembered is a keyed hash over user, password and stored hash, with a key that never leaves this process: nothing
-    in clear, and a user whose stored hash changes is forgotten by that. Wrong passwords are not remembered.
+    What is remembered is a keyed hash over user, password and stored hash, with a key that never
+    leaves this process: nothing in clear, and a user whose stored hash changes is forgotten by
+    that. Wrong passwords are not remembered.
     """
 
     _log = Logger()
 
     def __init__(
-        self, world: World, *, lifetime: float = 300.0, most: int = 16384, at_once: int = 2, most_waiting: int = MOST_WAITING
+        self,
+        world: World,
+        *,
+        lifetime: float = 300.0,
+        most: int = 16384,
+        at_once: int = 2,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         """`lifetime` in seconds; `most` credentials are remembered."""
         self._world = world
@@ -218,7 +241,8 @@ class Verifier:
         self._told: set[str] = set()
 
     def resemble(self, hashes: Sequence[str], source: str = "") -> None:
-        """Verify unknown users against these, the hashes of the users: the same kinds and parameters take the same time.
+        """Verify unknown users against these, the hashes of the users: the same kinds and
+        parameters take the same time.
 
         They take the place of those that the same `source` of people gave before.
         """
@@ -226,7 +250,8 @@ class Verifier:
         self._decoys = None
 
     async def check(self, user: str, password: str, stored: str | None) -> bool:
-        """Whether the password is right; `stored` None: there is no such user, which takes as long as a wrong password.
+        """Whether the password is right; `stored` None: there is no such user, which takes as long
+        as a wrong password.
 
         Raises `Busy` where too many wait already, or its turn has not come within `PATIENCE`.
         """
@@ -235,9 +260,13 @@ class Verifier:
         fingerprint = self._fingerprint(user, password, stored or "")
         if self._is_remembered(fingerprint):
             return True
-        return await self._flights.single(fingerprint, partial(self._verify, user, password, stored, fingerprint))
+        return await self._flights.single(
+            fingerprint, partial(self._verify, user, password, stored, fingerprint)
+        )
 
-    async def _verify(self, user: str, password: str, stored: str | None, fingerprint: bytes) -> bool:
+    async def _verify(
+        self, user: str, password: str, stored: str | None, fingerprint: bytes
+    ) -> bool:
         if len(self._turns.waiting) >= self._most_waiting:
             raise _too_many()
         turn = self._turns.acquire()
@@ -262,10 +291,13 @@ class Verifier:
                 return False
 
     def _decoy(self, user: str) -> str:
-        # always the same one for a name, as if it were that user's own; which one, nobody outside can compute
+        # always the same one for a name, as if it were that user's own; which one, nobody outside
+        # can compute
         if self._decoys is None:
             hashes = chain.from_iterable(self._resembled.values())
-            self._decoys = tuple(sorted(stored for stored in hashes if kind_of(stored) is not None)) or (_NOBODYS,)
+            self._decoys = tuple(
+                sorted(stored for stored in hashes if kind_of(stored) is not None)
+            ) or (_NOBODYS,)
         return self._decoys[int.from_bytes(self._fingerprint(user)[:8]) % len(self._decoys)]
 
     def _fingerprint(self, *parts: str) -> bytes:
@@ -296,8 +328,10 @@ class Verifier:
             return
         self._told.add(user)
         self._log.error(
-            "The password hash of the user {user!r} is damaged or of a kind that cannot be verified here, so nobody can log in "
-            "with it. Make a new one with `pypid gen-password`, or install pypid[hashes] if it is one of bcrypt, "
+            "The password hash of the user {user!r} is damaged or of a kind that cannot be "
+            "verified here, so nobody can log in "
+            "with it. Make a new one with `pypid gen-password`, or install pypid[hashes] if it is "
+            "one of bcrypt, "
             "sha512_crypt, sha256_crypt, pbkdf2_sha512 and pbkdf2_sha256.",
             user=user,
         )

@@ -1,4 +1,6 @@
-"""Users and groups from another service, which is asked over HTTP. The protocol is ours: ``docs/remote.rst``."""
+"""Users and groups from another service, which is asked over HTTP. The protocol is ours:
+``docs/remote.rst``.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ _TOLD: dict[int, str] = {
 class RemoteSourceSettings:
     """``[remote]``. With a `user` we log in there by HTTP Basic.
 
-    `cache`: for how many seconds an answer is believed; `patience`: how many a whole answer may take.
+    `cache`: for how many seconds an answer is believed; `patience`: how many a whole answer may
+    take.
     """
 
     url: str
@@ -82,8 +85,9 @@ class RemoteSourceSettings:
 class RemotePeople:
     """The people that another service knows.
 
-    Right answers are believed for a while, and so is who is (un)known; wrong passwords are asked about each time. Passwords
-    are remembered as keyed hashes with a key that never leaves this process.
+    Right answers are believed for a while, and so is who is (un)known; wrong passwords are asked
+    about each time. Passwords are remembered as keyed hashes with a key that never leaves this
+    process.
     """
 
     _log = Logger()
@@ -94,14 +98,18 @@ class RemotePeople:
         self._agent = agent
         self._key = world.random(32)
         self._right: Memory[bytes, Identity] = Memory(world.clock, settings.cache, MOST_REMEMBERED)
-        self._found: Memory[str, Identity | None] = Memory(world.clock, settings.cache, MOST_REMEMBERED)
+        self._found: Memory[str, Identity | None] = Memory(
+            world.clock, settings.cache, MOST_REMEMBERED
+        )
         self._checks: Flights[bytes, Identity | None] = Flights()
         self._finds: Flights[str, Identity | None] = Flights()
         self._turns = DeferredSemaphore(AT_ONCE)
         self._trouble: str | None = None
 
     async def check(self, credential: Credential) -> Identity | None:
-        """As `People.check`. A password that can be nobody's (empty, endless, with a NUL) is not sent anywhere."""
+        """As `People.check`. A password that can be nobody's (empty, endless, with a NUL) is not
+        sent anywhere.
+        """
         user = credential.user
         if not can_be_called(user):
             return None
@@ -115,7 +123,9 @@ class RemotePeople:
             return right.said
         if self._is_unknown(user):
             return None
-        return await self._checks.single(fingerprint, partial(self._check, user, credential.password, fingerprint))
+        return await self._checks.single(
+            fingerprint, partial(self._check, user, credential.password, fingerprint)
+        )
 
     async def find(self, user: str) -> Identity | None:
         """As `People.find`."""
@@ -133,7 +143,9 @@ class RemotePeople:
     # --- questions ---
 
     async def _check(self, user: str, password: str, fingerprint: bytes) -> Identity | None:
-        said = await self._ask("check", {"user": user, "password": password}, partial(read_checked, user))
+        said = await self._ask(
+            "check", {"user": user, "password": password}, partial(read_checked, user)
+        )
         match said:
             case PasswordRejected():
                 raise Unauthenticated(WRONG)
@@ -142,14 +154,17 @@ class RemotePeople:
         return self._remember(user, said)
 
     async def _find(self, user: str) -> Identity | None:
-        return self._remember(user, await self._ask("find", {"user": user}, partial(read_found, user)))
+        return self._remember(
+            user, await self._ask("find", {"user": user}, partial(read_found, user))
+        )
 
     def _remember(self, user: str, said: Identity | UnknownUser | RespelledUser) -> Identity | None:
         identity = said if isinstance(said, Identity) else None
         self._found.keep(user, identity)
         if isinstance(said, RespelledUser):
             self._log.info(
-                "Somebody asked to be {user!r}, whom the service of [remote] calls {spelled!r}. Names are compared exactly: "
+                "Somebody asked to be {user!r}, whom the service of [remote] calls {spelled!r}. "
+                "Names are compared exactly: "
                 "only {spelled!r} can log in.",
                 user=user,
                 spelled=said.spelled,
@@ -157,7 +172,9 @@ class RemotePeople:
         return identity
 
     async def _ask(self, question: str, about: dict[str, str], read: Callable[[bytes], S]) -> S:
-        """What `read` makes of the service's answer. Raises `PeopleUnknown` for all that is none, and `Busy`."""
+        """What `read` makes of the service's answer. Raises `PeopleUnknown` for all that is none,
+        and `Busy`.
+        """
         if len(self._turns.waiting) >= MOST_WAITING:
             raise Busy("Too many people are being asked for at once.", retry_after=5)
         await self._turns.acquire()
@@ -165,10 +182,14 @@ class RemotePeople:
             answer = self._answer(question, msgspec.json.encode(about))
             said = read(await start(answer).addTimeout(self._settings.patience, self._world.clock))
         except Fault as fault:
-            advice = " Its authority has to be among the system's." if fault.reason == UNVERIFIED else ""
+            advice = (
+                " Its authority has to be among the system's." if fault.reason == UNVERIFIED else ""
+            )
             raise self._unknown(fault.reason + advice) from None
         except TimeoutError:
-            raise self._unknown(f"its answer was not whole within {self._settings.patience:g} seconds.") from None
+            raise self._unknown(
+                f"its answer was not whole within {self._settings.patience:g} seconds."
+            ) from None
         except InvalidAnswer as error:
             raise self._unknown(str(error)) from None
         finally:
@@ -183,7 +204,10 @@ class RemotePeople:
         if reason != self._trouble:
             self._trouble = reason
             self._log.error(
-                "The service of [remote], {url}, cannot say who somebody is: {reason} Until it can, its users get 503.",
+                (
+                    "The service of [remote], {url}, cannot say who somebody is: {reason} Until it "
+                    "can, its users get 503."
+                ),
                 url=self._settings.url,
                 reason=reason,
             )
@@ -192,7 +216,8 @@ class RemotePeople:
     async def _answer(self, question: str, document: bytes) -> bytes:
         """The document of an answer. Raises `Fault`.
 
-        A kept connection that the service closes at the moment that we use it is no reason to give up: it is asked once more.
+        A kept connection that the service closes at the moment that we use it is no reason to give
+        up: it is asked once more.
         """
         try:
             return await self._once(question, document)
@@ -202,8 +227,14 @@ class RemotePeople:
         return await self._once(question, document)
 
     async def _once(self, question: str, document: bytes) -> bytes:
-        url, clock, patience = f"{self._settings.url}/{question}", self._world.clock, self._settings.patience
-        response = await exchange(self._agent, clock, "POST", url, self._headers(), _Document(document), patience)
+        url, clock, patience = (
+            f"{self._settings.url}/{question}",
+            self._world.clock,
+            self._settings.patience,
+        )
+        response = await exchange(
+            self._agent, clock, "POST", url, self._headers(), _Document(document), patience
+        )
         body = IncomingBody(response, clock, patience)
         try:
             _refuse(response)
@@ -250,12 +281,19 @@ def _refuse(response: IResponse) -> None:
     """Raise `Fault`, unless it is an answer about a user."""
     status = response.code
     if 300 <= status < 400:
-        raise _Refusal("it redirects, and passwords are not sent elsewhere: write the URL where it is into [remote] url.")
+        raise _Refusal(
+            "it redirects, and passwords are not sent elsewhere: write the URL where it is "
+            "into "
+            "[remote] url."
+        )
     if status != HTTPStatus.OK:
         raise _Refusal(_TOLD.get(status, f"it answers with status {status}."))
     types = response.headers.getRawHeaders(b"Content-Type") or [b""]
     if types[0].partition(b";")[0].strip().lower() != MEDIA_TYPE.encode("ascii"):
-        raise _Refusal(f"its answer is not of the type {MEDIA_TYPE}: something else answers there, or another version.")
+        raise _Refusal(
+            f"its answer is not of the type {MEDIA_TYPE}: something else answers there, or "
+            f"another version."
+        )
 
 
 @frozen

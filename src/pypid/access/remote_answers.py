@@ -1,7 +1,9 @@
-"""What another service says about a user: the documents of the protocol (``docs/remote.rst``), version 1.
+"""What another service says about a user: the documents of the protocol (``docs/remote.rst``),
+version 1.
 
-The status of an answer speaks of the exchange, its document of the user. So the 404 of a proxy on the way, or the 401 that
-refuses our own login, can never be taken for something that is said about somebody. No I/O here.
+The status of an answer speaks of the exchange, its document of the user. So the 404 of a proxy on
+the way, or the 401 that refuses our own login, can never be taken for something that is said about
+somebody. No I/O here.
 """
 
 from __future__ import annotations
@@ -15,17 +17,22 @@ from attrs import frozen
 from pypid.core.permissions import Identity, account_name
 
 MEDIA_TYPE = "application/vnd.pypid.people.v1+json"
-"""Of all documents, there and back. What answers with another type speaks another protocol, or another version of it."""
+"""Of all documents, there and back. What answers with another type speaks another protocol, or
+another version of it.
+"""
 LONGEST_NAME = 255
 """Characters of a user's or a group's name."""
 MOST_GROUPS = 1000
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
 _Groups = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=MOST_GROUPS)]
-# unknown fields are refused: with "admn" for "admin" somebody would have fewer rights than was meant, and nobody would know why
+# unknown fields are refused: with "admn" for "admin" somebody would have fewer rights than was
+# meant, and nobody would know why
 
 
-class PasswordAccepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="right"):
+class PasswordAccepted(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="right"
+):
     """It knows the user, and the password is right."""
 
     user: _Name
@@ -33,25 +40,35 @@ class PasswordAccepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     admin: bool = False
 
 
-class PasswordRejected(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="wrong"):
+class PasswordRejected(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="wrong"
+):
     """It knows the user, and the password is wrong, or the user may not log in."""
 
 
-class KnownUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="known"):
-    """It knows the user, who may log in. Another word than `PasswordAccepted`: who asked without a password has proved nothing."""
+class KnownUser(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="known"
+):
+    """It knows the user, who may log in. Another word than `PasswordAccepted`: who asked without a
+    password has proved nothing.
+    """
 
     user: _Name
     groups: _Groups = ()
     admin: bool = False
 
 
-class UnknownUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="unknown"):
+class UnknownUser(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="unknown"
+):
     """It does not know the user."""
 
 
 @frozen
 class RespelledUser:
-    """It knows the user, but spells the name otherwise. Names are compared exactly here, so this is another one."""
+    """It knows the user, but spells the name otherwise. Names are compared exactly here, so this is
+    another one.
+    """
 
     spelled: str
 
@@ -60,10 +77,12 @@ Checked = Identity | PasswordRejected | UnknownUser | RespelledUser
 Found = Identity | UnknownUser | RespelledUser
 S = TypeVar("S")
 
-_CHECKED: msgspec.json.Decoder[PasswordAccepted | PasswordRejected | UnknownUser] = msgspec.json.Decoder(
-    PasswordAccepted | PasswordRejected | UnknownUser
+_CHECKED: msgspec.json.Decoder[PasswordAccepted | PasswordRejected | UnknownUser] = (
+    msgspec.json.Decoder(PasswordAccepted | PasswordRejected | UnknownUser)
 )
-_FOUND: msgspec.json.Decoder[KnownUser | UnknownUser] = msgspec.json.Decoder(KnownUser | UnknownUser)
+_FOUND: msgspec.json.Decoder[KnownUser | UnknownUser] = msgspec.json.Decoder(
+    KnownUser | UnknownUser
+)
 
 
 class InvalidAnswer(Exception):
@@ -94,7 +113,9 @@ def _decoded(document: bytes, decoder: msgspec.json.Decoder[S]) -> S:
 def _who(asked: str, said: PasswordAccepted | KnownUser) -> Identity | RespelledUser:
     if said.user == asked:
         # groups that no rule can name (with white space in them, say) are of no use
-        return Identity(asked, frozenset(group for group in said.groups if can_be_called(group)), said.admin)
+        return Identity(
+            asked, frozenset(group for group in said.groups if can_be_called(group)), said.admin
+        )
     if _folded(said.user) == _folded(asked):
         return RespelledUser(said.user)
     raise InvalidAnswer("its answer is about another user than the one that it was asked about.")

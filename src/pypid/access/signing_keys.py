@@ -1,7 +1,9 @@
-"""The key for what pypid signs and digests for itself: sessions, invitations, riddles. All here blocks.
+"""The key for what pypid signs and digests for itself: sessions, invitations, riddles. All here
+blocks.
 
-It comes out of ``[server] secret`` where there is one, so that several pypids have the same one and nothing has to be kept;
-else it is made at the first start, and kept in ``session.key`` below `state`. Removing that file ends all sessions.
+It comes out of ``[server] secret`` where there is one, so that several pypids have the same one and
+nothing has to be kept; else it is made at the first start, and kept in ``session.key`` below
+`state`. Removing that file ends all sessions.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ SIZE = 32
 
 
 def session_key(state: Path, secret: str | None, random: Callable[[int], bytes]) -> bytes:
-    """32 bytes, the same at every start. Of several processes that make it at once all get the same one.
+    """32 bytes, the same at every start. Of several processes that make it at once all get the same
+    one.
 
-    Raises `Unreadable` for a file that holds no key, `CannotStart` where it cannot be read or written.
+    Raises `Unreadable` for a file that holds no key, `CannotStart` where it cannot be read or
+    written.
     """
     if secret is not None:
         return blake2b(secret.encode(), digest_size=SIZE, person=b"pypid key").digest()
@@ -42,7 +46,11 @@ def _read(path: Path) -> bytes:
         key = file.read(SIZE + 1)
     if len(key) != SIZE:
         raise Unreadable(
-            str(path), f"it has to have {SIZE} bytes. Delete it: the next start makes a new one, and ends all sessions."
+            str(path),
+            (
+                f"it has to have {SIZE} bytes. Delete it: the next start makes a new one, and ends "
+                f"all sessions."
+            ),
         )
     return key
 
@@ -71,5 +79,7 @@ def _publish(beside: Path, path: Path) -> None:
         path.hardlink_to(beside)
     except FileExistsError:
         return
-    except OSError:  # a file system without hard links; the state folder is locked, so that nobody else is here
+    except (
+        OSError
+    ):  # a file system without hard links; the state folder is locked, so that nobody else is here
         beside.replace(path)

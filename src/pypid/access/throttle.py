@@ -1,7 +1,8 @@
-"""Wrong passwords cost time: whoever goes on guessing has to wait, longer each time, and nobody else has to.
+"""Wrong passwords cost time: whoever goes on guessing has to wait, longer each time, and nobody
+else has to.
 
-What is counted is counted when an attempt begins, and taken back when it was none: so a burst of guesses at once gets no
-further than the same guesses one after the other.
+What is counted is counted when an attempt begins, and taken back when it was none: so a burst of
+guesses at once gets no further than the same guesses one after the other.
 """
 
 from __future__ import annotations
@@ -71,10 +72,11 @@ class Attempt:
 
 
 class Throttle:
-    """Counts wrong passwords for each user at each address, and for each address; and wrong tokens for each address.
+    """Counts wrong passwords for each user at each address, and for each address; and wrong tokens
+    for each address.
 
-    An address is an IPv4 address or the /64 of an IPv6 address, which is the least that one customer has. Whoever has no
-    address (the control socket) is not counted.
+    An address is an IPv4 address or the /64 of an IPv6 address, which is the least that one
+    customer has. Whoever has no address (the control socket) is not counted.
     """
 
     _log = Logger()
@@ -95,10 +97,12 @@ class Throttle:
             digest.update(len(data).to_bytes(8) + data)
         return digest.digest()
 
-    # --- passwords ----------------------------------------------------------------------------------------------
+    # --- passwords --------------------------------------------------------------------------------
 
     def is_proven(self, credential: Credential) -> bool:
-        """Whether the same user and password were right shortly before, from wherever: then nothing delays them."""
+        """Whether the same user and password were right shortly before, from wherever: then nothing
+        delays them.
+        """
         known = self._proven.get(credential.user)
         if known is None or known[1] <= self._clock.seconds():
             return False
@@ -110,12 +114,15 @@ class Throttle:
         self._proven.put(credential.user, (known, self._clock.seconds() + PROVEN))
 
     def begin(self, credential: Credential) -> Attempt:
-        """Count an attempt. Raises `TooManyAttempts` where it is too early for another one, and then nothing was counted."""
+        """Count an attempt. Raises `TooManyAttempts` where it is too early for another one, and
+        then nothing was counted.
+        """
         place = place_of(credential.address)
         if not place:
             return Attempt("")
         now = self._clock.seconds()
-        # a directory may take "Ada" and "ada" for the same person: so there is no more to gain by another spelling
+        # a directory may take "Ada" and "ada" for the same person: so there is no more to gain by
+        # another spelling
         key = self.fingerprint(credential.user.casefold(), place)
         pair = self._pairs.get(key)
         if pair is None or now - max(pair.last, pair.until) > FORGOTTEN:
@@ -144,7 +151,9 @@ class Throttle:
         """It was right: the user begins anew at this address, and is proven."""
         self.prove(credential)
         if attempt.place:
-            self._empty("password", attempt.place)  # by this one only: else an own account would pay for guesses at others'
+            self._empty(
+                "password", attempt.place
+            )  # by this one only: else an own account would pay for guesses at others'
             self._pairs.forget(attempt.pair)
 
     def forget(self, user: str) -> None:
@@ -155,15 +164,17 @@ class Throttle:
         """Everybody's may be."""
         self._proven = Recent(self._proven.most, self._proven.most)
 
-    # --- tokens -------------------------------------------------------------------------------------------------
+    # --- tokens -----------------------------------------------------------------------------------
 
     def wrong_token(self, address: str) -> None:
-        """Count a token that is none. Raises `TooManyAttempts` where there were too many from this address."""
+        """Count a token that is none. Raises `TooManyAttempts` where there were too many from this
+        address.
+        """
         place = place_of(address)
         if place:
             self._fill("token", place, self._clock.seconds())
 
-    # --- counting -----------------------------------------------------------------------------------------------
+    # --- counting ---------------------------------------------------------------------------------
 
     def _fill(self, what: str, place: str, now: float) -> None:
         level = self._levels.get((what, place)) or _Level(at=now)
@@ -186,7 +197,14 @@ class Throttle:
         pause = min(2.0 ** min(doublings, 30), LONGEST)
         if pause == _WORTH_A_LINE:
             # not the user's name: it may be a password, typed into the wrong field
-            self._log.warn("many wrong passwords for one user come from {place}: each next one has to wait longer", place=place)
+            self._log.warn(
+                (
+                    "many wrong passwords for one user come from {place}: each next one has to "
+                    "wait "
+                    "longer"
+                ),
+                place=place,
+            )
         return pause
 
 

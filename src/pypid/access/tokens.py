@@ -1,6 +1,7 @@
 """Tokens: how their secrets are made, and told apart from anything else. Pure; chance is passed in.
 
-A secret is 256 random bits, which nobody guesses: its digest needs no slow hash, and is all that is ever stored.
+A secret is 256 random bits, which nobody guesses: its digest needs no slow hash, and is all that is
+ever stored.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pypid.core.accounts.entries import Token
 from pypid.core.permissions import Scope
 
 PREFIX = "pypi-"
-"""By which people, and programs that look for secrets in repositories, know a token (as on the public index)."""
+"""By which people, and programs that look for secrets in repositories, know a token (as on the
+public index).
+"""
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -36,7 +39,8 @@ def new_token(
 ) -> tuple[str, Token]:
     """A token that nobody has yet: the secret, to be shown once, and what is stored of it.
 
-    `random` gives that many unpredictable bytes. `now` and `expires` are aware; None: it never expires.
+    `random` gives that many unpredictable bytes. `now` and `expires` are aware; None: it never
+    expires.
     """
     secret = PREFIX + _text(random(32))
     token = Token(
@@ -53,7 +57,9 @@ def new_token(
 
 
 def token_digest(secret: str) -> str | None:
-    """By what the token is looked up; None for what can be no token (cut short, of other characters)."""
+    """By what the token is looked up; None for what can be no token (cut short, of other
+    characters).
+    """
     if not secret.startswith(PREFIX) or not _SECRET.match(secret, len(PREFIX)):
         return None
     return _digest_of_token(secret)
@@ -68,7 +74,9 @@ def _text(data: bytes) -> str:
 
 
 def _id(random: Random) -> str:
-    chance = int.from_bytes(random(32))  # so many more bits than are used that the remainders are even
+    chance = int.from_bytes(
+        random(32)
+    )  # so many more bits than are used that the remainders are even
     letters = []
     for _ in range(_ID):
         chance, index = divmod(chance, len(_ALPHABET))

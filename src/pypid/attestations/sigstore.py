@@ -1,4 +1,6 @@
-"""The signatures of attestations, verified by `pypi_attestations` and `sigstore`. Only `pypid.attestations.verification` imports this."""
+"""The signatures of attestations, verified by `pypi_attestations` and `sigstore`. Only
+`pypid.attestations.verification` imports this.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,17 @@ from pypid.core.accounts.provenance import KINDS, CertificateClaim, Publisher, S
 from pypid.core.errors import shortened
 
 PUBLIC = "https://tuf-repo-cdn.sigstore.dev"
-"""The public instance of Sigstore, by the address of its keys; what it names lies in the library and is not fetched."""
+"""The public instance of Sigstore, by the address of its keys; what it names lies in the library
+and is not fetched.
+"""
 
 IN_TOTO = "application/vnd.in-toto+json"
 
 
 class _Anybody:
-    """The policy of `Sigstore.verify`: the identity is no expectation there, it is what is asked for."""
+    """The policy of `Sigstore.verify`: the identity is no expectation there, it is what is asked
+    for.
+    """
 
     def verify(self, cert: x509.Certificate) -> None:
         """Accept it."""
@@ -34,8 +40,9 @@ class _Anybody:
 class Sigstore:
     """Verifies against a trusted root: Fulcio's certificates and the keys of the logs.
 
-    The library's is as old as its release: when Sigstore has changed its keys, the library must be upgraded. To fetch new ones
-    by TUF is not for the time of an upload. Raises `OSError`, `ValueError` where the root cannot be read.
+    The library's is as old as its release: when Sigstore has changed its keys, the library must be
+    upgraded. To fetch new ones by TUF is not for the time of an upload. Raises `OSError`,
+    `ValueError` where the root cannot be read.
     """
 
     def __init__(self, trusted_root: Path | None = None) -> None:
@@ -47,25 +54,35 @@ class Sigstore:
             raise ValueError(f"the trusted root of Sigstore cannot be used: {error}") from error
 
     def verify(self, attestation: bytes, about: AttestationSubject) -> Signed:
-        """Who signed the attestation. Raises `ValueError` if it is not a right one, or not for this file.
+        """Who signed the attestation. Raises `ValueError` if it is not a right one, or not for this
+        file.
 
-        Verified are: the chain from the certificate to the trusted root at the time of signing, that the certificate was
-        logged (SCT), that the signature was logged (inclusion proof, checkpoint and promise), the signature of the statement,
-        and what the statement says. What is returned is what was verified, without anything else that came with it.
+        Verified are: the chain from the certificate to the trusted root at the time of signing,
+        that the certificate was logged (SCT), that the signature was logged (inclusion proof,
+        checkpoint and promise), the signature of the statement, and what the statement says. What
+        is returned is what was verified, without anything else that came with it.
         """
         try:
             model = Attestation.model_validate_json(attestation)
             kind, statement = self._verifier.verify_dsse(model.to_bundle(), _Anybody())
             Statement(statement)  # what clients will read it with
         except CertValidationError as error:  # its text is of no help to whoever uploads
-            raise ValueError("its certificate was not issued by Sigstore, or was not valid when it was used") from error
+            raise ValueError(
+                "its certificate was not issued by Sigstore, or was not valid when it was used"
+            ) from error
         except (Error, ValueError) as error:
-            raise ValueError(f"it cannot be verified: {shortened(' '.join(str(error).split()), 300)}") from error
+            raise ValueError(
+                f"it cannot be verified: {shortened(' '.join(str(error).split()), 300)}"
+            ) from error
         if kind != IN_TOTO:
             raise ValueError(f"it signs {kind}, not {IN_TOTO}")
-        check_statement(statement, about)  # again: these are the very bytes that were signed, whatever another parser saw
+        check_statement(
+            statement, about
+        )  # again: these are the very bytes that were signed, whatever another parser saw
         certificate = x509.load_der_x509_certificate(model.verification_material.certificate)
-        return Signed(_publisher(model.certificate_claims, certificate), model.model_dump_json().encode())
+        return Signed(
+            _publisher(model.certificate_claims, certificate), model.model_dump_json().encode()
+        )
 
 
 def _publisher(claimed: Mapping[str, str], certificate: x509.Certificate) -> Publisher:
@@ -73,7 +90,11 @@ def _publisher(claimed: Mapping[str, str], certificate: x509.Certificate) -> Pub
     publisher = publisher_of(claims, _email(certificate))
     if publisher is None:
         issuer = shortened(claims.get(CertificateClaim.ISSUER, "an unknown issuer"))
-        raise ValueError(f"its certificate is for an identity of {issuer} that cannot be named here: only jobs of {KINDS} can")
+        raise ValueError(
+            f"its certificate is for an identity of {issuer} that cannot be named here: only "
+            f"jobs "
+            f"of {KINDS} can"
+        )
     return publisher
 
 

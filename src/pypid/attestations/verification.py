@@ -1,7 +1,8 @@
-"""Who signed the attestations of an upload (PEP 740): asked of `pypi_attestations`, where that is installed.
+"""Who signed the attestations of an upload (PEP 740): asked of `pypi_attestations`, where that is
+installed.
 
-No network is used, neither at start-up nor at an upload. The library takes 0.4 s and 45 MB to import, so that is done when the
-first attestation comes, off the reactor thread.
+No network is used, neither at start-up nor at an upload. The library takes 0.4 s and 45 MB to
+import, so that is done when the first attestation comes, off the reactor thread.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-ADVICE = "sign with the public Sigstore, as the publishing jobs of GitHub and GitLab do, or upload without attestations."
+ADVICE = (
+    "sign with the public Sigstore, as the publishing jobs of GitHub and GitLab do, or upload "
+    "without attestations."
+)
 
 
 @define(eq=False)
 class Attesting:
-    """Verifies attestations. `trusted_root` is a file of Sigstore's; without it the one of the installed library counts."""
+    """Verifies attestations. `trusted_root` is a file of Sigstore's; without it the one of the
+    installed library counts.
+    """
 
     trusted_root: Path | None = None
     _sigstore: Sigstore | None = field(default=None, init=False, repr=False)
@@ -38,8 +44,9 @@ class Attesting:
     def provenance(self, upload: Upload) -> bytes | None:
         """The provenance object to serve for the upload. Blocks.
 
-        None where it has no attestations, or where they cannot be verified because the library is not there: then they must not
-        be served. Raises `AttestationsRejected` with all that is wrong with their signatures.
+        None where it has no attestations, or where they cannot be verified because the library is
+        not there: then they must not be served. Raises `AttestationsRejected` with all that is
+        wrong with their signatures.
         """
         if not upload.attestations:
             return None
@@ -54,9 +61,16 @@ class Attesting:
             except ValueError as error:
                 problems.append(f"attestation {number}: {error}; {ADVICE}")
             except Exception as error:
-                # The library was written for honest input; what it trips over is refused, and told to whoever maintains this.
-                _log.failure("pypi_attestations broke off over an attestation of {filename}", filename=about.filename)
-                problems.append(f"attestation {number}: it cannot be verified ({type(error).__name__}); {ADVICE}")
+                # The library was written for honest input; what it trips over is refused, and told
+                # to whoever maintains this.
+                _log.failure(
+                    "pypi_attestations broke off over an attestation of {filename}",
+                    filename=about.filename,
+                )
+                problems.append(
+                    f"attestation {number}: it cannot be verified ({type(error).__name__}); "
+                    f"{ADVICE}"
+                )
         if problems:
             raise AttestationsRejected(problems, about.filename)
         return provenance_object(signed)
@@ -72,8 +86,10 @@ class Attesting:
                     self._sigstore = Sigstore(self.trusted_root)
                 except (ImportError, OSError, ValueError) as error:
                     _log.warn(
-                        "attestations came with an upload, and cannot be verified here: {error}. The file is published without "
-                        "them, as with all that follow. Install what is missing (pip install 'pypid[attestations]') and start "
+                        "attestations came with an upload, and cannot be verified here: {error}. "
+                        "The file is published without "
+                        "them, as with all that follow. Install what is missing (pip install "
+                        "'pypid[attestations]') and start "
                         "again, or tell publishers to send none",
                         error=error,
                     )

@@ -1,4 +1,5 @@
-"""A store that is opened when it is first needed, and again and again until it can be: pypid starts without it.
+"""A store that is opened when it is first needed, and again and again until it can be: pypid starts
+without it.
 
 What is known of a bucket from a snapshot is served while the bucket, or the network, is away.
 """
@@ -23,12 +24,16 @@ D = TypeVar("D", bound=Describing)
 _log = Logger()
 
 PAUSE = timedelta(seconds=5)
-"""After a failure it is not tried again for so long: clients do not each wait for the same time-out."""
+"""After a failure it is not tried again for so long: clients do not each wait for the same
+time-out.
+"""
 
 
 @define(eq=False)
 class Awaited(Generic[B]):
-    """A `Blobs` that `open` opens; while that raises `CannotStart` everything raises `StorageDown`, and the log says why."""
+    """A `Blobs` that `open` opens; while that raises `CannotStart` everything raises `StorageDown`,
+    and the log says why.
+    """
 
     open: Callable[[], Awaitable[B]]
     world: World
@@ -41,7 +46,10 @@ class Awaited(Generic[B]):
         """The store. Raises `StorageDown`."""
         if self.opened is not None:
             return self.opened
-        if self._failed is not None and self.world.clock.seconds() < self._failed + PAUSE.total_seconds():
+        if (
+            self._failed is not None
+            and self.world.clock.seconds() < self._failed + PAUSE.total_seconds()
+        ):
             raise _away()
         return await self._flights.single(None, self._open)
 
@@ -49,7 +57,9 @@ class Awaited(Generic[B]):
         try:
             self.opened = await self.open()
         except CannotStart as error:
-            _log.error("The storage cannot be opened, which will be tried again: {error}", error=error)
+            _log.error(
+                "The storage cannot be opened, which will be tried again: {error}", error=error
+            )
             self._failed = self.world.clock.seconds()
             raise _away() from None
         return self.opened
@@ -72,7 +82,9 @@ class Awaited(Generic[B]):
             async for blob in listing:
                 yield blob
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         return await (await self.there()).link(key, lifetime, filename)
 
 
@@ -85,9 +97,13 @@ class AwaitedDescriptions(Generic[D]):
     async def description(self, key: str) -> Mapping[str, str]:
         return await (await self.there()).description(key)
 
-    async def write_described(self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False) -> Blob:
+    async def write_described(
+        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
+    ) -> Blob:
         async with aclosing(body):
-            return await (await self.there()).write_described(key, body, description, replace=replace)
+            return await (await self.there()).write_described(
+                key, body, description, replace=replace
+            )
 
 
 def _away() -> StorageDown:

@@ -69,7 +69,9 @@ class BlobsWatch:
 
 @frozen
 class CountedBlobs:
-    """A `Blobs` in front of another one. Bodies pass through as they are: files are sent by the kernel."""
+    """A `Blobs` in front of another one. Bodies pass through as they are: files are sent by the
+    kernel.
+    """
 
     behind: Blobs
     _watch: BlobsWatch = field(repr=False)
@@ -78,7 +80,9 @@ class CountedBlobs:
         return await self._watch.over("read", self.behind.read(key, span))
 
     async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
-        return self._watch.wrote(await self._watch.over("write", self.behind.write(key, body, replace=replace)))
+        return self._watch.wrote(
+            await self._watch.over("write", self.behind.write(key, body, replace=replace))
+        )
 
     async def delete(self, key: str) -> None:
         await self._watch.over("delete", self.behind.delete(key))
@@ -100,7 +104,9 @@ class CountedBlobs:
         finally:
             self._watch.note("list", began, error)
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         return await self._watch.over("link", self.behind.link(key, lifetime, filename))
 
 
@@ -114,7 +120,9 @@ class CountedDescriptions:
     async def description(self, key: str) -> Mapping[str, str]:
         return await self._watch.over("stat", self.behind.description(key))
 
-    async def write_described(self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False) -> Blob:
+    async def write_described(
+        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
+    ) -> Blob:
         writing = self.behind.write_described(key, body, description, replace=replace)
         return self._watch.wrote(await self._watch.over("write", writing))
 

@@ -1,11 +1,14 @@
-"""The storage folder of `blobs.files` as the operating system sees it. All here blocks: call it in a thread.
+"""The storage folder of `blobs.files` as the operating system sees it. All here blocks: call it in
+a thread.
 
-Below the root lie the blobs, each at its key, and ``.pypid/tmp``: the drafts of what is being written. That folder is also
-how a root that is there is told from the bare mount point of one that is not: it is made once, at the start, and never
-again, so nothing is ever written to, or reported missing from, a disk that is not mounted.
+Below the root lie the blobs, each at its key, and ``.pypid/tmp``: the drafts of what is being
+written. That folder is also how a root that is there is told from the bare mount point of one that
+is not: it is made once, at the start, and never again, so nothing is ever written to, or reported
+missing from, a disk that is not mounted.
 
-Another program may look at the folder and must not see some of the blobs (`DiskFolder.veiled`). Their files end in ``.meta``, and all
-else is the same: above this they have the keys that they would have anyhow, in the same order.
+Another program may look at the folder and must not see some of the blobs (`DiskFolder.veiled`).
+Their files end in ``.meta``, and all else is the same: above this they have the keys that they
+would have anyhow, in the same order.
 """
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
@@ -34,7 +37,8 @@ VEIL = b".meta"
 ABANDONED = timedelta(hours=1)
 """A draft that no process has touched for so long, and none holds, is a crash's.
 
-On some network file systems a lock does not show to other machines: where these write, too, a free lock is not enough.
+On some network file systems a lock does not show to other machines: where these write, too, a free
+lock is not enough.
 """
 MOST_DURABLE = 1 << 16
 TRIES = 5
@@ -84,7 +88,9 @@ def hung_up(descriptor: int) -> Iterator[int]:
 
 @frozen
 class DiskFolder:
-    """The storage folder. `links`: its file system has hard links. `veiled`: whether others must not see a key's file."""
+    """The storage folder. `links`: its file system has hard links. `veiled`: whether others must
+    not see a key's file.
+    """
 
     root: bytes
     links: bool
@@ -103,7 +109,9 @@ class DiskFolder:
         return key
 
     def key_of(self, folder: bytes, name: bytes) -> bytes | None:
-        """The last part of the key of a file of this name, in the folder of the key `folder`; None where it has none."""
+        """The last part of the key of a file of this name, in the folder of the key `folder`; None
+        where it has none.
+        """
         if self.veiled is None:
             return name
         plain = name.removesuffix(VEIL)
@@ -120,8 +128,9 @@ class DiskFolder:
         return b"" if self.veiled is None else VEIL
 
     def prune(self, parts: tuple[bytes, ...]) -> None:
-        """Remove the folders of a file that has gone, as far as they are empty: of a program that others go on with, they are
-        what is left of a project. (Whoever writes into one at that moment makes it again, see `install`.)
+        """Remove the folders of a file that has gone, as far as they are empty: of a program that
+        others go on with, they are what is left of a project. (Whoever writes into one at that
+        moment makes it again, see `install`.)
         """
         if self.veiled is None or parts[0] == DRAFTS[0]:
             return
@@ -131,7 +140,9 @@ class DiskFolder:
                 os.rmdir(folder)
             except OSError:
                 return
-            self._durable.difference_update([known for known in self._durable if known[0] == folder])
+            self._durable.difference_update(
+                [known for known in self._durable if known[0] == folder]
+            )
             sync_folder(self.path(parts[: depth - 1]))
 
     def must_be_there(self) -> None:
@@ -139,14 +150,18 @@ class DiskFolder:
         os.stat(self.path(DRAFTS))
 
     def absent(self, error: OSError, key: str) -> Missing:
-        """`Missing`, if `error` says that no file can be there and the root is; else raises the error to report."""
+        """`Missing`, if `error` says that no file can be there and the root is; else raises the
+        error to report.
+        """
         if error.errno not in _ABSENT:
             raise error
         self.must_be_there()
         return Missing(key)
 
     def install(self, draft: bytes, parts: tuple[bytes, ...], replace: bool) -> None:
-        """Give a synced draft its key, in one step and durably. Raises `FileExistsError`, then the draft is still there."""
+        """Give a synced draft its key, in one step and durably. Raises `FileExistsError`, then the
+        draft is still there.
+        """
         target = self.path(parts)
         folders = [self.path(parts[:depth]) for depth in range(len(parts))]
         self.must_be_there()
@@ -171,10 +186,12 @@ class DiskFolder:
             os.link(draft, target)
 
     def _sync(self, folders: list[bytes]) -> None:
-        """Make the name that was given in the last of the folders durable, and those of the folders, each in the one before it.
+        """Make the name that was given in the last of the folders durable, and those of the
+        folders, each in the one before it.
 
-        Also of folders that were there: another writer may have made them a moment ago and not come to syncing them. Only
-        what this process has synced itself it need not sync again, as long as it is that very folder.
+        Also of folders that were there: another writer may have made them a moment ago and not come
+        to syncing them. Only what this process has synced itself it need not sync again, as long as
+        it is that very folder.
         """
         sync_folder(folders[-1])
         for above, folder in zip(reversed(folders[:-1]), reversed(folders[1:]), strict=True):
@@ -187,13 +204,20 @@ class DiskFolder:
                 self._durable.add(this)
 
     def _install_locked(self, draft: bytes, target: bytes, replace: bool) -> None:
-        """Where there are no hard links (vfat, exfat, some network shares): look, then rename, one writer at a time.
+        """Where there are no hard links (vfat, exfat, some network shares): look, then rename, one
+        writer at a time.
 
-        The lock is every pypid's, and a crash frees it. Reserving the name with an empty file (O_EXCL) would show
-        readers half a blob, and leave it there after a crash; RENAME_NOREPLACE needs ctypes, and those very
-        file systems that lack links often lack it too.
+        The lock is every pypid's, and a crash frees it. Reserving the name with an empty file
+        (O_EXCL) would show readers half a blob, and leave it there after a crash; RENAME_NOREPLACE
+        needs ctypes, and those very file systems that lack links often lack it too.
         """
-        with hung_up(os.open(self.path((*DRAFTS, b"lock" + self._veil)), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
+        with hung_up(
+            os.open(
+                self.path((*DRAFTS, b"lock" + self._veil)),
+                os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
+                0o600,
+            )
+        ) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not replace and os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
@@ -201,7 +225,9 @@ class DiskFolder:
 
 
 def sync_folder(folder: bytes) -> None:
-    """Make what was created, renamed or removed in `folder` survive a power cut, where the file system can."""
+    """Make what was created, renamed or removed in `folder` survive a power cut, where the file
+    system can.
+    """
     with hung_up(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as descriptor:
         try:
             os.fsync(descriptor)
@@ -238,16 +264,22 @@ def prepare(
     *,
     exclusive: bool = False,
 ) -> DiskFolder:
-    """The storage folder, ready: drafts' folder made, hard links tried, a crash's drafts swept. Raises `CannotStart`.
+    """The storage folder, ready: drafts' folder made, hard links tried, a crash's drafts swept.
+    Raises `CannotStart`.
 
-    `exclusive`: no other machine writes to it, so each draft that no process holds is a crash's, however young.
+    `exclusive`: no other machine writes to it, so each draft that no process holds is a crash's,
+    however young.
     """
     path = os.path.abspath(os.fsencode(root))
     try:
         if create:
             os.makedirs(path, FOLDER_MODE, exist_ok=True)
         elif not os.path.isdir(path):
-            raise CannotStart(f"The storage folder {root} is not there: mount it, make it, or correct [storage] path.")
+            raise CannotStart(
+                f"The storage folder {root} is not there: mount it, make it, or correct "
+                f"[storage] "
+                f"path."
+            )
         disk = DiskFolder(path, links=True, veiled=veiled)
         os.makedirs(disk.path(DRAFTS), 0o700, exist_ok=True)
         sync_folder(path)
@@ -255,7 +287,8 @@ def prepare(
         _sweep(disk, now, timedelta(0) if exclusive else ABANDONED)
     except OSError as error:
         raise CannotStart(
-            f"The storage folder {root} cannot be used: {error.strerror}. The user that runs pypid needs to read and write it."
+            f"The storage folder {root} cannot be used: {error.strerror}. The user that runs "
+            f"pypid needs to read and write it."
         ) from error
     return disk
 
@@ -278,10 +311,18 @@ def _sweep(disk: DiskFolder, now: datetime, abandoned: timedelta) -> None:
     with os.scandir(disk.path(DRAFTS)) as entries:
         drafts = [entry.path for entry in entries if entry.name.removesuffix(VEIL).endswith(PART)]
     for draft in drafts:
-        with suppress(OSError), hung_up(os.open(draft, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)) as descriptor:
+        with (
+            suppress(OSError),
+            hung_up(
+                os.open(draft, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            ) as descriptor,
+        ):
             found = os.fstat(descriptor)
             untouched = now.timestamp() - max(found.st_mtime, found.st_ctime)
             is_old = not abandoned or untouched > abandoned.total_seconds()
             if stat.S_ISREG(found.st_mode) and is_old and hold(descriptor):
                 os.unlink(draft)
-                _log.info("Removed the rest of a write that a crash cut off, {size} bytes", size=found.st_size)
+                _log.info(
+                    "Removed the rest of a write that a crash cut off, {size} bytes",
+                    size=found.st_size,
+                )

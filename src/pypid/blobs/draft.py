@@ -1,4 +1,6 @@
-"""A file on its way into the storage folder: a draft beside it that becomes the blob in one step, or goes away."""
+"""A file on its way into the storage folder: a draft beside it that becomes the blob in one step,
+or goes away.
+"""
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
 # ruff: noqa: PTH108, PTH112
@@ -20,11 +22,14 @@ from pypid.core.errors import Exists, StorageDown
 class DraftFile:
     """One write. Its methods block; call them in threads.
 
-    Whoever waits for such a thread may be cancelled, and the thread goes on: the lock makes `discard` wait for it, so that
-    no descriptor is closed (and given to another file) under a write, and a step that comes after `discard` does nothing.
+    Whoever waits for such a thread may be cancelled, and the thread goes on: the lock makes
+    `discard` wait for it, so that no descriptor is closed (and given to another file) under a
+    write, and a step that comes after `discard` does nothing.
     """
 
-    def __init__(self, disk: DiskFolder, key: str, parts: tuple[bytes, ...], name: bytes, replace: bool) -> None:
+    def __init__(
+        self, disk: DiskFolder, key: str, parts: tuple[bytes, ...], name: bytes, replace: bool
+    ) -> None:
         self._disk = disk
         self._key = key
         self._parts = parts
@@ -36,7 +41,9 @@ class DraftFile:
         self._discarded = False
 
     def add(self, pieces: Sequence[bytes]) -> None:
-        """Append the pieces. Raises `Exists` early where the key is taken, `StorageFull`, `StorageDown`."""
+        """Append the pieces. Raises `Exists` early where the key is taken, `StorageFull`,
+        `StorageDown`.
+        """
         with self._lock, our_words("Writing"):
             self._append(pieces)
 
@@ -51,7 +58,9 @@ class DraftFile:
             return found
 
     def adopt(self, file: BinaryIO, path: str, size: int) -> os.stat_result | None:
-        """Make the file itself the blob, without copying; None where that cannot be (another file system, another file)."""
+        """Make the file itself the blob, without copying; None where that cannot be (another file
+        system, another file).
+        """
         if not self._disk.links:
             return None
         with self._lock, our_words("Linking"):
@@ -64,7 +73,13 @@ class DraftFile:
             try:
                 os.link(path, self._path)
             except OSError as error:
-                if error.errno in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOENT):
+                if error.errno in (
+                    errno.EXDEV,
+                    errno.EPERM,
+                    errno.EACCES,
+                    errno.EMLINK,
+                    errno.ENOENT,
+                ):
                     self._disk.must_be_there()
                     return None
                 raise
@@ -94,9 +109,13 @@ class DraftFile:
             raise StorageDown("the write was given up.")
         if self._descriptor is None:
             self._must_be_free()
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+            self._descriptor = os.open(
+                self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE
+            )
             self._made = True
-            os.fchmod(self._descriptor, FILE_MODE)  # whatever the umask: a linked file and a copied one are alike
+            os.fchmod(
+                self._descriptor, FILE_MODE
+            )  # whatever the umask: a linked file and a copied one are alike
             hold(self._descriptor)
         return self._descriptor
 

@@ -1,9 +1,11 @@
-"""Blobs as files below one folder: the key is the path, so that people and other programs find their way about in it.
+"""Blobs as files below one folder: the key is the path, so that people and other programs find
+their way about in it.
 
-A write goes to a draft below ``.pypid/tmp`` on the same file system, is synced, and gets its name in one step: by a hard
-link, which fails if the name is taken, or by a rename over it. A crash leaves a draft, never half a blob. Several processes
-(also on several machines, over NFS) may use one folder. Another program may find its way about there, too, without seeing what
-is only ours (`FilesSettings.veiled`).
+A write goes to a draft below ``.pypid/tmp`` on the same file system, is synced, and gets its name
+in one step: by a hard link, which fails if the name is taken, or by a rename over it. A crash
+leaves a draft, never half a blob. Several processes (also on several machines, over NFS) may use
+one folder. Another program may find its way about there, too, without seeing what is only ours
+(`FilesSettings.veiled`).
 """
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
@@ -38,22 +40,26 @@ LISTED = 500
 
 @frozen
 class FilesSettings:
-    """`root`: the folder. `create`: make it if it is not there (else it may be a disk that is not mounted). `veiled`: the keys
-    that other programs must not see (`disk.Disk.veiled`). `exclusive`: no other machine writes to the folder."""
+    """`root`: the folder. `create`: make it if it is not there (else it may be a disk that is not
+    mounted). `veiled`: the keys that other programs must not see (`disk.Disk.veiled`). `exclusive`:
+    no other machine writes to the folder.
+    """
 
     root: str
     create: bool = False
     veiled: Callable[[str], bool] | None = None
     reserve: bool = False
-    """Whether space is kept for small documents, so that files can be deleted, yanked and closed on a full disk."""
+    """Whether space is kept for small documents, so that files can be deleted, yanked and closed on
+    a full disk.
+    """
     exclusive: bool = False
 
 
 class FilesBlobs:
     """A `Blobs` that is a folder. Made by `open`.
 
-    Files are made with mode 0640 and folders with 0750. Empty folders stay, but where another program looks at them: to remove
-    one is to race with a write into it.
+    Files are made with mode 0640 and folders with 0750. Empty folders stay, but where another
+    program looks at them: to remove one is to race with a write into it.
     """
 
     def __init__(self, disk: DiskFolder, world: World, reserve: Reserve | None = None) -> None:
@@ -75,7 +81,13 @@ class FilesBlobs:
             if where[: len(DRAFTS)] == DRAFTS:
                 raise ValueError(f"{key!r} is where drafts lie")
             while True:
-                draft = DraftFile(self._disk, key, self._disk.parts(where), self._random(16).hex().encode(), replace)
+                draft = DraftFile(
+                    self._disk,
+                    key,
+                    self._disk.parts(where),
+                    self._random(16).hex().encode(),
+                    replace,
+                )
                 try:
                     return blob(key, await self._take(body, draft))
                 except Exception as error:
@@ -84,7 +96,9 @@ class FilesBlobs:
                         raise
 
     async def _make_room(self, body: Body) -> bool:
-        """Return whether the reserve gave space for a record, a mark or a status. (The files themselves get none of it.)"""
+        """Return whether the reserve gave space for a record, a mark or a status. (The files
+        themselves get none of it.)
+        """
         if self._reserve is None or not isinstance(body, BytesBody) or len(body.data) > SMALL:
             return False
         self._has_given = True
@@ -102,11 +116,15 @@ class FilesBlobs:
             for found in batch:
                 yield found
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         return None
 
     async def _take(self, body: Body, draft: DraftFile) -> os.stat_result:
-        """All of `body` into the draft, and the draft into place: a small body takes one turn in a thread, a spool too."""
+        """All of `body` into the draft, and the draft into place: a small body takes one turn in a
+        thread, a spool too.
+        """
         if isinstance(body, FileBody) and body.path is not None and body.span.start == 0:
             linked = await self._blocking(draft.adopt, body.file, body.path, body.span.stop)
             if linked is not None:
@@ -139,7 +157,9 @@ class FilesBlobs:
                 raise self._disk.absent(error, key) from None
             try:
                 found = os.fstat(descriptor)
-                if not stat.S_ISREG(found.st_mode) or (span is not None and span.stop > found.st_size):
+                if not stat.S_ISREG(found.st_mode) or (
+                    span is not None and span.stop > found.st_size
+                ):
                     raise Missing(key)
                 file = os.fdopen(descriptor, "rb")
             except BaseException:
@@ -184,7 +204,9 @@ async def open(settings: FilesSettings, world: World) -> FilesBlobs:
     """
     probe = world.random(16).hex().encode()
     made = partial(prepare, exclusive=settings.exclusive)
-    disk = await world.blocking(made, settings.root, settings.create, probe, world.now(), settings.veiled)
+    disk = await world.blocking(
+        made, settings.root, settings.create, probe, world.now(), settings.veiled
+    )
     reserve = None
     if settings.reserve:
         name = FILE if settings.veiled is None else FILE + VEIL.decode()

@@ -10,8 +10,8 @@ from pypid.ports import Body
 def parts(key: str) -> tuple[bytes, ...] | None:
     """The parts of `key` as UTF-8, or None for what is not a key.
 
-    Not keys: an empty text, empty parts (so also a ``/`` at either end), ``.``, ``..``, NUL, and text that UTF-8 cannot
-    spell. Nothing that leads out of a folder is a key.
+    Not keys: an empty text, empty parts (so also a ``/`` at either end), ``.``, ``..``, NUL, and
+    text that UTF-8 cannot spell. Nothing that leads out of a folder is a key.
     """
     try:
         found = tuple(key.encode().split(b"/"))
@@ -23,7 +23,9 @@ def parts(key: str) -> tuple[bytes, ...] | None:
 
 
 def must_be_key(key: str) -> tuple[bytes, ...]:
-    """The parts of a key to write to; raises `ValueError`, since only a mistake of ours writes to anything else."""
+    """The parts of a key to write to; raises `ValueError`, since only a mistake of ours writes to
+    anything else.
+    """
     found = parts(key)
     if found is None:
         raise ValueError(f"{key!r} is not a key")
@@ -31,7 +33,8 @@ def must_be_key(key: str) -> tuple[bytes, ...]:
 
 
 async def pieces(body: Body) -> AsyncGenerator[bytes]:
-    """The pieces of `body`, up to the last byte; raises `EOFError` where it is not as long as it said.
+    """The pieces of `body`, up to the last byte; raises `EOFError` where it is not as long as it
+    said.
 
     Close it by hand; that also closes the iteration of the body, not the body.
     """

@@ -1,4 +1,6 @@
-"""Blobs in memory: for tests, for trying pypid out, and for the static export of small things. Gone with the process."""
+"""Blobs in memory: for tests, for trying pypid out, and for the static export of small things. Gone
+with the process.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from pypid.ports import Blobs, Body
 
 @frozen
 class MemoryBlobsSettings:
-    """`capacity`: how many bytes may be stored in all; more is `StorageFull`. None: as many as the machine has."""
+    """`capacity`: how many bytes may be stored in all; more is `StorageFull`. None: as many as the
+    machine has.
+    """
 
     capacity: int | None = None
 
@@ -78,7 +82,9 @@ class MemoryBlobs:
             if held is not None:
                 yield held[0]
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         return None
 
     def _find(self, key: str) -> tuple[Blob, bytes]:

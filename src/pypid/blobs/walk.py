@@ -23,7 +23,9 @@ _NOT_OURS = (b"/".join(DRAFTS) + b"/", b"lost+found/")
 
 @frozen
 class _Folder:
-    """A folder being listed: its key with a ``/`` at the end (or empty), what tells it from others, what is left of it."""
+    """A folder being listed: its key with a ``/`` at the end (or empty), what tells it from others,
+    what is left of it.
+    """
 
     key: bytes
     identity: tuple[int, int]
@@ -33,8 +35,8 @@ class _Folder:
 def walk(disk: DiskFolder, prefix: str) -> Iterator[Blob]:
     """Every file whose key begins with `prefix`, in the order of the keys' bytes. Raises `OSError`.
 
-    Holds the names of one folder on each level. Symbolic links are followed, except to a folder that they lie in. Names
-    that are not UTF-8 are no keys.
+    Holds the names of one folder on each level. Symbolic links are followed, except to a folder
+    that they lie in. Names that are not UTF-8 are no keys.
     """
     disk.must_be_there()
     base, slash, rest = prefix.rpartition("/")
@@ -71,10 +73,15 @@ def _folder(disk: DiskFolder, key: bytes, beginning: bytes, above: list[_Folder]
 
 
 def _names(disk: DiskFolder, path: bytes, key: bytes, beginning: bytes) -> list[bytes]:
-    """The names that are keys, those of folders with a ``/``: in this order, files and folders come as their full keys do."""
+    """The names that are keys, those of folders with a ``/``: in this order, files and folders come
+    as their full keys do.
+    """
     with os.scandir(path) as entries:
         texts = (entry for entry in entries if _is_text(entry.name))
-        names = [entry.name + b"/" if _is_folder(entry) else disk.key_of(key, entry.name) for entry in texts]
+        names = [
+            entry.name + b"/" if _is_folder(entry) else disk.key_of(key, entry.name)
+            for entry in texts
+        ]
     return sorted(name for name in names if name is not None and name.startswith(beginning))
 
 
@@ -97,7 +104,11 @@ def _is_text(name: bytes) -> bool:
 
 def _file(disk: DiskFolder, key: bytes) -> os.stat_result | None:
     try:
-        found = os.stat(disk.root + b"/" + (key if disk.veiled is None else b"/".join(disk.parts(tuple(key.split(b"/"))))))
+        found = os.stat(
+            disk.root
+            + b"/"
+            + (key if disk.veiled is None else b"/".join(disk.parts(tuple(key.split(b"/")))))
+        )
     except OSError as error:
         if error.errno in _GONE:
             return None

@@ -1,4 +1,6 @@
-"""Changing a row of the engine by a function: read, compute, swap, and again with the row of whoever was faster."""
+"""Changing a row of the engine by a function: read, compute, swap, and again with the row of
+whoever was faster.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,15 @@ from typing import Any, Generic, TypeVar
 
 from attrs import evolve, field, frozen
 
-from pypid.catalog.engine import Anew, CatalogRow, Conflict, DatabaseAway, DatabaseUnusable, RowChange, RowKind
+from pypid.catalog.engine import (
+    Anew,
+    CatalogRow,
+    Conflict,
+    DatabaseAway,
+    DatabaseUnusable,
+    RowChange,
+    RowKind,
+)
 from pypid.catalog.replica import Half, ReplicaEntry
 from pypid.catalog.replica_follower import ReplicaFollower
 from pypid.core.errors import CatalogDown
@@ -33,7 +43,9 @@ class RowDraft(Generic[V]):
 
 @frozen
 class Swapped(Generic[V, W]):
-    """What came of it: what was held where `draft` is None, since nothing was to change, and else the draft, in the row."""
+    """What came of it: what was held where `draft` is None, since nothing was to change, and else
+    the draft, in the row.
+    """
 
     held: ReplicaEntry[V]
     draft: RowDraft[W] | None
@@ -49,9 +61,9 @@ async def swapped(
 ) -> Swapped[V, W]:
     """Make of the row what `draft` says, as one step; this node's copy shows it when that is done.
 
-    `draft` is asked again for each row that another node was faster with; None: nothing changes, which is made sure of, too.
-    `half` is that of the copy of now. Raises `CatalogDown`, with nothing changed in the copy (and perhaps in the engine), and
-    what `draft` raises.
+    `draft` is asked again for each row that another node was faster with; None: nothing changes,
+    which is made sure of, too. `half` is that of the copy of now. Raises `CatalogDown`, with
+    nothing changed in the copy (and perhaps in the engine), and what `draft` raises.
     """
     if not await following.current():
         raise CatalogDown("nothing was changed. Try again soon.") from following.away
@@ -93,27 +105,42 @@ async def _tried(
         row = await engine.row(kind, name)
         return row if _is(row, held) else Conflict(row)
     line = wanted.line
-    written = None if line is None else line() if wanted.short else await following.world.thinking(line)
+    written = (
+        None if line is None else line() if wanted.short else await following.world.thinking(line)
+    )
     return await engine.swap(epoch, RowChange(kind, name, written, held.version, wanted.seen))
 
 
 def _is(row: CatalogRow | None, held: ReplicaEntry[Any]) -> bool:
-    """Whether the row is what is held; the version alone does not tell, as it may be another epoch's."""
+    """Whether the row is what is held; the version alone does not tell, as it may be another
+    epoch's.
+    """
     if row is None:
         return not held.version
     return row.version == held.version and row.numbered() == held.line
 
 
 async def _shown(
-    following: ReplicaFollower, epoch: str, half: Callable[[], Half[Any]], name: ProjectName, row: CatalogRow | None, value: Any
+    following: ReplicaFollower,
+    epoch: str,
+    half: Callable[[], Half[Any]],
+    name: ProjectName,
+    row: CatalogRow | None,
+    value: Any,
 ) -> None:
-    """Have the copy hold the row, and all that was changed before it: what is read from now on shows it."""
-    if following.replica.epoch != epoch or (row is not None and following.replica.take_own(row, value)):
+    """Have the copy hold the row, and all that was changed before it: what is read from now on
+    shows it.
+    """
+    if following.replica.epoch != epoch or (
+        row is not None and following.replica.take_own(row, value)
+    ):
         return
 
     def shows_it() -> bool:
         replica = following.replica
-        return replica.epoch != epoch or (replica.version >= row.version if row is not None else not half().has_row(name))
+        return replica.epoch != epoch or (
+            replica.version >= row.version if row is not None else not half().has_row(name)
+        )
 
     try:
         for _ in range(2):  # the first may have begun before the row was written

@@ -1,4 +1,5 @@
-"""Snapshots of the catalog in memory: a folder of JSON that a start reads in place of the whole storage.
+"""Snapshots of the catalog in memory: a folder of JSON that a start reads in place of the whole
+storage.
 
 ``<shard>-<hash>.jsonl``
     A header line, then the projects' lines as the catalog holds them. Named after its content, so never changed.
@@ -6,8 +7,9 @@
     Written last, and replaced in one step: it *is* the snapshot. Which shards belong to it and their SHA-256, the catalog's
     serial, and the identity of the storage that all this was read from.
 
-Files of shards that no manifest names are the rest of a write that failed, or of the snapshot before: they are removed.
-A shard that is damaged is left out: its projects are read from the storage, as all are where the manifest is damaged.
+Files of shards that no manifest names are the rest of a write that failed, or of the snapshot
+before: they are removed. A shard that is damaged is left out: its projects are read from the
+storage, as all are where the manifest is damaged.
 """
 
 from __future__ import annotations
@@ -32,14 +34,18 @@ _STATUS = {status.value: status for status in Status}
 
 @frozen
 class Ignored:
-    """Why there is nothing to load; `reason` follows "the snapshot is ignored: ". `usual`: nothing is wrong."""
+    """Why there is nothing to load; `reason` follows "the snapshot is ignored: ". `usual`: nothing
+    is wrong.
+    """
 
     reason: str
     usual: bool = False
 
 
 class CatalogDump:
-    """Keeps a folder up to date with a catalog. `identity` is that of the storage (`records.StorageIdentity`)."""
+    """Keeps a folder up to date with a catalog. `identity` is that of the storage
+    (`records.StorageIdentity`).
+    """
 
     _log = Logger()
 
@@ -55,21 +61,35 @@ class CatalogDump:
         """Whether all that was written before was loaded."""
 
     async def load(self) -> Loaded | Ignored:
-        """Fill the (still empty) catalog from the folder; where that cannot be, the log says why."""
+        """Fill the (still empty) catalog from the folder; where that cannot be, the
+        log says why.
+        """
         found = await self._blocking(_load, self._shelf, self._identity)
         if isinstance(found, Ignored):
             say = self._log.info if found.usual else self._log.warn
-            say("The snapshot is ignored: {reason} The storage is read instead.", reason=found.reason)
+            say(
+                "The snapshot is ignored: {reason} The storage is read instead.",
+                reason=found.reason,
+            )
             return found
         self._catalog.fill(found.loaded)
-        moment = self._catalog.moment(None)  # its serial may be ahead of the snapshot's, which is nothing to write down
-        versions = tuple(-1 if number in found.damaged else version for number, version in enumerate(moment.versions))
+        moment = self._catalog.moment(
+            None
+        )  # its serial may be ahead of the snapshot's, which is nothing to write down
+        versions = tuple(
+            -1 if number in found.damaged else version
+            for number, version in enumerate(moment.versions)
+        )
         self._written = LinesState(moment.serial, versions, {})
         self._shards = found.shards
         self.is_whole = not found.damaged
         for error in list(found.damaged.values())[:1]:
             self._log.warn(
-                "{count} of {shards} files of the snapshot are damaged; their projects are read from the storage: {error}",
+                (
+                    "{count} of {shards} files of the snapshot are damaged; their projects are "
+                    "read "
+                    "from the storage: {error}"
+                ),
                 count=len(found.damaged),
                 shards=len(found.damaged) + len(found.shards),
                 error=error,
@@ -79,8 +99,9 @@ class CatalogDump:
     async def write(self) -> bool:
         """Write what changed since the last time; whether all is written now.
 
-        The moment that counts is when the write begins, after one that is under way. What the system refuses (a full disk)
-        is logged, and the snapshot before stays; the next call tries again. Goes on to its end if it is cancelled.
+        The moment that counts is when the write begins, after one that is under way. What the
+        system refuses (a full disk) is logged, and the snapshot before stays; the next call tries
+        again. Goes on to its end if it is cancelled.
         """
         return await shielded(self._write_in_turn())
 
@@ -99,7 +120,9 @@ class CatalogDump:
         try:
             shards = await self._blocking(self._shelf.store, self._identity, moment, self._shards)
         except OSError as error:
-            self._log.error("The snapshot could not be written, the one before is kept: {error}", error=error)
+            self._log.error(
+                "The snapshot could not be written, the one before is kept: {error}", error=error
+            )
             return False
         self._written = LinesState(moment.serial, moment.versions, {})
         self._shards = shards
@@ -107,7 +130,9 @@ class CatalogDump:
 
 
 def load(folder: str, identity: str) -> Loaded | Ignored:
-    """The catalog that the snapshot in `folder` holds, if it is whole and of this storage. Never raises; blocks."""
+    """The catalog that the snapshot in `folder` holds, if it is whole and of this storage. Never
+    raises; blocks.
+    """
     found = _load(DumpFolder(folder), identity)
     return found if isinstance(found, Ignored) else found.loaded
 
@@ -127,14 +152,22 @@ def _load(shelf: DumpFolder, identity: str) -> _Found | Ignored:
         if manifest is None:
             return Ignored("there is none yet.", usual=True)
         if manifest.format != FORMAT:
-            return Ignored(f"it has format {manifest.format}, and this version of pypid reads format {FORMAT}.")
+            return Ignored(
+                f"it has format {manifest.format}, and this version of pypid reads format {FORMAT}."
+            )
         if manifest.identity != identity:
             return Ignored("it belongs to another storage.")
         found = _sound_shards(shelf, manifest)
-        return found if found.shards or not found.damaged else Ignored(f"{next(iter(found.damaged.values()))}.")
+        return (
+            found
+            if found.shards or not found.damaged
+            else Ignored(f"{next(iter(found.damaged.values()))}.")
+        )
     except Unreadable as error:
         return Ignored(f"{error}.")
-    except Exception as error:  # whatever is wrong with it: a snapshot is never a reason not to start
+    except (
+        Exception
+    ) as error:  # whatever is wrong with it: a snapshot is never a reason not to start
         return Ignored(f"it cannot be read: {error!r}.")
 
 

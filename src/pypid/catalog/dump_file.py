@@ -1,6 +1,8 @@
-"""A snapshot as one file: gzip of a head, and of the lines of all projects as the catalog holds them. All here blocks.
+"""A snapshot as one file: gzip of a head, and of the lines of all projects as the catalog holds
+them. All here blocks.
 
-gzip's own checksum and length, and the head's count, prove that it is whole. It can be read with ``zcat``.
+gzip's own checksum and length, and the head's count, prove that it is whole. It can be read with
+``zcat``.
 """
 
 from __future__ import annotations
@@ -49,12 +51,22 @@ def what_is_kept(head: Head) -> bool:
     return head.keeps
 
 
-def pack(path: Path, identity: str, moment: LinesState, wanted: Callable[[Head], bool] = everything) -> str:
-    """Write the `wanted` lines of a moment of all shards to `path`, which is there; the SHA-256 of what was packed, but for the
-    serial. Raises `OSError`."""
+def pack(
+    path: Path, identity: str, moment: LinesState, wanted: Callable[[Head], bool] = everything
+) -> str:
+    """Write the `wanted` lines of a moment of all shards to `path`, which is there; the SHA-256 of
+    what was packed, but for the serial. Raises `OSError`.
+    """
     digest = sha256()
-    count = sum(1 for _ in _lines(moment, wanted)) if wanted is not everything else sum(map(len, moment.lines.values()))
-    with path.open("wb") as file, GzipFile(fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0, filename="") as packed:
+    count = (
+        sum(1 for _ in _lines(moment, wanted))
+        if wanted is not everything
+        else sum(map(len, moment.lines.values()))
+    )
+    with (
+        path.open("wb") as file,
+        GzipFile(fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0, filename="") as packed,
+    ):
         packed.write(dump(PackHead(identity, moment.serial, count)))
         for line in _lines(moment, wanted):
             digest.update(line)
@@ -96,7 +108,9 @@ def _read(packed: GzipFile, identity: str) -> Loaded:
         heads[summary.name] = summary
         count += 1
     if not count == len(heads) == head.lines:
-        raise Unreadable(_WHAT, f"it has {count} lines, about {len(heads)} projects, in place of {head.lines}")
+        raise Unreadable(
+            _WHAT, f"it has {count} lines, about {len(heads)} projects, in place of {head.lines}"
+        )
     return Loaded(head.serial, shards, MutableSummaries(heads))
 
 

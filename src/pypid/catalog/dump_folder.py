@@ -1,4 +1,6 @@
-"""The files of a snapshot: how they are written so that a crash at any step leaves the one before. All here blocks."""
+"""The files of a snapshot: how they are written so that a crash at any step leaves the one before.
+All here blocks.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class StoredShard(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The snapshot: see `catalog.dump`. Shards are numbered in two hex digits; an empty one is left out."""
+    """The snapshot: see `catalog.dump`. Shards are numbered in two hex digits; an empty one is left
+    out.
+    """
 
     identity: str
     serial: int
@@ -60,7 +64,9 @@ class DumpFolder:
     folder: Path = field(converter=Path)
 
     def manifest(self) -> Manifest | None:
-        """The manifest in place; None where there is none. Raises `Unreadable`; of another format only `format` counts."""
+        """The manifest in place; None where there is none. Raises `Unreadable`; of another format
+        only `format` counts.
+        """
         try:
             data = self.manifest_bytes()
         except FileNotFoundError:
@@ -89,8 +95,12 @@ class DumpFolder:
             raise Unreadable(name, "it is longer than it was")
         return data
 
-    def store(self, identity: str, moment: LinesState, kept: Mapping[int, StoredShard]) -> dict[int, StoredShard]:
-        """Write a snapshot of the `moment`, with its shards, and those `kept` that did not change. Raises `OSError`."""
+    def store(
+        self, identity: str, moment: LinesState, kept: Mapping[int, StoredShard]
+    ) -> dict[int, StoredShard]:
+        """Write a snapshot of the `moment`, with its shards, and those `kept` that did not change.
+        Raises `OSError`.
+        """
         shards = dict(kept)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,7 +109,11 @@ class DumpFolder:
                 if lines:
                     shards[number] = self._store_shard(number, lines)
             self._sync()
-            manifest = Manifest(identity, moment.serial, {f"{number:02x}": shard for number, shard in sorted(shards.items())})
+            manifest = Manifest(
+                identity,
+                moment.serial,
+                {f"{number:02x}": shard for number, shard in sorted(shards.items())},
+            )
             self._put(MANIFEST, [dump(manifest)])
             self._sync()
         except OSError:
@@ -119,7 +133,9 @@ class DumpFolder:
     def _put(self, name: str, pieces: Sequence[bytes]) -> None:
         """Write beside, sync, rename; the folder is synced by the caller, once for many."""
         part = self.folder / (name + _PART)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         try:
             for piece in pieces:
                 rest = memoryview(piece)
@@ -140,7 +156,8 @@ class DumpFolder:
     def _sweep(self, kept: Mapping[int, StoredShard]) -> None:
         """Remove what neither the manifest in place nor `kept` names.
 
-        After a failure nobody knows which manifest a power cut would bring back, so both keep their files.
+        After a failure nobody knows which manifest a power cut would bring back, so both keep their
+        files.
         """
         with suppress(OSError, Unreadable):
             manifest = self.manifest()
@@ -155,23 +172,35 @@ class DumpFolder:
 
 
 READERS = 2
-"""Threads that read shards: to read one and to hash it, which is half of the work, needs no other thread to wait."""
+"""Threads that read shards: to read one and to hash it, which is half of the work, needs no other
+thread to wait.
+"""
 
 
 def read_shards(
     shelf: DumpFolder, shards: Mapping[int, StoredShard]
 ) -> Iterator[tuple[int, list[tuple[Head, LinePart]] | Unreadable]]:
-    """Each shard's number, and the projects in it, as `read_shard` gives them; or what is wrong with this one."""
-    from concurrent.futures import ThreadPoolExecutor  # here, since without a snapshot nobody needs it
+    """Each shard's number, and the projects in it, as `read_shard` gives them; or what is wrong
+    with this one.
+    """
+    from concurrent.futures import (
+        ThreadPoolExecutor,
+    )  # here, since without a snapshot nobody needs it
 
     with ThreadPoolExecutor(READERS) as pool:
         try:
-            yield from zip(shards, pool.map(partial(_read_if_sound, shelf), shards, shards.values()), strict=True)
+            yield from zip(
+                shards,
+                pool.map(partial(_read_if_sound, shelf), shards, shards.values()),
+                strict=True,
+            )
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read_if_sound(shelf: DumpFolder, number: int, stored: StoredShard) -> list[tuple[Head, LinePart]] | Unreadable:
+def _read_if_sound(
+    shelf: DumpFolder, number: int, stored: StoredShard
+) -> list[tuple[Head, LinePart]] | Unreadable:
     try:
         return read_shard(shelf, number, stored)
     except Unreadable as error:
@@ -183,7 +212,9 @@ def _read_if_sound(shelf: DumpFolder, number: int, stored: StoredShard) -> list[
 
 
 def read_shard(shelf: DumpFolder, number: int, stored: StoredShard) -> list[tuple[Head, LinePart]]:
-    """The projects of a shard: of each the head, and its line. Raises `Unreadable` for anything but what was written."""
+    """The projects of a shard: of each the head, and its line. Raises `Unreadable` for anything but
+    what was written.
+    """
     data = shelf.read(stored.file, stored.size)
     if len(data) != stored.size or sha256(data).hexdigest() != stored.sha256:
         raise Unreadable(stored.file, "it is not what was written (torn, or changed by somebody)")

@@ -8,7 +8,9 @@ from pypid.core.model import File, Project, Status, Summary, UpstreamEntry
 
 
 def files_said(heard: UpstreamEntry) -> tuple[File, ...] | None:
-    """The files that another index says the project has; None where nobody knows, or there is no such project."""
+    """The files that another index says the project has; None where nobody knows, or there is no
+    such project.
+    """
     return None if heard.said is None else heard.said.files
 
 
@@ -40,4 +42,9 @@ def same(old: Project | None, new: Project | None) -> bool:
 def seen(heard: UpstreamEntry) -> object:
     """What of it can be seen: not when it was asked, and not what it is revalidated with."""
     said = heard.said
-    return heard.kept, said and (said.files, said.status, said.status_reason), heard.history, heard.since
+    return (
+        heard.kept,
+        said and (said.files, said.status, said.status_reason),
+        heard.history,
+        heard.since,
+    )

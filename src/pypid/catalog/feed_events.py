@@ -1,4 +1,6 @@
-"""What every feed does with what it finds: it tells of it, and the log of when it is lost and when it is back."""
+"""What every feed does with what it finds: it tells of it, and the log of when it is lost and when
+it is back.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,18 @@ from pypid.catalog.engine import Beat
 _log = Logger()
 
 SILENCE = 1.0
-"""Seconds without an answer after which the connection is given up: nobody believes in this feed any longer."""
+"""Seconds without an answer after which the connection is given up: nobody believes in this feed
+any longer.
+"""
 AGAIN = 0.2
 """Seconds between two attempts to find back."""
 
 
 @define(eq=False)
 class Hearing:
-    """`heard` is whoever follows. After `stopped` nothing is told, and nothing is said of what is lost."""
+    """`heard` is whoever follows. After `stopped` nothing is told, and nothing is said of what is
+    lost.
+    """
 
     heard: Callable[[Beat], None]
     stopped: bool = False
@@ -41,7 +47,10 @@ class Hearing:
         """The engine cannot be asked, which is said once."""
         if not self._lost and not self.stopped:
             reason = str(error).rstrip(".")
-            _log.warn("The feed of the shared catalog is lost: {reason}. It is tried again.", reason=reason)
+            _log.warn(
+                "The feed of the shared catalog is lost: {reason}. It is tried again.",
+                reason=reason,
+            )
         self._lost = True
 
     def fail(self) -> None:

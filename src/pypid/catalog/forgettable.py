@@ -1,7 +1,8 @@
-"""Which projects of other indexes may be forgotten: those of which nothing is kept, the longest unasked first.
+"""Which projects of other indexes may be forgotten: those of which nothing is kept, the longest
+unasked first.
 
-Whoever walks over all of the public index, or asks for names that nobody has, would otherwise fill the memory with what
-upstream said of them: some 20 GB.
+Whoever walks over all of the public index, or asks for names that nobody has, would otherwise fill
+the memory with what upstream said of them: some 20 GB.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Forgettable:
         self._total -= self._sizes.pop(name, 0)
 
     def surplus(self) -> Iterator[ProjectName]:
-        """Those that go now, so that no more than `most` bytes stay; the one that was noted last always stays."""
+        """Those that go now, so that no more than `most` bytes stay; the one that was noted last
+        always stays.
+        """
         while self._total > self.most and len(self._sizes) > 1:
             name = next(iter(self._sizes))
             self.drop(name)

@@ -1,7 +1,8 @@
-"""Lines of JSON by project, in shards that know when they changed: what the catalog in memory is made of.
+"""Lines of JSON by project, in shards that know when they changed: what the catalog in memory is
+made of.
 
-A project is held as the bytes that a snapshot writes, and decoded when somebody asks: a million files fit in memory, and a
-snapshot is a join of what is there.
+A project is held as the bytes that a snapshot writes, and decoded when somebody asks: a million
+files fit in memory, and a snapshot is a join of what is there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def shard_of(name: str) -> int:
 
 @frozen(eq=False)
 class Later:
-    """A line that nobody has written yet, as that takes long: any thread may, since `value` does not change."""
+    """A line that nobody has written yet, as that takes long: any thread may, since `value` does
+    not change.
+    """
 
     value: Any = field(repr=False)
     dump: Callable[[Any], bytes] = field(repr=False)
@@ -40,7 +43,8 @@ class Later:
 
 
 class LinePart(msgspec.Struct, frozen=True, gc=False):
-    """A line where it lies in what was read of a file: to cut half a gigabyte up takes longer than to read it.
+    """A line where it lies in what was read of a file: to cut half a gigabyte up takes longer than
+    to read it.
 
     All of `data` stays in memory as long as one line of it does.
     """
@@ -67,7 +71,9 @@ def written(line: Line) -> bytes:
 
 def head_of(line: bytes | LinePart) -> Head:
     """The line's head; raises `Unreadable`."""
-    return load_head(line) if isinstance(line, bytes) else load_head(line.data, line.start, line.stop)
+    return (
+        load_head(line) if isinstance(line, bytes) else load_head(line.data, line.start, line.stop)
+    )
 
 
 @frozen
@@ -91,8 +97,8 @@ def no_shards() -> tuple[dict[ProjectName, Line], ...]:
 
 @frozen
 class LinesState:
-    """The lines at one moment: the catalog's serial, a version for each shard, and the lines of the shards that were asked
-    for.
+    """The lines at one moment: the catalog's serial, a version for each shard, and the lines of the
+    shards that were asked for.
     """
 
     serial: int
@@ -105,7 +111,9 @@ class Shelved(Protocol):
 
     @property
     def moment(self) -> Callable[[Sequence[int] | None], LinesState]:
-        """What is held now, with the lines of the shards that are not at these versions any more (None: of all)."""
+        """What is held now, with the lines of the shards that are not at these versions any more
+        (None: of all).
+        """
 
     @property
     def fill(self) -> Callable[[Loaded], None]:
@@ -113,7 +121,9 @@ class Shelved(Protocol):
 
     @property
     def merge(self) -> Callable[[Loaded], None]:
-        """Take in what a snapshot held of all that nobody has looked up meanwhile, which is newer."""
+        """Take in what a snapshot held of all that nobody has looked up meanwhile,
+        which is newer.
+        """
 
 
 class CatalogLines:
@@ -124,7 +134,9 @@ class CatalogLines:
         self._versions = [0] * SHARDS
         self._roll = MutableSummaries()
         self._absent: set[ProjectName] | None = set()
-        """What was found not to be there before a snapshot came; None once one may not come any more."""
+        """What was found not to be there before a snapshot came; None once one may not come any
+        more.
+        """
 
     def head(self, name: ProjectName) -> Summary | None:
         """What stands in the list for the project, or None."""
@@ -142,7 +154,9 @@ class CatalogLines:
         self._versions[number] += 1
 
     def settle(self, name: ProjectName, later: Later, line: bytes) -> None:
-        """The line has been written: hold it, if nothing else came meanwhile. Nothing changes by that."""
+        """The line has been written: hold it, if nothing else came meanwhile. Nothing changes by
+        that.
+        """
         shard = self._shards[shard_of(name)]
         if shard.get(name) is later:
             shard[name] = line
@@ -160,7 +174,8 @@ class CatalogLines:
         return self._roll.summaries()
 
     def moment(self, serial: int, versions: Sequence[int] | None) -> LinesState:
-        """What is held now, with the lines of the shards that are not at `versions` any more (None: of all).
+        """What is held now, with the lines of the shards that are not at `versions` any more (None:
+        of all).
 
         Copies references only: a millisecond for a million files.
         """
@@ -179,12 +194,15 @@ class CatalogLines:
         self._roll = loaded.roll
 
     def found_absent(self, name: ProjectName) -> None:
-        """There is no such project: a snapshot that comes later, and says that there was, is older than that."""
+        """There is no such project: a snapshot that comes later, and says that there was, is older
+        than that.
+        """
         if self._absent is not None:
             self._absent.add(name)
 
     def merge(self, loaded: Loaded) -> None:
-        """Take in what a snapshot held, except for the projects that are held, or were found absent, by now.
+        """Take in what a snapshot held, except for the projects that are held, or were found
+        absent, by now.
 
         Takes no longer than there are such projects.
         """

@@ -1,7 +1,8 @@
-"""The catalog in memory: lines of JSON (`catalog.lines`), one for each project of ours, and one for each of theirs.
+"""The catalog in memory: lines of JSON (`catalog.lines`), one for each project of ours, and one for
+each of theirs.
 
-A million files are some hundred megabytes so, where objects would be several times that; a project is decoded when it is
-asked for, and the last few stay decoded.
+A million files are some hundred megabytes so, where objects would be several times that; a project
+is decoded when it is asked for, and the last few stay decoded.
 """
 
 from __future__ import annotations
@@ -28,18 +29,26 @@ from pypid.ports import Catalog, Glance
 
 @frozen
 class MemoryCatalogSettings:
-    """`serial`: to go on from, where an earlier catalog's must not come again. `forgettable`: bytes (`catalog.forgettable`)."""
+    """`serial`: to go on from, where an earlier catalog's must not come again. `forgettable`: bytes
+    (`catalog.forgettable`).
+    """
 
     serial: int = 0
     forgettable: int = MOST
 
 
 class MemoryCatalog:
-    """A `Catalog` that is two tables of lines. `thinking` is for those that take long to read or write (`World.thinking`)."""
+    """A `Catalog` that is two tables of lines. `thinking` is for those that take long to read or
+    write (`World.thinking`).
+    """
 
-    def __init__(self, serial: int = 0, thinking: Blocking = at_once, forgettable: int = MOST) -> None:
+    def __init__(
+        self, serial: int = 0, thinking: Blocking = at_once, forgettable: int = MOST
+    ) -> None:
         self._serial = serial
-        self._ours: Table[Project] = Table(load_project, lambda project: len(project.files), thinking)
+        self._ours: Table[Project] = Table(
+            load_project, lambda project: len(project.files), thinking
+        )
         self._theirs: Table[UpstreamEntry] = Table(load_heard, files_of, thinking)
         self._forgettable = Forgettable(forgettable)
         self._complete = False
@@ -57,7 +66,11 @@ class MemoryCatalog:
         return self._ours.lines.summaries()
 
     async def edit(
-        self, name: ProjectName, change: Callable[[Project | None], Project | None], *, mark: str | None = None
+        self,
+        name: ProjectName,
+        change: Callable[[Project | None], Project | None],
+        *,
+        mark: str | None = None,
     ) -> Project | None:
         await self._ours.at_hand(name)
         old = self._ours.get(name)  # again, and from here to the change nobody else has a turn
@@ -93,9 +106,13 @@ class MemoryCatalog:
     async def theirs(self, name: ProjectName) -> UpstreamEntry:
         return await self._theirs.at_hand(name) or UpstreamEntry(name=name)
 
-    async def edit_theirs(self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]) -> UpstreamEntry:
+    async def edit_theirs(
+        self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
+    ) -> UpstreamEntry:
         await self._theirs.at_hand(name)
-        old = self._theirs.get(name) or UpstreamEntry(name=name)  # again, and from here to the change nobody else has a turn
+        old = self._theirs.get(name) or UpstreamEntry(
+            name=name
+        )  # again, and from here to the change nobody else has a turn
         new = change(old)
         if new.name != name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
@@ -187,11 +204,15 @@ class MemoryCatalog:
         return self._ours.lines.moment(self._serial, versions)
 
     def fill(self, loaded: Loaded) -> None:
-        """Begin with the projects of a snapshot. Raises `ValueError` where something is held already."""
+        """Begin with the projects of a snapshot. Raises `ValueError` where something is held
+        already.
+        """
         self._fill(self._ours.lines, loaded)
 
     def merge(self, loaded: Loaded) -> None:
-        """Take in the projects of a snapshot that came late; see `CatalogLines.merge`. Nothing once absence was proven."""
+        """Take in the projects of a snapshot that came late; see `CatalogLines.merge`. Nothing once
+        absence was proven.
+        """
         if not self._complete:
             self._ours.lines.merge(loaded)
             self._serial = max(self._serial, loaded.serial) + 1

@@ -1,7 +1,9 @@
-"""The snapshot that lies in the storage itself: a new machine reads it with one request, in place of every record.
+"""The snapshot that lies in the storage itself: a new machine reads it with one request, in place
+of every record.
 
-Whoever writes last wins, which does no harm: what it says is compared with the listing before anything counts as absent, and
-a project whose mark differs is read. It holds what the records say, and neither signed URLs nor passwords.
+Whoever writes last wins, which does no harm: what it says is compared with the listing before
+anything counts as absent, and a project whose mark differs is read. It holds what the records say,
+and neither signed URLs nor passwords.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ LARGEST = 1 << 30
 
 @define(eq=False)
 class Faraway:
-    """Keeps the blob under `key` up to date with a catalog. `identity` is the storage's; `wanted` says which lines are written.
+    """Keeps the blob under `key` up to date with a catalog. `identity` is the storage's; `wanted`
+    says which lines are written.
 
     `spool` is a folder for what is under way.
     """
@@ -55,20 +58,28 @@ class Faraway:
     """Of the blob that we wrote, or read, last."""
 
     async def fill(self) -> int | None:
-        """Take what the blob holds into the catalog, under what was looked up meanwhile; how many projects that were.
+        """Take what the blob holds into the catalog, under what was looked up meanwhile; how many
+        projects that were.
 
-        None, and a line in the log, where it cannot be used: then the storage is read instead. Raises `StorageDown`.
+        None, and a line in the log, where it cannot be used: then the storage is read instead.
+        Raises `StorageDown`.
         """
         try:
             loaded = await self._read()
         except Missing:
-            _log.info("There is no snapshot {key} in the storage yet: it is read instead.", key=self.key)
+            _log.info(
+                "There is no snapshot {key} in the storage yet: it is read instead.", key=self.key
+            )
             return None
         except Unreadable as error:
-            _log.warn("The snapshot {key} in the storage is ignored: {error}.", key=self.key, error=error)
+            _log.warn(
+                "The snapshot {key} in the storage is ignored: {error}.", key=self.key, error=error
+            )
             return None
         except OSError as error:
-            _log.error("The snapshot {key} could not be fetched: {error}", key=self.key, error=error)
+            _log.error(
+                "The snapshot {key} could not be fetched: {error}", key=self.key, error=error
+            )
             return None
         count = len(loaded.roll)
         self.catalog.merge(loaded)
@@ -94,9 +105,11 @@ class Faraway:
             return unpack(file, self.identity)
 
     async def write(self, *, anyhow: bool = False) -> bool:
-        """Write it if something changed; whether it is up to date now. What fails is logged: the next call tries again.
+        """Write it if something changed; whether it is up to date now. What fails is logged: the
+        next call tries again.
 
-        Of several nodes one writes: where another one did so a moment ago that is left alone, unless `anyhow`.
+        Of several nodes one writes: where another one did so a moment ago that is left alone,
+        unless `anyhow`.
         """
         moment = self.catalog.moment(None)
         if self._seen is not None and self._seen.versions == moment.versions:
@@ -106,7 +119,11 @@ class Faraway:
                 return False
             await self._write(moment)
         except (PypidError, OSError) as error:
-            _log.error("The snapshot {key} could not be written to the storage: {error}", key=self.key, error=error)
+            _log.error(
+                "The snapshot {key} could not be written to the storage: {error}",
+                key=self.key,
+                error=error,
+            )
             return False
         self._seen = LinesState(moment.serial, moment.versions, {})
         return True

@@ -1,4 +1,6 @@
-"""A node's copy of what an engine holds: lines, as in the catalog in memory, which know the versions of their rows."""
+"""A node's copy of what an engine holds: lines, as in the catalog in memory, which know the
+versions of their rows.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ V = TypeVar("V")
 
 @frozen
 class ReplicaEntry(Generic[V]):
-    """A project as it was read, and the version of its row; 0: it has none. With one, and no `value`, it is damaged."""
+    """A project as it was read, and the version of its row; 0: it has none. With one, and no
+    `value`, it is damaged.
+    """
 
     value: V | None
     version: int = 0
@@ -38,7 +42,9 @@ class ReplicaEntry(Generic[V]):
 class Half(Generic[V]):
     """The rows of one kind."""
 
-    def __init__(self, load: Callable[[bytes], V], files: Callable[[V], int], thinking: Blocking) -> None:
+    def __init__(
+        self, load: Callable[[bytes], V], files: Callable[[V], int], thinking: Blocking
+    ) -> None:
         self.table: Table[V] = Table(load, files, thinking)
         self.table.lines.settled()
         self._load = load
@@ -60,7 +66,9 @@ class Half(Generic[V]):
         return row.version <= self._versions.get(row.name, 0)
 
     def take(self, row: CatalogRow, value: V | None = None) -> None:
-        """Hold the row, which is later than the one that is held. `value` is what its line says, where that is known."""
+        """Hold the row, which is later than the one that is held. `value` is what its line says,
+        where that is known.
+        """
         read = None if row.line is None else _read(row)
         if row.line is None:
             self._versions.pop(row.name, None)
@@ -100,7 +108,9 @@ class Half(Generic[V]):
         except Unreadable:
             value = None
         line = self.table.lines.get(name)
-        return ReplicaEntry(value, self._versions.get(name, 0), None if line is None else written(line))
+        return ReplicaEntry(
+            value, self._versions.get(name, 0), None if line is None else written(line)
+        )
 
     async def read(self, row: CatalogRow | None) -> ReplicaEntry[V]:
         """What a row says that is not held here."""
@@ -108,7 +118,9 @@ class Half(Generic[V]):
             return ReplicaEntry(None)
         try:
             line = row.numbered()
-            value = self._load(line) if len(line) <= SHORT else await self._thinking(self._load, line)
+            value = (
+                self._load(line) if len(line) <= SHORT else await self._thinking(self._load, line)
+            )
         except (Unreadable, ValueError) as error:
             _say_damaged(row.name, error)
             return ReplicaEntry(None, row.version)
@@ -116,7 +128,9 @@ class Half(Generic[V]):
 
 
 def _read(row: CatalogRow) -> tuple[Summary, Line] | None:
-    """The head of a row that was not taken out, and its line; None where it is damaged: then nothing is known of it."""
+    """The head of a row that was not taken out, and its line; None where it is damaged: then
+    nothing is known of it.
+    """
     try:
         line = row.numbered()
         head = load_head(line)
@@ -127,12 +141,16 @@ def _read(row: CatalogRow) -> tuple[Summary, Line] | None:
 
 
 def _say_damaged(name: ProjectName, error: Exception) -> None:
-    _log.error("What the shared catalog holds of {name} cannot be read: {error}", name=name, error=error)
+    _log.error(
+        "What the shared catalog holds of {name} cannot be read: {error}", name=name, error=error
+    )
 
 
 @define(eq=False)
 class Replica:
-    """All that the engine holds in one epoch, up to `version`; and what we have changed ourselves since."""
+    """All that the engine holds in one epoch, up to `version`; and what we have changed ourselves
+    since.
+    """
 
     epoch: str
     thinking: Blocking
@@ -146,8 +164,12 @@ class Replica:
     """Grows with everything that can be seen."""
     ours: Half[Project] = field(init=False)
     theirs: Half[UpstreamEntry] = field(init=False)
-    _kept: Sieve = field(factory=lambda: Sieve(lambda run: only(run, attrgetter("kept"))), init=False)
-    _keeping: tuple[Summaries, Summaries] = field(factory=lambda: (Summaries(), Summaries()), init=False)
+    _kept: Sieve = field(
+        factory=lambda: Sieve(lambda run: only(run, attrgetter("kept"))), init=False
+    )
+    _keeping: tuple[Summaries, Summaries] = field(
+        factory=lambda: (Summaries(), Summaries()), init=False
+    )
     """The heads of theirs, and those of them of which files are kept."""
 
     def __attrs_post_init__(self) -> None:
@@ -214,7 +236,9 @@ class Replica:
             self.forgettable.note(name, size)
 
     def their_summaries(self) -> Summaries:
-        """Those of theirs of which files are kept, by name; the same object until something changes."""
+        """Those of theirs of which files are kept, by name; the same object until something
+        changes.
+        """
         heads = self.theirs.table.lines.summaries()
         if heads is not self._keeping[0]:
             self._keeping = (heads, self._kept.of(heads))

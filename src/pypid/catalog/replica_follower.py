@@ -1,7 +1,8 @@
 """Keeping a node's copy in step with the engine, and knowing of which moment it is.
 
-What counts is `known`: all that was acknowledged to anybody before that moment of our clock is held. A beat of the feed moves
-it on, and so does each question that the engine answers. When it lies `FRESH` seconds back whoever reads asks the engine first.
+What counts is `known`: all that was acknowledged to anybody before that moment of our clock is
+held. A beat of the feed moves it on, and so does each question that the engine answers. When it
+lies `FRESH` seconds back whoever reads asks the engine first.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.catalog.engine import Anew, Beat, CatalogRow, DatabaseAway, DatabaseUnusable, Engine, EngineState, slices
+from pypid.catalog.engine import (
+    Anew,
+    Beat,
+    CatalogRow,
+    DatabaseAway,
+    DatabaseUnusable,
+    Engine,
+    EngineState,
+    slices,
+)
 from pypid.catalog.forgettable import MOST, Forgettable
 from pypid.catalog.replica import Replica
 from pypid.core.errors import CannotStart, CatalogDown
@@ -26,11 +36,16 @@ _log = Logger()
 FRESH = 1.0
 """Seconds that the copy may lag behind what was acknowledged elsewhere."""
 PATIENCE = 1.0
-"""Seconds without any answer of the engine after which nobody waits for it any longer: then it is away."""
+"""Seconds without any answer of the engine after which nobody waits for it any longer: then it is
+away.
+"""
 PAUSE = 0.3
-"""Seconds after a failure in which it is not asked again for a read: clients do not each wait for the same refusal.
+"""Seconds after a failure in which it is not asked again for a read: clients do not each wait for
+the same refusal.
 
-Where it is back within them, what is shown may be as old as when it was away; a beat ends that sooner."""
+Where it is back within them, what is shown may be as old as when it was away; a beat ends that
+sooner.
+"""
 MOST_EPOCHS = 5
 """How often the catalog may be begun anew while we read it."""
 
@@ -49,7 +64,9 @@ class ReplicaFollower:
     begun_anew: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called when the copy is one of another epoch: what was compared before counts for nothing."""
     confirmed: Callable[[], None] = field(default=lambda: None, repr=False)
-    """Called when it turns out once more that the copy may be believed: some times each second while the engine is there."""
+    """Called when it turns out once more that the copy may be believed: some times each second
+    while the engine is there.
+    """
     forgettable: int = MOST
     replica: Replica = field(init=False)
     first_epoch: str = field(default="", init=False)
@@ -74,25 +91,36 @@ class ReplicaFollower:
 
     @property
     def is_current(self) -> bool:
-        """Whether the copy may be believed without asking: nothing is missing that was acknowledged `FRESH` seconds ago."""
+        """Whether the copy may be believed without asking: nothing is missing that was acknowledged
+        `FRESH` seconds ago.
+        """
         now = self.world.clock.seconds()
-        # a moment that is still to come: the system's clock was set back, and nobody may count from there
+        # a moment that is still to come: the system's clock was set back, and nobody may count from
+        # there
         return now - FRESH < self._known <= now
 
     @property
     def age(self) -> float:
-        """Seconds since the last moment of which it is known that nothing is missing; 0 where nothing was read yet."""
+        """Seconds since the last moment of which it is known that nothing is missing; 0 where
+        nothing was read yet.
+        """
         return max(0.0, self.world.clock.seconds() - self._known) if self.first_epoch else 0.0
 
     @property
     def lag(self) -> int:
         """How many versions the feed has told of that are not held yet."""
         beat, replica = self._beat, self.replica
-        return 0 if beat is None or beat.state.epoch != replica.epoch else max(0, beat.state.version - replica.version)
+        return (
+            0
+            if beat is None or beat.state.epoch != replica.epoch
+            else max(0, beat.state.version - replica.version)
+        )
 
     @property
     def until(self) -> float:
-        """Until when, on the clock, the copy may be believed if nobody hears from the engine again."""
+        """Until when, on the clock, the copy may be believed if nobody hears from
+        the engine again.
+        """
         return self._known + FRESH if self._known <= self.world.clock.seconds() else 0.0
 
     @property
@@ -101,7 +129,8 @@ class ReplicaFollower:
         return self.world.clock.seconds() - self._known <= self.stale_for.total_seconds()
 
     async def current(self) -> bool:
-        """See to it that the copy may be believed; False where the engine cannot be asked, and what is held may be shown still.
+        """See to it that the copy may be believed; False where the engine cannot be asked, and what
+        is held may be shown still.
 
         Raises `CatalogDown` where that is longer ago than `stale_for`.
         """
@@ -114,7 +143,9 @@ class ReplicaFollower:
         return True
 
     async def _ask(self) -> bool:
-        """Catch up; whether the engine answered. No longer than it takes to see that it does not."""
+        """Catch up; whether the engine answered. No longer than it takes to see that
+        it does not.
+        """
         now = self.world.clock.seconds()
         if now - self._failed < PAUSE:
             return False
@@ -138,7 +169,8 @@ class ReplicaFollower:
     # --- going on ---
 
     async def begin(self) -> None:
-        """Read everything, and follow from then on. Where the engine is away that is done as soon as it is back.
+        """Read everything, and follow from then on. Where the engine is away that is done as soon
+        as it is back.
 
         Raises `CannotStart` where it is not ours, or will not do.
         """
@@ -160,7 +192,9 @@ class ReplicaFollower:
     def heard(self, beat: Beat) -> None:
         """The feed tells of a state."""
         # one that is behind us is late, or the engine has lost something: whoever asks it finds out
-        if not self._is_behind(beat.state, self.replica.version) and self._confirm(beat.state, beat.asked):
+        if not self._is_behind(beat.state, self.replica.version) and self._confirm(
+            beat.state, beat.asked
+        ):
             if self.is_current:  # and not one that comes late
                 self._is_back()
             return
@@ -173,7 +207,9 @@ class ReplicaFollower:
         try:
             while self._beat is not None:
                 beat, self._beat = self._beat, None
-                if self._is_behind(beat.state, self.replica.version) or not self._confirm(beat.state, beat.asked):
+                if self._is_behind(beat.state, self.replica.version) or not self._confirm(
+                    beat.state, beat.asked
+                ):
                     await self.catch_up()
         except (DatabaseAway, DatabaseUnusable):
             self._beat = None  # there will be another
@@ -181,7 +217,9 @@ class ReplicaFollower:
             self._pursuing = False
 
     async def catch_up(self) -> None:
-        """Have the copy hold all that was acknowledged before somebody began to ask. Raises `DatabaseAway`, `DatabaseUnusable`."""
+        """Have the copy hold all that was acknowledged before somebody began to ask. Raises
+        `DatabaseAway`, `DatabaseUnusable`.
+        """
         await self._flights.single(None, self._catch_up)
 
     async def _catch_up(self) -> None:
@@ -230,22 +268,29 @@ class ReplicaFollower:
         return state.epoch == self.replica.epoch and state.version < held
 
     async def _begin_anew(self) -> None:
-        """The engine has lost what it had acknowledged: a backup was restored, or a replica took over that had not got all.
+        """The engine has lost what it had acknowledged: a backup was restored, or a replica took
+        over that had not got all.
 
-        Versions are then given a second time, to other rows, so that nobody may go on from them. Raises `Anew`.
+        Versions are then given a second time, to other rows, so that nobody may go on from them.
+        Raises `Anew`.
         """
         _log.error(
-            "The shared catalog lacks changes that it had before: was a backup restored, or did a replica take over? "
+            "The shared catalog lacks changes that it had before: was a backup restored, or did a "
+            "replica take over? "
             "It is begun anew, and filled from the storage."
         )
         await self.engine.clear()
         raise Anew
 
     async def _read_anew(self) -> None:
-        """Read another epoch from its beginning, beside what is held: that is shown until the new copy is whole."""
+        """Read another epoch from its beginning, beside what is held: that is shown until the new
+        copy is whole.
+        """
         for _ in range(MOST_EPOCHS):
             asked = self.world.clock.seconds()
-            state = await self.engine.open(self.identity, max(self.first_serial, self.replica.serial))
+            state = await self.engine.open(
+                self.identity, max(self.first_serial, self.replica.serial)
+            )
             self._answered = self.world.clock.seconds()
             try:
                 replica = await self._whole(state)
@@ -279,7 +324,9 @@ class ReplicaFollower:
         replica = self.replica
         if state.epoch != replica.epoch or state.version > replica.version:
             return False
-        self._known = max(self._known, asked) if self._known <= self.world.clock.seconds() else asked
+        self._known = (
+            max(self._known, asked) if self._known <= self.world.clock.seconds() else asked
+        )
         replica.reach(state.version, state.serial)
         if state.complete:  # only now: what was compared is held
             replica.now_complete()
@@ -294,7 +341,10 @@ class ReplicaFollower:
         self._failed = self.world.clock.seconds()
         if self.away is None:
             _log.warn(
-                "The shared catalog cannot be asked: {reason}. What is known is shown for {stale_for} s, nothing is published.",
+                (
+                    "The shared catalog cannot be asked: {reason}. What is known is shown for "
+                    "{stale_for} s, nothing is published."
+                ),
                 reason=error.reason.rstrip("."),
                 stale_for=round(self.stale_for.total_seconds()),
             )

@@ -1,12 +1,16 @@
-"""The catalog that several nodes share: a copy of what an engine holds (`catalog.engine`), which answers as fast as memory.
+"""The catalog that several nodes share: a copy of what an engine holds (`catalog.engine`), which
+answers as fast as memory.
 
-* What this node changed it shows at once; what another node changed, at most `FRESH` seconds after that was acknowledged. A
-  node that has not heard from the engine for so long asks it before it answers.
-* Where the engine cannot be asked, what is held is shown for `stale_for`, counted from the last moment that the copy is known
-  to be of; then, and for all changes at once, there is `CatalogDown`. Meanwhile no absence is claimed, so that no name is newly
-  asked upstream: whoever asks looks into the storage.
-* Nothing is ever the truth here: that is the storage. An engine that lost everything is filled again from there, and each copy
-  follows it; until that is complete what is not held is unknown, and looked for in the storage.
+* What this node changed it shows at once; what another node changed, at most `FRESH` seconds after
+  that was acknowledged. A node that has not heard from the engine for so long asks it before it
+  answers.
+* Where the engine cannot be asked, what is held is shown for `stale_for`, counted from the last
+  moment that the copy is known to be of; then, and for all changes at once, there is `CatalogDown`.
+  Meanwhile no absence is claimed, so that no name is newly asked upstream: whoever asks looks into
+  the storage.
+* Nothing is ever the truth here: that is the storage. An engine that lost everything is filled
+  again from there, and each copy follows it; until that is complete what is not held is unknown,
+  and looked for in the storage.
 """
 
 from __future__ import annotations
@@ -19,7 +23,15 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from pypid.catalog.compare_and_set import RowDraft, swapped
-from pypid.catalog.engine import Anew, Conflict, DatabaseAway, DatabaseUnusable, Engine, RowChange, RowKind
+from pypid.catalog.engine import (
+    Anew,
+    Conflict,
+    DatabaseAway,
+    DatabaseUnusable,
+    Engine,
+    RowChange,
+    RowKind,
+)
 from pypid.catalog.entries import files_of, files_said, same, seen
 from pypid.catalog.forgettable import MOST
 from pypid.catalog.replica import Half, Replica, ReplicaEntry
@@ -53,13 +65,15 @@ class SharedSettings:
 class SharedCatalog:
     """A `Catalog`, and a `Glance`. `open` makes one; `close` it.
 
-    The function that an edit is given may be called several times: with what another node made of the project meanwhile.
+    The function that an edit is given may be called several times: with what another node made of
+    the project meanwhile.
     """
 
     def __init__(self, following: ReplicaFollower) -> None:
         self.following = following
         self._compared = ""
-        """The epoch in which the comparison with the storage began that may be said to be complete."""
+        """The epoch in which the comparison with the storage began that may be said to be complete.
+        """
         self._looks = 0
         self._was_current = True
         self._forgetting = False
@@ -67,8 +81,8 @@ class SharedCatalog:
     async def begin(self) -> None:
         """Read what is shared, and follow it from now on; before that all raises `CatalogDown`.
 
-        Raises `CannotStart` where the engine's rows are another storage's, or it will not do. Where it is away it is waited
-        for, and all raises `CatalogDown` meanwhile.
+        Raises `CannotStart` where the engine's rows are another storage's, or it will not do. Where
+        it is away it is waited for, and all raises `CatalogDown` meanwhile.
         """
         await self.following.begin()
         self.begin_comparison()
@@ -101,7 +115,11 @@ class SharedCatalog:
         return self._replica.ours.table.lines.summaries()
 
     async def edit(
-        self, name: ProjectName, change: Callable[[Project | None], Project | None], *, mark: str | None = None
+        self,
+        name: ProjectName,
+        change: Callable[[Project | None], Project | None],
+        *,
+        mark: str | None = None,
     ) -> Project | None:
         def draft(held: ReplicaEntry[Project]) -> RowDraft[Project | None] | None:
             old = held.value
@@ -113,7 +131,11 @@ class SharedCatalog:
                 if old is None or mark is None or mark == _mark(held.line):
                     return None
                 return _our_draft(old, mark, seen=False)
-            return RowDraft(None, seen=True, line=None) if new is None else _our_draft(new, mark, seen=True)
+            return (
+                RowDraft(None, seen=True, line=None)
+                if new is None
+                else _our_draft(new, mark, seen=True)
+            )
 
         done = await swapped(self.following, RowKind.OURS, name, self._our_half, draft)
         if done.draft is None or done.row is None:
@@ -131,7 +153,9 @@ class SharedCatalog:
         await self.following.current()
         return await self._replica.theirs.value(name) or UpstreamEntry(name=name)
 
-    async def edit_theirs(self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]) -> UpstreamEntry:
+    async def edit_theirs(
+        self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
+    ) -> UpstreamEntry:
         def draft(held: ReplicaEntry[UpstreamEntry]) -> RowDraft[UpstreamEntry] | None:
             old = held.value or UpstreamEntry(name=name)
             new = change(old)
@@ -144,7 +168,11 @@ class SharedCatalog:
             return done.held.value or UpstreamEntry(name=name)
         if done.row is not None and done.draft.line is not None:
             self._forget_others()
-        return done.draft.value if done.row is None else evolve(done.draft.value, serial=done.row.serial)
+        return (
+            done.draft.value
+            if done.row is None
+            else evolve(done.draft.value, serial=done.row.serial)
+        )
 
     async def their_names(self) -> Sequence[ProjectName]:
         return [summary.name for summary in await self.their_summaries()]
@@ -154,7 +182,9 @@ class SharedCatalog:
         return self._replica.their_summaries()
 
     def _forget_others(self) -> None:
-        """Now that something was heard, nothing may be left of another project: for all nodes, and nobody waits for it."""
+        """Now that something was heard, nothing may be left of another project: for all nodes, and
+        nobody waits for it.
+        """
         if not self._forgetting:
             self._forgetting = True
             start(self._forget())
@@ -166,7 +196,10 @@ class SharedCatalog:
                 held = await replica.theirs.held(name)
                 try:
                     if held.version:
-                        done = await engine.swap(replica.epoch, RowChange(RowKind.THEIRS, name, None, held.version, seen=False))
+                        done = await engine.swap(
+                            replica.epoch,
+                            RowChange(RowKind.THEIRS, name, None, held.version, seen=False),
+                        )
                         if not isinstance(done, Conflict):
                             replica.take_own(done, None)
                 except (DatabaseAway, DatabaseUnusable, Anew):
@@ -186,18 +219,25 @@ class SharedCatalog:
     def begin_comparison(self) -> None:
         """A comparison with the storage begins: `complete` says that this one is done.
 
-        Where the catalog is begun anew in the middle of one, what it had put in before is lost, and it proves nothing.
+        Where the catalog is begun anew in the middle of one, what it had put in before is lost, and
+        it proves nothing.
         """
         self._compared = self._replica.epoch
 
     async def complete(self) -> None:
-        """Say it to all nodes; not where the catalog was begun anew since `begin_comparison` (at first: since the start)."""
+        """Say it to all nodes; not where the catalog was begun anew since `begin_comparison` (at
+        first: since the start).
+        """
         following = self.following
         try:
             await following.engine.say_complete(self._compared or following.first_epoch)
             await following.catch_up()
         except Anew:
-            _log.warn("The shared catalog was begun anew while it was compared with the storage: that has to be done again.")
+            _log.warn(
+                "The shared catalog was begun anew while it was compared with the storage: "
+                "that "
+                "has to be done again."
+            )
         except (DatabaseAway, DatabaseUnusable) as error:
             raise CatalogDown("it cannot be said that all was compared.") from error
 
@@ -241,12 +281,16 @@ class SharedCatalog:
 
     @property
     def changes(self) -> int:
-        """As `Glance.changes`. Another number at each look while the feed has no beat: then nothing finished is used."""
+        """As `Glance.changes`. Another number at each look while the feed has no beat: then nothing
+        finished is used.
+        """
         self._look()
         return self._replica.changes + self._looks
 
     def _look(self) -> bool:
-        """Whether the copy may be believed. Another number of looks while it may not, and once more when it may again."""
+        """Whether the copy may be believed. Another number of looks while it may not, and once more
+        when it may again.
+        """
         is_current = self.following.is_current
         if not (is_current and self._was_current):
             self._looks += 1
@@ -259,9 +303,11 @@ class SharedCatalog:
         return self._replica.complete and self.following.is_current
 
     def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
-        """As `Glance.heads`. While the feed has no beat ours is one that no project ever has, and another each time.
+        """As `Glance.heads`. While the feed has no beat ours is one that no project ever has, and
+        another each time.
 
-        So whoever compares heads, and not `changes` (the front door does that for a project's pages), finds that they changed.
+        So whoever compares heads, and not `changes` (the front door does that for a project's
+        pages), finds that they changed.
         """
         if not self._look():
             return Summary(name, -self._looks), None
@@ -286,17 +332,23 @@ def _our_draft(project: Project, mark: str | None, *, seen: bool) -> RowDraft[Pr
     return RowDraft(project, seen=seen, line=written, short=len(project.files) <= FEW)
 
 
-def _their_draft(held: ReplicaEntry[UpstreamEntry], old: UpstreamEntry, new: UpstreamEntry) -> RowDraft[UpstreamEntry]:
+def _their_draft(
+    held: ReplicaEntry[UpstreamEntry], old: UpstreamEntry, new: UpstreamEntry
+) -> RowDraft[UpstreamEntry]:
     is_seen = seen(new) != seen(old)
     if new.said is None and not new.kept:
         return RowDraft(new, seen=is_seen, line=None)
     earlier = held.line if files_said(new) is files_said(old) else None
     written = partial(dump_heard, evolve(new, serial=0), earlier)
-    return RowDraft(new, seen=is_seen, line=written, short=earlier is not None or files_of(new) <= FEW)
+    return RowDraft(
+        new, seen=is_seen, line=written, short=earlier is not None or files_of(new) <= FEW
+    )
 
 
 def make(settings: SharedSettings, engine: Engine, world: World) -> SharedCatalog:
-    """A catalog that will follow the engine, which is its own to close: `begin` it. What it tells of: see `ReplicaFollower`."""
+    """A catalog that will follow the engine, which is its own to close: `begin` it. What it tells
+    of: see `ReplicaFollower`.
+    """
     following = ReplicaFollower(
         engine,
         settings.identity,

@@ -1,4 +1,6 @@
-"""Signed URLs in the engine that nodes share: so that all of them give the same one, which clients' caches know."""
+"""Signed URLs in the engine that nodes share: so that all of them give the same one, which clients'
+caches know.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,16 @@ from pypid.flow import start
 T = TypeVar("T")
 
 PATIENCE = 1.0
-"""Seconds that a client waits for an engine that does not answer: then it gets a URL of this node's own."""
+"""Seconds that a client waits for an engine that does not answer: then it gets a URL of this node's
+own.
+"""
 
 
 @frozen
 class EngineLinks:
-    """A `SharedLinks`. `signer` tells of all that makes another URL of the same key: whose keys, how long, which host."""
+    """A `SharedLinks`. `signer` tells of all that makes another URL of the same key: whose keys,
+    how long, which host.
+    """
 
     following: ReplicaFollower
     signer: str
@@ -34,7 +40,9 @@ class EngineLinks:
         return await self._asked(self.following.engine.link(self._named(key), good_after))
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
-        return await self._asked(self.following.engine.keep_link(self._named(key), link, good_after))
+        return await self._asked(
+            self.following.engine.keep_link(self._named(key), link, good_after)
+        )
 
     def _named(self, key: str) -> str:
         """Under what it is kept: short, however long the key is, and without a name of a file."""

@@ -1,4 +1,5 @@
-"""Signed URLs, written down beside the snapshot: after a restart clients get the same ones, which their caches know.
+"""Signed URLs, written down beside the snapshot: after a restart clients get the same ones, which
+their caches know.
 
 Whoever has such a URL has the file: mode 0600, never in the storage, never in a log.
 """
@@ -45,7 +46,9 @@ class _Line(msgspec.Struct, frozen=True):
 
 @define(eq=False)
 class WrittenLinks:
-    """Keeps a file in `folder`, that of the snapshot, up to date with `links`. `signer`: another one signs other URLs."""
+    """Keeps a file in `folder`, that of the snapshot, up to date with `links`. `signer`: another
+    one signs other URLs.
+    """
 
     links: Links
     folder: Path
@@ -54,27 +57,36 @@ class WrittenLinks:
     _changes: int = field(default=0, init=False)
 
     async def load(self) -> int:
-        """Remember the URLs that are still good; how many those are. What cannot be read is no loss."""
+        """Remember the URLs that are still good; how many those are. What cannot be read is no
+        loss.
+        """
         try:
             found = await self.world.blocking(_read, self.folder / FILE, self.signer)
         except FileNotFoundError:
             return 0
         except (Unreadable, OSError) as error:
-            _log.warn("The signed URLs that were written down are ignored: {error}", error=_without_content(error))
+            _log.warn(
+                "The signed URLs that were written down are ignored: {error}",
+                error=_without_content(error),
+            )
             return 0
         self.links.remember(found)
         self._changes = self.links.changes
         return len(self.links.good())
 
     async def write(self) -> bool:
-        """Write them down if there are others than the last time; whether that is done. What fails is logged."""
+        """Write them down if there are others than the last time; whether that is done. What fails
+        is logged.
+        """
         changes = self.links.changes
         if changes == self._changes:
             return True
         try:
             await self.world.blocking(_write, self.folder, self.signer, self.links.good())
         except OSError as error:
-            _log.error("The signed URLs could not be written down: {error}", error=_without_content(error))
+            _log.error(
+                "The signed URLs could not be written down: {error}", error=_without_content(error)
+            )
             return False
         self._changes = changes
         return True
@@ -93,18 +105,27 @@ def _read(path: Path, signer: str) -> list[tuple[str, SignedUrl]]:
         raise Unreadable(FILE, f"it has {len(lines)} lines in place of {head.lines}")
     decoder = msgspec.json.Decoder(_Line)
     try:
-        return [(line.key, SignedUrl(line.url, line.expires, line.signer)) for line in map(decoder.decode, lines)]
+        return [
+            (line.key, SignedUrl(line.url, line.expires, line.signer))
+            for line in map(decoder.decode, lines)
+        ]
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Unreadable(FILE, "a line of it is none of ours") from None  # not chained: the cause may quote a URL
+        raise Unreadable(
+            FILE, "a line of it is none of ours"
+        ) from None  # not chained: the cause may quote a URL
 
 
 def _write(folder: Path, signer: str, links: Iterable[tuple[str, SignedUrl]]) -> None:
-    """In one step, so that a crash leaves the one before. It is not synced: what a power cut makes of it is ignored."""
+    """In one step, so that a crash leaves the one before. It is not synced: what a power cut makes
+    of it is ignored.
+    """
     lines = [dump(_Line(key, link.url, link.expires, link.signer)) for key, link in links]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = folder / f"{FILE}.part"
     part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     with os.fdopen(descriptor, "wb") as file:
         file.write(b"".join((dump(_Head(signer, len(lines))), *lines)))
     part.replace(folder / FILE)

@@ -1,6 +1,8 @@
-"""Signed URLs of files, given again and again while they are good: so that pip's, uv's and proxies' caches know them.
+"""Signed URLs of files, given again and again while they are good: so that pip's, uv's and proxies'
+caches know them.
 
-A URL that is new with each request would be another file to every cache between the store and the client.
+A URL that is new with each request would be another file to every cache between the store and the
+client.
 """
 
 from __future__ import annotations
@@ -29,21 +31,25 @@ RESTRICTED_LIFETIME, RESTRICTED_BUFFER = timedelta(minutes=15), timedelta(minute
 
 
 class SharedLinks(Protocol):
-    """The URLs that several nodes give, by what they give. Everything raises `CatalogDown`; a URL is never logged."""
+    """The URLs that several nodes give, by what they give. Everything raises `CatalogDown`; a URL
+    is never logged.
+    """
 
     async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
         """The URL that all give, if there is one that ends after `good_after`."""
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
-        """The URL that all give from now on: this one, or one that is there already and ends after `good_after`."""
+        """The URL that all give from now on: this one, or one that is there already and ends after
+        `good_after`.
+        """
 
 
 @define(eq=False)
 class Links:
     """The signed URLs of one storage.
 
-    `lifetime` is how long a URL is asked to be good (`[storage] expire_after`); it is forgotten `buffer` before its end
-    (`buffer_time`), so that a client has at least that long to use it.
+    `lifetime` is how long a URL is asked to be good (`[storage] expire_after`); it is forgotten
+    `buffer` before its end (`buffer_time`), so that a client has at least that long to use it.
     """
 
     blobs: Blobs
@@ -54,10 +60,13 @@ class Links:
     shared: SharedLinks | None = field(default=None, repr=False)
     """Where other nodes find what this one gives. While that is away each gives its own."""
     signer: Callable[[], str | None] = field(default=lambda: "", repr=False)
-    """Who signs now (`SignedUrl.signer`); None while that is not known. URLs that other keys signed are not given any more."""
+    """Who signs now (`SignedUrl.signer`); None while that is not known. URLs that other keys signed
+    are not given any more.
+    """
     restricted: Links | None = field(default=None, repr=False)
-    """Those of files that not everyone may download: they end soon, since a URL outlives the right to read, and no dump has
-    them."""
+    """Those of files that not everyone may download: they end soon, since a URL outlives the right
+    to read, and no dump has them.
+    """
     changes: int = field(default=0, init=False)
     """Grows whenever another URL is remembered: what was written down before is then old."""
     _held: OrderedDict[str, SignedUrl] = field(factory=OrderedDict, init=False, repr=False)
@@ -66,21 +75,29 @@ class Links:
     _flights: Flights[str, SignedUrl | None] = field(factory=Flights, init=False, repr=False)
 
     async def link(self, file: File) -> SignedUrl | None:
-        """A URL that gives the bytes of the file to whoever has it; None where the store has no such thing.
+        """A URL that gives the bytes of the file to whoever has it; None where the store has no
+        such thing.
 
         Raises `StorageDown` where none can be signed (no credentials).
         """
         assert file.key is not None  # only what is stored is linked
         held = self._held.get(file.key)
         is_known = self.signer() is not None
-        if held is not None and is_known and self._is_good(held) and not self._may_be_shared(file.key):
+        if (
+            held is not None
+            and is_known
+            and self._is_good(held)
+            and not self._may_be_shared(file.key)
+        ):
             self._held.move_to_end(file.key)
             return held
         key = file.key
         return await self._flights.single(key, lambda: self._signed(key, file.filename))
 
     async def _signed(self, key: str, filename: str) -> SignedUrl | None:
-        if self.signer() is None:  # the storage is not open yet: afterwards it is known whose URLs are good
+        if (
+            self.signer() is None
+        ):  # the storage is not open yet: afterwards it is known whose URLs are good
             await self.blobs.link(key, self.lifetime, filename)
         shared = None if self.shared is None else await self._shared(self.shared, key, filename)
         link = shared or self._good(key) or await self.blobs.link(key, self.lifetime, filename)
@@ -97,7 +114,9 @@ class Links:
         return self.shared is not None and again is not None and self.world.clock.seconds() >= again
 
     async def _shared(self, shared: SharedLinks, key: str, filename: str) -> SignedUrl | None:
-        """The URL that all nodes give; None where they cannot be asked, or there is none that is good for long enough."""
+        """The URL that all nodes give; None where they cannot be asked, or there is none that is
+        good for long enough.
+        """
         signer = self.signer() or ""
         name, good_after = f"{key}\0{filename}\0{signer}", self.world.now() + self.buffer
         try:
@@ -147,4 +166,6 @@ class Links:
         for key, link in links:
             if self._is_good(link) and key not in self._held:
                 self._keep(key, link)
-                self._alone[key] = self.world.clock.seconds()  # other nodes may give another one by now
+                self._alone[key] = (
+                    self.world.clock.seconds()
+                )  # other nodes may give another one by now

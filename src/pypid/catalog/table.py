@@ -17,11 +17,15 @@ _log = Logger()
 V = TypeVar("V")
 
 DECODED = 256
-"""How many projects stay decoded: those whose pages are rendered again and again while they are published to."""
+"""How many projects stay decoded: those whose pages are rendered again and again while they are
+published to.
+"""
 MOST_FILES = 150_000
 """How many files they may have together: some 80 MB, which the garbage collector need not look at.
 
-An installer asks for 100 projects, and for files of each in turn: where not all stay, each question means to read all."""
+An installer asks for 100 projects, and for files of each in turn: where not all stay, each question
+means to read all.
+"""
 FEW = 256
 """Files that are written down, or read, in the reactor thread: in some 2 milliseconds."""
 SHORT = 1 << 17
@@ -29,9 +33,13 @@ SHORT = 1 << 17
 
 
 class Table(Generic[V]):
-    """The `lines`, read by `load`. `files` counts the files of a value; `thinking` is for what has many (`World.thinking`)."""
+    """The `lines`, read by `load`. `files` counts the files of a value; `thinking` is for what has
+    many (`World.thinking`).
+    """
 
-    def __init__(self, load: Callable[[bytes], V], files: Callable[[V], int], thinking: Blocking) -> None:
+    def __init__(
+        self, load: Callable[[bytes], V], files: Callable[[V], int], thinking: Blocking
+    ) -> None:
         self.lines = CatalogLines()
         self._load = load
         self._files = files
@@ -54,7 +62,9 @@ class Table(Generic[V]):
         return value
 
     async def at_hand(self, name: ProjectName) -> V | None:
-        """The project; a long line is read off the reactor thread. It stays decoded until others have had their turn."""
+        """The project; a long line is read off the reactor thread. It stays decoded until others
+        have had their turn.
+        """
         while self._takes_long(name):
             await self._flights.single(name, lambda: self._read(name))
         return self.get(name)
@@ -71,10 +81,14 @@ class Table(Generic[V]):
             if self.lines.get(name) is line:
                 self._keep(name, value)
 
-    def put(self, head: Summary, value: V, line: Line | Callable[[V], bytes], mark: str | None = None) -> None:
-        """Hold the value in place of an older one. `line` is what it is written down as, or makes it.
+    def put(
+        self, head: Summary, value: V, line: Line | Callable[[V], bytes], mark: str | None = None
+    ) -> None:
+        """Hold the value in place of an older one. `line` is what it is written down as, or makes
+        it.
 
-        With few files that is done at once, and else by `write_down`; readers and snapshots need not wait for it.
+        With few files that is done at once, and else by `write_down`; readers and snapshots need
+        not wait for it.
         """
         if not isinstance(line, bytes | LinePart | Later):
             line = line(value) if self._files(value) <= FEW else Later(value, line, mark)
@@ -87,8 +101,8 @@ class Table(Generic[V]):
         self._recent.forget(head.name)
 
     def write_down(self, name: ProjectName) -> None:
-        """Have the line written down, so that the value need not be held. Nobody waits for it, and one is written at a time:
-        whatever else computes meanwhile has somebody who does.
+        """Have the line written down, so that the value need not be held. Nobody waits for it, and
+        one is written at a time: whatever else computes meanwhile has somebody who does.
         """
         self._unwritten[name] = None
         if not self._writing:

@@ -1,4 +1,5 @@
-"""The `pypid` command. What changes something works on a running pypid (through its control socket) and on a stopped one.
+"""The `pypid` command. What changes something works on a running pypid (through its control socket)
+and on a stopped one.
 
 One module per group of commands; each has `add`, which declares them.
 """
@@ -16,13 +17,26 @@ from pypid import __version__
 from pypid.core.errors import PypidError
 
 _GROUPS = (
-    *("starting", "clients", "projects", "why", "storage", "copying", "collect", "cache", "snapshots", "tier"),
+    *(
+        "starting",
+        "clients",
+        "projects",
+        "why",
+        "storage",
+        "copying",
+        "collect",
+        "cache",
+        "snapshots",
+        "tier",
+    ),
     *("static", "export"),
     *("people", "rights", "tokens", "invitations", "acl", "audit", "loglevel"),
 )
 """The modules, in the order of the help."""
 _MODULES = {
-    **dict.fromkeys(("serve", "check-config", "convert-config", "gen-password", "gen-secret"), "starting"),
+    **dict.fromkeys(
+        ("serve", "check-config", "convert-config", "gen-password", "gen-secret"), "starting"
+    ),
     **dict.fromkeys(("yank", "unyank", "status", "delete", "release-name"), "projects"),
     **dict.fromkeys(("rebuild", "adopt", "check"), "storage"),
     **dict.fromkeys(("user", "group"), "people"),
@@ -37,7 +51,9 @@ _MODULES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; exits with 0, with 1 when pypid says no (the text says why), with 2 when the command line is wrong."""
+    """Run one command; exits with 0, with 1 when pypid says no (the text says why), with 2 when the
+    command line is wrong.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     module = _MODULES.get(words[0]) if words else None
     line = parser(_GROUPS if module is None else (module,))
@@ -60,7 +76,10 @@ def parser(groups: Sequence[str] = _GROUPS) -> argparse.ArgumentParser:
     """The command line of these groups of commands, with its help."""
     top = argparse.ArgumentParser(
         prog="pypid",
-        description="A team's Python package index. `pypid serve` starts it; the other commands manage it, running or stopped.",
+        description=(
+            "A team's Python package index. `pypid serve` starts it; the other commands manage "
+            "it, running or stopped."
+        ),
         epilog="Each command has its own help: pypid COMMAND --help. All guides: docs/ in the source.",
     )
     top.add_argument("--version", action="version", version=f"pypid {__version__}")

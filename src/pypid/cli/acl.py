@@ -43,11 +43,28 @@ It holds the hashes of all passwords: keep it as carefully as the accounts.
 
 def add(commands: Any) -> None:
     """acl."""
-    verbs = add_verbs(commands, "acl", "have people and rights out of a pypicloud, or for one", ABOUT, "export|import")
-    exporting = explain(add_command(verbs, "export", _export, "write all people and rights", config=True), EXPORT)
-    exporting.add_argument("-o", metavar="FILE", dest="file", help="the file to write (default: standard output, not gzipped)")
-    importing = explain(add_command(verbs, "import", _import, "take over people and rights", config=True), IMPORT)
-    importing.add_argument("-i", metavar="FILE", dest="file", help="the file to read (default: standard input)")
+    verbs = add_verbs(
+        commands,
+        "acl",
+        "have people and rights out of a pypicloud, or for one",
+        ABOUT,
+        "export|import",
+    )
+    exporting = explain(
+        add_command(verbs, "export", _export, "write all people and rights", config=True), EXPORT
+    )
+    exporting.add_argument(
+        "-o",
+        metavar="FILE",
+        dest="file",
+        help="the file to write (default: standard output, not gzipped)",
+    )
+    importing = explain(
+        add_command(verbs, "import", _import, "take over people and rights", config=True), IMPORT
+    )
+    importing.add_argument(
+        "-i", metavar="FILE", dest="file", help="the file to read (default: standard input)"
+    )
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -59,7 +76,9 @@ def _export(options: argparse.Namespace) -> None:
 
     data = write_dump(document)
     try:
-        with open(os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with open(
+            os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
+        ) as file:
             os.fchmod(file.fileno(), 0o600)  # it may have been there
             file.write(data)
     except OSError as error:
@@ -78,13 +97,32 @@ def _import(options: argparse.Namespace) -> int | None:
         for oddity in oddities:
             kind = "LOST: " if oddity["loss"] else "GAINED: " if oddity["gain"] else ""
             print(printable(f"{kind}{oddity['what']}: {oddity['done']}"))
-        added = [counted(answer[what], what.removesuffix("s")) for what in ("users", "groups", "members", "rights")]
-        there = f" ({counted(answer['users_there'], 'user')} had an account here, which stays)" if answer["users_there"] else ""
+        added = [
+            counted(answer[what], what.removesuffix("s"))
+            for what in ("users", "groups", "members", "rights")
+        ]
+        there = (
+            f" ({counted(answer['users_there'], 'user')} had an account here, which stays)"
+            if answer["users_there"]
+            else ""
+        )
         print(f"added: {', '.join(added)}{there}")
     if losses:
-        print(f"pypid: by {counted(losses, 'thing')} of the above somebody has lost a right: see LOST", file=sys.stderr)
+        print(
+            (
+                f"pypid: by {counted(losses, 'thing')} of the above somebody has lost a right: see "
+                f"LOST"
+            ),
+            file=sys.stderr,
+        )
     if gains:
-        print(f"pypid: by {counted(gains, 'thing')} of the above somebody has got a right: see GAINED", file=sys.stderr)
+        print(
+            (
+                f"pypid: by {counted(gains, 'thing')} of the above somebody has got a right: see "
+                f"GAINED"
+            ),
+            file=sys.stderr,
+        )
     return 1 if losses or gains else None
 
 
@@ -106,5 +144,7 @@ def _read(name: str | None) -> Any:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise BadRequest("This is no dump of pypicloud's people, as ppc-export writes it: it is no JSON object.")
+        raise BadRequest(
+            "This is no dump of pypicloud's people, as ppc-export writes it: it is no JSON object."
+        )
     return found

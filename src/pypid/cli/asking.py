@@ -23,17 +23,22 @@ def ask(
     tell: Callable[[Mapping[str, Any]], None] | None = None,
     of_running: bool = False,
 ) -> Any:
-    """One request to the running daemon, or to one that is started for it. `tell` hears how far it is, where it says so.
+    """One request to the running daemon, or to one that is started for it. `tell` hears how far it
+    is, where it says so.
 
     With `of_running` none is started.
     """
     from pypid.daemon.control import ControlRequest
 
-    return answer(options.config, ControlRequest(method, url, document, tell, of_running=of_running))
+    return answer(
+        options.config, ControlRequest(method, url, document, tell, of_running=of_running)
+    )
 
 
 def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) -> None:
-    """Ask the running daemon again and again, until somebody presses Ctrl-C; `heard` gets each answer."""
+    """Ask the running daemon again and again, until somebody presses Ctrl-C; `heard` gets each
+    answer.
+    """
     from pypid.daemon.control import ControlRequest
 
     def again(answer: Any) -> ControlRequest:
@@ -45,7 +50,9 @@ def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) 
 
 
 def answer(file: Path, question: ControlRequest) -> Any:
-    """That of the daemon of this configuration, or of one that is started for the question. Raises `ControlRefused`."""
+    """That of the daemon of this configuration, or of one that is started for the question. Raises
+    `ControlRefused`.
+    """
     from pypid.daemon.control import Control, ControlRefused, listens
     from pypid.daemon.state import control_socket, where
     from pypid.wiring.configuration import load_config
@@ -55,9 +62,15 @@ def answer(file: Path, question: ControlRequest) -> Any:
     if listens(path):
         return Control(path).answers(question)
     if question.then is not None:
-        raise ControlRefused("There is nothing to follow: pypid is not running. Start it, or ask without --follow.")
+        raise ControlRefused(
+            "There is nothing to follow: pypid is not running. Start it, or ask without --follow."
+        )
     if question.of_running:
-        raise ControlRefused("pypid is not running. It starts with what the configuration says: [log] level, for example.")
+        raise ControlRefused(
+            "pypid is not running. It starts with what the configuration says: [log] level, "
+            "for "
+            "example."
+        )
     from pypid.wiring import single_command  # all of a daemon, which takes a while
 
     return single_command.ask(config, question)

@@ -38,23 +38,46 @@ was given these bytes is found, under whatever name.
 
 def add(commands: Any) -> None:
     """audit, downloads."""
-    audit = explain(add_command(commands, "audit", _audit, "show who changed what, when, and from where", config=True), AUDIT)
+    audit = explain(
+        add_command(
+            commands, "audit", _audit, "show who changed what, when, and from where", config=True
+        ),
+        AUDIT,
+    )
     audit.add_argument("--who", metavar="USER", help="only what this user did")
-    audit.add_argument("--what", metavar="DEED", help="only this: publish-file, set-right, revoke-token ...")
-    audit.add_argument("--subject", metavar="WHAT", help="only what was done to this: a project, PROJECT/FILE, a user ...")
+    audit.add_argument(
+        "--what", metavar="DEED", help="only this: publish-file, set-right, revoke-token ..."
+    )
+    audit.add_argument(
+        "--subject",
+        metavar="WHAT",
+        help="only what was done to this: a project, PROJECT/FILE, a user ...",
+    )
     audit.add_argument("--before", metavar="NUMBER", type=int, help="only lines before this one")
-    audit.add_argument("--most", metavar="N", type=int, default=100, help="at most so many (100; not over 1000)")
-    audit.add_argument("--follow", action="store_true", help="go on with what is done, until Ctrl-C")
+    audit.add_argument(
+        "--most", metavar="N", type=int, default=100, help="at most so many (100; not over 1000)"
+    )
+    audit.add_argument(
+        "--follow", action="store_true", help="go on with what is done, until Ctrl-C"
+    )
     about = "show who was given a file, when, from where, and with which token"
-    downloads = explain(add_command(commands, "downloads", _downloads, about, config=True), DOWNLOADS)
+    downloads = explain(
+        add_command(commands, "downloads", _downloads, about, config=True), DOWNLOADS
+    )
     downloads.add_argument("sha256", metavar="SHA256")
-    downloads.add_argument("--before", metavar="NUMBER", type=int, help="only downloads before this one")
-    downloads.add_argument("--most", metavar="N", type=int, default=1000, help="at most so many (1000; not over 1000)")
+    downloads.add_argument(
+        "--before", metavar="NUMBER", type=int, help="only downloads before this one"
+    )
+    downloads.add_argument(
+        "--most", metavar="N", type=int, default=1000, help="at most so many (1000; not over 1000)"
+    )
 
 
 def _audit(options: argparse.Namespace) -> None:
     asked = {name: getattr(options, name) for name in ("who", "what", "subject", "before", "most")}
-    url = "/api/audit?" + urlencode({name: value for name, value in asked.items() if value is not None})
+    url = "/api/audit?" + urlencode(
+        {name: value for name, value in asked.items() if value is not None}
+    )
     if options.follow:
         follow(options, url, _Following(options.json).heard)
         return
@@ -62,7 +85,10 @@ def _audit(options: argparse.Namespace) -> None:
     if options.json:
         print_json(answer)
         return
-    print_table(("NUMBER", "WHEN (UTC)", "WHO", "WHAT", "SUBJECT", "FROM", "DETAILS"), map(_row, reversed(answer["deeds"])))
+    print_table(
+        ("NUMBER", "WHEN (UTC)", "WHO", "WHAT", "SUBJECT", "FROM", "DETAILS"),
+        map(_row, reversed(answer["deeds"])),
+    )
     if answer["before"] is not None:
         print(f"There may be older ones: pypid audit --before {answer['before']}")
 
@@ -77,16 +103,32 @@ class _Following:
     def heard(self, answer: Mapping[str, Any]) -> None:
         """Print what is new in the answer."""
         new = [deed for deed in reversed(answer["deeds"]) if deed["serial"] > self.last]
-        if self.last and new and new[0]["serial"] > self.last + 1 and len(new) == len(answer["deeds"]):
+        if (
+            self.last
+            and new
+            and new[0]["serial"] > self.last + 1
+            and len(new) == len(answer["deeds"])
+        ):
             print("pypid: there may be more than these: see pypid audit", file=sys.stderr)
         for deed in new:
             self.last = deed["serial"]
-            print(json.dumps(deed) if self.json else "  ".join(map(printable, _row(deed))).rstrip(), flush=True)
+            print(
+                json.dumps(deed) if self.json else "  ".join(map(printable, _row(deed))).rstrip(),
+                flush=True,
+            )
 
 
 def _row(deed: Mapping[str, Any]) -> tuple[str, ...]:
     when = in_minutes(deed["when"])
-    return str(deed["serial"]), when, deed["who"], deed["what"], deed["subject"], _from(deed), _details(deed)
+    return (
+        str(deed["serial"]),
+        when,
+        deed["who"],
+        deed["what"],
+        deed["subject"],
+        _from(deed),
+        _details(deed),
+    )
 
 
 def _downloads(options: argparse.Namespace) -> None:
@@ -97,13 +139,21 @@ def _downloads(options: argparse.Namespace) -> None:
         print_json(answer)
         return
     rows = [
-        (in_minutes(download["when"]), download["who"], _from(download), download["project"], download["filename"])
+        (
+            in_minutes(download["when"]),
+            download["who"],
+            _from(download),
+            download["project"],
+            download["filename"],
+        )
         for download in reversed(answer["downloads"])
     ]
     print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE"), rows)
     print(counted(len(rows), "download"))
     if answer["before"] is not None:
-        print(f"There may be older ones: pypid downloads {options.sha256} --before {answer['before']}")
+        print(
+            f"There may be older ones: pypid downloads {options.sha256} --before {answer['before']}"
+        )
 
 
 def _from(line: Mapping[str, Any]) -> str:

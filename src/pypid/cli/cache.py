@@ -38,13 +38,25 @@ def add(commands: Any) -> None:
     about = "list or purge what is kept of upstream's files"
     cache = commands.add_parser("cache", help=about, description=about[0].upper() + about[1:] + ".")
     verbs = cache.add_subparsers(title="what to do", metavar="list|purge", required=True)
-    listing = add_command(verbs, "list", _list, "show what is kept, how large it is, and when it was last wanted", config=True)
-    listing.add_argument("project", metavar="PROJECT", nargs="?", help="its files; without it, all projects")
+    listing = add_command(
+        verbs,
+        "list",
+        _list,
+        "show what is kept, how large it is, and when it was last wanted",
+        config=True,
+    )
+    listing.add_argument(
+        "project", metavar="PROJECT", nargs="?", help="its files; without it, all projects"
+    )
     purging = add_command(verbs, "purge", _purge, "remove kept files from the storage", config=True)
     purging.add_argument("project", metavar="PROJECT", nargs="?", help="only of this one")
     purging.add_argument("file", metavar="FILE", nargs="?", help="only this one")
-    purging.add_argument("--older-than", metavar="TIME", help="only what nobody wanted for so long: 30d, 12h")
-    purging.add_argument("--force", action="store_true", help="also what snapshots show (pypid snapshot list)")
+    purging.add_argument(
+        "--older-than", metavar="TIME", help="only what nobody wanted for so long: 30d, 12h"
+    )
+    purging.add_argument(
+        "--force", action="store_true", help="also what snapshots show (pypid snapshot list)"
+    )
     purging.add_argument("--yes", action="store_true", help="do not ask")
     for command, example in (listing, LIST), (purging, PURGE):
         command.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -55,7 +67,7 @@ def _url(*words: str | None) -> str:
     return "/".join(["/api/cache", *(quote(word, safe="") for word in words if word)])
 
 
-# --- list -----------------------------------------------------------------------------------------------------
+# --- list -----------------------------------------------------------------------------------------
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -70,16 +82,28 @@ def _list(options: argparse.Namespace) -> None:
 
 def _print_projects(answer: Mapping[str, Any]) -> None:
     rows = [
-        (project["name"], str(project["files"]), in_words(project["size"]), _time(project["wanted"]))
+        (
+            project["name"],
+            str(project["files"]),
+            in_words(project["size"]),
+            _time(project["wanted"]),
+        )
         for project in answer["projects"]
     ]
     _print_table(("PROJECT", "FILES", "SIZE", "LAST WANTED (UTC)"), rows)
-    print(f"{len(rows)} projects, {answer['files']} files, {in_words(answer['size'])} {_limit(answer)}")
+    print(
+        f"{len(rows)} projects, {answer['files']} files, {in_words(answer['size'])} "
+        f"{_limit(answer)}"
+    )
 
 
 def _print_files(answer: Mapping[str, Any]) -> None:
     rows = [
-        (file["filename"] + ("" if file["whole"] else " (not whole)"), in_words(file["size"]), _time(file["wanted"]))
+        (
+            file["filename"] + ("" if file["whole"] else " (not whole)"),
+            in_words(file["size"]),
+            _time(file["wanted"]),
+        )
         for file in answer["files"]
     ]
     _print_table(("FILE", "SIZE", "LAST WANTED (UTC)"), rows)
@@ -93,7 +117,10 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in (head, *rows):
-        first, *rest = (cell.rjust(width) if number else cell.ljust(width) for number, (cell, width) in _numbered(row, widths))
+        first, *rest = (
+            cell.rjust(width) if number else cell.ljust(width)
+            for number, (cell, width) in _numbered(row, widths)
+        )
         print("  ".join((first, *rest)))
 
 
@@ -107,17 +134,23 @@ def _limit(answer: Mapping[str, Any]) -> str:
     return f"of at most {in_words(answer['limit'])} ([upstream] max_cache)"
 
 
-# --- purge ----------------------------------------------------------------------------------------------------
+# --- purge ----------------------------------------------------------------------------------------
 
 
 def _purge(options: argparse.Namespace) -> None:
-    if "" in (options.project, options.file, options.older_than):  # "$PROJECT" of a script, not set: that does not mean all
+    if "" in (
+        options.project,
+        options.file,
+        options.older_than,
+    ):  # "$PROJECT" of a script, not set: that does not mean all
         sys.exit("pypid: an argument is empty; nothing was removed")
     if not options.yes:
         _confirm(options)
     words = [f"older_than={quote(options.older_than, safe='')}"] if options.older_than else []
     query = "&".join([*words, *(["force"] if options.force else [])])
-    answer = ask(options, "DELETE", _url(options.project, options.file) + (f"?{query}" if query else ""))
+    answer = ask(
+        options, "DELETE", _url(options.project, options.file) + (f"?{query}" if query else "")
+    )
     if options.json:
         print_json(answer)
         return
@@ -125,22 +158,33 @@ def _purge(options: argparse.Namespace) -> None:
         print(f"{project['name']}: {project['files']} files, {in_words(project['size'])}")
     print(f"Removed: {answer['files']} files, {in_words(answer['size'])}")
     if "needed" in answer:
-        print(f"{answer['needed']} files stay, since snapshots show them (pypid snapshot list; --force removes them, too)")
+        print(
+            f"{answer['needed']} files stay, since snapshots show them (pypid snapshot list; "
+            f"--force removes them, too)"
+        )
 
 
 def _confirm(options: argparse.Namespace) -> None:
-    what = options.file or (f"all kept files of {options.project}" if options.project else "ALL kept files")
+    what = options.file or (
+        f"all kept files of {options.project}" if options.project else "ALL kept files"
+    )
     age = f", if nobody wanted it for {options.older_than}," if options.older_than else ""
-    print(f"This removes {what}{age} from the storage. Files of ours stay; what is wanted again is fetched again.")
+    print(
+        f"This removes {what}{age} from the storage. Files of ours stay; what is wanted again "
+        f"is "
+        f"fetched again."
+    )
     try:
         typed = input("Type yes to go on: ").strip()
     except EOFError:
-        sys.exit("pypid: nobody is there to confirm it; nothing was removed. In a script, say --yes.")
+        sys.exit(
+            "pypid: nobody is there to confirm it; nothing was removed. In a script, say --yes."
+        )
     if typed != "yes":
         sys.exit("pypid: nothing was removed")
 
 
-# --- words ----------------------------------------------------------------------------------------------------
+# --- words ----------------------------------------------------------------------------------------
 
 
 def in_words(size: int) -> str:

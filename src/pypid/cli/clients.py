@@ -22,13 +22,26 @@ Clients get the same from the running index, made for the host that they ask:
 
 def add(commands: Any) -> None:
     """client-config."""
-    command = add_command(commands, "client-config", _client_config, "print the settings of pip, twine and uv for this index")
+    command = add_command(
+        commands,
+        "client-config",
+        _client_config,
+        "print the settings of pip, twine and uv for this index",
+    )
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.epilog = EXAMPLES
     command.add_argument(
-        "file", metavar="FILE", nargs="?", choices=[*FILES, CA], help=f"{', '.join(FILES)} or {CA}; without: all"
+        "file",
+        metavar="FILE",
+        nargs="?",
+        choices=[*FILES, CA],
+        help=f"{', '.join(FILES)} or {CA}; without: all",
     )
-    command.add_argument("--url", metavar="URL", help="how clients reach this index (default: what the configuration says)")
+    command.add_argument(
+        "--url",
+        metavar="URL",
+        help="how clients reach this index (default: what the configuration says)",
+    )
     add_config(command)
 
 
@@ -47,8 +60,12 @@ def _client_config(options: argparse.Namespace) -> None:
         print(found.decode(), end="")
         return
     base = (options.url or listeners.base_url(config)).rstrip("/")
-    place = IndexAddress(base, bool(found) and base.startswith("https:"), login=not config.access.read.everyone)
+    place = IndexAddress(
+        base, bool(found) and base.startswith("https:"), login=not config.access.read.everyone
+    )
     chosen = (
-        [FILES[options.file](place)] if options.file else [f"# --- {name}\n{write(place)}" for name, write in FILES.items()]
+        [FILES[options.file](place)]
+        if options.file
+        else [f"# --- {name}\n{write(place)}" for name, write in FILES.items()]
     )
     print("\n".join(chosen), end="")

@@ -38,7 +38,11 @@ _BAR = 30
 def add(commands: Any) -> None:
     """collect."""
     collect = add_command(
-        commands, "collect", _collect, "fetch and keep all files that requirements or a lock need", config=True
+        commands,
+        "collect",
+        _collect,
+        "fetch and keep all files that requirements or a lock need",
+        config=True,
     )
     collect.formatter_class = argparse.RawDescriptionHelpFormatter
     collect.epilog = EXAMPLE
@@ -49,10 +53,21 @@ def add(commands: Any) -> None:
         action="append",
         required=True,
         dest="files",
-        help="requirements.txt, pylock.toml or uv.lock, told by its name; - is standard input; may come several times",
+        help=(
+            "requirements.txt, pylock.toml or uv.lock, told by its name; - is standard input; may "
+            "come several times"
+        ),
     )
-    collect.add_argument("--platform", action="append", default=[], help="for whom; may come several times")
-    collect.add_argument("--python", metavar="VERSION", action="append", default=[], help="for which; may come several times")
+    collect.add_argument(
+        "--platform", action="append", default=[], help="for whom; may come several times"
+    )
+    collect.add_argument(
+        "--python",
+        metavar="VERSION",
+        action="append",
+        default=[],
+        help="for which; may come several times",
+    )
 
 
 def _collect(options: argparse.Namespace) -> None:
@@ -91,11 +106,22 @@ def _text(file: str) -> str:
 
 def _report(answer: Mapping[str, Any]) -> None:
     for file in answer["files"]:
-        notes = [note for note in ("needs a build" if file["needs_build"] else "", file["reason"]) if note]
-        print(f"{file['outcome']:8}{file['filename']}" + (f" ({'; '.join(notes)})" if notes else ""))
+        notes = [
+            note
+            for note in ("needs a build" if file["needs_build"] else "", file["reason"])
+            if note
+        ]
+        print(
+            f"{file['outcome']:8}{file['filename']}" + (f" ({'; '.join(notes)})" if notes else "")
+        )
     for problem in answer["problems"]:
-        where = ", ".join(f"Python {target['python']} on {target['platform']}" for target in problem["targets"])
-        print(f"not collected: {problem['line']}\n    {problem['reason']}" + (f"\n    (for {where})" if where else ""))
+        where = ", ".join(
+            f"Python {target['python']} on {target['platform']}" for target in problem["targets"]
+        )
+        print(
+            f"not collected: {problem['line']}\n    {problem['reason']}"
+            + (f"\n    (for {where})" if where else "")
+        )
     for line in answer["ignored"]:
         print(f"ignored: {line['line']}\n    {line['reason']}")
     kept = sum(file["outcome"] == "kept" for file in answer["files"])
@@ -104,7 +130,7 @@ def _report(answer: Mapping[str, Any]) -> None:
     print(f"Files: {kept} kept now, {had} were here. Lines not collected, or not wholly: {lines}.")
 
 
-# --- how far it is --------------------------------------------------------------------------------------------
+# --- how far it is --------------------------------------------------------------------------------
 
 
 def _progress(stream: TextIO, *, quiet: bool) -> _Quiet | _Bar | _Plain:

@@ -11,10 +11,19 @@ DEFAULT_CONFIG = "etc/pypid.ini"
 
 
 def add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], object], help: str, *, config: bool = False
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], object],
+    help: str,
+    *,
+    config: bool = False,
 ) -> argparse.ArgumentParser:
-    """One more command, which `run` does. With `config` it has the options of those that talk to the daemon."""
-    command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    """One more command, which `run` does. With `config` it has the options of those that talk to
+    the daemon.
+    """
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help[0].upper() + help[1:] + "."
+    )
     command.set_defaults(run=run)
     if config:
         add_config(command)

@@ -30,7 +30,9 @@ People, rights and tokens are not in the storage: copy the state folder, or
 
 def add(commands: Any) -> None:
     """copy-storage."""
-    command = add_command(commands, "copy-storage", copy_storage, "copy all packages from one storage into another")
+    command = add_command(
+        commands, "copy-storage", copy_storage, "copy all packages from one storage into another"
+    )
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.epilog = EXAMPLE
     command.add_argument("source", metavar="FROM", type=Path, help="a configuration")
@@ -42,11 +44,25 @@ def copy_storage(options: argparse.Namespace) -> None:
     """Copy, and say what became of it; exits with 1 where the target has something else."""
     copied = _copied(options.source, options.target)
     if options.json:
-        print_json({"copied": copied.copied, "there": copied.there, "size": copied.size, "differ": copied.differ})
+        print_json(
+            {
+                "copied": copied.copied,
+                "there": copied.there,
+                "size": copied.size,
+                "differ": copied.differ,
+            }
+        )
     else:
         for key in copied.differ:
-            print(printable(f"{key}: the target has something else under this name; it was left as it is"), file=sys.stderr)
-        print(f"{copied.copied} objects copied ({in_words(copied.size)}), {copied.there} were there.")
+            print(
+                printable(
+                    f"{key}: the target has something else under this name; it was left as it is"
+                ),
+                file=sys.stderr,
+            )
+        print(
+            f"{copied.copied} objects copied ({in_words(copied.size)}), {copied.there} were there."
+        )
     if copied.differ:
         sys.exit(1)
 
@@ -64,7 +80,10 @@ def _copied(source: Path, target: Path) -> Copied:
     world = recipe.the_world(reactor)
 
     async def work() -> Copied:
-        opened = [await open_storage(config, where(config, os.environ), world, reactor) for config in configs]
+        opened = [
+            await open_storage(config, where(config, os.environ), world, reactor)
+            for config in configs
+        ]
         try:
             if opened[0].identity == opened[1].identity:
                 sys.exit("pypid: both configurations name the same storage; nothing was copied")

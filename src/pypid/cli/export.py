@@ -38,24 +38,40 @@ that it runs as; without one, by one that is started for it.
 
 def add(commands: Any) -> None:
     """export."""
-    command = add_command(commands, "export", _export, "write the index as static files", config=True)
+    command = add_command(
+        commands, "export", _export, "write the index as static files", config=True
+    )
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.epilog = EXAMPLE
     command.add_argument("target", metavar="TARGET", help="a folder, or s3://bucket/prefix")
-    command.add_argument("--copy-files", action="store_true", help="put the files into the tree, too")
+    command.add_argument(
+        "--copy-files", action="store_true", help="put the files into the tree, too"
+    )
     links = command.add_mutually_exclusive_group()
-    links.add_argument("--files-url", metavar="URL", help="where files are served: links to them begin with it")
-    links.add_argument("--signed-links", action="store_true", help="link files by signed URLs of the bucket")
-    command.add_argument("--as-user", metavar="NAME", help="write what this user may see, not what anonymous may")
+    links.add_argument(
+        "--files-url", metavar="URL", help="where files are served: links to them begin with it"
+    )
+    links.add_argument(
+        "--signed-links", action="store_true", help="link files by signed URLs of the bucket"
+    )
+    command.add_argument(
+        "--as-user", metavar="NAME", help="write what this user may see, not what anonymous may"
+    )
     command.add_argument("--delete", action="store_true", help="remove what is not seen any more")
     command.add_argument(
-        "--no-timestamp", action="store_true", help="do not say when it was made: the same index makes the same bytes"
+        "--no-timestamp",
+        action="store_true",
+        help="do not say when it was made: the same index makes the same bytes",
     )
-    command.add_argument("--no-per-release-json", action="store_true", help="leave out pypi/PROJECT/VERSION/json")
+    command.add_argument(
+        "--no-per-release-json", action="store_true", help="leave out pypi/PROJECT/VERSION/json"
+    )
 
 
 def _export(options: argparse.Namespace) -> None:
-    target = options.target if options.target.startswith("s3:") else str(Path(options.target).absolute())
+    target = (
+        options.target if options.target.startswith("s3:") else str(Path(options.target).absolute())
+    )
     document = {
         "target": target,
         "copy_files": options.copy_files,
@@ -84,13 +100,19 @@ def _report(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:
     copied = f", {counted(answer['copied'], 'file')} copied" if options.copy_files else ""
     removed = f", {answer['removed']} removed" if options.delete else ""
     print(
-        f"{printable(answer['target'])}: {counted(answer['projects'], 'project')}. Pages: {answer['written']} written, "
+        f"{printable(answer['target'])}: {counted(answer['projects'], 'project')}. Pages: "
+        f"{answer['written']} written, "
         f"{answer['same']} were the same{copied}{removed}."
     )
     if answer["hidden"]:
         whose = options.as_user or "anonymous"
         advice = "" if options.as_user else " (--as-user NAME writes what a user may see)"
-        print(f"{counted(answer['hidden'], 'project')} left out, which {whose} may not see{advice}.")
+        print(
+            f"{counted(answer['hidden'], 'project')} left out, which {whose} may not see{advice}."
+        )
     if answer["left"]:
         left = counted(answer["left"], "project")
-        print(f"{left} that nobody sees any more: their pages are still there (--delete removes them).")
+        print(
+            f"{left} that nobody sees any more: their pages are still there (--delete removes "
+            f"them)."
+        )

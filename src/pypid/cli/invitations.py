@@ -30,10 +30,22 @@ It is printed once and stored nowhere; the audit log has its id.
 
 def add(commands: Any) -> None:
     """invitation."""
-    verbs = add_verbs(commands, "invitation", "make and withdraw invitations to register", INVITATIONS, "make|withdraw")
-    making = explain(add_command(verbs, "make", _make, "make an invitation and print it", config=True), MAKE)
-    making.add_argument("--expires", metavar="TIME", help="how long it lasts: 12h, 7d (the default), at most 30d")
-    withdrawing = add_command(verbs, "withdraw", _withdraw, "make an invitation good for nothing, at once", config=True)
+    verbs = add_verbs(
+        commands,
+        "invitation",
+        "make and withdraw invitations to register",
+        INVITATIONS,
+        "make|withdraw",
+    )
+    making = explain(
+        add_command(verbs, "make", _make, "make an invitation and print it", config=True), MAKE
+    )
+    making.add_argument(
+        "--expires", metavar="TIME", help="how long it lasts: 12h, 7d (the default), at most 30d"
+    )
+    withdrawing = add_command(
+        verbs, "withdraw", _withdraw, "make an invitation good for nothing, at once", config=True
+    )
     withdrawing.add_argument("id", metavar="ID")
 
 
@@ -51,4 +63,6 @@ def _withdraw(options: argparse.Namespace) -> None:
     if options.json:
         print_json(answer)
         return
-    print(f"{answer['id']}: {'withdrawn' if answer['withdrawn'] else 'was used or withdrawn before'}")
+    print(
+        f"{answer['id']}: {'withdrawn' if answer['withdrawn'] else 'was used or withdrawn before'}"
+    )

@@ -22,11 +22,21 @@ address is written. It is in the audit log who changed the level.
 
 def add(commands: Any) -> None:
     """log-level."""
-    command = add_command(commands, "log-level", _log_level, "print or change how much the running pypid logs", config=True)
+    command = add_command(
+        commands,
+        "log-level",
+        _log_level,
+        "print or change how much the running pypid logs",
+        config=True,
+    )
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.epilog = EXAMPLE
     command.add_argument(
-        "level", metavar="LEVEL", nargs="?", choices=LEVELS, help=" or ".join((", ".join(LEVELS[:-1]), LEVELS[-1]))
+        "level",
+        metavar="LEVEL",
+        nargs="?",
+        choices=LEVELS,
+        help=" or ".join((", ".join(LEVELS[:-1]), LEVELS[-1])),
     )
 
 

@@ -53,19 +53,37 @@ directory can be one. Groups of the configuration are changed there.
 def add(commands: Any) -> None:
     """user, group."""
     about = "list and change the accounts of people"
-    verbs = add_verbs(commands, "user", about, USERS, "list|show|add|password|admin|enable|disable|remove")
+    verbs = add_verbs(
+        commands, "user", about, USERS, "list|show|add|password|admin|enable|disable|remove"
+    )
     add_command(verbs, "list", _users, "show who there is", config=True)
     _of_user(verbs, "show", _show_user, "show one user, with the groups")
     adding = explain(_of_user(verbs, "add", _add_user, "make an account"), ADD)
     adding.add_argument("--admin", action="store_true", help="one that administers the index")
-    adding.add_argument("--inherit", action="store_true", help="with all that was given to the name before")
+    adding.add_argument(
+        "--inherit", action="store_true", help="with all that was given to the name before"
+    )
     add_password(adding)
-    add_password(explain(_of_user(verbs, "password", _set_password, "set a new password"), PASSWORD))
+    add_password(
+        explain(_of_user(verbs, "password", _set_password, "set a new password"), PASSWORD)
+    )
     admin = _of_user(verbs, "admin", _set_admin, "make somebody an administrator, or no longer")
     admin.add_argument("admin", metavar="yes|no", choices=["yes", "no"])
-    _of_user(verbs, "enable", _enable, "open an account: one that was disabled, or that waits for approval")
-    _of_user(verbs, "disable", _disable, "close an account; nothing of it is lost, but its tokens and sessions end")
-    removing = _of_user(verbs, "remove", _remove_user, "remove an account, with its tokens, rights and memberships")
+    _of_user(
+        verbs,
+        "enable",
+        _enable,
+        "open an account: one that was disabled, or that waits for approval",
+    )
+    _of_user(
+        verbs,
+        "disable",
+        _disable,
+        "close an account; nothing of it is lost, but its tokens and sessions end",
+    )
+    removing = _of_user(
+        verbs, "remove", _remove_user, "remove an account, with its tokens, rights and memberships"
+    )
     removing.add_argument("--yes", action="store_true", help="do not ask")
     _add_groups(commands)
 
@@ -82,8 +100,12 @@ def _add_groups(commands: Any) -> None:
     add_command(verbs, "list", _groups, "show the groups and their members", config=True)
     _of_group(verbs, "add", _add_group, "make an empty group")
     _of_group(verbs, "join", _join, "make somebody a member").add_argument("user", metavar="USER")
-    _of_group(verbs, "leave", _leave, "make somebody no member any more").add_argument("user", metavar="USER")
-    removing = _of_group(verbs, "remove", _remove_group, "remove a group, with its rights; its members stay")
+    _of_group(verbs, "leave", _leave, "make somebody no member any more").add_argument(
+        "user", metavar="USER"
+    )
+    removing = _of_group(
+        verbs, "remove", _remove_group, "remove a group, with its rights; its members stay"
+    )
     removing.add_argument("--yes", action="store_true", help="do not ask")
 
 
@@ -93,7 +115,7 @@ def _of_group(verbs: Any, name: str, run: Any, about: str) -> argparse.ArgumentP
     return command
 
 
-# --- user -----------------------------------------------------------------------------------------------------
+# --- user -----------------------------------------------------------------------------------------
 
 
 def _user(options: argparse.Namespace) -> str:
@@ -106,7 +128,13 @@ def _users(options: argparse.Namespace) -> None:
         print_json(answer)
         return
     rows = [
-        (user["name"], "admin" if user["admin"] else "", user["standing"], user["from"], in_minutes(user.get("changed"), ""))
+        (
+            user["name"],
+            "admin" if user["admin"] else "",
+            user["standing"],
+            user["from"],
+            in_minutes(user.get("changed"), ""),
+        )
         for user in answer["users"]
     ]
     print_table(("USER", "", "STANDING", "FROM", "CHANGED (UTC)"), rows)
@@ -121,12 +149,17 @@ def _show_user(options: argparse.Namespace) -> None:
 def _add_user(options: argparse.Namespace) -> None:
     document = {"name": options.name, "admin": options.admin, "inherit": options.inherit}
     password = chosen_password(options, "no account was made")
-    _print_user(options, ask(options, "POST", "/api/users", document | ({"password": password} if password else {})))
+    _print_user(
+        options,
+        ask(options, "POST", "/api/users", document | ({"password": password} if password else {})),
+    )
 
 
 def _set_password(options: argparse.Namespace) -> None:
     password = chosen_password(options, "the password stays as it was")
-    answer = ask(options, "PUT", f"{_user(options)}/password", {"password": password} if password else {})
+    answer = ask(
+        options, "PUT", f"{_user(options)}/password", {"password": password} if password else {}
+    )
     if options.json:
         print_json(answer)
         return
@@ -152,7 +185,10 @@ def _change(options: argparse.Namespace, document: Mapping[str, Any]) -> None:
 
 def _remove_user(options: argparse.Namespace) -> None:
     if not options.yes:
-        what = f"This removes the account {options.name}, with its tokens, rights and memberships. (disable keeps them.)"
+        what = (
+            f"This removes the account {options.name}, with its tokens, rights and memberships. "
+            f"(disable keeps them.)"
+        )
         confirm(what, options.name, "nothing was removed")
     _print_removed(options, ask(options, "DELETE", _user(options)))
 
@@ -168,7 +204,11 @@ def _print_user(options: argparse.Namespace, user: Mapping[str, Any]) -> None:
     print_warnings(user)
 
 
-_ORIGINS = {"database": "accounts database", "configuration": "configuration", "elsewhere": "directory or service"}
+_ORIGINS = {
+    "database": "accounts database",
+    "configuration": "configuration",
+    "elsewhere": "directory or service",
+}
 
 
 def _print_password(answer: Mapping[str, Any]) -> None:
@@ -176,7 +216,7 @@ def _print_password(answer: Mapping[str, Any]) -> None:
         print(f"password: {answer['password']}\n(It is not shown again: only its hash is stored.)")
 
 
-# --- group ----------------------------------------------------------------------------------------------------
+# --- group ----------------------------------------------------------------------------------------
 
 
 def _group(options: argparse.Namespace) -> str:
@@ -189,7 +229,11 @@ def _groups(options: argparse.Namespace) -> None:
         print_json(answer)
         return
     rows = [
-        (group["name"], group["from"], "(see [groups])" if group["members"] is None else " ".join(group["members"]))
+        (
+            group["name"],
+            group["from"],
+            "(see [groups])" if group["members"] is None else " ".join(group["members"]),
+        )
         for group in answer["groups"]
     ]
     print_table(("GROUP", "FROM", "MEMBERS"), rows)
@@ -201,16 +245,24 @@ def _add_group(options: argparse.Namespace) -> None:
 
 
 def _join(options: argparse.Namespace) -> None:
-    _print_group(options, ask(options, "PUT", f"{_group(options)}/members/{quote(options.user, safe='')}"))
+    _print_group(
+        options, ask(options, "PUT", f"{_group(options)}/members/{quote(options.user, safe='')}")
+    )
 
 
 def _leave(options: argparse.Namespace) -> None:
-    _print_group(options, ask(options, "DELETE", f"{_group(options)}/members/{quote(options.user, safe='')}"))
+    _print_group(
+        options, ask(options, "DELETE", f"{_group(options)}/members/{quote(options.user, safe='')}")
+    )
 
 
 def _remove_group(options: argparse.Namespace) -> None:
     if not options.yes:
-        confirm(f"This removes the group {options.name}, with its rights.", options.name, "nothing was removed")
+        confirm(
+            f"This removes the group {options.name}, with its rights.",
+            options.name,
+            "nothing was removed",
+        )
     _print_removed(options, ask(options, "DELETE", _group(options)))
 
 

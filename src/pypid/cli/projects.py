@@ -15,7 +15,9 @@ from pypid.core.model import Status
 def add(commands: Any) -> None:
     """yank, unyank, status, delete, release-name."""
     _yanking(commands)
-    status = add_command(commands, "status", _status, "set a project's status (PEP 792)", config=True)
+    status = add_command(
+        commands, "status", _status, "set a project's status (PEP 792)", config=True
+    )
     status.add_argument("project", metavar="PROJECT")
     status.add_argument("status", choices=[status.value for status in Status])
     status.add_argument("--reason", default="", help="shown to those who install it")
@@ -24,7 +26,11 @@ def add(commands: Any) -> None:
 
 def _yanking(commands: Any) -> None:
     yank = add_command(
-        commands, "yank", _yank, "hide a release or a file from installers, except for those who pin it (PEP 592)", config=True
+        commands,
+        "yank",
+        _yank,
+        "hide a release or a file from installers, except for those who pin it (PEP 592)",
+        config=True,
     )
     yank.add_argument("project", metavar="PROJECT")
     yank.add_argument("what", metavar="VERSION|FILE")
@@ -36,12 +42,24 @@ def _yanking(commands: Any) -> None:
 
 def _deleting(commands: Any) -> None:
     delete = add_command(
-        commands, "delete", _delete, "delete a file, a release or a project for good (consider yank instead)", config=True
+        commands,
+        "delete",
+        _delete,
+        "delete a file, a release or a project for good (consider yank instead)",
+        config=True,
     )
     delete.add_argument("project", metavar="PROJECT")
-    delete.add_argument("what", metavar="VERSION|FILE", nargs="?", help="without it, all files of the project")
+    delete.add_argument(
+        "what", metavar="VERSION|FILE", nargs="?", help="without it, all files of the project"
+    )
     delete.add_argument("--yes", action="store_true", help="do not ask")
-    release = add_command(commands, "release-name", _release_name, "give back the name of a deleted project", config=True)
+    release = add_command(
+        commands,
+        "release-name",
+        _release_name,
+        "give back the name of a deleted project",
+        config=True,
+    )
     release.add_argument("project", metavar="PROJECT")
 
 
@@ -59,16 +77,30 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _delete(options: argparse.Namespace) -> None:
-    what = f"{options.what} of {options.project}" if options.what else f"ALL files of {options.project}"
+    what = (
+        f"{options.what} of {options.project}"
+        if options.what
+        else f"ALL files of {options.project}"
+    )
     if not options.yes:
-        print(f"This deletes {what} for good; the file names can never be used again for other bytes.")
+        print(
+            f"This deletes {what} for good; the file names can never be used again for other bytes."
+        )
         try:
             typed = input("Type the project's name to go on: ").strip()
         except EOFError:
-            sys.exit("pypid: nobody is there to confirm it; nothing was deleted. In a script, say --yes.")
+            sys.exit(
+                "pypid: nobody is there to confirm it; nothing was deleted. In a script, say --yes."
+            )
         if typed != options.project:
             sys.exit("pypid: nothing was deleted")
-    _manage(options, "DELETE", _selected(options) if options.what else _project(options), None, "deleted")
+    _manage(
+        options,
+        "DELETE",
+        _selected(options) if options.what else _project(options),
+        None,
+        "deleted",
+    )
 
 
 def _release_name(options: argparse.Namespace) -> None:

@@ -1,4 +1,6 @@
-"""What is asked at the terminal: passwords (never an argument: `ps` and the shell's history show those), and leave."""
+"""What is asked at the terminal: passwords (never an argument: `ps` and the shell's history show
+those), and leave.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,16 @@ def password(*, stdin: bool, undone: str) -> str:
 def add_password(command: argparse.ArgumentParser) -> None:
     """The options that say where a new password comes from."""
     where = command.add_mutually_exclusive_group()
-    where.add_argument("--ask", action="store_true", help="ask for the password (without this pypid makes one and prints it)")
-    where.add_argument("--stdin", action="store_true", help="read the password from standard input, one line (for scripts)")
+    where.add_argument(
+        "--ask",
+        action="store_true",
+        help="ask for the password (without this pypid makes one and prints it)",
+    )
+    where.add_argument(
+        "--stdin",
+        action="store_true",
+        help="read the password from standard input, one line (for scripts)",
+    )
 
 
 def chosen_password(options: argparse.Namespace, undone: str) -> str | None:

@@ -31,10 +31,23 @@ WHOM = "carol (or user:carol), group:devs, everyone, authenticated"
 
 def add(commands: Any) -> None:
     """right."""
-    verbs = add_verbs(commands, "right", "list and change who may read and write single projects", RIGHTS, "list|grant|revoke")
+    verbs = add_verbs(
+        commands,
+        "right",
+        "list and change who may read and write single projects",
+        RIGHTS,
+        "list|grant|revoke",
+    )
     listing = add_command(verbs, "list", _list, "show the rights", config=True)
-    listing.add_argument("project", metavar="PROJECT", nargs="?", help="only of this one, and what they make together")
-    granting = add_command(verbs, "grant", _grant, "give a right, in place of an older one", config=True)
+    listing.add_argument(
+        "project",
+        metavar="PROJECT",
+        nargs="?",
+        help="only of this one, and what they make together",
+    )
+    granting = add_command(
+        verbs, "grant", _grant, "give a right, in place of an older one", config=True
+    )
     revoking = add_command(verbs, "revoke", _revoke, "take a right away", config=True)
     for command in granting, revoking:
         command.add_argument("project", metavar="PROJECT")
@@ -43,18 +56,27 @@ def add(commands: Any) -> None:
 
 
 def right_url(project: str, whom: str) -> str:
-    """Where the API has the right of `whom`, spelled as the configuration spells principals: a bare name is a user."""
+    """Where the API has the right of `whom`, spelled as the configuration spells principals: a bare
+    name is a user.
+    """
     if whom in ("everyone", "authenticated"):
         words = [whom]
     else:
         kind, colon, name = whom.partition(":")
         words = [kind, name] if colon else ["user", whom]
-    return "/".join([f"/api/projects/{quote(project, safe='')}/rights", *(quote(word, safe="") for word in words)])
+    return "/".join(
+        [
+            f"/api/projects/{quote(project, safe='')}/rights",
+            *(quote(word, safe="") for word in words),
+        ]
+    )
 
 
 def _list(options: argparse.Namespace) -> None:
     if options.project:
-        _print_project(options, ask(options, "GET", f"/api/projects/{quote(options.project, safe='')}/rights"))
+        _print_project(
+            options, ask(options, "GET", f"/api/projects/{quote(options.project, safe='')}/rights")
+        )
         return
     answer = ask(options, "GET", "/api/rights")
     if options.json:
@@ -64,12 +86,18 @@ def _list(options: argparse.Namespace) -> None:
     print("Projects without rights of their own ([access]):")
     for name in defaults:
         print(f"  {name} = {defaults[name]}")
-    print_table(("PROJECT", "WHOM", "RIGHT", "FROM"), [(right["project"], *_row(right)) for right in answer["rights"]])
+    print_table(
+        ("PROJECT", "WHOM", "RIGHT", "FROM"),
+        [(right["project"], *_row(right)) for right in answer["rights"]],
+    )
     print(counted(len(answer["rights"]), "right"))
 
 
 def _grant(options: argparse.Namespace) -> None:
-    _print_project(options, ask(options, "PUT", right_url(options.project, options.whom), {"right": options.right}))
+    _print_project(
+        options,
+        ask(options, "PUT", right_url(options.project, options.whom), {"right": options.right}),
+    )
 
 
 def _revoke(options: argparse.Namespace) -> None:
@@ -83,7 +111,10 @@ def _print_project(options: argparse.Namespace, answer: Mapping[str, Any]) -> No
     print_table(("WHOM", "RIGHT", "FROM"), map(_row, answer["rights"]))
     why = "by the defaults ([access])" if answer["takes_defaults"] else "by these rights alone"
     effective = answer["effective"]
-    print(f"{answer['project']}: read by {effective['read']}, written by {effective['write']}, {why}; administrators besides")
+    print(
+        f"{answer['project']}: read by {effective['read']}, written by {effective['write']}, "
+        f"{why}; administrators besides"
+    )
     print_warnings(answer)
 
 

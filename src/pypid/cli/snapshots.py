@@ -43,17 +43,32 @@ def add(commands: Any) -> None:
     """snapshot."""
     about = "make, list and delete names for moments of the index"
     verbs = add_verbs(commands, "snapshot", about, SNAPSHOTS, "make|list|delete")
-    making = explain(add_command(verbs, "make", _make, "give the index of now, or of a moment, a name", config=True), MAKE)
-    making.add_argument("name", metavar="NAME", help="small letters, digits, '.', '_' and '-'; at most 64")
-    making.add_argument("--at", metavar="MOMENT", help="2026-08-01 or 2026-08-01T12:30:00Z; without it now")
+    making = explain(
+        add_command(
+            verbs, "make", _make, "give the index of now, or of a moment, a name", config=True
+        ),
+        MAKE,
+    )
+    making.add_argument(
+        "name", metavar="NAME", help="small letters, digits, '.', '_' and '-'; at most 64"
+    )
+    making.add_argument(
+        "--at", metavar="MOMENT", help="2026-08-01 or 2026-08-01T12:30:00Z; without it now"
+    )
     making.add_argument("--note", metavar="TEXT", default="", help="what it is for")
     add_command(verbs, "list", _list, "show the snapshots", config=True)
-    deleting = explain(add_command(verbs, "delete", _delete, "take a snapshot away", config=True), DELETE)
+    deleting = explain(
+        add_command(verbs, "delete", _delete, "take a snapshot away", config=True), DELETE
+    )
     deleting.add_argument("name", metavar="NAME")
 
 
 def _make(options: argparse.Namespace) -> None:
-    wish = {"name": options.name, "note": options.note, **({} if options.at is None else {"moment": options.at})}
+    wish = {
+        "name": options.name,
+        "note": options.note,
+        **({} if options.at is None else {"moment": options.at}),
+    }
     answer = ask(options, "POST", "/api/snapshots", wish)
     if options.json:
         print_json(answer)
@@ -67,7 +82,10 @@ def _list(options: argparse.Namespace) -> None:
         print_json(answer)
         return
     found = answer["snapshots"]
-    rows = [(each["name"], each["moment"], in_minutes(each["made"]), each.get("by", ""), each["note"]) for each in found]
+    rows = [
+        (each["name"], each["moment"], in_minutes(each["made"]), each.get("by", ""), each["note"])
+        for each in found
+    ]
     print_table(("NAME", "AS OF", "MADE (UTC)", "BY", "NOTE"), rows)
     print(counted(len(rows), "snapshot"))
 

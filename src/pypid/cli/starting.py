@@ -21,41 +21,70 @@ SECRET = 32
 
 def add(commands: Any) -> None:
     """serve, check-config, convert-config, gen-password, gen-secret."""
-    serve = add_command(commands, "serve", _serve, "start the index and stay in the foreground (the same as `twistd -n pypid`)")
+    serve = add_command(
+        commands,
+        "serve",
+        _serve,
+        "start the index and stay in the foreground (the same as `twistd -n pypid`)",
+    )
     add_config(serve)
     serve.add_argument(
         "--workers",
         "-w",
         metavar="N",
         type=_workers,
-        help="processes that answer, for machines with several cores (default: [server] workers; more than 1 needs a shared "
+        help="processes that answer, for machines with several cores (default: [server] workers; "
+        "more than 1 needs a shared "
         "catalog, [cache] backend = sql or redis)",
     )
     check = add_command(
-        commands, "check-config", _check_config, "read a configuration and print what is in force, without secrets"
+        commands,
+        "check-config",
+        _check_config,
+        "read a configuration and print what is in force, without secrets",
     )
-    check.add_argument("file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
+    check.add_argument(
+        "file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}"
+    )
     convert = add_command(
-        commands, "convert-config", _convert_config, "print pypicloud's config.ini as a pypid.ini, with comments"
+        commands,
+        "convert-config",
+        _convert_config,
+        "print pypicloud's config.ini as a pypid.ini, with comments",
     )
     convert.description = (
-        "Prints pypicloud's config.ini as a pypid.ini. Above each key stands where it comes from, at the end what was not "
-        "taken over. The output holds the secrets and password hashes of the file. pypid starts with the old file, too."
+        "Prints pypicloud's config.ini as a pypid.ini. Above each key stands where it comes from, "
+        "at the end what was not "
+        "taken over. The output holds the secrets and password hashes of the file. pypid starts "
+        "with the old file, too."
     )
     convert.add_argument("file", metavar="FILE", help="pypicloud's config.ini")
-    password = add_command(commands, "gen-password", _gen_password, "ask for a password and print its hash for [users]")
-    password.add_argument("user", metavar="USER", nargs="?", help="print the whole line, `USER = hash`")
-    password.add_argument("--stdin", action="store_true", help="read the password from standard input, one line (for scripts)")
-    secret = add_command(commands, "gen-secret", _gen_secret, "make a secret for [server] secret and print it")
+    password = add_command(
+        commands, "gen-password", _gen_password, "ask for a password and print its hash for [users]"
+    )
+    password.add_argument(
+        "user", metavar="USER", nargs="?", help="print the whole line, `USER = hash`"
+    )
+    password.add_argument(
+        "--stdin",
+        action="store_true",
+        help="read the password from standard input, one line (for scripts)",
+    )
+    secret = add_command(
+        commands, "gen-secret", _gen_secret, "make a secret for [server] secret and print it"
+    )
     secret.description = (
-        "Prints a new secret for [server] secret (or for the variable PYPID_SERVER_SECRET). What is of record is sealed with "
-        "it and copied to the bucket. Keep a copy of it apart from both: without it nobody can open those copies."
+        "Prints a new secret for [server] secret (or for the variable PYPID_SERVER_SECRET). What "
+        "is of record is sealed with "
+        "it and copied to the bucket. Keep a copy of it apart from both: without it nobody can "
+        "open those copies."
     )
 
 
 def _serve(options: argparse.Namespace) -> None:
     name_sockets(os.environ)
-    gc.disable()  # what is imported stays: to look for garbage among it again and again is a tenth of a start
+    # what is imported stays: to look for garbage among it again and again is a tenth of a start
+    gc.disable()
     from pypid.wiring.recipe import serve
 
     serve(options.config, options.workers)
@@ -107,7 +136,9 @@ def _convert_config(options: argparse.Namespace) -> None:
     text, held = converted_config(Path(options.file))
     print(text)
     if held:
-        advice = "this is a configuration, so it holds what the old one did: keep it as safe (chmod 600)"
+        advice = (
+            "this is a configuration, so it holds what the old one did: keep it as safe (chmod 600)"
+        )
         print(f"pypid: {advice}: {', '.join(held)}", file=sys.stderr)
 
 

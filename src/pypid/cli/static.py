@@ -1,4 +1,6 @@
-"""An index as static files, out of a list of file names: static. It needs no configuration and no pypid."""
+"""An index as static files, out of a list of file names: static. It needs no configuration and no
+pypid.
+"""
 
 from __future__ import annotations
 
@@ -54,32 +56,65 @@ docs/static.rst has the nginx for it.
 
 def add(commands: Any) -> None:
     """static."""
-    command = add_command(commands, "static", _static, "write an index as static files, out of a list of file names")
+    command = add_command(
+        commands, "static", _static, "write an index as static files, out of a list of file names"
+    )
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.epilog = EXAMPLE
     lists = command.add_mutually_exclusive_group(required=True)
-    lists.add_argument("--package-list", metavar="FILE", help="file names, one in each line; - is standard input")
-    lists.add_argument("--package-list-json", metavar="FILE", help="JSON objects, one in each line; - is standard input")
+    lists.add_argument(
+        "--package-list", metavar="FILE", help="file names, one in each line; - is standard input"
+    )
+    lists.add_argument(
+        "--package-list-json",
+        metavar="FILE",
+        help="JSON objects, one in each line; - is standard input",
+    )
     before = command.add_mutually_exclusive_group()
     before.add_argument(
-        "--previous-package-list", metavar="FILE", help="the list that DIR was made of: only what differs is looked at"
+        "--previous-package-list",
+        metavar="FILE",
+        help="the list that DIR was made of: only what differs is looked at",
     )
-    before.add_argument("--previous-package-list-json", metavar="FILE", help="the same in JSON: DIR/packages.json is one")
-    command.add_argument(
-        "--output-dir", "--output", metavar="DIR", required=True, help="where the pages go; what has not changed is left alone"
+    before.add_argument(
+        "--previous-package-list-json",
+        metavar="FILE",
+        help="the same in JSON: DIR/packages.json is one",
     )
     command.add_argument(
-        "--packages-url", metavar="URL", required=True, help="where all files lie: absolute, or relative to simple/PROJECT/"
+        "--output-dir",
+        "--output",
+        metavar="DIR",
+        required=True,
+        help="where the pages go; what has not changed is left alone",
+    )
+    command.add_argument(
+        "--packages-url",
+        metavar="URL",
+        required=True,
+        help="where all files lie: absolute, or relative to simple/PROJECT/",
     )
     _add_looks(command)
     _add_ways(command)
 
 
 def _add_looks(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--title", default="My Private PyPI", help="the title of pages for people (default: My Private PyPI)")
+    command.add_argument(
+        "--title",
+        default="My Private PyPI",
+        help="the title of pages for people (default: My Private PyPI)",
+    )
     command.add_argument("--logo", metavar="URL", help="an image beside it")
-    command.add_argument("--logo-width", metavar="PIXELS", type=int, default=0, help="how wide it is (default: as it is)")
-    command.add_argument("--site-url", metavar="URL", help="where DIR will be served, for the link in the feed")
+    command.add_argument(
+        "--logo-width",
+        metavar="PIXELS",
+        type=int,
+        default=0,
+        help="how wide it is (default: as it is)",
+    )
+    command.add_argument(
+        "--site-url", metavar="URL", help="where DIR will be served, for the link in the feed"
+    )
     command.add_argument(
         "--no-generate-timestamp",
         "--no-timestamp",
@@ -91,12 +126,26 @@ def _add_looks(command: argparse.ArgumentParser) -> None:
 
 def _add_ways(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--no-per-release-json", action="store_true", help="leave out pypi/PROJECT/VERSION/json, most of all files"
+        "--no-per-release-json",
+        action="store_true",
+        help="leave out pypi/PROJECT/VERSION/json, most of all files",
     )
-    command.add_argument("--delete", action="store_true", help="remove pages of projects and releases that are not in the list")
-    command.add_argument("--strict", action="store_true", help="write nothing if a file of the list has to be left out")
     command.add_argument(
-        "--processes", metavar="N", type=int, default=0, help="how many write pages (default: as many as there are processors)"
+        "--delete",
+        action="store_true",
+        help="remove pages of projects and releases that are not in the list",
+    )
+    command.add_argument(
+        "--strict",
+        action="store_true",
+        help="write nothing if a file of the list has to be left out",
+    )
+    command.add_argument(
+        "--processes",
+        metavar="N",
+        type=int,
+        default=0,
+        help="how many write pages (default: as many as there are processors)",
     )
 
 
@@ -168,25 +217,39 @@ def _opened(path: str) -> BinaryIO:
 
 def _check(listed: PackageList, options: argparse.Namespace) -> None:
     if options.strict and listed.left_out:
-        sys.exit(f"pypid: {listed.left_out} files would be left out, which --strict forbids; nothing was written")
+        sys.exit(
+            f"pypid: {listed.left_out} files would be left out, which --strict forbids; "
+            f"nothing "
+            f"was written"
+        )
     if options.delete and not listed.projects:
-        sys.exit("pypid: the list names no file, and --delete would remove every page; nothing was written")
+        sys.exit(
+            "pypid: the list names no file, and --delete would remove every page; nothing was "
+            "written"
+        )
     if options.processes < 0:
         sys.exit("pypid: --processes is a number from 1 on")
 
 
 def _report(listed: PackageList, outcome: BuildOutcome, *, terminal: bool) -> None:
-    """Nothing where all went well and nobody looks: programs that mail what they are told are to stay quiet, as before."""
+    """Nothing where all went well and nobody looks: programs that mail what they are told are to
+    stay quiet, as before.
+    """
     done = outcome.done
     if terminal or listed.left_out:
         removed = f", {outcome.removed} removed" if outcome.removed else ""
         print(
-            f"pypid: {outcome.projects} projects. Pages: {done.written} written, {done.same} were the same{removed}. "
+            f"pypid: {outcome.projects} projects. Pages: {done.written} written, {done.same} were "
+            f"the same{removed}. "
             f"Lines left out: {listed.left_out}.",
             file=sys.stderr,
         )
     if outcome.gone:
         print(
-            f"pypid: {outcome.gone} projects are in the list no more; their pages are still there (--delete removes them)",
+            (
+                f"pypid: {outcome.gone} projects are in the list no more; their pages are still "
+                f"there "
+                f"(--delete removes them)"
+            ),
             file=sys.stderr,
         )

@@ -14,12 +14,17 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
     for row in (head, *lines):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 def printable(text: str) -> str:
     """`text` for a terminal: what somebody else wrote cannot steer it."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text)
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
 
 
 def counted(number: int, thing: str) -> str:

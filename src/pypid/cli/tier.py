@@ -27,12 +27,27 @@ STANDARD_IA and the like can be read as before. Only for [storage] backend = s3.
 
 def add(commands: Any) -> None:
     """tier."""
-    tier = add_command(commands, "tier", _tier, "move old files into a cheaper storage class (S3)", config=True)
+    tier = add_command(
+        commands, "tier", _tier, "move old files into a cheaper storage class (S3)", config=True
+    )
     tier.formatter_class = argparse.RawDescriptionHelpFormatter
     tier.epilog = EXAMPLE
-    tier.add_argument("--older-than", metavar="TIME", required=True, help="only what was published so long ago: 180d")
-    tier.add_argument("--keep", metavar="N", type=int, required=True, help="not what is of the newest N versions")
-    tier.add_argument("--class", metavar="CLASS", dest="storage_class", required=True, help="where to: GLACIER_IR ...")
+    tier.add_argument(
+        "--older-than",
+        metavar="TIME",
+        required=True,
+        help="only what was published so long ago: 180d",
+    )
+    tier.add_argument(
+        "--keep", metavar="N", type=int, required=True, help="not what is of the newest N versions"
+    )
+    tier.add_argument(
+        "--class",
+        metavar="CLASS",
+        dest="storage_class",
+        required=True,
+        help="where to: GLACIER_IR ...",
+    )
     tier.add_argument("--dry-run", action="store_true", help="only tell what would be moved")
 
 
@@ -43,7 +58,9 @@ def _tier(options: argparse.Namespace) -> None:
         "class": options.storage_class.upper(),
         "dry_run": options.dry_run,
     }
-    answer = ask(options, "POST", "/api/tier", document, tell=lambda event: _tell(event, quiet=options.json))
+    answer = ask(
+        options, "POST", "/api/tier", document, tell=lambda event: _tell(event, quiet=options.json)
+    )
     if options.json:
         print_json(answer)
     else:
@@ -59,13 +76,27 @@ def _tell(event: Mapping[str, Any], *, quiet: bool) -> None:
         reason = f" ({event['reason']})" if event["reason"] else ""
         came = f" from {event['class']}" if event["class"] else ""
         print(
-            f"{event['outcome']}: {event['project']}/{event['filename']}{came}, {in_words(event['size'])}{reason}", flush=True
+            (
+                f"{event['outcome']}: {event['project']}/{event['filename']}{came}, "
+                f"{in_words(event['size'])}{reason}"
+            ),
+            flush=True,
         )
 
 
 def _report(answer: Mapping[str, Any], storage_class: str) -> None:
     counts = answer["outcomes"]
-    moved = f"{counts['moved']} moved" if not counts["would-move"] else f"{counts['would-move']} would be moved"
-    rest = f"{counts['there']} were there, {counts['archived']} have to be restored first, {counts['failed']} failed"
-    print(f"{answer['seen']} files of {answer['projects']} projects, {answer['due']} of them due for {storage_class}:")
+    moved = (
+        f"{counts['moved']} moved"
+        if not counts["would-move"]
+        else f"{counts['would-move']} would be moved"
+    )
+    rest = (
+        f"{counts['there']} were there, {counts['archived']} have to be restored first, "
+        f"{counts['failed']} failed"
+    )
+    print(
+        f"{answer['seen']} files of {answer['projects']} projects, {answer['due']} of them due "
+        f"for {storage_class}:"
+    )
     print(f"{moved} ({in_words(answer['size'])}), {rest}.")

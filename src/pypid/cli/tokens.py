@@ -43,13 +43,33 @@ def add(commands: Any) -> None:
     verbs = add_verbs(commands, "token", "list, make and revoke tokens", TOKENS, "list|make|revoke")
     listing = add_command(verbs, "list", _list, "show the tokens, never their secrets", config=True)
     listing.add_argument("--user", metavar="USER", help="only of this one")
-    making = explain(add_command(verbs, "make", _make, "make a token for somebody and print its secret", config=True), MAKE)
+    making = explain(
+        add_command(
+            verbs, "make", _make, "make a token for somebody and print its secret", config=True
+        ),
+        MAKE,
+    )
     making.add_argument("name", metavar="NAME", help="any text: what it is for")
-    making.add_argument("--user", metavar="USER", required=True, help="whose it is: somebody who can log in")
-    making.add_argument("--can", metavar="ACTION", action="append", required=True, choices=ACTIONS, help="what it is for")
-    making.add_argument("--project", metavar="GLOB", action="append", help="which projects it is for")
-    making.add_argument("--expires", metavar="TIME", help="30d, or 2027-01-31T12:00:00Z; without it never")
-    revoking = add_command(verbs, "revoke", _revoke, "make a token good for nothing, at once", config=True)
+    making.add_argument(
+        "--user", metavar="USER", required=True, help="whose it is: somebody who can log in"
+    )
+    making.add_argument(
+        "--can",
+        metavar="ACTION",
+        action="append",
+        required=True,
+        choices=ACTIONS,
+        help="what it is for",
+    )
+    making.add_argument(
+        "--project", metavar="GLOB", action="append", help="which projects it is for"
+    )
+    making.add_argument(
+        "--expires", metavar="TIME", help="30d, or 2027-01-31T12:00:00Z; without it never"
+    )
+    revoking = add_command(
+        verbs, "revoke", _revoke, "make a token good for nothing, at once", config=True
+    )
     revoking.add_argument("id", metavar="ID")
 
 
@@ -73,13 +93,26 @@ def _list(options: argparse.Namespace) -> None:
         )
         for token in answer["tokens"]
     ]
-    print_table(("ID", "USER", "NAME", "CAN", "PROJECTS", "STATE", "EXPIRES (UTC)", "USED LAST", "FROM"), rows)
+    print_table(
+        ("ID", "USER", "NAME", "CAN", "PROJECTS", "STATE", "EXPIRES (UTC)", "USED LAST", "FROM"),
+        rows,
+    )
     print(counted(len(rows), "token"))
 
 
 def _make(options: argparse.Namespace) -> None:
-    document = {"name": options.name, "user": options.user, "actions": options.can, "expires": options.expires}
-    answer = ask(options, "POST", "/api/tokens", document | ({"projects": options.project} if options.project else {}))
+    document = {
+        "name": options.name,
+        "user": options.user,
+        "actions": options.can,
+        "expires": options.expires,
+    }
+    answer = ask(
+        options,
+        "POST",
+        "/api/tokens",
+        document | ({"projects": options.project} if options.project else {}),
+    )
     if options.json:
         print_json(answer)
         return
@@ -98,5 +131,6 @@ def _revoke(options: argparse.Namespace) -> None:
 def _line(token: Mapping[str, Any]) -> str:
     what = f"{' '.join(token['actions'])} in {' '.join(token['projects'])}"
     return (
-        f"{token['id']}: {token['state']}, {token['name']}, of {token['user']}, {what}, expires {in_minutes(token['expires'])}"
+        f"{token['id']}: {token['state']}, {token['name']}, of {token['user']}, {what}, expires "
+        f"{in_minutes(token['expires'])}"
     )

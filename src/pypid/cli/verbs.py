@@ -7,7 +7,9 @@ from typing import Any
 
 
 def add_verbs(commands: Any, name: str, about: str, examples: str, metavar: str) -> Any:
-    """A command that is followed by a verb; what comes back takes the verbs. `examples` stand below its help, as they are."""
+    """A command that is followed by a verb; what comes back takes the verbs. `examples` stand below
+    its help, as they are.
+    """
     command = commands.add_parser(
         name,
         help=about,

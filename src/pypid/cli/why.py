@@ -25,7 +25,13 @@ The same over HTTP, for those who may publish: GET /api/why/PROJECT[/FILE].
 
 def add(commands: Any) -> None:
     """why."""
-    command = add_command(commands, "why", _why, "tell why a project or a file is not there, and until when", config=True)
+    command = add_command(
+        commands,
+        "why",
+        _why,
+        "tell why a project or a file is not there, and until when",
+        config=True,
+    )
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.epilog = EXAMPLE
     command.add_argument("project", metavar="PROJECT")
@@ -46,17 +52,26 @@ def _of_name(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"{answer['name']}: the name is {answer['says']}."
     if answer["ours"] is not None:
         ours = answer["ours"]
-        yield f"Here there is a project of this name: {ours['files']} files, status {ours['status']}."
+        yield (
+            f"Here there is a project of this name: {ours['files']} files, status {ours['status']}."
+        )
     if answer["not_asked"] is not None:
         yield f"Upstream is not asked for it: {answer['not_asked']}."
     upstream = answer["upstream"]
     if upstream is not None:
-        what = "no such project" if upstream["files"] is None else f"{upstream['files']} files, status {upstream['status']}"
+        what = (
+            "no such project"
+            if upstream["files"] is None
+            else f"{upstream['files']} files, status {upstream['status']}"
+        )
         yield f"Upstream ({upstream['index']}) said at {_time(upstream['asked'])}: {what}."
     elif answer["not_asked"] is None:
         yield "Upstream has not been asked for it yet: it is when a client asks for the page."
     if answer["outage"] is not None:
-        yield f"Upstream is away since {_time(answer['outage']['since'])}: {answer['outage']['error']}"
+        yield (
+            f"Upstream is away since {_time(answer['outage']['since'])}: "
+            f"{answer['outage']['error']}"
+        )
     elif answer["failure"] is not None:
         yield f"Upstream was asked for it a moment ago, in vain: {answer['failure']}"
 
@@ -67,7 +82,10 @@ def _of_files(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"{file['filename']}: {_where(file)}" if file["visible"] else _hidden(file)
         return
     visible = answer["visible"]
-    yield f"Visible: {visible['ours']} files of ours, {visible['kept']} kept, {visible['upstream']} to be had from upstream."
+    yield (
+        f"Visible: {visible['ours']} files of ours, {visible['kept']} kept, {visible['upstream']} "
+        f"to be had from upstream."
+    )
     if answer["hidden"]:
         yield f"Hidden: {len(answer['hidden'])}"
     for file in answer["hidden"]:
@@ -75,7 +93,9 @@ def _of_files(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _where(file: Mapping[str, Any]) -> str:
-    where = "of ours" if file["ours"] else "kept here" if file["kept"] else "to be had from upstream"
+    where = (
+        "of ours" if file["ours"] else "kept here" if file["kept"] else "to be had from upstream"
+    )
     return f"visible, {where}"
 
 

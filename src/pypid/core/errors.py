@@ -1,9 +1,10 @@
 """Every way pypid says no: an exception with fields, whose text says what to do next.
 
-Rules raise these; `web/errors.py` holds the one table that makes HTTP statuses of them, and `cli` prints
-them. No text here may hold a secret: texts go to clients and into logs.
+Rules raise these; `web/errors.py` holds the one table that makes HTTP statuses of them, and `cli`
+prints them. No text here may hold a secret: texts go to clients and into logs.
 
-Slots and a ``__repr__`` for each of these classes would be half of what they cost every start, some 30 ms.
+Slots and a ``__repr__`` for each of these classes would be half of what they cost every start, some
+30 ms.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ INVALID_ATTESTATIONS = "Invalid attestations supplied during upload: "
 
 @define(slots=False, repr=False)
 class PypidError(Exception):
-    """The base of all that pypid refuses or cannot do. ``str()`` is one readable line or paragraph."""
+    """The base of all that pypid refuses or cannot do. ``str()`` is one readable
+    line or paragraph.
+    """
 
     def __str__(self) -> str:
         return self.text()
 
     def __repr__(self) -> str:
-        said = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(type(self)) if each.repr]
+        said = [
+            f"{each.name}={getattr(self, each.name)!r}" for each in fields(type(self)) if each.repr
+        ]
         return f"{type(self).__name__}({', '.join(said)})"
 
     def text(self) -> str:
@@ -40,7 +45,8 @@ class BadName(PypidError):
 
     def text(self) -> str:
         return (
-            f"{shortened(self.name)!r} is not a project name: use letters, digits, '.', '_' and '-', "
+            f"{shortened(self.name)!r} is not a project name: use letters, digits, '.', '_' and "
+            f"'-', "
             "beginning and ending with a letter or a digit, at most 200 characters."
         )
 
@@ -58,7 +64,8 @@ class BadFilename(PypidError):
 
 @define
 class ConfigProblem:
-    """One thing wrong with the configuration; `str` gives one line: where, what was read, what is allowed.
+    """One thing wrong with the configuration; `str` gives one line: where, what was read, what is
+    allowed.
 
     `section` is empty for what concerns the file, or the environment, as a whole.
     """
@@ -71,7 +78,9 @@ class ConfigProblem:
 
     def __str__(self) -> str:
         place = self.where if self.line is None else f"{self.where}:{self.line}"
-        name = " ".join(part for part in (f"[{self.section}]" if self.section else "", self.key) if part)
+        name = " ".join(
+            part for part in (f"[{self.section}]" if self.section else "", self.key) if part
+        )
         return ": ".join(part for part in (place, name, self.message) if part)
 
 
@@ -83,7 +92,9 @@ class BadConfig(PypidError):
 
     def text(self) -> str:
         head = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        return "\n".join([f"{head} in the configuration:", *(f"  {problem}" for problem in self.problems)])
+        return "\n".join(
+            [f"{head} in the configuration:", *(f"  {problem}" for problem in self.problems)]
+        )
 
 
 @define(slots=False, repr=False)
@@ -124,12 +135,17 @@ class NoSuchMember(PypidError):
     path: str
 
     def text(self) -> str:
-        return f"There is no {shortened(self.path)!r} in {shortened(self.filename)!r}: its list of contents says what there is."
+        return (
+            f"There is no {shortened(self.path)!r} in {shortened(self.filename)!r}: its list of "
+            f"contents says what there is."
+        )
 
 
 @define(slots=False, repr=False)
 class Opaque(PypidError):
-    """A file that is there and cannot be looked into: HTTP 422. It can be downloaded all the same."""
+    """A file that is there and cannot be looked into: HTTP 422. It can be downloaded
+    all the same.
+    """
 
     filename: str
     reason: str
@@ -140,7 +156,9 @@ class Opaque(PypidError):
 
 @define(slots=False, repr=False)
 class NotYetKnown(PypidError):
-    """Whether the name is ours is not known yet: the listing of the storage, or of the rules, is not complete (503)."""
+    """Whether the name is ours is not known yet: the listing of the storage, or of the rules, is
+    not complete (503).
+    """
 
     name: str
     retry_after: int = 5
@@ -152,14 +170,17 @@ class NotYetKnown(PypidError):
 
 @define(slots=False, repr=False)
 class ListIncomplete(PypidError):
-    """Not every project is known yet, and a client could take a part of the list for all of it: mirrors delete what is missing
-    (503).
+    """Not every project is known yet, and a client could take a part of the list for all of it:
+    mirrors delete what is missing (503).
     """
 
     retry_after: int = 5
 
     def text(self) -> str:
-        return "This list is not complete yet: the index is being compared with its storage. Try again soon."
+        return (
+            "This list is not complete yet: the index is being compared with its storage. Try "
+            "again soon."
+        )
 
 
 @define(slots=False, repr=False)
@@ -180,7 +201,10 @@ class BadMoment(PypidError):
     reason: str
 
     def text(self) -> str:
-        return f"{shortened(self.moment)!r} is no moment that the index can be shown as of: {self.reason}."
+        return (
+            f"{shortened(self.moment)!r} is no moment that the index can be shown as of: "
+            f"{self.reason}."
+        )
 
 
 @define(slots=False, repr=False)
@@ -190,7 +214,10 @@ class NoSuchSnapshot(PypidError):
     name: str
 
     def text(self) -> str:
-        return f"There is no snapshot {shortened(self.name)!r}. /api/snapshots, or pypid snapshot list, names those there are."
+        return (
+            f"There is no snapshot {shortened(self.name)!r}. /api/snapshots, or pypid snapshot "
+            f"list, names those there are."
+        )
 
 
 @define(slots=False, repr=False)
@@ -200,7 +227,10 @@ class NotAcceptable(PypidError):
     offered: Sequence[str]
 
     def text(self) -> str:
-        return f"None of the formats that were asked for can be had here. There are: {', '.join(self.offered)}."
+        return (
+            f"None of the formats that were asked for can be had here. There are: "
+            f"{', '.join(self.offered)}."
+        )
 
 
 @define(slots=False, repr=False)
@@ -214,12 +244,19 @@ class UploadRejected(PypidError):
         what = shortened(self.filename) or "the upload"
         if len(self.problems) == 1:
             return f"{what} was not accepted: {self.problems[0]}"
-        return "\n".join([f"{what} was not accepted, for {len(self.problems)} reasons:", *(f"- {p}" for p in self.problems)])
+        return "\n".join(
+            [
+                f"{what} was not accepted, for {len(self.problems)} reasons:",
+                *(f"- {p}" for p in self.problems),
+            ]
+        )
 
 
 @define(slots=False, repr=False)
 class AttestationsRejected(UploadRejected):
-    """The attestations of an upload (PEP 740) cannot be accepted, and nothing else is wrong with it."""
+    """The attestations of an upload (PEP 740) cannot be accepted, and nothing else is wrong with
+    it.
+    """
 
     def text(self) -> str:
         return INVALID_ATTESTATIONS + "\n".join(self.problems)
@@ -227,7 +264,9 @@ class AttestationsRejected(UploadRejected):
 
 @define(slots=False, repr=False)
 class AlreadyExists(PypidError):
-    """Another file of this name, with other bytes, is published. Clients look for the first three words."""
+    """Another file of this name, with other bytes, is published. Clients look for the first three
+    words.
+    """
 
     filename: str
     blake2b_256: str | None = None
@@ -245,13 +284,16 @@ class AlreadyThere(AlreadyExists):
 
 @define(slots=False, repr=False)
 class NameUsedUp(PypidError):
-    """A file of this name was published and deleted; the name is not free for other bytes (tombstone)."""
+    """A file of this name was published and deleted; the name is not free for other bytes
+    (tombstone).
+    """
 
     filename: str
 
     def text(self) -> str:
         return (
-            f"A file named {self.filename!r} was published here and deleted; its name cannot be used for other bytes. "
+            f"A file named {self.filename!r} was published here and deleted; its name cannot be "
+            f"used for other bytes. "
             "Raise the version and publish again."
         )
 
@@ -285,12 +327,17 @@ class TooManyAttempts(PypidError):
     retry_after: int
 
     def text(self) -> str:
-        return f"Too many wrong passwords or tokens were tried. Wait {self.retry_after} s, and then log in with the right one."
+        return (
+            f"Too many wrong passwords or tokens were tried. Wait {self.retry_after} s, and then "
+            f"log in with the right one."
+        )
 
 
 @define(slots=False, repr=False)
 class LoginRefused(PypidError):
-    """A wrong name or password in a login form: HTTP 403, for at 401 with a challenge a browser asks for them by itself."""
+    """A wrong name or password in a login form: HTTP 403, for at 401 with a challenge a browser
+    asks for them by itself.
+    """
 
     reason: str = "The user name or the password is wrong."
 
@@ -300,12 +347,16 @@ class LoginRefused(PypidError):
 
 @define(slots=False, repr=False)
 class NoCsrfToken(PypidError):
-    """A browser's session wants to change something, and does not say what only our own pages know: HTTP 403."""
+    """A browser's session wants to change something, and does not say what only our own pages know:
+    HTTP 403.
+    """
 
     def text(self) -> str:
         return (
-            "A request that changes something by a session's cookie has to carry the session's token in the header "
-            "X-CSRF-Token (GET /api/session tells it). Scripts send a token or a password in the Authorization header instead."
+            "A request that changes something by a session's cookie has to carry the session's "
+            "token in the header "
+            "X-CSRF-Token (GET /api/session tells it). Scripts send a token or a password in the "
+            "Authorization header instead."
         )
 
 
@@ -333,19 +384,25 @@ class TooManyRegistrations(TooManyAttempts):
 
     def text(self) -> str:
         return (
-            f"Too many registrations were tried from your address. Try again in {self.retry_after} s, or ask an administrator."
+            f"Too many registrations were tried from your address. Try again in "
+            f"{self.retry_after} s, or ask an administrator."
         )
 
 
 @define(slots=False, repr=False)
 class PeopleUnknown(PypidError):
-    """Those who know who somebody is (a database, a directory, a service) cannot be asked: HTTP 503, and nothing is granted."""
+    """Those who know who somebody is (a database, a directory, a service) cannot be asked: HTTP
+    503, and nothing is granted.
+    """
 
     source: str
     retry_after: int = 10
 
     def text(self) -> str:
-        return f"Who you are cannot be found out just now: {self.source} cannot be asked. Try again soon."
+        return (
+            f"Who you are cannot be found out just now: {self.source} cannot be asked. Try again "
+            f"soon."
+        )
 
 
 @define(slots=False, repr=False)
@@ -362,7 +419,9 @@ class NameTaken(PypidError):
 
 @define(slots=False, repr=False)
 class ChangedElsewhere(PypidError):
-    """What was to be changed here is said in the configuration, or by a directory: HTTP 409. `what`: "the user 'alice'"."""
+    """What was to be changed here is said in the configuration, or by a directory: HTTP 409.
+    `what`: "the user 'alice'".
+    """
 
     what: str
     where: str
@@ -373,19 +432,25 @@ class ChangedElsewhere(PypidError):
 
 @define(slots=False, repr=False)
 class PeopleFixed(PypidError):
-    """People and rights stand in the configuration alone, so nothing of them is changed by pypicloud's API: HTTP 501."""
+    """People and rights stand in the configuration alone, so nothing of them is changed by
+    pypicloud's API: HTTP 501.
+    """
 
     def text(self) -> str:
         return (
-            "The people of this index, and their rights, stand in its configuration: change [users], [groups] and [projects] "
-            "there, and reload pypid (SIGHUP). To change them here write sql into [access] backend (backend = config sql), and "
+            "The people of this index, and their rights, stand in its configuration: change "
+            "[users], [groups] and [projects] "
+            "there, and reload pypid (SIGHUP). To change them here write sql into [access] "
+            "backend (backend = config sql), and "
             "start pypid again."
         )
 
 
 @define(slots=False, repr=False)
 class InseparableRight(PypidError):
-    """Somebody would write a project without reading it, which cannot be here: HTTP 409. `reason` says what to do."""
+    """Somebody would write a project without reading it, which cannot be here: HTTP 409. `reason`
+    says what to do.
+    """
 
     reason: str
 
@@ -401,7 +466,10 @@ class LastAdmin(PypidError):
 
     def text(self) -> str:
         advice = "Make somebody else an administrator first."
-        return f"{shortened(self.name)!r} is the last administrator who can log in, and has to stay one. {advice}"
+        return (
+            f"{shortened(self.name)!r} is the last administrator who can log in, and has to stay "
+            f"one. {advice}"
+        )
 
 
 @define(slots=False, repr=False)
@@ -420,7 +488,8 @@ class NoSuchUser(PypidError):
 
     def text(self) -> str:
         return (
-            f"There is no account {shortened(self.name)!r} here. (Users of the configuration or a directory are changed there.)"
+            f"There is no account {shortened(self.name)!r} here. (Users of the configuration or a "
+            f"directory are changed there.)"
         )
 
 
@@ -432,7 +501,8 @@ class NoSuchGroup(PypidError):
 
     def text(self) -> str:
         return (
-            f"There is no group {shortened(self.name)!r} here. (Groups of the configuration or a directory are changed there.)"
+            f"There is no group {shortened(self.name)!r} here. (Groups of the configuration or a "
+            f"directory are changed there.)"
         )
 
 
@@ -448,7 +518,9 @@ class NoSuchToken(PypidError):
 
 @define(slots=False, repr=False)
 class MintRefused(PypidError):
-    """Trusted publishing gives no token: HTTP 422. `code` is the public index's word for why, for machines."""
+    """Trusted publishing gives no token: HTTP 422. `code` is the public index's word for why, for
+    machines.
+    """
 
     code: str
     description: str
@@ -470,16 +542,24 @@ class Forbidden(PypidError):
     def text(self) -> str:
         where = f" in the project {self.project!r}" if self.project else ""
         if self.token:
-            return f"This token of {self.user!r} may not {self.action}{where}: make one with a scope that has both."
-        advice = "Ask an administrator for the right (`pypid right grant`, or [access] and [projects] of the configuration)."
+            return (
+                f"This token of {self.user!r} may not {self.action}{where}: make one with a scope "
+                f"that has both."
+            )
+        advice = (
+            "Ask an administrator for the right (`pypid right grant`, or [access] and [projects] "
+            "of the configuration)."
+        )
         return f"The user {self.user!r} may not {self.action}{where}. {advice}"
 
 
 @define(slots=False, repr=False)
 class OtherSite(PypidError):
-    """A browser sent this for a page of another site, perhaps with the password that it remembers: HTTP 403.
+    """A browser sent this for a page of another site, perhaps with the password that it remembers:
+    HTTP 403.
 
-    `origin`: whose page that is; `host`: how we were asked for. A proxy that changes the Host makes our own pages look so.
+    `origin`: whose page that is; `host`: how we were asked for. A proxy that changes the Host makes
+    our own pages look so.
     """
 
     origin: str = ""
@@ -487,20 +567,25 @@ class OtherSite(PypidError):
 
     def text(self) -> str:
         refused = (
-            "A page of another site asked your browser to change something here (see the Origin header): that is not done."
+            "A page of another site asked your browser to change something here (see the Origin "
+            "header): that is not done."
         )
         if "://" not in self.origin or not self.host:
             return refused
         return (
-            f"{refused}\nThat page is of {self.origin}, and this index was asked for as {self.host}. If both are this index, "
-            "an administrator has to set [server] public_url to the address that people use, or have the proxy pass on the "
+            f"{refused}\nThat page is of {self.origin}, and this index was asked for as "
+            f"{self.host}. If both are this index, "
+            "an administrator has to set [server] public_url to the address that people use, or "
+            "have the proxy pass on the "
             "Host that it was asked for (nginx: proxy_set_header Host $http_host)."
         )
 
 
 @define(slots=False, repr=False)
 class TooLarge(PypidError):
-    """A body over its limit: HTTP 413. `limit` in bytes; `key` names the setting that moves it, if one does."""
+    """A body over its limit: HTTP 413. `limit` in bytes; `key` names the setting that moves it, if
+    one does.
+    """
 
     limit: int
     key: str | None = None
@@ -517,7 +602,10 @@ class TooSlow(PypidError):
     seconds: float
 
     def text(self) -> str:
-        return f"The request did not arrive within {self.seconds:g} s. Send it again over a faster connection, or less at once."
+        return (
+            f"The request did not arrive within {self.seconds:g} s. Send it again over a faster "
+            f"connection, or less at once."
+        )
 
 
 @define(slots=False, repr=False)
@@ -539,12 +627,16 @@ class StorageDown(PypidError):
     retry_after: int = 30
 
     def text(self) -> str:
-        return f"The storage of this index cannot be used now: {self.reason} An administrator finds the cause in the log."
+        return (
+            f"The storage of this index cannot be used now: {self.reason} An administrator finds "
+            f"the cause in the log."
+        )
 
 
 @define(slots=False, repr=False)
 class Archived(StorageDown):
-    """The bytes lie in an archive storage class, and come back within hours of being asked for: HTTP 503.
+    """The bytes lie in an archive storage class, and come back within hours of being asked for:
+    HTTP 503.
 
     `retry_after` is short, for pip waits that long, five times over, before it shows the text.
     """
@@ -554,33 +646,43 @@ class Archived(StorageDown):
 
     def text(self) -> str:
         return (
-            "This file lies in an archive of the storage. It is asked back, which takes some hours (GLACIER: 3 to 5, "
+            "This file lies in an archive of the storage. It is asked back, which takes some "
+            "hours (GLACIER: 3 to 5, "
             "DEEP_ARCHIVE: 12): try again then."
         )
 
 
 @define(slots=False, repr=False)
 class StorageInUse(StorageDown):
-    """Another pypid holds the lease of the storage: HTTP 503. `reason` is the name of that pypid."""
+    """Another pypid holds the lease of the storage: HTTP 503. `reason` is the name
+    of that pypid.
+    """
 
     retry_after: int = 10
 
     def text(self) -> str:
         return (
-            f"Another pypid ({self.reason}) writes to the storage of this index, so nothing was published or changed. "
-            "Try again when that one has stopped. An administrator stops it, or lets both share a catalog."
+            f"Another pypid ({self.reason}) writes to the storage of this index, so nothing was "
+            f"published or changed. "
+            "Try again when that one has stopped. An administrator stops it, or lets both share a "
+            "catalog."
         )
 
 
 @define(slots=False, repr=False)
 class CatalogDown(StorageDown):
-    """The catalog that several nodes share cannot be asked now: HTTP 503. `reason` is for clients: no path, no secret."""
+    """The catalog that several nodes share cannot be asked now: HTTP 503. `reason` is for clients:
+    no path, no secret.
+    """
 
     reason: str = "nothing is known for certain until it can."
     retry_after: int = 10
 
     def text(self) -> str:
-        return f"The catalog of this index cannot be asked now: {self.reason} An administrator finds the cause in the log."
+        return (
+            f"The catalog of this index cannot be asked now: {self.reason} An administrator finds "
+            f"the cause in the log."
+        )
 
 
 @define(slots=False, repr=False)
@@ -592,7 +694,8 @@ class StorageFull(PypidError):
 
     def text(self) -> str:
         return (
-            f"There is no space left in the {self.where} of this index. Nothing was stored. Delete files or purge the cache, "
+            f"There is no space left in the {self.where} of this index. Nothing was stored. "
+            f"Delete files or purge the cache, "
             "then try again."
         )
 
@@ -656,7 +759,11 @@ class UpstreamDown(PypidError):
         """Whether the server works, and refuses this one request (a firewall's 403 for one package,
         say).
         """
-        return self.status is not None and 400 <= self.status < 500 and self.status not in (401, 407, 429)
+        return (
+            self.status is not None
+            and 400 <= self.status < 500
+            and self.status not in (401, 407, 429)
+        )
 
     def text(self) -> str:
         return f"The upstream index cannot be reached: {self.reason}"
@@ -674,7 +781,8 @@ class BadListing(PypidError):
 
 @define(slots=False, repr=False)
 class AddressRefused(BadListing):
-    """The other index leads to a host that is not configured, and whose address is not public: HTTP 502.
+    """The other index leads to a host that is not configured, and whose address is not public: HTTP
+    502.
 
     `reason` is the host and port.
     """
@@ -688,11 +796,14 @@ class AddressRefused(BadListing):
 
 @define(slots=False, repr=False)
 class UnlistedHost(BadListing):
-    """What cannot be verified was asked of a host that is not configured: HTTP 502. `reason` is the host and port."""
+    """What cannot be verified was asked of a host that is not configured: HTTP 502. `reason` is the
+    host and port.
+    """
 
     def text(self) -> str:
         return (
-            f"The upstream index keeps this at {shortened(self.reason)!r}, and it cannot be verified by a hash. "
+            f"The upstream index keeps this at {shortened(self.reason)!r}, and it cannot be "
+            f"verified by a hash. "
             "If the host is trusted, add it to [upstream] file_hosts."
         )
 
@@ -709,14 +820,22 @@ class NotThere(PypidError):
 
 @define(slots=False, repr=False)
 class WrongBytes(PypidError):
-    """What the other index sent is not what it listed, by hash or by length: HTTP 502. Nothing of it was stored."""
+    """What the other index sent is not what it listed, by hash or by length: HTTP 502. Nothing of
+    it was stored.
+    """
 
     filename: str
     reason: str
 
     def text(self) -> str:
-        advice = "Nothing was stored. Try again; if it stays so, upstream, or something on the way to it, is not sound."
-        return f"The upstream index sent other bytes for {shortened(self.filename)!r} than it lists: {self.reason} {advice}"
+        advice = (
+            "Nothing was stored. Try again; if it stays so, upstream, or something on the way to "
+            "it, is not sound."
+        )
+        return (
+            f"The upstream index sent other bytes for {shortened(self.filename)!r} than it lists: "
+            f"{self.reason} {advice}"
+        )
 
 
 @define(slots=False, repr=False)
@@ -724,12 +843,17 @@ class Loop(PypidError):
     """The request has come through this pypid before: HTTP 508."""
 
     def text(self) -> str:
-        return "This index asks itself: its [upstream] url leads back to it, perhaps through another pypid. Correct the url."
+        return (
+            "This index asks itself: its [upstream] url leads back to it, perhaps through another "
+            "pypid. Correct the url."
+        )
 
 
 @define(slots=False, repr=False)
 class Unresolvable(PypidError):
-    """There are no releases that fit these requirements together (raised by a `Resolver`). `reason` is the resolver's."""
+    """There are no releases that fit these requirements together (raised by a `Resolver`). `reason`
+    is the resolver's.
+    """
 
     reason: str
 
@@ -745,7 +869,10 @@ class NeedsExtra(PypidError):
     extra: str
 
     def text(self) -> str:
-        return f"{self.what} needs a part of pypid that is not installed on this server: pip install 'pypid[{self.extra}]'."
+        return (
+            f"{self.what} needs a part of pypid that is not installed on this server: pip install "
+            f"'pypid[{self.extra}]'."
+        )
 
 
 @define(slots=False, repr=False)
@@ -754,7 +881,8 @@ class LogElsewhere(PypidError):
 
     def text(self) -> str:
         return (
-            "twistd writes the log of this pypid by itself (--syslog or --logger), so its level cannot be changed here. "
+            "twistd writes the log of this pypid by itself (--syslog or --logger), so its level "
+            "cannot be changed here. "
             "Start pypid without that, and have its standard output or its --logfile collected."
         )
 

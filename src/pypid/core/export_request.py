@@ -1,4 +1,6 @@
-"""What is wanted of an export, and what came of one. Pure; whoever asks for one and whoever writes it meet here."""
+"""What is wanted of an export, and what came of one. Pure; whoever asks for one and whoever writes
+it meet here.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ from posixpath import normpath
 from attrs import frozen
 
 from pypid.core.configuration.choices import AccessStore, StorageBackend
-from pypid.core.configuration.keys import AccessSettings, PublishSettings, ServerSettings, StorageSettings
+from pypid.core.configuration.keys import (
+    AccessSettings,
+    PublishSettings,
+    ServerSettings,
+    StorageSettings,
+)
 
 FIRST_ADMIN = "admin"
 """Whom a first run makes; no configuration names it."""
@@ -17,7 +24,9 @@ FIRST_ADMIN = "admin"
 
 @frozen(kw_only=True)
 class ExportWanted:
-    """`target`: an absolute folder, or ``s3://bucket/prefix``. `files_url` and `signed` exclude each other."""
+    """`target`: an absolute folder, or ``s3://bucket/prefix``. `files_url` and `signed` exclude
+    each other.
+    """
 
     target: str
     copies: bool = False
@@ -31,8 +40,9 @@ class ExportWanted:
 
 @frozen(kw_only=True)
 class Exported:
-    """`hidden`: projects that whoever it was written for may not see; `left`: those that are still there, and seen no more;
-    pages `written` or found the `same`, files `copied`, paths `removed`."""
+    """`hidden`: projects that whoever it was written for may not see; `left`: those that are still
+    there, and seen no more; pages `written` or found the `same`, files `copied`, paths `removed`.
+    """
 
     projects: int
     hidden: int
@@ -44,7 +54,8 @@ class Exported:
 
 
 def bucket_of(target: str) -> tuple[str, str] | None:
-    """The bucket and the prefix (empty, or with its last slash) of ``s3://bucket/prefix``; None for a folder.
+    """The bucket and the prefix (empty, or with its last slash) of ``s3://bucket/prefix``; None for
+    a folder.
 
     Raises `ValueError`, with advice.
     """
@@ -74,15 +85,29 @@ def misfits_of_publish(
         yield "target", str(error)
         return
     if bucket is None:
-        folders = {"storage": storage.path if storage.backend is StorageBackend.FILES else None, "state": server.state}
+        folders = {
+            "storage": storage.path if storage.backend is StorageBackend.FILES else None,
+            "state": server.state,
+        }
         for what, folder in folders.items():
             if folder is not None and overlap(_beside(ini, publish.target), _beside(ini, folder)):
-                yield "target", f"a tree of its own is needed: this is in, or around, the {what} folder"
-    elif storage.backend is StorageBackend.S3 and overlap_of_prefixes(bucket, (storage.bucket or "", storage.prefix or "")):
-        yield "target", "a prefix of its own is needed: this one is in, or around, that of [storage]"
+                yield (
+                    "target",
+                    f"a tree of its own is needed: this is in, or around, the {what} folder",
+                )
+    elif storage.backend is StorageBackend.S3 and overlap_of_prefixes(
+        bucket, (storage.bucket or "", storage.prefix or "")
+    ):
+        yield (
+            "target",
+            "a prefix of its own is needed: this one is in, or around, that of [storage]",
+        )
     unknown = publish.as_user is not None and publish.as_user not in users | {FIRST_ADMIN}
     if unknown and access.backend == (AccessStore.CONFIG,):
-        yield "as_user", f"[users] has no {publish.as_user!r}, and nobody else is asked ([access] backend)"
+        yield (
+            "as_user",
+            f"[users] has no {publish.as_user!r}, and nobody else is asked ([access] backend)",
+        )
 
 
 def overlap(one: str, other: str) -> bool:

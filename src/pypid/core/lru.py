@@ -14,7 +14,9 @@ V = TypeVar("V")
 
 @define(eq=False)
 class Recent(Generic[K, V]):
-    """At most `most` values that weigh at most `heaviest` together; the last that came always stays."""
+    """At most `most` values that weigh at most `heaviest` together; the last that came always
+    stays.
+    """
 
     most: int
     heaviest: int

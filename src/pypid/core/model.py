@@ -1,7 +1,8 @@
 """The values that travel through pypid. All frozen; containers inside are tuples.
 
-Sources: "Simple repository API" (packaging.python.org) for what a file and a project are; PEP 592 (yank),
-PEP 658/714 (core metadata), PEP 700 (size, upload time, versions), PEP 792 (project status).
+Sources: "Simple repository API" (packaging.python.org) for what a file and a project are; PEP 592
+(yank), PEP 658/714 (core metadata), PEP 700 (size, upload time, versions), PEP 792 (project
+status).
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ class Status(Enum):
 class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One distribution file, ours or theirs; `msgspec.structs.replace` makes others of it.
 
-    No attrs class as all other values: a page has ten thousand, this is made ten times faster, and the garbage collector,
-    which would stop us to look at each again and again, leaves it alone.
+    No attrs class as all other values: a page has ten thousand, this is made ten times faster, and
+    the garbage collector, which would stop us to look at each again and again, leaves it alone.
 
-    `sha256`, `md5`, `blake2b_256` and `metadata_sha256` are lower-case hex. `size` is in bytes. `uploaded` is aware, UTC.
-    For files of ours `sha256`, `size`, `uploaded` and `key` are always known.
+    `sha256`, `md5`, `blake2b_256` and `metadata_sha256` are lower-case hex. `size` is in bytes.
+    `uploaded` is aware, UTC. For files of ours `sha256`, `size`, `uploaded` and `key` are always
+    known.
     """
 
     project: ProjectName
@@ -54,7 +56,9 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     uploaded: datetime | None = None
     requires_python: str | None = None
     metadata_sha256: str | None = None
-    """Set if core metadata is stored beside the file and served as ``<file>.metadata`` (PEP 658/714)."""
+    """Set if core metadata is stored beside the file and served as ``<file>.metadata`` (PEP
+    658/714).
+    """
     yanked: str | None = None
     """None: not yanked; "": yanked without a reason (PEP 592)."""
     source: str | None = None
@@ -74,9 +78,12 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     provenance_url: str | None = None
     """Of theirs: where upstream serves its provenance object."""
     digest: str | None = None
-    """Of theirs, where no sha256 is known: the strongest other hash, ``<hashlib's name>=<lower-case hex>``."""
+    """Of theirs, where no sha256 is known: the strongest other hash, ``<hashlib's name>=<lower-case
+    hex>``.
+    """
     metadata_offered: bool = False
-    """Of theirs: upstream says that ``<source>.metadata`` is there; its hash may be unknown (PEP 714 allows a mere ``true``).
+    """Of theirs: upstream says that ``<source>.metadata`` is there; its hash may be unknown (PEP
+    714 allows a mere ``true``).
     """
     archived: bool = False
     """The bytes lie in an archive (`Blob.archived`)."""
@@ -89,7 +96,9 @@ def file_order(file: File) -> tuple[tuple[int, Any], str]:
 
 def in_order(files: tuple[File, ...]) -> tuple[File, ...]:
     """`files` as a `Project` holds them."""
-    versions: dict[str, list[File]] = {}  # of ten thousand files there are a hundred: versions are slow to compare
+    versions: dict[
+        str, list[File]
+    ] = {}  # of ten thousand files there are a hundred: versions are slow to compare
     for file in files:
         versions.setdefault(file.version, []).append(file)
     spellings: dict[tuple[int, Any], list[File]] = {}
@@ -128,9 +137,9 @@ class Project:
 class Listing:
     """What another index said of a project, the last time that it answered.
 
-    `files` are `in_order`, without keys; None: it does not have the project (a 404 is knowledge). `asked` is when it last said
-    so
-    (aware, UTC); `etag` is what to revalidate with; `index` the base URL of the index that answered, without credentials.
+    `files` are `in_order`, without keys; None: it does not have the project (a 404 is knowledge).
+    `asked` is when it last said so (aware, UTC); `etag` is what to revalidate with; `index` the
+    base URL of the index that answered, without credentials.
     """
 
     name: ProjectName
@@ -150,7 +159,9 @@ class Listing:
 
 @frozen(kw_only=True)
 class UpstreamEntry:
-    """All that we know of a project of theirs: what was `said`, and the files that are `kept` (with their keys)."""
+    """All that we know of a project of theirs: what was `said`, and the files that are `kept` (with
+    their keys).
+    """
 
     name: ProjectName
     said: Listing | None = None
@@ -169,16 +180,21 @@ class UpstreamEntry:
 
 
 class Presence(Enum):
-    """What `Catalog.ours` says where it has no project to show (house rule: unknown is not absent)."""
+    """What `Catalog.ours` says where it has no project to show (house rule: unknown
+    is not absent).
+    """
 
     ABSENT = "absent"
-    """Proven: the storage has been compared since this process started, and the name is not ours."""
+    """Proven: the storage has been compared since this process started, and the name is not ours.
+    """
     UNKNOWN = "unknown"
     """The catalog does not hold it, and nobody has compared the storage yet."""
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False):
-    """One line of the list of projects. `serial` as `Project.serial`. No attrs class, for the reasons of `File`."""
+    """One line of the list of projects. `serial` as `Project.serial`. No attrs class, for the
+    reasons of `File`.
+    """
 
     name: ProjectName
     serial: int
@@ -201,8 +217,9 @@ class Span:
 class Blob:
     """What a listing says of one blob. `size` in bytes; `modified` aware UTC.
 
-    `etag` changes whenever the bytes are written again; it is compared only with an `etag` seen before. `archived`: it lies in
-    an archive storage class, and can be read only while a restored copy of it is there, which no listing tells.
+    `etag` changes whenever the bytes are written again; it is compared only with an `etag` seen
+    before. `archived`: it lies in an archive storage class, and can be read only while a restored
+    copy of it is there, which no listing tells.
     """
 
     key: str
@@ -223,7 +240,9 @@ class ArchiveState:
 
 @frozen
 class Unfinished:
-    """An upload in parts that was begun, and neither ended nor taken away: it takes up space, and no listing shows it."""
+    """An upload in parts that was begun, and neither ended nor taken away: it takes up space, and
+    no listing shows it.
+    """
 
     key: str
     upload: str = field(repr=False)
@@ -232,7 +251,9 @@ class Unfinished:
 
 @frozen
 class SignedUrl:
-    """A signed URL that gives a blob to whoever holds it, until `expires`. `signer` identifies the keys that signed it."""
+    """A signed URL that gives a blob to whoever holds it, until `expires`. `signer` identifies the
+    keys that signed it.
+    """
 
     url: str = field(repr=False)
     expires: datetime
@@ -240,7 +261,9 @@ class SignedUrl:
 
 
 class Checksum(Enum):
-    """The hashes beside SHA-256 that upload forms and JSON documents know; the values are their names in `Digests`."""
+    """The hashes beside SHA-256 that upload forms and JSON documents know; the values are their
+    names in `Digests`.
+    """
 
     MD5 = "md5"
     BLAKE2B_256 = "blake2b_256"
@@ -248,7 +271,9 @@ class Checksum(Enum):
 
 @frozen
 class Digests:
-    """The hashes of one body, lower-case hex, and its length in bytes. None: nobody wanted that `Checksum`."""
+    """The hashes of one body, lower-case hex, and its length in bytes. None: nobody wanted that
+    `Checksum`.
+    """
 
     sha256: str
     md5: str | None
@@ -267,19 +292,27 @@ class RenderedPage:
 
 @frozen(kw_only=True)
 class Upload:
-    """A distribution that was received whole and checked: what `policy.admits` judges and `Index.publish` stores."""
+    """A distribution that was received whole and checked: what `policy.admits` judges and
+    `Index.publish` stores.
+    """
 
     distribution: Distribution
     version: str
     """As the metadata inside the file spells it, PEP 440 normalised."""
     digests: Digests
     metadata: bytes | None = field(default=None, repr=False)
-    """The exact bytes to serve as ``<file>.metadata`` (wheels: METADATA), or None where clients must read the file."""
+    """The exact bytes to serve as ``<file>.metadata`` (wheels: METADATA), or None where clients
+    must read the file.
+    """
     requires_python: str | None = None
     summary: str | None = None
     signature: bytes | None = field(default=None, repr=False)
     """A PGP signature, served as ``<file>.asc``."""
     attestations: tuple[bytes, ...] = field(default=(), repr=False)
-    """PEP 740 attestation objects, the exact JSON that came: they are about this file; who signed them is not known yet."""
+    """PEP 740 attestation objects, the exact JSON that came: they are about this file; who signed
+    them is not known yet.
+    """
     provenance: bytes | None = field(default=None, repr=False)
-    """The provenance object to serve, made of attestations whose signatures were verified (`pypid.attestations.verification`)."""
+    """The provenance object to serve, made of attestations whose signatures were verified
+    (`pypid.attestations.verification`).
+    """

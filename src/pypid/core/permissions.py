@@ -33,19 +33,30 @@ WORDS = frozenset({"everyone", "authenticated", "admins", "nobody"})
 def account_name(text: str) -> str:
     """`text`, if a user or a group can be called so; else raises `ValueError` with the reason.
 
-    A colon would cut HTTP Basic credentials (RFC 7617) and ``group:team``; ``=``, ``;`` and white space cut the configuration;
-    who writes a comma means two names.
+    A colon would cut HTTP Basic credentials (RFC 7617) and ``group:team``; ``=``, ``;`` and white
+    space cut the configuration; who writes a comma means two names.
     """
     if not text:
         raise ValueError("a name of a user or group cannot be empty")
     if text in WORDS:
         raise ValueError(f"{text!r} stands for many, so no user or group can be called so")
     if text.startswith("__"):
-        raise ValueError("names that begin with two underscores stand for tokens and sessions (__token__), not for anybody")
+        raise ValueError(
+            "names that begin with two underscores stand for tokens and sessions (__token__), "
+            "not "
+            "for anybody"
+        )
     if "," in text:
-        raise ValueError("a name of a user or group has no comma; between names stands white space alone")
-    if any(character in ":=;" or character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("a name of a user or group has no : = ; and no white space or control characters")
+        raise ValueError(
+            "a name of a user or group has no comma; between names stands white space alone"
+        )
+    if any(
+        character in ":=;" or character.isspace() or not character.isprintable()
+        for character in text
+    ):
+        raise ValueError(
+            "a name of a user or group has no : = ; and no white space or control characters"
+        )
     return text
 
 
@@ -69,10 +80,12 @@ class Scope:
     def covers(self, action: Action, project: ProjectName | None) -> bool:
         """Whether `action` on the project is within it; None: on some project.
 
-        What may be read may also be fetched from upstream and collected, if its user may that: an installer's token is one for
-        reading.
+        What may be read may also be fetched from upstream and collected, if its user may that: an
+        installer's token is one for reading.
         """
-        within = action in self.actions or (action in (Action.FETCH, Action.COLLECT) and Action.READ in self.actions)
+        within = action in self.actions or (
+            action in (Action.FETCH, Action.COLLECT) and Action.READ in self.actions
+        )
         return within and (project is None or matches(project, self.projects))
 
 
@@ -80,8 +93,9 @@ class Scope:
 class Identity:
     """Who is asking. `user` is None for somebody unknown.
 
-    With a `scope` it is a token that asks: it may do what is within its scope and may be done by its user, and what everyone
-    may. A `publisher` (trusted publishing) is nobody's token: it may do what is within its scope. `token` is the token's id.
+    With a `scope` it is a token that asks: it may do what is within its scope and may be done by
+    its user, and what everyone may. A `publisher` (trusted publishing) is nobody's token: it may do
+    what is within its scope. `token` is the token's id.
     """
 
     user: str | None = None
@@ -109,30 +123,46 @@ class Principals:
 
     @classmethod
     def parse(cls, text: str) -> Principals:
-        """From the words of the configuration, with white space between them; raises `ValueError` with the reason.
+        """From the words of the configuration, with white space between them; raises `ValueError`
+        with the reason.
 
-        ``everyone``, ``authenticated``, ``admins``, ``nobody`` (alone), ``group:team``, ``user:alice``; a bare name is a user,
-        but ``Everyone`` is a slip: it would let nobody in.
+        ``everyone``, ``authenticated``, ``admins``, ``nobody`` (alone), ``group:team``,
+        ``user:alice``; a bare name is a user, but ``Everyone`` is a slip: it would let nobody in.
         """
         words = text.split()
         if "nobody" in words and len(words) > 1:
             raise ValueError("'nobody' stands alone")
         for word in words:
             if word not in WORDS and word.lower() in WORDS:
-                raise ValueError(f"{word!r} is spelled {word.lower()}; a user of that name is user:{word}")
-        users = {account_name(word.removeprefix("user:")) for word in words if word not in WORDS and word[:6] != "group:"}
+                raise ValueError(
+                    f"{word!r} is spelled {word.lower()}; a user of that name is user:{word}"
+                )
+        users = {
+            account_name(word.removeprefix("user:"))
+            for word in words
+            if word not in WORDS and word[:6] != "group:"
+        }
         return cls(
             everyone="everyone" in words,
             authenticated="authenticated" in words,
             admins="admins" in words,
             users=frozenset(users),
-            groups=frozenset(account_name(word.removeprefix("group:")) for word in words if word.startswith("group:")),
+            groups=frozenset(
+                account_name(word.removeprefix("group:"))
+                for word in words
+                if word.startswith("group:")
+            ),
         )
 
     def text(self) -> str:
         """As the configuration spells them; `parse` reads it back."""
         named = [word for word in ("everyone", "authenticated", "admins") if getattr(self, word)]
-        return " ".join([*named, *sorted(self.users), *(f"group:{group}" for group in sorted(self.groups))]) or "nobody"
+        return (
+            " ".join(
+                [*named, *sorted(self.users), *(f"group:{group}" for group in sorted(self.groups))]
+            )
+            or "nobody"
+        )
 
     def include(self, who: Identity) -> bool:
         """Whether `who` is one of them."""
@@ -159,11 +189,12 @@ class Grants:
 
 @frozen
 class Rules:
-    """Who may do what: the defaults of `[access]`, and the rules of those projects that have any of their own.
+    """Who may do what: the defaults of `[access]`, and the rules of those projects that have any of
+    their own.
 
-    A project with a rule of its own takes no defaults for reading and writing. `overwrite` and `delete` are for people who may
-    write (overwrite) or read (delete: what `delete_needs` says) the project anyway; in a project with rules of its own both are
-    for who may write it.
+    A project with a rule of its own takes no defaults for reading and writing. `overwrite` and
+    `delete` are for people who may write (overwrite) or read (delete: what `delete_needs` says) the
+    project anyway; in a project with rules of its own both are for who may write it.
     """
 
     read: Principals = EVERYONE
@@ -173,12 +204,16 @@ class Rules:
     fetch: Principals = EVERYONE
     """Who may make pypid fetch from upstream (`cache_update`)."""
     collect: Principals = AUTHENTICATED
-    """Who may have files collected for requirements and lock files (``/requirements.txt``), if they may fetch."""
+    """Who may have files collected for requirements and lock files (``/requirements.txt``), if they
+    may fetch.
+    """
     metrics: Principals = ADMINS
     """Who may read what is counted (`[server] metrics`)."""
     projects: Mapping[ProjectName, Grants] = field(factory=dict)
     delete_needs: Action = Action.READ
-    """What those in `delete` must be allowed to do to a project without rules of its own: `READ` or `WRITE`."""
+    """What those in `delete` must be allowed to do to a project without rules of its own: `READ` or
+    `WRITE`.
+    """
     readers: Principals = field(init=False, eq=False, repr=False)
     """Whoever may read some project with rules of its own."""
     writers: Principals = field(init=False, eq=False, repr=False)
@@ -205,7 +240,8 @@ def together(principals: Iterable[Principals]) -> Principals:
 
 
 def may(rules: Rules, who: Identity, action: Action, project: ProjectName | None = None) -> bool:
-    """Whether `who` may do `action` to the project; without one, whether there may be a project that they may do it to.
+    """Whether `who` may do `action` to the project; without one, whether there may be a project
+    that they may do it to.
 
     Admins may do all but overwrite, which must be granted (files never change).
     """
@@ -230,7 +266,9 @@ def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName |
         case Action.READ:
             if own is not None:
                 return own.read.include(who) or own.write.include(who)
-            return rules.read.include(who) or (project is None and (rules.readers.include(who) or rules.writers.include(who)))
+            return rules.read.include(who) or (
+                project is None and (rules.readers.include(who) or rules.writers.include(who))
+            )
         case Action.WRITE:
             if own is not None:
                 return own.write.include(who)
@@ -247,7 +285,9 @@ def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName |
 
 
 def demand(rules: Rules, who: Identity, action: Action, project: ProjectName | None = None) -> None:
-    """Raise `Unauthenticated` for somebody unknown, `Forbidden` for somebody known, unless `may`."""
+    """Raise `Unauthenticated` for somebody unknown, `Forbidden` for somebody
+    known, unless `may`.
+    """
     if may(rules, who, action, project):
         return
     if who.user is None:
@@ -260,8 +300,8 @@ def demand(rules: Rules, who: Identity, action: Action, project: ProjectName | N
 class Visibility:
     """Which projects somebody may read: all who see the same have equal ones.
 
-    Those without rules of their own if `usual`; `others` are the exceptions, among those with rules. A token sees so `within`
-    some names only, and beyond them what `anyway` says.
+    Those without rules of their own if `usual`; `others` are the exceptions, among those with
+    rules. A token sees so `within` some names only, and beyond them what `anyway` says.
     """
 
     usual: bool
@@ -294,7 +334,9 @@ def sight(rules: Rules, who: Identity) -> Visibility:
     if Action.READ not in scope.actions:
         return anyway
     inside = EVERYTHING if who.publisher else _sight(rules, who)
-    return inside if scope.projects == ("*",) else evolve(inside, within=scope.projects, anyway=anyway)
+    return (
+        inside if scope.projects == ("*",) else evolve(inside, within=scope.projects, anyway=anyway)
+    )
 
 
 def _sight(rules: Rules, who: Identity) -> Visibility:
@@ -310,7 +352,11 @@ def _sight(rules: Rules, who: Identity) -> Visibility:
             own.read.everyone
             or (
                 user is not None
-                and (own.read.authenticated or user in own.read.users or not groups.isdisjoint(own.read.groups))
+                and (
+                    own.read.authenticated
+                    or user in own.read.users
+                    or not groups.isdisjoint(own.read.groups)
+                )
             )
             or own.write.include(who)
         )

@@ -1,7 +1,8 @@
-"""Every decision about what is visible and what may come in. Pure: values in, a value or an exception out.
+"""Every decision about what is visible and what may come in. Pure: values in, a value or an
+exception out.
 
-The heart of it is that pages and files come out of the same `view`, and that a name which is ours, or may be, is never told to
-anybody else (`asks_upstream`).
+The heart of it is that pages and files come out of the same `view`, and that a name which is ours,
+or may be, is never told to anybody else (`asks_upstream`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ EVERY_NAME = EveryName()
 
 @define(eq=False)
 class Claims:
-    """The names that rules of their own say are ours, though perhaps nothing was published yet (`core.accounts.rights.claimed`).
+    """The names that rules of their own say are ours, though perhaps nothing was published yet
+    (`core.accounts.rights.claimed`).
 
     The set is replaced whole when the rules change.
     """
@@ -50,7 +52,9 @@ class Claims:
 
 @frozen(kw_only=True)
 class Policy:
-    """The settings that the rules below look at: `[upstream]` of the configuration, and the claims."""
+    """The settings that the rules below look at: `[upstream]` of the configuration,
+    and the claims.
+    """
 
     mode: Mode = Mode.OFFLINE
     reserved: tuple[str, ...] = ()
@@ -66,7 +70,7 @@ class Policy:
     claims: Claims = field(factory=Claims, eq=False)
 
 
-# --- may the other index hear this name? ----------------------------------------------------------------------
+# --- may the other index hear this name? ----------------------------------------------------------
 
 
 class Silence(Enum):
@@ -76,7 +80,8 @@ class Silence(Enum):
     RESERVED = "the name is reserved ([upstream] reserved): it is never asked upstream"
     OURS = "the name is ours: it never goes upstream (unless [upstream] blend lists it)"
     CLAIMED = (
-        "the name is ours, since a rule of its own lets somebody publish it: it never goes upstream (unless blend lists it)"
+        "the name is ours, since a rule of its own lets somebody publish it: it never goes "
+        "upstream (unless blend lists it)"
     )
     UNKNOWN = "whether the name is ours is not known yet: it is not asked upstream until it is"
     DENIED = "the name may not come from upstream ([upstream] deny)"
@@ -119,20 +124,22 @@ def asks_upstream(policy: Policy, name: ProjectName, ours: Project | Presence) -
 
 
 def may_show_theirs(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
-    """Whether files of theirs that are stored may be shown: as `asks_upstream`, but stored files are served offline too."""
+    """Whether files of theirs that are stored may be shown: as `asks_upstream`, but stored files
+    are served offline too.
+    """
     return _silence_online(policy, name, ours) is None
 
 
-# --- what is visible ------------------------------------------------------------------------------------------
+# --- what is visible ------------------------------------------------------------------------------
 
 
 @frozen(kw_only=True)
 class UpstreamState:
     """All that is known of a project of the other index.
 
-    `said` is what it said last, None where it was never heard; `kept` are the files of theirs that are stored (with their
-    keys);
-    `reachable` is whether it can be asked now; if not because it failed, `failure` is how.
+    `said` is what it said last, None where it was never heard; `kept` are the files of theirs that
+    are stored (with their keys); `reachable` is whether it can be asked now; if not because it
+    failed, `failure` is how.
     """
 
     said: Listing | None = None
@@ -141,7 +148,9 @@ class UpstreamState:
     serial: int = 0
     failure: PypidError | None = None
     history: tuple[FileHistory, ...] = field(default=(), repr=False)
-    """How what it said has changed since then (`core.records.history`); no rule of today looks at it."""
+    """How what it said has changed since then (`core.records.history`); no rule of today looks at
+    it.
+    """
     since: datetime | None = None
 
     @property
@@ -159,12 +168,22 @@ class Hidden(Enum):
     COOLDOWN = "it is too young ([upstream] cooldown)"
     QUARANTINED = "the upstream index has put the project in quarantine"
     GONE = "the upstream index does not list it any more"
-    UNVERIFIED = "the upstream index lists no hash that it could be verified by ([upstream] require_hashes)"
+    UNVERIFIED = (
+        "the upstream index lists no hash that it could be verified by ([upstream] require_hashes)"
+    )
     NOT_KEPT = "only stored files are served (offline, /local/), and this one is not stored"
 
 
-def view(policy: Policy, ours: Project | Presence, theirs: UpstreamState | None, now: datetime, name: ProjectName) -> Project:
-    """What a client may see of a project. Pages and files both come out of here: what is hidden cannot be downloaded."""
+def view(
+    policy: Policy,
+    ours: Project | Presence,
+    theirs: UpstreamState | None,
+    now: datetime,
+    name: ProjectName,
+) -> Project:
+    """What a client may see of a project. Pages and files both come out of here: what is hidden
+    cannot be downloaded.
+    """
     own = ours if isinstance(ours, Project) else None
     if own is not None and not own.status.offers_files:
         return evolve(own, files=())
@@ -179,28 +198,37 @@ def view(policy: Policy, ours: Project | Presence, theirs: UpstreamState | None,
     status = said.status if said is not None else Status.ACTIVE
     reason = said.status_reason if said is not None else ""
     # what upstream listed is in order already
-    return Project(name=name, files=visible, status=status, status_reason=reason, serial=theirs.serial)
+    return Project(
+        name=name, files=visible, status=status, status_reason=reason, serial=theirs.serial
+    )
 
 
 def _visible(
     policy: Policy, theirs: UpstreamState, taken: frozenset[str], now: datetime, name: ProjectName
 ) -> tuple[File, ...]:
-    """The files of theirs that no rule hides; without looking at each of ten thousand where no rule can."""
+    """The files of theirs that no rule hides; without looking at each of ten thousand where no rule
+    can.
+    """
     files, age = listed(theirs), cooldown_of(policy, name)
     offered = theirs.said is None or theirs.said.status.offers_files
-    any_hides = taken or age or theirs.stored_only or policy.require_hashes or policy.mode is Mode.OFFLINE
+    any_hides = (
+        taken or age or theirs.stored_only or policy.require_hashes or policy.mode is Mode.OFFLINE
+    )
     if offered and not any_hides:
         return files
     return tuple(file for file in files if _hidden(policy, file, theirs, taken, now, age) is None)
 
 
 def exists(theirs: UpstreamState) -> bool:
-    """Whether there is such a project of theirs: the index lists it, or, where it was never heard, files of it are stored."""
+    """Whether there is such a project of theirs: the index lists it, or, where it was never heard,
+    files of it are stored.
+    """
     return bool(theirs.kept) if theirs.said is None else theirs.said.files is not None
 
 
 def listed(theirs: UpstreamState) -> tuple[File, ...]:
-    """The files of theirs: what upstream listed, with the keys of those that are stored; never heard: what is stored.
+    """The files of theirs: what upstream listed, with the keys of those that are stored; never
+    heard: what is stored.
 
     Of their metadata each says what can be served now (`core.simple_api.metadata_offer`).
     """
@@ -209,9 +237,12 @@ def listed(theirs: UpstreamState) -> tuple[File, ...]:
     if not theirs.kept and theirs.reachable:
         return theirs.said.files
     kept = {file.filename: file for file in theirs.kept}
-    # while upstream is away, what a stored file offers must be servable; a file that is not stored fails as a whole
+    # while upstream is away, what a stored file offers must be servable; a file that is not stored
+    # fails as a whole
     return tuple(
-        _joined(file, kept[file.filename], reachable=theirs.reachable) if file.filename in kept else file
+        _joined(file, kept[file.filename], reachable=theirs.reachable)
+        if file.filename in kept
+        else file
         for file in theirs.said.files
     )
 
@@ -221,16 +252,25 @@ def _joined(file: File, kept: File, *, reachable: bool) -> File:
     same = is_copy(kept, file) if file.sha256 is None else kept.sha256 == file.sha256
     if not same:
         return offering(file, None, reachable=reachable)
-    return offering(replace(file, key=kept.key, sha256=kept.sha256, size=kept.size), kept, reachable=reachable)
+    return offering(
+        replace(file, key=kept.key, sha256=kept.sha256, size=kept.size), kept, reachable=reachable
+    )
 
 
-def hidden(policy: Policy, file: File, theirs: UpstreamState, taken: frozenset[str], now: datetime) -> Hidden | None:
+def hidden(
+    policy: Policy, file: File, theirs: UpstreamState, taken: frozenset[str], now: datetime
+) -> Hidden | None:
     """Why this file of theirs is not visible, or None. `taken` are the names of our files."""
     return _hidden(policy, file, theirs, taken, now, cooldown_of(policy, file.project))
 
 
 def _hidden(
-    policy: Policy, file: File, theirs: UpstreamState, taken: frozenset[str], now: datetime, age: timedelta
+    policy: Policy,
+    file: File,
+    theirs: UpstreamState,
+    taken: frozenset[str],
+    now: datetime,
+    age: timedelta,
 ) -> Hidden | None:
     if file.filename in taken:
         return Hidden.OURS
@@ -247,7 +287,9 @@ def _hidden(
 
 
 def visible_from(policy: Policy, file: File) -> datetime:
-    """When the file is old enough: its age counts from upstream's upload time, else from when it was first seen here."""
+    """When the file is old enough: its age counts from upstream's upload time, else from when it
+    was first seen here.
+    """
     return _visible_from(file, cooldown_of(policy, file.project))
 
 
@@ -258,10 +300,16 @@ def _visible_from(file: File, age: timedelta) -> datetime:
     return begun + age
 
 
-def changes_at(policy: Policy, theirs: UpstreamState, name: ProjectName, now: datetime) -> datetime | None:
-    """When the next file becomes old enough, and the view another one without anybody's doing; None: not by itself."""
+def changes_at(
+    policy: Policy, theirs: UpstreamState, name: ProjectName, now: datetime
+) -> datetime | None:
+    """When the next file becomes old enough, and the view another one without anybody's doing;
+    None: not by itself.
+    """
     age = cooldown_of(policy, name)
-    files = theirs.kept if theirs.said is None else theirs.said.files  # those that `listed` starts from
+    files = (
+        theirs.kept if theirs.said is None else theirs.said.files
+    )  # those that `listed` starts from
     if not files or not age:
         return None
     times = (_visible_from(file, age) for file in files)
@@ -276,13 +324,13 @@ def cooldown_of(policy: Policy, name: ProjectName) -> timedelta:
 
 
 def is_listed(project: Summary) -> bool:
-    """Whether the list of projects names this one: not while it is quarantined (as the public index does), nor one of theirs
-    that is gone.
+    """Whether the list of projects names this one: not while it is quarantined (as the public index
+    does), nor one of theirs that is gone.
     """
     return project.status.offers_files and not project.gone
 
 
-# --- how the bytes travel -------------------------------------------------------------------------------------
+# --- how the bytes travel -------------------------------------------------------------------------
 
 
 @frozen
@@ -326,10 +374,12 @@ def delivery(policy: Policy, file: File) -> Delivery:
             assert_never(never)
 
 
-# --- what may be published ------------------------------------------------------------------------------------
+# --- what may be published ------------------------------------------------------------------------
 
 
 def admits(policy: Policy, upload: Upload, ours: Project | Presence) -> None:
-    """Whether the upload may be published; raises `ProjectClosed` where the project's status refuses it (PEP 792)."""
+    """Whether the upload may be published; raises `ProjectClosed` where the project's status
+    refuses it (PEP 792).
+    """
     if isinstance(ours, Project) and not ours.status.takes_uploads:
         raise ProjectClosed(ours.name, ours.status.value)

@@ -1,8 +1,9 @@
 """The list of projects in runs: a change costs one run of it, and not the whole.
 
-A run ends behind each name whose CRC-32 says so, which one in `RUN` does: how a list is cut depends on the names in it and on
-nothing else. So whatever is made of a run (what somebody sees of it, the piece of a page, that piece compressed) stays good for
-as long as nothing in the run changes, and is the same in every process, however the list came to be.
+A run ends behind each name whose CRC-32 says so, which one in `RUN` does: how a list is cut depends
+on the names in it and on nothing else. So whatever is made of a run (what somebody sees of it, the
+piece of a page, that piece compressed) stays good for as long as nothing in the run changes, and is
+the same in every process, however the list came to be.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def ends_run(name: str) -> bool:
 
 @frozen(eq=False, hash=False)
 class Summaries(Sequence[Summary]):
-    """Projects by name, each once. Equal to any sequence of the same ones. Runs that did not change stay the same objects."""
+    """Projects by name, each once. Equal to any sequence of the same ones. Runs that did not change
+    stay the same objects.
+    """
 
     runs: tuple[Run, ...] = field(default=(), repr=False)
     """None is empty; each but the last ends where `ends_run` says so, and nowhere before."""
@@ -79,7 +82,11 @@ class Summaries(Sequence[Summary]):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Summaries):
             return self.runs == other.runs
-        return isinstance(other, Sequence) and len(other) == self._length and all(map(Summary.__eq__, self, other))
+        return (
+            isinstance(other, Sequence)
+            and len(other) == self._length
+            and all(map(Summary.__eq__, self, other))
+        )
 
     __hash__ = None  # type: ignore[assignment]  # as what is equal to lists and tuples alike cannot have one
 
@@ -108,17 +115,23 @@ def in_runs(ordered: Sequence[Summary]) -> Summaries:
 
 
 def differing(old: Summaries, new: Summaries) -> tuple[set[ProjectName], set[ProjectName]]:
-    """The names whose lines are new or others, and those that are gone; runs that are the same object are not looked at."""
+    """The names whose lines are new or others, and those that are gone; runs that are the same
+    object are not looked at.
+    """
     if old is new:
         return set(), set()
     before, after = {id(run) for run in old.runs}, {id(run) for run in new.runs}
     had = {summary.name: summary for run in old.runs if id(run) not in after for summary in run}
     has = {summary.name: summary for run in new.runs if id(run) not in before for summary in run}
-    return {name for name, summary in has.items() if had.get(name) != summary}, had.keys() - has.keys()
+    return {
+        name for name, summary in has.items() if had.get(name) != summary
+    }, had.keys() - has.keys()
 
 
 class MutableSummaries:
-    """A list of projects that changes, by name and in order. It takes over the mapping that it begins with."""
+    """A list of projects that changes, by name and in order. It takes over the mapping that it
+    begins with.
+    """
 
     def __init__(self, heads: dict[ProjectName, Summary] | None = None) -> None:
         self.heads: dict[ProjectName, Summary] = {} if heads is None else heads
@@ -159,7 +172,9 @@ class MutableSummaries:
         return self._summaries
 
     def _find(self, name: ProjectName) -> tuple[int, Run, int]:
-        """Which run the name is in, or belongs into, and where in it; behind the last, if that has ended."""
+        """Which run the name is in, or belongs into, and where in it; behind the last, if that has
+        ended.
+        """
         number = bisect_left(self._ends, name)
         if number == len(self._runs) and number and not ends_run(self._ends[-1]):
             number -= 1
@@ -172,7 +187,7 @@ class MutableSummaries:
         self._summaries = None
 
 
-# --- lists that are made of lists -----------------------------------------------------------------------------------
+# --- lists that are made of lists -----------------------------------------------------------------
 
 
 _Key = tuple[object, ...]
@@ -180,12 +195,18 @@ _Key = tuple[object, ...]
 
 @define(eq=False)
 class _Joints:
-    """Puts parts of runs together to runs; those that it put together the last time stay the same objects."""
+    """Puts parts of runs together to runs; those that it put together the last time stay the same
+    objects.
+    """
 
-    _last: Mapping[tuple[int, ...], tuple[list[Run], Run]] = field(factory=dict, init=False, repr=False)
+    _last: Mapping[tuple[int, ...], tuple[list[Run], Run]] = field(
+        factory=dict, init=False, repr=False
+    )
 
     def joined(self, parts: Iterable[Run]) -> Summaries:
-        """The list of these parts, in order: where a run ends one of them does, but not the other way round."""
+        """The list of these parts, in order: where a run ends one of them does, but not the other
+        way round.
+        """
         made: dict[tuple[int, ...], tuple[list[Run], Run]] = {}
         runs: list[Run] = []
         pending: list[Run] = []
@@ -194,7 +215,13 @@ class _Joints:
             nonlocal pending
             key = tuple(map(id, pending))
             known = self._last.get(key)
-            run = pending[0] if len(pending) == 1 else known[1] if known else tuple(chain.from_iterable(pending))
+            run = (
+                pending[0]
+                if len(pending) == 1
+                else known[1]
+                if known
+                else tuple(chain.from_iterable(pending))
+            )
             made[key] = (pending, run)  # it holds on to what has these ids
             runs.append(run)
             pending = []
@@ -212,10 +239,14 @@ class _Joints:
 
 @define(eq=False)
 class Sieve:
-    """What of a list goes through a filter. Only runs that were not there the last time are gone through."""
+    """What of a list goes through a filter. Only runs that were not there the last time are gone
+    through.
+    """
 
     _keep: Callable[[Run], Run] = field(repr=False)
-    """Those of a run that stay, in order; the run itself where all do. Says the same of the same run each time."""
+    """Those of a run that stay, in order; the run itself where all do. Says the same of the same
+    run each time.
+    """
     _last: Mapping[int, tuple[Run, Run]] = field(factory=dict, init=False, repr=False)
     _joints: _Joints = field(factory=_Joints, init=False, repr=False)
 
@@ -234,7 +265,9 @@ class Blend:
     """Two lists put together. Only what was not there the last time is gone through."""
 
     _blend: Callable[[Run, Run], Run] = field(repr=False)
-    """What becomes of a stretch of both lists, from one name to another; says the same of the same each time."""
+    """What becomes of a stretch of both lists, from one name to another; says the same of the same
+    each time.
+    """
     _last: Mapping[_Key, tuple[Run, Run, Run]] = field(factory=dict, init=False, repr=False)
     _joints: _Joints = field(factory=_Joints, init=False, repr=False)
 
@@ -244,14 +277,18 @@ class Blend:
         made: dict[_Key, tuple[Run, Run, Run]] = {}
         for first, second, low, high in _stretches(one, other):
             key = (id(first), id(second), low, high)
-            made[key] = last.get(key) or (first, second, self._blend(_between(first, low, high), _between(second, low, high)))
+            made[key] = last.get(key) or (
+                first,
+                second,
+                self._blend(_between(first, low, high), _between(second, low, high)),
+            )
         self._last = made
         return self._joints.joined(blended for *_, blended in made.values())
 
 
 def _stretches(one: Summaries, other: Summaries) -> Iterator[tuple[Run, Run, str, str]]:
-    """Both lists at once, cut wherever one of them is: the run of each, and which names the stretch lies between: behind the
-    first up to the second, both of which may be "" for none.
+    """Both lists at once, cut wherever one of them is: the run of each, and which names the stretch
+    lies between: behind the first up to the second, both of which may be "" for none.
     """
     low = ""
     ones, others = list(one.runs), list(other.runs)

@@ -1,4 +1,6 @@
-"""Storage classes: which files go into a cheaper one, and which of the classes are archives. Pure."""
+"""Storage classes: which files go into a cheaper one, and which of the classes
+are archives. Pure.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName, version_key, version_of
 
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-"""What lies in these cannot be read before it was restored, which takes hours. (GLACIER_IR is none of them.)"""
+"""What lies in these cannot be read before it was restored, which takes hours. (GLACIER_IR is none
+of them.)
+"""
 STANDARD = "STANDARD"
 """The class of what has none."""
 _CLASS = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
@@ -24,7 +28,9 @@ _CLASS = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 
 @frozen
 class TieringRule:
-    """Files go into `storage_class` that are older than `older_than` and not of the newest `keep` versions."""
+    """Files go into `storage_class` that are older than `older_than` and not of the newest `keep`
+    versions.
+    """
 
     older_than: timedelta
     keep: int
@@ -33,7 +39,10 @@ class TieringRule:
     def __attrs_post_init__(self) -> None:
         """Raises `BadRequest`, which says what is allowed."""
         if not _CLASS.match(self.storage_class):
-            raise BadRequest(f"{self.storage_class[:80]!r} is not a storage class: they are spelled like GLACIER_IR.")
+            raise BadRequest(
+                f"{self.storage_class[:80]!r} is not a storage class: they are spelled like "
+                f"GLACIER_IR."
+            )
         if self.keep < 0:
             raise BadRequest("The number of versions to keep is 0 or more.")
         if self.older_than < timedelta():
@@ -43,12 +52,17 @@ class TieringRule:
 def due(files: Iterable[File], rule: TieringRule, now: datetime) -> tuple[File, ...]:
     """The files of one project that the rule is for, in their order.
 
-    Of the newest versions there are two lists: of all, and of those that an installer takes by itself (no pre-release, not
-    yanked). A file stays that is in either: ten betas do not drive out the release that everybody installs.
+    Of the newest versions there are two lists: of all, and of those that an installer takes by
+    itself (no pre-release, not yanked). A file stays that is in either: ten betas do not drive out
+    the release that everybody installs.
     """
     files = tuple(files)
-    kept = _newest(files, rule.keep) | _newest((file for file in files if _is_taken(file)), rule.keep)
-    return tuple(file for file in files if _release(file) not in kept and _age(file, now) > rule.older_than)
+    kept = _newest(files, rule.keep) | _newest(
+        (file for file in files if _is_taken(file)), rule.keep
+    )
+    return tuple(
+        file for file in files if _release(file) not in kept and _age(file, now) > rule.older_than
+    )
 
 
 def _newest(files: Iterable[File], keep: int) -> set[tuple[int, Any]]:
@@ -57,7 +71,9 @@ def _newest(files: Iterable[File], keep: int) -> set[tuple[int, Any]]:
 
 
 def _release(file: File) -> tuple[int, Any]:
-    """The version without its local part: 1.0+cpu and 1.0+cu118 are one release, made for different machines."""
+    """The version without its local part: 1.0+cpu and 1.0+cu118 are one release, made for different
+    machines.
+    """
     kind, version = version_key(file.version)
     return (kind, version_of(version.public)) if isinstance(version, Version) else (kind, version)
 
@@ -87,7 +103,9 @@ class TieringOutcome(Enum):
 
 @frozen(kw_only=True)
 class Moved:
-    """One file that was due. `size` in bytes; `before` is the class that it was in; `reason`: why it failed, else empty."""
+    """One file that was due. `size` in bytes; `before` is the class that it was in; `reason`: why
+    it failed, else empty.
+    """
 
     project: ProjectName
     filename: str

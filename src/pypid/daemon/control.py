@@ -1,7 +1,8 @@
 """Talking to a running pypid from the command line: through the socket in its state folder.
 
-Plain blocking sockets: a command that asks a daemon needs no reactor, and to import Twisted's HTTP client took four times as
-long as the whole command does now. Whoever has a reactor asks in a thread (see `alone`).
+Plain blocking sockets: a command that asks a daemon needs no reactor, and to import Twisted's HTTP
+client took four times as long as the whole command does now. Whoever has a reactor asks in a thread
+(see `alone`).
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ Tell = Callable[[Mapping[str, Any]], None]
 
 @frozen
 class ControlRequest:
-    """One request to the JSON API. With `tell` the answer comes in lines: `tell` hears them, and the last is the answer.
+    """One request to the JSON API. With `tell` the answer comes in lines: `tell` hears them, and
+    the last is the answer.
 
-    `then` makes the next question out of the answer, which is asked `PAUSE` seconds later; None: that was all. `of_running`: it
-    is about a process, so none is started for it.
+    `then` makes the next question out of the answer, which is asked `PAUSE` seconds later; None:
+    that was all. `of_running`: it is about a process, so none is started for it.
     """
 
     method: str
@@ -99,7 +101,9 @@ class _Connection(HTTPConnection):
 
 @define(eq=False)
 class Control:
-    """The JSON API of the daemon that listens on `path`. All of it blocks; `leave` is for another thread."""
+    """The JSON API of the daemon that listens on `path`. All of it blocks; `leave` is for another
+    thread.
+    """
 
     path: Path
     awake_within: float = AWAKE_WITHIN
@@ -107,12 +111,15 @@ class Control:
     _left: bool = field(default=False, init=False)
 
     def answer(self, question: ControlRequest) -> Any:
-        """The answer, decoded. Raises `ControlRefused` with the daemon's text, or for a daemon that does not answer."""
+        """The answer, decoded. Raises `ControlRefused` with the daemon's text, or for a daemon that
+        does not answer.
+        """
         try:
             self._send(ControlRequest("GET", "/health"), self.awake_within)
         except (OSError, HTTPException):
             raise ControlRefused(
-                f"The running pypid (its control socket is {self.path}) does not answer within {self.awake_within:g} s. "
+                f"The running pypid (its control socket is {self.path}) does not answer within "
+                f"{self.awake_within:g} s. "
                 "Look into its log; if it hangs, start it again. Nothing was done."
             ) from None
         try:
@@ -156,7 +163,9 @@ class Control:
             connection.connect()
             if self._left:
                 raise ConnectionAbortedError
-            with suppress(BrokenPipeError, ConnectionResetError):  # it has answered before it had all
+            with suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # it has answered before it had all
                 connection.request(question.method, question.url, body, headers)
             return _read(connection.getresponse(), question.tell)
 
@@ -172,20 +181,30 @@ def _read(response: HTTPResponse, tell: Tell | None) -> tuple[int, bytes]:
 
 
 def listens(path: Path, within: float = AWAKE_WITHIN) -> bool:
-    """Whether a daemon listens there; blocks for a moment. Raises `ControlRefused` where we may not know, or it is overwhelmed."""
+    """Whether a daemon listens there; blocks for a moment. Raises `ControlRefused` where we may not
+    know, or it is overwhelmed.
+    """
     with socket(AF_UNIX) as probe:
         probe.settimeout(within)
         try:
             probe.connect(os.fsencode(path))
         except TimeoutError:
-            raise ControlRefused(f"The running pypid ({path}) does not take connections: it hangs. Start it again.") from None
+            raise ControlRefused(
+                f"The running pypid ({path}) does not take connections: it hangs. Start it again."
+            ) from None
         except OSError as error:
             if error.errno not in (EACCES, EPERM):
                 return False
             owner = owner_of(path) or owner_of(path.parent)
-            whose = "the user that runs pypid" if owner is None else f"the user that runs pypid, {owner},"
+            whose = (
+                "the user that runs pypid"
+                if owner is None
+                else f"the user that runs pypid, {owner},"
+            )
             again = "that user" if owner is None else owner
-            raise ControlRefused(f"Only {whose} and root may manage it through {path}: run this command as {again}.") from None
+            raise ControlRefused(
+                f"Only {whose} and root may manage it through {path}: run this command as {again}."
+            ) from None
         return True
 
 

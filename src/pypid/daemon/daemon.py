@@ -52,19 +52,25 @@ FIRST_PAGES = 3.0
 LOOK_AT_CERTIFICATE = 3.0
 """Seconds between two looks at the certificate's files; see `Certificate.reload_if_changed`."""
 SWITCH = 0.001
-"""Seconds after which a thread that computes gives Python's lock to the reactor, which wants it (Python's own: 5 ms)."""
+"""Seconds after which a thread that computes gives Python's lock to the reactor, which wants it
+(Python's own: 5 ms).
+"""
 
 
 class PeriodicDump(Protocol):
     """What is written down every now and then, and at the end."""
 
     async def write(self) -> bool:
-        """Write what changed; whether all is written now. Never fails: the log says what went wrong."""
+        """Write what changed; whether all is written now. Never fails: the log says what went
+        wrong.
+        """
 
 
 @define(slots=False, eq=False)
 class Daemon(MultiService):
-    """All that runs. `startService` raises `CannotStart`; `stopService` ends when all that was acknowledged is safe."""
+    """All that runs. `startService` raises `CannotStart`; `stopService` ends when all that was
+    acknowledged is safe.
+    """
 
     index: Index
     snapshots: tuple[PeriodicDump, ...]
@@ -103,7 +109,9 @@ class Daemon(MultiService):
     def __attrs_post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
         jobs = self.throwaway, self.sharing
-        self._comparing = Comparing(self.index, self.world, self.notify, self._fail, self._call_others, *jobs)
+        self._comparing = Comparing(
+            self.index, self.world, self.notify, self._fail, self._call_others, *jobs
+        )
         for snapshot in self.snapshots:
             self._add(self.snapshot_interval, snapshot.write, "writing the snapshot")
         self.upkeep.setServiceParent(self)  # type: ignore[no-untyped-call]
@@ -114,14 +122,18 @@ class Daemon(MultiService):
             self.sharing.failed = self._fail
             self.sharing.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.watchdog is not None:
-            self._add(self.watchdog / 2, self._bark, "telling the service manager that we are alive")
+            self._add(
+                self.watchdog / 2, self._bark, "telling the service manager that we are alive"
+            )
         if self.certificate is not None:
-            self._add(LOOK_AT_CERTIFICATE, self._look_at_certificate, "looking at the TLS certificate")
+            self._add(
+                LOOK_AT_CERTIFICATE, self._look_at_certificate, "looking at the TLS certificate"
+            )
 
     def _add(self, interval: float, job: Callable[[], Any], what: str) -> None:
         Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
 
-    # --- start ----------------------------------------------------------------------------------------------
+    # --- start ------------------------------------------------------------------------------------
 
     def startService(self) -> None:
         answer_soon()
@@ -132,7 +144,11 @@ class Daemon(MultiService):
             if self.crew is not None and listening.text:
                 self._sockets.append(ListeningSocket.of(listening.text, port))
             if listening.text and prefork.number() == 1:
-                _log.info("pypid {version} answers at {url}", version=__version__, url=url_of(port, secure=listening.secure))
+                _log.info(
+                    "pypid {version} answers at {url}",
+                    version=__version__,
+                    url=url_of(port, secure=listening.secure),
+                )
         super().startService()  # type: ignore[no-untyped-call]
         self.reactor.callWhenRunning(self._run)
 
@@ -145,7 +161,9 @@ class Daemon(MultiService):
         self._comparing.begin()
 
     async def _furnish(self) -> None:
-        """Bring what most clients ask for; what an upload needs when the first pages were answered."""
+        """Bring what most clients ask for; what an upload needs when the first
+        pages were answered.
+        """
         await furnish(self.world, SOON)
         await deferLater(self.world.clock, FIRST_PAGES)
         await furnish(self.world, UPLOADS)
@@ -161,10 +179,12 @@ class Daemon(MultiService):
         self.failed = True
         self.reactor.stop()
 
-    # --- go on ----------------------------------------------------------------------------------------------
+    # --- go on ------------------------------------------------------------------------------------
 
     def reload(self) -> Deferred[None]:
-        """SIGHUP: read the certificate and the people again, one reload after the other; connections stay open."""
+        """SIGHUP: read the certificate and the people again, one reload after the other;
+        connections stay open.
+        """
         return self._turn.run(lambda: start(self._reload()))
 
     async def _reload(self) -> None:
@@ -190,7 +210,7 @@ class Daemon(MultiService):
         assert self.certificate is not None
         await self.world.blocking(self.certificate.reload_if_changed)
 
-    # --- stop -----------------------------------------------------------------------------------------------
+    # --- stop -------------------------------------------------------------------------------------
 
     def stopService(self) -> Deferred[None]:
         self.stopping = self.condition.stopping = True
@@ -232,7 +252,11 @@ class Daemon(MultiService):
         for closed in closing:
             # where somebody has removed a socket's file, Twisted fails or never says so
             with suppress(TimedOut, OSError):
-                await _ended(closed.addTimeout(1, self.world.clock) if isinstance(closed, Deferred) else closed)
+                await _ended(
+                    closed.addTimeout(1, self.world.clock)
+                    if isinstance(closed, Deferred)
+                    else closed
+                )
         if any(site.busy for site in self.sites):
             _log.info("stopping: requests under way get {seconds:.0f} s to end", seconds=DRAIN)
         while self._left > 0 and any(site.busy for site in self.sites):
@@ -243,12 +267,15 @@ class Daemon(MultiService):
 
 
 def answer_soon() -> None:
-    """Have Python hold up the reactor for as short a time as can be, while other threads compute."""
+    """Have Python hold up the reactor for as short a time as can be, while
+    other threads compute.
+    """
     sys.setswitchinterval(SWITCH)
 
 
 def _keep() -> None:
-    """What a start has made stays, and to look for garbage in all of it would keep the first page waiting.
+    """What a start has made stays, and to look for garbage in all of it would keep the first page
+    waiting.
 
     `pypid serve` collects garbage from here on; see `cli.starting`.
     """

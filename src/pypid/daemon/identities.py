@@ -1,4 +1,6 @@
-"""Everything that knows who somebody is and what they may do, put together: sources, accounts, rules in force, audit log."""
+"""Everything that knows who somebody is and what they may do, put together: sources, accounts,
+rules in force, audit log.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,14 @@ from pypid.core.configuration.parse import Config
 from pypid.core.errors import Busy, PeopleUnknown, StorageDown
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
-from pypid.daemon.rules_in_force import InForce, account_settings, configured_by, in_force, is_administered, people_of
+from pypid.daemon.rules_in_force import (
+    InForce,
+    account_settings,
+    configured_by,
+    in_force,
+    is_administered,
+    people_of,
+)
 from pypid.daemon.state import StatePaths
 from pypid.databases.threads import Threads
 from pypid.flow import Periodic, World
@@ -55,19 +64,23 @@ DOWNLOADS = "downloads.db"
 THREADS = 4
 """That wait for the accounts database."""
 TEND, RETRY, FLUSH, SWEEP = 60.0, 5.0, 1.0, 3600.0
-"""Seconds between two times that uses of tokens, deeds and downloads are written down, and that old downloads are forgotten."""
+"""Seconds between two times that uses of tokens, deeds and downloads are written down, and that old
+downloads are forgotten.
+"""
 MANY = 500
 """Rights that are made into rules in the reactor thread: in some milliseconds."""
 HASHING = 2
 """New passwords that are hashed at once."""
 MOST_HASHING = 64
 _ONCE_MORE = (
-    "A pypid has used this storage before. If it had taken pypicloud's people over, what it knew of them since is lost, and "
-    "whoever was removed can log in again: look at `pypid user list`, and keep the state folder ({state})."
+    "A pypid has used this storage before. If it had taken pypicloud's people over, what it knew "
+    "of them since is lost, and "
+    "whoever was removed can log in again: look at `pypid user list`, and keep the state folder "
+    "({state})."
 )
 
 
-# --- all together -----------------------------------------------------------------------------------------------
+# --- all together ---------------------------------------------------------------------------------
 
 
 @frozen(kw_only=True)
@@ -93,8 +106,12 @@ def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) 
     database = Database(place, threads, world.clock, lived, reserve)
     logged = passing = database
     if not isinstance(database.place, Server):  # what grows with each upload or download lies apart
-        logged = Database(place_of("", places.state / JOURNAL), threads, world.clock, reserve=reserve)
-        passing = Database(place_of("", places.state / DOWNLOADS, of_record=False), threads, world.clock)
+        logged = Database(
+            place_of("", places.state / JOURNAL), threads, world.clock, reserve=reserve
+        )
+        passing = Database(
+            place_of("", places.state / DOWNLOADS, of_record=False), threads, world.clock
+        )
     return Stores(
         threads=threads,
         reserve=reserve,
@@ -108,7 +125,9 @@ def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) 
 
 @define(slots=False, eq=False)
 class Identities(MultiService):
-    """Who somebody is, and the rules in force. `open` comes before anybody is let in, `end` when nobody asks any more."""
+    """Who somebody is, and the rules in force. `open` comes before anybody is let in, `end` when
+    nobody asks any more.
+    """
 
     config: Config
     places: StatePaths
@@ -126,20 +145,28 @@ class Identities(MultiService):
     publishers: TrustedPublishing | None = field(default=None, init=False)
     """Once an issuer is configured."""
     greet: Callable[[], object] | None = field(default=None, init=False, repr=False)
-    """Makes the first run's admin, where a pypicloud's people were to be taken over and nobody of them is one."""
+    """Makes the first run's admin, where a pypicloud's people were to be taken over and nobody of
+    them is one.
+    """
     is_first: bool = field(default=True, init=False)
     """Whether no pypid has used the storage before, as far as is known."""
     faces: tuple[App, ...] = field(default=(), init=False)
     told_until: Callable[[], float] = field(default=lambda: float("inf"), init=False, repr=False)
     """Until when, on the clock, other nodes would have told us of a change; see `sharing`."""
     has_missed: Callable[[], bool] = field(default=lambda: False, init=False, repr=False)
-    """Whether they have told of a change that cannot be seen: a project may be private by now, or a name ours."""
+    """Whether they have told of a change that cannot be seen: a project may be private by now, or a
+    name ours.
+    """
     _was_known: bool = field(default=True, init=False)
-    _in_force: InForce = field(factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False)
+    _in_force: InForce = field(
+        factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False
+    )
     _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
     """What that was made of: the configuration, and the rights of the database."""
     _configured: Configured = field(factory=Configured, init=False, repr=False)
-    _hashing: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(HASHING), init=False, repr=False)
+    _hashing: DeferredSemaphore = field(
+        factory=lambda: DeferredSemaphore(HASHING), init=False, repr=False
+    )
     _is_open: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -164,15 +191,23 @@ class Identities(MultiService):
     # --- the start ---
 
     def serve(self, *faces: App) -> None:
-        """Tell these faces what they have to know, now and whenever it changes. They are closed until `open` has ended."""
+        """Tell these faces what they have to know, now and whenever it changes. They are closed
+        until `open` has ended.
+        """
         self.faces = faces
         self.claims.names = EVERY_NAME
         for face in faces:
-            face.closed = StorageDown("the accounts are still being fetched from it.", retry_after=5)
+            face.closed = StorageDown(
+                "the accounts are still being fetched from it.", retry_after=5
+            )
 
     async def open(self) -> None:
-        """Read all that is of record below `state`, which is there now. Raises `CannotStart`, `Unreadable`."""
-        key = await self.world.blocking(session_key, self.places.state, self.config.server.secret, self.world.random)
+        """Read all that is of record below `state`, which is there now. Raises `CannotStart`,
+        `Unreadable`.
+        """
+        key = await self.world.blocking(
+            session_key, self.places.state, self.config.server.secret, self.world.random
+        )
         self.chain.session_key = key
         registry = self._registry(key)
         for face in self.faces:
@@ -187,7 +222,9 @@ class Identities(MultiService):
         self._tell()
 
     async def _find_signs_of_accounts(self) -> None:
-        """Note that accounts have existed, if their database is gone and an older pypid has noted nothing of the kind."""
+        """Note that accounts have existed, if their database is gone and an older pypid has noted
+        nothing of the kind.
+        """
         lived, blocking = self.stores.lived, self.world.blocking
         if lived is None or await blocking(lambda: lived.is_noted or not lived.is_lost()):
             return
@@ -195,7 +232,9 @@ class Identities(MultiService):
             await blocking(lived.note)
 
     async def _inherit(self, url: str) -> None:
-        """Take a pypicloud's people over, once; an admin is made only where they have none. Raises `CannotStart`."""
+        """Take a pypicloud's people over, once; an admin is made only where they have none. Raises
+        `CannotStart`.
+        """
         from pypid.access.sql.pypicloud_import import inherit
 
         folders = (self.places.ini.parent, Path().absolute())
@@ -205,9 +244,17 @@ class Identities(MultiService):
         if taken is not None:
             if not self.is_first:
                 _log.warn(_ONCE_MORE, state=str(self.places.state))
-            deed = AuditEntry(when=self.world.now(), who="pypid", what="inherit-people", subject="pypicloud", details=taken)
+            deed = AuditEntry(
+                when=self.world.now(),
+                who="pypid",
+                what="inherit-people",
+                subject="pypicloud",
+                details=taken,
+            )
             await self.stores.journal.note(deed)
-        if self.greet is not None and not is_administered(self.config, self.stores.accounts.current.known.users):
+        if self.greet is not None and not is_administered(
+            self.config, self.stores.accounts.current.known.users
+        ):
             await self.world.blocking(self.greet)
 
     def _registry(self, key: bytes) -> Registry:
@@ -231,14 +278,20 @@ class Identities(MultiService):
     # --- what is in force ---
 
     async def use(self, config: Config) -> None:
-        """Go on with the people and rules of this configuration. Raises `Unreadable`, and then nothing changes."""
+        """Go on with the people and rules of this configuration. Raises `Unreadable`, and then
+        nothing changes.
+        """
         await self.people.reload(people_of(config, self.places))
         record = await self.world.blocking(read_admin, self.places.state)
         first = record.user if record is not None and ADMIN not in config.users else None
         self.config = config
-        log_in = any(source.people is self.sql_people for source in self.chain.sources)  # as at the start, whatever it says now
+        log_in = any(
+            source.people is self.sql_people for source in self.chain.sources
+        )  # as at the start, whatever it says now
         hashes = {**config.users, **({first: record.hash} if first and record else {})}
-        self._configured = evolve(configured_by(config, first), accounts_log_in=log_in, hashes=hashes)
+        self._configured = evolve(
+            configured_by(config, first), accounts_log_in=log_in, hashes=hashes
+        )
         self.chain.admins = frozenset(config.access.admins)
         self.chain.forget_all()
         self._trust(config)
@@ -266,25 +319,38 @@ class Identities(MultiService):
             face.publishers = self.publishers
 
     async def _changed(self, roll: AccountsState) -> None:
-        """The accounts database says something else than before; once this has ended, it is in force."""
+        """The accounts database says something else than before; once this has ended, it is in
+        force.
+        """
         if roll.rights is not self._made_of[1]:
             await self._make_rules()
         self._tell()
 
     async def _make_rules(self) -> None:
-        """Put the rules together; many off the reactor thread (ten thousand take a tenth of a second)."""
+        """Put the rules together; many off the reactor thread (ten thousand take a tenth of a
+        second).
+        """
         current = self.stores.accounts.current
         made: tuple[Config, Sequence[Right]] | None = None
-        while made is None or made[0] is not self.config or made[1] is not current.known.rights:  # changed meanwhile
+        while (
+            made is None or made[0] is not self.config or made[1] is not current.known.rights
+        ):  # changed meanwhile
             config, rights = made = self.config, current.known.rights
             many = len(rights) + len(config.projects) > MANY
-            found = await self.world.thinking(in_force, config, rights) if many else in_force(config, rights)
+            found = (
+                await self.world.thinking(in_force, config, rights)
+                if many
+                else in_force(config, rights)
+            )
         self._in_force, self._made_of = found, made
 
     def _tell(self) -> None:
-        # as long as a server has never answered nobody knows what is hidden, nor which names are ours by a right there
+        # as long as a server has never answered nobody knows what is hidden, nor which names are
+        # ours by a right there
         self._was_known = self._are_known()
-        self.claims.names = self._in_force.claims if self._is_open and self._was_known else EVERY_NAME
+        self.claims.names = (
+            self._in_force.claims if self._is_open and self._was_known else EVERY_NAME
+        )
         for face in self.faces:
             face.epoch.turn()
             face.epoch.lease = self._lease()
@@ -306,12 +372,17 @@ class Identities(MultiService):
         return min(self.stores.accounts.current.until, self.told_until())
 
     def share(
-        self, tell: Callable[[], object], told_until: Callable[[], float], has_missed: Callable[[], bool] = lambda: False
+        self,
+        tell: Callable[[], object],
+        told_until: Callable[[], float],
+        has_missed: Callable[[], bool] = lambda: False,
     ) -> Callable[[], None]:
-        """Have other nodes told of what changes here. `told_until`: until when they would have told us of theirs; what is
-        returned is to be called when that is another time. After it, nobody is believed before it was looked at anew.
+        """Have other nodes told of what changes here. `told_until`: until when they would have told
+        us of theirs; what is returned is to be called when that is another time. After it, nobody
+        is believed before it was looked at anew.
 
-        While it `has_missed` what changed elsewhere nobody is let in: what everybody may read is in the accounts, too.
+        While it `has_missed` what changed elsewhere nobody is let in: what everybody may read is in
+        the accounts, too.
         """
         current, clock = self.stores.accounts.current, self.world.clock
         current.on_write.append(tell)
@@ -328,7 +399,9 @@ class Identities(MultiService):
         return self._heard
 
     def _watch(self) -> Callable[[], Awaitable[bool]]:
-        """What looks whether the accounts are others than now; not where they cannot be looked at."""
+        """What looks whether the accounts are others than now; not where they cannot
+        be looked at.
+        """
         current = self.stores.accounts.current
         known = current.known
 
@@ -347,7 +420,9 @@ class Identities(MultiService):
 
     @property
     def can_be_asked(self) -> bool:
-        """Whether the accounts say now who somebody is: not while their server is away, or their file is damaged."""
+        """Whether the accounts say now who somebody is: not while their server is away, or their
+        file is damaged.
+        """
         try:
             self.stores.accounts.current.roll()
         except PeopleUnknown:
@@ -356,7 +431,9 @@ class Identities(MultiService):
 
     def _are_known(self) -> bool:
         current = self.stores.accounts.current
-        return (current.is_open or not isinstance(current.database.place, Server)) and not self.has_missed()
+        return (
+            current.is_open or not isinstance(current.database.place, Server)
+        ) and not self.has_missed()
 
     # --- the end ---
 

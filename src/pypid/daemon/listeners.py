@@ -32,7 +32,8 @@ _EVERYWHERE = ("", "0.0.0.0", "::")
 _ADVICE = {
     EADDRINUSE: "Stop what uses that address (another pypid?), or choose another in [server] listen.",
     EACCES: (
-        "This user may not use that port, or that folder. Ports below 1024 are root's: choose one above in [server] listen, or "
+        "This user may not use that port, or that folder. Ports below 1024 are root's: choose one "
+        "above in [server] listen, or "
         "let systemd open it (etc/pypid.socket in the source)."
     ),
     EADDRNOTAVAIL: "This machine does not have that address: correct interface= in [server] listen.",
@@ -41,7 +42,9 @@ _ADVICE = {
 
 @frozen
 class Listener:
-    """One endpoint: its text as configured, and what speaks on it. `text` is empty for what is not for clients."""
+    """One endpoint: its text as configured, and what speaks on it. `text` is empty for what is not
+    for clients.
+    """
 
     text: str
     endpoint: IStreamServerEndpoint
@@ -63,7 +66,10 @@ class Listener:
             case [port]:
                 if self.secure:  # the factory of an ``ssl`` endpoint is Twisted's
                     quicken(getattr(port, "factory", None))
-                if self.backlog is not None and (listener := getattr(port, "socket", None)) is not None:
+                if (
+                    self.backlog is not None
+                    and (listener := getattr(port, "socket", None)) is not None
+                ):
                     listener.listen(self.backlog)  # changes it where it listens already
                 if self.scales is not None:
                     endure(port)
@@ -83,7 +89,8 @@ def public(
     scales: Scales | None = None,
     backlog: int | None = None,
 ) -> Listener:
-    """An endpoint for clients. With `scales` several workers listen there; `of` is the socket, where it is another one's.
+    """An endpoint for clients. With `scales` several workers listen there; `of` is the socket,
+    where it is another one's.
 
     `backlog` holds unless the endpoint has one of its own, or systemd made the socket.
 
@@ -96,21 +103,30 @@ def public(
     try:
         endpoint = serverFromString(reactor, parsed)  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever the parsers trip over: ValueError, TypeError, KeyError, IndexError, ImportError
-        advice = "No socket was handed over by systemd: is etc/pypid.socket in use?" if kind == "systemd" else f"({error!r})"
+        advice = (
+            "No socket was handed over by systemd: is etc/pypid.socket in use?"
+            if kind == "systemd"
+            else f"({error!r})"
+        )
         raise CannotStart(
             f"[server] listen: {text!r} is not an endpoint that can be had here. {advice} "
-            "Twisted's documentation of endpoints tells all forms, like tcp:6543:interface=127.0.0.1."
+            "Twisted's documentation of endpoints tells all forms, like "
+            "tcp:6543:interface=127.0.0.1."
         ) from None
     if kind == "systemd" or ":backlog=" in text:
         backlog = None
     harden(getattr(endpoint, "_sslContextFactory", None))  # of an ``ssl`` endpoint
     if certificate is not None and kind in _TLS_KINDS:
-        return Listener(text, endpoint, certificate.wrap(site), secure=True, scales=scales, backlog=backlog)
+        return Listener(
+            text, endpoint, certificate.wrap(site), secure=True, scales=scales, backlog=backlog
+        )
     return Listener(text, endpoint, site, secure=kind == "ssl", scales=scales, backlog=backlog)
 
 
 def control(reactor: Any, state: StateFolder, site: Factory) -> Listener:
-    """The control socket. Whoever holds the state's lock may replace it, so it needs no lock file of Twisted's."""
+    """The control socket. Whoever holds the state's lock may replace it, so it needs no lock file
+    of Twisted's.
+    """
     path = quoteStringArgument(str(state.control_socket))  # type: ignore[no-untyped-call]
     return Listener("", serverFromString(reactor, f"unix:{path}:mode=600:lockfile=0"), site)  # type: ignore[no-untyped-call]
 
@@ -123,21 +139,27 @@ def _cannot(what: str, error: BaseException) -> CannotStart:
     return CannotStart(f"pypid cannot listen on {what}: {reason.rstrip('.')}. {advice}")
 
 
-# --- in URLs ----------------------------------------------------------------------------------------------------
+# --- in URLs --------------------------------------------------------------------------------------
 
 
 def url_of(port: IListeningPort, *, secure: bool) -> str:
-    """Where clients reach what listens on `port`; a socket in the file system is named by its path."""
+    """Where clients reach what listens on `port`; a socket in the file system is named
+    by its path.
+    """
     address = port.getHost()
     if isinstance(address, (IPv4Address, IPv6Address)):
         everywhere = " (on every address)" if address.host in _EVERYWHERE else ""
         return _url(address.host, str(address.port), secure=secure) + everywhere
     name = getattr(address, "name", b"") or b""
-    return "unix:" + (name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name))
+    return "unix:" + (
+        name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
+    )
 
 
 def base_url(config: Config) -> str:
-    """The URL to print at a first run: what the configuration says, or the first address that it listens on."""
+    """The URL to print at a first run: what the configuration says, or the first address that it
+    listens on.
+    """
     if config.server.public_url is not None:
         return config.server.public_url
     with_certificate = config.server.tls_certificate is not None
@@ -145,7 +167,9 @@ def base_url(config: Config) -> str:
         kind, *arguments = (re.sub(r"\\(.)", r"\1", part) for part in re.split(r"(?<!\\):", text))
         named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
         if kind in ("tcp", "tcp6", "ssl"):
-            port = named.get("port") or next((argument for argument in arguments if "=" not in argument), "")
+            port = named.get("port") or next(
+                (argument for argument in arguments if "=" not in argument), ""
+            )
             return _url(named.get("interface", ""), port, secure=with_certificate or kind == "ssl")
         if kind == "systemd" and (inherited := _inherited(text)) is not None:
             return _url(*inherited, secure=with_certificate)
@@ -153,7 +177,9 @@ def base_url(config: Config) -> str:
 
 
 def _inherited(text: str) -> tuple[str, str] | None:
-    """Return the host and the port of a socket that systemd has handed over; None where there is none, or it has no port."""
+    """Return the host and the port of a socket that systemd has handed over; None where there is
+    none, or it has no port.
+    """
     try:
         endpoint: Any = serverFromString(None, text)  # type: ignore[no-untyped-call]
         with socket(fileno=os.dup(endpoint.fileno)) as found:

@@ -1,4 +1,6 @@
-"""Where log lines go: text or JSON lines, from a level upwards, with no secret and no line that somebody else wrote."""
+"""Where log lines go: text or JSON lines, from a level upwards, with no secret and no line that
+somebody else wrote.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ _log = Logger()
 MESSAGE, TRACEBACK = 16 << 10, 24 << 10
 """Bytes of each in a line of JSON: journald splits lines of 48 KiB, and half a document is none."""
 _OLD_WORLD = "log_legacy"
-"""The namespace of twisted.python.log, in which Twisted tells of ports that open and close; its errors are graver than info."""
+"""The namespace of twisted.python.log, in which Twisted tells of ports that open and close; its
+errors are graver than info.
+"""
 
 
 class LogStream(Protocol):
@@ -42,9 +46,11 @@ class LogStream(Protocol):
 
 
 class Threshold:
-    """From which level on lines are written. It may be changed while pypid runs; that ends with the process.
+    """From which level on lines are written. It may be changed while pypid runs; that ends with the
+    process.
 
-    `configured` is the level of ``[log] level``, `in_force` that one or the one that somebody asked for since.
+    `configured` is the level of ``[log] level``, `in_force` that one or the one that somebody asked
+    for since.
     """
 
     def __init__(self, level: str) -> None:
@@ -67,7 +73,9 @@ class Threshold:
 
 
 def observer(level: str | Threshold, form: str, stream: LogStream) -> ILogObserver:
-    """An observer that writes what is of `level` (``warn``, for example) or graver; `form` is ``text`` or ``json``."""
+    """An observer that writes what is of `level` (``warn``, for example) or graver; `form` is
+    ``text`` or ``json``.
+    """
     threshold = Threshold(level) if isinstance(level, str) else level
     line = json_line if form == "json" else text_line
     _streams[:] = [stream]
@@ -86,7 +94,9 @@ _streams: list[LogStream] = []
 
 
 def written(lines: str) -> None:
-    """Write whole lines of another worker's log where our own go; to a log that is twistd's they go as one message."""
+    """Write whole lines of another worker's log where our own go; to a log that is twistd's they go
+    as one message.
+    """
     for stream in _streams:
         stream.write(lines)
         stream.flush()
@@ -94,19 +104,23 @@ def written(lines: str) -> None:
         _log.info("{lines}", lines=lines.rstrip("\n"))
 
 
-# --- with twistd ------------------------------------------------------------------------------------------------
+# --- with twistd ----------------------------------------------------------------------------------
 
 FOR_TWISTD = "pypid.daemon.logs.configured"
-"""What twistd's ``--logger`` is set to: it takes the name of a function without arguments, and nothing else."""
+"""What twistd's ``--logger`` is set to: it takes the name of a function without arguments, and
+nothing else.
+"""
 
 _configured: list[Callable[[], ILogObserver]] = []
 _file: list[LogFile] = []
 
 
 def heed_twistd(options: Mapping[str, Any], level: str | Threshold, form: str) -> bool:
-    """Make `configured` give an observer that writes where twistd's options say; False where twistd has to do it alone.
+    """Make `configured` give an observer that writes where twistd's options say; False where twistd
+    has to do it alone.
 
-    That is with ``--logger``, with ``--syslog``, and for a daemon that would log to its lost standard output.
+    That is with ``--logger``, with ``--syslog``, and for a daemon that would log to its lost
+    standard output.
     """
     attached = bool(options.get("nodaemon") or options.get("debug"))
     name = options.get("logfile")
@@ -131,21 +145,27 @@ def rotate() -> None:
 
 
 def _opened(name: str) -> LogFile:
-    """The log file as twistd makes it, which grows to a megabyte and is then put aside under a number."""
+    """The log file as twistd makes it, which grows to a megabyte and is then put aside under a
+    number.
+    """
     _file[:] = [LogFile.fromFullPath(name)]  # type: ignore[no-untyped-call]
     return _file[0]
 
 
-# --- lines ------------------------------------------------------------------------------------------------------
+# --- lines ----------------------------------------------------------------------------------------
 
 
 def text_line(event: LogEvent) -> str:
-    """One line of an event, or more of a traceback's: what follows a line end is indented, so that nobody forges a line.
+    """One line of an event, or more of a traceback's: what follows a line end is indented, so that
+    nobody forges a line.
 
     The lines of further workers say which one it was: ``pypid.daemon.daemon[w2]``.
     """
     worker = "" if prefork.number() == 1 else f"[w{prefork.number()}]"
-    begin = f"{_moment(event)} {event.get('log_level', LogLevel.info).name:<8} {_source(event)}{worker}: "
+    begin = (
+        f"{_moment(event)} {event.get('log_level', LogLevel.info).name:<8} "
+        f"{_source(event)}{worker}: "
+    )
     answers = event.get("answers")
     if isinstance(answers, Many):
         return "".join(answers.lines(begin, "\n"))
@@ -162,7 +182,9 @@ def text_line(event: LogEvent) -> str:
 
 
 def _printable(text: str) -> str:
-    r"""Without what moves a terminal's cursor or that readers take for a line's end: ``\x1b`` for an escape."""
+    r"""Without what moves a terminal's cursor or that readers take for a line's end: ``\x1b`` for
+    an escape.
+    """
     if text.isprintable():
         return text
     lines = text.rstrip("\n").split("\n")
@@ -172,18 +194,26 @@ def _printable(text: str) -> str:
 def _shown(character: str) -> str:
     if character.isprintable() or character == "\t":
         return character
-    return character.encode("ascii", "backslashreplace").decode() if character > "\x7f" else f"\\x{ord(character):02x}"
+    return (
+        character.encode("ascii", "backslashreplace").decode()
+        if character > "\x7f"
+        else f"\\x{ord(character):02x}"
+    )
 
 
 def json_line(event: LogEvent) -> str:
-    """One line of ASCII: a JSON object with ``time``, ``level``, ``source``, ``worker``, and ``message`` or an answer's fields.
+    """One line of ASCII: a JSON object with ``time``, ``level``, ``source``, ``worker``, and
+    ``message`` or an answer's fields.
 
-    Also what is huge or odd: the line is shorter than what journald splits, and any parser of JSON takes it. The fields are
-    described in docs/operating.rst; none of them goes, or means something else, without a word in the changes.
+    Also what is huge or odd: the line is shorter than what journald splits, and any parser of JSON
+    takes it. The fields are described in docs/operating.rst; none of them goes, or means something
+    else, without a word in the changes.
     """
     answers = event.get("answers")
     if isinstance(answers, Many):
-        return "".join([json_line({**event, "answers": None, "access": entry}) for entry in answers.entries()])
+        return "".join(
+            [json_line({**event, "answers": None, "access": entry}) for entry in answers.entries()]
+        )
     entry = event.get("access")
     document: dict[str, object] = {
         "time": _moment(event),
@@ -203,10 +233,14 @@ def json_line(event: LogEvent) -> str:
 
 
 def _bounded(text: str, most: int, *, keep_end: bool = False) -> str:
-    """`text`, of which no more than `most` bytes are written as JSON; the end of a traceback says more than its beginning."""
+    """`text`, of which no more than `most` bytes are written as JSON; the end of a traceback says
+    more than its beginning.
+    """
     left = text[-most:] if keep_end else text[:most]
     while True:
-        left = left.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a character is no character
+        left = left.encode("utf-16", "surrogatepass").decode(
+            "utf-16", "replace"
+        )  # half a character is no character
         if (written := len(json.dumps(left))) <= most:
             break
         kept = len(left) * most // written - 1
@@ -218,7 +252,11 @@ def _bounded(text: str, most: int, *, keep_end: bool = False) -> str:
 
 
 def _moment(event: LogEvent) -> str:
-    return datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def _source(event: LogEvent) -> str:

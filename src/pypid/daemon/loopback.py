@@ -1,7 +1,9 @@
-"""This very index, for one collection: a listener on 127.0.0.1 with a password of its own, which is forgotten afterwards.
+"""This very index, for one collection: a listener on 127.0.0.1 with a password of its own, which is
+forgotten afterwards.
 
-It never sends uv to a URL of upstream's: uv would ask it from this machine, without the checks of `[upstream] file_hosts`.
-What asks there has the identity of the person who wants the collection, so that it sees what that person may see.
+It never sends uv to a URL of upstream's: uv would ask it from this machine, without the checks of
+`[upstream] file_hosts`. What asks there has the identity of the person who wants the collection, so
+that it sees what that person may see.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class OneTime:
 
 @frozen
 class _CurrentRules:
-    """Gives the twin the rules of the original with each request: they may have changed since the collection began."""
+    """Gives the twin the rules of the original with each request: they may have changed since the
+    collection began.
+    """
 
     behind: Access
     original: App = field(repr=False)
@@ -69,7 +73,9 @@ class Loopback:
 
     @asynccontextmanager
     async def __call__(self, face: App, who: Identity) -> AsyncIterator[Resolver]:
-        """A resolver that sees the index of `face` as `who` does. Raises `NeedsExtra` where uv is not installed."""
+        """A resolver that sees the index of `face` as `who` does. Raises `NeedsExtra` where uv is
+        not installed.
+        """
         program = find_uv()
         if program is None:
             raise NeedsExtra("Working out what requirements need", "collect")
@@ -85,7 +91,9 @@ class Loopback:
                 address = f"127.0.0.1:{port.getHost().port}"
                 place = ResolverIndex(f"http://{USER}:{password}@{address}/simple/", (password,))
                 until = self.reactor.seconds() + IN_ALL
-                yield Uv(reactor=self.reactor, program=program, place=place, folder=folder, until=until)
+                yield Uv(
+                    reactor=self.reactor, program=program, place=place, folder=folder, until=until
+                )
             finally:
                 site.abort()
                 closed = port.stopListening()

@@ -20,8 +20,8 @@ _log = Logger()
 
 
 class ProcessEnded(SystemExit, Exception):
-    """Nothing to run. For an `Exception` twistd tidies up (its pid file, the process that waits for a daemon); for a
-    `SystemExit` Python prints no traceback. The text was logged.
+    """Nothing to run. For an `Exception` twistd tidies up (its pid file, the process that waits for
+    a daemon); for a `SystemExit` Python prints no traceback. The text was logged.
     """
 
     def __init__(self, text: str) -> None:
@@ -32,11 +32,14 @@ class ProcessEnded(SystemExit, Exception):
 class Process(MultiService):
     """Runs one `Daemon`, and does what signals ask.
 
-    SIGTERM and SIGINT: stop, with status 0, since that is what was asked; once more: do not wait for requests under way.
-    SIGHUP: reload. SIGUSR1: `rotate` the log file, if there is one, as twistd does.
+    SIGTERM and SIGINT: stop, with status 0, since that is what was asked; once more: do not wait
+    for requests under way. SIGHUP: reload. SIGUSR1: `rotate` the log file, if there is one, as
+    twistd does.
     """
 
-    def __init__(self, daemon: Daemon, reactor: Any, rotate: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, daemon: Daemon, reactor: Any, rotate: Callable[[], object] | None = None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
         self._daemon = daemon
         self._reactor = reactor
@@ -45,8 +48,8 @@ class Process(MultiService):
 
     def startService(self) -> None:
         self._reactor.addSystemEventTrigger("after", "shutdown", self._has_ended)
-        # By then the reactor has set its own handlers, which make twistd end itself by the signal. Before the daemon starts,
-        # since from the moment that it says READY a SIGHUP may come.
+        # By then the reactor has set its own handlers, which make twistd end itself by the signal.
+        # Before the daemon starts, since from the moment that it says READY a SIGHUP may come.
         self._reactor.callWhenRunning(self._heed)
         try:
             super().startService()  # type: ignore[no-untyped-call]
@@ -66,7 +69,9 @@ class Process(MultiService):
             signal.signal(number, lambda *_, job=job: self._reactor.callFromThread(job))
 
     def _has_ended(self) -> None:
-        """What found that it cannot run ends with status 1: neither twistd nor a reactor knows of any but 0."""
+        """What found that it cannot run ends with status 1: neither twistd nor a reactor knows of
+        any but 0.
+        """
         if self._daemon.failed:
             atexit.register(_end_with_failure)
 
@@ -85,7 +90,9 @@ class Process(MultiService):
 
 
 class WorkerProgram(Process):
-    """A further worker. SIGTERM: stop in order, whoever sent it (systemd tells all). All else the first worker tells it."""
+    """A further worker. SIGTERM: stop in order, whoever sent it (systemd tells all). All else the
+    first worker tells it.
+    """
 
     def _heed(self) -> None:
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self.end))

@@ -1,4 +1,6 @@
-"""The catalog brought up to the storage when pypid starts, and whenever nodes begin the one that they share anew."""
+"""The catalog brought up to the storage when pypid starts, and whenever nodes begin the one that
+they share anew.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 class Comparing:
     """`begin` it once the reactor runs, `end` it before the end.
 
-    `is_prepared` is called when what is of record is there; `failed` where it turns out that pypid cannot go on.
+    `is_prepared` is called when what is of record is there; `failed` where it turns out that pypid
+    cannot go on.
     """
 
     index: Index
@@ -91,12 +94,16 @@ class Comparing:
             self._fail(error)
             return False
         except StorageDown as error:
-            _log.error("{error} Comparing with it is tried again in {pause} s.", error=error, pause=pause)
+            _log.error(
+                "{error} Comparing with it is tried again in {pause} s.", error=error, pause=pause
+            )
             return False
         except CancelledError:  # pypid stops, and this is no failure
             raise
         except Exception:
-            _log.failure("comparing with the storage failed; it is tried again in {pause} s", pause=pause)
+            _log.failure(
+                "comparing with the storage failed; it is tried again in {pause} s", pause=pause
+            )
             return False
         if found is None and not await self.index.catalog.is_complete():
             return False
@@ -123,15 +130,25 @@ class Comparing:
 
     def _say(self, found: Reconciled | None) -> None:
         if found is None:
-            _log.info("the shared catalog has been compared with the storage a while ago, which was not done again")
+            _log.info(
+                "the shared catalog has been compared with the storage a while ago, which was "
+                "not "
+                "done again"
+            )
             return
         self.notify(status(f"{found.projects} projects"))
         _log.info(
-            "compared with the storage: {projects} projects, {read} of them read anew, {changed} changed{strays}",
+            (
+                "compared with the storage: {projects} projects, {read} of them read anew, "
+                "{changed} "
+                "changed{strays}"
+            ),
             projects=found.projects,
             read=found.read,
             changed=found.changed,
-            strays=f"; {len(found.strays)} files have no record: `pypid rebuild` takes them in" if found.strays else "",
+            strays=f"; {len(found.strays)} files have no record: `pypid rebuild` takes them in"
+            if found.strays
+            else "",
         )
 
     def _fail(self, error: CannotStart) -> None:
@@ -140,7 +157,9 @@ class Comparing:
 
 
 def _settle() -> None:
-    """What is known now lives long: the collector need not look at it again and again (it held up the reactor for 20 ms)."""
+    """What is known now lives long: the collector need not look at it again and again (it held up
+    the reactor for 20 ms).
+    """
     gc.collect()
     gc.freeze()
 

@@ -1,4 +1,6 @@
-"""What a configuration says of people: who may log in by it, what is in force for all, and which names it uses."""
+"""What a configuration says of people: who may log in by it, what is in force for all, and which
+names it uses.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def people_of(config: Config, places: StatePaths) -> config_people.UsersSettings
 
 
 def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
-    """The rules in force, with the `rights` that the accounts database has beside ``[projects]``."""
+    """The rules in force, with the `rights` that the accounts database
+    has beside ``[projects]``.
+    """
     access = config.access
     return Rules(
         read=access.read,
@@ -43,7 +47,11 @@ def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
 def account_settings(config: Config) -> AccountSettings:
     """Who may make an account, and how long a session lasts."""
     access = config.access
-    return AccountSettings(registration=access.registration, captcha=access.captcha, session_lifetime=access.session_lifetime)
+    return AccountSettings(
+        registration=access.registration,
+        captcha=access.captcha,
+        session_lifetime=access.session_lifetime,
+    )
 
 
 def configured_by(config: Config, first_admin: str | None) -> Configured:
@@ -51,10 +59,21 @@ def configured_by(config: Config, first_admin: str | None) -> Configured:
     access, rights = config.access, tuple(config.projects.values())
     users = frozenset(config.users) | ({first_admin} if first_admin else frozenset())
     lists = (
-        *(access.read, access.write, access.cache_update, access.collect, access.overwrite, access.delete),
+        *(
+            access.read,
+            access.write,
+            access.cache_update,
+            access.collect,
+            access.overwrite,
+            access.delete,
+        ),
         config.server.metrics,
     )
-    mentioned = set(users) | set(access.admins) | {name for principals in lists for name in principals.users}
+    mentioned = (
+        set(users)
+        | set(access.admins)
+        | {name for principals in lists for name in principals.users}
+    )
     mentioned.update(*config.groups.values())
     mentioned.update(right.name for right in rights if right.whom is Whom.USER)
     mentioned.update([config.publish.as_user] if config.publish.as_user else [])
@@ -91,7 +110,9 @@ def in_force(config: Config, rights: Iterable[Right]) -> InForce:
 
 
 def _published_by_workflows(config: Config) -> frozenset[ProjectName]:
-    """The projects that some issuer's workflows may publish, where the name stands there: ours before the first upload."""
+    """The projects that some issuer's workflows may publish, where the name stands there: ours
+    before the first upload.
+    """
     found = set()
     for issuer in config.issuers.values():
         for line in issuer.allow:

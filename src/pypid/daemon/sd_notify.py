@@ -1,14 +1,24 @@
-"""Tell the service manager how we are: systemd's notification protocol, as far as a daemon needs it.
+"""Tell the service manager how we are: systemd's notification protocol, as far as a daemon needs
+it.
 
-One datagram of ``NAME=value`` lines to the socket named by ``$NOTIFY_SOCKET`` (``sd_notify(3)``). This is all that libsystemd
-would do for us, so we do not ask for its binding.
+One datagram of ``NAME=value`` lines to the socket named by ``$NOTIFY_SOCKET`` (``sd_notify(3)``).
+This is all that libsystemd would do for us, so we do not ask for its binding.
 """
 
 import socket
 from collections.abc import Mapping, MutableMapping
 from typing import Final
 
-__all__ = ["READY", "STOPPING", "WATCHDOG", "name_sockets", "notify", "reloading", "status", "watchdog"]
+__all__ = [
+    "READY",
+    "STOPPING",
+    "WATCHDOG",
+    "name_sockets",
+    "notify",
+    "reloading",
+    "status",
+    "watchdog",
+]
 
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
@@ -17,22 +27,27 @@ WATCHDOG: Final = "WATCHDOG=1"
 
 
 def status(text: str) -> str:
-    """One line for ``systemctl status``. Line ends become spaces: a second line would be a second assignment."""
+    """One line for ``systemctl status``. Line ends become spaces: a second line would be a second
+    assignment.
+    """
     return "STATUS=" + " ".join(text.split())
 
 
 def reloading(monotonic: float) -> str:
     """A reload begins, `monotonic` seconds on CLOCK_MONOTONIC; send `READY` when it is over.
 
-    ``Type=notify-reload`` (systemd 253) needs the time to know which reload is meant; older ones ignore it.
+    ``Type=notify-reload`` (systemd 253) needs the time to know which reload is meant; older ones
+    ignore it.
     """
     return f"RELOADING=1\nMONOTONIC_USEC={int(monotonic * 1_000_000)}"
 
 
 def watchdog(environ: Mapping[str, str], pid: int) -> float | None:
-    """The seconds after which the manager takes the process `pid` for dead, unless it says `WATCHDOG`.
+    """The seconds after which the manager takes the process `pid` for dead, unless it says
+    `WATCHDOG`.
 
-    As `sd_watchdog_enabled(3)`: None where nobody looks, since the unit has no ``WatchdogSec=`` or another process is meant.
+    As `sd_watchdog_enabled(3)`: None where nobody looks, since the unit has no ``WatchdogSec=`` or
+    another process is meant.
     """
     microseconds, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(pid))
     if not microseconds.isdecimal() or meant != str(pid):
@@ -41,10 +56,12 @@ def watchdog(environ: Mapping[str, str], pid: int) -> float | None:
 
 
 def notify(environ: Mapping[str, str], text: str) -> bool:
-    """Send `text`; True when it was handed over, False when nobody asked for it or nobody can be reached.
+    """Send `text`; True when it was handed over, False when nobody asked for it or nobody can be
+    reached.
 
-    Never raises for the world's state and never waits: a daemon that runs by hand, or whose manager is busy, goes on. A leading
-    ``@`` is an abstract socket (Linux). The environment is left as it is.
+    Never raises for the world's state and never waits: a daemon that runs by hand, or whose manager
+    is busy, goes on. A leading ``@`` is an abstract socket (Linux). The environment is left as it
+    is.
     """
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
@@ -52,17 +69,21 @@ def notify(environ: Mapping[str, str], text: str) -> bool:
     if address.startswith("@"):
         address = "\0" + address[1:]
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as channel:
+        with socket.socket(
+            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        ) as channel:
             return channel.sendto(text.encode(), address) > 0
     except (OSError, ValueError):  # ValueError: a NUL within a path
         return False
 
 
 def name_sockets(environ: MutableMapping[str, str]) -> None:
-    """Give inherited sockets the name "unknown" where the manager named none, as `sd_listen_fds_with_names(3)` does.
+    """Give inherited sockets the name "unknown" where the manager named none, as
+    `sd_listen_fds_with_names(3)` does.
 
-    Twisted ignores sockets without names, and ``systemd-socket-activate`` gives none unless it is told to. Twisted looks when
-    `twisted.internet.endpoints` is imported, so this has to be called before that.
+    Twisted ignores sockets without names, and ``systemd-socket-activate`` gives none unless it is
+    told to. Twisted looks when `twisted.internet.endpoints` is imported, so this has to be called
+    before that.
     """
     count = environ.get("LISTEN_FDS", "")
     if count.isdecimal():

@@ -1,4 +1,6 @@
-"""The catalog that several nodes share, opened as the configuration wants it, and what else nodes are to one another by it."""
+"""The catalog that several nodes share, opened as the configuration wants it, and what else nodes
+are to one another by it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 _log = Logger()
 
 ACCOUNTS = "accounts"
-"""The lease of the one state folder that people are written down in, where that is no server's database."""
+"""The lease of the one state folder that people are written down in, where that is no server's
+database.
+"""
 CLAIM, CLAIMED = 20.0, 60.0
 """Seconds after which that lease is asked for again, and that it is for."""
 PATIENCE = 90.0
@@ -47,7 +51,8 @@ NODE = "node"
 
 @define(slots=False, eq=False)
 class Sharing(MultiService):
-    """`catalog` follows an engine once it has begun; `leases` are for jobs that one node does for all.
+    """`catalog` follows an engine once it has begun; `leases` are for jobs that one node does for
+    all.
 
     `failed` is called where it turns out that this pypid cannot go on beside another one.
     """
@@ -90,7 +95,9 @@ class Sharing(MultiService):
         await self.catalog.close()
 
     def lease_holder(self) -> str | None:
-        """Return the identity by which all nodes of the catalog hold one lease of the bucket; None until it is read."""
+        """Return the identity by which all nodes of the catalog hold one lease of the bucket; None
+        until it is read.
+        """
         return f"catalog {self.catalog.epoch}" if self.catalog.epoch else None
 
     def links(self, signer: str) -> EngineLinks:
@@ -98,17 +105,26 @@ class Sharing(MultiService):
         return EngineLinks(self.catalog.following, signer)
 
     async def catch_up(self) -> None:
-        """Hear of all that others have done until now, if they can be asked within `SOON`: what fails says so elsewhere."""
-        asked = [self.catalog.following.catch_up(), *(() if self._accounts is None else (self._accounts.poll(),))]
-        await DeferredList([start(each).addTimeout(SOON, self.world.clock) for each in asked], consumeErrors=True)
+        """Hear of all that others have done until now, if they can be asked within `SOON`: what
+        fails says so elsewhere.
+        """
+        asked = [
+            self.catalog.following.catch_up(),
+            *(() if self._accounts is None else (self._accounts.poll(),)),
+        ]
+        await DeferredList(
+            [start(each).addTimeout(SOON, self.world.clock) for each in asked], consumeErrors=True
+        )
 
     async def _tidy(self) -> None:
         await self.leases.run(TENDED, self.engine.tidy, TIDY * 0.9)
 
-    # --- people -------------------------------------------------------------------------------------------------
+    # --- people -----------------------------------------------------------------------------------
 
     def serve(self, people: Identities, state: Path) -> None:
-        """Have the people here change with those of other nodes. `state`: the state folder. Raises `CannotStart`; blocks."""
+        """Have the people here change with those of other nodes. `state`: the state folder. Raises
+        `CannotStart`; blocks.
+        """
         accounts, following = people.stores.accounts, self.catalog.following
         self._accounts = accounts
 
@@ -124,7 +140,8 @@ class Sharing(MultiService):
             return seen
 
         def told_until() -> float:
-            # what changed is not known before the accounts were looked at, which may be held up, or away
+            # what changed is not known before the accounts were looked at, which may be held up, or
+            # away
             return following.until if is_seen() else 0.0
 
         def has_missed() -> bool:
@@ -139,7 +156,9 @@ class Sharing(MultiService):
             self._add(CLAIM, self._claim, "claiming the accounts")
 
     def tell(self) -> None:
-        """Let other nodes look at once at people and rights, which have changed; they look each second anyway."""
+        """Let other nodes look at once at people and rights, which have changed; they look each
+        second anyway.
+        """
         if self._telling is not None:
             self._again = True
             return
@@ -159,7 +178,9 @@ class Sharing(MultiService):
                 self.tell()
 
     async def _claim(self) -> None:
-        """People are written down below this state folder, and so nowhere else: two such would know other people each."""
+        """People are written down below this state folder, and so nowhere else: two such would know
+        other people each.
+        """
         assert self._claimed_by is not None
         try:
             is_ours = await self.engine.lease(ACCOUNTS, self._claimed_by, CLAIMED)
@@ -170,26 +191,37 @@ class Sharing(MultiService):
             self._refused = None
         elif self._refused is None:
             self._refused = now
-            _log.warn("{text} pypid stops unless that one has gone within {patience:.0f} s.", text=_OTHERS, patience=PATIENCE)
+            _log.warn(
+                "{text} pypid stops unless that one has gone within {patience:.0f} s.",
+                text=_OTHERS,
+                patience=PATIENCE,
+            )
         elif now - self._refused > PATIENCE:
             self.failed(CannotStart(_OTHERS))
 
 
 _OTHERS = (
-    "Another pypid shares this catalog and keeps accounts and tokens in a file of its own, so each would know other people. "
+    "Another pypid shares this catalog and keeps accounts and tokens in a file of its own, so "
+    "each would know other people. "
     "Give all of them the same server: [access] url = postgresql://..."
 )
 
 
-def sharing(config: Config, places: StatePaths, identity: str, serial: int, world: World, reactor: Any) -> Sharing | None:
-    """None where the catalog is this process' own. `identity`: the storage's; `serial`: to begin with. Nothing is opened yet.
+def sharing(
+    config: Config, places: StatePaths, identity: str, serial: int, world: World, reactor: Any
+) -> Sharing | None:
+    """None where the catalog is this process' own. `identity`: the storage's; `serial`: to begin
+    with. Nothing is opened yet.
 
     Raises `CannotStart`.
     """
     if config.cache.backend is CatalogStore.MEMORY:
         return None
     if config.storage.backend is StorageBackend.MEMORY:
-        advice = "with [storage] backend = memory choose [cache] backend = memory: no other process sees the files"
+        advice = (
+            "with [storage] backend = memory choose [cache] backend = memory: no other process "
+            "sees the files"
+        )
         raise CannotStart(f"The catalog cannot be shared: {advice}.")
     engine = _engine(config, places, world, reactor)
     settings = SharedSettings(identity, config.cache.stale_for, serial=serial)
@@ -210,7 +242,9 @@ def _engine(config: Config, places: StatePaths, world: World, reactor: Any) -> E
 
 
 def name_of_node(state: Path, world: World) -> str:
-    """The name of this state folder, made at the first time. Blocks for a moment. Raises `CannotStart`."""
+    """The name of this state folder, made at the first time. Blocks for a moment. Raises
+    `CannotStart`.
+    """
     path = state / NODE
     try:
         if not path.exists():

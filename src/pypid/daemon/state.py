@@ -1,4 +1,6 @@
-"""The folder for what pypid itself keeps: lock, spool, snapshot, control socket, first-run admin. Mode 0700."""
+"""The folder for what pypid itself keeps: lock, spool, snapshot, control socket, first-run admin.
+Mode 0700.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,19 @@ LONGEST_SOCKET_PATH = 107
 def default_state(ini: Path, state_directory: str | None) -> Path:
     """Where state lies when `[server] state` is empty.
 
-    systemd's ``$STATE_DIRECTORY`` if there is one; ``var`` beside the folder of ``etc/pypid.ini``; else ``pypid-state`` beside
-    the ini. For the system's own ``/etc`` it is ``/var/lib/pypid``.
+    systemd's ``$STATE_DIRECTORY`` if there is one; ``var`` beside the folder of ``etc/pypid.ini``;
+    else ``pypid-state`` beside the ini. For the system's own ``/etc`` it is ``/var/lib/pypid``.
     """
     if state_directory:
         return Path(state_directory.split(":")[0])
     folder = ini.resolve().parent
     if folder == Path("/etc") or folder.parent == Path("/etc"):
         return Path("/var/lib/pypid")
-    return folder.parent / "var" if (folder.name, ini.name) == ("etc", "pypid.ini") else folder / "pypid-state"
+    return (
+        folder.parent / "var"
+        if (folder.name, ini.name) == ("etc", "pypid.ini")
+        else folder / "pypid-state"
+    )
 
 
 @frozen
@@ -88,7 +94,9 @@ def files_of(config: Config, places: StatePaths) -> str:
 
 @frozen
 class StateFolder:
-    """The state folder, locked for this process until it ends; or, of a further `worker`, for the first one."""
+    """The state folder, locked for this process until it ends; or, of a further `worker`, for the
+    first one.
+    """
 
     folder: Path
     _lock: IO[str] | None = field(default=None, repr=False)
@@ -125,7 +133,9 @@ def control_socket(folder: Path) -> Path:
 
 
 def join_state(folder: Path, worker: int) -> StateFolder:
-    """The folder as a further worker has it, whose first one holds the lock; its spool is empty. Raises `CannotStart`."""
+    """The folder as a further worker has it, whose first one holds the lock; its spool is empty.
+    Raises `CannotStart`.
+    """
     state = StateFolder(folder, worker=worker)
     try:
         rmtree(state.spool, ignore_errors=True)  # of the one before it, which has ended
@@ -138,11 +148,13 @@ def join_state(folder: Path, worker: int) -> StateFolder:
 def open_state(folder: Path) -> StateFolder:
     """Make the folder if need be, lock it, and clear away what a pypid that was killed has left.
 
-    That is its control socket, the spools of its further workers, and what they counted. Raises `CannotStart`, with advice.
+    That is its control socket, the spools of its further workers, and what they counted. Raises
+    `CannotStart`, with advice.
     """
     if len(os.fsencode(control_socket(folder))) > LONGEST_SOCKET_PATH:
         raise CannotStart(
-            f"The path of the state folder {folder} is too long for the socket in it: the system allows {LONGEST_SOCKET_PATH} "
+            f"The path of the state folder {folder} is too long for the socket in it: the system "
+            f"allows {LONGEST_SOCKET_PATH} "
             "bytes for both. Set [server] state to a shorter one."
         )
     try:
@@ -160,7 +172,8 @@ def open_state(folder: Path) -> StateFolder:
     except OSError:
         lock.close()
         raise CannotStart(
-            f"Another pypid is running with the state folder {folder}, or starts or stops just now. "
+            f"Another pypid is running with the state folder {folder}, or starts or stops just "
+            f"now. "
             "Wait for its end or stop it, or give this one a [server] state of its own."
         ) from None
     state = StateFolder(folder, lock)

@@ -18,7 +18,9 @@ from pypid.core.errors import CannotStart
 from pypid.web.frontdoor.tlswire import quicken
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""The cipher suites of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, 4.2). TLS 1.3 has no others."""
+"""The cipher suites of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, 4.2). TLS
+1.3 has no others.
+"""
 _READABLE_BY_OTHERS = 0o007
 _MINIMUM = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
@@ -32,7 +34,9 @@ def harden(options: Any) -> None:
 @implementer(IOpenSSLServerConnectionCreator)
 @define(eq=False)
 class Certificate:
-    """The certificate chain and key in force. Connections that are open keep the one they began with."""
+    """The certificate chain and key in force. Connections that are open keep the one they began
+    with.
+    """
 
     chain: Path
     key: Path
@@ -56,12 +60,16 @@ class Certificate:
         return wrapped
 
     def stamp(self) -> tuple[int, ...]:
-        """Changes whenever one of the files does; empty while one of them is missing (in the middle of being replaced)."""
+        """Changes whenever one of the files does; empty while one of them is missing (in the middle
+        of being replaced).
+        """
         try:
             stats = [path.stat() for path in (self.chain, self.key)]
         except OSError:
             return ()
-        return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_ino, stat.st_size))
+        return tuple(
+            number for stat in stats for number in (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        )
 
     def reload_if_changed(self) -> None:
         """Read the files again if they changed, and did not change any more since the last look.
@@ -74,12 +82,16 @@ class Certificate:
         self._seen = stamp
 
     def reload(self) -> None:
-        """Read the files again, changed or not; what cannot be used is logged, and the old certificate stays in force."""
+        """Read the files again, changed or not; what cannot be used is logged, and the old
+        certificate stays in force.
+        """
         stamp = self.stamp()
         try:
             self._context = self._load()
         except CannotStart as error:
-            self._log.error("{error} The certificate that was in force stays in force.", error=error)
+            self._log.error(
+                "{error} The certificate that was in force stays in force.", error=error
+            )
         else:
             self._log.info("the TLS certificate {chain} was read again", chain=str(self.chain))
         self._stamp = stamp
@@ -90,13 +102,16 @@ class Certificate:
         context.set_cipher_list(CIPHERS.encode("ascii"))
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
         context.set_passwd_cb(lambda *_: b"")  # OpenSSL would ask on the terminal, and wait
-        # The key first: OpenSSL refuses a key that does not fit the certificate in words that say nothing of that.
+        # The key first: OpenSSL refuses a key that does not fit the certificate in words that say
+        # nothing of that.
         self._use(context.use_privatekey_file, self.key, "tls_key")
         self._use(context.use_certificate_chain_file, self.chain, "tls_certificate")
         try:
             context.check_privatekey()
         except SSL.Error:
-            raise CannotStart(f"[server] tls_key {self.key} is not the key of the certificate {self.chain}.") from None
+            raise CannotStart(
+                f"[server] tls_key {self.key} is not the key of the certificate {self.chain}."
+            ) from None
         self._warn_of_open_key()
         return context
 
@@ -104,7 +119,8 @@ class Certificate:
         """Log a key file that every user of this machine can use."""
         if self.key.stat().st_mode & _READABLE_BY_OTHERS:
             self._log.warn(
-                "[server] tls_key can be read by all users of this machine: chmod o= it, and replace the "
+                "[server] tls_key can be read by all users of this machine: chmod o= it, and "
+                "replace the "
                 "key if others may have read it, path={path}",
                 path=str(self.key),
             )
@@ -118,4 +134,6 @@ class Certificate:
         except OSError as error:
             raise CannotStart(f"[server] {name} {path} cannot be read: {error.strerror}.") from None
         except SSL.Error:
-            raise CannotStart(f"[server] {name} {path} is not usable: expected PEM, without a password.") from None
+            raise CannotStart(
+                f"[server] {name} {path} is not usable: expected PEM, without a password."
+            ) from None

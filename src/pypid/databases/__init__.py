@@ -1,1 +1,3 @@
-"""What everything that keeps something in a database shares: where it lies, what it says when it fails, threads for it."""
+"""What everything that keeps something in a database shares: where it lies, what it says when it
+fails, threads for it.
+"""

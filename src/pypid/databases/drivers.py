@@ -13,7 +13,9 @@ from pypid.databases.places import Place
 
 NO_DATABASE = "the file is not a database"
 _NO_ROOM = {sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMMAP}
-"""Of the index of the write-ahead log, which each start makes anew: what it says on a full disk, in place of `SQLITE_FULL`."""
+"""Of the index of the write-ahead log, which each start makes anew: what it says on a full disk, in
+place of `SQLITE_FULL`.
+"""
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 

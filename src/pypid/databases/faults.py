@@ -25,7 +25,9 @@ class DatabaseFull(DatabaseAway):
 
 @define
 class DatabaseUnusable(Exception):
-    """It can be asked, and will not do until somebody has done something about it. `reason` says what; for the log."""
+    """It can be asked, and will not do until somebody has done something about it. `reason` says
+    what; for the log.
+    """
 
     reason: str
 

@@ -22,11 +22,18 @@ STATEMENT_WITHIN = 5
 
 
 class PostgresqlConnections:
-    """A few, kept open, none of which waits for long. `setting` is where the URL is written: ``[access] url``."""
+    """A few, kept open, none of which waits for long. `setting` is where the URL is written:
+    ``[access] url``.
+    """
 
     def __init__(self, place: Server, setting: str) -> None:
         self._drivers: set[Any] = set()
-        pool = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_timeout": POOL_WITHIN, "pool_recycle": 1800}
+        pool = {
+            "pool_size": CONNECTIONS,
+            "max_overflow": 0,
+            "pool_timeout": POOL_WITHIN,
+            "pool_recycle": 1800,
+        }
         self.engine = server_engine(place, setting, pool_pre_ping=True, **pool)
         event.listen(self.engine, "connect", self._connected)
         event.listen(self.engine, "close", self._closed)
@@ -43,13 +50,17 @@ class PostgresqlConnections:
         self._drivers.discard(driver)
 
     def cut(self) -> None:
-        """Have everybody who waits for the server wait no longer: it keeps connections and does not answer. Does not block."""
+        """Have everybody who waits for the server wait no longer: it keeps connections and does not
+        answer. Does not block.
+        """
         for driver in list(self._drivers):
             cut(driver)
 
 
 def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
-    """SQLAlchemy's engine for a server; nothing is connected yet. Raises `DatabaseUnusable` without a driver, or for a bad URL."""
+    """SQLAlchemy's engine for a server; nothing is connected yet. Raises `DatabaseUnusable` without
+    a driver, or for a bad URL.
+    """
     try:
         return create_engine(
             place.url,
@@ -66,7 +77,9 @@ def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
             **pool,
         )
     except ImportError:
-        raise DatabaseUnusable("its driver is not installed: pip install 'pypid[postgresql]'.") from None
+        raise DatabaseUnusable(
+            "its driver is not installed: pip install 'pypid[postgresql]'."
+        ) from None
     except (ArgumentError, ValueError, TypeError):
         raise DatabaseUnusable(f"its URL cannot be used: see {setting}.") from None
 

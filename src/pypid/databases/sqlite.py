@@ -36,13 +36,19 @@ class NoRoom(Protocol):
         """Return whether there is more room now."""
 
     def note_read_only(self) -> None:
-        """Note that a connection was opened that only reads, and sees no change by others: it is to be used once."""
+        """Note that a connection was opened that only reads, and sees no change by others: it is to
+        be used once.
+        """
 
 
-def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int], no_room: NoRoom | None = None) -> Engine:
-    """SQLAlchemy's engine for a file that is there; `transact` tells it which transactions write, and those take turns.
+def sqlite_engine(
+    path: Path, busy: float, pragmas: Mapping[str, str | int], no_room: NoRoom | None = None
+) -> Engine:
+    """SQLAlchemy's engine for a file that is there; `transact` tells it which transactions write,
+    and those take turns.
 
-    `pragmas` are said to each connection, in their order. With `no_room` a file on a full disk is opened for reading at least.
+    `pragmas` are said to each connection, in their order. With `no_room` a file on a full disk is
+    opened for reading at least.
     """
 
     def connect() -> sqlite3.Connection:
@@ -55,8 +61,12 @@ def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int], no_
                 if not no_room.make_room():
                     break
         if _has_log(path):  # what it says is not in the file itself
-            raise sqlite3.OperationalError(f"the disk is full. Free some space: {path}-wal cannot be read without")
-        pragmas_of_reading = {name: value for name, value in pragmas.items() if name != "synchronous"}
+            raise sqlite3.OperationalError(
+                f"the disk is full. Free some space: {path}-wal cannot be read without"
+            )
+        pragmas_of_reading = {
+            name: value for name, value in pragmas.items() if name != "synchronous"
+        }
         found = opened("mode=ro&immutable=1", pragmas_of_reading)
         no_room.note_read_only()
         return found
@@ -64,12 +74,20 @@ def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int], no_
     def opened(mode: str, wanted: Mapping[str, str | int] | None = None) -> sqlite3.Connection:
         file = _which(path)
         where = f"{path.absolute().as_uri()}?{mode}"
-        # transactions are begun by us: the module's own way begins none before a SELECT, and never an IMMEDIATE one
+        # transactions are begun by us: the module's own way begins none before a SELECT, and never
+        # an IMMEDIATE one
         made = sqlite3.connect(
-            where, uri=True, timeout=busy, check_same_thread=False, isolation_level=None, factory=SqliteConnection
+            where,
+            uri=True,
+            timeout=busy,
+            check_same_thread=False,
+            isolation_level=None,
+            factory=SqliteConnection,
         )
         try:
-            for name, value in ({"journal_mode": "WAL", **pragmas} if wanted is None else wanted).items():
+            for name, value in (
+                {"journal_mode": "WAL", **pragmas} if wanted is None else wanted
+            ).items():
                 made.execute(f"PRAGMA {name} = {value}")
             if _which(path) != file:  # it may have opened one file, and the log of another
                 raise sqlite3.OperationalError("the file was replaced while it was opened")
@@ -80,7 +98,12 @@ def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int], no_
         return made
 
     engine = create_engine(
-        "sqlite://", creator=connect, poolclass=QueuePool, pool_size=CONNECTIONS, pool_timeout=BUSY, hide_parameters=True
+        "sqlite://",
+        creator=connect,
+        poolclass=QueuePool,
+        pool_size=CONNECTIONS,
+        pool_timeout=BUSY,
+        hide_parameters=True,
     )
     event.listen(engine, "begin", _begin)
     return engine
@@ -100,10 +123,12 @@ def _has_log(path: Path) -> bool:
 
 
 def _which(path: Path) -> tuple[int, int]:
-    """Which file has the name. Raises `OSError`, and where it cannot be a database (SQLite writes over one that is one byte).
+    """Which file has the name. Raises `OSError`, and where it cannot be a database (SQLite writes
+    over one that is one byte).
 
-    It is not opened for that: whoever closes any descriptor of a file gives up all locks that the process has on it (POSIX).
-    Another process that ends then thinks itself the last one, and takes away the log that we are writing.
+    It is not opened for that: whoever closes any descriptor of a file gives up all locks that the
+    process has on it (POSIX). Another process that ends then thinks itself the last one, and takes
+    away the log that we are writing.
     """
     found = path.stat()
     if 0 < found.st_size < SMALLEST:
@@ -112,6 +137,8 @@ def _which(path: Path) -> tuple[int, int]:
 
 
 def make_file(path: Path) -> None:
-    """An empty database that only we may read; its companions get the same mode. Raises `OSError`, but not if it is there."""
+    """An empty database that only we may read; its companions get the same mode. Raises `OSError`,
+    but not if it is there.
+    """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -1,4 +1,6 @@
-"""The threads that wait for a database: few, and of its own, so that one that hangs holds up nothing else."""
+"""The threads that wait for a database: few, and of its own, so that one that hangs holds up
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ T = TypeVar("T")
 
 
 class Threads:
-    """A `Blocking` with at most `most` threads, made when they are first needed. While no reactor runs: here and now."""
+    """A `Blocking` with at most `most` threads, made when they are first needed. While no reactor
+    runs: here and now.
+    """
 
     def __init__(self, reactor: Any, name: str, most: int = 4) -> None:
         self._reactor = reactor
@@ -31,13 +35,17 @@ class Threads:
         return deferToThreadPool(self._reactor, self._pool, call, *args)
 
     def stop(self) -> None:
-        """End the threads; waits for what they do, so call it when that is nothing. What is called later runs here and now."""
+        """End the threads; waits for what they do, so call it when that is nothing. What is called
+        later runs here and now.
+        """
         self._ended = True
         if self._pool.started:
             self._pool.stop()
 
     async def finish(self, blocking: Blocking) -> None:
-        """The same, but waits elsewhere, in a thread of `blocking`: the reactor can cut short what still goes on."""
+        """The same, but waits elsewhere, in a thread of `blocking`: the reactor can cut short what
+        still goes on.
+        """
         self._ended = True
         if self._pool.started:
             await blocking(self._pool.stop)

@@ -19,7 +19,9 @@ T = TypeVar("T")
 def transact(connection: Connection, work: Callable[[Connection], T], writing: bool) -> T:
     """What `work` returns: it sees one state, or is one change. Blocks."""
     options: dict[str, Any] = {"writing": writing}
-    if connection.dialect.name == "postgresql":  # a writer waits for its turn, and then sees what those before it did
+    if (
+        connection.dialect.name == "postgresql"
+    ):  # a writer waits for its turn, and then sees what those before it did
         options["isolation_level"] = "READ COMMITTED" if writing else "REPEATABLE READ"
     connection = connection.execution_options(**options)
     with connection.begin():
@@ -27,8 +29,12 @@ def transact(connection: Connection, work: Callable[[Connection], T], writing: b
 
 
 @contextmanager
-def no_longer_than(seconds: float, place: Place, clock: IReactorTime, cut: Callable[[], None]) -> Iterator[None]:
-    """What goes on within is `cut` after that time, where it is a server that does not answer. (A file always does.)"""
+def no_longer_than(
+    seconds: float, place: Place, clock: IReactorTime, cut: Callable[[], None]
+) -> Iterator[None]:
+    """What goes on within is `cut` after that time, where it is a server that does not answer. (A
+    file always does.)
+    """
     late = clock.callLater(seconds, cut) if isinstance(place, Server) else None
     try:
         yield

@@ -1,4 +1,6 @@
-"""A tree in a bucket, or in any other `Blobs`: listed once, and from then on it is known what is there."""
+"""A tree in a bucket, or in any other `Blobs`: listed once, and from then on it is known what is
+there.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,9 @@ class Closing(Blobs, Protocol):
 
 @frozen
 class _There:
-    """What is known of an object; `digest`: of its bytes, if it is a page that we wrote; `stamp`: as `Copy.stamp`, if it is a
-    copy that we made: its `modified` is another clock's."""
+    """What is known of an object; `digest`: of its bytes, if it is a page that we wrote; `stamp`:
+    as `Copy.stamp`, if it is a copy that we made: its `modified` is another clock's.
+    """
 
     size: int
     modified: datetime

@@ -1,7 +1,7 @@
 """Writes what is seen to a place, in an order in which no page ever names what is not there.
 
-What comes: files and what lies beside them, the pages of projects, then the lists. What goes: from the lists, from the pages,
-then the files.
+What comes: files and what lies beside them, the pages of projects, then the lists. What goes: from
+the lists, from the pages, then the files.
 """
 
 from __future__ import annotations
@@ -60,14 +60,20 @@ class ExportCounts:
     copied: int = 0
     removed: int = 0
 
-    def plus(self, *, written: int = 0, same: int = 0, copied: int = 0, removed: int = 0) -> ExportCounts:
+    def plus(
+        self, *, written: int = 0, same: int = 0, copied: int = 0, removed: int = 0
+    ) -> ExportCounts:
         """With so many more."""
-        return ExportCounts(self.written + written, self.same + same, self.copied + copied, self.removed + removed)
+        return ExportCounts(
+            self.written + written, self.same + same, self.copied + copied, self.removed + removed
+        )
 
 
 @define(eq=False)
 class Exporter:
-    """What is known of one tree at one place. `fetch` has files copied: those that it returns are not there yet."""
+    """What is known of one tree at one place. `fetch` has files copied: those that it returns are
+    not there yet.
+    """
 
     index: Index
     seer: ExportViewer
@@ -86,19 +92,24 @@ class Exporter:
     """The projects that could not be looked at, or of which something could not be copied."""
     unfinished: set[ProjectName] = field(factory=set)
     """The projects of which some legacy JSON is missing."""
-    _described: Recent[str, bytes] = field(factory=lambda: Recent(MOST, DESCRIBED), init=False, repr=False)
+    _described: Recent[str, bytes] = field(
+        factory=lambda: Recent(MOST, DESCRIBED), init=False, repr=False
+    )
     """Metadata that was read, by its hash: it is wanted again with each change of its project."""
-    _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(READ), init=False, repr=False)
+    _turns: DeferredSemaphore = field(
+        factory=lambda: DeferredSemaphore(READ), init=False, repr=False
+    )
     _stale: list[str] = field(factory=list, init=False)
     """What is to be removed once no page names it."""
 
     # --- projects ---
 
     async def write(self, names: Iterable[ProjectName], *, light: bool = False) -> None:
-        """The pages of these projects, and their files before; what they have no more is remembered for `tidy`.
+        """The pages of these projects, and their files before; what they have no more is remembered
+        for `tidy`.
 
-        `light`: their legacy JSON, which takes longest, is left as it is; those of which some of it is missing are noted in
-        `unfinished`. Raises what the place raises.
+        `light`: their legacy JSON, which takes longest, is left as it is; those of which some of it
+        is missing are noted in `unfinished`. Raises what the place raises.
         """
         shown: list[ShownProject] = []
         files = 0
@@ -116,7 +127,9 @@ class Exporter:
         await self._put(shown)
 
     async def _shown(self, name: ProjectName, light: bool) -> ShownProject | None:
-        """The project, with as many of its files as are there; None: it cannot be shown now, or need not."""
+        """The project, with as many of its files as are there; None: it cannot be shown now, or
+        need not.
+        """
         self.failed.pop(name, None)
         self.until.pop(name, None)
         try:
@@ -136,7 +149,10 @@ class Exporter:
             if lacking and len(lacking) == len(project.files) and name not in self.there:
                 return None  # there will be a page when there is something on it
             if lacking:
-                project = evolve(project, files=tuple(file for file in project.files if file.filename not in lacking))
+                project = evolve(
+                    project,
+                    files=tuple(file for file in project.files if file.filename not in lacking),
+                )
         try:
             metadata = {} if light else await self._metadata(project)
             return ShownProject(project, metadata, await self._urls(project), copies, light)
@@ -147,7 +163,12 @@ class Exporter:
     async def _lacking(self, project: Project) -> set[str]:
         """The names of the files of which not all is there yet."""
         lacking = {file.filename for file in project.files if not can_be_copied(file)}
-        wanted = [copy for file in project.files if file.filename not in lacking for copy in copies_of(file)]
+        wanted = [
+            copy
+            for file in project.files
+            if file.filename not in lacking
+            for copy in copies_of(file)
+        ]
         missing = await self.place.lacks(wanted) if wanted else ()
         if missing:
             missing = await self.fetch(missing)
@@ -160,7 +181,9 @@ class Exporter:
             if (file := describing_file(project, version)) is not None
         }
         read = await all_of([self._turns.run(self._reading, file) for file in described.values()])
-        return {version: data for version, data in zip(described, read, strict=True) if data is not None}
+        return {
+            version: data for version, data in zip(described, read, strict=True) if data is not None
+        }
 
     def _reading(self, file: File) -> Deferred[bytes | None]:
         return start(self._metadata_of(file))
@@ -182,12 +205,18 @@ class Exporter:
 
     async def _urls(self, project: Project) -> dict[str, str] | None:
         lifetime = self.wishes.signed
-        return None if lifetime is None else {file.filename: await self._signed(file, lifetime) for file in project.files}
+        return (
+            None
+            if lifetime is None
+            else {file.filename: await self._signed(file, lifetime) for file in project.files}
+        )
 
     async def _signed(self, file: File, lifetime: timedelta) -> str:
         link = await self.index.blobs.link(file.key or "", lifetime, file.filename)
         if link is None:
-            raise BadRequest("This storage signs no URLs: signed links need a bucket ([storage] backend = s3).")
+            raise BadRequest(
+                "This storage signs no URLs: signed links need a bucket ([storage] backend = s3)."
+            )
         return link.url
 
     async def _put(self, shown: Sequence[ShownProject]) -> None:
@@ -228,7 +257,9 @@ class Exporter:
             names = [one for run in kept for one in run]
             pages = list(list_pages(names, look.serial, compressed=compressed))
             if people:
-                pages += pages_for_people((one.name for one in names), self.newest, self.wishes, compressed=compressed)
+                pages += pages_for_people(
+                    (one.name for one in names), self.newest, self.wishes, compressed=compressed
+                )
             return pages
 
         written, same = await self.place.put(await self.index.world.thinking(make))
@@ -244,16 +275,22 @@ class Exporter:
             self.unfinished.discard(name)
 
     async def tidy(self, gone: Sequence[ProjectName] = ()) -> None:
-        """Remove what no page names any more, and all that there is of `gone`, which no list names any more."""
+        """Remove what no page names any more, and all that there is of `gone`, which no list names
+        any more.
+        """
         stale, self._stale = self._stale, []
         if not self.clears:
             return
         if gone:
             its = await self.place.of(gone)
-            pages_first = sorted((path for paths in its.values() for path in paths), key=_comes_last)
+            pages_first = sorted(
+                (path for paths in its.values() for path in paths), key=_comes_last
+            )
             stale = [*stale, *pages_first]
         if stale:
-            self.counts = self.counts.plus(removed=await self.place.remove(sorted(stale, key=_comes_last)))
+            self.counts = self.counts.plus(
+                removed=await self.place.remove(sorted(stale, key=_comes_last))
+            )
 
     async def carry(self, copy: Copy) -> None:
         """Copy it. Raises `StorageDown`, `NoSuchFile`, `Damaged`, and what the place raises."""

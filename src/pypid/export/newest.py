@@ -1,4 +1,6 @@
-"""What came last, of all that somebody sees: for the pages for people and the feeds, without holding every file."""
+"""What came last, of all that somebody sees: for the pages for people and the feeds, without
+holding every file.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from pypid.static.front import ChangelogEntry, Latest, changelog_page
 from pypid.static.settings import StaticSettings
 
 SHOWN, HELD = 1000, 4000
-"""Files of the changelog, and how many are remembered at least, so that others come up where some go."""
+"""Files of the changelog, and how many are remembered at least, so that others come up where some
+go.
+"""
 
 
 class _Line(NamedTuple):
@@ -39,7 +43,9 @@ class _Known(NamedTuple):
 
 @define(eq=False)
 class NewestProjects:
-    """What is remembered of each project; of files and releases those that may be among the newest."""
+    """What is remembered of each project; of files and releases those that may be
+    among the newest.
+    """
 
     made: datetime | None = None
     """When the tree was made, if pages for people are to say so."""
@@ -91,9 +97,13 @@ class NewestProjects:
             yield Latest(name, None if known is None else known.version)
 
     def changelog(self, settings: StaticSettings) -> bytes:
-        """The page of the files that came last. Each line leads to its project's page, which says where the file is."""
+        """The page of the files that came last. Each line leads to its project's page, which says
+        where the file is.
+        """
         entries = (
-            ChangelogEntry(f"../simple/{line.project}/", line.filename, line.uploaded, line.uploader)
+            ChangelogEntry(
+                f"../simple/{line.project}/", line.filename, line.uploaded, line.uploader
+            )
             for line in nlargest(SHOWN, self._lines())
         )
         return changelog_page(entries, settings)
@@ -110,4 +120,9 @@ class NewestProjects:
 
     def settings(self, wishes: ExportOptions) -> StaticSettings:
         """How the pages for people look."""
-        return StaticSettings(packages_url="packages/", title=wishes.title, site_url=wishes.base_url, generated=self.made)
+        return StaticSettings(
+            packages_url="packages/",
+            title=wishes.title,
+            site_url=wishes.base_url,
+            generated=self.made,
+        )

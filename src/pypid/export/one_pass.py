@@ -31,8 +31,9 @@ Heard = Callable[[int, int], None]
 
 @frozen
 class ExportOutcome:
-    """What came of it. `hidden`: projects that whoever it is written for may not see; `left`: of which something is still there
-    that nobody sees any more."""
+    """What came of it. `hidden`: projects that whoever it is written for may not see; `left`: of
+    which something is still there that nobody sees any more.
+    """
 
     projects: int
     hidden: int
@@ -77,8 +78,9 @@ async def export(
 ) -> ExportOutcome:
     """Write all that is seen, as far as it is not there yet.
 
-    Waits until the catalog has been compared with the storage. Raises `BadRequest` as `ExportPlace.claim`, `Busy`, what the place
-    raises, and the first error of a project that could not be written.
+    Waits until the catalog has been compared with the storage. Raises `BadRequest` as
+    `ExportPlace.claim`, `Busy`, what the place raises, and the first error of a project that could
+    not be written.
     """
     await _compared(index)
     seer = ExportViewer(index, authority, wishes.user, wishes.stored_only)
@@ -109,7 +111,9 @@ async def export(
 
 
 async def _hide(exporter: Exporter, look: ExportView, names: Sequence[ProjectName]) -> None:
-    """First of all have what is not seen any more go, from the lists and then itself: what follows takes long, and may fail."""
+    """First of all have what is not seen any more go, from the lists and then itself: what follows
+    takes long, and may fail.
+    """
     there, seen = await exporter.place.projects(), set(names)
     gone = sorted(there.keys() - seen)
     if gone:
@@ -120,7 +124,9 @@ async def _hide(exporter: Exporter, look: ExportView, names: Sequence[ProjectNam
 
 
 async def _compared(index: Index) -> None:
-    """Once the catalog has been compared with the storage: what is not known before may be missing from it."""
+    """Once the catalog has been compared with the storage: what is not known before may be missing
+    from it.
+    """
     waited = 0.0
     while not (await index.catalog.is_complete() and index.lists_are_complete):
         if waited >= LONGEST:

@@ -32,15 +32,18 @@ _OURS = re.compile(
     r"|packages/(?P<packages>[a-z0-9-]+)/(?P<file>[^/]+)"
 ).fullmatch
 LONGEST_NAME = 220
-"""Bytes of the name of a file that is copied: file systems take 255, and there is more behind it."""
+"""Bytes of the name of a file that is copied: file systems take 255, and there is more behind it.
+"""
 
 
 @frozen(kw_only=True)
 class ExportOptions:
-    """`base_url` is the address of the index itself, without its last slash, or None where nobody knows it.
+    """`base_url` is the address of the index itself, without its last slash, or None where nobody
+    knows it.
 
-    With `copies` the files lie in the tree. `files_url`: below which absolute URL (with its last slash) they are served;
-    `signed`: each page says signed URLs, good for so long. Without any of that links lead to where the files of a pypid are.
+    With `copies` the files lie in the tree. `files_url`: below which absolute URL (with its last
+    slash) they are served; `signed`: each page says signed URLs, good for so long. Without any of
+    that links lead to where the files of a pypid are.
     """
 
     user: str | None = None
@@ -57,12 +60,16 @@ class ExportOptions:
 
     @property
     def stored_only(self) -> bool:
-        """Whether pages name only what is stored here. Where links lead to a pypid, that fetches the rest."""
+        """Whether pages name only what is stored here. Where links lead to a pypid, that fetches
+        the rest.
+        """
         return self.copies or self.files_url is not None or self.signed is not None
 
 
 def owner_of(path: str) -> ProjectName | None:
-    """The project of which this is a page or a file that an export wrote; None for what somebody else has put there."""
+    """The project of which this is a page or a file that an export wrote; None for what somebody
+    else has put there.
+    """
     match = _OURS(path)
     if match is None:
         return None

@@ -1,4 +1,6 @@
-"""The pages of a tree: what a pypid would answer, byte for byte, as paths and bytes. Pure, and slow for much: for a thread."""
+"""The pages of a tree: what a pypid would answer, byte for byte, as paths and bytes. Pure, and slow
+for much: for a thread.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,16 @@ from msgspec.structs import replace
 from pypid.core.model import File, Project, Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release, releases
-from pypid.core.presentation.feeds import OF_PROJECT, PROJECTS, UPDATES, News, news_of, projects, releases_of, updates
+from pypid.core.presentation.feeds import (
+    OF_PROJECT,
+    PROJECTS,
+    UPDATES,
+    News,
+    news_of,
+    projects,
+    releases_of,
+    updates,
+)
 from pypid.core.simple_api.legacy_json import render_legacy
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import FILES_URL, render_names, render_project
@@ -38,8 +49,10 @@ class WrittenPage(NamedTuple):
 
 @frozen
 class ShownProject:
-    """A project as somebody sees it. `metadata`: what describes each release, by its version, as far as that is stored; `urls`:
-    the signed URLs of its files, by name; `copies`: where copies of its files may lie, also those that are not there yet."""
+    """A project as somebody sees it. `metadata`: what describes each release, by its version, as
+    far as that is stored; `urls`: the signed URLs of its files, by name; `copies`: where copies of
+    its files may lie, also those that are not there yet.
+    """
 
     project: Project
     metadata: Mapping[str, bytes] = field(factory=dict, repr=False)
@@ -49,11 +62,16 @@ class ShownProject:
     """Without the legacy JSON, for which the metadata of each release would have to be read."""
 
 
-def project_pages(shown: ShownProject, wishes: ExportOptions, *, compressed: bool) -> Iterator[WrittenPage]:
+def project_pages(
+    shown: ShownProject, wishes: ExportOptions, *, compressed: bool
+) -> Iterator[WrittenPage]:
     """Each page of the project; the one that installers read comes last."""
     project, urls, files_url = shown.project, shown.urls, wishes.files_url
     if urls is not None:  # what lies beside a file has no URL that a client could make of these
-        bare = [replace(file, metadata_sha256=None, metadata_offered=False, signed=False) for file in project.files]
+        bare = [
+            replace(file, metadata_sha256=None, metadata_offered=False, signed=False)
+            for file in project.files
+        ]
         project = Project(
             name=project.name,
             files=tuple(bare),
@@ -93,7 +111,9 @@ def _legacy(shown: ShownProject, project: Project, wishes: ExportOptions) -> Ite
 
     def told(version: str | None, described: str | None, up: str) -> bytes | None:
         metadata = None if described is None else shown.metadata.get(described)
-        page = render_legacy(project, version, metadata, base_url=wishes.base_url or up, url_of=url_of)
+        page = render_legacy(
+            project, version, metadata, base_url=wishes.base_url or up, url_of=url_of
+        )
         return None if page is None else page.body
 
     if wishes.releases:
@@ -111,14 +131,22 @@ def legacy_paths(project: Project, wishes: ExportOptions) -> set[str]:
     """Where the legacy JSON of a project lies."""
     if not project.files:
         return set()
-    paths = {release_path(project.name, release.version) for release in releases(project)} if wishes.releases else set()
+    paths = (
+        {release_path(project.name, release.version) for release in releases(project)}
+        if wishes.releases
+        else set()
+    )
     return {path for path in paths if path is not None} | {f"pypi/{project.name}/json"}
 
 
-def list_pages(names: Sequence[Summary], serial: int | None, *, compressed: bool) -> Iterator[WrittenPage]:
+def list_pages(
+    names: Sequence[Summary], serial: int | None, *, compressed: bool
+) -> Iterator[WrittenPage]:
     """The list of projects."""
     for path, format in FORMATS:
-        yield from both(f"simple/{path}", render_names(names, format, serial=serial).body, compressed=compressed)
+        yield from both(
+            f"simple/{path}", render_names(names, format, serial=serial).body, compressed=compressed
+        )
 
 
 def pages_for_people(
@@ -135,7 +163,9 @@ def pages_for_people(
 
 
 def both(path: str, body: bytes, *, compressed: bool) -> Iterator[WrittenPage]:
-    """A page, and a copy of it in gzip, for nginx (``gzip_static``): the same page makes the same bytes."""
+    """A page, and a copy of it in gzip, for nginx (``gzip_static``): the same page makes the same
+    bytes.
+    """
     if compressed:
         yield WrittenPage(f"{path}.gz", compress(body, FAST if len(body) > LONG else BEST, mtime=0))
     yield WrittenPage(path, body)
@@ -149,4 +179,12 @@ def described_releases(project: Project, *, all: bool) -> Sequence[str]:
     return () if newest is None else (newest,)
 
 
-__all__ = ["News", "ShownProject", "WrittenPage", "described_releases", "list_pages", "pages_for_people", "project_pages"]
+__all__ = [
+    "News",
+    "ShownProject",
+    "WrittenPage",
+    "described_releases",
+    "list_pages",
+    "pages_for_people",
+    "project_pages",
+]

@@ -1,4 +1,6 @@
-"""`[publish]`: a place where the index lies as files, kept up to date while pypid runs, by one of all nodes and workers."""
+"""`[publish]`: a place where the index lies as files, kept up to date while pypid runs, by one of
+all nodes and workers.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,9 @@ Job = Callable[[], Awaitable[object]]
 class Publishing(Service):
     """Keeps the place as it should be, from the start of the service to its end.
 
-    `alone` does a job unless another node does it. While the catalog is away, or nobody knows who may see what, nothing is
-    written and nothing removed; nor before the catalog has been compared with the storage.
+    `alone` does a job unless another node does it. While the catalog is away, or nobody knows who
+    may see what, nothing is written and nothing removed; nor before the catalog has been compared
+    with the storage.
     """
 
     index: Index
@@ -83,7 +86,9 @@ class Publishing(Service):
         await self.place.close()
 
     async def _publish(self) -> None:
-        """Until pypid stops, another node does it, or the catalog is away and another node may see more."""
+        """Until pypid stops, another node does it, or the catalog is away and another node may see
+        more.
+        """
         pause = FIRST
         while not self._stopping and self.holds() and not await self.index.catalog.is_away():
             try:
@@ -95,7 +100,11 @@ class Publishing(Service):
             except (PypidError, OSError) as error:
                 self._say(error)
             except Exception as error:
-                _log.failure("publishing to {target} failed; it is tried again in {pause} s", target=self.target, pause=pause)
+                _log.failure(
+                    "publishing to {target} failed; it is tried again in {pause} s",
+                    target=self.target,
+                    pause=pause,
+                )
                 self.away = str(error)
             await self._rest(pause)
             pause = min(pause * 2, LONGEST)
@@ -105,7 +114,9 @@ class Publishing(Service):
         return self.authority.closed() is None and is_compared
 
     async def _keep(self) -> None:
-        keeping = self.keeping = TreeKeeper(self.index, self.authority, self.place, self.wishes, self.stamp)
+        keeping = self.keeping = TreeKeeper(
+            self.index, self.authority, self.place, self.wishes, self.stamp
+        )
         was_whole = False
         try:
             await keeping.begin()
@@ -116,7 +127,9 @@ class Publishing(Service):
                     self.away = None
                 if keeping.is_whole and not was_whole:
                     _log.info(
-                        "published to {target}: {projects} projects", target=self.target, projects=len(keeping.exporter.there)
+                        "published to {target}: {projects} projects",
+                        target=self.target,
+                        projects=len(keeping.exporter.there),
                     )
                 was_whole = keeping.is_whole
                 if not more:
@@ -129,7 +142,11 @@ class Publishing(Service):
         """Once, and not every second."""
         why = _reason(error)
         if self.away is None:
-            _log.error("publishing to {target} is not possible now: {why}. It is tried again.", target=self.target, why=why)
+            _log.error(
+                "publishing to {target} is not possible now: {why}. It is tried again.",
+                target=self.target,
+                why=why,
+            )
         self.away = why
 
     async def _rest(self, seconds: float) -> None:
@@ -146,7 +163,11 @@ class Publishing(Service):
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        return (
+            f"{error.filename}: {error.strerror}"
+            if error.filename
+            else str(error.strerror or error)
+        )
     if isinstance(error, StorageDown) and error.__cause__ is not None:
         return str(error.__cause__)
     return str(error).removesuffix(".")

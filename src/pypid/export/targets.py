@@ -1,4 +1,6 @@
-"""Where a tree goes: what any place can do, and one that is a folder. Everything but the copying of files is quick."""
+"""Where a tree goes: what any place can do, and one that is a folder. Everything but the copying of
+files is quick.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,12 @@ FORMAT = 1
 INCOMING = ".pypid-incoming"
 """The folder of files that are being copied, in that of the tree."""
 LAST = 1 << 31
-"""Seconds since 1970: by dates before these all file systems can date a file. Of others some write down another date, and what
-is there would look as if it had changed."""
+"""Seconds since 1970: by dates before these all file systems can date a file. Of others some write
+down another date, and what is there would look as if it had changed.
+"""
 _names, _mine = count(), token_hex(8)
-"""A run's own: in containers each has the same process id, and finds what the one before it left."""
+"""A run's own: in containers each has the same process id, and finds what the one before it left.
+"""
 
 
 class FilePiece(Enum):
@@ -61,7 +65,9 @@ class Copy:
 
     @property
     def stamp(self) -> int:
-        """Nanoseconds since 1970 that a copy is dated: when the file was uploaded; else what tells it from other bytes."""
+        """Nanoseconds since 1970 that a copy is dated: when the file was uploaded; else what tells
+        it from other bytes.
+        """
         uploaded = self.file.uploaded
         if uploaded is not None and 0 <= (seconds := uploaded.timestamp()) < LAST:
             return round(seconds * 1_000_000) * 1000
@@ -77,11 +83,16 @@ class Stamp:
 
     def text(self) -> bytes:
         """As it is written down."""
-        return json.dumps({"format": FORMAT, "index": self.index, "audience": self.audience}).encode() + b"\n"
+        return (
+            json.dumps({"format": FORMAT, "index": self.index, "audience": self.audience}).encode()
+            + b"\n"
+        )
 
 
 class ExportPlace(Protocol):
-    """Where a tree goes. Paths are relative, with ``/``. Everything raises `OSError` or `StorageDown` where it is away."""
+    """Where a tree goes. Paths are relative, with ``/``. Everything raises `OSError` or
+    `StorageDown` where it is away.
+    """
 
     compressed: bool
     """Whether copies of pages in gzip are of use there."""
@@ -89,15 +100,19 @@ class ExportPlace(Protocol):
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         """Make it ours, and look at what is there.
 
-        Raises `BadRequest` for what is another index's, or full of somebody's files, and, unless what is not seen goes
-        (`clears`), for what somebody else's view is in.
+        Raises `BadRequest` for what is another index's, or full of somebody's files, and, unless
+        what is not seen goes (`clears`), for what somebody else's view is in.
         """
 
     async def projects(self) -> Mapping[ProjectName, bool]:
-        """The projects of which there may be something; whether their pages for installers are there."""
+        """The projects of which there may be something; whether their pages for installers are
+        there.
+        """
 
     async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
-        """Have them there, one after the other; how many had to be written, and how many were the same."""
+        """Have them there, one after the other; how many had to be written, and how many were the
+        same.
+        """
 
     async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
         """The paths at which something of ours lies, of each project."""
@@ -118,12 +133,15 @@ class ExportPlace(Protocol):
         """Let go of it."""
 
 
-def must_be_ours(said: bytes | None, is_empty: bool, stamp: Stamp, where: str, *, clears: bool) -> None:
+def must_be_ours(
+    said: bytes | None, is_empty: bool, stamp: Stamp, where: str, *, clears: bool
+) -> None:
     """Raise `BadRequest` for a place that says something else of itself."""
     if said is None:
         if not is_empty:
             raise BadRequest(
-                f"{where} holds files that no pypid has written (there is no {MANIFEST}): take an empty one, "
+                f"{where} holds files that no pypid has written (there is no {MANIFEST}): take an "
+                f"empty one, "
                 "so that nothing of somebody else's is replaced."
             )
         return
@@ -131,18 +149,28 @@ def must_be_ours(said: bytes | None, is_empty: bool, stamp: Stamp, where: str, *
         document: Any = json.loads(said)
         index, audience, format = document["index"], document["audience"], document["format"]
     except (ValueError, LookupError, TypeError):
-        raise BadRequest(f"{where}/{MANIFEST} cannot be read. Take another place, or remove all that is in this one.") from None
+        raise BadRequest(
+            f"{where}/{MANIFEST} cannot be read. Take another place, or remove all that is in "
+            f"this one."
+        ) from None
     if format != FORMAT or index != stamp.index:
-        raise BadRequest(f"{where} holds the export of another index. Take another place, or remove all that is in this one.")
+        raise BadRequest(
+            f"{where} holds the export of another index. Take another place, or remove all "
+            f"that "
+            f"is in this one."
+        )
     if audience != stamp.audience and not clears:
         raise BadRequest(
-            f"{where} holds what {audience} may see, and what {stamp.audience} may not see would stay there: "
+            f"{where} holds what {audience} may see, and what {stamp.audience} may not see would "
+            f"stay there: "
             "take another place, or let what is gone be removed (--delete)."
         )
 
 
 async def all_of(jobs: Iterable[Deferred[T]]) -> list[T]:
-    """What all of them come to, once all have ended; raises what the first one of those that failed did."""
+    """What all of them come to, once all have ended; raises what the first one of those that failed
+    did.
+    """
     ended: list[tuple[bool, Any]] = await DeferredList(jobs, consumeErrors=True)
     for went_well, result in ended:
         if not went_well:
@@ -155,26 +183,38 @@ class FolderPlace:
 
     compressed = True
 
-    def __init__(self, root: str, world: World, apart: Mapping[str, str] = MappingProxyType({})) -> None:
-        """`apart`: the folders, and what each is, of which nothing may be in the tree, not even by a symbolic link."""
+    def __init__(
+        self, root: str, world: World, apart: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """`apart`: the folders, and what each is, of which nothing may be in the tree, not even by
+        a symbolic link.
+        """
         self.root = root
         self._apart = {os.path.realpath(folder): what for folder, what in apart.items()}
         self._folder = TreeFolder(root, fits)
         self._world = world
-        self._turn = DeferredLock()  # who removes an empty folder, and who puts something into it, are not to meet
+        self._turn = (
+            DeferredLock()
+        )  # who removes an empty folder, and who puts something into it, are not to meet
         self._incoming = f"{root}/{INCOMING}"
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         await self._run(self._claim, stamp, clears)
 
     def _must_be_apart(self) -> None:
-        """Who has files served from elsewhere by a link has not asked for them to be removed there."""
+        """Who has files served from elsewhere by a link has not asked for them to
+        be removed there.
+        """
         for word in ("", *sorted({folder.partition("/")[0] for folder in FOLDERS})):
             where = f"{self.root}/{word}".rstrip("/")
             real = os.path.realpath(where)
             for folder, what in self._apart.items():
                 if overlap(real, folder):
-                    raise BadRequest(f"{where} is in, or around, the {what} folder, {folder}: take a folder of its own.")
+                    raise BadRequest(
+                        f"{where} is in, or around, the {what} folder, {folder}: take a "
+                        f"folder of "
+                        f"its own."
+                    )
 
     def _claim(self, stamp: Stamp, clears: bool) -> None:
         self._must_be_apart()
@@ -186,7 +226,9 @@ class FolderPlace:
         except FileNotFoundError:
             said = None
         with os.scandir(self.root) as entries:
-            is_empty = all(entry.name.startswith(".") or entry.name == "lost+found" for entry in entries)
+            is_empty = all(
+                entry.name.startswith(".") or entry.name == "lost+found" for entry in entries
+            )
         must_be_ours(said, is_empty, stamp, self.root, clears=clears)
         if said != stamp.text():
             with open(f"{manifest}.new", "wb") as file:
@@ -249,7 +291,9 @@ class FolderPlace:
                 yield from (path for path in self._folder.list(under) if owner_of(path) == name)
 
     async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
-        lacking: Sequence[Copy] = await self._run(lambda: [copy for copy in copies if not self._has(copy)])
+        lacking: Sequence[Copy] = await self._run(
+            lambda: [copy for copy in copies if not self._has(copy)]
+        )
         return lacking
 
     def _has(self, copy: Copy) -> bool:
@@ -258,7 +302,9 @@ class FolderPlace:
         except (FileNotFoundError, NotADirectoryError):
             return False
         there = found.st_mtime_ns
-        is_dated = there == copy.stamp or (there % 10**9 == 0 and there // 10**9 == copy.stamp // 10**9)
+        is_dated = there == copy.stamp or (
+            there % 10**9 == 0 and there // 10**9 == copy.stamp // 10**9
+        )
         return is_dated and copy.size in (None, found.st_size)
 
     async def copy(self, copy: Copy, body: Body) -> None:
@@ -309,12 +355,17 @@ class Damaged(PypidError):
     filename: str
 
     def text(self) -> str:
-        return f"the bytes of {self.filename!r} are damaged in the storage: `pypid check --hashes` says more."
+        return (
+            f"the bytes of {self.filename!r} are damaged in the storage: `pypid check --hashes` "
+            f"says more."
+        )
 
 
 @define
 class VerifiedBody:
-    """A body of a file that ends with `Damaged` where its bytes are not those that were published."""
+    """A body of a file that ends with `Damaged` where its bytes are not those
+    that were published.
+    """
 
     body: Body
     file: File

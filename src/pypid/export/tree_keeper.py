@@ -1,4 +1,6 @@
-"""Keeps a tree as the index is: step by step, what was changed first, and everything else in the order of names."""
+"""Keeps a tree as the index is: step by step, what was changed first, and everything else in the
+order of names.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,12 @@ LONG = 0.3
 EVERY = 1.0
 """Seconds between two times that the lists are written while a long pass goes on, at least."""
 SERIAL_ALONE = 10.0
-"""The same where nothing but the index's serial is another one: what is asked upstream has one, too."""
+"""The same where nothing but the index's serial is another one: what is asked upstream has one,
+too.
+"""
 FULL = 3600.0
-"""Seconds between two passes over everything, which repair what somebody has changed in the tree."""
+"""Seconds between two passes over everything, which repair what somebody has changed in the tree.
+"""
 AGAIN = 10.0
 """Seconds after which a project that could not be written is looked at again."""
 ANEW = 60.0
@@ -40,7 +45,9 @@ AT_ONCE = 4
 
 @define(eq=False)
 class TreeKeeper:
-    """One tree, from `begin` to `end`. `step` is to be called again and again. Both raise what the place raises."""
+    """One tree, from `begin` to `end`. `step` is to be called again and again. Both raise what the
+    place raises.
+    """
 
     index: Index
     authority: Authority
@@ -59,7 +66,9 @@ class TreeKeeper:
     _later: OrderedDict[ProjectName, bool] = field(factory=OrderedDict, init=False, repr=False)
     """Whose legacy JSON is to be written when nothing else is."""
     _size: int = field(default=BATCH, init=False)
-    """Projects of the next step: fewer where a step takes long, so that what is urgent does not wait."""
+    """Projects of the next step: fewer where a step takes long, so that what is urgent does not
+    wait.
+    """
     _again: dict[ProjectName, float] = field(factory=dict, init=False, repr=False)
     _wanted: OrderedDict[str, Copy] = field(factory=OrderedDict, init=False, repr=False)
     _copying: dict[str, Deferred[None]] = field(factory=dict, init=False, repr=False)
@@ -76,8 +85,12 @@ class TreeKeeper:
     _known: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._seer = ExportViewer(self.index, self.authority, self.wishes.user, self.wishes.stored_only)
-        self.exporter = Exporter(self.index, self._seer, self.place, self.wishes, self._fetch, clears=True)
+        self._seer = ExportViewer(
+            self.index, self.authority, self.wishes.user, self.wishes.stored_only
+        )
+        self.exporter = Exporter(
+            self.index, self._seer, self.place, self.wishes, self._fetch, clears=True
+        )
 
     async def begin(self) -> None:
         """Make the place ours; what nobody sees any more goes from it at once."""
@@ -86,7 +99,9 @@ class TreeKeeper:
         self._look = await self._seer.look()
         there = await self.place.projects()
         seen = self._seen()
-        self.exporter.there = {name for name, has_pages in there.items() if has_pages and name in seen}
+        self.exporter.there = {
+            name for name, has_pages in there.items() if has_pages and name in seen
+        }
         gone = sorted(there.keys() - seen)
         try:
             if self.exporter.there or gone:
@@ -112,13 +127,21 @@ class TreeKeeper:
                 await self.exporter.tidy(sorted(gone))
         await self._write_some(now)
         await self._lists_if_due()
-        if not self._todo and not self._later and not self._wanted and not self._copying and not self.is_whole:
+        if (
+            not self._todo
+            and not self._later
+            and not self._wanted
+            and not self._copying
+            and not self.is_whole
+        ):
             await self.place.settle()
             self.is_whole = True
         return bool(self._todo or self._later)
 
     async def _write_some(self, now: float) -> None:
-        """What is next: changes before everything else, and pages for installers before legacy JSON."""
+        """What is next: changes before everything else, and pages for installers before legacy
+        JSON.
+        """
         queue = self._todo or self._later
         if not queue:
             return
@@ -142,7 +165,9 @@ class TreeKeeper:
     # --- what is to be done ---
 
     async def _looked(self, now: float) -> set[ProjectName]:
-        """Look whether something has changed: what has is the first to be written; what is not seen any more is returned."""
+        """Look whether something has changed: what has is the first to be written; what is not seen
+        any more is returned.
+        """
         if self.wishes.user is not None and now - self._known >= ANEW:
             self._known = now
             await self._seer.who(anew=True)
@@ -211,7 +236,9 @@ class TreeKeeper:
     async def _lists_if_due(self) -> None:
         passed = self.index.world.clock.seconds() - self._listed
         is_long = passed >= max(EVERY, 10 * self._took)
-        if (self._changed and (not self._todo or is_long)) or (self._serial and passed >= SERIAL_ALONE):
+        if (self._changed and (not self._todo or is_long)) or (
+            self._serial and passed >= SERIAL_ALONE
+        ):
             await self._lists()
 
     async def _lists(self) -> None:
@@ -253,7 +280,11 @@ class TreeKeeper:
             return
         except PypidError as error:
             if name not in self._again:
-                _log.warn("{path} could not be copied; it is tried again: {error}", path=copy.path, error=error)
+                _log.warn(
+                    "{path} could not be copied; it is tried again: {error}",
+                    path=copy.path,
+                    error=error,
+                )
             self._again[name] = self.index.world.clock.seconds() + AGAIN
         except Exception as error:  # the place: whoever steps hears of it
             self._broken = error

@@ -1,4 +1,6 @@
-"""What somebody sees of the index, looked at without asking anybody else; and what has changed since the last look."""
+"""What somebody sees of the index, looked at without asking anybody else; and what has changed
+since the last look.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class ExportView:
 
 @frozen
 class Difference:
-    """From one look to the next: what may look otherwise, or is new, and what is not seen any more. `all`: any page may."""
+    """From one look to the next: what may look otherwise, or is new, and what is not seen any more.
+    `all`: any page may.
+    """
 
     changed: frozenset[ProjectName] = frozenset()
     gone: frozenset[ProjectName] = frozenset()
@@ -61,7 +65,9 @@ class Difference:
 
 @define(eq=False)
 class ExportViewer:
-    """Looks with the eyes of `user`, or of anonymous. `stored_only`: as ``/local/``, what is not stored is not there."""
+    """Looks with the eyes of `user`, or of anonymous. `stored_only`: as ``/local/``, what is not
+    stored is not there.
+    """
 
     index: Index
     authority: Authority
@@ -115,16 +121,30 @@ class ExportViewer:
         names = await index.stored_names()
         seen = names
         if sieve is not None:
-            seen = sieve.of(names) if len(names) <= MANY else await index.world.thinking(sieve.of, names)
-        return ExportView(seen, len(names) - len(seen), in_runs(ours), in_runs(theirs), serial if sees_all else None, fetches)
+            seen = (
+                sieve.of(names)
+                if len(names) <= MANY
+                else await index.world.thinking(sieve.of, names)
+            )
+        return ExportView(
+            seen,
+            len(names) - len(seen),
+            in_runs(ours),
+            in_runs(theirs),
+            serial if sees_all else None,
+            fetches,
+        )
 
     async def compared(self, old: ExportView, new: ExportView) -> Difference:
         """What is between two looks."""
         long = len(old.names) + len(new.names) > MANY
-        return await self.index.world.thinking(difference, old, new) if long else difference(old, new)
+        return (
+            await self.index.world.thinking(difference, old, new) if long else difference(old, new)
+        )
 
     async def project(self, name: ProjectName) -> tuple[Project, datetime | None] | None:
-        """What is seen of the project by who sees it on the list, and when that changes by itself; None: there is none.
+        """What is seen of the project by who sees it on the list, and when that changes by itself;
+        None: there is none.
 
         Raises `StorageDown`, `NotYetKnown`.
         """

@@ -1,4 +1,6 @@
-"""Twisted plumbing: the outside world as a value, bodies that stream, one flight, locks, periodic jobs."""
+"""Twisted plumbing: the outside world as a value, bodies that stream, one flight, locks, periodic
+jobs.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,11 @@ K = TypeVar("K", bound=Hashable)
 
 _AT_ONCE = getattr(os, "RWF_NOWAIT", 0x8)
 PIECE = 1 << 19
-"""What a file gives at a time, as it was read (to cut it again is a copy); `web.pour` lets a transport send it in one go.
+"""What a file gives at a time, as it was read (to cut it again is a copy); `web.pour` lets a
+transport send it in one go.
 
-500 MB to one client, on one core: 128 KiB 790 MB/s, 512 KiB 1,580, 1 MiB 1,980, nginx 2,190. Each client holds two pieces.
+500 MB to one client, on one core: 128 KiB 790 MB/s, 512 KiB 1,580, 1 MiB 1,980, nginx 2,190. Each
+client holds two pieces.
 """
 BATCH = 1 << 20
 """What one call in a thread writes or hashes: large enough that the hop costs nothing."""
@@ -48,7 +52,8 @@ class Blocking(Protocol):
 class InTurn:
     """A `Blocking` for what does not wait for anything but only computes: one call after the other.
 
-    Such calls take Python's lock from the reactor, for 5 ms at a time: as long as there is one of them, it gets it back then.
+    Such calls take Python's lock from the reactor, for 5 ms at a time: as long as there is one of
+    them, it gets it back then.
     """
 
     blocking: Blocking
@@ -65,7 +70,9 @@ class InTurn:
 
 @frozen
 class World:
-    """What factories receive of the outside: nothing else in pypid knows a clock, threads or chance."""
+    """What factories receive of the outside: nothing else in pypid knows a clock, threads or
+    chance.
+    """
 
     clock: IReactorTime
     now: Callable[[], datetime]
@@ -73,8 +80,11 @@ class World:
     blocking: Blocking
     random: Callable[[int], bytes]
     """That many unpredictable bytes."""
-    thinking: Blocking = field(default=Factory(lambda world: InTurn(world.blocking), takes_self=True), repr=False)
-    """As `blocking`, for what only computes and takes longer than some milliseconds: see `InTurn`."""
+    thinking: Blocking = field(
+        default=Factory(lambda world: InTurn(world.blocking), takes_self=True), repr=False
+    )
+    """As `blocking`, for what only computes and takes longer than some milliseconds: see `InTurn`.
+    """
     counts: Counts = field(factory=Counts, repr=False, eq=False)
     """What is counted of all that is done, for `/metrics`."""
 
@@ -95,13 +105,17 @@ def start(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
 
 
 is_patient: ContextVar[bool] = ContextVar("is_patient", default=False)
-"""Whether the client of what is being done waits anyway: a storage that fails is then asked again for up to a minute."""
+"""Whether the client of what is being done waits anyway: a storage that fails is then asked again
+for up to a minute.
+"""
 
 
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine to its end even if whoever awaits it here is cancelled (a client that went away).
+    """Run the coroutine to its end even if whoever awaits it here is cancelled (a client that went
+    away).
 
-    What it then raises nobody hears: it is logged, unless it is one of the refusals that are made for clients.
+    What it then raises nobody hears: it is logged, unless it is one of the refusals that are made
+    for clients.
     """
     done: Deferred[T] = Deferred(canceller=lambda _: None)
 
@@ -111,11 +125,13 @@ async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
         elif not isinstance(failure.value, PypidError):
             _log.failure("what went on after its client had gone failed", failure=failure)
 
-    start(coroutine).addCallbacks(lambda value: None if done.called else done.callback(value), failed)
+    start(coroutine).addCallbacks(
+        lambda value: None if done.called else done.callback(value), failed
+    )
     return await done
 
 
-# --- bodies -----------------------------------------------------------------------------------------------
+# --- bodies ---------------------------------------------------------------------------------------
 
 
 @define
@@ -137,11 +153,15 @@ class BytesBody:
 
 
 def at_hand(descriptor: int, position: int, most: int) -> bytes:
-    """What can be read of a file without waiting for a disk; b"" where that is not known (``preadv2(2)``, ``RWF_NOWAIT``)."""
+    """What can be read of a file without waiting for a disk; b"" where that is not known
+    (``preadv2(2)``, ``RWF_NOWAIT``).
+    """
     buffer = bytearray(most)
     try:
         return bytes(memoryview(buffer)[: os.preadv(descriptor, [buffer], position, _AT_ONCE)])
-    except OSError:  # EAGAIN: the disk is needed; EOPNOTSUPP, EINVAL: this file system or kernel cannot say
+    except (
+        OSError
+    ):  # EAGAIN: the disk is needed; EOPNOTSUPP, EINVAL: this file system or kernel cannot say
         return b""
 
 
@@ -149,12 +169,14 @@ def at_hand(descriptor: int, position: int, most: int) -> bytes:
 class FileBody:
     """A body out of an open file (which it closes), in pieces of `PIECE` bytes.
 
-    What the kernel has in memory is read at once, without waiting; all else is read off the reactor thread. (A turn in a
-    thread costs more than the copy of a piece: warm downloads were held back by it.)
+    What the kernel has in memory is read at once, without waiting; all else is read off the reactor
+    thread. (A turn in a thread costs more than the copy of a piece: warm downloads were held back
+    by it.)
 
-    `path` is where the file lies, if it lies anywhere: a store on the same file system may link it instead of copying.
-    So give it only for a file that nobody writes to any more, now or later (its name may go, and its mode may change).
-    Raises `EOFError` if the file turns out shorter than `span`.
+    `path` is where the file lies, if it lies anywhere: a store on the same file system may link it
+    instead of copying. So give it only for a file that nobody writes to any more, now or later (its
+    name may go, and its mode may change). Raises `EOFError` if the file turns out shorter than
+    `span`.
     """
 
     file: BinaryIO
@@ -177,16 +199,20 @@ class FileBody:
             yield piece
 
     async def have_at_hand(self, position: int, size: int) -> None:
-        """Have the kernel keep these bytes in memory, for somebody who sends them without reading them (``sendfile``).
+        """Have the kernel keep these bytes in memory, for somebody who sends them without reading
+        them (``sendfile``).
 
-        Looks at the first and the last of them: the kernel reads ahead, and lets go, in longer stretches than `BATCH`.
+        Looks at the first and the last of them: the kernel reads ahead, and lets go, in longer
+        stretches than `BATCH`.
         """
         if self._at_hand(position, 1) and self._at_hand(position + size - 1, 1):
             return
         await self.blocking(self._fetch, position, size)
 
     def _fetch(self, position: int, size: int) -> None:
-        """By pieces, which are forgotten at once: what is sent from the kernel's memory need not be in ours, too."""
+        """By pieces, which are forgotten at once: what is sent from the kernel's memory need not be
+        in ours, too.
+        """
         end = position + size
         while position < end:
             piece = self._read(position, min(PIECE, end - position))
@@ -235,7 +261,9 @@ _CHECKSUMS: dict[Checksum, Callable[[], _Taken]] = {
 
 
 class Checksums:
-    """Some of the hashes beside SHA-256. Each takes longer than SHA-256, which processors have instructions for."""
+    """Some of the hashes beside SHA-256. Each takes longer than SHA-256, which processors have
+    instructions for.
+    """
 
     def __init__(self, *which: Checksum) -> None:
         self._hashes = {checksum: _CHECKSUMS[checksum]() for checksum in which}
@@ -253,7 +281,10 @@ class Checksums:
     def beside(self, digests: Digests) -> Digests:
         """`digests`, and with them those of all that came so far."""
         found = {checksum: taken.hexdigest() for checksum, taken in self._hashes.items()}
-        md5, blake2b_256 = found.get(Checksum.MD5, digests.md5), found.get(Checksum.BLAKE2B_256, digests.blake2b_256)
+        md5, blake2b_256 = (
+            found.get(Checksum.MD5, digests.md5),
+            found.get(Checksum.BLAKE2B_256, digests.blake2b_256),
+        )
         return evolve(digests, md5=md5, blake2b_256=blake2b_256)
 
 
@@ -273,10 +304,12 @@ class Hashes:
 
     def digests(self) -> Digests:
         """The hashes of all that came so far."""
-        return self._also.beside(Digests(sha256=self._sha256.hexdigest(), md5=None, blake2b_256=None, size=self._size))
+        return self._also.beside(
+            Digests(sha256=self._sha256.hexdigest(), md5=None, blake2b_256=None, size=self._size)
+        )
 
 
-# --- doing things once, in turn, and again ------------------------------------------------------------------
+# --- doing things once, in turn, and again --------------------------------------------------------
 
 
 class Flights(Generic[K, T]):
@@ -342,14 +375,17 @@ class Locks(Generic[K]):
 
 
 class Periodic(Service):
-    """Does `job` every `interval` seconds, never twice at once; a job that fails is logged and tried again next time.
+    """Does `job` every `interval` seconds, never twice at once; a job that fails is logged and
+    tried again next time.
 
     `stopService` waits for a job under way.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, interval: float, job: Callable[[], Awaitable[object]], what: str) -> None:
+    def __init__(
+        self, clock: IReactorTime, interval: float, job: Callable[[], Awaitable[object]], what: str
+    ) -> None:
         self._job = job
         self._what = what
         self._interval = interval
@@ -364,7 +400,11 @@ class Periodic(Service):
         try:
             await self._job()
         except Exception:
-            self._log.failure("{what} failed; it is tried again in {interval} s", what=self._what, interval=self._interval)
+            self._log.failure(
+                "{what} failed; it is tried again in {interval} s",
+                what=self._what,
+                interval=self._interval,
+            )
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated

@@ -1,7 +1,9 @@
-"""The clock of the process: monotonic, so that setting the machine's wall clock moves no timer and no age.
+"""The clock of the process: monotonic, so that setting the machine's wall clock moves no timer and
+no age.
 
-Twisted's reactors schedule by `time.time`. After the wall clock was set back by an hour (NTP, a resumed virtual machine) a
-timer of ten seconds fires an hour late. `use_monotonic_clock` gives a reactor another clock, which counts suspension, too.
+Twisted's reactors schedule by `time.time`. After the wall clock was set back by an hour (NTP, a
+resumed virtual machine) a timer of ten seconds fires an hour late. `use_monotonic_clock` gives a
+reactor another clock, which counts suspension, too.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ _log = Logger()
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TWISTED = ("_newTimedCalls", "_pendingTimedCalls")
-"""The private names of `ReactorBase` that hold its delayed calls; a test asserts that they are there."""
+"""The private names of `ReactorBase` that hold its delayed calls; a test asserts that they are
+there.
+"""
 
 
 def boot_seconds() -> float:
@@ -25,7 +29,8 @@ def boot_seconds() -> float:
 
 
 def use_monotonic_clock(reactor: Any) -> bool:
-    """Make `reactor` schedule by `boot_seconds`; return whether it does. Calls that are scheduled already keep their delay.
+    """Make `reactor` schedule by `boot_seconds`; return whether it does. Calls that are scheduled
+    already keep their delay.
 
     A reactor that schedules in another way than `ReactorBase` keeps its clock, with a warning.
     """
@@ -35,7 +40,11 @@ def use_monotonic_clock(reactor: Any) -> bool:
         return False
     if not _is_known(reactor):
         _log.warn(
-            "timers follow the wall clock: reactor={reactor} cannot be given another one. Set the clock by slewing only.",
+            (
+                "timers follow the wall clock: reactor={reactor} cannot be given another one. Set "
+                "the "
+                "clock by slewing only."
+            ),
             reactor=type(reactor).__name__,
         )
         return False
@@ -48,7 +57,9 @@ def use_monotonic_clock(reactor: Any) -> bool:
 
 
 def _is_known(reactor: ReactorBase) -> bool:
-    """Return whether the reactor's timers are those of `ReactorBase`, which reads the clock from `self.seconds`."""
+    """Return whether the reactor's timers are those of `ReactorBase`, which reads the clock from
+    `self.seconds`.
+    """
     return (
         type(reactor).callLater is ReactorBase.callLater
         and type(reactor).timeout is ReactorBase.timeout

@@ -1,4 +1,6 @@
-"""In what condition the parts are that pypid works with. It is remembered, so that whoever asks never waits for any of them."""
+"""In what condition the parts are that pypid works with. It is remembered, so that whoever asks
+never waits for any of them.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,9 @@ def _always() -> bool:
 class Condition:
     """What is known of each part. All of it is asked for often, and says at once what was so last.
 
-    `access`: whether the accounts can be asked. `cache`: whether the catalog can be; one in memory always can. `shows`: whether
-    what the catalog held before may be shown still. `storage`: whether the files can be reached.
+    `access`: whether the accounts can be asked. `cache`: whether the catalog can be; one in memory
+    always can. `shows`: whether what the catalog held before may be shown still. `storage`: whether
+    the files can be reached.
     """
 
     access: Callable[[], bool] = _always
@@ -57,10 +60,12 @@ class Condition:
 
 @define(slots=False, eq=False)
 class HealthWatch(Service):
-    """Asks a part every now and then whether it is there: one that fails is away, and one that answers is back.
+    """Asks a part every now and then whether it is there: one that fails is away, and one that
+    answers is back.
 
-    `ask` says False, or raises, where it is away. It is never asked twice at once: what hangs (a disk over the network) would
-    take one thread after the other. After `PATIENCE` it counts as away, and its answer as an answer whenever it comes.
+    `ask` says False, or raises, where it is away. It is never asked twice at once: what hangs (a
+    disk over the network) would take one thread after the other. After `PATIENCE` it counts as
+    away, and its answer as an answer whenever it comes.
     """
 
     clock: IReactorTime
@@ -114,10 +119,12 @@ class HealthWatch(Service):
 
 
 def whether_there(blobs: Blobs, key: str, *, never_empty: bool) -> Callable[[], Awaitable[bool]]:
-    """Asks for the blob `key`, of which it does not matter whether there is one, as long as the storage answers.
+    """Asks for the blob `key`, of which it does not matter whether there is one, as long as the
+    storage answers.
 
-    But one that is `never_empty`, since `key` was written into it, and is empty now is the folder of a disk that is not
-    mounted. (One that somebody took only `key` out of can be read all the same.)
+    But one that is `never_empty`, since `key` was written into it, and is empty now is the folder
+    of a disk that is not mounted. (One that somebody took only `key` out of can be read all the
+    same.)
     """
 
     async def ask() -> bool:
@@ -148,7 +155,9 @@ async def _has_anything(blobs: Blobs) -> bool:
 
 
 class Follows(Protocol):
-    """A copy of a shared catalog, as far as its condition goes (`catalog.replica_follower.ReplicaFollower`)."""
+    """A copy of a shared catalog, as far as its condition goes
+    (`catalog.replica_follower.ReplicaFollower`).
+    """
 
     @property
     def away(self) -> object | None:
@@ -159,7 +168,9 @@ class Follows(Protocol):
         """Whether what is held is not too old to be shown."""
 
     async def current(self) -> bool:
-        """Ask the engine, if nothing was heard of it; it notes itself whether it is `away`. Raises `CatalogDown`."""
+        """Ask the engine, if nothing was heard of it; it notes itself whether it is `away`. Raises
+        `CatalogDown`.
+        """
 
 
 def asking(follows: Follows) -> Callable[[], Awaitable[bool]]:

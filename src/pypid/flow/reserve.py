@@ -1,7 +1,8 @@
-"""Space that is kept on a disk for what must work when it is full: deleting, yanking, closing a project, reading accounts.
+"""Space that is kept on a disk for what must work when it is full: deleting, yanking, closing a
+project, reading accounts.
 
-A file of `SIZE` bytes lies in the state folder, and one in the storage folder. What writes little and must not fail takes
-from it. All here blocks.
+A file of `SIZE` bytes lies in the state folder, and one in the storage folder. What writes little
+and must not fail takes from it. All here blocks.
 """
 
 from __future__ import annotations
@@ -34,9 +35,13 @@ class Reserve:
     path: Path
 
     def fill(self) -> None:
-        """Allocate what is missing, as long as that leaves as much again for others. A disk that refuses is left alone."""
+        """Allocate what is missing, as long as that leaves as much again for others. A disk that
+        refuses is left alone.
+        """
         with suppress(OSError):
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(
+                self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
             try:
                 held, room = os.fstat(descriptor).st_size, os.fstatvfs(descriptor)
                 if held < SIZE and room.f_bavail * room.f_frsize >= 2 * SIZE - held:
@@ -54,5 +59,9 @@ class Reserve:
             os.truncate(self.path, left)
         except OSError:
             return False
-        _log.warn("the disk is full, space was taken from the reserve: path={path} left={left}", path=str(self.path), left=left)
+        _log.warn(
+            "the disk is full, space was taken from the reserve: path={path} left={left}",
+            path=str(self.path),
+            left=left,
+        )
         return True

@@ -1,4 +1,6 @@
-"""A file that is on its way in: written beside, hashed as it comes, and gone when its request ends."""
+"""A file that is on its way in: written beside, hashed as it comes, and gone when
+its request ends.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,17 @@ COLLECTING = "collect-"
 
 
 class Spool:
-    """A temporary file (mode 0600) in `folder`; use it with ``async with``, which removes it however the block ends.
+    """A temporary file (mode 0600) in `folder`; use it with ``async with``, which removes it
+    however the block ends.
 
-    While one batch is hashed and written in a thread the next one fills, so two batches are in memory at most. The file is
-    made when the first batch is written. SHA-256 is taken in the thread that writes; what else is wanted (`also`, `want`), in
-    another one beside it. Raises `StorageFull` and `StorageDown`.
+    While one batch is hashed and written in a thread the next one fills, so two batches are in
+    memory at most. The file is made when the first batch is written. SHA-256 is taken in the thread
+    that writes; what else is wanted (`also`, `want`), in another one beside it. Raises
+    `StorageFull` and `StorageDown`.
 
-    With `written`, which hears how many bytes lie in the file by now, others can read them while more come: then the first are
-    written as soon as they are there, so that all know that this can be done. `make` makes the file before.
+    With `written`, which hears how many bytes lie in the file by now, others can read them while
+    more come: then the first are written as soon as they are there, so that all know that this can
+    be done. `make` makes the file before.
     """
 
     def __init__(
@@ -68,7 +73,10 @@ class Spool:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.discard()
 
@@ -77,7 +85,9 @@ class Spool:
         self._send([])
 
     def want(self, checksums: Iterable[Checksum]) -> None:
-        """Have `finish` give these, too. Best before the first bytes: else it has to read the file again."""
+        """Have `finish` give these, too. Best before the first bytes: else it has to read the file
+        again.
+        """
         if self._begun:
             self._late.update(checksums)
         else:
@@ -97,11 +107,15 @@ class Spool:
         """All has come: write the rest, and give the hashes and the size."""
         await self._turn()
         await self._settle()
-        self._digests = await self._blocking(self._disk.finish, self._checksums, self._late - self._checksums.which)
+        self._digests = await self._blocking(
+            self._disk.finish, self._checksums, self._late - self._checksums.which
+        )
         return self._digests
 
     async def body(self) -> FileBody:
-        """The finished file as a body, from its beginning; its `path` is where the file lies, fit to be hard-linked."""
+        """The finished file as a body, from its beginning; its `path` is where the file lies, fit
+        to be hard-linked.
+        """
         if self._digests is None:
             raise RuntimeError("the spool is not finished")
         file = await self._blocking(self.open_for_inspection)
@@ -110,7 +124,8 @@ class Spool:
     def open_for_inspection(self) -> BinaryIO:
         """The file, open for reading; whoever opens it closes it. Blocks: call it in a thread.
 
-        It is the finished one, or one whose first bytes were `written`; a spool that was discarded has none.
+        It is the finished one, or one whose first bytes were `written`; a spool that was discarded
+        has none.
         """
         path = self._disk.path
         if path is None:
@@ -127,14 +142,18 @@ class Spool:
             raise StorageDown("its folder for incoming files cannot be read.") from error
 
     def descriptor_of_its_own(self) -> int:
-        """One more descriptor of a file whose first bytes were `written`, for ``pread`` only: its position is the writer's.
+        """One more descriptor of a file whose first bytes were `written`, for ``pread`` only: its
+        position is the writer's.
 
-        Whoever asks closes it. Raises `RuntimeError` or `OSError` if there is no file, or none any more.
+        Whoever asks closes it. Raises `RuntimeError` or `OSError` if there is no file, or none any
+        more.
         """
         return self._disk.duplicate()
 
     async def discard(self) -> None:
-        """Remove the file. May be called at any time, and more than once; what `body` opened stays readable."""
+        """Remove the file. May be called at any time, and more than once; what `body` opened stays
+        readable.
+        """
         self._filling.clear()
         self._filled = 0
         if self._under_way is not None:
@@ -162,7 +181,9 @@ class Spool:
             under_way.addCallback(lambda _: self._landed(under_way, sum(map(len, batch))))
 
     def _landed(self, under_way: Deferred[None], size: int) -> None:
-        """A batch is in the file: say so. The first that came meanwhile go at once, unless somebody waits and will do it."""
+        """A batch is in the file: say so. The first that came meanwhile go at once, unless somebody
+        waits and will do it.
+        """
         self._written += size
         if self._under_way is under_way:
             self._under_way = None
@@ -181,7 +202,9 @@ class Spool:
 
 
 class _Disk:
-    """The part of a spool that blocks. Its calls come from threads, one after the other even after a cancellation."""
+    """The part of a spool that blocks. Its calls come from threads, one after the other even after
+    a cancellation.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -200,7 +223,9 @@ class _Disk:
             self._hashes.update(data)
 
     def duplicate(self) -> int:
-        """For the reactor's thread, so without waiting for one that writes; to remove is what it starts itself."""
+        """For the reactor's thread, so without waiting for one that writes; to remove is what it
+        starts itself.
+        """
         if self._descriptor < 0 or self._removed:
             raise RuntimeError("the spool has no file")
         return os.dup(self._descriptor)
@@ -233,7 +258,10 @@ class _Disk:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:  # what was received is stored already, or refused: that is what the client hears
-                _log.warn("a file on its way in cannot be removed, the next start does it: {error}", error=error)
+                _log.warn(
+                    "a file on its way in cannot be removed, the next start does it: {error}",
+                    error=error,
+                )
 
     def _append(self, data: bytes) -> None:
         if self._descriptor < 0:
@@ -272,7 +300,8 @@ def _storing(call: Callable[[T], None], data: T) -> None:
 
 
 def sweep(folder: Path) -> int:
-    """Make the folder of the spools (mode 0700) if it is not there, and remove what a crash left in it; blocks.
+    """Make the folder of the spools (mode 0700) if it is not there, and remove what a crash left in
+    it; blocks.
 
     Files that another process is writing stay. Returns how many files were removed.
     """

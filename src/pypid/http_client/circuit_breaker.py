@@ -1,4 +1,6 @@
-"""Circuit breakers: stop asking a server that does not answer, and find out when it answers again."""
+"""Circuit breakers: stop asking a server that does not answer, and find out when
+it answers again.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,11 @@ class CircuitBreaker:
             return
         if self.error is None:
             self.since = self.world.now()
-            _log.warn("{server} is unavailable and is only probed until it answers: {error}", server=self.server, error=error)
+            _log.warn(
+                "{server} is unavailable and is only probed until it answers: {error}",
+                server=self.server,
+                error=error,
+            )
         else:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
         self.error = error

@@ -1,4 +1,6 @@
-"""Connections that are kept for the next question, and ended where the head of an answer has no end."""
+"""Connections that are kept for the next question, and ended where the head of an answer has no
+end.
+"""
 
 # Twisted's web client is not annotated
 # mypy: allow-untyped-calls
@@ -24,12 +26,16 @@ if TYPE_CHECKING:
     from twisted.web.client import URI, HTTPConnectionPool
 
 LONGEST_HEAD = 1 << 18
-"""Bytes of headers, and of all the 1xx answers before them: Twisted bounds a line, but not how many there are."""
+"""Bytes of headers, and of all the 1xx answers before them: Twisted bounds a line, but not how many
+there are.
+"""
 
 
 @frozen
 class HttpConnections:
-    """How a service is reached: `agent` asks; `close` ends the connections that wait, when nobody will ask any more."""
+    """How a service is reached: `agent` asks; `close` ends the connections that wait, when nobody
+    will ask any more.
+    """
 
     agent: IAgent
     _pool: HTTPConnectionPool | _Late
@@ -43,18 +49,24 @@ class HttpConnections:
 @implementer(IAgent)
 @define(eq=False)
 class _Late:
-    """An agent and its pool that are made for the first question: a start, and a page of ours, need no HTTP client."""
+    """An agent and its pool that are made for the first question: a start, and a page of ours, need
+    no HTTP client.
+    """
 
     make: Callable[[], tuple[IAgent, HTTPConnectionPool]]
     made: tuple[IAgent, HTTPConnectionPool] | None = None
 
-    def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[IResponse]:
+    def request(
+        self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None
+    ) -> Deferred[IResponse]:
         if self.made is None:
             self.made = self.make()
         return self.made[0].request(method, uri, headers, bodyProducer)
 
     def closeCachedConnections(self) -> Deferred[Any]:
-        closed: Deferred[Any] = succeed(None) if self.made is None else self.made[1].closeCachedConnections()
+        closed: Deferred[Any] = (
+            succeed(None) if self.made is None else self.made[1].closeCachedConnections()
+        )
         return closed
 
 
@@ -74,10 +86,11 @@ def connections(
 ) -> HttpConnections:
     """Connections over the network of `reactor`, each of which is made within `timeout` seconds.
 
-    At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`: what is harmless, and was
-    asked over one that turns out to be closed, is asked once more over another; else whoever asks knows better.
-    `may_be_anywhere`: the hosts that are reached at any address, all others at public ones only (`NotPublic`); None where
-    every URL comes from the configuration.
+    At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`:
+    what is harmless, and was asked over one that turns out to be closed, is asked once more over
+    another; else whoever asks knows better. `may_be_anywhere`: the hosts that are reached at any
+    address, all others at public ones only (`NotPublic`); None where every URL comes from the
+    configuration.
     """
 
     def make() -> tuple[IAgent, HTTPConnectionPool]:

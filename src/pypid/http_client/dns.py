@@ -1,7 +1,8 @@
 """Addresses of hosts, asked for once for all who connect in the same moment.
 
-An installer makes us connect fifty times at once. Name servers, those of containers and home routers first of all, drop some of
-fifty equal questions: those take 5 seconds, or fail, and each keeps a thread waiting.
+An installer makes us connect fifty times at once. Name servers, those of containers and home
+routers first of all, drop some of fifty equal questions: those take 5 seconds, or fail, and each
+keeps a thread waiting.
 """
 
 from __future__ import annotations
@@ -42,13 +43,19 @@ class _Resolution:
 @implementer(IHostnameResolver)
 @define(eq=False)
 class HostResolver:
-    """Asks `inner`, one question at a time for each host; that there is no address is told to all who wait, and forgotten."""
+    """Asks `inner`, one question at a time for each host; that there is no address is told to all
+    who wait, and forgotten.
+    """
 
     inner: IHostnameResolver
     clock: IReactorTime
-    _known: dict[_Question, tuple[float, list[IAddress]]] = field(factory=dict, init=False, repr=False)
+    _known: dict[_Question, tuple[float, list[IAddress]]] = field(
+        factory=dict, init=False, repr=False
+    )
     """Until when it is good, and the addresses."""
-    _waiting: dict[_Question, list[IResolutionReceiver]] = field(factory=dict, init=False, repr=False)
+    _waiting: dict[_Question, list[IResolutionReceiver]] = field(
+        factory=dict, init=False, repr=False
+    )
 
     def resolveHostName(
         self,
@@ -60,7 +67,12 @@ class HostResolver:
     ) -> IHostResolution:
         resolution = _Resolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
-        question = (hostName, portNumber, None if addressTypes is None else tuple(addressTypes), transportSemantics)
+        question = (
+            hostName,
+            portNumber,
+            None if addressTypes is None else tuple(addressTypes),
+            transportSemantics,
+        )
         known = self._known.get(question)
         if known is not None and self.clock.seconds() < known[0]:
             _tell(resolutionReceiver, known[1])
@@ -68,7 +80,9 @@ class HostResolver:
             self._waiting[question].append(resolutionReceiver)
         else:
             self._waiting[question] = [resolutionReceiver]
-            self.inner.resolveHostName(_Answer(self, question), hostName, portNumber, addressTypes, transportSemantics)
+            self.inner.resolveHostName(
+                _Answer(self, question), hostName, portNumber, addressTypes, transportSemantics
+            )
         return resolution
 
     def answered(self, question: _Question, addresses: list[IAddress]) -> None:

@@ -23,8 +23,8 @@ async def exchange(
 ) -> IResponse:
     """The answer, whatever its status; its body is still to come.
 
-    The other side may be silent for `patience` seconds: take nothing of the payload, or not begin to answer. Raises `Fault`,
-    and what the payload raises.
+    The other side may be silent for `patience` seconds: take nothing of the payload, or not begin
+    to answer. Raises `Fault`, and what the payload raises.
     """
     silent: list[bool] = []
 

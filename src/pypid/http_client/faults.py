@@ -14,11 +14,13 @@ from twisted.python.failure import Failure
 class Fault(Exception):
     """No answer, or half of one. `reason` is for people and says no URL.
 
-    `timed_out`: nothing came in time. `heard`: there was a connection, so that what was asked may have been done.
-    `lasting`: to ask again is no use before somebody changes something.
+    `timed_out`: nothing came in time. `heard`: there was a connection, so that what was asked may
+    have been done. `lasting`: to ask again is no use before somebody changes something.
     """
 
-    def __init__(self, reason: str, *, timed_out: bool = False, heard: bool = True, lasting: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, timed_out: bool = False, heard: bool = True, lasting: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.timed_out = timed_out
@@ -52,7 +54,10 @@ def understood(error: Exception) -> Exception:
     known = next((cause for cause in causes if isinstance(cause, Fault)), None)
     if known is not None:
         return known
-    if any(isinstance(cause, SSL.Error) and "certificate verify failed" in str(cause) for cause in causes):
+    if any(
+        isinstance(cause, SSL.Error) and "certificate verify failed" in str(cause)
+        for cause in causes
+    ):
         return Fault(UNVERIFIED, heard=False, lasting=True)
     for kind, reason in _CERTAIN:
         if any(isinstance(cause, kind) for cause in causes):

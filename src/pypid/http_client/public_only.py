@@ -1,7 +1,9 @@
-"""Connections to public addresses only, for URLs that another service chose (server-side request forgery).
+"""Connections to public addresses only, for URLs that another service chose (server-side request
+forgery).
 
-The check is made where the connection is opened, on the address that was resolved: a name that resolves to something else on
-the second look (DNS rebinding) gains nothing, and neither does another spelling of an address.
+The check is made where the connection is opened, on the address that was resolved: a name that
+resolves to something else on the second look (DNS rebinding) gains nothing, and neither does
+another spelling of an address.
 """
 
 # Twisted's reactors are not annotated
@@ -31,7 +33,9 @@ _RESERVED = tuple(
         "fec0::/10",  # site-local
     )
 )
-"""Refused whatever this version of `ipaddress` thinks of them: that differs between releases of Python."""
+"""Refused whatever this version of `ipaddress` thinks of them: that differs between releases of
+Python.
+"""
 
 
 class NotPublic(Fault):
@@ -42,7 +46,9 @@ class NotPublic(Fault):
 
 
 def is_public(address: str) -> bool:
-    """Whether this is the text of an address that can be reached on the internet, and not of this machine or its network."""
+    """Whether this is the text of an address that can be reached on the internet, and not of this
+    machine or its network.
+    """
     try:
         parsed: IPv4Address | IPv6Address = ip_address(address)
     except ValueError:

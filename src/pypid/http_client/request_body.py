@@ -16,7 +16,9 @@ from zope.interface import implementer
 
 
 class Payload(Protocol):
-    """Bytes that can be sent again: each call of `pieces` begins at their beginning. Close what it gives by hand."""
+    """Bytes that can be sent again: each call of `pieces` begins at their beginning. Close what it
+    gives by hand.
+    """
 
     @property
     def size(self) -> int:
@@ -30,7 +32,8 @@ class Payload(Protocol):
 class OutgoingBody:
     """One sending of a payload. `progress` is called whenever the connection has taken some more.
 
-    `failure` is what the payload raised: then it is no fault of the other side's that the request failed.
+    `failure` is what the payload raised: then it is no fault of the other side's that the request
+    failed.
     """
 
     def __init__(self, payload: Payload, progress: Callable[[], None]) -> None:
@@ -47,7 +50,9 @@ class OutgoingBody:
         self._consumer = consumer
         done: Deferred[None] = Deferred(lambda _: self.stopProducing())
         self._pouring = Deferred.fromCoroutine(self._pour())
-        self._pouring.addCallbacks(lambda _: self._ended(done), lambda failure: self._failed(done, failure))
+        self._pouring.addCallbacks(
+            lambda _: self._ended(done), lambda failure: self._failed(done, failure)
+        )
         return done
 
     async def _pour(self) -> None:
@@ -94,9 +99,13 @@ class OutgoingBody:
             self._pouring.cancel()
 
     def abandon(self) -> None:
-        """The answer is here before all was sent: Twisted would wait for the rest for ever, so the connection ends."""
+        """The answer is here before all was sent: Twisted would wait for the rest for ever, so the
+        connection ends.
+        """
         if self._over or self._consumer is None:
             return
         self.stopProducing()
-        connection = getattr(self._consumer, "_consumer", self._consumer)  # Twisted's counting consumer is in between
+        connection = getattr(
+            self._consumer, "_consumer", self._consumer
+        )  # Twisted's counting consumer is in between
         connection.abortConnection()

@@ -19,13 +19,16 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from pypid.http_client.faults import Fault
 
 FULL = 1 << 17
-"""Bytes that may wait unread before no more is taken from the connection, which has one read of its own at most besides."""
+"""Bytes that may wait unread before no more is taken from the connection, which has one read of its
+own at most besides.
+"""
 SILENT = "it stopped in the middle of an answer."
 BROKEN_OFF = "its answer broke off."
 
 
 class IncomingBody(Protocol):
-    """A `pypid.ports.Body` of what the connection brings. Raises `Fault` where it ends early or falls silent.
+    """A `pypid.ports.Body` of what the connection brings. Raises `Fault` where it ends early or
+    falls silent.
 
     Whoever makes one closes it. To close it before its end ends the connection.
     """
@@ -43,7 +46,8 @@ class IncomingBody(Protocol):
         self._failure: Exception | None = None
         self._reader: Deferred[None] | None = None
         self.may_be_cut = False
-        """Once it has ended: whether nobody said where the end is, so that this may be too early."""
+        """Once it has ended: whether nobody said where the end is, so that this may be too early.
+        """
         response.deliverBody(self)
 
     @property
@@ -66,7 +70,9 @@ class IncomingBody(Protocol):
         self._wake()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        from twisted.web.client import ResponseDone  # here: it is there when an answer is, and not before
+        from twisted.web.client import (
+            ResponseDone,
+        )  # here: it is there when an answer is, and not before
 
         self._ended = True
         if reason.check(PotentialDataLoss):
@@ -129,10 +135,14 @@ class IncomingBody(Protocol):
         self._wake()
 
     def _abort(self) -> None:
-        """End the connection at once: one that is asked to close politely may go on sending for ever."""
+        """End the connection at once: one that is asked to close politely may go on sending for
+        ever.
+        """
         if self._ended:
             return
-        connection = getattr(self.transport, "_producer", None)  # Twisted's proxy in between knows only how to ask politely
+        connection = getattr(
+            self.transport, "_producer", None
+        )  # Twisted's proxy in between knows only how to ask politely
         if connection is not None and hasattr(connection, "abortConnection"):
             connection.abortConnection()
         else:

@@ -1,4 +1,6 @@
-"""Whose certificates are believed: those of the system's authorities, and of the configuration's."""
+"""Whose certificates are believed: those of the system's authorities, and
+of the configuration's.
+"""
 
 # Twisted's web client and TLS are not annotated
 # mypy: allow-untyped-calls
@@ -12,9 +14,16 @@ from typing import Any
 
 from attrs import define, field, frozen
 from OpenSSL import SSL, crypto
-from twisted.internet._sslverify import IOpenSSLTrustRoot  # private, and there is no other way to trust more than the system
+from twisted.internet._sslverify import (
+    IOpenSSLTrustRoot,
+)  # private, and there is no other way to trust more than the system
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
+from twisted.internet.ssl import (
+    Certificate,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
@@ -24,7 +33,8 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", r
 
 
 def certificates(pem: bytes, setting: str) -> tuple[Certificate, ...]:
-    """The certificates in a PEM file; raises `CannotStart` if there are none, or one cannot be read.
+    """The certificates in a PEM file; raises `CannotStart` if there are none, or one cannot be
+    read.
 
     `setting` says where the file is named.
     """
@@ -33,7 +43,9 @@ def certificates(pem: bytes, setting: str) -> tuple[Certificate, ...]:
     except crypto.Error:
         found = ()
     if not found:
-        raise CannotStart(f"{setting} is no PEM file with certificates. Correct it, or leave it empty.")
+        raise CannotStart(
+            f"{setting} is no PEM file with certificates. Correct it, or leave it empty."
+        )
     return found
 
 
@@ -52,9 +64,11 @@ class _Both:
 @implementer(IPolicyForHTTPS)
 @define(eq=False)
 class Trust:
-    """Verifies who answers. To read the system's authorities takes some ten milliseconds, so what was made for a host is kept.
+    """Verifies who answers. To read the system's authorities takes some ten milliseconds, so what
+    was made for a host is kept.
 
-    (Twisted checks the host's name in OpenSSL's callback: to set one of our own, for better messages, would end that.)
+    (Twisted checks the host's name in OpenSSL's callback: to set one of our own, for better
+    messages, would end that.)
     """
 
     authorities: Sequence[Certificate] = ()
@@ -68,6 +82,12 @@ class Trust:
         return made
 
     def _make(self, hostname: bytes) -> IOpenSSLClientConnectionCreator:
-        root = _Both(trustRootFromCertificates(self.authorities)) if self.authorities else platformTrust()
-        made: IOpenSSLClientConnectionCreator = optionsForClientTLS(hostname.decode("ascii"), trustRoot=root)
+        root = (
+            _Both(trustRootFromCertificates(self.authorities))
+            if self.authorities
+            else platformTrust()
+        )
+        made: IOpenSSLClientConnectionCreator = optionsForClientTLS(
+            hostname.decode("ascii"), trustRoot=root
+        )
         return made

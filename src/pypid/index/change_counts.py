@@ -14,8 +14,12 @@ from pypid.metrics.families import CHANGES, PUBLISHED, PUBLISHED_BYTES
 T = TypeVar("T")
 
 
-async def publish_counted(counts: Counts, upload: Upload, publishing: Awaitable[PublishOutcome]) -> PublishOutcome:
-    """What came of the upload. Refused is what the rules of publishing refuse; what went wrong here has failed."""
+async def publish_counted(
+    counts: Counts, upload: Upload, publishing: Awaitable[PublishOutcome]
+) -> PublishOutcome:
+    """What came of the upload. Refused is what the rules of publishing refuse; what went wrong here
+    has failed.
+    """
     outcome = "failed"
     try:
         done = await publishing

@@ -1,7 +1,9 @@
-"""Collecting: all the files that requirements and locks need, on the platforms and Pythons that were named, are kept here.
+"""Collecting: all the files that requirements and locks need, on the platforms and Pythons that
+were named, are kept here.
 
-Which releases are needed the resolver says, by metadata alone; which file of a release is taken `core.packaging.install_targets` says; the file
-comes out of the same view as any download, so that every rule holds.
+Which releases are needed the resolver says, by metadata alone; which file of a release is taken
+`core.packaging.install_targets` says; the file comes out of the same view as any download, so that
+every rule holds.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ STILL = 10.0
 """Seconds between two signs of life of a resolution."""
 
 NEEDS_BUILD = (
-    "no wheel of it fits, it has to be built: {filename} is here, but what it depends on is known only once it is built. "
+    "no wheel of it fits, it has to be built: {filename} is here, but what it depends on is known "
+    "only once it is built. "
     "Build the wheel elsewhere and publish it, or list its dependencies."
 )
 REDIRECTED = "nothing is kept: clients are sent to the upstream index ([upstream] mode = redirect)"
@@ -57,7 +60,9 @@ REDIRECTED = "nothing is kept: clients are sent to the upstream index ([upstream
 
 @define(eq=False)
 class Collector:
-    """One collection. `asked` says on whose behalf a project is looked at (and raises what the person may not)."""
+    """One collection. `asked` says on whose behalf a project is looked at (and raises what the
+    person may not).
+    """
 
     index: Index
     resolver: Resolver | None
@@ -79,7 +84,9 @@ class Collector:
         self._began = self.index.world.now()
 
     async def collect(self, wishes: CollectOptions) -> Collected:
-        """Do all of it. What cannot be had is told in the result; raises `Busy`, `StorageDown`, and no other refusal."""
+        """Do all of it. What cannot be had is told in the result; raises `Busy`, `StorageDown`, and
+        no other refusal.
+        """
         await self._look({line.project for lines in wishes.lines.values() for line in lines})
         for target in wishes.targets:
             await self._for_target(wishes, target)
@@ -91,11 +98,13 @@ class Collector:
             resolved=tuple(self._resolved),
         )
 
-    # --- which releases -----------------------------------------------------------------------------------------
+    # --- which releases ---------------------------------------------------------------------------
 
     async def _for_target(self, wishes: CollectOptions, target: InstallTarget) -> None:
         lines = wishes.lines[target]
-        pins = list(await self._pins_of_lines(lines, target, prereleases=wishes.requirements.prereleases))
+        pins = list(
+            await self._pins_of_lines(lines, target, prereleases=wishes.requirements.prereleases)
+        )
         by_project: dict[ProjectName, list[RequirementLine]] = {}
         for line in lines:
             by_project.setdefault(line.project, []).append(line)
@@ -111,12 +120,16 @@ class Collector:
     async def _pins_of_lines(
         self, wanted: Sequence[RequirementLine], target: InstallTarget, *, prereleases: bool
     ) -> tuple[Pin, ...]:
-        """What the lines need; lines of which it is certain that they cannot be had do not reach the resolver."""
+        """What the lines need; lines of which it is certain that they cannot be had do not reach
+        the resolver.
+        """
         there: list[RequirementLine] = []
         for line in wanted:
             found = self._projects[line.project]
             if isinstance(found, PypidError):
-                self._problems.append(Problem(line.line, await self._reasons.of_nothing(line.project, found)))
+                self._problems.append(
+                    Problem(line.line, await self._reasons.of_nothing(line.project, found))
+                )
             else:
                 there.append(line)
         if not there or self.resolver is None:
@@ -134,13 +147,17 @@ class Collector:
         return lines.pins
 
     async def _failed(self, line: RequirementLine, problem: Problem, target: InstallTarget) -> None:
-        """A line that cannot be resolved. Is it the project itself that has to be built, its sdist is kept all the same."""
+        """A line that cannot be resolved. Is it the project itself that has to be built, its sdist
+        is kept all the same.
+        """
         project = self._projects[line.project]
         assert isinstance(project, Project)  # else it had not been resolved
         # off the reactor thread: a line has up to 50 clauses, and a project thousands of versions
         versions = await self.index.world.thinking(allowed, project, line)
         releases = [self._release(project, version) for version in versions]
-        choices = [best([file for file in files if proven(file, (line,))], target) for files in releases]
+        choices = [
+            best([file for file in files if proven(file, (line,))], target) for files in releases
+        ]
         if choices and all(choice is None or needs_build(choice) for choice in choices):
             sdist = choices[0]
             if sdist is not None:
@@ -151,14 +168,18 @@ class Collector:
             problem = problem if hiding is None else evolve(problem, reason=hiding.rule)
         self._problems.append(problem)
 
-    # --- which files --------------------------------------------------------------------------------------------
+    # --- which files ------------------------------------------------------------------------------
 
-    async def _choose(self, pin: Pin, target: InstallTarget, lines: Sequence[RequirementLine]) -> None:
+    async def _choose(
+        self, pin: Pin, target: InstallTarget, lines: Sequence[RequirementLine]
+    ) -> None:
         """The file of the release that an installer takes there."""
         text = f"{pin.project}=={pin.version}"
         project = self._projects[pin.project]
         if isinstance(project, PypidError):
-            self._problems.append(Problem(text, await self._reasons.of_nothing(pin.project, project), target))
+            self._problems.append(
+                Problem(text, await self._reasons.of_nothing(pin.project, project), target)
+            )
             return
         files = self._release(project, pin.version)
         file = best([file for file in files if named(file, pin) and proven(file, lines)], target)
@@ -174,24 +195,42 @@ class Collector:
             return
         self._want(file, target)
 
-    async def _no_file(self, pin: Pin, target: InstallTarget, files: Sequence[File], lines: Sequence[RequirementLine]) -> None:
+    async def _no_file(
+        self,
+        pin: Pin,
+        target: InstallTarget,
+        files: Sequence[File],
+        lines: Sequence[RequirementLine],
+    ) -> None:
         text = f"{pin.project}=={pin.version}"
         if lines and files and not any(proven(file, lines) for file in files):
             for line in lines:
-                self._problems.append(Problem(line.line, f"no file of {pin.version} here has one of its hashes", target))
+                self._problems.append(
+                    Problem(
+                        line.line, f"no file of {pin.version} here has one of its hashes", target
+                    )
+                )
             return
-        hiding = await self._reasons.of_hiding(pin.project, lambda version: same_version(version, pin.version))
+        hiding = await self._reasons.of_hiding(
+            pin.project, lambda version: same_version(version, pin.version)
+        )
         if hiding is not None:
             file = best([file for file in hiding.files if named(file, pin)], target)
             if file is not None:
                 self._refuse(file, target, hiding.rule)
             self._problems.append(Problem(text, hiding.rule, target))
         else:
-            reason = "this index has no file of it that fits" if files else "this index does not have this release"
+            reason = (
+                "this index has no file of it that fits"
+                if files
+                else "this index does not have this release"
+            )
             self._problems.append(Problem(text, reason, target))
 
     def _release(self, project: Project, version: str) -> Sequence[File]:
-        """The files of one release. They are sorted once for each project, since a lock may name hundreds of releases."""
+        """The files of one release. They are sorted once for each project, since a lock may name
+        hundreds of releases.
+        """
         if project.name not in self._releases:
             self._releases[project.name] = by_release(project.files)
         return self._releases[project.name].get(version_key(version), ())
@@ -202,11 +241,16 @@ class Collector:
     def _refuse(self, file: File, target: InstallTarget, reason: str) -> None:
         self._note(file, target, CollectOutcome.REFUSED, reason)
 
-    def _note(self, file: File, target: InstallTarget, outcome: CollectOutcome, reason: str) -> None:
+    def _note(
+        self, file: File, target: InstallTarget, outcome: CollectOutcome, reason: str
+    ) -> None:
         key = (file.project, file.filename)
         if key in self._files:
             known, report = self._files[key]
-            self._files[key] = known, evolve(report, targets=tuple(dict.fromkeys((*report.targets, target))))
+            self._files[key] = (
+                known,
+                evolve(report, targets=tuple(dict.fromkeys((*report.targets, target)))),
+            )
             return
         self._files[key] = (
             file,
@@ -221,7 +265,7 @@ class Collector:
             ),
         )
 
-    # --- what is there, and why not -----------------------------------------------------------------------------
+    # --- what is there, and why not ---------------------------------------------------------------
 
     async def _look(self, names: Iterable[ProjectName]) -> None:
         """Look the projects up that were not looked up yet."""
@@ -234,14 +278,18 @@ class Collector:
 
         await _several(look, [name for name in sorted(names) if name not in self._projects])
 
-    # --- the bytes ----------------------------------------------------------------------------------------------
+    # --- the bytes --------------------------------------------------------------------------------
 
     async def _keep_all(self) -> list[FileReport]:
         reports: list[FileReport] = []
 
         async def keep(wanted: tuple[File, FileReport]) -> None:
             file, report = wanted
-            settled = report if report.outcome is CollectOutcome.REFUSED else await self._keep(file, report)
+            settled = (
+                report
+                if report.outcome is CollectOutcome.REFUSED
+                else await self._keep(file, report)
+            )
             reports.append(settled)
             self.tell(FileDone(settled, len(reports), len(self._files)))
 
@@ -259,7 +307,12 @@ class Collector:
             stored = await index.keeper.settled(file)
             if stored is not None:
                 index.keeper.touched(stored)
-                return evolve(report, outcome=CollectOutcome.KEPT if await self._has_come(stored) else CollectOutcome.HAD)
+                return evolve(
+                    report,
+                    outcome=CollectOutcome.KEPT
+                    if await self._has_come(stored)
+                    else CollectOutcome.HAD,
+                )
             body = await index.open(file, None, self.asked(file.project))
             async with aclosing(body):
                 async for _ in body:
@@ -268,11 +321,17 @@ class Collector:
         except PypidError as error:
             return evolve(report, outcome=CollectOutcome.FAILED, reason=str(error))
         if stored is None:
-            return evolve(report, outcome=CollectOutcome.FAILED, reason="it was fetched, and could not be stored: see the log")
+            return evolve(
+                report,
+                outcome=CollectOutcome.FAILED,
+                reason="it was fetched, and could not be stored: see the log",
+            )
         return evolve(report, outcome=CollectOutcome.KEPT)
 
     async def _has_come(self, stored: File) -> bool:
-        """Whether the file came during this collection: what reads metadata out of a small wheel may have it kept at once."""
+        """Whether the file came during this collection: what reads metadata out of a small wheel
+        may have it kept at once.
+        """
         try:
             return (await self.index.blobs.stat(stored.key or "")).modified > self._began
         except Missing:

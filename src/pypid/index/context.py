@@ -26,40 +26,52 @@ _log = Logger()
 LONGEST_TURN = 0.005
 """Seconds that a job may keep the reactor's thread to itself."""
 NOTHING = "nothing was changed. Try again soon."
-STANDS = "the change is stored, and shows as soon as it can. To send the same once more does no harm."
+STANDS = (
+    "the change is stored, and shows as soon as it can. To send the same once more does no harm."
+)
 
 
 @frozen
 class Refreshed:
-    """A project as the storage has it now. `strays`: distributions in its folder that no record names."""
+    """A project as the storage has it now. `strays`: distributions in its folder that no record
+    names.
+    """
 
     project: Project | None
     strays: tuple[Blob, ...] = field(repr=False)
     changed: bool
     """Whether the catalog had another one."""
     told: bool = True
-    """Whether the catalog has it so now; not while it cannot be asked (see `IndexContext.unsettled`)."""
+    """Whether the catalog has it so now; not while it cannot be asked (see
+    `IndexContext.unsettled`).
+    """
 
 
 class UnderWay(Protocol):
-    """Tells nodes what others are just publishing. It is a hint, and no lock: what is written only if absent decides."""
+    """Tells nodes what others are just publishing. It is a hint, and no lock: what is written only
+    if absent decides.
+    """
 
     def announced(self, place: str) -> AbstractAsyncContextManager[bool]:
-        """While it lasts other nodes know that somebody publishes at `place`. Whether no other node does that now for certain:
-        then what lies there without a record was left by one that died.
+        """While it lasts other nodes know that somebody publishes at `place`. Whether no other node
+        does that now for certain: then what lies there without a record was left by one that died.
         """
 
 
 def without_lease() -> bool:
-    """Return False: where no lease is held, another process may write to the storage at any time."""
+    """Return False: where no lease is held, another process may write to the storage
+    at any time.
+    """
     return False
 
 
 @frozen
 class IndexContext:
-    """The sockets and the locks. `shared` says that other processes may write to the same storage; `plan` where new bytes go;
-    `describing` is what the storage can do besides, if it can. `is_sole` tells whether this process has a lease by which no
-    other one may write now: bytes without a record were then left by one that died."""
+    """The sockets and the locks. `shared` says that other processes may write to the same storage;
+    `plan` where new bytes go; `describing` is what the storage can do besides, if it can. `is_sole`
+    tells whether this process has a lease by which no other one may write now: bytes without a
+    record were then left by one that died.
+    """
 
     blobs: Blobs
     catalog: Catalog
@@ -76,17 +88,29 @@ class IndexContext:
     locks: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Held by name of a project while its documents and its catalog entry change together."""
     places: Locks[str] = field(factory=Locks, init=False, repr=False)
-    """Held by ``<project>/<filename>`` while the bytes of a file come or go; taken before the project's lock, never after."""
+    """Held by ``<project>/<filename>`` while the bytes of a file come or go; taken before the
+    project's lock, never after.
+    """
     pending: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
-    """Projects of which not all is taken in yet that a pypicloud left: who asked now might get an older release."""
+    """Projects of which not all is taken in yet that a pypicloud left: who asked now might get an
+    older release.
+    """
     unsettled: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
-    """Projects of which the storage may say something that the catalog was not told: the storage counts, meanwhile."""
-    flights: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
-    proofs: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
+    """Projects of which the storage may say something that the catalog was not told: the storage
+    counts, meanwhile.
+    """
+    flights: Flights[ProjectName, Project | Presence] = field(
+        factory=Flights, init=False, repr=False
+    )
+    proofs: Flights[ProjectName, Project | Presence] = field(
+        factory=Flights, init=False, repr=False
+    )
     """Those of `ours_now`."""
     verified: VerifiedEntries = field(
         default=Factory(
-            lambda parts: VerifiedEntries(parts.blobs, parts.catalog, parts.world, parts.catalog_is_shared),
+            lambda parts: VerifiedEntries(
+                parts.blobs, parts.catalog, parts.world, parts.catalog_is_shared
+            ),
             takes_self=True,
         ),
         init=False,
@@ -94,10 +118,12 @@ class IndexContext:
     )
 
     async def ours(self, name: ProjectName) -> Project | Presence:
-        """The project of ours, or `Presence.ABSENT` once that is proven. Raises `StorageDown` where it cannot be.
+        """The project of ours, or `Presence.ABSENT` once that is proven. Raises `StorageDown` where
+        it cannot be.
 
-        Unknown is not absent, and a dump may be old: until the catalog has been compared with the storage, what it does not
-        hold is looked for there, and an entry is compared with its listing before its first use.
+        Unknown is not absent, and a dump may be old: until the catalog has been compared with the
+        storage, what it does not hold is looked for there, and an entry is compared with its
+        listing before its first use.
         """
         if name in self.pending:
             return Presence.UNKNOWN
@@ -111,7 +137,9 @@ class IndexContext:
         return Presence.UNKNOWN if found is Presence.ABSENT and self.is_taking_over() else found
 
     async def _verify(self, name: ProjectName) -> Project | Presence:
-        """The catalog's entry, if its project's listing has not changed since it was read; else the project read anew."""
+        """The catalog's entry, if its project's listing has not changed since it was read; else the
+        project read anew.
+        """
         async with self.locks.hold(name):
             if not self.verified.has(name) and await self.verified.matches(name):
                 self.verified.add(name)
@@ -130,17 +158,24 @@ class IndexContext:
             return held
 
     def is_taking_over(self) -> bool:
-        """Whether there may be files of ours that no record names yet: what a pypicloud left is being taken in."""
+        """Whether there may be files of ours that no record names yet: what a pypicloud left is
+        being taken in.
+        """
         return self.plan.pypicloud and not self.catalog.was_complete
 
     async def ours_now(self, name: ProjectName) -> Project | Presence:
         """As `ours`, but an absence is proven by the storage itself, now. Raises `StorageDown`.
 
-        Another process may have published the name a moment ago, which the catalog of this one does not know yet; or be just
-        publishing it; or somebody has copied private files into the storage, and they are not taken in yet.
+        Another process may have published the name a moment ago, which the catalog of this one does
+        not know yet; or be just publishing it; or somebody has copied private files into the
+        storage, and they are not taken in yet.
         """
         held = await self.catalog.ours(name)
-        return held if isinstance(held, Project) else await self.proofs.single(name, lambda: self._prove(name))
+        return (
+            held
+            if isinstance(held, Project)
+            else await self.proofs.single(name, lambda: self._prove(name))
+        )
 
     async def _prove(self, name: ProjectName) -> Project | Presence:
         found = await self._look(name)
@@ -149,7 +184,8 @@ class IndexContext:
             return Presence.UNKNOWN
         if held is None and strays:
             _log.warn(
-                "{name} is not asked upstream: files lie in the storage under this name that have no record. "
+                "{name} is not asked upstream: files lie in the storage under this name that have "
+                "no record. "
                 "`pypid rebuild` takes them in, `pypid check` says more.",
                 name=name,
             )
@@ -157,8 +193,8 @@ class IndexContext:
         return Presence.ABSENT if held is None else held
 
     async def look(self, name: ProjectName) -> Project | Presence:
-        """Read the project from the storage, into the catalog where that can be asked; `Presence.ABSENT` where the storage
-        holds none.
+        """Read the project from the storage, into the catalog where that can be asked;
+        `Presence.ABSENT` where the storage holds none.
         """
         held = (await self._look(name)).project
         return Presence.ABSENT if held is None else held
@@ -170,7 +206,8 @@ class IndexContext:
     async def bring(self, name: ProjectName) -> Refreshed:
         """Read the project from the storage into the catalog; the caller holds the project's lock.
 
-        What another node changed while we read is not undone by what we read before: then it is read once more.
+        What another node changed while we read is not undone by what we read before: then it is
+        read once more.
         """
         before = None
         with suppress(CatalogDown):  # it will say so again
@@ -207,8 +244,8 @@ class IndexContext:
         return Refreshed(project, found.strays, changed=True, told=False)
 
     async def settle(self, name: ProjectName) -> None:
-        """Bring the catalog in step after a change that broke off half-way; where even that fails, the storage counts
-        meanwhile.
+        """Bring the catalog in step after a change that broke off half-way; where even that fails,
+        the storage counts meanwhile.
         """
         try:
             await self.look(name)
@@ -226,7 +263,9 @@ class IndexContext:
                 raise NotYetKnown(name)
 
     async def held(self, name: ProjectName) -> Project:
-        """The catalog's entry, for a caller that holds the project's lock and has asked `known` before."""
+        """The catalog's entry, for a caller that holds the project's lock and has asked `known`
+        before.
+        """
         held = await self.catalog.ours(name)
         if not isinstance(held, Project):
             raise NoSuchProject(name)
@@ -238,11 +277,14 @@ class IndexContext:
         assert held is not None  # `change` makes a project
         return held
 
-    async def edit(self, name: ProjectName, change: Callable[[Project | None], Project | None]) -> Project | None:
-        """Change the catalog's entry, which `ours` has verified before; the caller holds the project's lock and has changed the
-        storage.
+    async def edit(
+        self, name: ProjectName, change: Callable[[Project | None], Project | None]
+    ) -> Project | None:
+        """Change the catalog's entry, which `ours` has verified before; the caller holds the
+        project's lock and has changed the storage.
 
-        Raises `CatalogDown` where the catalog does not hear of it: the change stands all the same, and shows later.
+        Raises `CatalogDown` where the catalog does not hear of it: the change stands all the same,
+        and shows later.
         """
         try:
             held = await self.catalog.edit(name, change)
@@ -295,7 +337,9 @@ class Pace:
     async def keep(self) -> None:
         """Call this often: costs nothing, and pauses where `LONGEST_TURN` is over."""
         if self.world.clock.seconds() - self._since > LONGEST_TURN:
-            await self.world.blocking(_nothing)  # a thread and back: whoever waited meanwhile comes first
+            await self.world.blocking(
+                _nothing
+            )  # a thread and back: whoever waited meanwhile comes first
             self._since = self.world.clock.seconds()
 
 
@@ -306,14 +350,22 @@ def _nothing() -> None:
 def with_files(project: Project, *files: File) -> Project:
     """`project` with these files, in place of those of the same names."""
     names = {file.filename for file in files}
-    return evolve(project, files=in_order((*(file for file in project.files if file.filename not in names), *files)))
+    return evolve(
+        project,
+        files=in_order((*(file for file in project.files if file.filename not in names), *files)),
+    )
 
 
 def without_files(project: Project, filenames: frozenset[str]) -> Project:
     """`project` without the files of these names."""
-    return evolve(project, files=tuple(file for file in project.files if file.filename not in filenames))
+    return evolve(
+        project, files=tuple(file for file in project.files if file.filename not in filenames)
+    )
 
 
 def with_pasts(project: Project, pasts: Iterable[FileHistory]) -> Project:
     """`project`, to whose files this happened."""
-    return evolve(project, history=in_bounds((*project.history, *pasts), {file.filename for file in project.files}))
+    return evolve(
+        project,
+        history=in_bounds((*project.history, *pasts), {file.filename for file in project.files}),
+    )

@@ -1,4 +1,6 @@
-"""Why a project looks as it does: what is known of it here and now, put before the rules. Nobody else is asked."""
+"""Why a project looks as it does: what is known of it here and now, put before the rules. Nobody
+else is asked.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,11 @@ from pypid.index.index import Index
 
 
 async def why(index: Index, name: ProjectName) -> Why:
-    """What there is to say of the name. Raises `StorageDown` where not even what is kept of it can be found out.
+    """What there is to say of the name. Raises `StorageDown` where not even what is kept of it can
+    be found out.
 
-    A question changes nothing: what upstream would say now is not asked for, what it said last is told.
+    A question changes nothing: what upstream would say now is not asked for, what it said last is
+    told.
     """
     ours = await _ours(index, name)
     theirs = await index.correspondent.standing(name)

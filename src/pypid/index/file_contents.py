@@ -1,8 +1,10 @@
-"""What is inside files: their members, and one of them; out of the storage, or from upstream, for people who look.
+"""What is inside files: their members, and one of them; out of the storage, or from upstream, for
+people who look.
 
-Of a zip (wheels, eggs) only the directory and the member that is wanted are read, by parts; what upstream has is not kept for
-that, and its hash is not proven by it. A tar has to be read from its beginning: out of a file on disk where it lies, else out
-of a spool; upstream's is kept on the way, as if it had been downloaded. To look is to download nothing: it is not counted.
+Of a zip (wheels, eggs) only the directory and the member that is wanted are read, by parts; what
+upstream has is not kept for that, and its hash is not proven by it. A tar has to be read from its
+beginning: out of a file on disk where it lies, else out of a spool; upstream's is kept on the way,
+as if it had been downloaded. To look is to download nothing: it is not counted.
 """
 
 from __future__ import annotations
@@ -27,7 +29,15 @@ from pypid.core.archives.contents import (
 )
 from pypid.core.archives.members import LARGEST_PART, UnusableArchive
 from pypid.core.archives.partial_wheel import WheelParts, first_part, look
-from pypid.core.errors import Busy, NoSuchFile, NoSuchMember, Opaque, StorageDown, UpstreamDown, WrongBytes
+from pypid.core.errors import (
+    Busy,
+    NoSuchFile,
+    NoSuchMember,
+    Opaque,
+    StorageDown,
+    UpstreamDown,
+    WrongBytes,
+)
 from pypid.core.lru import Recent
 from pypid.core.model import File, Span
 from pypid.core.policy import PassOn, UnknownOwner, delivery
@@ -39,9 +49,13 @@ from pypid.index.upstream.file_cache import PATIENCE, SLOWEST
 from pypid.ports import Body
 
 MOST_SPOOLED = 256 << 20
-"""Bytes of a file that are written to a spool to look into it; what lies on a disk here may be larger."""
+"""Bytes of a file that are written to a spool to look into it; what lies on a disk here may be
+larger.
+"""
 AT_ONCE, MOST_WAITING = 4, 100
-"""Files that are looked into at once, each with a spool at most; and those that wait for their turn."""
+"""Files that are looked into at once, each with a spool at most; and those that wait for their
+turn.
+"""
 _HEADER = 30 + 1024
 """Bytes before a member's data in a zip, beside its name: extra fields are mostly shorter."""
 _TOO_LARGE = f"it is larger than the {MOST_SPOOLED >> 20} MiB that are looked through; download it."
@@ -55,21 +69,32 @@ Reading = Callable[[BinaryIO], T]
 
 @define(eq=False)
 class Contents:
-    """Looks into files that whoever calls has found visible (`Index.file`). What was seen last is held.
+    """Looks into files that whoever calls has found visible (`Index.file`). What was seen last is
+    held.
 
-    `looking` is held while a thread goes through a whole archive. Everything raises `Opaque` for a file that cannot be looked
-    into, `Busy` where too many look, and what `Index.open` raises.
+    `looking` is held while a thread goes through a whole archive. Everything raises `Opaque` for a
+    file that cannot be looked into, `Busy` where too many look, and what `Index.open` raises.
     """
 
     index: Index
     spool: Path
     looking: DeferredSemaphore
     _through: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
-    _turn: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False)
-    _listings: Recent[Key, MemberListing] = field(factory=lambda: Recent(_MOST, _LISTED), init=False, repr=False)
-    _opened: Recent[tuple[Key, str], OpenedMember] = field(factory=lambda: Recent(_MOST, _OPENED), init=False, repr=False)
-    _listing: Flights[tuple[Key, bool], MemberListing] = field(factory=Flights, init=False, repr=False)
-    _opening: Flights[tuple[Key, str, bool], OpenedMember] = field(factory=Flights, init=False, repr=False)
+    _turn: DeferredSemaphore = field(
+        factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False
+    )
+    _listings: Recent[Key, MemberListing] = field(
+        factory=lambda: Recent(_MOST, _LISTED), init=False, repr=False
+    )
+    _opened: Recent[tuple[Key, str], OpenedMember] = field(
+        factory=lambda: Recent(_MOST, _OPENED), init=False, repr=False
+    )
+    _listing: Flights[tuple[Key, bool], MemberListing] = field(
+        factory=Flights, init=False, repr=False
+    )
+    _opening: Flights[tuple[Key, str, bool], OpenedMember] = field(
+        factory=Flights, init=False, repr=False
+    )
 
     async def listing(self, file: File, asked: RequestContext = DIRECT) -> MemberListing:
         """The members of the file."""
@@ -78,7 +103,9 @@ class Contents:
         if held is not None:
             return held
         job = partial(self._list, file, asked)
-        found = await self._listing.single((key, asked.may_reach_out), lambda: self._in_turn(file, job))
+        found = await self._listing.single(
+            (key, asked.may_reach_out), lambda: self._in_turn(file, job)
+        )
         if _is_certain(file):
             self._listings.put(key, found, found.weight)
         return found
@@ -115,12 +142,16 @@ class Contents:
             return await self._by_parts(file, file.size, first_part(file.size), reading, asked)
         return await self._whole(file, reading, asked)
 
-    async def _open(self, file: File, listing: MemberListing, path: str, asked: RequestContext) -> OpenedMember:
+    async def _open(
+        self, file: File, listing: MemberListing, path: str, asked: RequestContext
+    ) -> OpenedMember:
         member = listing.member(path)
         if member is None:
             raise NoSuchMember(file.filename, path)
         if member.entry is None:
-            return await self._whole(file, partial(_tarred, filename=file.filename, path=path), asked)
+            return await self._whole(
+                file, partial(_tarred, filename=file.filename, path=path), asked
+            )
         reading: Reading[OpenedMember] = partial(open_zipped, member=member)
         if not file.size:
             return await self._whole(file, reading, asked)
@@ -131,7 +162,9 @@ class Contents:
 
     # --- reading ---
 
-    async def _by_parts(self, file: File, size: int, first: Span, reading: Reading[T], asked: RequestContext) -> T:
+    async def _by_parts(
+        self, file: File, size: int, first: Span, reading: Reading[T], asked: RequestContext
+    ) -> T:
         parts = WheelParts(size)
         needed: T | Span = first
         while isinstance(needed, Span):
@@ -154,7 +187,9 @@ class Contents:
 
     async def _whole(self, file: File, reading: Reading[T], asked: RequestContext) -> T:
         """What is read of the whole file, out of where it lies, or out of a spool."""
-        if file.size is not None and file.size > MOST_SPOOLED and file.key is None:  # before it is fetched
+        if (
+            file.size is not None and file.size > MOST_SPOOLED and file.key is None
+        ):  # before it is fetched
             raise UnusableArchive(_TOO_LARGE)
         async with aclosing(await self._body(file, None, asked)) as body:
             if isinstance(body, FileBody):
@@ -164,7 +199,9 @@ class Contents:
                 return await self._go_through(_read_spool, spool, reading)
 
     async def _go_through(self, call: Callable[..., T], *args: object) -> T:
-        """Read an archive in a thread; one here at a time, since uploads want to be looked through, too."""
+        """Read an archive in a thread; one here at a time, since uploads want to be looked through,
+        too.
+        """
         async with self._through:
             return await self.looking.run(self.index.world.blocking, call, *args)
 
@@ -189,10 +226,14 @@ class Contents:
                 await pieces.aclose()
         digests = await spool.finish()
         if file.sha256 not in (None, digests.sha256):
-            raise WrongBytes(file.filename, f"sha256 is {digests.sha256}, and should be {file.sha256}.")
+            raise WrongBytes(
+                file.filename, f"sha256 is {digests.sha256}, and should be {file.sha256}."
+            )
 
     async def _body(self, file: File, span: Span | None, asked: RequestContext) -> Body:
-        """The bytes; of a file that clients are sent to upstream for they come from there, and are not kept."""
+        """The bytes; of a file that clients are sent to upstream for they come from there, and are
+        not kept.
+        """
         if not isinstance(delivery(self.index.policy, file), PassOn):
             return await self.index.open(file, span, asked)
         if not asked.may_reach_out or file.source is None:
@@ -204,12 +245,16 @@ class Contents:
 
 
 def _key(file: File) -> Key:
-    """By what a file is known. Its hash alone is not enough: of what upstream has, nobody has proven it."""
+    """By what a file is known. Its hash alone is not enough: of what upstream has, nobody has
+    proven it.
+    """
     return file.project, file.filename, file.source, file.sha256
 
 
 def _may_have(file: File, asked: RequestContext) -> bool:
-    """Whether they would be given the file itself, too: of what upstream alone has, those who may make us fetch it."""
+    """Whether they would be given the file itself, too: of what upstream alone has, those who may
+    make us fetch it.
+    """
     return file.source is None or file.key is not None or asked.may_reach_out
 
 

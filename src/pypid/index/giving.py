@@ -1,11 +1,21 @@
-"""Gives what is visible: bytes, and what lies beside them; ours out of the storage, theirs out of it or from upstream."""
+"""Gives what is visible: bytes, and what lies beside them; ours out of the storage, theirs out of
+it or from upstream.
+"""
 
 from __future__ import annotations
 
 from attrs import frozen
 
 from pypid.catalog.signed_urls import Links
-from pypid.core.errors import Archived, Busy, Missing, NoSuchFile, PypidError, StorageDown, Unreadable
+from pypid.core.errors import (
+    Archived,
+    Busy,
+    Missing,
+    NoSuchFile,
+    PypidError,
+    StorageDown,
+    Unreadable,
+)
 from pypid.core.model import File, SignedUrl, Span
 from pypid.core.policy import PassOn, UnknownOwner, delivery
 from pypid.core.records.layout import ObjectKind, beside_key, metadata_key
@@ -30,11 +40,14 @@ class FileReader:
     links: Links | None
     thawing: Thawing
 
-    async def elsewhere(self, file: File, asked: RequestContext = DIRECT, *, metadata: bool = False) -> str | None:
-        """The URL at the other index that a client is sent to for a visible file, or for its metadata (`[upstream] mode =
-        redirect`); None where we serve it ourselves.
+    async def elsewhere(
+        self, file: File, asked: RequestContext = DIRECT, *, metadata: bool = False
+    ) -> str | None:
+        """The URL at the other index that a client is sent to for a visible file, or for its
+        metadata (`[upstream] mode = redirect`); None where we serve it ourselves.
 
-        To send a client there tells the name as well: raises `NoSuchFile` where the envoy would not go, and as the envoy.
+        To send a client there tells the name as well: raises `NoSuchFile` where the envoy would not
+        go, and as the envoy.
         """
         match delivery(self.parts.policy, file):
             case PassOn(url):
@@ -47,27 +60,39 @@ class FileReader:
                 return None
 
     async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
-        """The signed URL that a client is sent to for a visible file that is stored; None where we serve it ourselves.
+        """The signed URL that a client is sent to for a visible file that is stored; None where we
+        serve it ourselves.
 
-        That is so for what lies in an archive: there, a client would be told "403" until it is restored. `restricted`: not
-        everyone may download it. Raises `StorageDown`.
+        That is so for what lies in an archive: there, a client would be told "403" until it is
+        restored. `restricted`: not everyone may download it. Raises `StorageDown`.
         """
         if self.links is None or file.key is None or file.archived:
             return None
         if file.source is not None:
             self.keeper.touched(file)
-        links = self.links.restricted if restricted and self.links.restricted is not None else self.links
+        links = (
+            self.links.restricted
+            if restricted and self.links.restricted is not None
+            else self.links
+        )
         return await links.link(file)
 
-    async def open(self, file: File, span: Span | None = None, asked: RequestContext = DIRECT) -> Body:
-        """The bytes of a visible file: out of the storage, or from upstream while they are stored (`FileCache.open`).
+    async def open(
+        self, file: File, span: Span | None = None, asked: RequestContext = DIRECT
+    ) -> Body:
+        """The bytes of a visible file: out of the storage, or from upstream while they are stored
+        (`FileCache.open`).
 
-        Raises `Archived` if they lie in an archive, out of which they are then asked back; `StorageDown` if the storage has
-        lost them, `NoSuchFile` if the file was deleted since it was looked up, `Busy` if it was overwritten, and for files of
-        theirs as `FileCache.open`.
+        Raises `Archived` if they lie in an archive, out of which they are then asked back;
+        `StorageDown` if the storage has lost them, `NoSuchFile` if the file was deleted since it
+        was looked up, `Busy` if it was overwritten, and for files of theirs as `FileCache.open`.
         """
         try:
-            return await (self._open_ours(file, span) if file.source is None else self._open_theirs(file, span, asked))
+            return await (
+                self._open_ours(file, span)
+                if file.source is None
+                else self._open_theirs(file, span, asked)
+            )
         except Archived:
             await self.thawing.ask_for(file.key or "")
             raise
@@ -90,7 +115,9 @@ class FileReader:
             raise NoSuchFile(file.filename) from None
 
     async def _gone(self, file: File) -> PypidError:
-        """Why the bytes of a file that was visible a moment ago are not there; the catalog learns what else is gone."""
+        """Why the bytes of a file that was visible a moment ago are not there; the catalog learns
+        what else is gone.
+        """
         await self.parts.look(file.project)
         try:
             recorded = await records.read_record(self.blobs, file.project, file.filename)
@@ -103,12 +130,14 @@ class FileReader:
         return StorageDown(f"the bytes of {file.filename!r} are missing.")
 
     async def metadata(self, file: File, asked: RequestContext = DIRECT) -> bytes:
-        """The core metadata of a visible file (PEP 658). Raises `NoSuchFile` where it has none, and for files of theirs as
-        `FileCache.metadata`.
+        """The core metadata of a visible file (PEP 658). Raises `NoSuchFile` where it has none, and
+        for files of theirs as `FileCache.metadata`.
         """
         if file.source is not None:
             return await self._metadata_of_theirs(file, asked)
-        return await self._beside(file, metadata_key(file) if file.metadata_sha256 else None, ".metadata")
+        return await self._beside(
+            file, metadata_key(file) if file.metadata_sha256 else None, ".metadata"
+        )
 
     async def _metadata_of_theirs(self, file: File, asked: RequestContext) -> bytes:
         if asked.may_reach_out:
@@ -123,11 +152,17 @@ class FileReader:
 
     async def signature(self, file: File) -> bytes:
         """The PGP signature of a visible file. Raises `NoSuchFile` where it has none."""
-        return await self._beside(file, beside_key(file, ObjectKind.SIGNATURE) if file.signed else None, ".asc")
+        return await self._beside(
+            file, beside_key(file, ObjectKind.SIGNATURE) if file.signed else None, ".asc"
+        )
 
     async def provenance(self, file: File) -> bytes:
-        """The provenance object of a visible file (PEP 740). Raises `NoSuchFile` where it has none."""
-        return await self._beside(file, beside_key(file, ObjectKind.PROVENANCE) if file.attested else None, ".provenance")
+        """The provenance object of a visible file (PEP 740). Raises `NoSuchFile` where
+        it has none.
+        """
+        return await self._beside(
+            file, beside_key(file, ObjectKind.PROVENANCE) if file.attested else None, ".provenance"
+        )
 
     async def _beside(self, file: File, where: str | None, what: str) -> bytes:
         data = None if where is None else await records.read_bytes(self.blobs, where)

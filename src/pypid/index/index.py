@@ -57,15 +57,17 @@ if TYPE_CHECKING:  # imported where they are needed, which is rare: they look in
     from pypid.index.local.storage_check import CheckReport
 
 SAME_SIGNER = timedelta(seconds=10)
-"""For so long a finished redirect is sent before it is asked again who signs: keys may be replaced at any time."""
+"""For so long a finished redirect is sent before it is asked again who signs: keys may be replaced
+at any time.
+"""
 
 
 @define
 class Index:
     """One package index: what is stored, seen through the policy.
 
-    What may be asked of whom is not decided here (see `web.guard`). Everything raises `StorageDown` where the storage is
-    needed and away.
+    What may be asked of whom is not decided here (see `web.guard`). Everything raises `StorageDown`
+    where the storage is needed and away.
     """
 
     blobs: Blobs
@@ -92,9 +94,13 @@ class Index:
     under_way: UnderWay | None = None
     """How other nodes are told what is just being published, if there are any."""
     identity: str = "pypid"
-    """Of this process, in the chain of pypids that a request comes through (`core.simple_api.via.identity`)."""
+    """Of this process, in the chain of pypids that a request comes through
+    (`core.simple_api.via.identity`).
+    """
     is_sole: Callable[[], bool] | None = None
-    """Whether this process has the lease by which no other one may write to the storage; None for a storage without leases."""
+    """Whether this process has the lease by which no other one may write to the storage; None for a
+    storage without leases.
+    """
     parts: IndexContext = field(init=False, repr=False)
     envoy: UpstreamGate = field(init=False, repr=False)
     correspondent: UpstreamListings = field(init=False, repr=False)
@@ -122,24 +128,33 @@ class Index:
         )
         breakers = CircuitBreaker(self.world), FileHostBreakers(self.world)
         ours_now, is_away = self.parts.ours_now, self.catalog.is_away
-        self.envoy = UpstreamGate(self.upstream, self.policy, self.identity, ours_now, *breakers, is_away)
+        self.envoy = UpstreamGate(
+            self.upstream, self.policy, self.identity, ours_now, *breakers, is_away
+        )
         self.keeper = FileCache(self.blobs, self.catalog, self.envoy, self.world, self.spool)
         self.keeper.kept.hides, self.keeper.kept.shared = self.plan.hides, self.shared
-        self.correspondent = UpstreamListings(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl, self.timeout)
+        self.correspondent = UpstreamListings(
+            self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl, self.timeout
+        )
         thawing = Thawing(self.bucket, self.world.clock.seconds)
-        self._giver = FileReader(self.blobs, self.parts, self.envoy, self.keeper, self.links, thawing)
+        self._giver = FileReader(
+            self.blobs, self.parts, self.envoy, self.keeper, self.links, thawing
+        )
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
 
-    # --- looking ------------------------------------------------------------------------------------------
+    # --- looking ----------------------------------------------------------------------------------
 
     async def names(self) -> Summaries:
-        """The projects of the list, by name. Raises `ListIncomplete` until every project is known."""
+        """The projects of the list, by name. Raises `ListIncomplete` until every
+        project is known.
+        """
         self._refuse_parts_of_lists()
         return await self._names.listed()
 
     async def stored_names(self) -> Summaries:
-        """The projects of which files are stored, by name: ours, and those of theirs that no rule hides (``/local/``).
+        """The projects of which files are stored, by name: ours, and those of theirs that no rule
+        hides (``/local/``).
 
         Raises `ListIncomplete` until every project is known.
         """
@@ -161,11 +176,15 @@ class Index:
         return self.lists_are_complete and not self.unsettled
 
     def trust_dump(self) -> None:
-        """The catalog dump was written after the last change (`pypid.jobs.clean_stop`): its entries need no look at the storage."""
+        """The catalog dump was written after the last change (`pypid.jobs.clean_stop`): its entries
+        need no look at the storage.
+        """
         self.parts.verified.dump_is_exact = self.keeper.kept.dump_is_exact = True
 
     async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
-        """Return those of `names` that are local projects in quarantine, by what the catalog knows."""
+        """Return those of `names` that are local projects in quarantine, by what
+        the catalog knows.
+        """
         known = in_runs(await self.catalog.names())
         found = (known.find(name) for name in names)
         return frozenset(each.name for each in found if each and each.status is Status.QUARANTINED)
@@ -173,14 +192,17 @@ class Index:
     async def view(self, name: ProjectName, asked: RequestContext = DIRECT) -> View:
         """What a client may see of the project.
 
-        Raises `NoSuchProject`, `NotYetKnown`, what `asked` says; and, where the other index has to be asked and nothing that is
-        known of the project can be served, `UpstreamDown`, `BadListing`, `Loop`.
+        Raises `NoSuchProject`, `NotYetKnown`, what `asked` says; and, where the other index has to
+        be asked and nothing that is known of the project can be served, `UpstreamDown`,
+        `BadListing`, `Loop`.
         """
         return (await self.seen(name, asked)).view
 
     async def seen(self, name: ProjectName, asked: RequestContext) -> ViewSources:
         """The same, with what it was made of."""
-        epoch = self.catalog.epoch  # first: what is read later may be newer than what it is kept by, and never older
+        epoch = (
+            self.catalog.epoch
+        )  # first: what is read later may be newer than what it is kept by, and never older
         ours = await self.parts.ours(name)
         try:
             theirs = await self._theirs(name, ours, asked)
@@ -190,7 +212,12 @@ class Index:
         if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
             raise self._nothing(name, ours, asked)
         found = await self._views.of(name, ours, theirs, self.world.now(), epoch)
-        if not isinstance(ours, Project) and theirs is not None and not theirs.reachable and not found.project.files:
+        if (
+            not isinstance(ours, Project)
+            and theirs is not None
+            and not theirs.reachable
+            and not found.project.files
+        ):
             raise theirs.failure or self._nothing(name, ours, asked)
         return ViewSources(found, ours, theirs)
 
@@ -222,7 +249,9 @@ class Index:
             return await self.project(name, asked)
         return (await self.moments.then(name, asked)).then.project
 
-    async def _theirs(self, name: ProjectName, ours: Project | Presence, asked: RequestContext) -> UpstreamState | None:
+    async def _theirs(
+        self, name: ProjectName, ours: Project | Presence, asked: RequestContext
+    ) -> UpstreamState | None:
         """What is known of the project of theirs, asked for only if the name may be told."""
         if asked.may_reach_out and asks_upstream(self.policy, name, ours):
             return await self.correspondent.theirs(name, asked.via, spend=asked.spend)
@@ -230,7 +259,9 @@ class Index:
             return await self.correspondent.known(name)
         return None
 
-    def _nothing(self, name: ProjectName, ours: Project | Presence, asked: RequestContext) -> PypidError:
+    def _nothing(
+        self, name: ProjectName, ours: Project | Presence, asked: RequestContext
+    ) -> PypidError:
         """Why there is no project to show."""
         if ours is Presence.UNKNOWN or silence(self.policy, name, ours) is Silence.UNKNOWN:
             return NotYetKnown(name)
@@ -239,8 +270,8 @@ class Index:
         return NoSuchProject(name)
 
     async def file(self, name: ProjectName, filename: str, asked: RequestContext = DIRECT) -> File:
-        """The file, if it is visible: it comes out of the same view as the page. Raises `NoSuchFile`, what `asked` says, and as
-        `view`.
+        """The file, if it is visible: it comes out of the same view as the page. Raises
+        `NoSuchFile`, what `asked` says, and as `view`.
         """
         try:
             file = (await self._project(name, asked)).file(filename)
@@ -251,12 +282,18 @@ class Index:
         return file
 
     async def _no_file(self, name: ProjectName, filename: str, asked: RequestContext) -> PypidError:
-        """Why there is no such file to show: what is not stored here may be there for somebody who may make us ask."""
-        if asked.refusal is not None and asks_upstream(self.policy, name, await self.parts.ours(name)):
+        """Why there is no such file to show: what is not stored here may be there for somebody who
+        may make us ask.
+        """
+        if asked.refusal is not None and asks_upstream(
+            self.policy, name, await self.parts.ours(name)
+        ):
             return asked.refusal
         return NoSuchFile(filename)
 
-    async def elsewhere(self, file: File, asked: RequestContext = DIRECT, *, metadata: bool = False) -> str | None:
+    async def elsewhere(
+        self, file: File, asked: RequestContext = DIRECT, *, metadata: bool = False
+    ) -> str | None:
         """The URL at the other index that a client is sent to; see `FileReader.elsewhere`."""
         return await self._giver.elsewhere(file, asked, metadata=metadata)
 
@@ -270,7 +307,9 @@ class Index:
             return None
         return min(link.expires - self.links.buffer, self.world.now() + SAME_SIGNER)
 
-    async def open(self, file: File, span: Span | None = None, asked: RequestContext = DIRECT) -> Body:
+    async def open(
+        self, file: File, span: Span | None = None, asked: RequestContext = DIRECT
+    ) -> Body:
         """The bytes of a visible file; see `FileReader.open`."""
         return await self._giver.open(file, span, asked)
 
@@ -283,49 +322,67 @@ class Index:
         return await self._giver.signature(file)
 
     async def provenance(self, file: File) -> bytes:
-        """The provenance object of a visible file (PEP 740). Raises `NoSuchFile` where it has none."""
+        """The provenance object of a visible file (PEP 740). Raises `NoSuchFile` where
+        it has none.
+        """
         return await self._giver.provenance(file)
 
-    # --- changing -----------------------------------------------------------------------------------------
+    # --- changing ---------------------------------------------------------------------------------
 
-    async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> PublishOutcome:
+    async def publish(
+        self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False
+    ) -> PublishOutcome:
         """Store an upload and list it; see `Publisher.publish`."""
         publishing = Publisher(self.parts).publish(upload, body, by, overwrite=overwrite)
         return await publish_counted(self.world.counts, upload, publishing)
 
     async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
         """Mark files yanked (PEP 592)."""
-        return await change_counted(self.world.counts, "yank", Manager(self.parts).yank(name, filenames, reason))
+        return await change_counted(
+            self.world.counts, "yank", Manager(self.parts).yank(name, filenames, reason)
+        )
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
         """Take the yank off files."""
-        return await change_counted(self.world.counts, "unyank", Manager(self.parts).unyank(name, filenames))
+        return await change_counted(
+            self.world.counts, "unyank", Manager(self.parts).unyank(name, filenames)
+        )
 
     async def set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
         """Set the project status marker (PEP 792)."""
-        return await change_counted(self.world.counts, "set_status", Manager(self.parts).set_status(name, status, reason))
+        return await change_counted(
+            self.world.counts, "set_status", Manager(self.parts).set_status(name, status, reason)
+        )
 
     async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
         """Delete files; their names stay used."""
-        return await change_counted(self.world.counts, "delete", Manager(self.parts).delete(name, filenames, by))
+        return await change_counted(
+            self.world.counts, "delete", Manager(self.parts).delete(name, filenames, by)
+        )
 
     async def delete_project(self, name: ProjectName, by: str) -> Project:
         """Delete all files of a project; the name stays ours."""
-        return await change_counted(self.world.counts, "delete_project", Manager(self.parts).delete_project(name, by))
+        return await change_counted(
+            self.world.counts, "delete_project", Manager(self.parts).delete_project(name, by)
+        )
 
     async def release_name(self, name: ProjectName) -> None:
         """Give the name of an empty project back."""
-        await change_counted(self.world.counts, "release_name", Manager(self.parts).release_name(name))
+        await change_counted(
+            self.world.counts, "release_name", Manager(self.parts).release_name(name)
+        )
 
     async def release(self, name: ProjectName, version: str) -> frozenset[str]:
-        """The names of a release's files, hidden ones included. Raises `NoSuchProject`, `NoSuchFile`."""
+        """The names of a release's files, hidden ones included. Raises `NoSuchProject`,
+        `NoSuchFile`.
+        """
         return files_of_release(await self.parts.known(name), version)
 
-    # --- keeping in step with the storage -----------------------------------------------------------------
+    # --- keeping in step with the storage ---------------------------------------------------------
 
     async def reconcile(self) -> Reconciled:
-        """Compare the catalog with the storage, also what is kept of theirs. At first what a pypicloud left there is taken
-        in if it is laid out so.
+        """Compare the catalog with the storage, also what is kept of theirs. At first what a
+        pypicloud left there is taken in if it is laid out so.
         """
         found = await self._compared()
         if self.plan.pypicloud:
@@ -338,9 +395,11 @@ class Index:
         return len(self.parts.unsettled) + len(self.keeper.kept.unsettled)
 
     async def settle(self) -> int:
-        """Tell the shared catalog what it could not be told, now that it can be asked; how many projects are left.
+        """Tell the shared catalog what it could not be told, now that it can be asked; how many
+        projects are left.
 
-        For a job that runs every few seconds: it costs nothing where there is nothing. Raises `StorageDown`.
+        For a job that runs every few seconds: it costs nothing where there is nothing. Raises
+        `StorageDown`.
         """
         for name in list(self.parts.unsettled):
             if await self.catalog.is_away():
@@ -376,15 +435,21 @@ class Index:
     async def rebuild(
         self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None
     ) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Compare everything, or one project, and make files without a record ours; `tell` hears how far it is."""
+        """Compare everything, or one project, and make files without a record ours; `tell` hears
+        how far it is.
+        """
         if project is None:
             found = await self._compared(tell)
         else:
             found = await Reconciler(self.parts, tell).reconcile_project(project)
         return found, await self._take_in(found.strays, found.foreign, by, tell)
 
-    async def adopt(self, prefix: str, by: str, *, tell: Tell | None = None) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Make the distributions without a record below `prefix` (empty, or ending in a slash) ours, where they lie."""
+    async def adopt(
+        self, prefix: str, by: str, *, tell: Tell | None = None
+    ) -> tuple[Reconciled, Sequence[Adopted]]:
+        """Make the distributions without a record below `prefix` (empty, or ending in a slash)
+        ours, where they lie.
+        """
         found = await self._compared(tell)
         strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
         foreign = [blob for blob in found.foreign if blob.key.startswith(prefix)]
@@ -394,20 +459,32 @@ class Index:
         """Make these distributions without a record ours, where they lie."""
         return await self._take_in(strays, (), by, None)
 
-    async def _take_in(self, strays: Sequence[Blob], foreign: Sequence[Blob], by: str, tell: Tell | None) -> Sequence[Adopted]:
+    async def _take_in(
+        self, strays: Sequence[Blob], foreign: Sequence[Blob], by: str, tell: Tell | None
+    ) -> Sequence[Adopted]:
         if self.plan.pypicloud:
             return await self._takeover(tell).take(strays, foreign, by)
         from pypid.index.local.adoption import Adopter
 
         return await Adopter(self.parts, tell).adopt(strays, by)
 
-    async def check(self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None) -> CheckReport:
-        """Look for what is wrong in the storage; see `Checker.check`, and `Auditor.check` for what is kept of theirs."""
+    async def check(
+        self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
+    ) -> CheckReport:
+        """Look for what is wrong in the storage; see `Checker.check`, and `Auditor.check` for what
+        is kept of theirs.
+        """
         from pypid.index.local.storage_check import Checker
         from pypid.index.local.unfinished_uploads import Remnants
         from pypid.index.upstream.cache_check import Auditor
 
         ours = await Checker(self.parts, tell).check(sweep=sweep, hashes=hashes)
         theirs = await Auditor(self.parts, self.keeper.kept, tell).check(sweep=sweep, hashes=hashes)
-        remnants = () if self.bucket is None else await Remnants(self.parts, await self.bucket()).check(sweep=sweep)
-        return evolve(ours, findings=(*ours.findings, *theirs.findings, *remnants), kept=theirs.kept)
+        remnants = (
+            ()
+            if self.bucket is None
+            else await Remnants(self.parts, await self.bucket()).check(sweep=sweep)
+        )
+        return evolve(
+            ours, findings=(*ours.findings, *theirs.findings, *remnants), kept=theirs.kept
+        )

@@ -1,4 +1,6 @@
-"""Many small jobs of which some run at once: a storage far away answers each after a while, however small it is."""
+"""Many small jobs of which some run at once: a storage far away answers each after a while, however
+small it is.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ Job = Callable[[], Coroutine[Any, Any, T]]
 
 @define(eq=False)
 class JobGroup:
-    """Runs jobs, at most `most` at once. The first failure is raised by `add` or `ended`, whichever comes next."""
+    """Runs jobs, at most `most` at once. The first failure is raised by `add` or `ended`, whichever
+    comes next.
+    """
 
     most: int
     _running: set[Deferred[None]] = field(factory=set, init=False, repr=False)
@@ -69,7 +73,9 @@ class JobGroup:
 
 
 async def all_of(jobs: Iterable[Job[T]], most: int) -> list[T]:
-    """The results of the jobs, in their order. If one fails, or this is cancelled, the others are broken off."""
+    """The results of the jobs, in their order. If one fails, or this is cancelled, the others are
+    broken off.
+    """
     results: dict[int, T] = {}
     together = JobGroup(most)
 

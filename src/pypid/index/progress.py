@@ -1,4 +1,6 @@
-"""How far a long job is: a line every few seconds, for the log and for whoever asked for the job."""
+"""How far a long job is: a line every few seconds, for the log and for whoever asked
+for the job.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Progress:
 
 
 class Repeated:
-    """Calls `say` at once and then every `interval` seconds, for as long as the ``with`` block lasts."""
+    """Calls `say` at once and then every `interval` seconds, for as long as the ``with`` block
+    lasts.
+    """
 
     def __init__(self, clock: IReactorTime, interval: float, say: Callable[[], object]) -> None:
         self._loop = LoopingCall(say)

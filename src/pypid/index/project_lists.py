@@ -1,4 +1,6 @@
-"""The lists of projects, put together once for each change, and not for each request; a change costs what it changed."""
+"""The lists of projects, put together once for each change, and not for each request; a change
+costs what it changed.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Names:
     policy: Policy
     thinking: Blocking = field(repr=False)
     _made: dict[str, _Made] = field(factory=dict, init=False, repr=False)
-    _flights: Flights[tuple[str | int, ...], Summaries] = field(factory=Flights, init=False, repr=False)
+    _flights: Flights[tuple[str | int, ...], Summaries] = field(
+        factory=Flights, init=False, repr=False
+    )
     _listed: Sieve = field(factory=lambda: Sieve(_listed), init=False, repr=False)
     _rules: _Rules | None = field(default=None, init=False, repr=False)
 
@@ -51,7 +55,9 @@ class Names:
         return await self._made_of("listed", (await self.catalog.names(),), self._list)
 
     async def stored(self) -> Summaries:
-        """The same, with the projects of theirs of which files are kept, and which no rule hides."""
+        """The same, with the projects of theirs of which files are kept, and which
+        no rule hides.
+        """
         ours, kept, complete = (
             await self.catalog.names(),
             await self.catalog.their_summaries(),
@@ -60,9 +66,13 @@ class Names:
         if not kept:
             return await self.listed()
         presence = Presence.ABSENT if complete else Presence.UNKNOWN
-        return await self._made_of("stored", (ours, kept, presence, self.policy.claims.names), self._store)
+        return await self._made_of(
+            "stored", (ours, kept, presence, self.policy.claims.names), self._store
+        )
 
-    async def _made_of(self, what: str, basis: tuple[Any, ...], make: Callable[..., Summaries]) -> Summaries:
+    async def _made_of(
+        self, what: str, basis: tuple[Any, ...], make: Callable[..., Summaries]
+    ) -> Summaries:
         made = self._made.get(what)
         if made is not None and all(map(is_, made.basis, basis)):
             return made.names
@@ -73,7 +83,9 @@ class Names:
         if sum(len(names) for names in basis if isinstance(names, Sequence)) <= FEW:
             names = make(*basis)
         else:
-            names = await self._flights.single((what, *map(id, basis)), job)  # `job` holds on to what has these ids
+            names = await self._flights.single(
+                (what, *map(id, basis)), job
+            )  # `job` holds on to what has these ids
         self._made[what] = _Made(basis, names)
         return names
 
@@ -81,7 +93,9 @@ class Names:
         return self._listed.of(in_runs(ours))
 
     def _store(self, ours: Sequence[Summary], kept: Sequence[Summary], *basis: Any) -> Summaries:
-        """`basis`: what is known of a name that is not among `ours`, and the policy's claims of now."""
+        """`basis`: what is known of a name that is not among `ours`, and the policy's claims of
+        now.
+        """
         rules = self._rules
         if rules is None or not all(map(is_, rules.basis, basis)):
             rules = self._rules = _Rules(basis, Blend(partial(_stored, self.policy, basis[0])))
@@ -93,11 +107,15 @@ def _listed(run: Run) -> Run:
 
 
 def _stored(policy: Policy, presence: Presence, ours: Run, kept: Run) -> Run:
-    held = set(map(name_of, ours))  # also those that are not listed: then no files of theirs are shown either
+    held = set(
+        map(name_of, ours)
+    )  # also those that are not listed: then no files of theirs are shown either
     shown = [
         summary
         for summary in kept
-        if summary.name not in held and is_listed(summary) and may_show_theirs(policy, summary.name, presence)
+        if summary.name not in held
+        and is_listed(summary)
+        and may_show_theirs(policy, summary.name, presence)
     ]
     listed = _listed(ours)
     return tuple(sorted((*listed, *shown), key=name_of)) if shown else listed

@@ -1,4 +1,6 @@
-"""Two releases of a project compared: what has to be read for it is read here, and `core.archives.differences` says what differs."""
+"""Two releases of a project compared: what has to be read for it is read here, and
+`core.archives.differences` says what differs.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ FEW_FILES = 256
 
 @frozen(kw_only=True)
 class Compared:
-    """What differs between two releases, by their versions. Of the pairs of files the members of one are compared."""
+    """What differs between two releases, by their versions. Of the pairs of files the members of
+    one are compared.
+    """
 
     old: str
     new: str
@@ -64,7 +68,11 @@ class Comparison:
         """All that differs. What cannot be had is left out, with a word why."""
         is_long = len(old.files) + len(new.files) > FEW_FILES
         thinking = self.contents.index.world.thinking
-        pairs = await thinking(pairs_of, old.files, new.files) if is_long else pairs_of(old.files, new.files)
+        pairs = (
+            await thinking(pairs_of, old.files, new.files)
+            if is_long
+            else pairs_of(old.files, new.files)
+        )
         chosen = choose_pair(pairs, kind)
         members: MemberDifferences | None = None
         problem: str | None = None
@@ -74,7 +82,11 @@ class Comparison:
             except PypidError as error:
                 problem = str(error)
             else:
-                problem = None if members is not None else "There are too many members in these files to compare them."
+                problem = (
+                    None
+                    if members is not None
+                    else "There are too many members in these files to compare them."
+                )
         elif chosen is not None:
             problem = "Only one of the two releases has such a file."
         return Compared(
@@ -88,26 +100,44 @@ class Comparison:
         )
 
     async def members(self, old: File, new: File) -> MemberDifferences | None:
-        """What differs in two files, or None where not all of their members are held. Raises as `Contents.listing`."""
-        one, other = await self.contents.listing(old, self.asked), await self.contents.listing(new, self.asked)
+        """What differs in two files, or None where not all of their members are held. Raises as
+        `Contents.listing`.
+        """
+        one, other = (
+            await self.contents.listing(old, self.asked),
+            await self.contents.listing(new, self.asked),
+        )
         return await self.contents.index.world.thinking(_members, one, other, self.project)
 
     async def text(self, old: File, new: File, path: str) -> ComparedText:
-        """The lines that differ in the member of this path (without the version, as `MemberDifferences` has it).
+        """The lines that differ in the member of this path (without the version, as
+        `MemberDifferences` has it).
 
         Raises `NoSuchMember` where it does not differ, and as `Contents.member`.
         """
         found = await self.members(old, new)
         changed = None if found is None else found.changed.get(path)
-        one = changed.old if changed is not None else None if found is None else found.removed.get(path)
-        other = changed.new if changed is not None else None if found is None else found.added.get(path)
+        one = (
+            changed.old
+            if changed is not None
+            else None
+            if found is None
+            else found.removed.get(path)
+        )
+        other = (
+            changed.new if changed is not None else None if found is None else found.added.get(path)
+        )
         if one is None and other is None:
             raise NoSuchMember(new.filename, path)
         texts = await self._text(old, one), await self._text(new, other)
         if texts[0] is None or texts[1] is None:
             return ComparedText(path, problem="It is no text, or a very large one.")
-        lines = await self.contents.index.world.thinking(text_differences, texts[0].text, texts[1].text)
-        return ComparedText(path, lines, "Too many lines differ to compare them." if lines is None else None)
+        lines = await self.contents.index.world.thinking(
+            text_differences, texts[0].text, texts[1].text
+        )
+        return ComparedText(
+            path, lines, "Too many lines differ to compare them." if lines is None else None
+        )
 
     async def _text(self, file: File, member: Inner | None) -> Text | None:
         if member is None:
@@ -125,8 +155,13 @@ class Comparison:
         return await self.contents.index.world.thinking(_fields, one, other)
 
     async def _described(self, release: Release) -> bytes | None:
-        """The core metadata of the release: what is stored of it, else what lies in a wheel, or in an sdist that is here."""
-        wheels_first = sorted(release.files, key=lambda file: (not file.metadata_sha256, not file.filename.endswith(".whl")))
+        """The core metadata of the release: what is stored of it, else what lies in a wheel, or in
+        an sdist that is here.
+        """
+        wheels_first = sorted(
+            release.files,
+            key=lambda file: (not file.metadata_sha256, not file.filename.endswith(".whl")),
+        )
         for file in wheels_first[:3]:
             try:
                 if file.metadata_sha256 or file.filename.endswith(".whl"):
@@ -147,7 +182,9 @@ class Comparison:
         raise NoSuchMember(file.filename, "PKG-INFO")
 
 
-def _members(old: MemberListing, new: MemberListing, project: ProjectName) -> MemberDifferences | None:
+def _members(
+    old: MemberListing, new: MemberListing, project: ProjectName
+) -> MemberDifferences | None:
     return None if old.more or new.more else member_differences(old.members, new.members, project)
 
 

@@ -14,10 +14,11 @@ from pypid.core.errors import PypidError
 class RequestContext:
     """What a request may cause.
 
-    `via` are the pypids that it has come through (``Via``). `refusal` is what to raise where other indexes would have to be
-    asked for an answer, and this person may not make us ask (`[access] cache_update`): stored files are served all the
-    same. `local`: only what is stored is wanted, and nobody is asked (``/local/``). `before`: the index is wanted as it was
-    before this moment (``/at/``).
+    `via` are the pypids that it has come through (``Via``). `refusal` is what to raise where other
+    indexes would have to be asked for an answer, and this person may not make us ask (`[access]
+    cache_update`): stored files are served all the same. `local`: only what is stored is wanted,
+    and nobody is asked (``/local/``). `before`: the index is wanted as it was before this moment
+    (``/at/``).
     """
 
     via: tuple[str, ...] = ()
@@ -25,7 +26,9 @@ class RequestContext:
     local: bool = False
     before: datetime | None = None
     spend: Callable[[], None] | None = field(default=None, eq=False, repr=False)
-    """Takes one name that was never asked upstream out of the client's budget, or raises `Busy`; None: there is no limit."""
+    """Takes one name that was never asked upstream out of the client's budget, or raises `Busy`;
+    None: there is no limit.
+    """
 
     @property
     def may_reach_out(self) -> bool:

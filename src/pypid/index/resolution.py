@@ -1,4 +1,6 @@
-"""Requirements resolved together, where some of them may be impossible: these are found, and the others go on."""
+"""Requirements resolved together, where some of them may be impossible: these are found, and the
+others go on.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,12 @@ from pypid.core.packaging.requirements import RequirementLine
 from pypid.ports import Resolver
 
 MOST_RUNS = 200
-"""Times that the resolver is asked for one target: enough for some 25 impossible lines among 2,000."""
-NOT_TRIED = "it was not tried: too many of the other lines cannot be resolved. Correct those, and collect again."
+"""Times that the resolver is asked for one target: enough for some 25 impossible lines among 2,000.
+"""
+NOT_TRIED = (
+    "it was not tried: too many of the other lines cannot be resolved. Correct those, and collect "
+    "again."
+)
 
 
 @define
@@ -31,10 +37,11 @@ class LineResolution:
     _good: list[RequirementLine] = field(factory=list, init=False)
 
     async def resolve(self, wanted: Sequence[RequirementLine]) -> None:
-        """Resolve as many as go together. Of two lines that exclude each other the first one counts.
+        """Resolve as many as go together. Of two lines that exclude each other the first one
+        counts.
 
-        A part that fails is halved until the line that it fails for stands alone; what is known to be good is always with it,
-        so that the last answer is the answer for all good lines.
+        A part that fails is halved until the line that it fails for stands alone; what is known to
+        be good is always with it, so that the last answer is the answer for all good lines.
         """
         todo = [list(wanted)] if wanted else []
         for _ in range(MOST_RUNS):
@@ -55,7 +62,9 @@ class LineResolution:
 
     async def _try(self, part: Sequence[RequirementLine]) -> None:
         together = [*self._good, *part]
-        found = await self.resolver.resolve([line.text for line in together], self.target, prereleases=self.prereleases)
+        found = await self.resolver.resolve(
+            [line.text for line in together], self.target, prereleases=self.prereleases
+        )
         self.pins = tuple(Pin(project, version) for project, version in found)
         self._good = together
 

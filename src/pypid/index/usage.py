@@ -1,4 +1,6 @@
-"""What each project takes of the storage, as the catalog knows it: counted once, and then only what has changed since."""
+"""What each project takes of the storage, as the catalog knows it: counted once, and then only what
+has changed since.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ PATIENCE = 0.5
 
 
 class Sum(msgspec.Struct, frozen=True, gc=False):
-    """Files and their bytes, as they were at this `serial` of their project. No attrs class: there are many of them."""
+    """Files and their bytes, as they were at this `serial` of their project. No attrs class: there
+    are many of them.
+    """
 
     serial: int
     files: int = 0
@@ -32,7 +36,9 @@ class Sum(msgspec.Struct, frozen=True, gc=False):
 
 
 class ProjectUse(msgspec.Struct, frozen=True, gc=False):
-    """What a project takes: `files` of ours and the `kept` ones of theirs. Sizes in bytes, without metadata and records."""
+    """What a project takes: `files` of ours and the `kept` ones of theirs. Sizes in bytes, without
+    metadata and records.
+    """
 
     name: ProjectName
     files: int = 0
@@ -43,7 +49,9 @@ class ProjectUse(msgspec.Struct, frozen=True, gc=False):
 
 @frozen
 class Used:
-    """What all take together, and each: the largest first, `by_kept` those of which files are kept. `projects` are ours."""
+    """What all take together, and each: the largest first, `by_kept` those of which files are kept.
+    `projects` are ours.
+    """
 
     projects: int = 0
     files: int = 0
@@ -60,8 +68,8 @@ _NEVER = Sum(-1)
 
 @define(eq=False)
 class Usage:
-    """Of one catalog. A hundred thousand projects are counted in some seconds, with others having their turn; what did not
-    change since is not counted again.
+    """Of one catalog. A hundred thousand projects are counted in some seconds, with others having
+    their turn; what did not change since is not counted again.
     """
 
     catalog: Catalog
@@ -84,7 +92,8 @@ class Usage:
         return self._waiting is not None
 
     async def told(self) -> Used | None:
-        """All of it, now; what was counted last where that takes longer than `PATIENCE`, None where nothing was.
+        """All of it, now; what was counted last where that takes longer than `PATIENCE`, None where
+        nothing was.
 
         Raises `CatalogDown`.
         """
@@ -130,31 +139,41 @@ class Usage:
         pace = Pace(self.world)
         for summary in stale:
             project = await catalog.ours(summary.name)
-            ours_now[summary.name] = _sum(summary, project.files if isinstance(project, Project) else ())
+            ours_now[summary.name] = _sum(
+                summary, project.files if isinstance(project, Project) else ()
+            )
             self.done += 1
             await pace.keep()
         for summary in their_stale:
             theirs_now[summary.name] = _sum(summary, (await catalog.theirs(summary.name)).kept)
             self.done += 1
             await pace.keep()
-        self._ours, self._theirs, self._latest = await thinking(_together, names, theirs, ours_now, theirs_now)
+        self._ours, self._theirs, self._latest = await thinking(
+            _together, names, theirs, ours_now, theirs_now
+        )
         self._basis = (names, theirs, epoch)
 
 
 def _stale(summaries: Iterable[Summary], sums: Sums) -> list[Summary]:
-    return [summary for summary in summaries if sums.get(summary.name, _NEVER).serial != summary.serial]
+    return [
+        summary for summary in summaries if sums.get(summary.name, _NEVER).serial != summary.serial
+    ]
 
 
 def _sum(summary: Summary, files: Sequence[File]) -> Sum:
     return Sum(summary.serial, len(files), sum(file.size or 0 for file in files))
 
 
-def _together(names: Iterable[Summary], theirs: Iterable[Summary], ours: Sums, kept: Sums) -> tuple[Sums, Sums, Used]:
+def _together(
+    names: Iterable[Summary], theirs: Iterable[Summary], ours: Sums, kept: Sums
+) -> tuple[Sums, Sums, Used]:
     """What of both sums is still there, and all of it in order."""
     ours = {summary.name: ours[summary.name] for summary in names}
     kept = {summary.name: kept[summary.name] for summary in theirs}
     uses = [
-        ProjectUse(name, one.files, one.size, *_kept(kept.get(name))) for name, one in ours.items() if one.files or name in kept
+        ProjectUse(name, one.files, one.size, *_kept(kept.get(name)))
+        for name, one in ours.items()
+        if one.files or name in kept
     ]
     uses += [ProjectUse(name, 0, 0, *_kept(one)) for name, one in kept.items() if name not in ours]
     uses.sort(key=lambda use: (-use.size - use.kept_size, use.name))

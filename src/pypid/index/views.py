@@ -29,7 +29,9 @@ _Key = tuple[ProjectName, bool, bool]
 
 @frozen
 class View:
-    """What a client may see of a project. `edition` tells it from the project's other views: another one, another page."""
+    """What a client may see of a project. `edition` tells it from the project's other views:
+    another one, another page.
+    """
 
     project: Project
     edition: Hashable
@@ -51,7 +53,9 @@ class _Seen:
     basis: Hashable
     """What it was made of: the catalog's epoch, and the serials of both sides."""
     made: datetime
-    """When it was worked out. It says nothing of an earlier time, to which the clock may have been set back since."""
+    """When it was worked out. It says nothing of an earlier time, to which the clock may have been
+    set back since.
+    """
     until: datetime | None
     """When it changes by itself (`[upstream] cooldown`)."""
     view: View
@@ -63,11 +67,15 @@ class _Seen:
 
 @frozen
 class Views:
-    """The views of one policy, the last ones used. `thinking` is for those of many files (`World.thinking`)."""
+    """The views of one policy, the last ones used. `thinking` is for those of many files
+    (`World.thinking`).
+    """
 
     policy: Policy
     thinking: Blocking
-    _kept: Recent[_Key, _Seen] = field(factory=lambda: Recent(LIMIT, MOST_FILES), init=False, repr=False)
+    _kept: Recent[_Key, _Seen] = field(
+        factory=lambda: Recent(LIMIT, MOST_FILES), init=False, repr=False
+    )
     _own: Recent[ProjectName, tuple[Project, str, View]] = field(
         factory=lambda: Recent(LIMIT, MOST_OWN), init=False, repr=False
     )
@@ -75,12 +83,22 @@ class Views:
     _flights: Flights[Hashable, View] = field(factory=Flights, init=False, repr=False)
 
     async def of(
-        self, name: ProjectName, ours: Project | Presence, theirs: UpstreamState | None, now: datetime, epoch: str = ""
+        self,
+        name: ProjectName,
+        ours: Project | Presence,
+        theirs: UpstreamState | None,
+        now: datetime,
+        epoch: str = "",
     ) -> View:
-        """The view of what is ours and theirs (`policy.view`), in this `Catalog.epoch` or a later one."""
+        """The view of what is ours and theirs (`policy.view`), in this `Catalog.epoch` or a later
+        one.
+        """
         if theirs is None:
             return self._of_ours(name, ours, now, epoch)
-        key, basis = (name, theirs.reachable, theirs.stored_only), (epoch, _serial_of(ours), theirs.serial)
+        key, basis = (
+            (name, theirs.reachable, theirs.stored_only),
+            (epoch, _serial_of(ours), theirs.serial),
+        )
         seen = self._kept.get(key)
         if seen is not None and seen.basis == basis and seen.holds(now):
             return seen.view
@@ -88,11 +106,15 @@ class Views:
             return self._keep(key, _see(self.policy, ours, theirs, now, name, basis))
 
         async def job() -> View:
-            return self._keep(key, await self.thinking(_see, self.policy, ours, theirs, now, name, basis))
+            return self._keep(
+                key, await self.thinking(_see, self.policy, ours, theirs, now, name, basis)
+            )
 
         return await self._flights.single((key, basis, seen and seen.until), job)
 
-    def _of_ours(self, name: ProjectName, ours: Project | Presence, now: datetime, epoch: str) -> View:
+    def _of_ours(
+        self, name: ProjectName, ours: Project | Presence, now: datetime, epoch: str
+    ) -> View:
         known = self._own.get(name)
         if known is not None and known[0] is ours and known[1] == epoch:
             return known[2]
@@ -102,7 +124,9 @@ class Views:
         return made
 
     def until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
-        """When the view that was made last changes by itself, in a tuple; None where it is not kept any more."""
+        """When the view that was made last changes by itself, in a tuple; None where it is not kept
+        any more.
+        """
         seen = self._kept.get((name, reachable, not reachable))
         return None if seen is None else (seen.until,)
 
@@ -112,7 +136,12 @@ class Views:
 
 
 def _see(
-    policy: Policy, ours: Project | Presence, theirs: UpstreamState, now: datetime, name: ProjectName, basis: Hashable
+    policy: Policy,
+    ours: Project | Presence,
+    theirs: UpstreamState,
+    now: datetime,
+    name: ProjectName,
+    basis: Hashable,
 ) -> _Seen:
     until = changes_at(policy, theirs, name, now)
     edition = basis, theirs.reachable, theirs.stored_only, until
@@ -124,7 +153,9 @@ def _viewed(project: Project, edition: Hashable) -> View:
 
 
 def _serial_of(ours: Project | Presence) -> Hashable:
-    """What tells what is ours from what was before: the project itself where no catalog has given it a serial."""
+    """What tells what is ours from what was before: the project itself where no catalog has given
+    it a serial.
+    """
     if isinstance(ours, Project):
         return ours.serial or ours
     return ours  # what is not known to be theirs shows nothing of theirs

@@ -2,8 +2,9 @@
 
 A clean stop leaves it, a start removes it.
 
-With it a restart serves lists at once. It lies in the storage, and names the dump, so that it is missing after a crash, and
-after anything else has used the storage: another machine, another state folder, a backup that was restored.
+With it a restart serves lists at once. It lies in the storage, and names the dump, so that it is
+missing after a crash, and after anything else has used the storage: another machine, another state
+folder, a backup that was restored.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class CleanStopNote(msgspec.Struct, frozen=True):
 
 @frozen
 class CleanStop:
-    """The note of one storage. `folders` are those of the dump: local projects, and cached files."""
+    """The note of one storage. `folders` are those of the dump: local projects,
+    and cached files.
+    """
 
     blobs: Blobs
     folders: Sequence[Path]
@@ -49,11 +52,19 @@ class CleanStop:
             await self.blobs.delete(CLEAN_STOP)
             return note.dump == await self.blocking(_digest, self.folders)
         except (PypidError, OSError) as error:
-            _log.warn("the note of a clean stop cannot be used, so the dump is compared with the storage: {error}", error=error)
+            _log.warn(
+                (
+                    "the note of a clean stop cannot be used, so the dump is compared with the "
+                    "storage: {error}"
+                ),
+                error=error,
+            )
             return False
 
     async def leave(self) -> None:
-        """Write the note: the dump is up to date, and nothing changes any more. A failure only makes the next start slower."""
+        """Write the note: the dump is up to date, and nothing changes any more. A failure only
+        makes the next start slower.
+        """
         try:
             note = CleanStopNote(await self.blocking(_digest, self.folders))
             await records.write_document(self.blobs, CLEAN_STOP, note)
@@ -62,5 +73,7 @@ class CleanStop:
 
 
 def _digest(folders: Sequence[Path]) -> str:
-    """Of the manifests, each of which names its shards by their hashes. Raises `OSError`, `Unreadable`."""
+    """Of the manifests, each of which names its shards by their hashes. Raises `OSError`,
+    `Unreadable`.
+    """
     return sha256(b"\0".join(DumpFolder(folder).manifest_bytes() for folder in folders)).hexdigest()

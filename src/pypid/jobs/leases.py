@@ -1,7 +1,9 @@
-"""Which of several nodes does what is to be done once: a lease in the shared catalog says so, and ends by itself.
+"""Which of several nodes does what is to be done once: a lease in the shared catalog says so, and
+ends by itself.
 
-Whoever does a job keeps its lease while it goes on, and then as long as nobody need do it again. A node that dies in the
-middle leaves a lease that ends within `HELD`. That two do a job, because the engine was away, is waste and no damage.
+Whoever does a job keeps its lease while it goes on, and then as long as nobody need do it again. A
+node that dies in the middle leaves a lease that ends within `HELD`. That two do a job, because the
+engine was away, is waste and no damage.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ RECONCILE, FILL, REFRESH, EVICT, TENDED = "reconcile", "fill", "refresh", "evict
 PUBLISHING = "publish "
 """Before the place of a file: the lease of whoever publishes it."""
 COMPARE = 600.0
-"""Seconds between two comparisons with a storage that others write to: all is listed, and what has not changed is not read."""
+"""Seconds between two comparisons with a storage that others write to: all is listed, and what has
+not changed is not read.
+"""
 
 Job = Callable[[], Awaitable[object]]
 
@@ -36,13 +40,16 @@ class Leases(Protocol):
     """Does jobs that only one of several nodes is to do."""
 
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
-        """Do the job, unless another node does it, or did it less than `rest` seconds ago; whether it was done here.
+        """Do the job, unless another node does it, or did it less than `rest` seconds ago; whether
+        it was done here.
 
         Raises what the job raises: then another node may do it at once.
         """
 
     def holds(self, name: str) -> bool:
-        """False: another node has taken over the job under way here, since we seemed dead. A long one is to end then."""
+        """False: another node has taken over the job under way here, since we seemed dead. A long
+        one is to end then.
+        """
 
 
 class Alone:
@@ -83,7 +90,9 @@ class Shared:
         return True
 
     def holds(self, name: str) -> bool:
-        """As `Leases.holds`: what the engine said when the lease was renewed; while it cannot be asked nobody is told more."""
+        """As `Leases.holds`: what the engine said when the lease was renewed; while it cannot be
+        asked nobody is told more.
+        """
         return name not in self._lost
 
     async def _do(self, name: str, job: Job, rest: float) -> None:
@@ -121,7 +130,9 @@ class Shared:
 
         return end
 
-    async def _ended(self, name: str, ends: Callable[[], Deferred[LoopingCall]], left: float) -> None:
+    async def _ended(
+        self, name: str, ends: Callable[[], Deferred[LoopingCall]], left: float
+    ) -> None:
         await ends()
         if left > 0:
             await self._take(name, left)
@@ -143,7 +154,9 @@ class Shared:
         try:
             return await self.engine.lease(name, self.holder, seconds)
         except (Anew, DatabaseAway, DatabaseUnusable) as error:
-            _log.debug("the lease {name} could not be asked for: {reason}", name=name, reason=str(error))
+            _log.debug(
+                "the lease {name} could not be asked for: {reason}", name=name, reason=str(error)
+            )
             return None
 
     async def _give_back(self, name: str) -> None:

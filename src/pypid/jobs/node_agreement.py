@@ -1,7 +1,8 @@
-"""Whether the nodes of one index agree: on the settings that decide who sees what, and on the time of day.
+"""Whether the nodes of one index agree: on the settings that decide who sees what, and on the time
+of day.
 
-They tell each other through the shared catalog. One node leaves a digest of its settings there, with a time; the others compare
-theirs with it, and renew it in turn.
+They tell each other through the shared catalog. One node leaves a digest of its settings there,
+with a time; the others compare theirs with it, and renew it in turn.
 """
 
 from __future__ import annotations
@@ -33,17 +34,32 @@ SETTINGS, CLOCK = "settings", "clock"
 KEY = "pypid node settings"
 """Under which the digest lies among the links of the catalog: no key of a file has a space."""
 _WARNINGS = {
-    SETTINGS: "other nodes of this index have other settings ([access], [upstream], [users], [groups], [projects] or [server] "
-    "secret): what a client may see depends on which node it asks. Give all nodes the same configuration.",
-    CLOCK: "the clock of this node is behind that of another node by more than a minute: tokens, sessions and moments "
+    SETTINGS: "other nodes of this index have other settings ([access], [upstream], [users], [groups], "
+    "[projects] or [server] "
+    "secret): what a client may see depends on which node it asks. Give all nodes the same "
+    "configuration.",
+    CLOCK: "the clock of this node is behind that of another node by more than a minute: tokens, "
+    "sessions and moments "
     "depend on the time of day. See that all nodes keep it by NTP.",
 }
 _UPSTREAM = ("mode", "url", "reserved", "allow", "deny", "blend", "cooldown", "require_hashes")
-_ACCESS = ("backend", "read", "write", "cache_update", "overwrite", "delete", "delete_needs", "admins", "registration")
+_ACCESS = (
+    "backend",
+    "read",
+    "write",
+    "cache_update",
+    "overwrite",
+    "delete",
+    "delete_needs",
+    "admins",
+    "registration",
+)
 
 
 def digest_of(config: Config, salt: str) -> str:
-    """Return a digest of what nodes have to agree on. It does not tell the secret, however weak that is. Takes 50 ms."""
+    """Return a digest of what nodes have to agree on. It does not tell the secret, however weak
+    that is. Takes 50 ms.
+    """
     said: dict[str, Any] = {
         "access": {name: _plain(getattr(config.access, name)) for name in _ACCESS},
         "upstream": {name: _plain(getattr(config.upstream, name)) for name in _UPSTREAM},
@@ -67,14 +83,18 @@ def _plain(value: Any) -> Any:
         case tuple() | list():
             return [_plain(each) for each in value]
         case _ if attrs.has(type(value)):
-            return {name.name: _plain(getattr(value, name.name)) for name in attrs.fields(type(value))}
+            return {
+                name.name: _plain(getattr(value, name.name)) for name in attrs.fields(type(value))
+            }
         case _:
             return str(value)
 
 
 @define(eq=False)
 class Agreement:
-    """Compares this node with the others. `config` returns its configuration; `salt` is the same for all nodes."""
+    """Compares this node with the others. `config` returns its configuration; `salt` is the same
+    for all nodes.
+    """
 
     engine: Engine
     world: World
@@ -85,7 +105,9 @@ class Agreement:
     _digest: tuple[Config, str] | None = field(default=None, init=False, repr=False)
 
     async def look(self) -> None:
-        """Compare, and warn of what differs since now. While the catalog is away nothing changes."""
+        """Compare, and warn of what differs since now. While the catalog is
+        away nothing changes.
+        """
         digest, now = await self._own(), self.world.now()
         ends = now + LASTING
         try:

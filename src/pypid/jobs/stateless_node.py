@@ -1,7 +1,9 @@
-"""What a pypid whose files lie in a bucket does so that its machine can be thrown away; and that it sees what others put there.
+"""What a pypid whose files lie in a bucket does so that its machine can be thrown away; and that it
+sees what others put there.
 
-At the start: what is of record is fetched into a new state folder, before anybody can log in; the snapshot in the bucket takes
-the place of one that is not there. Then, for as long as it runs: both are kept up to date, and the bucket is compared again.
+At the start: what is of record is fetched into a new state folder, before anybody can log in; the
+snapshot in the bucket takes the place of one that is not there. Then, for as long as it runs: both
+are kept up to date, and the bucket is compared again.
 """
 
 from __future__ import annotations
@@ -48,8 +50,9 @@ _MOST_TOLD = 10_000
 class StatelessNode(MultiService):
     """The jobs. `keeper` copies what is of record.
 
-    `snapshots` are those in the bucket, which `fill` the catalog if they shall. `access` lets nobody in until what is of record
-    is there; `welcome` is then done, once. `close` ends what the storage has open.
+    `snapshots` are those in the bucket, which `fill` the catalog if they shall. `access` lets
+    nobody in until what is of record is there; `welcome` is then done, once. `close` ends what the
+    storage has open.
     """
 
     index: Index
@@ -76,7 +79,9 @@ class StatelessNode(MultiService):
     def _world(self) -> World:
         return self.index.world
 
-    def _add(self, interval: float, job: Callable[[], Coroutine[Any, Any, object]], what: str) -> None:
+    def _add(
+        self, interval: float, job: Callable[[], Coroutine[Any, Any, object]], what: str
+    ) -> None:
         def run() -> Deferred[object]:
             running = start(job())
             self._running.add(running)
@@ -87,7 +92,11 @@ class StatelessNode(MultiService):
 
     def _ended(self, result: Any, running: Deferred[object]) -> Any:
         self._running.discard(running)
-        if isinstance(result, Failure) and isinstance(result.value, CancelledError) and not self.running:  # pypid stops
+        if (
+            isinstance(result, Failure)
+            and isinstance(result.value, CancelledError)
+            and not self.running
+        ):  # pypid stops
             return None
         return result
 
@@ -99,7 +108,9 @@ class StatelessNode(MultiService):
         return stopped  # type: ignore[no-any-return]
 
     def leave_alone(self) -> None:
-        """Touch nothing of record: this pypid answers one command. It takes the lease only if that writes something."""
+        """Touch nothing of record: this pypid answers one command. It takes the lease only if that
+        writes something.
+        """
         self.keeper = None
         self._takes_lease = False
         self.access.is_open = True
@@ -107,7 +118,9 @@ class StatelessNode(MultiService):
     # --- the start ---
 
     async def prepare(self) -> None:
-        """What comes before the first comparison. Raises `StorageDown`, to be tried again, and `CannotStart`."""
+        """What comes before the first comparison. Raises `StorageDown`, to be tried again, and
+        `CannotStart`.
+        """
         if self.lease is not None and self._takes_lease:
             await self.lease.look()
         if self.keeper is not None and not self.access.is_open:
@@ -117,18 +130,24 @@ class StatelessNode(MultiService):
             counts = [await snapshot.fill() for snapshot in self.snapshots]
             self.fill = False
             if counts[0] is not None:
-                _log.info("the snapshot in the bucket knows {projects} projects", projects=counts[0])
+                _log.info(
+                    "the snapshot in the bucket knows {projects} projects", projects=counts[0]
+                )
 
     async def _restore(self, keeper: Backup) -> None:
         restored = await keeper.restore()
         if restored:
-            _log.info("What is of record was fetched from the bucket: {names}", names=", ".join(restored))
+            _log.info(
+                "What is of record was fetched from the bucket: {names}", names=", ".join(restored)
+            )
         if self.welcome is not None:
             await self.welcome()
         self.access.is_open = True
 
     def _begin_to_copy(self) -> None:
-        """Once it is known what the bucket has; a comparison may take long, or fail as long as one project cannot be read."""
+        """Once it is known what the bucket has; a comparison may take long, or fail as long as one
+        project cannot be read.
+        """
         if self._copying or self.keeper is None or self.keeper.secret is None:
             return
         self._copying = True
@@ -143,12 +162,16 @@ class StatelessNode(MultiService):
             await self.keeper.copy()
 
     async def compared(self) -> None:
-        """The first comparison is done: from now on what we know is worth being kept in the bucket, and compared again."""
+        """The first comparison is done: from now on what we know is worth being kept in the bucket,
+        and compared again.
+        """
         if self._complete or self.keeper is None:
             return
         self._complete = True
         await self._warn(self.keeper)
-        self._add(remote_dump.EVERY.total_seconds(), self._write, "writing the snapshot into the bucket")
+        self._add(
+            remote_dump.EVERY.total_seconds(), self._write, "writing the snapshot into the bucket"
+        )
         self._add(COMPARE, self._look_around, "comparing with the bucket")
         await self._copy()
         await self._write()
@@ -156,10 +179,15 @@ class StatelessNode(MultiService):
     async def _warn(self, keeper: Backup) -> None:
         names = await self._world.blocking(present, keeper.state)
         if keeper.secret is not None and len(keeper.secret) < SHORT:
-            _log.warn("[server] secret is so short that it could be guessed. `pypid gen-secret` makes a better one.")
+            _log.warn(
+                "[server] secret is so short that it could be guessed. `pypid gen-secret` "
+                "makes a "
+                "better one."
+            )
         if keeper.secret is None and names:
             _log.warn(
-                "[server] secret is not set, so what is of record is not copied to the bucket and is lost with this machine: "
+                "[server] secret is not set, so what is of record is not copied to the bucket and "
+                "is lost with this machine: "
                 "{names} in {state}. `pypid gen-secret` makes a secret.",
                 names=", ".join(names),
                 state=str(keeper.state),
@@ -171,28 +199,43 @@ class StatelessNode(MultiService):
         await self.leases.run(RECONCILE, self.look_around, COMPARE * 0.9)
 
     async def look_around(self) -> None:
-        """Compare again, and take in what other tools have put there and is no publish under way on another node."""
+        """Compare again, and take in what other tools have put there and is no publish under way on
+        another node.
+        """
         try:
             found = await self.index.reconcile()
             adopted = await self._take_in(found.strays)
         except PypidError as error:
-            _log.error("{error} Comparing with it is tried again in {every}.", error=error, every=timedelta(seconds=COMPARE))
+            _log.error(
+                "{error} Comparing with it is tried again in {every}.",
+                error=error,
+                every=timedelta(seconds=COMPARE),
+            )
             return
         if found.changed or adopted:
-            said = "compared with the storage: {read} of {projects} projects read anew, {adopted} files taken in"
+            said = (
+                "compared with the storage: {read} of {projects} projects read anew, {adopted} "
+                "files taken in"
+            )
             _log.info(said, read=found.read, projects=found.projects, adopted=adopted)
 
     async def _take_in(self, strays: Sequence[Blob]) -> int:
         """How many were."""
         now = self._world.now()
-        resting = [blob for blob in strays if now - blob.modified > UNDER_WAY and (blob.key, blob.etag) not in self._told]
+        resting = [
+            blob
+            for blob in strays
+            if now - blob.modified > UNDER_WAY and (blob.key, blob.etag) not in self._told
+        ]
         etags = {blob.key: blob.etag for blob in resting}
         taken = 0
         for adopted in await self.index.take_in(resting, BY):
             if adopted.outcome is Result.ADOPTED:
                 taken += 1
                 continue
-            _log.warn("{key} is not taken in: {why}", key=adopted.key, why=" ".join(adopted.problems))
+            _log.warn(
+                "{key} is not taken in: {why}", key=adopted.key, why=" ".join(adopted.problems)
+            )
             if len(self._told) < _MOST_TOLD:
                 self._told.add((adopted.key, etags[adopted.key]))
         return taken
@@ -200,35 +243,48 @@ class StatelessNode(MultiService):
     # --- the end ---
 
     async def end(self) -> None:
-        """When nobody asks any more: write what is not in the bucket yet, as far as it answers, and close it."""
+        """When nobody asks any more: write what is not in the bucket yet, as far as it answers, and
+        close it.
+        """
         try:
             if self.keeper is not None and self.access.is_open and self._may_write:
                 copying = self._in_time(self.keeper.copy(), "what is of record")
-                await gatherResults([copying, self._in_time(self._write(anyhow=True), "the snapshot")])
+                await gatherResults(
+                    [copying, self._in_time(self._write(anyhow=True), "the snapshot")]
+                )
             if self.lease is not None:
                 await self._in_time(self.lease.end(), "that the lease is given back")
         finally:
             await self.close()
 
     async def _write(self, *, anyhow: bool = False) -> None:
-        """Those that have been compared: half of one would take the place of a whole one. (Ours is compared first.)"""
+        """Those that have been compared: half of one would take the place of a whole one. (Ours is
+        compared first.)
+        """
         if not self._may_write:
             return
         if self._complete and self.lease is not None and self.lease.is_sole and self.snapshots:
             await self._mark(LAST_WORDS / 2 if anyhow else None)
-        compared = len(self.snapshots) if self._complete else int(await self.index.catalog.is_complete())
+        compared = (
+            len(self.snapshots) if self._complete else int(await self.index.catalog.is_complete())
+        )
         for snapshot in self.snapshots[:compared]:
             await snapshot.write(anyhow=anyhow)
 
     async def _mark(self, most: float | None) -> None:
-        """Mark what changed since the last comparison, so that a new machine need not read it; for `most` seconds."""
+        """Mark what changed since the last comparison, so that a new machine need not read it; for
+        `most` seconds.
+        """
         marking: Deferred[int] = start(mark_changed(self.index.parts))
         if most is not None:
             marking.addTimeout(most, self._world.clock)
         try:
             await marking
         except (PypidError, TimedOut) as error:
-            _log.info("A new machine will read some projects of the snapshot again: {error}", error=type(error).__name__)
+            _log.info(
+                "A new machine will read some projects of the snapshot again: {error}",
+                error=type(error).__name__,
+            )
 
     def _in_time(self, job: Coroutine[Any, Any, object], what: str) -> Deferred[object]:
         def late(failure: Failure) -> None:

@@ -1,12 +1,14 @@
 """The lease of a bucket: of several pypids that do not share a catalog, only one writes to it.
 
-Each pypid knows the bucket by a catalog of its own. Two that write to one bucket would answer from catalogs that miss each
-other's changes, and put other bytes where a record of the other one points. So a pypid takes the lease before its first write,
-renews it while it runs and gives it back when it stops. Nodes that share a catalog hold the lease together.
+Each pypid knows the bucket by a catalog of its own. Two that write to one bucket would answer from
+catalogs that miss each other's changes, and put other bytes where a record of the other one points.
+So a pypid takes the lease before its first write, renews it while it runs and gives it back when it
+stops. Nodes that share a catalog hold the lease together.
 
-The lease is one object below `layout.LEASES`, named by a number. It is taken by writing the next number if absent, which the
-store decides (a store that cannot is asked again after `SETTLE`). Only its holder writes that object again. Nothing compares
-the clocks of two machines: a lease has expired when whoever waits for it has seen it unchanged for `EXPIRY` seconds.
+The lease is one object below `layout.LEASES`, named by a number. It is taken by writing the next
+number if absent, which the store decides (a store that cannot is asked again after `SETTLE`). Only
+its holder writes that object again. Nothing compares the clocks of two machines: a lease has
+expired when whoever waits for it has seen it unchanged for `EXPIRY` seconds.
 """
 
 from __future__ import annotations
@@ -38,17 +40,23 @@ RENEWAL = 20.0
 EXPIRY = 60.0
 """Seconds without a renewal after which another pypid takes the lease."""
 TRUST = 50.0
-"""Seconds after its last renewal for which the holder itself counts on the lease: less than `EXPIRY`, for slow requests."""
+"""Seconds after its last renewal for which the holder itself counts on the lease: less than
+`EXPIRY`, for slow requests.
+"""
 POLL = 2.0
 """Seconds between two looks at a lease that another pypid holds."""
 PATIENCE = 20.0
-"""Seconds that a write waits for the lease: in a rolling update the old instance gives it back within that time."""
+"""Seconds that a write waits for the lease: in a rolling update the old instance gives it back
+within that time.
+"""
 SETTLE = 3.0
 """Seconds after which a store without exact conditional writes is asked who took the lease."""
 
 
 class LeaseDocument(msgspec.Struct, frozen=True):
-    """Who holds the lease: a state folder or a shared catalog (`holder`), and one process of it. `name` is for logs."""
+    """Who holds the lease: a state folder or a shared catalog (`holder`), and one process of it.
+    `name` is for logs.
+    """
 
     holder: str
     process: str
@@ -74,8 +82,9 @@ class _Seen:
 class StorageLease:
     """The lease as one process sees it.
 
-    `holder` returns the identity that it is held by: that of the state folder, which one process at a time has, or that of the
-    shared catalog (`is_shared`), None while that is not known. `is_exact` tells whether the store decides between writers.
+    `holder` returns the identity that it is held by: that of the state folder, which one process at
+    a time has, or that of the shared catalog (`is_shared`), None while that is not known.
+    `is_exact` tells whether the store decides between writers.
     """
 
     blobs: Blobs
@@ -86,7 +95,9 @@ class StorageLease:
     is_exact: Callable[[], bool] = field(default=lambda: True, repr=False)
     process: str = field(init=False)
     _holders: set[str] = field(factory=set, init=False)
-    """Every identity that this process has had: a shared catalog that is begun anew gets another one."""
+    """Every identity that this process has had: a shared catalog that is begun anew gets another
+    one.
+    """
     _since: datetime = field(init=False)
     _number: int | None = field(default=None, init=False)
     _renewed: float = field(default=float("-inf"), init=False)
@@ -112,7 +123,9 @@ class StorageLease:
         return self.is_held and not self.is_shared
 
     async def look(self) -> None:
-        """Take the lease if it is free, and keep it until `end`; else take it once it is. Raises `StorageDown`."""
+        """Take the lease if it is free, and keep it until `end`; else take it once it is. Raises
+        `StorageDown`.
+        """
         await self._looks.single(None, self._look)
         self.begin()
 
@@ -122,7 +135,9 @@ class StorageLease:
             self._schedule(POLL)
 
     async def permit(self) -> None:
-        """Return when this process may write. Raises `StorageInUse` after `PATIENCE` seconds, and `StorageDown`."""
+        """Return when this process may write. Raises `StorageInUse` after `PATIENCE` seconds, and
+        `StorageDown`.
+        """
         deadline = self.world.clock.seconds() + PATIENCE
         while not self.is_held:
             self.begin()
@@ -148,7 +163,9 @@ class StorageLease:
             await self._looks.single(None, _nothing)  # a renewal under way would write it again
             await self.blobs.delete(_key(number))
         except PypidError as error:
-            _log.warn("The lease of the storage was not given back, and expires: {error}", error=error)
+            _log.warn(
+                "The lease of the storage was not given back, and expires: {error}", error=error
+            )
 
     # --- looking ---
 
@@ -194,7 +211,9 @@ class StorageLease:
         return self._seen
 
     async def _look_at_other(self, holder: str, seen: _Seen, began: float) -> None:
-        """The lease is not this process' own: take it where its holder is this pypid's former self, or has gone."""
+        """The lease is not this process' own: take it where its holder is this pypid's former self,
+        or has gone.
+        """
         document = await self._read(seen.number)
         if document is not None and document.holder in self._holders:
             if self.is_shared:
@@ -207,8 +226,10 @@ class StorageLease:
         elif document is not None and document.name != self._other:
             self._other = document.name
             _log.warn(
-                "Another pypid ({holder}, since {since:%Y-%m-%d %H:%M} UTC) holds the lease of this storage. This one serves "
-                "what is there and publishes nothing until that one stops, or has not renewed its lease for {expiry:.0f} s. "
+                "Another pypid ({holder}, since {since:%Y-%m-%d %H:%M} UTC) holds the lease of "
+                "this storage. This one serves "
+                "what is there and publishes nothing until that one stops, or has not renewed its "
+                "lease for {expiry:.0f} s. "
                 "Stop that one, or let both share a catalog ([cache] backend = sql or redis).",
                 holder=document.name,
                 since=document.since,
@@ -254,7 +275,9 @@ class StorageLease:
 
 @frozen
 class LeasedBlobs:
-    """A `Blobs` that writes only under the lease. Cached upstream files (below `.kept/`) need none: they can be had again."""
+    """A `Blobs` that writes only under the lease. Cached upstream files (below `.kept/`) need none:
+    they can be had again.
+    """
 
     behind: Blobs
     lease: StorageLease
@@ -279,7 +302,9 @@ class LeasedBlobs:
             async for blob in listing:
                 yield blob
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
         return await self.behind.link(key, lifetime, filename)
 
     async def _permit(self, key: str) -> None:
@@ -297,7 +322,9 @@ class LeasedDescriptions:
     async def description(self, key: str) -> Mapping[str, str]:
         return await self.behind.description(key)
 
-    async def write_described(self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False) -> Blob:
+    async def write_described(
+        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
+    ) -> Blob:
         async with aclosing(body):
             await self.lease.permit()
             return await self.behind.write_described(key, body, description, replace=replace)

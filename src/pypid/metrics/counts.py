@@ -17,7 +17,8 @@ Labels = tuple[str, ...]
 class MetricsSample(msgspec.Struct, array_like=True, frozen=True):
     """All numbers of one process at one moment, by the name of the family.
 
-    A histogram is the count of each of its buckets (by itself, not with those below), of what is above all, and the sum.
+    A histogram is the count of each of its buckets (by itself, not with those below), of what is
+    above all, and the sum.
     """
 
     numbers: dict[str, list[tuple[Labels, float]]] = {}
@@ -36,7 +37,9 @@ class Counts:
             for labels in family.initial:
                 self._numbers[family][labels] = 0
         self.before: list[Callable[[], object]] = []
-        """Called before the numbers are taken: whoever counts in batches, or has something to `set`, does so then."""
+        """Called before the numbers are taken: whoever counts in batches, or has something to
+        `set`, does so then.
+        """
 
     def add(self, family: Family, labels: Labels = (), amount: float = 1) -> None:
         """So much more."""
@@ -69,25 +72,42 @@ class Counts:
             family.name: [(labels, counted.copy()) for labels, counted in values.items()]
             for family, values in self._histograms.items()
         }
-        return MetricsSample({family.name: list(values.items()) for family, values in self._numbers.items()}, histograms)
+        return MetricsSample(
+            {family.name: list(values.items()) for family, values in self._numbers.items()},
+            histograms,
+        )
 
 
 def is_whole(taken: MetricsSample) -> bool:
-    """Whether all has as many labels and buckets as its family has (those that are not known here count for nothing)."""
+    """Whether all has as many labels and buckets as its family has (those that are not known here
+    count for nothing).
+    """
     for name, values in taken.numbers.items():
-        if (family := FAMILIES.get(name)) and any(len(labels) != len(family.labels) for labels, _ in values):
+        if (family := FAMILIES.get(name)) and any(
+            len(labels) != len(family.labels) for labels, _ in values
+        ):
             return False
     for name, histogram in taken.histograms.items():
-        family, size = FAMILIES.get(name), len(FAMILIES[name].buckets) + 2 if name in FAMILIES else 0
-        if family and any(len(labels) != len(family.labels) or len(counted) != size for labels, counted in histogram):
+        family, size = (
+            FAMILIES.get(name),
+            len(FAMILIES[name].buckets) + 2 if name in FAMILIES else 0,
+        )
+        if family and any(
+            len(labels) != len(family.labels) or len(counted) != size
+            for labels, counted in histogram
+        ):
             return False
     return True
 
 
 def lasting(taken: MetricsSample) -> MetricsSample:
-    """What of it still holds when the process has ended: all but the gauges, and what is told of each worker."""
+    """What of it still holds when the process has ended: all but the gauges, and what is told of
+    each worker.
+    """
     kept = {
-        name: values for name, values in taken.numbers.items() if name in FAMILIES and FAMILIES[name].kind is MetricKind.COUNTER
+        name: values
+        for name, values in taken.numbers.items()
+        if name in FAMILIES and FAMILIES[name].kind is MetricKind.COUNTER
     }
     histograms = {
         name: values
@@ -108,7 +128,11 @@ def summed(first: MetricsSample, second: MetricsSample) -> MetricsSample:
     for name, histogram in second.histograms.items():
         onto = histograms.setdefault(name, {})
         for labels, counted in histogram:
-            onto[labels] = [a + b for a, b in zip(onto[labels], counted, strict=True)] if labels in onto else counted
+            onto[labels] = (
+                [a + b for a, b in zip(onto[labels], counted, strict=True)]
+                if labels in onto
+                else counted
+            )
     return MetricsSample(
         {name: list(values.items()) for name, values in numbers.items()},
         {name: list(values.items()) for name, values in histograms.items()},

@@ -9,7 +9,12 @@ from itertools import accumulate
 from pathlib import Path
 
 from prometheus_client import exposition, process_collector
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -30,7 +35,9 @@ OF_PROCESSES = {
 
 
 def page(workers: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:
-    """The page and its Content-Type: OpenMetrics for whoever accepts it. `here`: the number of the worker that is asked."""
+    """The page and its Content-Type: OpenMetrics for whoever accepts it. `here`: the number of the
+    worker that is asked.
+    """
     encode, content_type = exposition.choose_encoder(accept)
     return encode(All(workers, here)), content_type
 
@@ -45,7 +52,9 @@ class All(Collector):
     def collect(self) -> Iterator[Metric]:
         for family in TABLE:
             yield _metric(family, self._workers, self._here)
-        yield GaugeMetricFamily("pypid_workers", WORKERS, value=sum(1 for worker in self._workers if worker.pid))
+        yield GaugeMetricFamily(
+            "pypid_workers", WORKERS, value=sum(1 for worker in self._workers if worker.pid)
+        )
         yield from _of_processes(self._workers)
 
 
@@ -65,11 +74,15 @@ def _metric(family: Family, workers: Sequence[WorkerMetrics], here: str) -> Metr
             histogram = HistogramMetricFamily(family.name, family.help, labels=family.shown_labels)
             bounds = [*map(floatToGoString, family.buckets), "+Inf"]
             for labels, counted in _histograms(family, workers):
-                histogram.add_metric(labels, list(zip(bounds, accumulate(counted[:-1]), strict=True)), counted[-1])
+                histogram.add_metric(
+                    labels, list(zip(bounds, accumulate(counted[:-1]), strict=True)), counted[-1]
+                )
             return histogram
 
 
-def _numbers(family: Family, workers: Iterable[WorkerMetrics], here: str) -> Iterator[tuple[Labels, float]]:
+def _numbers(
+    family: Family, workers: Iterable[WorkerMetrics], here: str
+) -> Iterator[tuple[Labels, float]]:
     found: dict[Labels, list[float]] = {}
     if not family.labels and family.together is Aggregation.SUM:
         found[()] = [0]
@@ -88,14 +101,20 @@ def _numbers(family: Family, workers: Iterable[WorkerMetrics], here: str) -> Ite
                 yield labels, sum(values)
 
 
-def _histograms(family: Family, workers: Iterable[WorkerMetrics]) -> Iterator[tuple[Labels, list[float]]]:
+def _histograms(
+    family: Family, workers: Iterable[WorkerMetrics]
+) -> Iterator[tuple[Labels, list[float]]]:
     found: dict[Labels, list[float]] = {}
     if not family.shown_labels:
         found[()] = [0] * (len(family.buckets) + 2)
     for worker in workers:
         for labels, counted in worker.taken.histograms.get(family.name, ()):
             labels = _labels(family, worker, labels)
-            found[labels] = [a + b for a, b in zip(found[labels], counted, strict=True)] if labels in found else counted
+            found[labels] = (
+                [a + b for a, b in zip(found[labels], counted, strict=True)]
+                if labels in found
+                else counted
+            )
     yield from sorted(found.items())
 
 
@@ -107,14 +126,20 @@ def _of_processes(workers: Iterable[WorkerMetrics]) -> Iterator[Metric]:
     found: dict[str, Metric] = {}
     for worker in workers:
         for metric in _of_process(worker.pid) if worker.pid else ():
-            into = found.setdefault(metric.name, Metric(metric.name, OF_PROCESSES[metric.name], metric.type))
+            into = found.setdefault(
+                metric.name, Metric(metric.name, OF_PROCESSES[metric.name], metric.type)
+            )
             for sample in metric.samples:
-                into.add_sample(sample.name, {"worker": worker.number, **sample.labels}, sample.value)
+                into.add_sample(
+                    sample.name, {"worker": worker.number, **sample.labels}, sample.value
+                )
     yield from found.values()
 
 
 def _of_process(pid: int) -> Iterable[Metric]:
-    """What is known of it; nothing without /proc, or without a limit of open files (which the library takes for a number)."""
+    """What is known of it; nothing without /proc, or without a limit of open files (which the
+    library takes for a number).
+    """
     try:
         return list(OfProcess(pid=lambda: pid, registry=None).collect())
     except ValueError:
@@ -122,7 +147,9 @@ def _of_process(pid: int) -> Iterable[Metric]:
 
 
 class OfProcess(process_collector.ProcessCollector):
-    """The library's own, also where only processes are seen below /proc, as with ``ProcSubset=pid`` in a unit of systemd's."""
+    """The library's own, also where only processes are seen below /proc, as with ``ProcSubset=pid``
+    in a unit of systemd's.
+    """
 
     def _boot_time(self) -> float | None:
         try:
@@ -134,4 +161,6 @@ class OfProcess(process_collector.ProcessCollector):
 @cache
 def _booted() -> float:
     now = time.time()  # noqa: TID251  # of the machine itself, as what it is compared with
-    return float(round(now - time.clock_gettime(time.CLOCK_BOOTTIME)))  # whole seconds, as /proc/stat has it
+    return float(
+        round(now - time.clock_gettime(time.CLOCK_BOOTTIME))
+    )  # whole seconds, as /proc/stat has it

@@ -1,8 +1,10 @@
-"""The numbers of several processes: each writes its own down, and whoever is asked puts all together.
+"""The numbers of several processes: each writes its own down, and whoever is asked puts all
+together.
 
-Below `folder`: ``<number>.json`` of each worker, and ``ended.json``, what lasts of those that have ended. What was told once is
-never taken back: a worker writes its numbers down before it tells them, and nobody reads while those of an ended one are moved.
-All of it blocks; each change is one rename, under a lock of the folder.
+Below `folder`: ``<number>.json`` of each worker, and ``ended.json``, what lasts of those that have
+ended. What was told once is never taken back: a worker writes its numbers down before it tells
+them, and nobody reads while those of an ended one are moved. All of it blocks; each change is one
+rename, under a lock of the folder.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ ENDED = "ended"
 
 
 class WrittenMetrics(msgspec.Struct, frozen=True):
-    """What a file holds. `run` tells one process from the next one of the same number; `moved`: those that are in already."""
+    """What a file holds. `run` tells one process from the next one of the same number; `moved`:
+    those that are in already.
+    """
 
     run: str
     pid: int
@@ -35,7 +39,9 @@ _EMPTY = WrittenMetrics("", 0, MetricsSample())
 
 @frozen
 class WorkerMetrics:
-    """What one process tells: its number among the workers, its process id, its numbers. `number` "": of those that ended."""
+    """What one process tells: its number among the workers, its process id, its numbers. `number`
+    "": of those that ended.
+    """
 
     number: str
     pid: int
@@ -44,7 +50,9 @@ class WorkerMetrics:
 
 @frozen
 class MetricsFolder:
-    """Where workers tell each other their numbers. `run` is this process's: another one each time that it is started."""
+    """Where workers tell each other their numbers. `run` is this process's: another one each time
+    that it is started.
+    """
 
     path: Path
     number: int
@@ -73,7 +81,10 @@ class MetricsFolder:
 
     def _put(self, taken: MetricsSample) -> None:
         mine = str(self.number)
-        if self._read(mine).run not in ("", self.run):  # of the one whose place we took, and whose end nobody has told yet
+        if self._read(mine).run not in (
+            "",
+            self.run,
+        ):  # of the one whose place we took, and whose end nobody has told yet
             self._move(mine)
         self._replace(mine, WrittenMetrics(self.run, os.getpid(), taken))
 
@@ -81,7 +92,9 @@ class MetricsFolder:
         gone, ended = self._read(number), self._read(ENDED)
         if gone.run and ended.moved.get(number) != gone.run:
             moved = {**ended.moved, number: gone.run}
-            self._replace(ENDED, WrittenMetrics(ENDED, 0, summed(ended.taken, lasting(gone.taken)), moved))
+            self._replace(
+                ENDED, WrittenMetrics(ENDED, 0, summed(ended.taken, lasting(gone.taken)), moved)
+            )
         self._file(number).unlink(missing_ok=True)
 
     def _read(self, name: str) -> WrittenMetrics:
@@ -89,7 +102,9 @@ class MetricsFolder:
             written = msgspec.json.decode(self._file(name).read_bytes(), type=WrittenMetrics)
         except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
             return _EMPTY
-        return written if is_whole(written.taken) else _EMPTY  # what is damaged counts for nothing: these are only numbers
+        return (
+            written if is_whole(written.taken) else _EMPTY
+        )  # what is damaged counts for nothing: these are only numbers
 
     def _replace(self, name: str, written: WrittenMetrics) -> None:
         beside = self.path / f"{name}.new"

@@ -1,4 +1,6 @@
-"""Several processes that answer on the same sockets: the first one, which started the others, and those."""
+"""Several processes that answer on the same sockets: the first one, which started the others, and
+those.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ MOST = 1000
 
 
 def number() -> int:
-    """Which worker this process is, from 1; the first one is the process that was started, and alone if there are no others."""
+    """Which worker this process is, from 1; the first one is the process that was started, and
+    alone if there are no others.
+    """
     return _numbers[0]
 
 

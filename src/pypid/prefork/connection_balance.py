@@ -1,4 +1,6 @@
-"""Which worker has how many connections, in memory that all of them see: who has more lets others take the next one."""
+"""Which worker has how many connections, in memory that all of them see: who has more lets others
+take the next one.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,17 @@ _NOBODY = 0xFFFFFFFF
 _LOOK = 0.002
 """Seconds until it is seen whether somebody else has taken the connection."""
 _LOOKS = 10
-"""How often that is done: then nobody else has the time, and who has more takes it, and all that come in the next `_FREE`."""
+"""How often that is done: then nobody else has the time, and who has more takes it, and all that
+come in the next `_FREE`.
+"""
 _FREE = 0.02
 
 
 @define(eq=False)
 class Scales:
-    """Of one `worker`. `connections` says how many it has. The `descriptor` is that of the memory."""
+    """Of one `worker`. `connections` says how many it has. The `descriptor` is that
+    of the memory.
+    """
 
     descriptor: int
     worker: int
@@ -35,7 +41,9 @@ class Scales:
         self._counts = memoryview(mmap(self.descriptor, _SIZE)).cast("I")
 
     def weigh(self) -> None:
-        """Have the others see how many they are now. Before it is called for the first time nobody waits for this worker."""
+        """Have the others see how many they are now. Before it is called for the first time nobody
+        waits for this worker.
+        """
         if self.worker <= MOST:
             self._counts[self.worker - 1] = self.connections()
 
@@ -51,7 +59,9 @@ class Scales:
 
 
 def make_scales(folder: Path, connections: Callable[[], int]) -> Scales:
-    """Those of the first worker; the memory is a file in `folder` that has no name. Raises `OSError`."""
+    """Those of the first worker; the memory is a file in `folder` that has no name. Raises
+    `OSError`.
+    """
     with TemporaryFile(dir=folder) as file:
         file.write(b"\xff" * _SIZE)
         file.flush()
@@ -59,7 +69,9 @@ def make_scales(folder: Path, connections: Callable[[], int]) -> Scales:
 
 
 def weighed(port: Any, scales: Scales) -> None:
-    """Have a port take one connection at a time, and let others take it who have fewer. (Twisted takes a hundred at a time.)"""
+    """Have a port take one connection at a time, and let others take it who have fewer. (Twisted
+    takes a hundred at a time.)
+    """
     read: Callable[[], object] = port.doRead
     looks, free = 0, 0.0
 

@@ -1,4 +1,6 @@
-"""The way from a worker to the first one: what it is told, what it tells, and that the first one is gone."""
+"""The way from a worker to the first one: what it is told, what it tells, and that the first one is
+gone.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _log = Logger()
 
 
 def first_orders(descriptor: int = HEARS) -> Message | None:
-    """What the first worker tells before all else; None where it is gone. Blocks until it has come. Raises `GarbledMessage`."""
+    """What the first worker tells before all else; None where it is gone. Blocks until it has come.
+    Raises `GarbledMessage`.
+    """
     lines = MessageParser()
     while piece := os.read(descriptor, 1):  # no more than this line: the rest is for the reactor
         for message in lines.feed(piece):
@@ -29,12 +33,16 @@ def first_orders(descriptor: int = HEARS) -> Message | None:
 
 
 class SupervisorLink(Protocol):
-    """`heed` is called with each order; `gone` when there is no first worker any more, or nobody understands it."""
+    """`heed` is called with each order; `gone` when there is no first worker any more, or nobody
+    understands it.
+    """
 
     transport: ITransport
     _outlet: Outlet | None = None
 
-    def __init__(self, siblings: Siblings, heed: Callable[[str], object], gone: Callable[[], object]) -> None:
+    def __init__(
+        self, siblings: Siblings, heed: Callable[[str], object], gone: Callable[[], object]
+    ) -> None:
         self._siblings = siblings
         self._heed = heed
         self._gone = gone
@@ -76,5 +84,7 @@ class SupervisorLink(Protocol):
 
 
 def connect(link: SupervisorLink, reactor: Any) -> None:
-    """Through the descriptors that the first worker has given. (A pipe whose end is closed is how each system tells.)"""
+    """Through the descriptors that the first worker has given. (A pipe whose end is closed is how
+    each system tells.)
+    """
     cast(Any, stdio).StandardIO(link, HEARS, TELLS, reactor)  # a name that each system defines

@@ -1,7 +1,9 @@
-"""What workers tell one another: JSON objects, a line each, over the pipes between the first one and each of the others.
+"""What workers tell one another: JSON objects, a line each, over the pipes between the first one
+and each of the others.
 
-There is no way from one of the others to the next but through the first one. All of it stays within one machine and one
-version of pypid, so what cannot be read is an error of ours, and the connection ends.
+There is no way from one of the others to the next but through the first one. All of it stays within
+one machine and one version of pypid, so what cannot be read is an error of ours, and the connection
+ends.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ LONGEST = 65536
 """Bytes of a line, with its end."""
 
 ENDED = "ended"
-"""The kind of the message that a worker (``worker``: its number) has ended, whatever the reason; another takes its place."""
+"""The kind of the message that a worker (``worker``: its number) has ended, whatever the reason;
+another takes its place.
+"""
 
 
 class GarbledMessage(Exception):
@@ -34,7 +38,9 @@ def encode(message: Message) -> bytes:
     except TypeError as error:
         raise ValueError(str(error)) from None
     if len(line) > LONGEST:
-        raise ValueError(f"a message to other workers of {len(line)} bytes is longer than {LONGEST}")
+        raise ValueError(
+            f"a message to other workers of {len(line)} bytes is longer than {LONGEST}"
+        )
     return line
 
 
@@ -64,21 +70,29 @@ def _decoded(line: bytes) -> Message:
 
 @define(eq=False)
 class Siblings:
-    """All workers, this one with them. Where it is the only one, what it tells is heard here alone."""
+    """All workers, this one with them. Where it is the only one, what it tells is
+    heard here alone.
+    """
 
     _log = Logger()
     send: Callable[[Message], object] | None = field(default=None, repr=False)
     """Brings a message to all other workers; None: there are none."""
-    _callbacks: dict[str, list[Callable[[Message], object]]] = field(factory=dict, init=False, repr=False)
+    _callbacks: dict[str, list[Callable[[Message], object]]] = field(
+        factory=dict, init=False, repr=False
+    )
 
     def on(self, kind: str, callback: Callable[[Message], object]) -> None:
-        """Have messages of this kind heard, by whomever they were told, also by this worker. In the reactor's thread."""
+        """Have messages of this kind heard, by whomever they were told, also by this worker. In the
+        reactor's thread.
+        """
         self._callbacks.setdefault(kind, []).append(callback)
 
     def tell(self, message: Message) -> None:
-        """Have all workers hear it, this one before this returns; those that are starting just now may miss it.
+        """Have all workers hear it, this one before this returns; those that are starting just now
+        may miss it.
 
-        `message` has a ``kind``. In the reactor's thread. Raises `ValueError` for what is too long, or no JSON.
+        `message` has a ``kind``. In the reactor's thread. Raises `ValueError` for what is too long,
+        or no JSON.
         """
         encode(message)
         if self.send is not None:

@@ -1,4 +1,6 @@
-"""Messages on their way out, no more of them than fit: whoever does not read for long is not waited for."""
+"""Messages on their way out, no more of them than fit: whoever does not read for long is not waited
+for.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ MOST = 1000
 @implementer(IPushProducer)
 @define(eq=False)
 class Outlet:
-    """Sends messages through `consumer`, a transport. `full` is called in place of a message that finds no room."""
+    """Sends messages through `consumer`, a transport. `full` is called in place of a message that
+    finds no room.
+    """
 
     consumer: Any
     full: Callable[[], object]

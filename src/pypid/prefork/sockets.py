@@ -1,7 +1,9 @@
-"""Sockets that several processes listen on: how the first worker gives them away, and the others take them.
+"""Sockets that several processes listen on: how the first worker gives them away, and the others
+take them.
 
-All wait for the same queue of connections, so one that dies takes none of those with it that nobody has accepted yet. (Not so
-with a socket for each, SO_REUSEPORT.) `scales` sees to it that each gets its share.
+All wait for the same queue of connections, so one that dies takes none of those with it that nobody
+has accepted yet. (Not so with a socket for each, SO_REUSEPORT.) `scales` sees to it that each gets
+its share.
 """
 
 from __future__ import annotations
@@ -37,11 +39,15 @@ class ListeningSocket:
             return cls(text, port.fileno(), port.addressFamily)
         except AttributeError:
             advice = "Choose another one, or 1 worker ([server] workers)."
-            raise CannotStart(f"[server] listen: {text!r} is no socket that workers can share. {advice}") from None
+            raise CannotStart(
+                f"[server] listen: {text!r} is no socket that workers can share. {advice}"
+            ) from None
 
 
 def endure(port: Any) -> None:
-    """Have this port, which Twisted has made, close without ending the socket for everybody who has it: no shutdown(2)."""
+    """Have this port, which Twisted has made, close without ending the socket for everybody who has
+    it: no shutdown(2).
+    """
     port._shouldShutdown = False
 
 
@@ -51,7 +57,9 @@ def endpoint_text(text: str) -> str:
 
 
 class Adopting:
-    """A reactor that listens on the socket `descriptor`, whatever it is asked to listen on, and else is `reactor`."""
+    """A reactor that listens on the socket `descriptor`, whatever it is asked to listen on, and
+    else is `reactor`.
+    """
 
     def __init__(self, reactor: Any, descriptor: int, family: int) -> None:
         self._reactor = reactor
@@ -62,19 +70,34 @@ class Adopting:
         return getattr(self._reactor, name)
 
     def listenTCP(
-        self, port: int, factory: IProtocolFactory, backlog: int = BACKLOG, interface: str = "", **more: object
+        self,
+        port: int,
+        factory: IProtocolFactory,
+        backlog: int = BACKLOG,
+        interface: str = "",
+        **more: object,
     ) -> IListeningPort:
         """As the reactor's."""
         return self._adopt(factory, backlog)
 
     def listenSSL(
-        self, port: int, factory: IProtocolFactory, contextFactory: Any, backlog: int = BACKLOG, interface: str = ""
+        self,
+        port: int,
+        factory: IProtocolFactory,
+        contextFactory: Any,
+        backlog: int = BACKLOG,
+        interface: str = "",
     ) -> IListeningPort:
         """As the reactor's."""
         return self._adopt(TLSMemoryBIOFactory(contextFactory, False, factory), backlog)
 
     def listenUNIX(
-        self, address: str, factory: IProtocolFactory, backlog: int = BACKLOG, mode: int = 0o666, wantPID: object = 0
+        self,
+        address: str,
+        factory: IProtocolFactory,
+        backlog: int = BACKLOG,
+        mode: int = 0o666,
+        wantPID: object = 0,
     ) -> IListeningPort:
         """As the reactor's."""
         return self._adopt(factory, backlog)
@@ -84,6 +107,8 @@ class Adopting:
             return self._reactor.adoptStreamPort(self._descriptor, self._family, factory)  # type: ignore[no-any-return]
         port: Any = unix.Port._fromListeningDescriptor(self._reactor, self._descriptor, factory)  # type: ignore[no-untyped-call]
         port.backlog = backlog  # it says listen(2) once more
-        port._bindPath = b"\0" + port._bindPath  # else it sets the file's mode, and removes it at the end
+        port._bindPath = (
+            b"\0" + port._bindPath
+        )  # else it sets the file's mode, and removes it at the end
         port.startListening()
         return port  # type: ignore[no-any-return]

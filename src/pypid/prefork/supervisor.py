@@ -37,12 +37,16 @@ STEADY = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before the next try, where the one before ended sooner."""
 PATIENCE = 20.0
-"""Seconds that workers have to end in order: as long as requests under way may take, and the rest of an end."""
+"""Seconds that workers have to end in order: as long as requests under way may take, and the rest
+of an end.
+"""
 
 
 @frozen(kw_only=True)
 class Command:
-    """How a worker is started. No secret stands in `arguments`: all users of the machine see them."""
+    """How a worker is started. No secret stands in `arguments`: all users of the
+    machine see them.
+    """
 
     arguments: tuple[str, ...]
     environ: Mapping[str, str] = field(repr=False)
@@ -85,7 +89,7 @@ class Supervisor:
     def __attrs_post_init__(self) -> None:
         self.siblings.send = self._spread
 
-    # --- start --------------------------------------------------------------------------------------------------
+    # --- start ------------------------------------------------------------------------------------
 
     def begin(self, sockets: Sequence[ListeningSocket]) -> None:
         """Start them, once; they get these sockets. The reactor runs."""
@@ -100,7 +104,9 @@ class Supervisor:
         place.waiting = None
         listening = [{"text": socket.text, "family": socket.family} for socket in self._sockets]
         orders = {**self.command.orders(), "worker": place.number, "sockets": listening}
-        place.member = member = WorkerProcess(place.number, self, orders, self.write, self.reactor.seconds())
+        place.member = member = WorkerProcess(
+            place.number, self, orders, self.write, self.reactor.seconds()
+        )
         try:
             with open(os.devnull, "rb") as nothing:
                 self.reactor.spawnProcess(
@@ -117,19 +123,26 @@ class Supervisor:
                         TELLS: "r",
                         SCALES: self.scales.descriptor,
                         TEXT: self.command.text,
-                        **{SOCKETS + index: socket.descriptor for index, socket in enumerate(self._sockets)},
+                        **{
+                            SOCKETS + index: socket.descriptor
+                            for index, socket in enumerate(self._sockets)
+                        },
                     },
                 )
         except OSError as error:  # no process, or no descriptor, is left
-            self._replace(place, f"worker {place.number} cannot be started: {error.strerror}", soon=False)
+            self._replace(
+                place, f"worker {place.number} cannot be started: {error.strerror}", soon=False
+            )
 
     def is_ready(self, member: WorkerProcess) -> None:
         """It answers."""
-        _log.info("worker {worker} (process {pid}) answers, too", worker=member.number, pid=member.pid)
+        _log.info(
+            "worker {worker} (process {pid}) answers, too", worker=member.number, pid=member.pid
+        )
         if self._reloaded:
             member.send({ORDER: RELOAD})
 
-    # --- go on --------------------------------------------------------------------------------------------------
+    # --- go on ------------------------------------------------------------------------------------
 
     def reload(self) -> None:
         """Have all read again what can be; those that come later, too."""
@@ -153,7 +166,7 @@ class Supervisor:
         self._spread(message, member)
         self.siblings.hear(message)
 
-    # --- ends ---------------------------------------------------------------------------------------------------
+    # --- ends -------------------------------------------------------------------------------------
 
     def has_ended(self, member: WorkerProcess, reason: Failure) -> None:
         """Replace it, unless all are to end."""
@@ -165,7 +178,9 @@ class Supervisor:
             self._look_whether_all_ended()
             return
         said = f"worker {member.number} (process {member.pid}) {_how(member, reason.value)}"
-        self._replace(place, said, soon=member.ready and self.reactor.seconds() - member.started >= STEADY)
+        self._replace(
+            place, said, soon=member.ready and self.reactor.seconds() - member.started >= STEADY
+        )
 
     def _replace(self, place: _Place, said: str, *, soon: bool) -> None:
         place.member = None
@@ -175,13 +190,19 @@ class Supervisor:
         else:
             pause = min(FIRST_PAUSE * 2.0**place.failures, LONGEST_PAUSE)
             place.failures = min(place.failures + 1, 10)
-            _log.error("{said}; another is started in {pause:.0f} s, and this one goes on", said=said, pause=pause)
+            _log.error(
+                "{said}; another is started in {pause:.0f} s, and this one goes on",
+                said=said,
+                pause=pause,
+            )
         place.waiting = self.reactor.callLater(pause, self._start, place)
 
-    # --- stop ---------------------------------------------------------------------------------------------------
+    # --- stop -------------------------------------------------------------------------------------
 
     def stop(self) -> Deferred[None]:
-        """Have all end as this one does: what is under way is ended first. Fires when there are none any more."""
+        """Have all end as this one does: what is under way is ended first. Fires when there are
+        none any more.
+        """
         self._stopped = Deferred()
         for place in self._places:
             if place.waiting is not None:
@@ -203,7 +224,11 @@ class Supervisor:
 
     def _kill(self) -> None:
         for member in self._members():
-            _log.error("worker {worker} (process {pid}) does not end, and is killed", worker=member.number, pid=member.pid)
+            _log.error(
+                "worker {worker} (process {pid}) does not end, and is killed",
+                worker=member.number,
+                pid=member.pid,
+            )
             member.kill()
 
     def _look_whether_all_ended(self) -> None:
@@ -221,4 +246,8 @@ def _how(member: WorkerProcess, error: BaseException | None) -> str:
     status = getattr(error, "exitCode", None)
     if not member.ready:
         return f"could not start (status {status}; its own lines say why)"
-    return "ended in order, though nobody told this one" if status == 0 else f"ended with status {status}"
+    return (
+        "ended in order, though nobody told this one"
+        if status == 0
+        else f"ended with status {status}"
+    )

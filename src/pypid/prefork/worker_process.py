@@ -17,8 +17,9 @@ from pypid.prefork.outlet import Outlet
 _log = Logger()
 
 HEARS, TELLS, SCALES, TEXT, SOCKETS = 3, 4, 5, 6, 7
-"""The descriptors in such a process: where it reads messages and writes them, the memory of `Scales`, the text of the
-configuration, and what listens."""
+"""The descriptors in such a process: where it reads messages and writes them, the memory of
+`Scales`, the text of the configuration, and what listens.
+"""
 ORDER, STATE, TOLD = "order", "state", "told"
 """Keys of what goes through the pipes: from the first worker, to it, and what `Siblings` tell."""
 STOP, HURRY, RELOAD = "stop", "hurry", "reload"
@@ -44,7 +45,9 @@ class WorkerObserver(Protocol):
 
 @define(slots=False, eq=False)
 class WorkerProcess(ProcessProtocol):
-    """One process. `write` takes whole lines of its log; what it prints to its standard error is logged."""
+    """One process. `write` takes whole lines of its log; what it prints to its standard error is
+    logged.
+    """
 
     number: int
     crew: WorkerObserver
@@ -78,10 +81,14 @@ class WorkerProcess(ProcessProtocol):
             return
 
     def _deaf(self) -> None:
-        _log.error("worker {worker} (process {pid}) hears nothing any more, and is ended", worker=self.number, pid=self.pid)
+        _log.error(
+            "worker {worker} (process {pid}) hears nothing any more, and is ended",
+            worker=self.number,
+            pid=self.pid,
+        )
         self.kill()
 
-    # --- what it says -------------------------------------------------------------------------------------------
+    # --- what it says -----------------------------------------------------------------------------
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         if childFD == TELLS:
@@ -99,7 +106,12 @@ class WorkerProcess(ProcessProtocol):
         if childFD == 1:
             self.write(text)
         elif text.strip():
-            _log.error("worker {worker} (process {pid}): {text}", worker=self.number, pid=self.pid, text=text.strip())
+            _log.error(
+                "worker {worker} (process {pid}): {text}",
+                worker=self.number,
+                pid=self.pid,
+                text=text.strip(),
+            )
 
     def _hear(self, data: bytes) -> None:
         try:

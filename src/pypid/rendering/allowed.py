@@ -49,7 +49,20 @@ TAGS = frozenset(
             "span",
             "strong",
         ),
-        *("strong", "sub", "summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul", "var"),
+        *(
+            "strong",
+            "sub",
+            "summary",
+            "sup",
+            "table",
+            "tbody",
+            "td",
+            "th",
+            "thead",
+            "tr",
+            "ul",
+            "var",
+        ),
     )
 )
 ATTRIBUTES = {

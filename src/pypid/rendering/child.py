@@ -1,4 +1,6 @@
-"""The child process as pypid sees it: asked one thing at a time, and ended when it takes too long or says what is no answer."""
+"""The child process as pypid sees it: asked one thing at a time, and ended when it takes too long
+or says what is no answer.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class Child(ProcessProtocol):
         self.transport.write(framed(document))
 
     async def expect(self, clock: Any, within: float) -> Mapping[str, Any]:
-        """The next object that it says. Raises `ChildEnded`, and then it has ended, or is about to."""
+        """The next object that it says. Raises `ChildEnded`, and then it has ended, or
+        is about to.
+        """
         if self._over is not None:
             raise ChildEnded(self._over)
         expected: Deferred[Mapping[str, Any]] = Deferred()
@@ -128,6 +132,13 @@ def start_child(reactor: Any, program: tuple[str, ...]) -> Child:
     """
     child = Child()
     found = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
-    environ = {"PYTHONPATH": found, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
-    reactor.spawnProcess(child, program[0], list(program), env=environ, path="/", childFDs={0: "w", 1: "r", 2: "r"})
+    environ = {
+        "PYTHONPATH": found,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    reactor.spawnProcess(
+        child, program[0], list(program), env=environ, path="/", childFDs={0: "w", 1: "r", 2: "r"}
+    )
     return child

@@ -1,7 +1,8 @@
-"""What the child may do: compute for a while, in so much memory, and read the programs that it is made of. Nothing else.
+"""What the child may do: compute for a while, in so much memory, and read the programs that it is
+made of. Nothing else.
 
-The renderers are told to read no file, and there is nothing in them that would start a process or open a connection. This is
-for the day on which one of them has a hole.
+The renderers are told to read no file, and there is nothing in them that would start a process or
+open a connection. This is for the day on which one of them has a hole.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pathlib import Path
 MEMORY = 512 << 20
 """Bytes of address space."""
 CPU = 10
-"""Seconds of computing for a README: more than pypid waits. It ends a child whose pypid has gone meanwhile."""
+"""Seconds of computing for a README: more than pypid waits. It ends a child whose pypid has gone
+meanwhile.
+"""
 _PROGRAMS = (".py", ".pyc", ".so")
 _NEVER = (
     *(
@@ -73,7 +76,9 @@ def compute_for(seconds: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime) + 1 + seconds
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard)
+    )
 
 
 def _watch() -> None:
@@ -85,7 +90,11 @@ def _watch() -> None:
         if event == "open":
             path, _, flags = given
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            if writes or not isinstance(path, str) or not (path.endswith(_PROGRAMS) or _is_below(path, own)):
+            if (
+                writes
+                or not isinstance(path, str)
+                or not (path.endswith(_PROGRAMS) or _is_below(path, own))
+            ):
                 raise PermissionError(f"a README wants to open {path!r}")
         elif event.startswith(_NEVER):
             raise PermissionError(f"a README wants {event}")

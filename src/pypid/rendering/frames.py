@@ -1,4 +1,6 @@
-"""What pypid and the child tell each other: JSON objects, each after its length in four bytes (big-endian)."""
+"""What pypid and the child tell each other: JSON objects, each after its length in four bytes
+(big-endian).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ class GarbledFrame(Exception):
 
 def framed(document: Mapping[str, Any]) -> bytes:
     """The object with its length. Raises `ValueError` for one that is too long."""
-    data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "replace"
+    )
     if len(data) > LONGEST:
         raise ValueError(f"{len(data)} bytes are more than {LONGEST}")
     return len(data).to_bytes(HEAD, "big") + data

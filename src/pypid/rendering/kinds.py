@@ -1,4 +1,6 @@
-"""What a README is written in, as its metadata say (Description-Content-Type of the core metadata specification)."""
+"""What a README is written in, as its metadata say (Description-Content-Type of the core metadata
+specification).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ class MarkupKind(Enum):
 def kind_of(content_type: str | None) -> MarkupKind:
     """``text/markdown; charset=UTF-8; variant=GFM`` and the like; text/x-rst where nothing is said.
 
-    The charset is not asked: metadata are text by now, and the specification knows UTF-8 only. A variant of Markdown that
-    nobody knows is GFM, which is what stands for none.
+    The charset is not asked: metadata are text by now, and the specification knows UTF-8 only. A
+    variant of Markdown that nobody knows is GFM, which is what stands for none.
     """
     essence, *parameters = (content_type or "").split(";")
     given = dict(_parameter(each) for each in parameters)
@@ -26,7 +28,11 @@ def kind_of(content_type: str | None) -> MarkupKind:
         case "" | "text/x-rst":
             return MarkupKind.RST
         case "text/markdown":
-            return MarkupKind.COMMONMARK if given.get("variant", "").lower() == "commonmark" else MarkupKind.GFM
+            return (
+                MarkupKind.COMMONMARK
+                if given.get("variant", "").lower() == "commonmark"
+                else MarkupKind.GFM
+            )
         case _:
             return MarkupKind.PLAIN
 

@@ -1,4 +1,6 @@
-"""A README rendered, and made harmless for a page of ours. Runs in the child: what it imports is large, and slow to come."""
+"""A README rendered, and made harmless for a page of ours. Runs in the child: what it imports is
+large, and slow to come.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def made(text: str, kind: MarkupKind) -> Made:
         found = None if rendered is None else tamed(rendered)
     except MemoryError:
         raise
-    except Exception as error:  # a renderer may fail in any way on a text that it was not tested with
+    except (
+        Exception
+    ) as error:  # a renderer may fail in any way on a text that it was not tested with
         return Made(None, f"{type(error).__name__}: {error}"[:500])
     return Made(found if found and not found.isspace() else None)
 

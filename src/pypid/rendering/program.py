@@ -1,8 +1,10 @@
-"""The child: reads READMEs from its input, and writes what they became to its output, until there is no input any more.
+"""The child: reads READMEs from its input, and writes what they became to its output, until there
+is no input any more.
 
-Run as ``python -m pypid.rendering.program``. Its first frame, an empty one, says that it is ready. A request has a ``number``,
-``text`` and ``kind``; an answer has that number, ``html``, which is null for what is to be shown as it is, and ``error``: the
-exception of a renderer that failed, or null.
+Run as ``python -m pypid.rendering.program``. Its first frame, an empty one, says that it is ready.
+A request has a ``number``, ``text`` and ``kind``; an answer has that number, ``html``, which is
+null for what is to be shown as it is, and ``error``: the exception of a renderer that failed, or
+null.
 """
 
 from __future__ import annotations

@@ -21,18 +21,26 @@ from pypid.rendering.plain import beginning, cleaned, preformatted
 _log = Logger()
 
 LONGEST = 512 << 10
-"""Bytes of a README. Nobody has written a longer one by hand; of such a one `SHOWN` bytes are shown as they are."""
+"""Bytes of a README. Nobody has written a longer one by hand; of such a one `SHOWN` bytes are shown
+as they are.
+"""
 SHOWN = 64 << 10
 LIMIT, STARTING = 5.0, 30.0
-"""Seconds that a README may take, and that a child may take to be ready (the disk may be slow, the machine busy)."""
+"""Seconds that a README may take, and that a child may take to be ready (the disk may be slow, the
+machine busy).
+"""
 PATIENCE = 8.0
 """Seconds that a page waits for its README; it is made all the same, for the next time."""
 MOST_WAITING = 16
 """READMEs that wait for their turn."""
 OF_ONE = 2
-"""Of one project that are made or wait: its hundred slow versions keep nobody else's README from being made."""
+"""Of one project that are made or wait: its hundred slow versions keep nobody else's README from
+being made.
+"""
 IDLE = 300.0
-"""Seconds after which a child that was not needed ends: it takes 35 MiB, and more after a large one."""
+"""Seconds after which a child that was not needed ends: it takes 35 MiB, and more after a large
+one.
+"""
 AGAIN = 600.0
 """Seconds after which a README is tried again that a child has not survived."""
 MOST, HEAVIEST = 500, 8 << 20
@@ -42,10 +50,12 @@ SOURCE_NOTE = '<p class="readme-note">The README could not be rendered, so its s
 
 @frozen
 class Rendered:
-    """A README as HTML that can stand in a page below a heading of level 2, in an element of the class ``readme``.
+    """A README as HTML that can stand in a page below a heading of level 2, in an element of the
+    class ``readme``.
 
-    It holds no script, no style, no image, no form; its ids and classes are none of ours. `plain`: it is shown as it was
-    written, for what it is, or because it could not be rendered. `cut`: only its beginning is there, and it says so.
+    It holds no script, no style, no image, no form; its ids and classes are none of ours. `plain`:
+    it is shown as it was written, for what it is, or because it could not be rendered. `cut`: only
+    its beginning is there, and it says so.
     """
 
     html: str = field(repr=False)
@@ -55,7 +65,9 @@ class Rendered:
 
 @define(slots=False, eq=False)
 class Readmes(Service):
-    """Renders READMEs. `reactor` is an `IReactorProcess` and `IReactorTime`; None: all are shown as they were written."""
+    """Renders READMEs. `reactor` is an `IReactorProcess` and `IReactorTime`; None: all are shown as
+    they were written.
+    """
 
     reactor: Any = field(default=None, repr=False)
     program: tuple[str, ...] = PROGRAM
@@ -66,8 +78,12 @@ class Readmes(Service):
     """The one that is running, if there is one."""
     _turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
     _flights: Flights[object, str | None] = field(factory=Flights, init=False, repr=False)
-    _made: Recent[object, str] = field(factory=lambda: Recent(MOST, HEAVIEST), init=False, repr=False)
-    _failed: Recent[object, float] = field(factory=lambda: Recent(10 * MOST, 10 * MOST), init=False, repr=False)
+    _made: Recent[object, str] = field(
+        factory=lambda: Recent(MOST, HEAVIEST), init=False, repr=False
+    )
+    _failed: Recent[object, float] = field(
+        factory=lambda: Recent(10 * MOST, 10 * MOST), init=False, repr=False
+    )
     """Until when those are not tried again."""
     _of: Counter[str] = field(factory=Counter, init=False, repr=False)
     """READMEs that are made or wait, by project."""
@@ -78,16 +94,22 @@ class Readmes(Service):
     """Those that were killed, and may still be there."""
     _over: bool = field(default=False, init=False)
 
-    async def html(self, text: str, content_type: str | None, digest: str, whose: str = "") -> Rendered:
-        """The README `text`, written in `content_type` (``Description-Content-Type``), as HTML; never fails.
+    async def html(
+        self, text: str, content_type: str | None, digest: str, whose: str = ""
+    ) -> Rendered:
+        """The README `text`, written in `content_type` (``Description-Content-Type``), as HTML;
+        never fails.
 
-        `digest` is that of the text, or of what it was read from: what has the same one is rendered once. `whose`: the project
-        that it is of.
+        `digest` is that of the text, or of what it was read from: what has the same one is rendered
+        once. `whose`: the project that it is of.
         """
         is_long = len(text) > LONGEST
         kind, text = kind_of(content_type), cleaned(text[:LONGEST])
         if is_long or len(text.encode()) > LONGEST:
-            note = f'<p class="readme-note">The README is longer than {LONGEST >> 10} KiB. This is how it begins:</p>'
+            note = (
+                f'<p class="readme-note">The README is longer than {LONGEST >> 10} KiB. This is '
+                f"how it begins:</p>"
+            )
             return Rendered(note + preformatted(beginning(text, SHOWN)), plain=True, cut=True)
         found = None
         if kind is not MarkupKind.PLAIN and text.strip() and self.reactor is not None:
@@ -106,7 +128,9 @@ class Readmes(Service):
             return made or None
         if self._over or (self._failed.get(key) or 0.0) > self.reactor.seconds():
             return None
-        flight: Deferred[str | None] = start(self._flights.single(key, lambda: self._make(text, kind, key, whose)))
+        flight: Deferred[str | None] = start(
+            self._flights.single(key, lambda: self._make(text, kind, key, whose))
+        )
         flight.addTimeout(self.patience, self.reactor)
         try:
             return await flight
@@ -132,7 +156,9 @@ class Readmes(Service):
             except (ChildEnded, OSError, ValueError) as error:
                 self._give_up(key, error)
                 return None
-        self._made.put(key, html or "", len(html or "") + 200)  # "": it is no README of its kind, and is not asked again
+        self._made.put(
+            key, html or "", len(html or "") + 200
+        )  # "": it is no README of its kind, and is not asked again
         return html
 
     async def _asked(self, text: str, kind: MarkupKind) -> str | None:
@@ -155,7 +181,10 @@ class Readmes(Service):
         if self._over:
             return
         self._failed.put(key, self.reactor.seconds() + AGAIN)
-        said = "a README is shown as it was written, since its renderer failed: {error}; it said last: {last!r}"
+        said = (
+            "a README is shown as it was written, since its renderer failed: {error}; it said "
+            "last: {last!r}"
+        )
         _log.warn(said, error=str(error), last=last)
 
     # --- the end ---

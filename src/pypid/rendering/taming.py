@@ -1,7 +1,9 @@
-"""What a renderer made, as a part of a page of ours: no images, no links to nowhere, headings below the page's own.
+"""What a renderer made, as a part of a page of ours: no images, no links to nowhere, headings below
+the page's own.
 
-What comes in is nh3's output: balanced, and with the elements that readme_renderer lets through. What goes out nh3 looks at
-once more (`allowed.clean`), so that nothing depends on what is done here but whether the page is a good one.
+What comes in is nh3's output: balanced, and with the elements that readme_renderer lets through.
+What goes out nh3 looks at once more (`allowed.clean`), so that nothing depends on what is done here
+but whether the page is a good one.
 """
 
 from __future__ import annotations
@@ -23,7 +25,14 @@ THEIR_PREFIX = "user-content-"
 """What readme_renderer puts before ids."""
 VOID = frozenset({"br", "col", "hr", "img", "input"})
 HEADINGS = frozenset(f"h{level}" for level in range(1, 7))
-OTHERS = {"section": "div", "aside": "div", "nav": "div", "tt": "code", "acronym": "abbr", "picture": "span"}
+OTHERS = {
+    "section": "div",
+    "aside": "div",
+    "nav": "div",
+    "tt": "code",
+    "acronym": "abbr",
+    "picture": "span",
+}
 """Landmarks are the page's own; and elements that have gone out of use."""
 LITERAL = frozenset({"literal", "math"})
 """Classes of spans in which docutils has text that means just itself."""
@@ -50,7 +59,9 @@ def tamed(html: str) -> str:
 
 @define(eq=False)
 class _Open:
-    """An element that is open: what it was, what it became (empty: nothing), and what had been written before it."""
+    """An element that is open: what it was, what it became (empty: nothing), and what had been
+    written before it.
+    """
 
     was: str
     tag: str
@@ -123,7 +134,11 @@ class _Tamer(HTMLParser):
 
     def _open(self, tag: str, given: Mapping[str, str]) -> None:
         element = _Open(tag, OTHERS.get(tag, tag), len(self._out), self._said)
-        attributes = {name: given[name] for name in ("align", "start", "colspan", "rowspan", "title") if name in given}
+        attributes = {
+            name: given[name]
+            for name in ("align", "start", "colspan", "rowspan", "title")
+            if name in given
+        }
         if name := self._id(given.get("id", "")):
             attributes["id"] = name
         if classes := self._classes(tag, given.get("class", "")):
@@ -134,7 +149,10 @@ class _Tamer(HTMLParser):
         elif tag == "a":
             self._link(element, attributes, given.get("href", ""))
         elif tag == "table" and not self._is_in("table"):
-            before, element.after = f'<div class="{PREFIX}scroll" role="group" tabindex="0" aria-label="Table">', "</div>"
+            before, element.after = (
+                f'<div class="{PREFIX}scroll" role="group" tabindex="0" aria-label="Table">',
+                "</div>",
+            )
         elif tag == "th" and self._is_in("thead"):
             attributes["scope"] = "col"
         elif tag == "pre" and not self._is_in("pre"):
@@ -151,7 +169,9 @@ class _Tamer(HTMLParser):
         self._depths[element.was] -= 1
         is_empty = self._said == element.said
         start = self._out[element.at]
-        if is_empty and (element.was == "a" or element.was in HEADINGS):  # nothing that could be read out
+        if is_empty and (
+            element.was == "a" or element.was in HEADINGS
+        ):  # nothing that could be read out
             name = _only_id(start)
             self._out[element.at] = f"<span{name}>" if name else ""  # what leads there still does
             self._out.append("</span>" if name else "")
@@ -159,13 +179,17 @@ class _Tamer(HTMLParser):
         if is_empty and element.was == "th":
             element.tag, self._out[element.at] = "td", start.replace("<th", "<td", 1)
         if element.was == "pre" and not self._is_in("pre") and _is_wide("".join(self._code)):
-            self._out[element.at] = start.replace("<pre", '<pre role="group" tabindex="0" aria-label="Code"', 1)
+            self._out[element.at] = start.replace(
+                "<pre", '<pre role="group" tabindex="0" aria-label="Code"', 1
+            )
         if element.target is not None:
             self._inward.append((element.at, len(self._out), element.target))
         self._out.append(f"</{element.tag}>{element.after}")
 
     def _heading(self, level: int) -> str:
-        """One below the last one that was above it, so that no level is left out, whichever they began with."""
+        """One below the last one that was above it, so that no level is left out, whichever they
+        began with.
+        """
         while self._levels and self._levels[-1] >= level:
             self._levels.pop()
         self._levels.append(level)
@@ -185,13 +209,20 @@ class _Tamer(HTMLParser):
     def _id(self, name: str) -> str | None:
         """The first of its name; with a prefix, so that it is none of the page's."""
         name = PREFIX + name.removeprefix(THEIR_PREFIX)
-        if name == PREFIX or name in self._ids or len(name) > 200 or any(each.isspace() for each in name):
+        if (
+            name == PREFIX
+            or name in self._ids
+            or len(name) > 200
+            or any(each.isspace() for each in name)
+        ):
             return None
         self._ids.add(name)
         return name
 
     def _classes(self, tag: str, text: str) -> str:
-        """None of the page's own: a README that looks like a part of pypid could ask for a password."""
+        """None of the page's own: a README that looks like a part of pypid could ask for a
+        password.
+        """
         given = text.split()
         if tag == "span":
             inside = self._is_in("pre") or self._is_in("code")
@@ -202,7 +233,9 @@ class _Tamer(HTMLParser):
         return " ".join(found)
 
     def _image(self, given: Mapping[str, str]) -> None:
-        """What would be shown of it where it cannot be: others would see who looks at a page, and when."""
+        """What would be shown of it where it cannot be: others would see who looks at a page, and
+        when.
+        """
         alt, source = given.get("alt", "").strip(), given.get("src", "")
         leads = _leads_out(source, ("http:", "https:"))
         if not alt and not leads and not self._is_in("a"):
@@ -217,7 +250,9 @@ class _Tamer(HTMLParser):
     def _task(self, given: Mapping[str, str]) -> None:
         """A box that nobody can check needs no label as a sign that is read out."""
         if given.get("type", "").lower() == "checkbox":
-            self._out.append(f'<span class="{PREFIX}task">{"☑" if "checked" in given else "☐"}</span>')
+            self._out.append(
+                f'<span class="{PREFIX}task">{"☑" if "checked" in given else "☐"}</span>'
+            )
 
 
 def _started(tag: str, attributes: Mapping[str, str]) -> str:

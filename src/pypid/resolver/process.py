@@ -78,19 +78,29 @@ class _Bounded(ProcessProtocol):
 
 
 async def run(
-    reactor: Any, command: Sequence[str], *, environ: Mapping[str, str], folder: Path, said: bytes, within: float
+    reactor: Any,
+    command: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    folder: Path,
+    said: bytes,
+    within: float,
 ) -> ProgramResult:
-    """Run the program in `folder`, with `environ` and nothing else around it, and `said` as its input.
+    """Run the program in `folder`, with `environ` and nothing else around it, and `said` as its
+    input.
 
-    `reactor` is an `IReactorProcess` and `IReactorTime`. Raises `Busy` where it takes longer than `within` seconds or says too
-    much. However this ends, also if it is cancelled, the program has ended then.
+    `reactor` is an `IReactorProcess` and `IReactorTime`. Raises `Busy` where it takes longer than
+    `within` seconds or says too much. However this ends, also if it is cancelled, the program has
+    ended then.
     """
     protocol = _Bounded(said)
     reactor.spawnProcess(protocol, command[0], list(command), env=dict(environ), path=str(folder))
     try:
         ended = await protocol.ended(reactor, within)
     except TimedOut:
-        raise Busy(f"Working out what is needed took longer than {within:g} s, and was given up.", 60) from None
+        raise Busy(
+            f"Working out what is needed took longer than {within:g} s, and was given up.", 60
+        ) from None
     finally:
         protocol.kill()
         await protocol.ended()

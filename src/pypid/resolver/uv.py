@@ -1,6 +1,8 @@
-"""uv's resolver, as a program that is run: it asks the index that it is given, for metadata, and nobody else.
+"""uv's resolver, as a program that is run: it asks the index that it is given, for metadata, and
+nobody else.
 
-Source: ``uv help pip compile`` (0.7 and later). It ends with 1 where there is no solution, with 2 where it failed.
+Source: ``uv help pip compile`` (0.7 and later). It ends with 1 where there is no solution, with 2
+where it failed.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def find_uv() -> str | None:
 
 @frozen
 class ResolverIndex:
-    """The index that is to be asked. Its `url` holds a password: it travels in the environment, never as an argument."""
+    """The index that is to be asked. Its `url` holds a password: it travels in the environment,
+    never as an argument.
+    """
 
     url: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
@@ -53,7 +57,9 @@ class ResolverIndex:
 
 @frozen(kw_only=True)
 class Uv:
-    """A `Resolver` for one collection, good `until` that time of the reactor's clock; `folder` is its home and its cache."""
+    """A `Resolver` for one collection, good `until` that time of the reactor's clock; `folder` is
+    its home and its cache.
+    """
 
     reactor: Any
     program: str
@@ -67,7 +73,14 @@ class Uv:
         """See `ports.Resolver`."""
         left = self.until - self.reactor.seconds()
         if left <= 0:
-            raise Busy(f"Working out what is needed took longer than {IN_ALL:g} s in all, and was given up.", 60)
+            raise Busy(
+                (
+                    f"Working out what is needed took longer than {IN_ALL:g} s in all, and was "
+                    f"given "
+                    f"up."
+                ),
+                60,
+            )
         ended = await run(
             self.reactor,
             self._command(target, prereleases=prereleases),
@@ -81,13 +94,31 @@ class Uv:
         return _releases(ended.out.decode())
 
     def _command(self, target: InstallTarget, *, prereleases: bool) -> list[str]:
-        words = [self.program, "pip", "compile", "--no-config", "--no-build", "--no-sources", "--keyring-provider", "disabled"]
+        words = [
+            self.program,
+            "pip",
+            "compile",
+            "--no-config",
+            "--no-build",
+            "--no-sources",
+            "--keyring-provider",
+            "disabled",
+        ]
         words += ["--quiet", "--no-progress", "--color", "never", "--no-header", "--no-annotate"]
-        words += ["--python", sys.executable, "--python-platform", target.platform, "--python-version", target.python]
+        words += [
+            "--python",
+            sys.executable,
+            "--python-platform",
+            target.platform,
+            "--python-version",
+            target.python,
+        ]
         return [*words, *(["--prerelease", "allow"] if prereleases else []), "-"]
 
     def _environ(self) -> dict[str, str]:
-        """All that it sees of this machine: no configuration, proxy, password or cache of anybody else's."""
+        """All that it sees of this machine: no configuration, proxy, password or cache of anybody
+        else's.
+        """
         home = str(self.folder)
         return {
             "PATH": "/usr/bin:/bin",
@@ -107,7 +138,11 @@ class Uv:
         for secret in self.place.secrets:
             text = text.replace(secret, "***")
         if ended.status != _NO_SOLUTION:
-            _log.warn("uv ended with {status}: {text}", status=ended.status, text=shortened(text, LONGEST_REASON))
+            _log.warn(
+                "uv ended with {status}: {text}",
+                status=ended.status,
+                text=shortened(text, LONGEST_REASON),
+            )
         return Unresolvable(_explained(text))
 
 
@@ -117,12 +152,18 @@ def _explained(text: str) -> str:
     told = re.sub(r"https?://[^\s`]*", "this index", told)
     told = told.removeprefix("No solution found when resolving dependencies").lstrip(":. \n")
     plain = "".join(character if character.isprintable() else " " for character in told)
-    return shortened(" ".join(plain.split()), LONGEST_REASON) or "uv found no solution, and did not say why"
+    return (
+        shortened(" ".join(plain.split()), LONGEST_REASON)
+        or "uv found no solution, and did not say why"
+    )
 
 
 def _releases(text: str) -> list[tuple[ProjectName, str]]:
     """The lines ``name==version`` of uv's answer."""
-    from packaging.requirements import InvalidRequirement, Requirement  # here, since no page needs it
+    from packaging.requirements import (
+        InvalidRequirement,
+        Requirement,
+    )  # here, since no page needs it
 
     found = []
     for line in text.splitlines():
@@ -133,5 +174,7 @@ def _releases(text: str) -> list[tuple[ProjectName, str]]:
             [pinned] = requirement.specifier
             found.append((project_name(requirement.name), pinned.version))
         except (InvalidRequirement, BadName, ValueError):
-            raise Unresolvable(f"uv answered with a line that is not understood here: {shortened(line)}") from None
+            raise Unresolvable(
+                f"uv answered with a line that is not understood here: {shortened(line)}"
+            ) from None
     return found

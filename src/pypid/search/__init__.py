@@ -1,1 +1,3 @@
-"""Searching: an index of words, derived from the catalog and the storage, thrown away and made anew at will."""
+"""Searching: an index of words, derived from the catalog and the storage, thrown away and made anew
+at will.
+"""

@@ -1,4 +1,6 @@
-"""Cards of projects, made of what is seen of them, and of the core metadata of their newest release. Pure."""
+"""Cards of projects, made of what is seen of them, and of the core metadata of their newest
+release. Pure.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class Filed:
     mark: str
     until: datetime | None = None
     described: str | None = None
-    """The SHA-256 of the metadata that the description was made of; "" where there is none; None: it is `unread`."""
+    """The SHA-256 of the metadata that the description was made of; "" where there is none; None:
+    it is `unread`.
+    """
     description: ProjectDescription = NOTHING
     unread: File | None = None
     """Whose metadata is to be read yet."""
@@ -56,7 +60,9 @@ class Filed:
 
 
 def filed(seen: CardSource, described: str | None, description: ProjectDescription) -> Filed:
-    """The card. `described` and `description`: what was made of its metadata before; it counts as long as that is the same."""
+    """The card. `described` and `description`: what was made of its metadata before; it counts as
+    long as that is the same.
+    """
     project = seen.project
     version = choose_release(project)
     release = None if version is None else release_of(project, version)
@@ -72,15 +78,21 @@ def filed(seen: CardSource, described: str | None, description: ProjectDescripti
     return Filed(card, seen.mark, seen.until, now_described, description, unread)
 
 
-def _card(project: Project, ours: bool, release: Release | None, description: ProjectDescription) -> Card:
+def _card(
+    project: Project, ours: bool, release: Release | None, description: ProjectDescription
+) -> Card:
     moments = [file.uploaded for file in project.files if file.uploaded is not None]
     files = release.files if release is not None else ()
-    said = [file.requires_python for file in files if file.requires_python] or [description.requires_python]
+    said = [file.requires_python for file in files if file.requires_python] or [
+        description.requires_python
+    ]
     return Card(
         name=project.name,
         ours=ours,
         version=release.version if release is not None else "",
-        summary=_encodable(description.summary or next((file.summary for file in files if file.summary), "")),
+        summary=_encodable(
+            description.summary or next((file.summary for file in files if file.summary), "")
+        ),
         yanked=release is None or release.is_yanked,
         created=min(moments, default=None),
         updated=max(moments, default=None),
@@ -92,12 +104,16 @@ def _card(project: Project, ours: bool, release: Release | None, description: Pr
 
 
 def _together(found: list[frozenset[str] | None]) -> frozenset[str] | None:
-    return None if None in found else frozenset().union(*(some for some in found if some is not None))
+    return (
+        None if None in found else frozenset().union(*(some for some in found if some is not None))
+    )
 
 
 @lru_cache(maxsize=1024)
 def pythons(requires_python: str) -> frozenset[str] | None:
-    """The versions that it lets through, as `Query.python`; None: any, also where nobody can read it."""
+    """The versions that it lets through, as `Query.python`; None: any, also where nobody can read
+    it.
+    """
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # here, since no page needs it
 
     if not requires_python.strip():
@@ -115,7 +131,7 @@ def pythons(requires_python: str) -> frozenset[str] | None:
     return frozenset({*fitting, *(minor.partition(".")[0] for minor in fitting)})
 
 
-# --- metadata -------------------------------------------------------------------------------------------------
+# --- metadata -------------------------------------------------------------------------------------
 
 
 def describe(metadata: bytes) -> ProjectDescription:
@@ -150,7 +166,11 @@ def _keywords(texts: list[str]) -> tuple[str, ...]:
 def _license(fields: Mapping[str, Any], classifiers: list[str]) -> str:
     said = [fields.get("license_expression"), fields.get("license")]
     texts = [" ".join(text.split())[:LONGEST_LICENSE] for text in said if isinstance(text, str)]
-    texts += [text.rpartition("::")[2].strip() for text in classifiers if text.lower().startswith("license ::")]
+    texts += [
+        text.rpartition("::")[2].strip()
+        for text in classifiers
+        if text.lower().startswith("license ::")
+    ]
     return _encodable(", ".join(text for text in texts if text and text != "UNKNOWN"))
 
 

@@ -1,4 +1,6 @@
-"""Keeps the cards as the index is: what has changed first, then all that is not filed yet, then metadata that was not read."""
+"""Keeps the cards as the index is: what has changed first, then all that is not filed yet, then
+metadata that was not read.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ BATCH, READ = 256, 32
 AT_ONCE = 4
 """Files of metadata that are read at the same time."""
 LONG, SHORT = 0.5, 0.15
-"""Seconds after which a look ends: while something is not filed, and while only metadata is read, for which nobody waits."""
+"""Seconds after which a look ends: while something is not filed, and while only metadata is read,
+for which nobody waits.
+"""
 ELSEWHERE = 2.0
 """Seconds between two tries to become the process that writes."""
 PAUSE = 15.0
@@ -51,12 +55,16 @@ class CatalogView:
 
 @define(eq=False)
 class SearchFollower:
-    """Of one index and one cabinet. `look` is to be called a few times a second, never twice at once."""
+    """Of one index and one cabinet. `look` is to be called a few times a second, never twice at
+    once.
+    """
 
     index: Index
     cabinet: SearchIndex
     known: CatalogView = field(factory=CatalogView, init=False, repr=False)
-    """What was seen last. Whatever is filed and not in it is among `_todo`, or is taken out with the next step."""
+    """What was seen last. Whatever is filed and not in it is among `_todo`, or is taken out with
+    the next step.
+    """
     _edition: Hashable = field(default=None, init=False, repr=False)
     _epoch: str = field(default="", init=False)
     _rules: str = field(default="", init=False)
@@ -79,7 +87,9 @@ class SearchFollower:
         return frozenset(self._gone)
 
     async def look(self) -> bool:
-        """Do what there is to be done, for `LONG` at most; whether something is left. Fails only with what nobody expects."""
+        """Do what there is to be done, for `LONG` at most; whether something is left. Fails only
+        with what nobody expects.
+        """
         clock = self.index.world.clock
         begun = clock.seconds()
         if begun < self._not_before or not self.index.lists_are_complete:
@@ -101,7 +111,10 @@ class SearchFollower:
     async def _failed(self, error: Exception) -> None:
         """Said once. Cards that are damaged go; the next look makes new ones."""
         if not self._failing:
-            _log.warn("the search index cannot be kept in step now: {error}. It is tried again.", error=error)
+            _log.warn(
+                "the search index cannot be kept in step now: {error}. It is tried again.",
+                error=error,
+            )
         self._failing, self._begun = True, False
         self._not_before = self.index.world.clock.seconds() + PAUSE
         if isinstance(error, sqlite3.DatabaseError):
@@ -176,7 +189,9 @@ class SearchFollower:
     # --- filing ---
 
     async def _file(self, names: Sequence[ProjectName], *, at_once: bool = False) -> None:
-        """File these anew, and take out what is gone; `at_once`: with what their metadata says, where it is quickly read."""
+        """File these anew, and take out what is gone; `at_once`: with what their metadata says,
+        where it is quickly read.
+        """
         world, gone = self.index.world, sorted(self._gone)
         seen = await self._seen(names)
         known = await world.blocking(self.cabinet.descriptions, names)
@@ -184,7 +199,9 @@ class SearchFollower:
         if at_once and len(cards) <= READ:
             cards = await self._described(seen, cards)
         there = {each.project.name for each in seen}
-        await world.blocking(self.cabinet.put, cards, [*gone, *(name for name in names if name not in there)])
+        await world.blocking(
+            self.cabinet.put, cards, [*gone, *(name for name in names if name not in there)]
+        )
         self._gone.difference_update(gone)
         for name in names:
             self._urgent.pop(name, None)
@@ -204,13 +221,19 @@ class SearchFollower:
     async def _seen_of(self, name: ProjectName) -> CardSource | None:
         index, policy = self.index, self.index.policy
         ours = await index.catalog.ours(name)
-        theirs = await index.correspondent.known(name) if may_show_theirs(policy, name, ours) else None
+        theirs = (
+            await index.correspondent.known(name) if may_show_theirs(policy, name, ours) else None
+        )
         if not isinstance(ours, Project) and theirs is None:
             return None
         now = index.world.now()
         until = None if theirs is None else changes_at(policy, theirs, name, now)
         is_ours = isinstance(ours, Project)
-        mark = _mark(self._rules, ours.serial if isinstance(ours, Project) else 0, 0 if theirs is None else theirs.serial)
+        mark = _mark(
+            self._rules,
+            ours.serial if isinstance(ours, Project) else 0,
+            0 if theirs is None else theirs.serial,
+        )
         return CardSource(view(policy, ours, theirs, now, name), is_ours, mark, until)
 
     # --- reading metadata ---
@@ -234,24 +257,40 @@ class SearchFollower:
             return False
         return True
 
-    async def _described(self, seen: Sequence[CardSource], cards: Sequence[Filed]) -> Sequence[Filed]:
-        """The cards with what metadata says that was not read yet; where it cannot be read now, as they are."""
+    async def _described(
+        self, seen: Sequence[CardSource], cards: Sequence[Filed]
+    ) -> Sequence[Filed]:
+        """The cards with what metadata says that was not read yet; where it cannot be read now, as
+        they are.
+        """
         files = [card.unread for card in cards if card.unread is not None]
         read: dict[ProjectName, bytes] = {}
         for number in range(0, len(files), AT_ONCE):
             some = files[number : number + AT_ONCE]
-            found = await gatherResults([start(self._metadata(file)) for file in some], consumeErrors=True)
-            read.update((file.project, data) for file, data in zip(some, found, strict=True) if data is not None)
+            found = await gatherResults(
+                [start(self._metadata(file)) for file in some], consumeErrors=True
+            )
+            read.update(
+                (file.project, data)
+                for file, data in zip(some, found, strict=True)
+                if data is not None
+            )
         return await self.index.world.thinking(_with_metadata, seen, cards, read) if read else cards
 
     async def _metadata(self, file: File) -> bytes | None:
-        """What is stored; b"" where there is nothing, though it is listed; None where nobody knows now."""
+        """What is stored; b"" where there is nothing, though it is listed; None where nobody knows
+        now.
+        """
         try:
             return await self.index.metadata(file, STORED)
         except (StorageDown, Busy):
             return None
         except PypidError as error:
-            _log.debug("the metadata of {filename} cannot be read: {error}", filename=file.filename, error=error)
+            _log.debug(
+                "the metadata of {filename} cannot be read: {error}",
+                filename=file.filename,
+                error=error,
+            )
             return b""
 
 
@@ -260,15 +299,21 @@ def _some(names: Collection[ProjectName], most: int) -> list[ProjectName]:
 
 
 def _mark(rules: str, ours: int, theirs: int) -> str:
-    """Another one, and the project is to be filed anew. `rules`: by which it is seen, and what serials mean."""
+    """Another one, and the project is to be filed anew. `rules`: by which it is seen, and what
+    serials mean.
+    """
     return f"{rules} {ours} {theirs}"
 
 
-def _filed(seen: Sequence[CardSource], known: Mapping[ProjectName, tuple[str | None, ProjectDescription]]) -> list[Filed]:
+def _filed(
+    seen: Sequence[CardSource], known: Mapping[ProjectName, tuple[str | None, ProjectDescription]]
+) -> list[Filed]:
     return [filed(each, *known.get(each.project.name, (None, NOTHING))) for each in seen]
 
 
-def _with_metadata(seen: Sequence[CardSource], cards: Sequence[Filed], read: Mapping[ProjectName, bytes]) -> list[Filed]:
+def _with_metadata(
+    seen: Sequence[CardSource], cards: Sequence[Filed], read: Mapping[ProjectName, bytes]
+) -> list[Filed]:
     """The cards; those made anew of which the metadata was read."""
     made = []
     for each, card in zip(seen, cards, strict=True):

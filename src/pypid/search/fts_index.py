@@ -1,4 +1,5 @@
-"""The cards, in a file of SQLite with FTS5: derived, and made anew whenever it is not what it should be.
+"""The cards, in a file of SQLite with FTS5: derived, and made anew whenever it is not what it
+should be.
 
 Everything here blocks. Several processes may read a file; one of them writes, which has its lock.
 """
@@ -26,8 +27,10 @@ from pypid.search.sqlite_files import basis_of, connect, hash_of, locked, transa
 
 _SCHEMA = (
     "CREATE TABLE meta(basis TEXT NOT NULL, generation INTEGER NOT NULL, whole INTEGER NOT NULL)",
-    "CREATE TABLE project(place INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, mark TEXT NOT NULL, ours INTEGER NOT NULL, "
-    "version TEXT NOT NULL, summary TEXT NOT NULL, keywords TEXT NOT NULL, created REAL, updated REAL, until REAL, "
+    "CREATE TABLE project(place INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, mark TEXT NOT "
+    "NULL, ours INTEGER NOT NULL, "
+    "version TEXT NOT NULL, summary TEXT NOT NULL, keywords TEXT NOT NULL, created REAL, updated "
+    "REAL, until REAL, "
     "unread INTEGER NOT NULL, described TEXT, description BLOB)",
     "CREATE INDEX by_created ON project(created) WHERE created IS NOT NULL",
     "CREATE INDEX by_updated ON project(updated) WHERE updated IS NOT NULL",
@@ -41,7 +44,8 @@ LAYOUT = "1"
 """Another one, and files of before are made anew; so they are when `_SCHEMA` is another."""
 
 _PUT = (
-    "INSERT INTO project(place, name, mark, ours, version, summary, keywords, created, updated, until, unread, described, "
+    "INSERT INTO project(place, name, mark, ours, version, summary, keywords, created, updated, "
+    "until, unread, described, "
     "description) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INDEX = f"INSERT INTO words(rowid, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
@@ -54,7 +58,8 @@ class IndexOutdated(Exception):
 
 @define(eq=False)
 class SearchIndex:
-    """The cards of one index. `path` None: in memory, of this process alone. `basis`: of what; another one is another file.
+    """The cards of one index. `path` None: in memory, of this process alone. `basis`: of what;
+    another one is another file.
 
     What reads raises `IndexOutdated` where there is nothing (yet) that can be read.
     """
@@ -82,7 +87,8 @@ class SearchIndex:
         return self._writer
 
     def claim(self) -> bool:
-        """Become the one that writes, unless another process is; with a file that is as it should be, empty if it was not.
+        """Become the one that writes, unless another process is; with a file that is as it should
+        be, empty if it was not.
 
         Raises `OSError`, `sqlite3.Error`.
         """
@@ -104,14 +110,21 @@ class SearchIndex:
             self._writer = self._opened()
 
     def _opened(self) -> sqlite3.Connection:
-        """The file, if its basis is ours, or all anew in it. Raises `sqlite3.DatabaseError` for one that is damaged."""
+        """The file, if its basis is ours, or all anew in it. Raises `sqlite3.DatabaseError` for one
+        that is damaged.
+        """
         if self.path is not None:
             with suppress(FileExistsError):
-                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                os.close(
+                    os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                )
         made = connect(self.path)
         try:
             made.execute("PRAGMA journal_mode = WAL")
-            if basis_of(made) != self.basis or made.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            if (
+                basis_of(made) != self.basis
+                or made.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok"
+            ):
                 self._make(made)
         except BaseException:
             made.close()
@@ -159,23 +172,38 @@ class SearchIndex:
             found = db.execute("SELECT json_group_object(name, mark) FROM project").fetchone()[0]
         return json.loads(found)  # type: ignore[no-any-return]
 
-    def descriptions(self, names: Sequence[ProjectName]) -> Mapping[ProjectName, tuple[str | None, ProjectDescription]]:
+    def descriptions(
+        self, names: Sequence[ProjectName]
+    ) -> Mapping[ProjectName, tuple[str | None, ProjectDescription]]:
         """What was made of the metadata of these, and of which."""
-        said = "SELECT name, described, description FROM project WHERE name IN (SELECT value FROM json_each(?))"
+        said = (
+            "SELECT name, described, description FROM project WHERE name IN (SELECT value FROM "
+            "json_each(?))"
+        )
         with self._writing() as db:
             rows = db.execute(said, (json.dumps(names),)).fetchall()
-        return {name: (described, msgspec.json.decode(text, type=ProjectDescription)) for name, described, text in rows}
+        return {
+            name: (described, msgspec.json.decode(text, type=ProjectDescription))
+            for name, described, text in rows
+        }
 
     def put(self, cards: Sequence[Filed], gone: Sequence[ProjectName] = ()) -> None:
         """File these cards, in place of older ones, and take out those of `gone`; as one step."""
         names = json.dumps([*gone, *(card.name for card in cards)])
         with self._writing() as db:
-            old = db.execute("SELECT place FROM project WHERE name IN (SELECT value FROM json_each(?))", (names,)).fetchall()
+            old = db.execute(
+                "SELECT place FROM project WHERE name IN (SELECT value FROM json_each(?))", (names,)
+            ).fetchall()
             db.executemany("DELETE FROM words WHERE rowid = ?", old)
             db.executemany("DELETE FROM project WHERE place = ?", old)
             places = _places(db, cards)
-            db.executemany(_PUT, [_row(place, filed) for place, filed in zip(places, cards, strict=True)])
-            db.executemany(_INDEX, [(place, *words(filed.card)) for place, filed in zip(places, cards, strict=True)])
+            db.executemany(
+                _PUT, [_row(place, filed) for place, filed in zip(places, cards, strict=True)]
+            )
+            db.executemany(
+                _INDEX,
+                [(place, *words(filed.card)) for place, filed in zip(places, cards, strict=True)],
+            )
             db.execute("UPDATE meta SET generation = generation + 1")
 
     def is_whole(self) -> None:
@@ -184,9 +212,13 @@ class SearchIndex:
             db.execute("UPDATE meta SET whole = 1, generation = generation + 1")
 
     def unread(self, most: int) -> Sequence[ProjectName]:
-        """Some projects whose metadata is to be read yet, those first that searching shows first."""
+        """Some projects whose metadata is to be read yet, those first that
+        searching shows first.
+        """
         with self._writing() as db:
-            rows = db.execute("SELECT name FROM project WHERE unread ORDER BY place DESC LIMIT ?", (most,)).fetchall()
+            rows = db.execute(
+                "SELECT name FROM project WHERE unread ORDER BY place DESC LIMIT ?", (most,)
+            ).fetchall()
         return [name for (name,) in rows]
 
     def due(self, now: float) -> Sequence[ProjectName]:
@@ -258,7 +290,10 @@ class SearchIndex:
 def _places(db: sqlite3.Connection, cards: Sequence[Filed]) -> Sequence[int]:
     """A place for each that nothing has: nearly all where they stand, a few just below."""
     wanted = [standing(filed.card) for filed in cards]
-    rows = db.execute("SELECT place FROM project WHERE place IN (SELECT value FROM json_each(?))", (json.dumps(wanted),))
+    rows = db.execute(
+        "SELECT place FROM project WHERE place IN (SELECT value FROM json_each(?))",
+        (json.dumps(wanted),),
+    )
     taken = {place for (place,) in rows}
     found = []
     for place in wanted:
@@ -273,6 +308,16 @@ def _places(db: sqlite3.Connection, cards: Sequence[Filed]) -> Sequence[int]:
 
 def _row(place: int, filed: Filed) -> tuple[object, ...]:
     card = filed.card
-    moments = (None if moment is None else moment.timestamp() for moment in (card.created, card.updated, filed.until))
+    moments = (
+        None if moment is None else moment.timestamp()
+        for moment in (card.created, card.updated, filed.until)
+    )
     said = (card.name, filed.mark, card.ours, card.version, card.summary, "\n".join(card.keywords))
-    return (place, *said, *moments, filed.unread is not None, filed.described, _encoder.encode(filed.description))
+    return (
+        place,
+        *said,
+        *moments,
+        filed.unread is not None,
+        filed.described,
+        _encoder.encode(filed.description),
+    )

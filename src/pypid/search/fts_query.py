@@ -1,7 +1,8 @@
-"""What is looked for, in the language of SQLite's FTS5: the rules of `core.search.ranking` as questions to an index of words.
+"""What is looked for, in the language of SQLite's FTS5: the rules of `core.search.ranking` as
+questions to an index of words.
 
-Words are cut by our own rules, and not by SQLite, whose Unicode is another one: its tokenizer ``ascii`` leaves all letters
-beyond ASCII as they are.
+Words are cut by our own rules, and not by SQLite, whose Unicode is another one: its tokenizer
+``ascii`` leaves all letters beyond ASCII as they are.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ def _facts(card: Card) -> Sequence[str]:
     """What filters look at: no typed word begins as these do."""
     pythons = [ANY_PYTHON] if card.pythons is None else map(_python, sorted(card.pythons))
     licenses = (f"-l-{word}" for word in card.license_words)
-    return ["-s-ours" if card.ours else "-s-theirs", *pythons, *licenses, *map(_classifier, card.branches)]
+    return [
+        "-s-ours" if card.ours else "-s-theirs",
+        *pythons,
+        *licenses,
+        *map(_classifier, card.branches),
+    ]
 
 
 def _python(version: str) -> str:
@@ -55,7 +61,9 @@ def filters(query: SearchQuery) -> str | None:
 
 
 def tiers(query: SearchQuery) -> tuple[str, ...]:
-    """For each `Tier`, the best first, what is found there and in those before. The query has words."""
+    """For each `Tier`, the best first, what is found there and in those before. The query has
+    words.
+    """
     name = query.name
     squashed = [] if len(query.words) == 1 else [_in("starts", query.squashed, begins=True)]
 
@@ -63,7 +71,10 @@ def tiers(query: SearchQuery) -> tuple[str, ...]:
         return _or(*squashed, _each(query, columns, whole))
 
     exact, beginning = _in("name", name), _in("name", name, begins=True)
-    keyword, anywhere = found(f"{INSIDE} keywords", "keywords"), found(f"{INSIDE} keywords summary", "keywords summary")
+    keyword, anywhere = (
+        found(f"{INSIDE} keywords", "keywords"),
+        found(f"{INSIDE} keywords summary", "keywords summary"),
+    )
     return exact, beginning, found(WORD), found(INSIDE), keyword, anywhere
 
 
@@ -90,7 +101,9 @@ def without(one: str, other: str | None) -> str:
 
 
 def _each(query: SearchQuery, columns: str, whole: str) -> str:
-    """All words: each begins something in `columns`; a short one something of `WORD`, or is all of something in `whole`."""
+    """All words: each begins something in `columns`; a short one something of `WORD`, or is all of
+    something in `whole`.
+    """
     return " AND ".join(f"({_one(word, columns, whole)})" for word in dict.fromkeys(query.words))
 
 

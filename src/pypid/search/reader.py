@@ -1,4 +1,6 @@
-"""Looking into the cards, with the eyes of somebody: what they may not see is in no answer, and in no number."""
+"""Looking into the cards, with the eyes of somebody: what they may not see is in no answer, and in
+no number.
+"""
 
 from __future__ import annotations
 
@@ -41,17 +43,23 @@ class SearchViewer:
 
 @define(eq=False)
 class Reader:
-    """A connection, and what is prepared on it. `file`: which one it has open; None: what is in memory."""
+    """A connection, and what is prepared on it. `file`: which one it has open; None: what is in
+    memory.
+    """
 
     db: sqlite3.Connection
     file: tuple[int, int] | None
-    _prepared: tuple[Visibility, frozenset[ProjectName], int] | None = field(default=None, init=False, repr=False)
+    _prepared: tuple[Visibility, frozenset[ProjectName], int] | None = field(
+        default=None, init=False, repr=False
+    )
 
     def close(self) -> None:
         """At the end."""
         self.db.close()
 
-    def find(self, query: SearchQuery, eyes: SearchViewer, most: int, skip: int) -> tuple[Sequence[FoundProject], int]:
+    def find(
+        self, query: SearchQuery, eyes: SearchViewer, most: int, skip: int
+    ) -> tuple[Sequence[FoundProject], int]:
         """At most so many, behind those that are skipped, and how many there are in all."""
         if not query.words:
             return self._all(query, eyes, most, skip)
@@ -69,13 +77,22 @@ class Reader:
         return self._found(found[skip : skip + most]), self._count(*_MATCHING, seen, anywhere)
 
     def _ranked(self, query: SearchQuery, places: Sequence[int]) -> Sequence[FoundProject]:
-        """These, in order: of few each is looked at, which takes less time than to ask for each tier."""
+        """These, in order: of few each is looked at, which takes less time than to ask for each
+        tier.
+        """
         found = self._found(places)
-        cards = [Card(name=each.name, summary=each.summary, keywords=each.keywords, ours=each.ours) for each in found]
+        cards = [
+            Card(name=each.name, summary=each.summary, keywords=each.keywords, ours=each.ours)
+            for each in found
+        ]
         order = [rank(query, card) for card in cards]
-        return [each for _, each in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])]
+        return [
+            each for _, each in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])
+        ]
 
-    def _all(self, query: SearchQuery, eyes: SearchViewer, most: int, skip: int) -> tuple[Sequence[FoundProject], int]:
+    def _all(
+        self, query: SearchQuery, eyes: SearchViewer, most: int, skip: int
+    ) -> tuple[Sequence[FoundProject], int]:
         """Without words: whatever the filters let through."""
         let_through = filters(query)
         table, place = _EVERYTHING if let_through is None else _MATCHING
@@ -86,14 +103,22 @@ class Reader:
     def _count(self, table: str, place: str, seen: str, given: str | None) -> int:
         return self.db.execute(f"SELECT count(*) FROM {table} {seen}", (given,)).fetchone()[0]  # type: ignore[no-any-return]
 
-    def _places(self, table: str, place: str, seen: str, given: str | None, most: int, skip: int = 0) -> Sequence[int]:
+    def _places(
+        self, table: str, place: str, seen: str, given: str | None, most: int, skip: int = 0
+    ) -> Sequence[int]:
         """In one row: for each row that Python takes it needs its lock, which others have."""
-        limited = f"SELECT {place} AS found FROM {table} {seen} ORDER BY {place} DESC LIMIT ? OFFSET ?"
-        row = self.db.execute(f"SELECT group_concat(found) FROM ({limited})", (given, most, skip)).fetchone()
+        limited = (
+            f"SELECT {place} AS found FROM {table} {seen} ORDER BY {place} DESC LIMIT ? OFFSET ?"
+        )
+        row = self.db.execute(
+            f"SELECT group_concat(found) FROM ({limited})", (given, most, skip)
+        ).fetchone()
         return sorted(map(int, row[0].split(",")), reverse=True) if row[0] else []
 
     def _found(self, places: Sequence[int]) -> Sequence[FoundProject]:
-        said = f"SELECT place, {_SHOWN} FROM project WHERE place IN (SELECT value FROM json_each(?))"
+        said = (
+            f"SELECT place, {_SHOWN} FROM project WHERE place IN (SELECT value FROM json_each(?))"
+        )
         rows = {row[0]: row[1:] for row in self.db.execute(said, (json.dumps(places),))}
         return [_shown(*rows[place]) for place in places if place in rows]
 
@@ -102,7 +127,10 @@ class Reader:
 
         A cached upstream file is no news of this index, and is dated by its upload elsewhere.
         """
-        said = f"SELECT name FROM project WHERE {by} IS NOT NULL AND ours {self._seen(eyes)} ORDER BY {by} DESC LIMIT ?"
+        said = (
+            f"SELECT name FROM project WHERE {by} IS NOT NULL AND ours {self._seen(eyes)} ORDER "
+            f"BY {by} DESC LIMIT ?"
+        )
         return [name for (name,) in self.db.execute(said, (most,))]
 
     def unread(self, eyes: SearchViewer) -> int:
@@ -111,12 +139,20 @@ class Reader:
         return self.db.execute(said).fetchone()[0]  # type: ignore[no-any-return]
 
     def filed(self, eyes: SearchViewer) -> int | None:
-        """How many have a card, as long as not all have that there were at the beginning; else None."""
+        """How many have a card, as long as not all have that there were at the beginning; else
+        None.
+        """
         if self.db.execute("SELECT whole FROM meta").fetchone()[0]:
             return None
-        return self.db.execute(f"SELECT count(*) FROM project WHERE 1 {self._seen(eyes)}").fetchone()[0]  # type: ignore[no-any-return]
+        count: int
+        (count,) = self.db.execute(
+            f"SELECT count(*) FROM project WHERE 1 {self._seen(eyes)}"
+        ).fetchone()
+        return count
 
-    def _seen(self, eyes: SearchViewer, table: str = "project", place: str = "project.place") -> str:
+    def _seen(
+        self, eyes: SearchViewer, table: str = "project", place: str = "project.place"
+    ) -> str:
         """What is behind a WHERE so that only what they see is found."""
         if eyes.see_all:
             return ""
@@ -135,15 +171,22 @@ class Reader:
             if then == generation and known is by and without == gone:
                 return
         self._prepared = None
-        others = [*by.others, *gone] if by.usual else [name for name in by.others if name not in gone]
+        others = (
+            [*by.others, *gone] if by.usual else [name for name in by.others if name not in gone]
+        )
         self.db.execute("CREATE TABLE IF NOT EXISTS temp.others(place INTEGER PRIMARY KEY)")
         self.db.execute("DELETE FROM temp.others")
-        places = "SELECT its.place FROM json_each(?) AS other CROSS JOIN project AS its ON its.name = other.value"
+        places = (
+            "SELECT its.place FROM json_each(?) AS other CROSS JOIN project AS its ON its.name = "
+            "other.value"
+        )
         self.db.execute(f"INSERT OR IGNORE INTO temp.others {places}", (json.dumps(others),))
         self._prepared = by, gone, generation
 
 
-def _shown(name: str, version: str, summary: str, ours: int, updated: float | None, keywords: str) -> FoundProject:
+def _shown(
+    name: str, version: str, summary: str, ours: int, updated: float | None, keywords: str
+) -> FoundProject:
     return FoundProject(
         name=ProjectName(name),
         version=version,

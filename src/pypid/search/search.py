@@ -1,4 +1,6 @@
-"""What others ask: what fits, what was uploaded last, and what is new; each only of what somebody may see now."""
+"""What others ask: what fits, what was uploaded last, and what is new; each only of what somebody
+may see now.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,17 @@ FARTHEST = 10_000
 WAITING = 64
 """Questions that wait for their turn; more are refused, as whoever types has gone on meanwhile."""
 FROM_A_PLACE = WAITING // 2
-"""Questions that come from one place and have no answer yet: nobody alone takes all the turns, from the first page, too."""
+"""Questions that come from one place and have no answer yet: nobody alone takes all the turns, from
+the first page, too.
+"""
 MARGIN = 20
 """So many more are looked up than are wanted, since some may have gone a moment ago."""
 
 
 @define(eq=False)
 class Search:
-    """The search index of one process. `promptly`: it is brought up to date before each answer, and not in the background.
+    """The search index of one process. `promptly`: it is brought up to date before each answer, and
+    not in the background.
 
     Everything that answers raises `Busy` where too many ask, and what `Index.stored_names` raises.
     """
@@ -52,19 +57,26 @@ class Search:
     promptly: bool = False
     following: SearchFollower = field(init=False, repr=False)
     _cabinet: SearchIndex = field(init=False, repr=False)
-    _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(READERS), init=False, repr=False)
+    _turns: DeferredSemaphore = field(
+        factory=lambda: DeferredSemaphore(READERS), init=False, repr=False
+    )
     _from: Counter[str] = field(factory=Counter, init=False, repr=False)
     """Questions that have no answer yet, by place."""
-    _between: tuple[Summaries, Summaries, frozenset[ProjectName]] | None = field(default=None, init=False, repr=False)
+    _between: tuple[Summaries, Summaries, frozenset[ProjectName]] | None = field(
+        default=None, init=False, repr=False
+    )
 
     def __attrs_post_init__(self) -> None:
-        self._cabinet = SearchIndex(None if self.folder is None else self.folder / FILE, self.identity)
+        self._cabinet = SearchIndex(
+            None if self.folder is None else self.folder / FILE, self.identity
+        )
         self.following = SearchFollower(self.index, self._cabinet)
 
     async def find(
         self, query: SearchQuery, by: Visibility, *, most: int = 20, skip: int = 0, place: str = ""
     ) -> SearchResults:
-        """At most so many projects (`MOST`) that fit, the best first, behind those that are skipped (`FARTHEST`).
+        """At most so many projects (`MOST`) that fit, the best first, behind those that are skipped
+        (`FARTHEST`).
 
         `place`: where whoever asks comes from (`core.accounts.client_networks`); "" is everywhere.
         """
@@ -80,7 +92,9 @@ class Search:
             if not self._from[place]:
                 del self._from[place]
 
-    async def _find(self, query: SearchQuery, by: Visibility, most: int, skip: int) -> SearchResults:
+    async def _find(
+        self, query: SearchQuery, by: Visibility, most: int, skip: int
+    ) -> SearchResults:
         most, skip = min(most, MOST), min(skip, FARTHEST)
         names, eyes = await self._look(by)
 
@@ -119,7 +133,9 @@ class Search:
         self._cabinet.close()
 
     async def _look(self, by: Visibility) -> tuple[Summaries, SearchViewer]:
-        """All projects that there are now, and whose eyes these are: what has gone meanwhile counts nowhere."""
+        """All projects that there are now, and whose eyes these are: what has gone meanwhile counts
+        nowhere.
+        """
         if self.promptly:
             await self.catch_up()
         names = await self.index.stored_names()
@@ -147,4 +163,6 @@ class Search:
     async def _count(self, names: Summaries, by: Visibility) -> int:
         if by.sees_all:
             return len(names)
-        return await self.index.world.thinking(lambda: sum(by.sees(summary.name) for summary in names))
+        return await self.index.world.thinking(
+            lambda: sum(by.sees(summary.name) for summary in names)
+        )

@@ -1,4 +1,6 @@
-"""The search index of a running pypid: kept in step a few times a second, from some moments after its start on."""
+"""The search index of a running pypid: kept in step a few times a second, from some moments after
+its start on.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ AFTER = 1.0
 
 
 class Searching(Periodic):
-    """`make` is called when somebody searches, or it is time; then the index is made or brought up to date."""
+    """`make` is called when somebody searches, or it is time; then the index is made or brought up
+    to date.
+    """
 
     def __init__(self, clock: IReactorTime, make: Callable[[], Search]) -> None:
         super().__init__(clock, LOOK, self._look, "keeping the search index in step")

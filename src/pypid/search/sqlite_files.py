@@ -1,4 +1,6 @@
-"""Files of SQLite as a cabinet uses them: opened, told apart, locked by the one process that writes. Everything here blocks."""
+"""Files of SQLite as a cabinet uses them: opened, told apart, locked by the one process that
+writes. Everything here blocks.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,20 @@ from typing import IO
 
 BUSY = 5.0
 """Seconds that one connection waits for another."""
-_PRAGMAS = ("synchronous = NORMAL", "temp_store = MEMORY", "cache_size = -8000", "journal_size_limit = 8388608")
+_PRAGMAS = (
+    "synchronous = NORMAL",
+    "temp_store = MEMORY",
+    "cache_size = -8000",
+    "journal_size_limit = 8388608",
+)
 
 
 def connect(path: Path | None) -> sqlite3.Connection:
     """A connection to a file that is there; None: to a new one in memory."""
     where = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode=rw"
-    made = sqlite3.connect(where, uri=True, timeout=BUSY, check_same_thread=False, isolation_level=None)
+    made = sqlite3.connect(
+        where, uri=True, timeout=BUSY, check_same_thread=False, isolation_level=None
+    )
     for pragma in _PRAGMAS:
         made.execute(f"PRAGMA {pragma}")
     return made

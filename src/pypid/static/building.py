@@ -1,7 +1,8 @@
 """A list becomes a tree, in an order in which no page ever names one that is not there.
 
-Projects first, then what lists them, then what is gone goes, and last ``packages.json``: it is the list that the tree was made
-of, for the next run to compare with, so it is only there when all that it says has survived.
+Projects first, then what lists them, then what is gone goes, and last ``packages.json``: it is the
+list that the tree was made of, for the next run to compare with, so it is only there when all that
+it says has survived.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from attrs import evolve, frozen
 
 from pypid.core.packaging.names import ProjectName
 from pypid.static.front import FEED, Latest, changelog, feed, first_page
-from pypid.static.pages import is_project_page, latest, list_pages, project_pages, project_paths, standing
+from pypid.static.pages import (
+    is_project_page,
+    latest,
+    list_pages,
+    project_pages,
+    project_paths,
+    standing,
+)
 from pypid.static.reading import PackageList, PackageListEntry
 from pypid.static.settings import StaticSettings
 from pypid.static.sharing import Done, shared_out
@@ -31,7 +39,9 @@ _WORTH_A_PROCESS = 2000
 
 @frozen
 class BuildOutcome:
-    """What a run did. `gone` counts projects of the previous list that this one has not, and whose pages were left."""
+    """What a run did. `gone` counts projects of the previous list that this one has not, and whose
+    pages were left.
+    """
 
     projects: int
     done: Done = Done()
@@ -49,12 +59,15 @@ def build(
     processes: int = 1,
     heard: Callable[[int, int], None] = lambda done, of: None,
 ) -> BuildOutcome:
-    """Write what differs: with `previous`, the list that the tree was made of, only projects that the lists differ in are
-    looked at. With `delete` pages go that are none any more. `heard` is told how many projects are done, of how many.
+    """Write what differs: with `previous`, the list that the tree was made of, only projects that
+    the lists differ in are looked at. With `delete` pages go that are none any more. `heard` is
+    told how many projects are done, of how many.
     """
     projects = listed.projects
     before = None if previous is None else previous.projects
-    outcome = BuildOutcome(len(projects), gone=0 if before is None else len(before.keys() - projects.keys()))
+    outcome = BuildOutcome(
+        len(projects), gone=0 if before is None else len(before.keys() - projects.keys())
+    )
     if projects == before and not delete:
         return outcome
     names = sorted(projects)
@@ -79,12 +92,16 @@ def build(
     if delete:
         outcome = evolve(outcome, gone=0, removed=_clear(listed, target, settings))
     target.settle()
-    add(_counted(put(target, THE_LIST, the_list(in_order))))  # if this is lost, the next run has more to compare
+    add(
+        _counted(put(target, THE_LIST, the_list(in_order)))
+    )  # if this is lost, the next run has more to compare
     return evolve(outcome, done=total)
 
 
 def the_list(files: Iterable[PackageListEntry]) -> bytes:
-    """The list itself, one object in each line; in ASCII, since dumb-pypi takes U+2028, for one, for the end of a line."""
+    """The list itself, one object in each line; in ASCII, since dumb-pypi takes U+2028, for one,
+    for the end of a line.
+    """
     body = BytesIO()  # of a million lines joining would hold each twice
     for one in files:
         line = _encoder.encode(one)
@@ -106,7 +123,10 @@ def _counted(written: bool) -> Done:
 
 
 def _write_projects(
-    names: Sequence[ProjectName], listed: PackageList, lay: Callable[[str, bytes], bool], settings: StaticSettings
+    names: Sequence[ProjectName],
+    listed: PackageList,
+    lay: Callable[[str, bytes], bool],
+    settings: StaticSettings,
 ) -> Iterator[Done]:
     for start in range(0, len(names), _BATCH):
         written = same = 0
@@ -121,9 +141,14 @@ def _write_projects(
 
 
 def _pages_of_all(
-    names: Sequence[ProjectName], listed: PackageList, settings: StaticSettings, in_order: list[PackageListEntry]
+    names: Sequence[ProjectName],
+    listed: PackageList,
+    settings: StaticSettings,
+    in_order: list[PackageListEntry],
 ) -> Iterator[tuple[str, bytes]]:
-    """The pages about all projects; `in_order` becomes the files, by project and version, each once."""
+    """The pages about all projects; `in_order` becomes the files, by project and version, each
+    once.
+    """
     yield from list_pages(names)
     lines = []
     for name in names:
@@ -137,7 +162,13 @@ def _pages_of_all(
 
 
 def _clear(listed: PackageList, target: TreeTarget, settings: StaticSettings) -> int:
-    """Remove the pages of what is no longer listed; other files that somebody has put there stay."""
-    keep = {path for name, files in listed.projects.items() for path in project_paths(name, files.values(), settings)}
+    """Remove the pages of what is no longer listed; other files that somebody has
+    put there stay.
+    """
+    keep = {
+        path
+        for name, files in listed.projects.items()
+        for path in project_paths(name, files.values(), settings)
+    }
     keep.update(("simple/index.html", "simple/index.json"))
     return clear(target, ("simple", "pypi"), keep, is_project_page)

@@ -1,6 +1,8 @@
-"""Pages for people: the first page with its filter box, the changelog, and a feed of what came last.
+"""Pages for people: the first page with its filter box, the changelog, and a feed of what came
+last.
 
-They lie where dumb-pypi has them and have its links. Everything out of a list is escaped; the one script is ours.
+They lie where dumb-pypi has them and have its links. Everything out of a list is escaped; the one
+script is ours.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ FILTER = """(function () {
   if (search.value) filter();
 })();
 """
-"""The script of the first page, for a file of its own where none may stand in a page (Content-Security-Policy)."""
+"""The script of the first page, for a file of its own where none may stand in a page
+(Content-Security-Policy).
+"""
 _FILTER = f"<script>\n{FILTER}</script>\n"
 
 
@@ -64,26 +68,36 @@ class Latest:
     version: str | None
 
 
-def first_page(projects: Iterable[Latest], settings: StaticSettings, script: str | None = None) -> bytes:
-    """All projects, with a box to filter them. `script`: where `FILTER` lies; None: in the page itself."""
+def first_page(
+    projects: Iterable[Latest], settings: StaticSettings, script: str | None = None
+) -> bytes:
+    """All projects, with a box to filter them. `script`: where `FILTER` lies; None: in the page
+    itself.
+    """
     lines = "".join(
         [
             f'<a class="package" href="simple/{one.project}/index.html" data-name="{one.project}">'
-            f"<strong>{one.project}</strong> (latest version: {escape(one.version or 'unknown')})</a>\n"
+            f"<strong>{one.project}</strong> (latest version: "
+            f"{escape(one.version or 'unknown')})</a>\n"
             for one in projects
         ]
     )
     made = ""
     if settings.generated is not None:
         made = f" Generated on {utc_text(settings.generated)[:19].replace('T', ' ')} UTC."
-    ways = '<a href="simple/index.html">All names</a>, <a href="changelog/page1.html">what came last</a>'
+    ways = (
+        '<a href="simple/index.html">All names</a>, <a href="changelog/page1.html">what came '
+        "last</a>"
+    )
     filter = _FILTER if script is None else f'<script src="{escape(script)}" defer></script>\n'
     body = f'<p>{ways}, <a href="{FEED}">the same as a feed</a>.{made}</p>\n{lines}{filter}'
     box = '<input id="search" type="search" autofocus placeholder="Filter" aria-label="Filter">'
     return _document(settings.title, settings, body, box, "")
 
 
-def changelog(newest_first: Sequence[PackageListEntry], settings: StaticSettings) -> Iterator[tuple[str, bytes]]:
+def changelog(
+    newest_first: Sequence[PackageListEntry], settings: StaticSettings
+) -> Iterator[tuple[str, bytes]]:
     """The pages of all files, what was uploaded last first."""
     count = -(-len(newest_first) // PER_PAGE)
     for page in range(1, count + 1):
@@ -93,7 +107,9 @@ def changelog(newest_first: Sequence[PackageListEntry], settings: StaticSettings
 
 @frozen
 class ChangelogEntry:
-    """A line of the changelog: `href` leads to the file, or to what says more of it; `uploaded` is aware."""
+    """A line of the changelog: `href` leads to the file, or to what says more of it; `uploaded` is
+    aware.
+    """
 
     href: str
     filename: str
@@ -101,15 +117,22 @@ class ChangelogEntry:
     by: str = ""
 
 
-def _changelog_page(files: Iterable[PackageListEntry], page: int, count: int, settings: StaticSettings) -> bytes:
+def _changelog_page(
+    files: Iterable[PackageListEntry], page: int, count: int, settings: StaticSettings
+) -> bytes:
     return changelog_page([_entry(listed, settings) for listed in files], settings, page, count)
 
 
-def changelog_page(entries: Iterable[ChangelogEntry], settings: StaticSettings, page: int = 1, count: int = 1) -> bytes:
+def changelog_page(
+    entries: Iterable[ChangelogEntry], settings: StaticSettings, page: int = 1, count: int = 1
+) -> bytes:
     """One page of it, of so many."""
     lines = "".join([_line(entry) for entry in entries])
     turn = _turn(page, count)
-    table = f"<table>\n<tr><th>Filename</th><th>Upload Time</th><th>Uploaded By</th></tr>\n{lines}</table>"
+    table = (
+        f"<table>\n<tr><th>Filename</th><th>Upload Time</th><th>Uploaded "
+        f"By</th></tr>\n{lines}</table>"
+    )
     body = f"<h2>Package Changelog</h2>\n{turn}\n{table}\n{turn}\n"
     return _document(f"Changelog | {settings.title}", settings, body, "", "../")
 
@@ -123,7 +146,10 @@ def _entry(listed: PackageListEntry, settings: StaticSettings) -> ChangelogEntry
 def _line(entry: ChangelogEntry) -> str:
     moment = "" if entry.uploaded is None else utc_text(entry.uploaded)[:19].replace("T", " ")
     name, by = escape(entry.filename), escape(plain(entry.by))
-    return f'<tr><td><a href="{escape(entry.href)}">{name}</a></td><td>{moment}</td><td>{by}</td></tr>\n'
+    return (
+        f"<tr><td><a "
+        f'href="{escape(entry.href)}">{name}</a></td><td>{moment}</td><td>{by}</td></tr>\n'
+    )
 
 
 def _turn(page: int, count: int) -> str:
@@ -132,18 +158,24 @@ def _turn(page: int, count: int) -> str:
 
     back, on = page > 1, page < count
     ways = (to(1, "&laquo;", back), to(page - 1, "&larr;", back), f"Page {page}/{count}")
-    return f'<p class="turn">{" ".join((*ways, to(page + 1, "&rarr;", on), to(count, "&raquo;", on)))}</p>'
+    return (
+        f"<p "
+        f'class="turn">{" ".join((*ways, to(page + 1, "&rarr;", on), to(count, "&raquo;", on)))}</p>'
+    )
 
 
 def feed(newest_first: Iterable[PackageListEntry], settings: StaticSettings) -> bytes:
-    """RSS 2.0 of the files that were uploaded last; of those that say when. It says no time of its own."""
+    """RSS 2.0 of the files that were uploaded last; of those that say when. It says no time of its
+    own.
+    """
     site = escape(settings.site_url.rstrip("/") + "/" if settings.site_url else "../index.html")
     last = islice((listed for listed in newest_first if listed.upload_timestamp), IN_FEED)
     items = "".join([_item(listed, settings) for listed in last])
     title = escape(plain(settings.title))
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<rss version="2.0">\n<channel>\n'
-        f"<title>{title}</title>\n<link>{site}</link>\n<description>Files that were uploaded last</description>\n"
+        f"<title>{title}</title>\n<link>{site}</link>\n<description>Files that were uploaded "
+        f"last</description>\n"
         f"{items}</channel>\n</rss>\n"
     ).encode()
 
@@ -151,10 +183,15 @@ def feed(newest_first: Iterable[PackageListEntry], settings: StaticSettings) -> 
 def _item(listed: PackageListEntry, settings: StaticSettings) -> str:
     moment = moment_of(listed.upload_timestamp or 0)
     name = escape(listed.filename)
-    by = f"<description>{escape(plain(f'Uploaded by {listed.uploaded_by}'))}</description>" if listed.uploaded_by else ""
+    by = (
+        f"<description>{escape(plain(f'Uploaded by {listed.uploaded_by}'))}</description>"
+        if listed.uploaded_by
+        else ""
+    )
     return (
         f"<item><title>{name}</title><link>{escape(settings.url(listed.filename))}</link>"
-        f'<guid isPermaLink="false">{name}</guid><pubDate>{format_datetime(moment)}</pubDate>{by}</item>\n'
+        f"<guid "
+        f'isPermaLink="false">{name}</guid><pubDate>{format_datetime(moment)}</pubDate>{by}</item>\n'
     )
 
 
@@ -164,7 +201,9 @@ def _document(title: str, settings: StaticSettings, body: str, box: str, up: str
         width = f' width="{settings.logo_width}"' if settings.logo_width > 0 else ""
         logo = f'<img src="{escape(settings.logo)}" alt=""{width}>'
     name = escape(plain(settings.title))
-    feed_link = f'<link rel="alternate" type="application/rss+xml" title="{name}" href="{up}{FEED}">'
+    feed_link = (
+        f'<link rel="alternate" type="application/rss+xml" title="{name}" href="{up}{FEED}">'
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

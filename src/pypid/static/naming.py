@@ -1,8 +1,9 @@
-"""Where a file of a list belongs: project and version by its name alone, as dumb-pypi guesses and as the specifications say.
+"""Where a file of a list belongs: project and version by its name alone, as dumb-pypi guesses and
+as the specifications say.
 
-Whoever replaces dumb-pypi keeps each link at its place; so its guess comes first, and what the specifications say comes in
-where it has none, or one without a version. (dumb-pypi 1.15; packaging.python.org, "Binary distribution format" and "Source
-distribution format".)
+Whoever replaces dumb-pypi keeps each link at its place; so its guess comes first, and what the
+specifications say comes in where it has none, or one without a version. (dumb-pypi 1.15;
+packaging.python.org, "Binary distribution format" and "Source distribution format".)
 """
 
 from __future__ import annotations
@@ -19,17 +20,23 @@ from pypid.core.packaging.names import LONGEST_NAME, ProjectName, project_and_ve
 LONGEST = 255
 """Characters of a file name; versions out of it become names of folders."""
 _SAFE = re.compile(r"[A-Za-z0-9_.+-]+\Z").match
-_DASHED = re.compile(r"([A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*)-([0-9]+(?:\.[A-Za-z0-9]+)+)\.tar\.gz\Z").match
-"""An sdist whose only dots are in its version: there is one way to read it, however many dashes its name has."""
+_DASHED = re.compile(
+    r"([A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*)-([0-9]+(?:\.[A-Za-z0-9]+)+)\.tar\.gz\Z"
+).match
+"""An sdist whose only dots are in its version: there is one way to read it, however many dashes its
+name has.
+"""
 _USUAL_WHEEL = re.compile(r"[A-Za-z0-9_.]+-([0-9][A-Za-z0-9.!+_]*)-").match
 _USUAL_SDIST = re.compile(r"[A-Za-z0-9_.]+-([A-Za-z0-9.!+_]+)\.tar\.gz\Z").match
 
 
 @frozen
 class PagePlace:
-    """A project's page on which a file stands. `version` is spelled as PEP 440 wants it, "" where nobody knows it.
+    """A project's page on which a file stands. `version` is spelled as PEP 440 wants it, "" where
+    nobody knows it.
 
-    `spelled` is the version as the file name has it, or None: the legacy JSON API goes by it, as dumb-pypi's does.
+    `spelled` is the version as the file name has it, or None: the legacy JSON API goes by it, as
+    dumb-pypi's does.
     """
 
     project: ProjectName
@@ -67,7 +74,9 @@ def _odd(filename: str) -> tuple[PagePlace, ...]:
     if len(filename) > LONGEST:
         raise BadFilename(filename, f"it is longer than {LONGEST} characters.")
     if not _SAFE(filename) or ".." in filename:
-        raise BadFilename(filename, "only letters, digits and . _ + - are allowed, and no two dots together.")
+        raise BadFilename(
+            filename, "only letters, digits and . _ + - are allowed, and no two dots together."
+        )
     guessed = _guessed(filename)
     try:
         project, version = project_and_version(filename)
@@ -81,7 +90,8 @@ def _odd(filename: str) -> tuple[PagePlace, ...]:
     if guessed.project == project:
         # of foo-1.0.tgz it guesses version 1
         return (guessed if guessed.version == version else told,)
-    # python-foo-1.tar.gz is a project named python-foo-1 to dumb-pypi; who wants python-foo is to find it, too
+    # python-foo-1.tar.gz is a project named python-foo-1 to dumb-pypi; who wants python-foo is to
+    # find it, too
     return (guessed,) if guessed.version else (guessed, told)
 
 
@@ -101,7 +111,9 @@ def _of_wheel(filename: str) -> tuple[str, str | None]:
 
 
 def _of_other(filename: str) -> tuple[str, str | None]:
-    """The version begins at the first part, but one, that has a dot and a digit; of two parts it is the second."""
+    """The version begins at the first part, but one, that has a dot and a digit; of two parts it is
+    the second.
+    """
     stem = filename.rpartition(".")[0] if filename.endswith(("gz", "bz2")) else filename
     stem = stem.rpartition(".")[0]
     parts = stem.split("-")

@@ -1,4 +1,6 @@
-"""The pages of a project: the Simple API's by `core.simple_api.render`, and the legacy JSON API's with the keys of dumb-pypi."""
+"""The pages of a project: the Simple API's by `core.simple_api.render`, and the legacy JSON API's
+with the keys of dumb-pypi.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class PlacedFile:
 
 
 def standing(project: ProjectName, listed: Iterable[PackageListEntry]) -> list[PlacedFile]:
-    """The files of a project, where they stand on its page, in dumb-pypi's order: the newest is last."""
+    """The files of a project, where they stand on its page, in dumb-pypi's order: the newest is
+    last.
+    """
     found = [
         PlacedFile(one, place, number == 0)
         for one in listed
@@ -43,10 +47,14 @@ def standing(project: ProjectName, listed: Iterable[PackageListEntry]) -> list[P
     ]
     if len(found) < 2:
         return found
-    versions: dict[str, list[PlacedFile]] = {}  # of many files there are few versions, and those are slow to compare
+    versions: dict[
+        str, list[PlacedFile]
+    ] = {}  # of many files there are few versions, and those are slow to compare
     for one in found:
         versions.setdefault(one.place.version, []).append(one)
-    keyed = sorted([(version_key(version) if version else _NO_VERSION, version) for version in versions])
+    keyed = sorted(
+        [(version_key(version) if version else _NO_VERSION, version) for version in versions]
+    )
     ordered: list[PlacedFile] = []
     for _, same in groupby(keyed, key=itemgetter(0)):
         files = [one for _, version in same for one in versions[version]]
@@ -69,13 +77,20 @@ def is_project_page(path: str) -> bool:
     return _OURS(path) is not None
 
 
-def project_paths(project: ProjectName, files: Iterable[PackageListEntry], settings: StaticSettings) -> Iterator[str]:
+def project_paths(
+    project: ProjectName, files: Iterable[PackageListEntry], settings: StaticSettings
+) -> Iterator[str]:
     """Where `project_pages` puts pages."""
     yield f"simple/{project}/{PAGE}"
     yield f"simple/{project}/{JSON_PAGE}"
     yield f"pypi/{project}/json"
     if settings.per_release_json:
-        spelled = {place.spelled for listed in files for place in places(listed.filename) if place.project == project}
+        spelled = {
+            place.spelled
+            for listed in files
+            for place in places(listed.filename)
+            if place.project == project
+        }
         yield from (f"pypi/{project}/{version}/json" for version in spelled if version)
 
 
@@ -125,14 +140,17 @@ def _hash(text: str | None) -> tuple[str, str]:
 
 
 def _metadata(said: str | bool | None) -> tuple[bool, str | None]:
-    """Whether core metadata is offered, and its sha256 (PEP 714 knows others, too; a mere ``true`` stands for these)."""
+    """Whether core metadata is offered, and its sha256 (PEP 714 knows others, too; a mere ``true``
+    stands for these).
+    """
     if not said or said == "false":
         return False, None
     algorithm, value = _hash("" if said is True else said)
     return True, value if algorithm == "sha256" else None
 
 
-# The legacy JSON API. All that dumb-pypi says is said as it says it, with the null of what it does not know.
+# The legacy JSON API. All that dumb-pypi says is said as it says it, with the null of what it does
+# not know.
 
 
 class _Info(msgspec.Struct, gc=False):
@@ -169,27 +187,47 @@ _encoder = msgspec.json.Encoder()
 _ANSWERED = attrgetter("requires_dist", "requires_python")
 
 
-def _legacy_pages(project: ProjectName, found: Sequence[PlacedFile], settings: StaticSettings) -> Iterator[tuple[str, bytes]]:
+def _legacy_pages(
+    project: ProjectName, found: Sequence[PlacedFile], settings: StaticSettings
+) -> Iterator[tuple[str, bytes]]:
     releases: dict[str, list[PackageListEntry]] = {}
     for one in found:
         if one.place.spelled is not None:
             releases.setdefault(one.place.spelled, []).append(one.listed)
-    raw = {version: [_raw(listed, settings) for listed in files] for version, files in releases.items()}
+    raw = {
+        version: [_raw(listed, settings) for listed in files] for version, files in releases.items()
+    }
     if settings.per_release_json:
         for version, files in releases.items():
-            document = _Document(_info(project, version, files), {version: raw[version]}, raw[version])
+            document = _Document(
+                _info(project, version, files), {version: raw[version]}, raw[version]
+            )
             yield f"pypi/{project}/{version}/json", _encoder.encode(document)
     newest = found[-1]
     version_of_all = newest.place.spelled
     telling = [newest.listed] if version_of_all is None else releases[version_of_all]
     urls = () if version_of_all is None else raw[version_of_all]
-    yield f"pypi/{project}/json", _encoder.encode(_Document(_info(project, version_of_all, telling), raw, urls))
+    yield (
+        f"pypi/{project}/json",
+        _encoder.encode(_Document(_info(project, version_of_all, telling), raw, urls)),
+    )
 
 
 def _info(project: ProjectName, version: str | None, files: Sequence[PackageListEntry]) -> _Info:
     """As the file of these says that has the most to say."""
-    told = max(files, key=lambda listed: sum(map(bool, _ANSWERED(listed)))) if len(files) > 1 else files[0]
-    return _Info(project, version, told.requires_dist, told.requires_python, bool(told.yanked_reason), told.yanked_reason)
+    told = (
+        max(files, key=lambda listed: sum(map(bool, _ANSWERED(listed))))
+        if len(files) > 1
+        else files[0]
+    )
+    return _Info(
+        project,
+        version,
+        told.requires_dist,
+        told.requires_python,
+        bool(told.yanked_reason),
+        told.yanked_reason,
+    )
 
 
 def _raw(listed: PackageListEntry, settings: StaticSettings) -> msgspec.Raw:

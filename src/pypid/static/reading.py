@@ -1,7 +1,9 @@
-"""A list of files, read: one name in each line, or one JSON object in each line with the keys of dumb-pypi.
+"""A list of files, read: one name in each line, or one JSON object in each line with the keys of
+dumb-pypi.
 
-A file whose name or hash cannot be one is left out and noted, as dumb-pypi does. A line that is no such object at all, of a
-list that was cut off for example, spoils the list (`BadPackageList`): what is missing is what nobody could install.
+A file whose name or hash cannot be one is left out and noted, as dumb-pypi does. A line that is no
+such object at all, of a list that was cut off for example, spoils the list (`BadPackageList`): what
+is missing is what nobody could install.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ _HASH = re.compile(r"([A-Za-z0-9_]+)=([0-9A-Fa-f]+)\Z").match
 
 
 class PackageListEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a list says of one file; keys and order are those of dumb-pypi, `size` (bytes) is ours (PEP 700)."""
+    """What a list says of one file; keys and order are those of dumb-pypi, `size` (bytes) is ours
+    (PEP 700).
+    """
 
     filename: str
     hash: str | None = None
@@ -58,12 +62,16 @@ class BadPackageList(PypidError):
     def text(self) -> str:
         """Each problem with its line."""
         rest = (f"... and {self.more} more.",) if self.more else ()
-        return "\n  ".join((f"{self.where} is no list of files; nothing was written:", *self.problems, *rest))
+        return "\n  ".join(
+            (f"{self.where} is no list of files; nothing was written:", *self.problems, *rest)
+        )
 
 
 @define
 class PackageList:
-    """The files of a list by project: file name to what is said of it. `notes` say what was left out, and why."""
+    """The files of a list by project: file name to what is said of it. `notes` say what was left
+    out, and why.
+    """
 
     projects: dict[ProjectName, dict[str, PackageListEntry]] = field(factory=dict)
     notes: list[str] = field(factory=list)
@@ -82,7 +90,11 @@ class PackageList:
             found = places(listed.filename)
             _check(listed)
         except (BadFilename, ValueError) as error:
-            said = str(error) if isinstance(error, BadFilename) else f"{shortened(listed.filename)!r}: {error}"
+            said = (
+                str(error)
+                if isinstance(error, BadFilename)
+                else f"{shortened(listed.filename)!r}: {error}"
+            )
             self.left_out += 1
             self.note(number, f"{said} It is left out.")
             return
@@ -93,7 +105,14 @@ class PackageList:
                 files[listed.filename] = listed
             elif before != listed:
                 files[listed.filename] = listed
-                self.note(number, f"{listed.filename!r} was named before, with other values; those of this line are taken.")
+                self.note(
+                    number,
+                    (
+                        f"{listed.filename!r} was named before, with other values; those of this "
+                        f"line "
+                        f"are taken."
+                    ),
+                )
 
     def note(self, number: int, text: str) -> None:
         """Something to tell about a line."""
@@ -109,7 +128,9 @@ def _check(listed: PackageListEntry) -> None:
         raise ValueError(f"hash is algorithm=hex, and not {shortened(listed.hash)!r}.")
     metadata = listed.core_metadata
     if isinstance(metadata, str) and metadata not in ("", "true", "false") and not _HASH(metadata):
-        raise ValueError(f"core_metadata is true or algorithm=hex, and not {shortened(metadata)!r}.")
+        raise ValueError(
+            f"core_metadata is true or algorithm=hex, and not {shortened(metadata)!r}."
+        )
     if listed.upload_timestamp is not None:
         moment_of(listed.upload_timestamp)
     if listed.size is not None and listed.size < 0:
@@ -121,7 +142,9 @@ def moment_of(timestamp: float) -> datetime:
     try:
         return datetime.fromtimestamp(timestamp, UTC)
     except (ValueError, OverflowError, OSError):
-        raise ValueError("upload_timestamp is no number of seconds since 1970 that a calendar has.") from None
+        raise ValueError(
+            "upload_timestamp is no number of seconds since 1970 that a calendar has."
+        ) from None
 
 
 def read_names(lines: Iterable[bytes], where: str) -> PackageList:
@@ -144,7 +167,9 @@ def read_names(lines: Iterable[bytes], where: str) -> PackageList:
 
 
 def read_json(lines: Iterable[bytes], where: str) -> PackageList:
-    """A list with one JSON object in each line. Raises `BadPackageList` if a line is none, or has values of other types."""
+    """A list with one JSON object in each line. Raises `BadPackageList` if a line is none, or has
+    values of other types.
+    """
     read = PackageList()
     spoilt = _Spoilt(where)
     strict, lenient = msgspec.json.Decoder(_Strict), msgspec.json.Decoder(PackageListEntry)
@@ -190,7 +215,9 @@ def _thrifty(listed: PackageListEntry, texts: dict[str, str]) -> PackageListEntr
 
 
 def lines_of(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines of a list; of one that is far too long only the beginning, and its rest as others."""
+    """The lines of a list; of one that is far too long only the beginning, and its
+    rest as others.
+    """
     while line := stream.readline(LONGEST_LINE + 1):
         yield line
 

@@ -11,7 +11,9 @@ from pypid.core.simple_api.render import quoted
 
 @frozen(kw_only=True)
 class StaticSettings:
-    """`packages_url` is where all files lie, absolute or relative to a project's page, as dumb-pypi has it."""
+    """`packages_url` is where all files lie, absolute or relative to a project's page, as dumb-pypi
+    has it.
+    """
 
     packages_url: str
     title: str = "My Private PyPI"

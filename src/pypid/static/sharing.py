@@ -1,4 +1,6 @@
-"""Work on many projects, shared out between processes: forked, so that none has to be told what all know already."""
+"""Work on many projects, shared out between processes: forked, so that none has to be told what all
+know already.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,24 @@ T = TypeVar("T")
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was done since the last time: so many of the things, and so many pages of them, written or the same as before."""
+    """What was done since the last time: so many of the things, and so many pages of them, written
+    or the same as before.
+    """
 
     things: int = 0
     written: int = 0
     same: int = 0
 
     def __add__(self, other: Done) -> Done:
-        return Done(self.things + other.things, self.written + other.written, self.same + other.same)
+        return Done(
+            self.things + other.things, self.written + other.written, self.same + other.same
+        )
 
 
 class _Said(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line that a process says to the one that forked it; `failed` is the arguments of an `OSError`."""
+    """A line that a process says to the one that forked it; `failed` is the arguments of an
+    `OSError`.
+    """
 
     done: Done = Done()
     failed: tuple[int | None, str, str | None] | None = None
@@ -45,7 +53,8 @@ class Died(PypidError):
         """How it ended."""
         how = f"by signal {-self.status}" if self.status < 0 else f"with status {self.status}"
         return (
-            f"a process that wrote pages was ended {how} (too little memory?); run it again, with --processes 1 it needs least."
+            f"a process that wrote pages was ended {how} (too little memory?); run it again, with "
+            f"--processes 1 it needs least."
         )
 
 
@@ -56,8 +65,11 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Said)
 
 
-def shared_out(things: Sequence[T], work: Work[T], processes: int, heard: Callable[[Done], None]) -> None:
-    """Have all of it done by so many processes; `heard` is told how far they are. Raises what `work` raises, or `Died`.
+def shared_out(
+    things: Sequence[T], work: Work[T], processes: int, heard: Callable[[Done], None]
+) -> None:
+    """Have all of it done by so many processes; `heard` is told how far they are. Raises what
+    `work` raises, or `Died`.
 
     Whoever calls this with more than one has no other threads, and no event loop.
     """
@@ -103,7 +115,9 @@ class _Child:
         os.close(self.pipe)
         if not self.ended:
             with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)  # what it was writing is not in place yet, and is swept up later
+                os.kill(
+                    self.pid, signal.SIGKILL
+                )  # what it was writing is not in place yet, and is swept up later
             os.waitpid(self.pid, 0)
 
 
@@ -134,7 +148,9 @@ def _do(things: Sequence[T], work: Work[T], pipe: int) -> NoReturn:
     """In the child, which never returns into what its parent was doing."""
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all at once: the parent ends us
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # Ctrl-C reaches all at once: the parent ends us
         for done in work(things):
             os.write(pipe, _encoder.encode(_Said(done)) + b"\n")
         status = 0

@@ -1,4 +1,5 @@
-"""A tree of pages somewhere: what is there already is left alone, what has changed is replaced at once, what is gone can go.
+"""A tree of pages somewhere: what is there already is left alone, what has changed is replaced at
+once, what is gone can go.
 
 `TreeTarget` is all that a place must be able to do; `TreeFolder` is one on disk.
 """
@@ -19,7 +20,9 @@ from typing import Protocol
 from attrs import define, field
 
 PATH = re.compile(r"(?!\.)[A-Za-z0-9._+~!-]+(/(?!\.)[A-Za-z0-9._+~!-]+)*\Z").match
-"""A path in a tree: segments that no file system, server or shell reads as anything but a name. Hidden names are ours."""
+"""A path in a tree: segments that no file system, server or shell reads as anything but a name.
+Hidden names are ours.
+"""
 
 
 class TreeTarget(Protocol):
@@ -29,13 +32,17 @@ class TreeTarget(Protocol):
         """The `digest` of what lies there; None where there is nothing, or nobody knows."""
 
     def write(self, path: str, body: bytes) -> None:
-        """Put it there, in place of what was there before: readers see the one or the other, whole."""
+        """Put it there, in place of what was there before: readers see the one or
+        the other, whole.
+        """
 
     def remove(self, path: str) -> None:
         """Nothing is there any more; no error where nothing was."""
 
     def list(self, under: str) -> Iterator[str]:
-        """All paths below this folder at which something lies, in no order; what is no `PATH` is not ours, and left out."""
+        """All paths below this folder at which something lies, in no order; what is no `PATH` is
+        not ours, and left out.
+        """
 
     def settle(self) -> None:
         """Return when all that was done so far survives a loss of power."""
@@ -55,9 +62,18 @@ def put(target: TreeTarget, path: str, body: bytes) -> bool:
     return True
 
 
-def clear(target: TreeTarget, folders: Iterable[str], keep: Container[str], ours: Callable[[str], object]) -> int:
-    """Remove what lies below these folders and is `ours`, but what is to be kept; how many were removed."""
-    gone = [path for folder in folders for path in target.list(folder) if path not in keep and ours(path)]
+def clear(
+    target: TreeTarget, folders: Iterable[str], keep: Container[str], ours: Callable[[str], object]
+) -> int:
+    """Remove what lies below these folders and is `ours`, but what is to be kept; how many were
+    removed.
+    """
+    gone = [
+        path
+        for folder in folders
+        for path in target.list(folder)
+        if path not in keep and ours(path)
+    ]
     for path in gone:
         target.remove(path)
     return len(gone)
@@ -65,9 +81,11 @@ def clear(target: TreeTarget, folders: Iterable[str], keep: Container[str], ours
 
 @define
 class TreeFolder:
-    """A tree below a folder, which is made if need be. For one process, or several that write different files.
+    """A tree below a folder, which is made if need be. For one process, or several that write
+    different files.
 
-    Nothing is written outside it, unless somebody who may write in it has put symbolic links to folders there.
+    Nothing is written outside it, unless somebody who may write in it has put symbolic links to
+    folders there.
     """
 
     root: str
@@ -80,7 +98,9 @@ class TreeFolder:
         """As `TreeTarget` has it."""
         try:
             # a named pipe that somebody has put there is not waited for
-            handle = os.open(self._where(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            handle = os.open(
+                self._where(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            )
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -104,7 +124,9 @@ class TreeFolder:
             self._known.add(folder)
         beside = f"{folder}/.{name}.{os.getpid()}.new"
         try:
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            handle = os.open(
+                beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
+            )
             try:
                 rest = memoryview(body)
                 while rest:
@@ -154,7 +176,9 @@ class TreeFolder:
                     yield path
 
     def settle(self) -> None:
-        """As `TreeTarget` has it: one call for the whole file system, since one for each of 100,000 files takes minutes."""
+        """As `TreeTarget` has it: one call for the whole file system, since one for each of 100,000
+        files takes minutes.
+        """
         handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
@@ -181,8 +205,9 @@ class TreeFolder:
 
 
 def _date(handle: int, where: str) -> None:
-    """Another second than that of what it replaces: web servers make entity tags of a file's size and second, and a client
-    would keep a page of the same size that changed twice in one."""
+    """Another second than that of what it replaces: web servers make entity tags of a file's size
+    and second, and a client would keep a page of the same size that changed twice in one.
+    """
     try:
         before = os.stat(where, follow_symlinks=False).st_mtime_ns // 10**9
     except (FileNotFoundError, NotADirectoryError):

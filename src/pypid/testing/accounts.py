@@ -21,7 +21,20 @@ from pypid.testing.worlds import BEGINNING, Timed
 
 SPAM = project_name("spam")
 HOUR = timedelta(hours=1)
-HOSTILE = ("", "a:b", "a b", "a=b", "a;b", "a\nb", "a\0b", "\ud800", "\u202e", "everyone", "nobody", "x" * 10_000)
+HOSTILE = (
+    "",
+    "a:b",
+    "a b",
+    "a=b",
+    "a;b",
+    "a\nb",
+    "a\0b",
+    "\ud800",
+    "\u202e",
+    "everyone",
+    "nobody",
+    "x" * 10_000,
+)
 """What nobody can be called."""
 
 
@@ -34,13 +47,22 @@ def an_account(name: str, **fields: object) -> Account:
 def a_token(id: str, user: str = "alice", **fields: object) -> Token:
     """A token that may read and write everything; its digest is ``digest-<id>``."""
     scope = Scope(frozenset({Action.READ, Action.WRITE}))
-    values: dict[str, object] = {"digest": f"digest-{id}", "name": "of tests", "scope": scope, "created": BEGINNING}
+    values: dict[str, object] = {
+        "digest": f"digest-{id}",
+        "name": "of tests",
+        "scope": scope,
+        "created": BEGINNING,
+    }
     return Token(id=id, user=user, **{**values, **fields})  # type: ignore[arg-type]
 
 
 def a_session(digest: str, user: str = "alice", **fields: object) -> Session:
     """A session of an hour."""
-    values: dict[str, object] = {"created": BEGINNING, "expires": BEGINNING + HOUR, "address": "192.0.2.1"}
+    values: dict[str, object] = {
+        "created": BEGINNING,
+        "expires": BEGINNING + HOUR,
+        "address": "192.0.2.1",
+    }
     return Session(digest=digest, user=user, **{**values, **fields})  # type: ignore[arg-type]
 
 
@@ -52,7 +74,9 @@ class AccountsContract(Timed):
         raise NotImplementedError
 
     async def again(self) -> Accounts:
-        """Other accounts on what the last ones that were made have written: as after a restart, or on another node."""
+        """Other accounts on what the last ones that were made have written: as after a restart, or
+        on another node.
+        """
         raise NotImplementedError
 
     async def after_a_while(self, accounts: Accounts) -> None:
@@ -76,7 +100,11 @@ class AccountsContract(Timed):
     def test_users(self) -> None:
         """Every field of an account comes back; the list is by name."""
         zoe = an_account(
-            "zo\u00e9", admin=True, standing=AccountStatus.PENDING, hash="", changed=BEGINNING + timedelta(microseconds=1)
+            "zo\u00e9",
+            admin=True,
+            standing=AccountStatus.PENDING,
+            hash="",
+            changed=BEGINNING + timedelta(microseconds=1),
         )
         alice = an_account("alice")
         self.have(self.accounts.add_user(zoe))
@@ -92,7 +120,9 @@ class AccountsContract(Timed):
             self.have(self.accounts.add_user(an_account(name)))
         self.have(self.accounts.remove_user("alice"))
         for accounts in self.both():
-            self.assertEqual({account.name for account in self.have(accounts.users())}, {*names} - {"alice"})
+            self.assertEqual(
+                {account.name for account in self.have(accounts.users())}, {*names} - {"alice"}
+            )
 
     def test_taken(self) -> None:
         """A name is taken once, and what was there stays; a group may be called as a user is."""
@@ -104,7 +134,9 @@ class AccountsContract(Timed):
         self.assertEqual(self.have(self.accounts.user("alice")), alice)
 
     def test_hostile_names(self) -> None:
-        """Nobody is given a name with colons, control characters or white space, and asking for one finds nobody."""
+        """Nobody is given a name with colons, control characters or white space, and asking for one
+        finds nobody.
+        """
         self.have(self.accounts.add_group("team"))
         for name in HOSTILE:
             self.refused(self.accounts.add_user(an_account(name)), BadRequest)
@@ -128,11 +160,17 @@ class AccountsContract(Timed):
             self.assertEqual(dict(self.have(accounts.memberships())), {"team": frozenset()})
 
     def test_edits(self) -> None:
-        """An edit is given what is there; what it makes of it is there then, with the time of the change."""
+        """An edit is given what is there; what it makes of it is there then, with the time of the
+        change.
+        """
         self.have(self.accounts.add_user(an_account("alice")))
         self.advance(60)
-        edited = self.have(self.accounts.edit_user("alice", lambda account: evolve(account, admin=True)))
-        self.assertEqual(edited, an_account("alice", admin=True, changed=BEGINNING + timedelta(minutes=1)))
+        edited = self.have(
+            self.accounts.edit_user("alice", lambda account: evolve(account, admin=True))
+        )
+        self.assertEqual(
+            edited, an_account("alice", admin=True, changed=BEGINNING + timedelta(minutes=1))
+        )
         for accounts in self.both():
             self.assertEqual(self.have(accounts.user("alice")), edited)
 
@@ -144,7 +182,10 @@ class AccountsContract(Timed):
             raise ZeroDivisionError
 
         self.refused(self.accounts.edit_user("alice", fail), ZeroDivisionError)
-        self.refused(self.accounts.edit_user("alice", lambda account: evolve(account, name="bob")), ValueError)
+        self.refused(
+            self.accounts.edit_user("alice", lambda account: evolve(account, name="bob")),
+            ValueError,
+        )
         self.refused(self.accounts.edit_user("bob", lambda account: account), NoSuchUser)
         for accounts in self.both():
             self.assertEqual(list(self.have(accounts.users())), [an_account("alice")])
@@ -168,7 +209,9 @@ class AccountsContract(Timed):
         self.assertEqual(self.have(second.memberships()), self.have(last.memberships()))
 
     def test_removed_user(self) -> None:
-        """With a user go the tokens, sessions, rights and memberships; what others have stays, however it is called."""
+        """With a user go the tokens, sessions, rights and memberships; what others have stays,
+        however it is called.
+        """
         for user in ("alice", "bob"):
             self.have(self.accounts.add_user(an_account(user)))
             self.have(self.accounts.add_token(a_token(f"of-{user}", user)))
@@ -187,12 +230,17 @@ class AccountsContract(Timed):
             self.assertIsNone(self.have(accounts.token("digest-of-alice")))
             self.assertIsNone(self.have(accounts.session("of-alice")))
             self.assertIsNotNone(self.have(accounts.session("of-bob")))
-            self.assertEqual(dict(self.have(accounts.memberships())), {"alice": frozenset(), "team": frozenset({"bob"})})
+            self.assertEqual(
+                dict(self.have(accounts.memberships())),
+                {"alice": frozenset(), "team": frozenset({"bob"})},
+            )
             rights = [Right(SPAM, Whom.GROUP, "alice"), Right(SPAM, Whom.USER, "bob", write=True)]
             self.assertEqual(list(self.have(accounts.rights())), rights)
 
     def test_new_user_of_an_old_name(self) -> None:
-        """What the name's bearer in another source had to log in with, or one long gone, is good for no new account."""
+        """What the name's bearer in another source had to log in with, or one long gone, is good
+        for no new account.
+        """
         for user in ("alice", "bob"):
             self.have(self.accounts.add_token(a_token(f"of-{user}", user)))
             self.have(self.accounts.add_token(a_token(f"workflow-{user}", user, publisher=True)))
@@ -205,7 +253,9 @@ class AccountsContract(Timed):
                 self.assertIsNotNone(self.have(accounts.token(f"digest-workflow-{user}")))
 
     def test_what_ends_a_login(self) -> None:
-        """A new password ends the sessions; a standing other than active ends the tokens, too; the admin flag ends nothing."""
+        """A new password ends the sessions; a standing other than active ends the tokens, too; the
+        admin flag ends nothing.
+        """
         self.have(self.accounts.add_user(an_account("alice")))
         self.have(self.accounts.add_token(a_token("t")))
         self.have(self.accounts.add_session(a_session("s1")))
@@ -220,15 +270,25 @@ class AccountsContract(Timed):
         self.have(self.accounts.edit_user("alice", lambda account: evolve(account, hash="$other")))
         lives(token=True, session=False)
         self.have(self.accounts.add_session(a_session("s1")))
-        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=AccountStatus.DISABLED)))
+        self.have(
+            self.accounts.edit_user(
+                "alice", lambda account: evolve(account, standing=AccountStatus.DISABLED)
+            )
+        )
         lives(token=False, session=False)
-        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=AccountStatus.ACTIVE)))
+        self.have(
+            self.accounts.edit_user(
+                "alice", lambda account: evolve(account, standing=AccountStatus.ACTIVE)
+            )
+        )
         lives(token=False, session=False)
 
     # --- groups and rights ---
 
     def test_groups(self) -> None:
-        """People are in groups whether or not they have an account; joining and leaving twice is as once."""
+        """People are in groups whether or not they have an account; joining and leaving twice is as
+        once.
+        """
         self.refused(self.accounts.join("team", "alice"), NoSuchGroup)
         self.refused(self.accounts.leave("team", "alice"), NoSuchGroup)
         self.refused(self.accounts.remove_group("team"), NoSuchGroup)
@@ -242,14 +302,20 @@ class AccountsContract(Timed):
         self.have(self.accounts.grant(Right(SPAM, Whom.USER, "others")))
         for accounts in self.both():
             held = self.have(accounts.memberships())
-            self.assertEqual(dict(held), {"team": frozenset({"alice"}), "others": frozenset({"alice", "bob"})})
+            self.assertEqual(
+                dict(held), {"team": frozenset({"alice"}), "others": frozenset({"alice", "bob"})}
+            )
         self.have(self.accounts.remove_group("others"))
         for accounts in self.both():
-            self.assertEqual(dict(self.have(accounts.memberships())), {"team": frozenset({"alice"})})
+            self.assertEqual(
+                dict(self.have(accounts.memberships())), {"team": frozenset({"alice"})}
+            )
             self.assertEqual(list(self.have(accounts.rights())), [Right(SPAM, Whom.USER, "others")])
 
     def test_rights(self) -> None:
-        """There is one right for each project, kind and name; the list is by project; those who are many have no name."""
+        """There is one right for each project, kind and name; the list is by project; those who are
+        many have no name.
+        """
         ham = project_name("ham")
         for right in (
             Right(SPAM, Whom.USER, "alice"),
@@ -278,7 +344,9 @@ class AccountsContract(Timed):
     # --- tokens ---
 
     def test_tokens(self) -> None:
-        """Every field of a token comes back, the use that was remembered included; the list is by age."""
+        """Every field of a token comes back, the use that was remembered included; the list is by
+        age.
+        """
         token = a_token(
             "b",
             name='of "CI"\n\u8de8',
@@ -298,10 +366,15 @@ class AccountsContract(Timed):
         self.assertEqual(self.have(self.accounts.token("digest-c")), older)
         self.assertIsNone(self.have(self.accounts.token("digest-x")))
         last = self.have(self.again())
-        self.assertEqual([evolve(each, used=None, used_from="") for each in self.have(last.tokens())], [older, token])
+        self.assertEqual(
+            [evolve(each, used=None, used_from="") for each in self.have(last.tokens())],
+            [older, token],
+        )
 
     def test_revoked(self) -> None:
-        """A revoked token is nobody's from then on, and stays in the list; to revoke it again changes nothing."""
+        """A revoked token is nobody's from then on, and stays in the list; to revoke it again
+        changes nothing.
+        """
         self.have(self.accounts.add_token(a_token("t")))
         self.advance(60)
         revoked = self.have(self.accounts.revoke_token("t"))
@@ -343,14 +416,24 @@ class AccountsContract(Timed):
         """Of a user's sessions the oldest end where there are too many, and nobody else's."""
         self.have(self.accounts.add_session(a_session("bob's", "bob", created=BEGINNING)))
         for number in range(MOST_SESSIONS + 2):
-            self.have(self.accounts.add_session(a_session(f"s{number}", created=BEGINNING + timedelta(seconds=number))))
+            self.have(
+                self.accounts.add_session(
+                    a_session(f"s{number}", created=BEGINNING + timedelta(seconds=number))
+                )
+            )
         for accounts in self.both():
-            held = [number for number in range(MOST_SESSIONS + 2) if self.have(accounts.session(f"s{number}"))]
+            held = [
+                number
+                for number in range(MOST_SESSIONS + 2)
+                if self.have(accounts.session(f"s{number}"))
+            ]
             self.assertEqual(held, list(range(2, MOST_SESSIONS + 2)))
             self.assertIsNotNone(self.have(accounts.session("bob's")))
 
     def test_once(self) -> None:
-        """A value of a kind is said once, by whomever, until its time is over; whatever the value is."""
+        """A value of a kind is said once, by whomever, until its time is over; whatever the value
+        is.
+        """
         until = BEGINNING + HOUR
         for value in ("a", "", "\0", "\ud800", "\U0001f600" * 10_000):
             self.assertTrue(self.have(self.accounts.once("jti", value, until)))
@@ -364,9 +447,15 @@ class AccountsContract(Timed):
     # --- whatever is done ---
 
     def test_is_some_dicts(self) -> None:
-        """Whatever is changed in whatever order, what is held is what dicts would hold, also after a restart."""
+        """Whatever is changed in whatever order, what is held is what dicts would hold, also after
+        a restart.
+        """
         modest = settings(
-            max_examples=8, stateful_step_count=15, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=8,
+            stateful_step_count=15,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         )
         stateful.run_state_machine_as_test(lambda: AccountsModel(self), settings=modest)  # type: ignore[arg-type]
 
@@ -422,7 +511,9 @@ class AccountsModel(stateful.RuleBasedStateMachine):
         del self.users[name]
         for users in self.groups.values():
             users.discard(name)
-        self.rights = {key: right for key, right in self.rights.items() if key[1:] != (Whom.USER, name)}
+        self.rights = {
+            key: right for key, right in self.rights.items() if key[1:] != (Whom.USER, name)
+        }
         self.sessions = {digest: user for digest, user in self.sessions.items() if user != name}
 
     @stateful.rule(group=teams)
@@ -442,7 +533,9 @@ class AccountsModel(stateful.RuleBasedStateMachine):
             return
         self.contract.have(removing)
         del self.groups[group]
-        self.rights = {key: right for key, right in self.rights.items() if key[1:] != (Whom.GROUP, group)}
+        self.rights = {
+            key: right for key, right in self.rights.items() if key[1:] != (Whom.GROUP, group)
+        }
 
     @stateful.rule(group=teams, user=people, joins=st.booleans())
     def join_or_leave(self, group: str, user: str, joins: bool) -> None:
@@ -454,8 +547,12 @@ class AccountsModel(stateful.RuleBasedStateMachine):
         self.contract.have(doing)
         (self.groups[group].add if joins else self.groups[group].discard)(user)
 
-    @stateful.rule(project=projects, whom=named, name=st.one_of(people, teams), write=st.none() | st.booleans())
-    def grant_or_withdraw(self, project: ProjectName, whom: Whom, name: str, write: bool | None) -> None:
+    @stateful.rule(
+        project=projects, whom=named, name=st.one_of(people, teams), write=st.none() | st.booleans()
+    )
+    def grant_or_withdraw(
+        self, project: ProjectName, whom: Whom, name: str, write: bool | None
+    ) -> None:
         if write is None:
             self.contract.have(self.contract.accounts.withdraw(project, whom, name))
             self.rights.pop((project, whom, name), None)
@@ -478,7 +575,9 @@ class AccountsModel(stateful.RuleBasedStateMachine):
     def same(self) -> None:
         have, accounts = self.contract.have, self.contract.accounts
         assert list(have(accounts.users())) == [self.users[name] for name in sorted(self.users)]
-        assert dict(have(accounts.memberships())) == {group: frozenset(users) for group, users in self.groups.items()}
+        assert dict(have(accounts.memberships())) == {
+            group: frozenset(users) for group, users in self.groups.items()
+        }
         assert set(have(accounts.rights())) == set(self.rights.values())
         for number in range(1, self.made + 1):
             found = have(accounts.session(f"s{number}"))

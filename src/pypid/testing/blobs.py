@@ -30,7 +30,20 @@ ODD_KEYS = (
     ".pypid/storage.json",
     "a/rather/deep/folder/of/folders/x",
 )
-NO_KEYS = ("", "/", "/etc/passwd", "..", "../x", "spam/../../x", "spam//x", "spam/", "./x", "spam/.", "nul\0", "\udc80")
+NO_KEYS = (
+    "",
+    "/",
+    "/etc/passwd",
+    "..",
+    "../x",
+    "spam/../../x",
+    "spam//x",
+    "spam/",
+    "./x",
+    "spam/.",
+    "nul\0",
+    "\udc80",
+)
 # Where "a" lies below a folder and beside its name, the order of keys is not the order of names.
 CROWDED = (
     "a/b",
@@ -85,7 +98,9 @@ class BlobsContract(Awaiting):
     # --- reading and writing ---
 
     def test_reads_what_was_written(self) -> None:
-        """What was written is read, with its size; `write`, `stat` and a listing say the same of it."""
+        """What was written is read, with its size; `write`, `stat` and a listing say the same of
+        it.
+        """
 
         async def listed() -> list[Blob]:
             async with aclosing(self.blobs.list()) as listing:
@@ -108,19 +123,32 @@ class BlobsContract(Awaiting):
         for size in sizes:
             pieces.append(data[position : position + size])
             position += size
-        self.have(self.blobs.write("spam/x", Fed(*(piece for piece in pieces if piece), None, size=len(data))))
+        self.have(
+            self.blobs.write(
+                "spam/x", Fed(*(piece for piece in pieces if piece), None, size=len(data))
+            )
+        )
         self.assertEqual(self.get("spam/x"), data)
 
     def test_reads_spans(self) -> None:
         """A span gives exactly its bytes: first, last, middle, all, none."""
         data = bytes(range(256)) * 2000
         self.put("spam/x", data)
-        for begin, end in ((0, 1), (len(data) - 1, len(data)), (1000, 300_000), (0, len(data)), (5, 5), (len(data),) * 2):
+        for begin, end in (
+            (0, 1),
+            (len(data) - 1, len(data)),
+            (1000, 300_000),
+            (0, len(data)),
+            (5, 5),
+            (len(data),) * 2,
+        ):
             self.assertEqual(self.get("spam/x", Span(begin, end)), data[begin:end])
             self.assertEqual(self.size("spam/x", Span(begin, end)), end - begin)
 
     def test_refuses_spans_outside(self) -> None:
-        """A span beyond the blob's end is as good as missing; one that ends before it begins is a mistake."""
+        """A span beyond the blob's end is as good as missing; one that ends before it begins is a
+        mistake.
+        """
         self.put("spam/x", b"12345")
         self.refused(self.blobs.read("spam/x", Span(0, 6)), Missing)
         self.refused(self.blobs.read("spam/x", Span(6, 6)), Missing)
@@ -142,7 +170,9 @@ class BlobsContract(Awaiting):
         self.assertGreater(self.have(some()), 0)
 
     def test_is_one_version(self) -> None:
-        """A body that is being read while the blob is replaced or deleted goes on with the version that it began."""
+        """A body that is being read while the blob is replaced or deleted goes on with the version
+        that it began.
+        """
         old, new = b"o" * (3 << 20), b"n" * (3 << 20)
         self.put("spam/x", old)
 
@@ -180,7 +210,9 @@ class BlobsContract(Awaiting):
         self.assertEqual(self.have(contents(self.blobs)), sorted(ODD_KEYS, key=str.encode))
 
     def test_no_keys(self) -> None:
-        """What leads out of the store, or nowhere, is missing; to write there is a mistake that stores nothing."""
+        """What leads out of the store, or nowhere, is missing; to write there is a mistake that
+        stores nothing.
+        """
         for key in NO_KEYS:
             self.refused(self.blobs.read(key), Missing)
             self.refused(self.blobs.stat(key), Missing)
@@ -204,20 +236,29 @@ class BlobsContract(Awaiting):
 
     def test_replaces(self) -> None:
         """With `replace` the new bytes take the old ones' place, and the etag is another."""
-        etags = {self.put("spam/x", data, replace=True).etag for data in (b"longer than the next", b"short", b"other")}
+        etags = {
+            self.put("spam/x", data, replace=True).etag
+            for data in (b"longer than the next", b"short", b"other")
+        }
         self.assertEqual(self.get("spam/x"), b"other")
         self.assertEqual(len(etags), 3)
 
     def test_stores_nothing_of_a_body_that_fails(self) -> None:
-        """A body that raises, early or late, raises out of `write` and leaves what was there before."""
+        """A body that raises, early or late, raises out of `write` and leaves what was there
+        before.
+        """
         for size in (0, 10, 3 << 20):
             for replace in (False, True):
                 body = Fed(*[b"x" * size] * (size > 0), ConnectionResetError("gone"))
-                self.refused(self.blobs.write("spam/x", body, replace=replace), ConnectionResetError)
+                self.refused(
+                    self.blobs.write("spam/x", body, replace=replace), ConnectionResetError
+                )
                 self.assertTrue(body.closed)
                 self.assertEqual(self.have(contents(self.blobs)), [])
         self.put("spam/x", b"before")
-        self.refused(self.blobs.write("spam/x", Fed(b"x" * 9, OSError("gone")), replace=True), OSError)
+        self.refused(
+            self.blobs.write("spam/x", Fed(b"x" * 9, OSError("gone")), replace=True), OSError
+        )
         self.assertEqual(self.get("spam/x"), b"before")
 
     def test_stores_nothing_of_a_body_of_another_size(self) -> None:
@@ -240,9 +281,14 @@ class BlobsContract(Awaiting):
         self.put("spam/x", b"the key is free")
 
     def test_one_writer_wins(self) -> None:
-        """Of two who write one key at once the first to end wins, whole; the other is told `Exists`."""
+        """Of two who write one key at once the first to end wins, whole; the other is told
+        `Exists`.
+        """
         one, other = Fed(b"1" * 9), Fed(b"2" * (2 << 20))
-        writing_one, writing_other = start(self.blobs.write("spam/x", one)), start(self.blobs.write("spam/x", other))
+        writing_one, writing_other = (
+            start(self.blobs.write("spam/x", one)),
+            start(self.blobs.write("spam/x", other)),
+        )
         one.feed(None)
         self.assertEqual(self.successResultOf(writing_one).size, 9)
         other.feed(b"2")
@@ -277,19 +323,28 @@ class BlobsContract(Awaiting):
     # --- listing, links ---
 
     def test_lists_in_order(self) -> None:
-        """A listing is in the order of the keys' UTF-8 bytes, whatever folders they make; a prefix is any beginning."""
+        """A listing is in the order of the keys' UTF-8 bytes, whatever folders they make; a prefix
+        is any beginning.
+        """
         for key in CROWDED:
             self.put(key, b"")
         ordered = sorted(CROWDED, key=str.encode)
         self.assertEqual(self.have(contents(self.blobs)), ordered)
         prefixes = {key[:length] for key in CROWDED for length in range(1, len(key) + 1)}
-        for prefix in sorted(prefixes | {"zzz", "a/b/", "a//", "/", "..", "../", "a/../", "b/", "\udc80", "\0", "\0/"}):
+        for prefix in sorted(
+            prefixes
+            | {"zzz", "a/b/", "a//", "/", "..", "../", "a/../", "b/", "\udc80", "\0", "\0/"}
+        ):
             self.assertEqual(
-                self.have(contents(self.blobs, prefix)), [key for key in ordered if key.startswith(prefix)], prefix
+                self.have(contents(self.blobs, prefix)),
+                [key for key in ordered if key.startswith(prefix)],
+                prefix,
             )
 
     def test_lists_while_it_changes(self) -> None:
-        """What is deleted or written while a listing is under way does not break it, and all else comes exactly once."""
+        """What is deleted or written while a listing is under way does not break it, and all else
+        comes exactly once.
+        """
         keys = [f"p{number:03d}/x" for number in range(60)]
         for key in keys:
             self.put(key, b"")
@@ -305,7 +360,10 @@ class BlobsContract(Awaiting):
             return found
 
         found = self.have(listed())
-        self.assertEqual([key for key in found if key not in ("p050/x", "p051/new")], [key for key in keys if key != "p050/x"])
+        self.assertEqual(
+            [key for key in found if key not in ("p050/x", "p051/new")],
+            [key for key in keys if key != "p050/x"],
+        )
         self.assertEqual(len(found), len(set(found)))
 
     def test_links(self) -> None:
@@ -348,7 +406,9 @@ class _Model(stateful.RuleBasedStateMachine):
     def fail(self, key: str, data: bytes, replace: bool) -> None:
         pieces: list[Any] = [data] if data else []
         body = Fed(*pieces, ConnectionResetError())
-        error = self.contract.failureResultOf(start(self.contract.blobs.write(key, body, replace=replace))).value
+        error = self.contract.failureResultOf(
+            start(self.contract.blobs.write(key, body, replace=replace))
+        ).value
         assert isinstance(error, (Exists, ConnectionResetError)), error
         assert body.closed
 

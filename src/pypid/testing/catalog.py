@@ -47,8 +47,13 @@ def a_project(name: ProjectName, *versions: str, **fields: object) -> Project:
 
 def said(name: ProjectName, *versions: str, **fields: object) -> Listing:
     """What another index says of the project: that it has these versions."""
-    files = tuple(a_file(name, version, key=None, source="https://files.example/file") for version in versions)
-    values: dict[str, object] = {"asked": datetime(2026, 4, 4, tzinfo=UTC), "index": "https://index.example/simple/"}
+    files = tuple(
+        a_file(name, version, key=None, source="https://files.example/file") for version in versions
+    )
+    values: dict[str, object] = {
+        "asked": datetime(2026, 4, 4, tzinfo=UTC),
+        "index": "https://index.example/simple/",
+    }
     return Listing(name=name, files=files, **{**values, **fields})  # type: ignore[arg-type]
 
 
@@ -78,7 +83,11 @@ class CatalogContract(Awaiting):
         """Every field of a project and its files comes back, with the serial of the change."""
         project = Project(
             name=SPAM,
-            files=(a_file(SPAM, "1.0", yanked=""), a_file(SPAM, "2.0", yanked="br\u00f6ken"), a_file(SPAM, "3", summary=None)),
+            files=(
+                a_file(SPAM, "1.0", yanked=""),
+                a_file(SPAM, "2.0", yanked="br\u00f6ken"),
+                a_file(SPAM, "3", summary=None),
+            ),
             status=Status.DEPRECATED,
             status_reason="use ham",
         )
@@ -87,7 +96,9 @@ class CatalogContract(Awaiting):
         self.assertEqual(self.have(self.catalog.ours(SPAM)), held)
 
     def test_unknown_is_not_absent(self) -> None:
-        """What is not held is unknown until the comparison with storage is complete, and absent from then on."""
+        """What is not held is unknown until the comparison with storage is complete, and absent
+        from then on.
+        """
         self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.UNKNOWN)
         self.assertFalse(self.have(self.catalog.is_complete()))
         self.assertFalse(self.catalog.was_complete)
@@ -107,7 +118,9 @@ class CatalogContract(Awaiting):
 
         def change(project: Project | None) -> Project | None:
             seen.append(project)
-            return a_project(SPAM, "1") if project is None else evolve(project, status=Status.ARCHIVED)
+            return (
+                a_project(SPAM, "1") if project is None else evolve(project, status=Status.ARCHIVED)
+            )
 
         first = self.have(self.catalog.edit(SPAM, change))
         second = self.have(self.catalog.edit(SPAM, change))
@@ -116,11 +129,15 @@ class CatalogContract(Awaiting):
         self.assertEqual((second.status, second.serial), (Status.ARCHIVED, first.serial + 1))
 
     def test_equal_changes_nothing(self) -> None:
-        """An edit that gives an equal project (whatever its serial) takes no serial and keeps the list of names."""
+        """An edit that gives an equal project (whatever its serial) takes no serial and keeps the
+        list of names.
+        """
         held = self.put(a_project(SPAM, "1"), mark="m")
         names = self.have(self.catalog.names())
         self.assertEqual(self.put(evolve(held, serial=77)), held)
-        self.assertIsNone(self.have(self.catalog.edit(project_name("ham"), lambda project: project)))
+        self.assertIsNone(
+            self.have(self.catalog.edit(project_name("ham"), lambda project: project))
+        )
         self.assertEqual(self.have(self.catalog.serial()), held.serial)
         self.assertIs(self.have(self.catalog.names()), names)
         self.assertEqual(self.have(self.catalog.mark(SPAM)), "m")
@@ -144,7 +161,11 @@ class CatalogContract(Awaiting):
         """Each change of any project, and a removal, takes the next serial."""
         ham = project_name("ham")
         begin = self.have(self.catalog.serial())
-        serials = [self.put(a_project(SPAM)).serial, self.put(a_project(ham)).serial, self.put(a_project(SPAM, "1")).serial]
+        serials = [
+            self.put(a_project(SPAM)).serial,
+            self.put(a_project(ham)).serial,
+            self.put(a_project(SPAM, "1")).serial,
+        ]
         self.have(self.catalog.edit(ham, becomes(None)))
         self.assertEqual(serials, [begin + 1, begin + 2, begin + 3])
         self.assertEqual(self.have(self.catalog.serial()), begin + 4)
@@ -155,17 +176,22 @@ class CatalogContract(Awaiting):
             self.put(a_project(project_name(text), "1"))
         archived = self.put(a_project(project_name("ham"), "1", status=Status.ARCHIVED))
         names = self.have(self.catalog.names())
-        self.assertEqual([summary.name for summary in names], ["0", "eggs", "eggs-10", "eggs-2", "ham", "spam"])
+        self.assertEqual(
+            [summary.name for summary in names], ["0", "eggs", "eggs-10", "eggs-2", "ham", "spam"]
+        )
         self.assertEqual(names[4], Summary(archived.name, archived.serial, Status.ARCHIVED))
         self.assertIs(self.have(self.catalog.names()), names)
         self.have(self.catalog.edit(archived.name, becomes(None)))
         self.assertEqual(
-            [summary.name for summary in self.have(self.catalog.names())], ["0", "eggs", "eggs-10", "eggs-2", "spam"]
+            [summary.name for summary in self.have(self.catalog.names())],
+            ["0", "eggs", "eggs-10", "eggs-2", "spam"],
         )
         self.assertEqual(len(names), 6)
 
     def test_their_summaries(self) -> None:
-        """Of theirs those are listed of which files are kept, by name, and with the status that was said last."""
+        """Of theirs those are listed of which files are kept, by name, and with the status that was
+        said last.
+        """
         for text in ("spam", "ham", "eggs"):
             self.hear(said(project_name(text), "1"))
         self.assertEqual(list(self.have(self.catalog.their_summaries())), [])
@@ -190,7 +216,9 @@ class CatalogContract(Awaiting):
 
     def hear(self, remembered: Listing) -> UpstreamEntry:
         """Upstream says this."""
-        return self.have(self.catalog.edit_theirs(remembered.name, lambda heard: evolve(heard, said=remembered)))
+        return self.have(
+            self.catalog.edit_theirs(remembered.name, lambda heard: evolve(heard, said=remembered))
+        )
 
     def keep(self, name: ProjectName, *versions: str) -> UpstreamEntry:
         """These files of theirs are kept."""
@@ -198,7 +226,9 @@ class CatalogContract(Awaiting):
         return self.have(self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files)))
 
     def test_marks(self) -> None:
-        """A mark stays until the project is changed without one; a new mark alone takes no serial."""
+        """A mark stays until the project is changed without one; a new mark alone
+        takes no serial.
+        """
         self.assertIsNone(self.have(self.catalog.mark(SPAM)))
         held = self.put(a_project(SPAM, "1"), mark="one")
         self.assertEqual(self.have(self.catalog.mark(SPAM)), "one")
@@ -214,7 +244,11 @@ class CatalogContract(Awaiting):
     def test_is_a_dict(self) -> None:
         """Whatever is edited in whatever order, the catalog holds what a dict would."""
         modest = settings(
-            max_examples=25, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=25,
+            stateful_step_count=25,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         )
         stateful.run_state_machine_as_test(lambda: CatalogModel(self), settings=modest)  # type: ignore[arg-type]
 
@@ -251,7 +285,10 @@ class CatalogModel(stateful.RuleBasedStateMachine):
     def same(self) -> None:
         catalog = self.contract.catalog
         assert self.contract.have(catalog.serial()) == self.serial
-        expected = [Summary(name, project.serial, project.status) for name, project in sorted(self.held.items())]
+        expected = [
+            Summary(name, project.serial, project.status)
+            for name, project in sorted(self.held.items())
+        ]
         assert list(self.contract.have(catalog.names())) == expected
         for name, project in self.held.items():
             assert self.contract.have(catalog.ours(name)) == project

@@ -18,7 +18,12 @@ from pypid.testing.worlds import BEGINNING, Timed
 
 def a_download(number: int, **fields: object) -> DownloadEntry:
     """One of many."""
-    values: dict[str, object] = {"sha256": "ab" * 32, "project": "spam", "filename": "spam-1.tar.gz", "who": "alice"}
+    values: dict[str, object] = {
+        "sha256": "ab" * 32,
+        "project": "spam",
+        "filename": "spam-1.tar.gz",
+        "who": "alice",
+    }
     return DownloadEntry(when=BEGINNING + timedelta(seconds=number), **{**values, **fields})  # type: ignore[arg-type]
 
 
@@ -31,8 +36,14 @@ class MemoryDownloads:
     def note(self, download: DownloadEntry) -> None:
         self._noted.append(evolve(download, serial=len(self._noted) + 1))
 
-    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[DownloadEntry]:
-        found = [each for each in reversed(self._noted) if each.sha256 == sha256 and (before is None or each.serial < before)]
+    async def of(
+        self, sha256: str, *, most: int = 1000, before: int | None = None
+    ) -> Sequence[DownloadEntry]:
+        found = [
+            each
+            for each in reversed(self._noted)
+            if each.sha256 == sha256 and (before is None or each.serial < before)
+        ]
         return found[: max(most, 0)]
 
     async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
@@ -82,7 +93,10 @@ class DownloadsContract(Timed):
         for number in range(2500):
             self.downloads.note(a_download(number))
         found = self.have(self.downloads.of("ab" * 32, most=10_000))
-        self.assertEqual([each.when for each in found], [a_download(number).when for number in range(2499, -1, -1)])
+        self.assertEqual(
+            [each.when for each in found],
+            [a_download(number).when for number in range(2499, -1, -1)],
+        )
 
     def test_hostile(self) -> None:
         """Whatever a client calls itself, its download is written down."""
@@ -90,12 +104,16 @@ class DownloadsContract(Timed):
             self.downloads.note(a_download(1, who=text, where=text, token=text))
         self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), 3)
 
-    def by_day(self, project: str = "spam", since: date = date(2026, 1, 1)) -> list[tuple[date, int]]:
+    def by_day(
+        self, project: str = "spam", since: date = date(2026, 1, 1)
+    ) -> list[tuple[date, int]]:
         """As the port has it."""
         return list(self.have(self.downloads.by_day(project, since)))
 
     def test_by_day(self) -> None:
-        """Those of a project are counted by day, in UTC, the oldest first, whichever file it was; days without are left out."""
+        """Those of a project are counted by day, in UTC, the oldest first, whichever file it was;
+        days without are left out.
+        """
         self.assertEqual(self.by_day(), [])
         first, day = BEGINNING.date(), timedelta(days=1)
         hours = (0, 1, 23, 24, 71)
@@ -116,12 +134,17 @@ class DownloadsContract(Timed):
         self.assertEqual(self.by_day(), [(date(2026, 1, 1), 1)])
 
     def test_many_by_day(self) -> None:
-        """Thousands are counted, all of them, in whatever order they come; and more of them later."""
+        """Thousands are counted, all of them, in whatever order they come; and more
+        of them later.
+        """
         for number in range(2500):
             self.downloads.note(a_download(86400 * (number % 3), project=f"spam{number % 5}"))
         days = [BEGINNING.date() + timedelta(days=number) for number in range(3)]
         for project in range(5):
-            counted = [sum(1 for number in range(project, 2500, 5) if number % 3 == day) for day in range(3)]
+            counted = [
+                sum(1 for number in range(project, 2500, 5) if number % 3 == day)
+                for day in range(3)
+            ]
             self.assertEqual(self.by_day(f"spam{project}"), list(zip(days, counted, strict=True)))
         self.downloads.note(a_download(0, project="spam1"))
         self.assertEqual(self.by_day("spam1")[0], (days[0], 168))

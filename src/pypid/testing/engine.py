@@ -36,19 +36,32 @@ HAM = project_name("ham")
 IDENTITY = "the storage of these tests"
 OTHER = "another storage"
 HOUR = timedelta(hours=1)
-HOSTILE = (b"", b"\0", b"\xff\xfe", b"'; DROP TABLE pypid_catalog; --", b"%s%(a)s\\n\n\r\t", "\u8de8\u202e".encode())
+HOSTILE = (
+    b"",
+    b"\0",
+    b"\xff\xfe",
+    b"'; DROP TABLE pypid_catalog; --",
+    b"%s%(a)s\\n\n\r\t",
+    "\u8de8\u202e".encode(),
+)
 """Lines that an engine gives back as they came."""
 
 
 def to_be(
-    line: bytes | None, expected: int = 0, *, name: ProjectName = SPAM, kind: RowKind = RowKind.OURS, seen: bool = True
+    line: bytes | None,
+    expected: int = 0,
+    *,
+    name: ProjectName = SPAM,
+    kind: RowKind = RowKind.OURS,
+    seen: bool = True,
 ) -> RowChange:
     """That the row is to have this line."""
     return RowChange(kind, name, line, expected, seen)
 
 
 class EngineContract(Timed):
-    """Mix into a `SynchronousTestCase` whose `make` gives an engine on a new place, in `self.world`.
+    """Mix into a `SynchronousTestCase` whose `make` gives an engine on a new place, in
+    `self.world`.
 
     An engine whose time, or feed, is not that of `self.clock` overrides `pass_time` and `until`.
     """
@@ -58,7 +71,9 @@ class EngineContract(Timed):
         raise NotImplementedError
 
     async def again(self) -> Engine:
-        """Another engine, not opened, on the place of the last one that was made: as on another node, or after a restart."""
+        """Another engine, not opened, on the place of the last one that was made: as on another
+        node, or after a restart.
+        """
         raise NotImplementedError
 
     def pass_time(self, seconds: float) -> None:
@@ -96,7 +111,9 @@ class EngineContract(Timed):
         assert isinstance(row, CatalogRow), row
         return row
 
-    def all_rows(self, engine: Engine | None = None, since: Position | None = None, most: int = 1000) -> list[CatalogRow]:
+    def all_rows(
+        self, engine: Engine | None = None, since: Position | None = None, most: int = 1000
+    ) -> list[CatalogRow]:
         """Those that changed since, in slices."""
         asked = engine or self.engine
         position = since or self.have(asked.state()).beginning
@@ -113,7 +130,9 @@ class EngineContract(Timed):
     # --- opening ---
 
     def test_begins_empty(self) -> None:
-        """A new engine has no rows, is not complete, and goes on from the serial that it was given."""
+        """A new engine has no rows, is not complete, and goes on from the serial that
+        it was given.
+        """
         engine = self.have(self.make())
         self.addCleanup(lambda: self.have(engine.close()))
         state = self.have(engine.open(IDENTITY, 1000))
@@ -148,13 +167,19 @@ class EngineContract(Timed):
     # --- rows ---
 
     def test_holds_what_was_put(self) -> None:
-        """A row has its line, whatever is in it, and the version and serial of its change; ours and theirs are apart."""
+        """A row has its line, whatever is in it, and the version and serial of its change; ours and
+        theirs are apart.
+        """
         before = self.state()
         for number, line in enumerate(HOSTILE, 1):
             name = project_name(f"p{number}")
             row = self.put(line, name=name)
-            expected = CatalogRow(RowKind.OURS, name, before.version + number, before.serial + number, line)
-            self.assertEqual((row, self.have(self.engine.row(RowKind.OURS, name))), (expected, expected))
+            expected = CatalogRow(
+                RowKind.OURS, name, before.version + number, before.serial + number, line
+            )
+            self.assertEqual(
+                (row, self.have(self.engine.row(RowKind.OURS, name))), (expected, expected)
+            )
             self.assertIsNone(self.have(self.engine.row(RowKind.THEIRS, name)))
         theirs = self.put(b"theirs", kind=RowKind.THEIRS, name=project_name("p1"))
         self.assertEqual(self.have(self.engine.row(RowKind.THEIRS, project_name("p1"))), theirs)
@@ -171,18 +196,27 @@ class EngineContract(Timed):
         self.assertEqual((len(first.rows), first.more), (4, True))
 
     def test_one_wins(self) -> None:
-        """A row that is not what was expected stays, and who wanted another one is told what it is."""
+        """A row that is not what was expected stays, and who wanted another one is told
+        what it is.
+        """
         self.assertEqual(self.have(self.engine.swap(self.epoch, to_be(b"x", 1))), Conflict(None))
         first = self.put(b"first")
         self.assertEqual(self.have(self.another().swap(self.epoch, to_be(b"new"))), Conflict(first))
         second = self.put(b"second", first.version)
-        for change in (to_be(b"x", first.version), to_be(None, first.version), to_be(b"x"), to_be(b"x", 10**12)):
+        for change in (
+            to_be(b"x", first.version),
+            to_be(None, first.version),
+            to_be(b"x"),
+            to_be(b"x", 10**12),
+        ):
             before = self.state()
             self.assertEqual(self.have(self.engine.swap(self.epoch, change)), Conflict(second))
             self.assertEqual(self.state(), before)
 
     def test_done_again(self) -> None:
-        """A change that was done already changes nothing, whoever did it: so one may be repeated whose end nobody heard."""
+        """A change that was done already changes nothing, whoever did it: so one may be repeated
+        whose end nobody heard.
+        """
         first = self.put(b"first")
         self.assertEqual(self.put(b"first"), first)
         second = self.put(b"second", first.version)
@@ -194,7 +228,9 @@ class EngineContract(Timed):
         self.assertEqual(self.state().version, gone.version)
 
     def test_unseen(self) -> None:
-        """A change that nobody can see takes a version, and no serial; the row keeps the one that it had."""
+        """A change that nobody can see takes a version, and no serial; the row keeps the one that
+        it had.
+        """
         self.put(b"other", name=HAM)
         first = self.put(b"first")
         second = self.put(b"second", first.version, seen=False)
@@ -205,18 +241,26 @@ class EngineContract(Timed):
         self.assertEqual(self.state().serial, first.serial)
 
     def test_taken_out(self) -> None:
-        """A row that was taken out is not there, those who follow hear of it, and another one may come in its place."""
+        """A row that was taken out is not there, those who follow hear of it, and another one may
+        come in its place.
+        """
         first = self.put(b"first")
         before = self.state()
         gone = self.put(None, first.version)
-        self.assertEqual(gone, CatalogRow(RowKind.OURS, SPAM, first.version + 1, first.serial + 1, None))
+        self.assertEqual(
+            gone, CatalogRow(RowKind.OURS, SPAM, first.version + 1, first.serial + 1, None)
+        )
         self.assertIsNone(self.have(self.engine.row(RowKind.OURS, SPAM)))
         self.assertEqual(self.all_rows(since=before.position), [gone])
         for version in (first.version, gone.version):
-            self.assertEqual(self.have(self.engine.swap(self.epoch, to_be(b"x", version))), Conflict(None))
+            self.assertEqual(
+                self.have(self.engine.swap(self.epoch, to_be(b"x", version))), Conflict(None)
+            )
         back = self.put(b"first")
         self.assertGreater(back.version, gone.version)
-        self.assertEqual(self.have(self.engine.swap(self.epoch, to_be(b"x", first.version))), Conflict(back))
+        self.assertEqual(
+            self.have(self.engine.swap(self.epoch, to_be(b"x", first.version))), Conflict(back)
+        )
 
     def test_taken_out_of_nothing(self) -> None:
         """What is not expected to be there cannot be taken out."""
@@ -225,7 +269,9 @@ class EngineContract(Timed):
     # --- following ---
 
     def test_slices(self) -> None:
-        """What changed comes in slices, each row once, as it is now, in the order of the changes."""
+        """What changed comes in slices, each row once, as it is now, in the order
+        of the changes.
+        """
         rows = [self.put(b"%d" % number, name=project_name(f"p{number}")) for number in range(10)]
         middle = self.have(self.engine.changes(self.state().beginning, 4))
         self.assertEqual((list(middle.rows), middle.more), (rows[:4], True))
@@ -250,7 +296,9 @@ class EngineContract(Timed):
         self.assertEqual(self.all_rows(), [row])
 
     def test_tidy(self) -> None:
-        """Of rows that were taken out the last are remembered; who had not heard of the others has to read all again."""
+        """Of rows that were taken out the last are remembered; who had not heard of the others has
+        to read all again.
+        """
         self.put(b"stays", name=HAM)
         begun = self.state()
         rows = [self.put(b"line", name=project_name(f"p{number}")) for number in range(4)]
@@ -267,7 +315,9 @@ class EngineContract(Timed):
         self.put(b"again", name=rows[0].name)
 
     def test_complete(self) -> None:
-        """What one node has said to be complete is so for all, and for those that come later, until all begins anew."""
+        """What one node has said to be complete is so for all, and for those that come later, until
+        all begins anew.
+        """
         other = self.another()
         self.assertTrue(self.have(self.engine.say_complete(self.epoch)).complete)
         self.assertTrue(self.have(other.state()).complete)
@@ -275,7 +325,9 @@ class EngineContract(Timed):
         self.assertTrue(self.have(self.another().state()).complete)
 
     def test_begun_anew(self) -> None:
-        """Begun anew, it has no rows and is not complete; serials go on, and who followed has to read from the beginning."""
+        """Begun anew, it has no rows and is not complete; serials go on, and who followed has to
+        read from the beginning.
+        """
         row = self.put(b"line")
         self.have(self.engine.say_complete(self.epoch))
         before = self.state()
@@ -326,18 +378,31 @@ class EngineContract(Timed):
         self.assertTrue(self.have(other.lease("tidy", "b", 60)))
 
     def test_links(self) -> None:
-        """All nodes give the URL that the first one has kept, until it is not good for long enough."""
+        """All nodes give the URL that the first one has kept, until it is not good
+        for long enough.
+        """
         other = self.another()
-        first, second = (SignedUrl(f"https://bucket.example/{n}?sig=%2F&x={n}", BEGINNING + n * HOUR) for n in (1, 2))
-        exact = SignedUrl("https://bucket.example/\u00fc", BEGINNING + timedelta(days=9, microseconds=123457))
+        first, second = (
+            SignedUrl(f"https://bucket.example/{n}?sig=%2F&x={n}", BEGINNING + n * HOUR)
+            for n in (1, 2)
+        )
+        exact = SignedUrl(
+            "https://bucket.example/\u00fc", BEGINNING + timedelta(days=9, microseconds=123457)
+        )
         self.assertIsNone(self.have(self.engine.link("spam/spam-1.zip", BEGINNING)))
-        self.assertEqual(self.have(self.engine.keep_link("spam/spam-1.zip", first, BEGINNING)), first)
+        self.assertEqual(
+            self.have(self.engine.keep_link("spam/spam-1.zip", first, BEGINNING)), first
+        )
         self.assertEqual(self.have(other.keep_link("spam/spam-1.zip", second, BEGINNING)), first)
         self.assertEqual(self.have(other.link("spam/spam-1.zip", BEGINNING)), first)
         self.assertIsNone(self.have(other.link("spam/spam-1.zip", BEGINNING + HOUR)))
-        self.assertEqual(self.have(other.keep_link("spam/spam-1.zip", second, BEGINNING + HOUR)), second)
+        self.assertEqual(
+            self.have(other.keep_link("spam/spam-1.zip", second, BEGINNING + HOUR)), second
+        )
         self.assertEqual(self.have(self.engine.link("spam/spam-1.zip", BEGINNING)), second)
-        self.assertEqual(self.have(self.engine.keep_link("\u8de8 '\"%s/x", exact, BEGINNING)), exact)
+        self.assertEqual(
+            self.have(self.engine.keep_link("\u8de8 '\"%s/x", exact, BEGINNING)), exact
+        )
         self.assertEqual(self.have(other.link("\u8de8 '\"%s/x", BEGINNING)), exact)
 
     # --- the feed ---
@@ -351,7 +416,9 @@ class EngineContract(Timed):
         return feed, beats
 
     def test_feed_beats(self) -> None:
-        """The feed tells of the state again and again, also where nothing changes, and until it is stopped."""
+        """The feed tells of the state again and again, also where nothing changes, and until it is
+        stopped.
+        """
         feed, beats = self.follow(self.engine)
         self.assertTrue(self.until(lambda: len(beats) > 4))
         self.assertEqual({beat.state for beat in beats}, {self.state()})
@@ -380,7 +447,9 @@ class EngineContract(Timed):
         self.heard(beats)
         self.have(self.engine.clear())
         self.heard(beats)
-        self.assertEqual([beat.state.version for beat in beats if beat.state.epoch == self.epoch][-1], 2)
+        self.assertEqual(
+            [beat.state.version for beat in beats if beat.state.epoch == self.epoch][-1], 2
+        )
 
     def heard(self, beats: list[Beat]) -> None:
         """The state that there is now is heard of within a second."""
@@ -405,9 +474,15 @@ class EngineContract(Timed):
     # --- all of it ---
 
     def test_is_a_dict(self) -> None:
-        """Whatever is changed in whatever order by several nodes, the rows are those of a dict, and of a follower."""
+        """Whatever is changed in whatever order by several nodes, the rows are those of a dict, and
+        of a follower.
+        """
         modest = settings(
-            max_examples=15, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=15,
+            stateful_step_count=25,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         )
         stateful.run_state_machine_as_test(lambda: EngineModel(self), settings=modest)  # type: ignore[arg-type]
 
@@ -440,20 +515,36 @@ class EngineModel(stateful.RuleBasedStateMachine):
         seen=st.booleans(),
         stale=st.integers(0, 3),
     )
-    def swap(self, node: int, kind: RowKind, name: ProjectName, line: bytes | None, seen: bool, stale: int) -> None:
+    def swap(
+        self,
+        node: int,
+        kind: RowKind,
+        name: ProjectName,
+        line: bytes | None,
+        seen: bool,
+        stale: int,
+    ) -> None:
         held = self.held.get((kind, name))
         there = held is not None and held.line is not None
         expected = max(0, held.version - stale) if held is not None and there else stale
         if line is None and not expected:
             return
-        found = self.contract.have(self.nodes[node].swap(self.state.epoch, RowChange(kind, name, line, expected, seen)))
+        found = self.contract.have(
+            self.nodes[node].swap(self.state.epoch, RowChange(kind, name, line, expected, seen))
+        )
         if held is not None and held.line == line:
             assert found == held
         elif expected != (held.version if held is not None and there else 0):
             assert found == Conflict(held if there else None)
         else:
             version, serial = self.state.version + 1, self.state.serial + seen
-            row = CatalogRow(kind, name, version, serial if seen else held.serial if held is not None else 0, line)
+            row = CatalogRow(
+                kind,
+                name,
+                version,
+                serial if seen else held.serial if held is not None else 0,
+                line,
+            )
             assert found == row
             self.held[kind, name] = row
             self.state = evolve(self.state, version=version, serial=serial)
@@ -467,13 +558,17 @@ class EngineModel(stateful.RuleBasedStateMachine):
 
     @stateful.rule()
     def read_all(self) -> None:
-        assert self.contract.all_rows(self.nodes[1]) == sorted(self.held.values(), key=lambda row: row.version)
+        assert self.contract.all_rows(self.nodes[1]) == sorted(
+            self.held.values(), key=lambda row: row.version
+        )
 
     @stateful.invariant()
     def same(self) -> None:
         assert self.contract.have(self.nodes[1].state()) == self.state
         for (kind, name), row in self.held.items():
-            assert self.contract.have(self.nodes[0].row(kind, name)) == (None if row.line is None else row)
+            assert self.contract.have(self.nodes[0].row(kind, name)) == (
+                None if row.line is None else row
+            )
 
     @stateful.rule()
     def caught_up(self) -> None:

@@ -17,7 +17,11 @@ from pypid.testing.worlds import BEGINNING, Timed
 
 def a_deed(number: int, **fields: object) -> AuditEntry:
     """One of many."""
-    values: dict[str, object] = {"who": "alice", "what": "publish-file", "subject": f"spam/spam-{number}.tar.gz"}
+    values: dict[str, object] = {
+        "who": "alice",
+        "what": "publish-file",
+        "subject": f"spam/spam-{number}.tar.gz",
+    }
     return AuditEntry(when=BEGINNING + timedelta(seconds=number), **{**values, **fields})  # type: ignore[arg-type]
 
 
@@ -49,7 +53,9 @@ class JournalContract(Timed):
             self.assertEqual(list(self.have(journal.deeds())), [evolve(deed, serial=1)])
 
     def test_order_and_pages(self) -> None:
-        """Serials grow by one, the newest comes first, and pages follow each other without a gap, whoever writes them."""
+        """Serials grow by one, the newest comes first, and pages follow each other without a gap,
+        whoever writes them.
+        """
         journals = (self.journal, self.have(self.again()))
         for number in range(7):
             self.have(journals[number % 2].note(a_deed(number)))
@@ -60,7 +66,9 @@ class JournalContract(Timed):
             found += page
             before = found[-1].serial
         self.assertEqual([deed.serial for deed in found], [7, 6, 5, 4, 3, 2, 1])
-        self.assertEqual([deed.when for deed in found], [a_deed(number).when for number in range(6, -1, -1)])
+        self.assertEqual(
+            [deed.when for deed in found], [a_deed(number).when for number in range(6, -1, -1)]
+        )
         for most in (0, -1):
             self.assertEqual(list(self.have(self.journal.deeds(most=most))), [])
         for before in (0, -5):
@@ -68,7 +76,9 @@ class JournalContract(Timed):
         self.assertEqual(len(self.have(self.journal.deeds(before=10**30, most=10**30))), 7)
 
     def test_filters(self) -> None:
-        """Who, what and subject are compared exactly, all together; a project's deeds are those of its files, too."""
+        """Who, what and subject are compared exactly, all together; a project's deeds are those of
+        its files, too.
+        """
         for number, (who, what, subject) in enumerate(
             [
                 ("alice", "publish-file", "spam/spam-1.tar.gz"),
@@ -92,10 +102,21 @@ class JournalContract(Timed):
             self.assertEqual(serials(who=hostile), [])
 
     def test_hostile_deeds(self) -> None:
-        """Whatever somebody managed to be called or to name, it is written down, if need be cut and with other characters."""
-        for number, text in enumerate(("\0", "\ud800", "x" * 1_000_000, "'; DROP TABLE deeds; --", "\U0001f600")):
+        """Whatever somebody managed to be called or to name, it is written down, if need be cut and
+        with other characters.
+        """
+        for number, text in enumerate(
+            ("\0", "\ud800", "x" * 1_000_000, "'; DROP TABLE deeds; --", "\U0001f600")
+        ):
             details = {text: text, **{f"{key}": text for key in range(1000)}}
-            self.have(self.journal.note(a_deed(number, who=text, subject=text, where=text, token=text, details=details)))
+            self.have(
+                self.journal.note(
+                    a_deed(number, who=text, subject=text, where=text, token=text, details=details)
+                )
+            )
         self.assertEqual(len(self.have(self.journal.deeds())), 5)
         self.assertEqual(self.have(self.journal.deeds(most=1))[0].who, "\U0001f600")
-        self.assertTrue(sum(len(value) for value in self.have(self.journal.deeds())[2].details.values()) < 100_000)
+        self.assertTrue(
+            sum(len(value) for value in self.have(self.journal.deeds())[2].details.values())
+            < 100_000
+        )

@@ -28,7 +28,21 @@ GROUPS = {"team": frozenset({"alice", "root"}), "crew": frozenset({"Bob", "mallo
 ADMIN = "root"
 
 NOBODY = (
-    *("mallory", "Alice", "bob", "ALICE", "", " ", " alice", "alice ", "alice\0", "\0", "alice\n", "a\u0300lice", "\uff41lice"),
+    *(
+        "mallory",
+        "Alice",
+        "bob",
+        "ALICE",
+        "",
+        " ",
+        " alice",
+        "alice ",
+        "alice\0",
+        "\0",
+        "alice\n",
+        "a\u0300lice",
+        "\uff41lice",
+    ),
     *(
         "*",
         "a*",
@@ -41,15 +55,40 @@ NOBODY = (
         "alice#x",
         "al%69ce",
     ),
-    *("alice'--", "' or 1=1 --", "team", "crew", TOKEN_USER, SESSION_USER, "alice:wonder land", "x" * 10_000, "\ud800"),
+    *(
+        "alice'--",
+        "' or 1=1 --",
+        "team",
+        "crew",
+        TOKEN_USER,
+        SESSION_USER,
+        "alice:wonder land",
+        "x" * 10_000,
+        "\ud800",
+    ),
 )
-"""Names of nobody: other spellings of those that there are, and what a filter, a path, a query or SQL might take for more."""
+"""Names of nobody: other spellings of those that there are, and what a filter, a path, a query or
+SQL might take for more.
+"""
 
 WRONG_PASSWORDS = (
-    *("x", "", " ", "\0", "wonder lan", "wonder land ", " wonder land", "WONDER LAND", "wonder land\0", "wonder\0land"),
+    *(
+        "x",
+        "",
+        " ",
+        "\0",
+        "wonder lan",
+        "wonder land ",
+        " wonder land",
+        "WONDER LAND",
+        "wonder land\0",
+        "wonder\0land",
+    ),
     *("wonder land\n", "wonder land" + "x" * 5000, "x" * 10_000, "*", "\ud800", USERS["root"]),
 )
-"""None is alice's. An LDAP server takes an empty one for a bind as nobody, and says yes (RFC 4513, 5.1.2)."""
+"""None is alice's. An LDAP server takes an empty one for a bind as nobody, and says yes (RFC 4513,
+5.1.2).
+"""
 
 
 class PeopleContract(Case):
@@ -60,10 +99,16 @@ class PeopleContract(Case):
     strangers = False
     """Whether its groups may have members whom another source knows (``mallory``)."""
     admins = True
-    """Whether it says who is an administrator (else it is only the list in ``[access] admins`` that does)."""
+    """Whether it says who is an administrator (else it is only the list in ``[access] admins`` that
+    does).
+    """
 
-    async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
-        """A source that knows these users (name to clear password) and groups, of whom `admin` is an administrator."""
+    async def make_people(
+        self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str
+    ) -> People:
+        """A source that knows these users (name to clear password) and groups, of whom `admin` is
+        an administrator.
+        """
         raise NotImplementedError
 
     async def people(self) -> People:
@@ -81,17 +126,25 @@ class PeopleContract(Case):
             found = await people.check(Credential(user, password))
         except Unauthenticated as error:
             return error
-        raise self.failureException(f"{user!r} with {password[:50]!r} is {found}, and should be refused")
+        raise self.failureException(
+            f"{user!r} with {password[:50]!r} is {found}, and should be refused"
+        )
 
     async def test_right(self) -> None:
-        """The right password gives the identity, also with a colon and UTF-8 in it, and again when it is remembered."""
+        """The right password gives the identity, also with a colon and UTF-8 in it, and again when
+        it is remembered.
+        """
         people = await self.people()
         for _ in range(2):
             for user, password in USERS.items():
-                self.assertEqual(await people.check(Credential(user, password, "192.0.2.1")), self.known(user))
+                self.assertEqual(
+                    await people.check(Credential(user, password, "192.0.2.1")), self.known(user)
+                )
 
     async def test_wrong(self) -> None:
-        """Wrong, empty, cut, longer, cased, NUL, endless, unencodable passwords are refused, before and after the right one."""
+        """Wrong, empty, cut, longer, cased, NUL, endless, unencodable passwords are refused, before
+        and after the right one.
+        """
         people = await self.people()
         for wrong in WRONG_PASSWORDS:
             await self.not_in(people, "alice", wrong)
@@ -101,7 +154,9 @@ class PeopleContract(Case):
         await self.not_in(people, "root", USERS["alice"])
 
     async def test_unknown(self) -> None:
-        """Names are compared exactly: whom it does not know it leaves to the next source, whatever the password."""
+        """Names are compared exactly: whom it does not know it leaves to the next source, whatever
+        the password.
+        """
         people = await self.people()
         await people.check(Credential("alice", USERS["alice"]))
         for user in NOBODY:
@@ -119,7 +174,9 @@ class PeopleContract(Case):
                 self.assertEqual(await people.find(user), self.known(user))
 
     async def test_groups_of_others(self) -> None:
-        """It tells the groups of people of other sources where it can, and never one that somebody is not in."""
+        """It tells the groups of people of other sources where it can, and never one that somebody
+        is not in.
+        """
         people = await self.people()
         strange = self.groups and self.strangers
         self.assertEqual(await people.groups("mallory"), frozenset({"crew"} if strange else ()))
@@ -127,19 +184,29 @@ class PeopleContract(Case):
             self.assertLessEqual(await people.groups(user), self.known(user).groups)
 
     async def test_says_nothing(self) -> None:
-        """What it says of a wrong password is the same for everybody, and holds nothing of what was sent."""
+        """What it says of a wrong password is the same for everybody, and holds nothing of what was
+        sent.
+        """
         people = await self.people()
         errors = [await self.not_in(people, user, "Xyzzy-secret") for user in USERS]
         self.assertEqual(len({str(error) for error in errors}), 1)
         for error in errors:
-            self.assertNotIn("Xyzzy", repr(error) + str(error) + repr(error.__cause__) + repr(error.__context__))
+            self.assertNotIn(
+                "Xyzzy", repr(error) + str(error) + repr(error.__cause__) + repr(error.__context__)
+            )
 
     async def test_at_once(self) -> None:
         """Many at once each get their own answer."""
         people = await self.people()
-        tries = [(user, password) for user in (*USERS, "nobody-here") for password in (*USERS.values(), "x")] * 2
+        tries = [
+            (user, password)
+            for user in (*USERS, "nobody-here")
+            for password in (*USERS.values(), "x")
+        ] * 2
         asked = [start(people.check(Credential(user, password))) for user, password in tries]
-        found = await gatherResults([each.addErrback(lambda failure: failure.trap(Unauthenticated)) for each in asked])
+        found = await gatherResults(
+            [each.addErrback(lambda failure: failure.trap(Unauthenticated)) for each in asked]
+        )
         for (user, password), answer in zip(tries, found, strict=True):
             if user not in USERS:
                 self.assertIsNone(answer)
@@ -155,4 +222,6 @@ class PeopleContract(Case):
             asked = start(people.check(Credential("alice", USERS["alice"])))
             asked.addErrback(lambda failure: None)
             asked.cancel()
-            self.assertEqual(await people.check(Credential("alice", USERS["alice"])), self.known("alice"))
+            self.assertEqual(
+                await people.check(Credential("alice", USERS["alice"])), self.known("alice")
+            )

@@ -22,10 +22,11 @@ FILENAME = "spam-1.0.tar.gz"
 
 
 class UpstreamContract(Awaiting):
-    """Mix into a `SynchronousTestCase` whose `make` gives an upstream that has the project spam, and that with one file.
+    """Mix into a `SynchronousTestCase` whose `make` gives an upstream that has the project spam,
+    and that with one file.
 
-    The file is `FILENAME`; its bytes are what `make` returns beside the upstream, at least 100 of them. `take_away` makes
-    the index behind it unreachable.
+    The file is `FILENAME`; its bytes are what `make` returns beside the upstream, at least 100 of
+    them. `take_away` makes the index behind it unreachable.
     """
 
     async def make(self) -> tuple[Upstream, bytes]:
@@ -52,7 +53,9 @@ class UpstreamContract(Awaiting):
         return file
 
     def test_project(self) -> None:
-        """A project comes with its files, each of which says where it is, and is not stored here."""
+        """A project comes with its files, each of which says where it is, and is
+        not stored here.
+        """
         file = self.file()
         self.assertEqual((file.project, file.filename, file.version), (SPAM, FILENAME, "1.0"))
         self.assertIsNotNone(file.source)
@@ -75,7 +78,9 @@ class UpstreamContract(Awaiting):
         self.assertIn(SPAM, self.have(self.upstream.names(())))
 
     def test_file(self) -> None:
-        """A file's bytes come from its source, all of them or a part, each in a body that knows its size or None."""
+        """A file's bytes come from its source, all of them or a part, each in a body that knows its
+        size or None.
+        """
         source = self.file().source
         assert source is not None
         for span, expected in (
@@ -94,7 +99,9 @@ class UpstreamContract(Awaiting):
         assert source is not None
 
         async def all_of_it() -> bytes:
-            return await whole(await self.upstream.fetch(source, Span(10, len(self.data) + 1), ()), 1 << 30)
+            return await whole(
+                await self.upstream.fetch(source, Span(10, len(self.data) + 1), ()), 1 << 30
+            )
 
         self.refused(all_of_it(), UpstreamDown)
 
@@ -112,7 +119,9 @@ class UpstreamContract(Awaiting):
 
         self.have(some(0))
         self.have(some(1))
-        self.assertEqual(self.have(whole(self.have(self.upstream.fetch(source, None, ())), 1 << 30)), self.data)
+        self.assertEqual(
+            self.have(whole(self.have(self.upstream.fetch(source, None, ())), 1 << 30)), self.data
+        )
 
     def test_no_file(self) -> None:
         """A file that is not there (any more) is `NotThere`."""

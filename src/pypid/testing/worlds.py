@@ -1,4 +1,6 @@
-"""A world without a network, threads, chance or a running clock; and bodies that tests feed by hand."""
+"""A world without a network, threads, chance or a running clock; and bodies that tests feed by
+hand.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -45,8 +47,11 @@ class WallClock:
         self._ahead += timedelta(seconds=seconds)
 
 
-def world(clock: Clock | None = None, blocking: Blocking = at_once, wall: WallClock | None = None) -> World:
-    """A `World` whose time is that of `clock`, whose blocking calls run here and now, and whose chance is counted.
+def world(
+    clock: Clock | None = None, blocking: Blocking = at_once, wall: WallClock | None = None
+) -> World:
+    """A `World` whose time is that of `clock`, whose blocking calls run here and now, and whose
+    chance is counted.
 
     `wall` is its time of day, for tests that set it; timers and ages never go by it.
     """
@@ -70,7 +75,9 @@ class Turns:
         done: Deferred[T] = Deferred()
 
         def turn() -> None:
-            at_once(call, *args).addBoth(done.callback)  # as a thread does, also if nobody waits any more
+            at_once(call, *args).addBoth(
+                done.callback
+            )  # as a thread does, also if nobody waits any more
 
         self._waiting.append(turn)
         return done
@@ -89,7 +96,9 @@ class Turns:
 
 
 class Fed:
-    """A body whose pieces the test hands over, one by one; an exception is raised, None is the end."""
+    """A body whose pieces the test hands over, one by one; an exception is raised, None
+    is the end.
+    """
 
     def __init__(self, *pieces: bytes | Exception | None, size: int | None = None) -> None:
         self._pieces: DeferredQueue[bytes | Exception | None] = DeferredQueue()
@@ -123,13 +132,17 @@ async def contents(blobs: Blobs, prefix: str = "") -> list[str]:
 
 
 class Awaiting(Case):
-    """How the contracts wait: Deferreds that fire at once. A backend that needs a reactor overrides `have` and `refused`."""
+    """How the contracts wait: Deferreds that fire at once. A backend that needs a reactor overrides
+    `have` and `refused`.
+    """
 
     def have(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns."""
         return self.successResultOf(start(coroutine))
 
-    def refused(self, coroutine: Coroutine[Any, Any, object], kind: type[BaseException]) -> BaseException:
+    def refused(
+        self, coroutine: Coroutine[Any, Any, object], kind: type[BaseException]
+    ) -> BaseException:
         """The exception of this kind that the coroutine ends with."""
         error: BaseException = self.failureResultOf(start(coroutine), kind).value
         return error

@@ -1,7 +1,9 @@
-"""One question to another index over HTTP: redirects, credentials, the chain of pypids, and an end to every wait.
+"""One question to another index over HTTP: redirects, credentials, the chain of pypids, and an end
+to every wait.
 
-Not treq: it keeps cookies, asks for gzip also where that would change a file, unpacks it without a bound, and rewrites URLs,
-signed ones too. What is left is `twisted.web.client.Agent`, and any `IAgent` will do.
+Not treq: it keeps cookies, asks for gzip also where that would change a file, unpacks it without a
+bound, and rewrites URLs, signed ones too. What is left is `twisted.web.client.Agent`, and any
+`IAgent` will do.
 """
 
 from __future__ import annotations
@@ -32,12 +34,16 @@ T = TypeVar("T")
 MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 SMALL = 1 << 16
-"""Bytes of a body that nobody wants, which are read so that the connection can be used again; a longer one ends it."""
+"""Bytes of a body that nobody wants, which are read so that the connection can be used again; a
+longer one ends it.
+"""
 
 
 @frozen
 class UpstreamResponse:
-    """What came back: the last URL after redirects, and the body, which whoever has the answer closes."""
+    """What came back: the last URL after redirects, and the body, which whoever has the answer
+    closes.
+    """
 
     status: int
     url: str = field(repr=False)
@@ -52,7 +58,9 @@ class UpstreamResponse:
 
 @frozen
 class UpstreamClient:
-    """Asks. `identity` is ours in the chain of pypids; `timeout` is how long, in seconds, the other side may be silent."""
+    """Asks. `identity` is ours in the chain of pypids; `timeout` is how long, in seconds, the other
+    side may be silent.
+    """
 
     agent: IAgent = field(repr=False)
     clock: IReactorTime = field(repr=False)
@@ -62,12 +70,19 @@ class UpstreamClient:
     counts: Counts = field(factory=Counts, repr=False, eq=False)
 
     async def get(
-        self, base: Base, url: str, headers: Mapping[str, str], via: Sequence[str], *, listed_only: bool = False
+        self,
+        base: Base,
+        url: str,
+        headers: Mapping[str, str],
+        via: Sequence[str],
+        *,
+        listed_only: bool = False,
     ) -> UpstreamResponse:
-        """The answer, whatever its status, at the end of all redirects. Raises `UpstreamDown`, `AddressRefused` and `Loop`.
+        """The answer, whatever its status, at the end of all redirects. Raises `UpstreamDown`,
+        `AddressRefused` and `Loop`.
 
-        With `listed_only` no other hosts than `hosts` are asked: raises `UnlistedHost` where the URL, or a redirect, leads
-        elsewhere.
+        With `listed_only` no other hosts than `hosts` are asked: raises `UnlistedHost` where the
+        URL, or a redirect, leads elsewhere.
         """
         refuse_loop(via, self.identity)
         authorization = base.authorization(url)
@@ -94,18 +109,30 @@ class UpstreamClient:
         if not self.hosts.holds(host, port):
             raise UnlistedHost(_host(url))
 
-    async def _once(self, url: str, headers: Mapping[str, str], via: Sequence[str], authorization: str | None) -> IResponse:
-        said = {**headers, "User-Agent": f"pypid/{__version__}", "Via": write_via(via, self.identity)}
+    async def _once(
+        self, url: str, headers: Mapping[str, str], via: Sequence[str], authorization: str | None
+    ) -> IResponse:
+        said = {
+            **headers,
+            "User-Agent": f"pypid/{__version__}",
+            "Via": write_via(via, self.identity),
+        }
         if authorization is not None:
             said["Authorization"] = authorization
         sent = Headers({name: [value] for name, value in said.items()})
         try:
             asked = askable(url)
         except ValueError:
-            raise UpstreamDown("its pages lead to something that is no http or https URL.") from None
-        silence = UpstreamDown(f"it did not answer within {self.timeout:g} seconds.", timed_out=True)
+            raise UpstreamDown(
+                "its pages lead to something that is no http or https URL."
+            ) from None
+        silence = UpstreamDown(
+            f"it did not answer within {self.timeout:g} seconds.", timed_out=True
+        )
         try:
-            response: IResponse = await within(self.clock, self.timeout, self.agent.request(b"GET", asked, sent), silence)
+            response: IResponse = await within(
+                self.clock, self.timeout, self.agent.request(b"GET", asked, sent), silence
+            )
         except UpstreamDown:
             raise
         except Exception as error:
@@ -120,7 +147,12 @@ class UpstreamClient:
         body = answer.body
         try:
             if body.size is not None and body.size <= SMALL:
-                await within(self.clock, min(1.0, self.timeout), Deferred.fromCoroutine(_drain(body)), UpstreamDown("too slow"))
+                await within(
+                    self.clock,
+                    min(1.0, self.timeout),
+                    Deferred.fromCoroutine(_drain(body)),
+                    UpstreamDown("too slow"),
+                )
         except UpstreamDown:
             pass
         finally:
@@ -137,7 +169,9 @@ async def _drain(body: IncomingBody) -> None:
         pass
 
 
-async def within(clock: IReactorTime, seconds: float, result: Deferred[T], too_late: Exception) -> T:
+async def within(
+    clock: IReactorTime, seconds: float, result: Deferred[T], too_late: Exception
+) -> T:
     """The result, or `too_late` raised after so many seconds, when it has been cancelled."""
     expired: list[bool] = []
 
@@ -157,13 +191,15 @@ async def within(clock: IReactorTime, seconds: float, result: Deferred[T], too_l
             alarm.cancel()
 
 
-# --- what went wrong --------------------------------------------------------------------------------------------
+# --- what went wrong ------------------------------------------------------------------------------
 
 
 class CountedBody(IncomingBody):
     """The body of an answer, counted. Raises `UpstreamDown` where it ends early or falls silent."""
 
-    def __init__(self, response: IResponse, clock: IReactorTime, patience: float, counts: Counts) -> None:
+    def __init__(
+        self, response: IResponse, clock: IReactorTime, patience: float, counts: Counts
+    ) -> None:
         self._counts = counts
         super().__init__(response, clock, patience)
 

@@ -15,9 +15,14 @@ T = TypeVar("T")
 
 
 async def counted(
-    world: World, operation: str, question: Awaitable[T], outcome_of: Callable[[T], str] = lambda answer: "ok"
+    world: World,
+    operation: str,
+    question: Awaitable[T],
+    outcome_of: Callable[[T], str] = lambda answer: "ok",
 ) -> T:
-    """The answer. `operation` is a word for the question, as is what `outcome_of` makes of the answer."""
+    """The answer. `operation` is a word for the question, as is what `outcome_of` makes of the
+    answer.
+    """
     began, outcome = world.clock.seconds(), "failed"
     try:
         answer = await question
@@ -27,7 +32,9 @@ async def counted(
         raise
     finally:
         world.counts.add(UPSTREAM, (operation, outcome))
-        world.counts.observe(UPSTREAM_SECONDS, (operation,), max(0.0, world.clock.seconds() - began))
+        world.counts.observe(
+            UPSTREAM_SECONDS, (operation,), max(0.0, world.clock.seconds() - began)
+        )
     return answer
 
 

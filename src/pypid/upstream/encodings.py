@@ -1,4 +1,6 @@
-"""Content-Encoding: taken off in steps of bounded size, so that a small answer cannot become a large one in memory."""
+"""Content-Encoding: taken off in steps of bounded size, so that a small answer cannot become a
+large one in memory.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +78,9 @@ def unpacked(data: bytearray, encoding: str, limit: int) -> Generator[None, None
 class Gunzipped:
     """A file that came in gzip although identity was asked for.
 
-    `is_gzip`: it is a gzip file itself. Then the header may only mean that (old configurations of Apache say so of every
-    ``.tar.gz``), and what comes out is looked at: if that is no gzip, then what came in was the file.
+    `is_gzip`: it is a gzip file itself. Then the header may only mean that (old configurations of
+    Apache say so of every ``.tar.gz``), and what comes out is looked at: if that is no gzip, then
+    what came in was the file.
     """
 
     body: Body
@@ -93,7 +96,9 @@ class Gunzipped:
             first = b""
             while len(first) < 64 and (piece := await anext(pieces, b"")):
                 first += piece
-            if not first.startswith(_MAGIC) or (self.is_gzip and not _begins(first).startswith(_MAGIC)):
+            if not first.startswith(_MAGIC) or (
+                self.is_gzip and not _begins(first).startswith(_MAGIC)
+            ):
                 yield first
                 async for piece in pieces:
                     yield piece

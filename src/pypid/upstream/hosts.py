@@ -1,4 +1,6 @@
-"""The hosts that upstream's files may come from without further conditions (`[upstream] file_hosts`)."""
+"""The hosts that upstream's files may come from without further conditions (`[upstream]
+file_hosts`).
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ _STANDARD_PORTS = (80, 443)
 
 @frozen
 class FileHosts:
-    """`own` are the hosts and ports of the configured indexes, `listed` the entries of ``file_hosts``.
+    """`own` are the hosts and ports of the configured indexes, `listed` the entries of
+    ``file_hosts``.
 
-    Of an index's own host its configured port counts, and the standard ports, where ``http`` redirects to ``https``. Another
-    port of the same host may be another service: it has to be listed.
+    Of an index's own host its configured port counts, and the standard ports, where ``http``
+    redirects to ``https``. Another port of the same host may be another service: it has to be
+    listed.
     """
 
     own: frozenset[Address] = frozenset()
@@ -28,9 +32,13 @@ class FileHosts:
 
     @classmethod
     def of(cls, urls: Iterable[str], listed: Iterable[str] = ()) -> FileHosts:
-        """Of the URLs of the configured indexes, and the entries: host or glob, with ``:port`` or without."""
+        """Of the URLs of the configured indexes, and the entries: host or glob, with ``:port`` or
+        without.
+        """
         origins = [Base.parse(url).origin for url in urls]
-        own = {(_ascii(host), each) for _, host, port in origins for each in (port, *_STANDARD_PORTS)}
+        own = {
+            (_ascii(host), each) for _, host, port in origins for each in (port, *_STANDARD_PORTS)
+        }
         return cls(frozenset(own), tuple(entry.lower() for entry in listed))
 
     def holds(self, host: str, port: int) -> bool:
@@ -39,7 +47,11 @@ class FileHosts:
         if (name, port) in self.own:
             return True
         bracketed = f"[{name}]" if ":" in name else name
-        return any(_fits(text, entry) for entry in self.listed for text in (bracketed, f"{bracketed}:{port}"))
+        return any(
+            _fits(text, entry)
+            for entry in self.listed
+            for text in (bracketed, f"{bracketed}:{port}")
+        )
 
     def serves(self, url: str) -> bool:
         """Whether the URL is at such a host; False for what is no http or https URL."""

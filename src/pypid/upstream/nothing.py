@@ -17,9 +17,13 @@ OFFLINE = "this index is offline ([upstream] mode), and asks nobody."
 
 @frozen
 class Nothing:
-    """An upstream that is never there. To say that it has no projects would be a lie that is remembered when it is back."""
+    """An upstream that is never there. To say that it has no projects would be a lie that is
+    remembered when it is back.
+    """
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> NoReturn:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> NoReturn:
         """Always raises `UpstreamDown`."""
         raise UpstreamDown(OFFLINE)
 
@@ -27,7 +31,9 @@ class Nothing:
         """Always raises `UpstreamDown`."""
         raise UpstreamDown(OFFLINE)
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> NoReturn:
+    async def fetch(
+        self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
+    ) -> NoReturn:
         """Always raises `UpstreamDown`."""
         raise UpstreamDown(OFFLINE)
 

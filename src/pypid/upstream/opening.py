@@ -20,7 +20,9 @@ from pypid.upstream.several import Several
 from pypid.upstream.simple import SimpleUpstream
 
 IDLE = 32
-"""Connections to one host that wait for the next question; installers ask for fifty pages and files at a time."""
+"""Connections to one host that wait for the next question; installers ask for fifty pages and files
+at a time.
+"""
 IDLE_TIME = 30
 """Seconds that they wait."""
 CERTIFICATES = "[upstream] ca_certificates"
@@ -29,7 +31,8 @@ CERTIFICATES = "[upstream] ca_certificates"
 
 @frozen
 class UpstreamSourceSettings:
-    """`urls`: bases of Simple APIs, at least one, perhaps with ``user:password@``. `timeout`: seconds of silence.
+    """`urls`: bases of Simple APIs, at least one, perhaps with ``user:password@``. `timeout`:
+    seconds of silence.
 
     `file_hosts`: hosts beside the indexes' own that files come from (`FileHosts`).
     """
@@ -45,7 +48,9 @@ class UpstreamSourceSettings:
 
 
 def connected(reactor: Any, trust: Trust, settings: UpstreamSourceSettings) -> HttpConnections:
-    """How other indexes are reached; all questions are harmless, and asked again where a connection was closed meanwhile."""
+    """How other indexes are reached; all questions are harmless, and asked again where a connection
+    was closed meanwhile.
+    """
     return connections(
         reactor,
         trust,
@@ -57,12 +62,20 @@ def connected(reactor: Any, trust: Trust, settings: UpstreamSourceSettings) -> H
     )
 
 
-def open(settings: UpstreamSourceSettings, world: World, identity: str, reached: HttpConnections) -> Upstream:
-    """The other indexes. `identity` is ours in the chain of pypids (`core.simple_api.via.identity`)."""
-    asker = UpstreamClient(reached.agent, world.clock, identity, settings.timeout, settings.hosts, world.counts)
+def open(
+    settings: UpstreamSourceSettings, world: World, identity: str, reached: HttpConnections
+) -> Upstream:
+    """The other indexes. `identity` is ours in the chain of pypids
+    (`core.simple_api.via.identity`).
+    """
+    asker = UpstreamClient(
+        reached.agent, world.clock, identity, settings.timeout, settings.hosts, world.counts
+    )
     reading = PageReader(world.thinking)
     indexes = [SimpleUpstream(Base.parse(url), asker, world, reading) for url in settings.urls]
     if len(indexes) == 1:
         return indexes[0]
-    breakers = [CircuitBreaker(world, f"the upstream index {index.base.url}") for index in indexes[1:]]
+    breakers = [
+        CircuitBreaker(world, f"the upstream index {index.base.url}") for index in indexes[1:]
+    ]
     return Several(indexes, breakers, world.thinking)

@@ -1,4 +1,6 @@
-"""URLs of other indexes: what is asked, and to whom the user and password of the configuration may be shown."""
+"""URLs of other indexes: what is asked, and to whom the user and password of the configuration may
+be shown.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,20 @@ _KEPT = "/%:@!$&'()*+,;=~-._"
 def origin(url: str) -> Origin:
     """The origin of an http or https URL; raises `ValueError` for any other."""
     parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname or parts.port == 0 or not _HOST(parts.hostname):
+    if (
+        parts.scheme not in _PORTS
+        or not parts.hostname
+        or parts.port == 0
+        or not _HOST(parts.hostname)
+    ):
         raise ValueError("not an http or https URL")
     return parts.scheme, parts.hostname.rstrip("."), parts.port or _PORTS[parts.scheme]
 
 
 def askable(url: str) -> bytes:
-    """The URL as a request can carry it: without user and fragment, in ASCII. Raises `ValueError`."""
+    """The URL as a request can carry it: without user and fragment, in
+    ASCII. Raises `ValueError`.
+    """
     _, host, _ = origin(url)
     parts = urlsplit(url)
     if not host.isascii():
@@ -62,7 +71,9 @@ class Base:
             user, _, password = userinfo.partition(":")
             pair = f"{unquote(user)}:{unquote(password)}".encode()
             authorization = "Basic " + b64encode(pair).decode("ascii")
-        url = parts._replace(netloc=netloc, path=parts.path.rstrip("/") + "/", query="", fragment="").geturl()
+        url = parts._replace(
+            netloc=netloc, path=parts.path.rstrip("/") + "/", query="", fragment=""
+        ).geturl()
         return cls(url, origin(url), authorization)
 
     def page(self, name: str) -> str:
@@ -70,7 +81,9 @@ class Base:
         return f"{self.url}{name}/" if name else self.url
 
     def authorization(self, url: str) -> str | None:
-        """What to say of ourselves when this URL is asked: something only at the very origin that the password is for."""
+        """What to say of ourselves when this URL is asked: something only at the very origin that
+        the password is for.
+        """
         return self._authorization if self.holds(url) else None
 
     def holds(self, url: str) -> bool:

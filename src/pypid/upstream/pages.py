@@ -43,8 +43,12 @@ class PageReader:
     thinking: Blocking
     _places: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), repr=False)
 
-    async def read(self, data: bytearray, encoding: str, limit: int, slices: Callable[[bytearray], Slices[T]]) -> T:
-        """What `slices` makes of the page, once its Content-Encoding is off. Raises what they raise."""
+    async def read(
+        self, data: bytearray, encoding: str, limit: int, slices: Callable[[bytearray], Slices[T]]
+    ) -> T:
+        """What `slices` makes of the page, once its Content-Encoding is off. Raises what they
+        raise.
+        """
         await self._places.acquire()
         try:
             page = _page(data, encoding, limit, slices)
@@ -61,7 +65,9 @@ class _Done(Generic[T]):
     result: T
 
 
-def _page(data: bytearray, encoding: str, limit: int, slices: Callable[[bytearray], Slices[T]]) -> Slices[T]:
+def _page(
+    data: bytearray, encoding: str, limit: int, slices: Callable[[bytearray], Slices[T]]
+) -> Slices[T]:
     plain = yield from unpacked(data, encoding, limit)
     return (yield from slices(plain))
 

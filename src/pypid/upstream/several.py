@@ -26,8 +26,9 @@ from pypid.upstream.simple import SimpleUpstream
 class Several:
     """At least one index.
 
-    One that is down ends the search: the name may be its own, and to take it from a later one would be to let somebody
-    else in whenever an index is away (dependency confusion). What is remembered is served meanwhile.
+    One that is down ends the search: the name may be its own, and to take it from a later one would
+    be to let somebody else in whenever an index is away (dependency confusion). What is remembered
+    is served meanwhile.
     """
 
     indexes: Sequence[SimpleUpstream]
@@ -36,7 +37,9 @@ class Several:
     _thinking: Blocking = at_once
     """To put long lists together."""
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         """What the first index says that has the project; that none has it is said by the first."""
         first = await self.indexes[0].project(name, known, via)
         if first.files is not None:
@@ -48,7 +51,9 @@ class Several:
         return first
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
-        """The names of all, in order, each once. Raises `UpstreamDown` if one is away: half a list is none."""
+        """The names of all, in order, each once. Raises `UpstreamDown` if one is away: half a list
+        is none.
+        """
         lists = [await self.indexes[0].names(via)]
         for index in self.indexes[1:]:
             try:
@@ -56,10 +61,18 @@ class Several:
             except UpstreamDown as error:
                 error.secondary = True
                 raise
-        return lists[0] if len(lists) == 1 else await self._thinking(lambda: all_at_once(in_order(lists)))
+        return (
+            lists[0]
+            if len(lists) == 1
+            else await self._thinking(lambda: all_at_once(in_order(lists)))
+        )
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
-        """The file, asked for as the user that the configuration has for the URL's origin, if it has one."""
+    async def fetch(
+        self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
+    ) -> Body:
+        """The file, asked for as the user that the configuration has for the URL's origin, if it
+        has one.
+        """
         here = [index for index in self.indexes if index.is_at(url)]
         nearest = max(here, key=lambda index: _common(index.base.url, url), default=self.indexes[0])
         return await nearest.fetch(url, span, via, verified=verified)
@@ -69,7 +82,11 @@ _: type[Upstream] = Several
 
 
 async def _ask_secondary(
-    index: SimpleUpstream, breaker: CircuitBreaker, name: ProjectName, known: Listing | None, via: Sequence[str]
+    index: SimpleUpstream,
+    breaker: CircuitBreaker,
+    name: ProjectName,
+    known: Listing | None,
+    via: Sequence[str],
 ) -> Listing:
     try:
         breaker.refuse_unless_probe()
@@ -88,4 +105,7 @@ async def _ask_secondary(
 
 def _common(one: str, other: str) -> int:
     """How many characters both begin with."""
-    return next((count for count, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
+    return next(
+        (count for count, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        len(one),
+    )

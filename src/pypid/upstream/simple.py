@@ -35,7 +35,10 @@ NAMES_TIME = 180.0
 """Seconds for all of it, from the question to the end of reading."""
 LONGEST_ETAG = 512
 
-_ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+_ACCEPT = (
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, "
+    "text/html;q=0.1"
+)
 _PAGE = {"Accept": _ACCEPT, "Accept-Encoding": "gzip"}
 _FILE = {"Accept": "*/*", "Accept-Encoding": "identity"}
 _NOT_THERE = (404, 410)
@@ -52,7 +55,9 @@ class SimpleUpstream:
 
     _log = Logger()
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         """What it says of the project now (`ports.Upstream.project`)."""
         asking = self._in_time(f"the page of {name!r}", PAGE_TIME, self._project(name, known, via))
         return await counted(self._world, "page", asking, lambda said: _outcome(said, known))
@@ -62,22 +67,36 @@ class SimpleUpstream:
         asking = self._in_time("the list of projects", NAMES_TIME, self._names(via))
         return await counted(self._world, "names", asking)
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+    async def fetch(
+        self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
+    ) -> Body:
         """The bytes behind a URL of its pages (`ports.Upstream.fetch`)."""
         filename = unquote(url.partition("?")[0].partition("#")[0].rpartition("/")[2])
-        asking = self._noted(f"the file {filename[:250]!r}", self._fetch(url, filename, span, via, verified=verified))
+        asking = self._noted(
+            f"the file {filename[:250]!r}", self._fetch(url, filename, span, via, verified=verified)
+        )
         return await counted(self._world, "file", asking)
 
     def is_at(self, url: str) -> bool:
-        """Whether the URL is at this index's origin: only there are we who the configuration says."""
+        """Whether the URL is at this index's origin: only there are we who
+        the configuration says.
+        """
         return self.base.holds(url)
 
     # --- pages ---
 
-    async def _project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
-        etag = known.etag if known is not None and known.index == self.base.url and known.files is not None else None
+    async def _project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
+        etag = (
+            known.etag
+            if known is not None and known.index == self.base.url and known.files is not None
+            else None
+        )
         revalidate = {} if etag is None else {"If-None-Match": etag}
-        answer = await self._asker.get(self.base, self.base.page(name), {**_PAGE, **revalidate}, via)
+        answer = await self._asker.get(
+            self.base, self.base.page(name), {**_PAGE, **revalidate}, via
+        )
         asked = self._world.now()
         if answer.status == HTTPStatus.NOT_MODIFIED and known is not None and etag is not None:
             await self._asker.discard(answer)
@@ -88,7 +107,9 @@ class SimpleUpstream:
         content_type = answer.header("Content-Type")
 
         def slices(data: bytearray, may_be_cut: bool) -> Slices[Any]:
-            listing = yield from slices_of_page(data, content_type, name, answer.url, must_end=may_be_cut)
+            listing = yield from slices_of_page(
+                data, content_type, name, answer.url, must_end=may_be_cut
+            )
             return evolve(listing, files=tuple(map(self._offered, listing.files)))
 
         listing = await self._read(answer, LARGEST_PAGE, slices)
@@ -118,7 +139,9 @@ class SimpleUpstream:
 
         return await self._read(answer, LARGEST_NAMES, slices)
 
-    async def _read(self, answer: UpstreamResponse, limit: int, slices: Callable[[bytearray, bool], Slices[T]]) -> T:
+    async def _read(
+        self, answer: UpstreamResponse, limit: int, slices: Callable[[bytearray, bool], Slices[T]]
+    ) -> T:
         """What `slices` makes of the page; the answer is closed."""
         try:
             if answer.status != HTTPStatus.OK:
@@ -128,13 +151,19 @@ class SimpleUpstream:
         finally:
             await answer.body.aclose()
         encoding = answer.header("Content-Encoding").lower()
-        return await self._reading.read(data, encoding, limit, lambda page: slices(page, answer.body.may_be_cut))
+        return await self._reading.read(
+            data, encoding, limit, lambda page: slices(page, answer.body.may_be_cut)
+        )
 
     # --- files ---
 
-    async def _fetch(self, url: str, filename: str, span: Span | None, via: Sequence[str], *, verified: bool) -> Body:
+    async def _fetch(
+        self, url: str, filename: str, span: Span | None, via: Sequence[str], *, verified: bool
+    ) -> Body:
         asked = _FILE if span is None else {**_FILE, "Range": header(span)}
-        answer = await self._asker.get(self.base, url, asked, via, listed_only=span is not None or not verified)
+        answer = await self._asker.get(
+            self.base, url, asked, via, listed_only=span is not None or not verified
+        )
         try:
             return _body(answer, filename, span)
         except PypidError:
@@ -144,14 +173,23 @@ class SimpleUpstream:
     # --- what is common ---
 
     async def _in_time(self, what: str, seconds: float, question: Coroutine[Any, Any, T]) -> T:
-        too_late = UpstreamDown(f"its answer was not whole within {seconds:g} seconds.", timed_out=True)
-        return await self._noted(what, within(self._world.clock, seconds, start(question), too_late))
+        too_late = UpstreamDown(
+            f"its answer was not whole within {seconds:g} seconds.", timed_out=True
+        )
+        return await self._noted(
+            what, within(self._world.clock, seconds, start(question), too_late)
+        )
 
     async def _noted(self, what: str, question: Coroutine[Any, Any, T]) -> T:
         try:
             return await question
         except (UpstreamDown, BadListing, Loop) as error:
-            self._log.warn("{index} was asked for {what}: {error}", index=self.base.url, what=what, error=str(error))
+            self._log.warn(
+                "{index} was asked for {what}: {error}",
+                index=self.base.url,
+                what=what,
+                error=str(error),
+            )
             raise
 
 
@@ -178,8 +216,12 @@ def _body(answer: UpstreamResponse, filename: str, span: Span | None) -> Body:
     if answer.status != HTTPStatus.OK:
         refuse(answer)
     if not is_plain and encoding not in ("gzip", "x-gzip"):
-        raise UpstreamDown(f"it uses the Content-Encoding {encoding[:20]!r}, which nobody asked for.")
-    body: Body = answer.body if is_plain else Gunzipped(answer.body, filename.endswith((".gz", ".tgz")))
+        raise UpstreamDown(
+            f"it uses the Content-Encoding {encoding[:20]!r}, which nobody asked for."
+        )
+    body: Body = (
+        answer.body if is_plain else Gunzipped(answer.body, filename.endswith((".gz", ".tgz")))
+    )
     if span is None:
         return body
     return Cut(body, span)  # it knows no ranges
@@ -191,25 +233,39 @@ def refuse(answer: UpstreamResponse) -> NoReturn:
     match answer.status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             error = UpstreamDown(
-                f"it refuses us (HTTP {answer.status}): the user and password in [upstream] url must be right.",
+                (
+                    f"it refuses us (HTTP {answer.status}): the user and password in [upstream] "
+                    f"url "
+                    f"must be right."
+                ),
                 status=answer.status,
             )
         case HTTPStatus.LOOP_DETECTED:
             error = Loop()
         case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
             error = UpstreamDown(
-                f"it has no list of projects (HTTP {answer.status}): [upstream] url must be a Simple API.", status=answer.status
+                (
+                    f"it has no list of projects (HTTP {answer.status}): [upstream] url must be a "
+                    f"Simple API."
+                ),
+                status=answer.status,
             )
         case HTTPStatus.GATEWAY_TIMEOUT:
             error = UpstreamDown("it answers HTTP 504.", timed_out=True, status=answer.status)
         case _:
             retry_after = _seconds(answer.header("Retry-After"))
-            error = UpstreamDown(f"it answers HTTP {answer.status}.", retry_after=retry_after, status=answer.status)
+            error = UpstreamDown(
+                f"it answers HTTP {answer.status}.", retry_after=retry_after, status=answer.status
+            )
     raise error
 
 
 def _seconds(text: str) -> int | None:
-    return min(max(int(text), 1), 3600) if text.isascii() and text.isdigit() and len(text) < 7 else None
+    return (
+        min(max(int(text), 1), 3600)
+        if text.isascii() and text.isdigit() and len(text) < 7
+        else None
+    )
 
 
 def _usable(etag: str) -> str | None:

@@ -13,7 +13,9 @@ from pypid.core.model import Span
 from pypid.http_client.response_body import BROKEN_OFF
 from pypid.ports import Body
 
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)\Z", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(
+    r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)\Z", re.IGNORECASE
+)
 
 
 def header(span: Span) -> str:
@@ -29,7 +31,9 @@ def is_answered(span: Span, content_range: str) -> bool:
 
 @define
 class Cut:
-    """The bytes `start` to `stop` of a body; raises `UpstreamDown` if there are fewer. What comes behind them is not read."""
+    """The bytes `start` to `stop` of a body; raises `UpstreamDown` if there are fewer. What comes
+    behind them is not read.
+    """
 
     body: Body
     span: Span
@@ -42,12 +46,15 @@ class Cut:
         position = 0
         async with aclosing(self.body):
             async for piece in self.body:
-                wanted = piece[max(0, self.span.start - position) : max(0, self.span.stop - position)]
+                wanted = piece[
+                    max(0, self.span.start - position) : max(0, self.span.stop - position)
+                ]
                 position += len(piece)
                 if wanted:
                     yield wanted
                 if position >= self.span.stop and self.body.size != self.span.stop:
-                    return  # else its end is next, and taking it leaves the connection open for others
+                    # else its end is next, and taking it leaves the connection open for others
+                    return
         if position >= self.span.stop:
             return
         raise UpstreamDown(BROKEN_OFF)

@@ -1,6 +1,7 @@
 """The access log: one line for each answer, as text or JSON, through twisted.logger.
 
-What may be secret is not there: no query, no Authorization, no user name or password of a URL, no Referer.
+What may be secret is not there: no query, no Authorization, no user name or password of a URL, no
+Referer.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ PROBES = frozenset({"/health", "/ready"})
 """What load balancers ask every other second."""
 
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
-_TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))} | {0x22: '\\"', 0x5C: "\\\\"}
+_TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))} | {
+    0x22: '\\"',
+    0x5C: "\\\\",
+}
 
 
 @frozen(kw_only=True)
 class AccessLogEntry:
-    """One answer. `size` is in bytes of the body as sent; `milliseconds` is None where nobody noted the beginning.
+    """One answer. `size` is in bytes of the body as sent; `milliseconds` is None where nobody noted
+    the beginning.
 
     `id` is the request's (`pypid.web.ids`). Text and JSON say the same.
     """
@@ -47,7 +52,9 @@ class AccessLogEntry:
     id: str | None = None
 
     def text(self) -> str:
-        """As the combined log format has it and never a Referer; at the end the milliseconds, and the id."""
+        """As the combined log format has it and never a Referer; at the end the milliseconds, and
+        the id.
+        """
         took = "-" if self.milliseconds is None else f"{self.milliseconds:.1f}"
         said = _said_text(self.method, self.path, self.protocol, self.status, self.size)
         begin = f"{self.client or '-'} - {_user_text(self.user)} [{self.time}]"
@@ -64,7 +71,9 @@ class AccessLogEntry:
 
 @frozen(eq=False)
 class LogClient:
-    """What many lines have in common that one client causes. The user name and the agent as `AccessLogEntry` has them."""
+    """What many lines have in common that one client causes. The user name and the agent as
+    `AccessLogEntry` has them.
+    """
 
     user: str | None
     agent: str
@@ -80,7 +89,9 @@ class LogClient:
 
 @frozen(eq=False)
 class SharedLogFields:
-    """What the lines of one answer that is given many times have in common, as `AccessLogEntry` has it."""
+    """What the lines of one answer that is given many times have in common, as `AccessLogEntry` has
+    it.
+    """
 
     method: str
     path: str
@@ -92,12 +103,17 @@ class SharedLogFields:
     _text: str = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_text", f"] {_said_text(self.method, self.path, self.protocol, self.status, self.size)}")
+        object.__setattr__(
+            self,
+            "_text",
+            f"] {_said_text(self.method, self.path, self.protocol, self.status, self.size)}",
+        )
 
 
 @frozen(eq=False, slots=False)
 class Many:
-    """Answers that were given at once and so took no time worth telling: when, to which client, who asked, what was said.
+    """Answers that were given at once and so took no time worth telling: when, to which client, who
+    asked, what was said.
 
     Their ids are what begins with `prefix`, counted on from `first`.
     """
@@ -107,7 +123,9 @@ class Many:
     first: int = 1
 
     def texts(self) -> list[str]:
-        """Their lines, as `AccessLogEntry.text`: of what is printable, since all that is not was escaped or is an address."""
+        """Their lines, as `AccessLogEntry.text`: of what is printable, since all that is not was
+        escaped or is an address.
+        """
         return self.lines("")
 
     def lines(self, begin: str, end: str = "") -> list[str]:
@@ -117,7 +135,10 @@ class Many:
         for block, lasts in blocks(self.prefix, self.first, len(self.answers)):
             answers = self.answers[len(written) : len(written) + len(lasts)]
             written += [
-                f"{begin}{client or '-'}{asker._before}{time}{said._text}{asker._behind} {block}{last}{end}"
+                (
+                    f"{begin}{client or '-'}{asker._before}{time}{said._text}{asker._behind} "
+                    f"{block}{last}{end}"
+                )
                 for (time, client, asker, said), last in zip(answers, lasts, strict=True)
             ]
         return written
@@ -134,13 +155,19 @@ class Many:
 class AccessLog:
     """Writes an entry for each request that is finished: give it to a `Site` as its `log`.
 
-    The event's text is the line; its field ``access`` is the `AccessLogEntry`, for observers that write events as they like.
+    The event's text is the line; its field ``access`` is the `AccessLogEntry`, for observers that
+    write events as they like.
     """
 
     _log = Logger(namespace="access")
 
     def __init__(
-        self, now: Callable[[], datetime], seconds: Callable[[], float], *, json: bool = False, ids: Ids | None = None
+        self,
+        now: Callable[[], datetime],
+        seconds: Callable[[], float],
+        *,
+        json: bool = False,
+        ids: Ids | None = None,
     ) -> None:
         self.ids = Ids() if ids is None else ids
         """Where the ids of answers come from that no `Request` was made for."""
@@ -176,12 +203,18 @@ class AccessLog:
         return self._time
 
     def _written(self, moment: datetime) -> str:
-        return moment.isoformat(timespec="seconds") if self._json else moment.strftime("%d/%b/%Y:%H:%M:%S %z")
+        return (
+            moment.isoformat(timespec="seconds")
+            if self._json
+            else moment.strftime("%d/%b/%Y:%H:%M:%S %z")
+        )
 
     def entry(self, request: Request) -> AccessLogEntry:
         """What is logged of the request, whose answer is complete (or broken off)."""
         identity = getattr(request, "identity", None)  # set by the guard
-        begun = getattr(request, "begun_at", None)  # set by whoever makes the request, on the same clock
+        begun = getattr(
+            request, "begun_at", None
+        )  # set by whoever makes the request, on the same clock
         return AccessLogEntry(
             time=self.time(),
             client=_client(request),
@@ -231,13 +264,21 @@ def _said_text(method: str, path: str, protocol: str, status: int, size: int) ->
 
 
 def path_of(target: bytes) -> str:
-    """The path of a request's target, without what may be secret: its query, and the user name and password of a whole URL."""
-    path = _AUTHORITY.sub("", target.decode("latin-1"), count=1) if b"://" in target else target.decode("latin-1")
+    """The path of a request's target, without what may be secret: its query, and the user name and
+    password of a whole URL.
+    """
+    path = (
+        _AUTHORITY.sub("", target.decode("latin-1"), count=1)
+        if b"://" in target
+        else target.decode("latin-1")
+    )
     return path.partition("?")[0].partition("#")[0][:LONGEST] or "/"
 
 
 def escaped(text: str) -> str:
-    r"""`text` in printable ASCII, without quotes: ``\x0a`` for a line's end, so that nobody forges lines."""
+    r"""`text` in printable ASCII, without quotes: ``\x0a`` for a line's end, so that nobody forges
+    lines.
+    """
     return text.translate(_TO_ESCAPE).encode("ascii", "backslashreplace").decode("ascii")
 
 

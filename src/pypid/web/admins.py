@@ -1,4 +1,6 @@
-"""That somebody is left who may administer the index, whoever is removed, disabled or made no administrator any more."""
+"""That somebody is left who may administer the index, whoever is removed, disabled or made no
+administrator any more.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,19 @@ T = TypeVar("T")
 
 
 async def keeping_an_admin(face: App, without: str | None, change: Coroutine[Any, Any, T]) -> T:
-    """Do the change after which `without` is no administrator any more (None: it takes nothing away).
+    """Do the change after which `without` is no administrator any more (None: it takes nothing
+    away).
 
-    One such change at a time, so that two administrators cannot remove each other. Raises `LastAdmin`, and `PeopleUnknown`
-    where it cannot be told; then nothing is changed.
+    One such change at a time, so that two administrators cannot remove each other. Raises
+    `LastAdmin`, and `PeopleUnknown` where it cannot be told; then nothing is changed.
     """
     try:
         async with face.known.turns:
-            if without is not None and await _is_admin(face, without) and not await _others(face, without):
+            if (
+                without is not None
+                and await _is_admin(face, without)
+                and not await _others(face, without)
+            ):
                 raise LastAdmin(without)
             return await change
     finally:
@@ -35,7 +42,9 @@ async def _is_admin(face: App, user: str) -> bool:
 
 async def _others(face: App, without: str) -> bool:
     accounts = {
-        account.name for account in await face.accounts.users() if account.admin and account.standing is AccountStatus.ACTIVE
+        account.name
+        for account in await face.accounts.users()
+        if account.admin and account.standing is AccountStatus.ACTIVE
     }
     away: PeopleUnknown | None = None
     for user in sorted((face.known.configured().admins | accounts) - {without}):

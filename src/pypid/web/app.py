@@ -44,7 +44,19 @@ from pypid.web import (
 from pypid.web.face import App, FaceSettings, app
 from pypid.web.pypicloud import accounts, acl, admin, listing, packages, permissions, posts
 from pypid.web.routes import resource
-from pypid.web.ui import account, assets, deeds, inviting, login, project, register, settings, upload, users, versions
+from pypid.web.ui import (
+    account,
+    assets,
+    deeds,
+    inviting,
+    login,
+    project,
+    register,
+    settings,
+    upload,
+    users,
+    versions,
+)
 from pypid.web.ui import audit as audit_page
 from pypid.web.ui import compare as compare_page
 from pypid.web.ui import configuration as configuration_page

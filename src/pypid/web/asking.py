@@ -24,7 +24,8 @@ def provenance_below(face: App, request: Request) -> str | None:
 
 
 def absolute_below(face: App, request: Request, format: Format, relative: str) -> str:
-    """The URL that `relative` is on this page: absolute in JSON for clients that do not resolve URLs.
+    """The URL that `relative` is on this page: absolute in JSON for clients that do not resolve
+    URLs.
 
     micropip takes the URLs of a JSON page as they are (PEP 691 lets them be relative). It runs in
     browsers, whose requests for other origins say so, or is pointed at `public_url`. Who asks by
@@ -34,10 +35,14 @@ def absolute_below(face: App, request: Request, format: Format, relative: str) -
     if format is not Format.JSON or not (is_from_a_page or request.is_for_public_url):
         return relative
     base = face.base_url(request)
-    return relative if base is None else urljoin(f"{base}{request.path.decode('latin-1')}", relative)
+    return (
+        relative if base is None else urljoin(f"{base}{request.path.decode('latin-1')}", relative)
+    )
 
 
-def asked_of(face: App, request: Request, who: Identity, project: str | None = None, *, local: bool = False) -> RequestContext:
+def asked_of(
+    face: App, request: Request, who: Identity, project: str | None = None, *, local: bool = False
+) -> RequestContext:
     """On whose behalf the index looks for the project. Raises `BadName`."""
     refusal: PypidError | None = None
     try:

@@ -22,15 +22,21 @@ ASKS = (
     Parameter("who", "What this user did."),
     Parameter("what", "Lines with this word, ``publish-file`` for example."),
     Parameter("subject", "What was done to this."),
-    Parameter("before", "What stands before the line of this serial.", {"type": "integer", "minimum": 0}),
     Parameter(
-        "most", f"Lines in the answer: {USUAL}, unless this says otherwise.", {"type": "integer", "minimum": 1, "maximum": MOST}
+        "before", "What stands before the line of this serial.", {"type": "integer", "minimum": 0}
+    ),
+    Parameter(
+        "most",
+        f"Lines in the answer: {USUAL}, unless this says otherwise.",
+        {"type": "integer", "minimum": 1, "maximum": MOST},
     ),
 )
 
 
 class DeedDocument(TypedDict):
-    """A line of the audit log. `where`: the address that it came from; `token`: the id of the token that was used."""
+    """A line of the audit log. `where`: the address that it came from; `token`: the id of the token
+    that was used.
+    """
 
     serial: int
     when: Moment
@@ -43,7 +49,9 @@ class DeedDocument(TypedDict):
 
 
 class Deeds(TypedDict):
-    """Some lines of the audit log. `before`: what to send for the next of them, null where there are none."""
+    """Some lines of the audit log. `before`: what to send for the next of them, null where there
+    are none.
+    """
 
     deeds: list[DeedDocument]
     before: int | None
@@ -57,7 +65,11 @@ async def audit(face: App, request: Request, who: Identity) -> None:
     most = number(given, "most", 1, MOST) or USUAL
     before = number(given, "before", 0, LARGEST_SERIAL)
     deeds = await face.journal.deeds(
-        before=before, most=most, who=given.get("who"), what=given.get("what"), subject=given.get("subject")
+        before=before,
+        most=most,
+        who=given.get("who"),
+        what=given.get("what"),
+        subject=given.get("subject"),
     )
     older = deeds[-1].serial if len(deeds) == most else None
     document: Deeds = {"deeds": [_deed(deed) for deed in deeds], "before": older}

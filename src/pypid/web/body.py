@@ -1,4 +1,6 @@
-"""The body of a request as a stream: what the parser puts in at one end, somebody takes out at the other."""
+"""The body of a request as a stream: what the parser puts in at one end, somebody takes out at the
+other.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from pypid.ports import Body
 FULL = 1 << 18
 """Bytes that may wait unread before we stop reading from the client."""
 PIECE_COST = 64
-"""What a piece costs beside its bytes; counted, so that a body of one-byte chunks is bounded too."""
+"""What a piece costs beside its bytes; counted, so that a body of one-byte chunks is bounded too.
+"""
 
 
 @define
@@ -39,7 +42,8 @@ class BodyFeed(Protocol):
 
 
 class RequestBody:
-    """A `pypid.ports.Body` that the connection fills; `size` is the Content-Length, None for a chunked body.
+    """A `pypid.ports.Body` that the connection fills; `size` is the Content-Length, None for a
+    chunked body.
 
     Iterating raises `ClientGone`, or `BadRequest` where the framing is broken.
     """
@@ -132,21 +136,27 @@ class RequestBody:
     def wake(self) -> None:
         """Run whoever waits, if there is something to say."""
         reader = self._reader
-        if reader is not None and (self._pieces or self._complete or self._closed or self._failure is not None):
+        if reader is not None and (
+            self._pieces or self._complete or self._closed or self._failure is not None
+        ):
             self._reader = None
             reader.callback(None)
 
 
 @define(eq=False)
 class BodyBudget:
-    """Bounds the bytes that bodies hold together while they are read into memory for one purpose."""
+    """Bounds the bytes that bodies hold together while they are read into memory
+    for one purpose.
+    """
 
     most: int
     taken: int = 0
 
     @contextmanager
     def counted(self, body: Body) -> Iterator[Body]:
-        """Count what is read of the body until the end of the block. Reading raises `Busy` where there is no room."""
+        """Count what is read of the body until the end of the block. Reading raises `Busy` where
+        there is no room.
+        """
         counted = _Counted(body, self)
         try:
             yield counted

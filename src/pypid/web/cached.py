@@ -31,12 +31,18 @@ ASKS = (
         "A duration (30d): only what nobody wanted for so long.",
         {"type": "string", "pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]},
     ),
-    Parameter("force", "Alone, or with yes: also what a snapshot shows.", {"type": "string", "enum": ["", "yes", "no"]}),
+    Parameter(
+        "force",
+        "Alone, or with yes: also what a snapshot shows.",
+        {"type": "string", "enum": ["", "yes", "no"]},
+    ),
 )
 
 
 class HeldProject(TypedDict):
-    """Files of a project that are kept. `size` in bytes, with metadata and records; `wanted`: when one was wanted last."""
+    """Files of a project that are kept. `size` in bytes, with metadata and records; `wanted`: when
+    one was wanted last.
+    """
 
     name: str
     files: int
@@ -54,7 +60,9 @@ class HeldFile(TypedDict):
 
 
 class Purged(TypedDict):
-    """What was taken away. `needed`: how many of the files stay whatever their age, since snapshots show them."""
+    """What was taken away. `needed`: how many of the files stay whatever their age, since snapshots
+    show them.
+    """
 
     files: int
     size: int
@@ -104,9 +112,20 @@ async def files(face: App, request: Request, who: Identity, project: str) -> Non
     name = project_name(project)
     held = await stock_of(face.index).taken(project=name)
     kept: list[HeldFile] = [
-        {"filename": file.filename, "size": file.size, "wanted": _time(file.wanted), "whole": file.recorded} for file in held
+        {
+            "filename": file.filename,
+            "size": file.size,
+            "wanted": _time(file.wanted),
+            "whole": file.recorded,
+        }
+        for file in held
     ]
-    document: CachedProject = {"name": name, "size": _size(held), "limit": face.settings.max_cache, "files": kept}
+    document: CachedProject = {
+        "name": name,
+        "size": _size(held),
+        "limit": face.settings.max_cache,
+        "files": kept,
+    }
     send_json(request, document)
 
 
@@ -115,28 +134,42 @@ async def files(face: App, request: Request, who: Identity, project: str) -> Non
 async def purge_all(face: App, request: Request, who: Identity) -> None:
     """Take away all that is kept; with ``?older_than=30d`` what nobody wanted for so long."""
     if request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
-        raise BadRequest("No project is named after the slash. To remove all that is kept: DELETE /api/cache")
+        raise BadRequest(
+            "No project is named after the slash. To remove all that is kept: DELETE /api/cache"
+        )
     await _purge(face, request, who)
 
 
 @guarded(app, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
 async def purge_project(face: App, request: Request, who: Identity, project: str) -> None:
-    """Take away what is kept of a project; with ``?older_than=30d`` what nobody wanted for so long."""
+    """Take away what is kept of a project; with ``?older_than=30d`` what nobody wanted
+    for so long.
+    """
     await _purge(face, request, who, project_name(project))
 
 
 @guarded(app, "/api/cache/<project>/<filename>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
-async def purge_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """Take away what is kept of a file; with ``?older_than=30d`` only if nobody wanted it for so long."""
+async def purge_file(
+    face: App, request: Request, who: Identity, project: str, filename: str
+) -> None:
+    """Take away what is kept of a file; with ``?older_than=30d`` only if nobody wanted it for so
+    long.
+    """
     await _purge(face, request, who, project_name(project), filename)
 
 
 async def _purge(
-    face: App, request: Request, who: Identity, name: ProjectName | None = None, filename: str | None = None
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName | None = None,
+    filename: str | None = None,
 ) -> None:
-    given = parameters(request, *names(ASKS))  # with a slip in a parameter's name everything would be taken away
+    given = parameters(
+        request, *names(ASKS)
+    )  # with a slip in a parameter's name everything would be taken away
     wanted = Purge(name, filename, _older_than(given), force=flag(given, "force"))
     gone, needed = await purged(face, request, who, wanted)
     sums = _sums(gone)
@@ -148,8 +181,9 @@ async def _purge(
 
 @frozen
 class Purge:
-    """What is to be taken away: all, of one project, one file of it; `unwanted`: only what nobody wanted for so long;
-    `force`: also what snapshots show."""
+    """What is to be taken away: all, of one project, one file of it; `unwanted`: only what nobody
+    wanted for so long; `force`: also what snapshots show.
+    """
 
     name: ProjectName | None = None
     filename: str | None = None
@@ -157,17 +191,27 @@ class Purge:
     force: bool = False
 
 
-async def purged(face: App, request: Request, who: Identity, wanted: Purge) -> tuple[Sequence[InventoryEntry], int]:
-    """Take it away; what went, and how many files stay whatever their age, since snapshots show them."""
+async def purged(
+    face: App, request: Request, who: Identity, wanted: Purge
+) -> tuple[Sequence[InventoryEntry], int]:
+    """Take it away; what went, and how many files stay whatever their age, since snapshots show
+    them.
+    """
     needed = frozenset[tuple[ProjectName, str]]()
     if not wanted.force:
         needed = await _needed(face, wanted.name, wanted.filename)
     subject = "/".join(word for word in (wanted.name, wanted.filename) if word) or "cache"
-    purging = purge(face.index, wanted.name, wanted.filename, unwanted=wanted.unwanted, needed=needed)
-    return await attempted(face, request, who, "purge-cache", subject, purging, _purged), len(needed)
+    purging = purge(
+        face.index, wanted.name, wanted.filename, unwanted=wanted.unwanted, needed=needed
+    )
+    return await attempted(face, request, who, "purge-cache", subject, purging, _purged), len(
+        needed
+    )
 
 
-async def _needed(face: App, name: ProjectName | None, filename: str | None) -> frozenset[tuple[ProjectName, str]]:
+async def _needed(
+    face: App, name: ProjectName | None, filename: str | None
+) -> frozenset[tuple[ProjectName, str]]:
     """What snapshots show of it."""
     projects = await face.index.catalog.their_names() if name is None else (name,)
     needed = await face.index.moments.needed(projects)
@@ -175,7 +219,10 @@ async def _needed(face: App, name: ProjectName | None, filename: str | None) -> 
 
 
 def _purged(gone: Sequence[InventoryEntry]) -> Details:
-    return {"files": listed({f"{file.project}/{file.filename}" for file in gone}), "size": str(_size(gone))}
+    return {
+        "files": listed({f"{file.project}/{file.filename}" for file in gone}),
+        "size": str(_size(gone)),
+    }
 
 
 def _older_than(given: Mapping[str, str]) -> timedelta | None:
@@ -186,7 +233,9 @@ def _older_than(given: Mapping[str, str]) -> timedelta | None:
     try:
         return parse_duration(text)
     except ValueError:
-        raise BadRequest("older_than is a whole number of s, m, h or d (one unit): 30d, for example.") from None
+        raise BadRequest(
+            "older_than is a whole number of s, m, h or d (one unit): 30d, for example."
+        ) from None
 
 
 def _sums(held: Sequence[InventoryEntry]) -> _Sums:
@@ -199,7 +248,10 @@ def _size(held: Iterable[InventoryEntry]) -> int:
 
 def _by_project(held: Sequence[InventoryEntry]) -> list[HeldProject]:
     grouped = [(name, list(files)) for name, files in groupby(held, attrgetter("project"))]
-    return [{"name": name, **_sums(files), "wanted": _time(max(file.wanted for file in files))} for name, files in grouped]
+    return [
+        {"name": name, **_sums(files), "wanted": _time(max(file.wanted for file in files))}
+        for name, files in grouped
+    ]
 
 
 def _time(seconds: int) -> str:

@@ -1,7 +1,8 @@
-"""Deeds on what is published, each done and written down in the audit log, for whichever route was asked: yank, delete ...
+"""Deeds on what is published, each done and written down in the audit log, for whichever route was
+asked: yank, delete ...
 
-Whether somebody may do them the guard has found out, by the route's right. All raise what `index.local.manage.Manager` does, and
-then nothing is written down but what broke off half-way.
+Whether somebody may do them the guard has found out, by the route's right. All raise what
+`index.local.manage.Manager` does, and then nothing is written down but what broke off half-way.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from pypid.web.request import Request
 
 
 async def yank(
-    face: App, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str], reason: str
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    subject: str,
+    filenames: frozenset[str],
+    reason: str,
 ) -> Project:
     """Yank the files (PEP 592). `subject`: the file, or the release, that was named."""
     said = {"files": listed(filenames), "reason": reason}
@@ -24,15 +31,24 @@ async def yank(
 
 
 async def unyank(
-    face: App, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    subject: str,
+    filenames: frozenset[str],
 ) -> Project:
     """Take the yank off the files."""
     said = {"files": listed(filenames)}
     unyanking = face.index.unyank(name, filenames)
-    return await recorded(face, request, who, "unyank", f"{name}/{subject}", unyanking, lambda _: said)
+    return await recorded(
+        face, request, who, "unyank", f"{name}/{subject}", unyanking, lambda _: said
+    )
 
 
-async def set_status(face: App, request: Request, who: Identity, name: ProjectName, status: Status, reason: str) -> Project:
+async def set_status(
+    face: App, request: Request, who: Identity, name: ProjectName, status: Status, reason: str
+) -> Project:
     """Set the project's status (PEP 792)."""
     said = {"status": status.value, "reason": reason}
     setting = face.index.set_status(name, status, reason)
@@ -40,21 +56,35 @@ async def set_status(face: App, request: Request, who: Identity, name: ProjectNa
 
 
 async def delete(
-    face: App, request: Request, who: Identity, name: ProjectName, what: str, subject: str, filenames: frozenset[str]
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    what: str,
+    subject: str,
+    filenames: frozenset[str],
 ) -> Project:
-    """Delete the files for good; `what` (``delete-file``, ``delete-release``) and `subject` say it in the audit log."""
+    """Delete the files for good; `what` (``delete-file``, ``delete-release``) and `subject` say it
+    in the audit log.
+    """
     said = {"files": listed(filenames)}
     deleting = face.index.delete(name, filenames, user_of(who))
     return await recorded(face, request, who, what, f"{name}/{subject}", deleting, lambda _: said)
 
 
-async def delete_all(face: App, request: Request, who: Identity, name: ProjectName) -> tuple[Project, frozenset[str]]:
-    """Delete all files of the project, whose name stays ours; the project as it is then, and what they were called."""
+async def delete_all(
+    face: App, request: Request, who: Identity, name: ProjectName
+) -> tuple[Project, frozenset[str]]:
+    """Delete all files of the project, whose name stays ours; the project as it is then, and what
+    they were called.
+    """
     before = await face.index.parts.known(name)
     filenames = frozenset(file.filename for file in before.files)
     said = {"files": listed(filenames)}
     deleting = face.index.delete_project(name, user_of(who))
-    return await recorded(face, request, who, "delete-project", name, deleting, lambda _: said), filenames
+    return await recorded(
+        face, request, who, "delete-project", name, deleting, lambda _: said
+    ), filenames
 
 
 async def give_back(face: App, request: Request, who: Identity, name: ProjectName) -> None:

@@ -1,4 +1,5 @@
-"""HTTP/1.1 as twisted.web speaks it, but handlers run when the headers are in, and bodies stream with back-pressure.
+"""HTTP/1.1 as twisted.web speaks it, but handlers run when the headers are in, and bodies stream
+with back-pressure.
 
 Three things may be true of the request at hand; the rest is `http.HTTPChannel`:
 
@@ -6,9 +7,9 @@ Three things may be true of the request at hand; the rest is `http.HTTPChannel`:
 - its body is in, its answer is not finished: twisted.web's own state (`_handlingRequest`);
 - its answer is finished, its body is not in: the channel lingers, so that the answer is not lost.
 
-The parser never runs a handler of a request with a body: `dataReceived` lets it finish with all that came, and then
-delivers. So no handler ends a request beneath the parser's feet, and an answer to a small request, whose body came along
-with its headers, leaves the connection open.
+The parser never runs a handler of a request with a body: `dataReceived` lets it finish with all
+that came, and then delivers. So no handler ends a request beneath the parser's feet, and an answer
+to a small request, whose body came along with its headers, leaves the connection open.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ READ = 1 << 20
 GOOD_BYE = 1.0
 """Seconds that an idle TLS client gets to answer our good-bye when pypid stops."""
 
-BROKEN_CHUNKS = "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a Content-Length."
+BROKEN_CHUNKS = (
+    "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a "
+    "Content-Length."
+)
 NOT_HTTP = "This is not a request that HTTP/1.1 knows (RFC 9112), or its headers are too long."
 TOO_SLOW = "The head of the request took longer than [server] header_timeout allows. Send it again."
 TOO_MANY = "Too many connections are open. Try again soon."
@@ -59,7 +63,9 @@ RESERVE_TIMEOUT = 5.0
 """Seconds that a connection in reserve has for its request."""
 HEALTH_PATHS = (b"/health", b"/ready")
 """What a connection in reserve may ask for."""
-ONE_HOST = "A request needs exactly one Host header, with a host and perhaps a port (RFC 9112, 3.2)."
+ONE_HOST = (
+    "A request needs exactly one Host header, with a host and perhaps a port (RFC 9112, 3.2)."
+)
 
 ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#]*)", re.IGNORECASE)
 """The beginning of a request target in absolute form, as clients send it to proxies."""
@@ -70,7 +76,9 @@ _TWISTED = (
     "_respondToBadRequestAndDisconnect", "_send100Continue", "_command", "_path", "_version", "_buffer",
     "_HTTPChannel__first_line",
 )  # fmt: skip
-"""The private names of `http.HTTPChannel` that this module lives on; a test asserts that they are there."""
+"""The private names of `http.HTTPChannel` that this module lives on; a test asserts that they are
+there.
+"""
 
 
 class Channel(TimedChannel):
@@ -100,12 +108,16 @@ class Channel(TimedChannel):
     doorway: CachedChannel | None = None
     """Where requests go by that were answered before; None: all are read."""
     idle = False
-    """With a `doorway`: nothing has come of the next request, and nothing has to be done before it is answered."""
+    """With a `doorway`: nothing has come of the next request, and nothing has to be done before it
+    is answered.
+    """
     _parsing = False
     _question: RequestKey | None = None
     """What the request that is about to be read asks, if the answer may be kept."""
     known: Known | None = None
-    """Whose words came last on this connection, where they had to be looked at more closely. (Never the words.)"""
+    """Whose words came last on this connection, where they had to be looked at more closely. (Never
+    the words.)
+    """
     _leave: Callable[[], object] | None = None
     """Where the reactor's turn is shortened for this connection: to be called when it is lost."""
     client: str | None = None
@@ -121,12 +133,14 @@ class Channel(TimedChannel):
     out = 0
     """How much of a long body the doorway has sent at once."""
     heard = 0.0
-    """When the last answer was complete, or the connection was opened, on the reactor's clock. The doorway sets this alone:
-    `resetTimeout` for each request would cost a tenth of it."""
+    """When the last answer was complete, or the connection was opened, on the reactor's clock. The
+    doorway sets this alone: `resetTimeout` for each request would cost a tenth of it.
+    """
     reserved = False
     """Whether there was no room for it, so that it may only ask for the health of the service."""
     _claimed = False
-    """Whether it counts for the client that a trusted proxy names, while its request is answered."""
+    """Whether it counts for the client that a trusted proxy names, while its request is answered.
+    """
 
     def connectionMade(self) -> None:
         self.site.channels.add(self)
@@ -164,7 +178,8 @@ class Channel(TimedChannel):
         elif not self._lingering:
             self.loseConnection()
             if not self._is_socket and not self._waitingForTransport:
-                # TLS waits for the peer's good-bye, and a client that only keeps the connection for later reads nothing
+                # TLS waits for the peer's good-bye, and a client that only keeps the connection for
+                # later reads nothing
                 self._abortingCall = self.callLater(GOOD_BYE, self.forceAbortClient)
 
     @property
@@ -194,7 +209,9 @@ class Channel(TimedChannel):
             self._read_beside(self.doorway, data)
 
     def _read_beside(self, doorway: CachedChannel, data: bytes) -> None:
-        """Read what the doorway has no answer for, and be ready for the next one if this is answered already."""
+        """Read what the doorway has no answer for, and be ready for the next one if this is
+        answered already.
+        """
         if self.idle:
             self.idle = False
             self._question = doorway.question(self, data)
@@ -249,7 +266,11 @@ class Channel(TimedChannel):
 
     def _watch_head(self) -> None:
         """Have the head of a request that has begun end in time."""
-        if self.line_mode and not self._lingering and (self._buffer or self._HTTPChannel__first_line != 1):
+        if (
+            self.line_mode
+            and not self._lingering
+            and (self._buffer or self._HTTPChannel__first_line != 1)
+        ):
             self._head_begins()
         elif not self.reserved:
             self._head_is_in()
@@ -265,10 +286,16 @@ class Channel(TimedChannel):
         return self._paused or self._continue_due
 
     def _is_crowded_out(self, request: Request) -> bool:
-        """Whether there is no room for this request: on a connection in reserve, or of a client behind a proxy."""
+        """Whether there is no room for this request: on a connection in reserve, or of a client
+        behind a proxy.
+        """
         if self.reserved:
             return self._path.partition(b"?")[0] not in HEALTH_PATHS
-        if self.proxied and self.client is not None and (client := request.client_address()) is not None:
+        if (
+            self.proxied
+            and self.client is not None
+            and (client := request.client_address()) is not None
+        ):
             self._claimed = self.site.limits.claim(self, client)
             return not self._claimed
         return False
@@ -283,7 +310,11 @@ class Channel(TimedChannel):
             self._refuse(TOO_MANY, b"503 Service Unavailable", b"Retry-After: %d\r\n" % RETRY_AFTER)
             return
         request.parseCookies()  # type: ignore[no-untyped-call]
-        self.persistent = self.checkPersistence(request, self._version) and not self._draining and not self.reserved
+        self.persistent = (
+            self.checkPersistence(request, self._version)
+            and not self._draining
+            and not self.reserved
+        )
         request.gotLength(self.length)
         if self.length == 0:
             request.question, self._question = self._question, None
@@ -301,7 +332,8 @@ class Channel(TimedChannel):
             self.setTimeout(None)  # it waits for us, not we for it
 
     def _take_absolute_form(self, request: Request) -> bool:
-        """Take a target like ``http://host/path`` for the path, and its host for the Host (RFC 9112, 3.2.2).
+        """Take a target like ``http://host/path`` for the path, and its host for the Host (RFC
+        9112, 3.2.2).
 
         False: its host cannot be one.
         """
@@ -323,7 +355,8 @@ class Channel(TimedChannel):
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
         # int() raises for digits without end, and Twisted does not expect that of it
         is_too_long = header.lower() == b"content-length" and len(data) > 18
-        # RFC 9112, 7: "identity" is no transfer coding any more; a proxy may take such a body for a request
+        # RFC 9112, 7: "identity" is no transfer coding any more; a proxy may take such a body for a
+        # request
         is_identity = header.lower() == b"transfer-encoding" and data.lower() == b"identity"
         if is_too_long or is_identity:
             self._refuse(NOT_HTTP)
@@ -356,18 +389,24 @@ class Channel(TimedChannel):
         # else the rest of something that was refused
 
     def _keep_for_later(self, data: bytes) -> None:
-        """Hold the beginning of a pipelined request; Twisted would hold any amount while the answer's way is blocked."""
+        """Hold the beginning of a pipelined request; Twisted would hold any amount while the
+        answer's way is blocked.
+        """
         self._count_kept(data)
         self._dataBuffer.append(data)
         if self._kept > self._optimisticEagerReadSize:
             self._networkProducer.pauseProducing()
 
     def _count_kept(self, data: bytes) -> None:
-        """Count what waits in Twisted's buffer. To add up its pieces for each new one takes quadratic time."""
+        """Count what waits in Twisted's buffer. To add up its pieces for each new one takes
+        quadratic time.
+        """
         self._kept = len(data) if not self._dataBuffer else self._kept + len(data)
 
     def _break_off(self) -> None:
-        """The framing is broken: nobody knows any more where what begins. Whoever reads the body says so."""
+        """The framing is broken: nobody knows any more where what begins. Whoever reads the body
+        says so.
+        """
         self._transferDecoder = None
         self.persistent = False
         self._body_is_in()
@@ -378,7 +417,9 @@ class Channel(TimedChannel):
     def _finishRequestBody(self, data: bytes) -> None:
         if self._lingering:
             self._transferDecoder = None
-            if self._is_socket and not data:  # else more is on its way, and closing now could destroy the answer
+            if (
+                self._is_socket and not data
+            ):  # else more is on its way, and closing now could destroy the answer
                 self.transport.loseConnection()
             return
         self._count_kept(data)
@@ -391,7 +432,9 @@ class Channel(TimedChannel):
             self._receiving = None
             self._continue_due = False
             self._body_is_in()
-            self.setTimeout(self._patience)  # what twisted.web puts back when the answer is finished
+            self.setTimeout(
+                self._patience
+            )  # what twisted.web puts back when the answer is finished
             self._read_at_once(None)
         super().allContentReceived()
 
@@ -434,13 +477,15 @@ class Channel(TimedChannel):
         if self._receiving is None:
             super().pauseProducing()
             return
-        # A client that first sends everything and then reads would wait for us as we for it: go on reading.
+        # A client that first sends everything and then reads would wait for us as we for it: go on
+        # reading.
         self._waitingForTransport = True
         if self._requestProducer is not None:
             self._requestProducer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        # first, since a download that ends while it is resumed is an answer that is finished as well
+        # first, since a download that ends while it is resumed is an answer that is finished as
+        # well
         answered, self._answered = self._answered, None
         super().resumeProducing()
         if answered is not None:
@@ -450,7 +495,9 @@ class Channel(TimedChannel):
         self._settle()
 
     def occupy(self, passing: Passing) -> None:
-        """The doorway's answer takes longer: until it is done what comes waits, as behind any request."""
+        """The doorway's answer takes longer: until it is done what comes waits, as behind any
+        request.
+        """
         self.idle = False
         self._savedTimeOut = self.setTimeout(None)
         self._handlingRequest = True
@@ -464,21 +511,26 @@ class Channel(TimedChannel):
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         if self._receiving is not None:
-            # Whether all of the body will have come when the answer is finished cannot be known any more.
+            # Whether all of the body will have come when the answer is finished cannot be known any
+            # more.
             self.persistent = False
         if self.site.hsts is not None and self._is_to_stay_secure(self.site.hsts[0]):
             headers.setRawHeaders(b"Strict-Transport-Security", [self.site.hsts[1]])
         if not self.persistent:
             headers.setRawHeaders(b"Connection", [b"close"])
         elif (request := self.requests[0]).question is not None:
-            fields = tuple((name, value) for name, values in headers.getAllRawHeaders() for value in values)
+            fields = tuple(
+                (name, value) for name, values in headers.getAllRawHeaders() for value in values
+            )
             request.head = SentHead(b"%s %s %s\r\n" % (version, code, reason), fields)
         if self.site.tells_ids:  # behind what is kept, since the next answer is to another request
             headers.setRawHeaders(HEADER, [self.requests[0].id.encode("ascii")])
         super().writeHeaders(version, code, reason, headers)
 
     def _is_to_stay_secure(self, name: str) -> bool:
-        """Whether the client came by https for the host of this name (RFC 6797, 7.2: never say it over http)."""
+        """Whether the client came by https for the host of this name (RFC 6797, 7.2: never say it
+        over http).
+        """
         request = self.requests[0]
         return request.isSecure() and host_name(request.base_host) == name
 
@@ -495,7 +547,8 @@ class Channel(TimedChannel):
     def _done(self, request: Request) -> None:
         if request is not self._receiving:
             if self._waitingForTransport and self.persistent:
-                # Who pipelines and does not read gets no further answer: one packet may hold a thousand requests.
+                # Who pipelines and does not read gets no further answer: one packet may hold a
+                # thousand requests.
                 self._answered = request
                 self.setTimeout(self._patience)
             else:
@@ -528,13 +581,14 @@ class Channel(TimedChannel):
 class Site(server.Site):
     """A web site that speaks HTTP/1.1 through `Channel`.
 
-    `timeout`: seconds that a silent client is waited for. `trusted_proxies`: whose forwarding headers are believed.
-    `public_url`: where browsers find us, if that is known. `limits`: what one client may hold, and how slowly it may send.
-    `hosts`: which values of Host are accepted. `cors`: origins whose scripts may read; see `web.cors`.
-    `hsts`: how long browsers use https alone for the host of an https `public_url`.
-    `access_log`: called with each request that was answered, also in part. `front_door`: answers what was answered before;
-    it writes to the access log itself. `ids`: what requests are called, as in the access log;
-    each answer of a route says it then.
+    `timeout`: seconds that a silent client is waited for. `trusted_proxies`: whose forwarding
+    headers are believed. `public_url`: where browsers find us, if that is known. `limits`: what one
+    client may hold, and how slowly it may send. `hosts`: which values of Host are accepted. `cors`:
+    origins whose scripts may read; see `web.cors`. `hsts`: how long browsers use https alone for
+    the host of an https `public_url`. `access_log`: called with each request that was answered,
+    also in part. `front_door`: answers what was answered before; it writes to the access log
+    itself. `ids`: what requests are called, as in the access log; each answer of a route says it
+    then.
     """
 
     protocol = Channel  # without the proxy that Twisted puts around it, which is for HTTP/2 only
@@ -563,7 +617,8 @@ class Site(server.Site):
         self.hosts = HostPolicy() if hosts is None else hosts
         self.cors = cors
         self.hsts = hsts_of(public_url, hsts)
-        """The name of the host that is to be reached by https alone, and the header that says so."""
+        """The name of the host that is to be reached by https alone, and the header that says so.
+        """
         self.limits = ConnectionLimits(limits)
         self.seconds = reactor.seconds
         self._access_log = access_log
@@ -589,7 +644,9 @@ class Site(server.Site):
         super().stopFactory()
 
     def _updateLogDateTime(self) -> None:
-        """Do nothing: Twisted formats the reactor's clock as a date here, each second, for a log format that is not used."""
+        """Do nothing: Twisted formats the reactor's clock as a date here, each second, for a log
+        format that is not used.
+        """
 
     def log(self, request: Request) -> None:  # type: ignore[override]  # ours are the only requests
         """Called for each answer that is complete, and for each that broke off."""
@@ -616,7 +673,9 @@ class Site(server.Site):
         return bool(self.channels)
 
     def drain(self) -> None:
-        """Close what is idle; a connection with a request under way is closed when that is answered."""
+        """Close what is idle; a connection with a request under way is closed when that is
+        answered.
+        """
         for channel in tuple(self.channels):
             channel.drain()
         if self.front_door is not None:
@@ -628,5 +687,7 @@ class Site(server.Site):
             channel.forceAbortClient()
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What is offered to TLS clients: never HTTP/2, even where the library for it is installed."""
+        """What is offered to TLS clients: never HTTP/2, even where the library for
+        it is installed.
+        """
         return [b"http/1.1"]

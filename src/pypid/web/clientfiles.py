@@ -1,4 +1,6 @@
-"""``/config/``: the settings of clients, made for the host that was asked, and the certificate that they have to trust."""
+"""``/config/``: the settings of clients, made for the host that was asked, and the certificate that
+they have to trust.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from pypid.web.legacy import NO_HOST
 from pypid.web.request import Request
 
 PUBLIC = (
-    "There is no certificate to save: this index speaks without TLS, or behind a proxy that does it, or its certificate was "
+    "There is no certificate to save: this index speaks without TLS, or behind a proxy that does "
+    "it, or its certificate was "
     "issued by somebody else, who has to be trusted (most often your system does already)."
 )
 
@@ -42,7 +45,9 @@ async def client_file(face: App, request: Request, who: Identity, filename: str)
 
 
 async def place_of(face: App, request: Request) -> IndexAddress | None:
-    """Where whoever asks finds the index; None where the host that they named may not be believed."""
+    """Where whoever asks finds the index; None where the host that they named may
+    not be believed.
+    """
     base = face.base_url(request)
     if base is None:
         return None
@@ -67,4 +72,6 @@ def roots(chain: Path) -> bytes:
         certificates = x509.load_pem_x509_certificates(chain.read_bytes())
     except (OSError, ValueError):
         return b""
-    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates if one.issuer == one.subject)
+    return b"".join(
+        one.public_bytes(Encoding.PEM) for one in certificates if one.issuer == one.subject
+    )

@@ -1,7 +1,9 @@
-"""``POST /requirements.txt``: pypicache's way to have all the files that requirements need, and ours of seeing how far it is.
+"""``POST /requirements.txt``: pypicache's way to have all the files that requirements need, and
+ours of seeing how far it is.
 
-A form or a JSON document with the fields ``requirements``, ``pylock.toml`` and ``uv.lock`` (texts, each any number of times),
-``platform`` and ``python``. The answer is JSON; who accepts an event stream or newline JSON is told while it happens.
+A form or a JSON document with the fields ``requirements``, ``pylock.toml`` and ``uv.lock`` (texts,
+each any number of times), ``platform`` and ``python``. The answer is JSON; who accepts an event
+stream or newline JSON is told while it happens.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ from pypid.web.request import Request
 from pypid.web.respond import header_of
 
 LIMITS = Limits(content=LARGEST, text=16 << 20, total=LARGEST, parts=MOST_TEXTS)
-"""There is no file among the fields; `content` is what the refusal of a body that is too large names."""
+"""There is no file among the fields; `content` is what the refusal of a body that is too large
+names.
+"""
 WITH_FIELDS = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 MISSING = "Missing requirements data."
 READING = 60.0
@@ -67,10 +71,13 @@ async def collect(face: App, request: Request, who: Identity) -> None:
     demand(face.rules, who, Action.READ)
     _refuse_if_busy(face)
     if not _has_fields(header_of(request, "content-type") or ""):
-        return send_json(request, MissingRequirements(), 400)  # such a body has no requirements, as pypicache says
+        return send_json(
+            request, MissingRequirements(), 400
+        )  # such a body has no requirements, as pypicache says
     parts = await _read_in_time(face, request)
     _refuse_if_busy(face)
-    # Taken only now: a client that sends slowly keeps nobody else waiting. Given back when nothing computes any more.
+    # Taken only now: a client that sends slowly keeps nobody else waiting. Given back when nothing
+    # computes any more.
     await face.collecting.acquire()
     try:
         wishes = await face.parser.parse(parts, RUNNING)
@@ -91,11 +98,13 @@ def _refuse_if_busy(face: App) -> None:
         raise Busy("Others are being collected for.", 30)
 
 
-# --- what is wanted -------------------------------------------------------------------------------------------
+# --- what is wanted -------------------------------------------------------------------------------
 
 
 async def _read_in_time(face: App, request: Request) -> Parts:
-    """Read the body within `READING` seconds. Raises `TooSlow`, `Busy`, `TooLarge`, `BadRequest`."""
+    """Read the body within `READING` seconds. Raises `TooSlow`,
+    `Busy`, `TooLarge`, `BadRequest`.
+    """
     with face.collecting_bodies.counted(request.body) as body:
         reading = start(_read(body, header_of(request, "content-type") or ""))
         reading.addTimeout(READING, face.world.clock)
@@ -106,12 +115,19 @@ async def _read_in_time(face: App, request: Request) -> Parts:
 
 
 async def _read(body: Body, content_type: str) -> Parts:
-    """The fields of the form, or the JSON document, as they came: what is in them the child finds out."""
+    """The fields of the form, or the JSON document, as they came: what is in them the child finds
+    out.
+    """
     refuse_early(body.size, LARGEST)
     if content_type.partition(";")[0].strip().lower() == "application/json":
         return [(JSON, await read_small(body, LARGEST))]
     form = await read_form(body, content_type, limits=LIMITS, spool=_NoFile())
-    return [(name, text.encode()) for name, texts in form.fields.items() if name in FIELDS for text in texts]
+    return [
+        (name, text.encode())
+        for name, texts in form.fields.items()
+        if name in FIELDS
+        for text in texts
+    ]
 
 
 class _NoFile:
@@ -121,51 +137,71 @@ class _NoFile:
         return None
 
     async def write(self, data: bytes) -> None:
-        raise BadRequest("Send the text of the file in the field 'requirements', 'pylock.toml' or 'uv.lock'.")
+        raise BadRequest(
+            "Send the text of the file in the field 'requirements', 'pylock.toml' or 'uv.lock'."
+        )
 
     async def finish(self) -> Digests:
         return Digests("", None, None, 0)
 
 
-# --- doing it -------------------------------------------------------------------------------------------------
+# --- doing it -------------------------------------------------------------------------------------
 
 
 async def _answer(face: App, request: Request, who: Identity, wishes: CollectOptions) -> None:
     kind = stream_of(request)
     if kind is None:
-        return send_json(request, _document(await _collected(face, request, who, wishes, lambda event: None)))
+        return send_json(
+            request, _document(await _collected(face, request, who, wishes, lambda event: None))
+        )
     stream = EventStream(request, kind)
     stream.begin()
     try:
-        collected = await _collected(face, request, who, wishes, lambda event: stream.say(*_told(event)))
+        collected = await _collected(
+            face, request, who, wishes, lambda event: stream.say(*_told(event))
+        )
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _document(collected))
 
 
-async def _collected(face: App, request: Request, who: Identity, wishes: CollectOptions, tell: Any) -> Collected:
+async def _collected(
+    face: App, request: Request, who: Identity, wishes: CollectOptions, tell: Any
+) -> Collected:
     def asked(name: ProjectName) -> RequestContext:
         demand(face.rules, who, Action.READ, name)
         return asked_of(face, request, who, name)
 
     if not wishes.requirements.wanted:
-        return await _kept(face, request, who, Collector(face.index, None, asked, tell).collect(wishes))
+        return await _kept(
+            face, request, who, Collector(face.index, None, asked, tell).collect(wishes)
+        )
     if face.resolvers is None:
         raise NeedsExtra("Working out what requirements need", "collect")
     async with face.resolvers(face, who) as resolver:
-        return await _kept(face, request, who, Collector(face.index, resolver, asked, tell).collect(wishes))
+        return await _kept(
+            face, request, who, Collector(face.index, resolver, asked, tell).collect(wishes)
+        )
 
 
-async def _kept(face: App, request: Request, who: Identity, collecting: Coroutine[Any, Any, Collected]) -> Collected:
-    """With a line in the audit log, if it went to its end; else what was kept is what anybody's download would have kept."""
+async def _kept(
+    face: App, request: Request, who: Identity, collecting: Coroutine[Any, Any, Collected]
+) -> Collected:
+    """With a line in the audit log, if it went to its end; else what was kept is what anybody's
+    download would have kept.
+    """
     collected = await collecting
-    kept = {f"{report.project}/{report.filename}" for report in collected.files if report.outcome is CollectOutcome.KEPT}
+    kept = {
+        f"{report.project}/{report.filename}"
+        for report in collected.files
+        if report.outcome is CollectOutcome.KEPT
+    }
     if kept:
         await shielded(note(face, request, who, "collect", "requirements", {"files": listed(kept)}))
     return collected
 
 
-# --- in JSON --------------------------------------------------------------------------------------------------
+# --- in JSON --------------------------------------------------------------------------------------
 
 
 def _told(event: Event) -> tuple[str, dict[str, Any]]:
@@ -180,7 +216,10 @@ def _told(event: Event) -> tuple[str, dict[str, Any]]:
 
 def _document(collected: Collected) -> dict[str, Any]:
     requirements = collected.requirements
-    problems = [*(Problem(remark.line, remark.reason) for remark in requirements.unparseable), *collected.failed]
+    problems = [
+        *(Problem(remark.line, remark.reason) for remark in requirements.unparseable),
+        *collected.failed,
+    ]
     return {
         "cached": sorted({report.filename for report in collected.files if report.is_here}),
         "unparseable": [remark.line for remark in requirements.unparseable],
@@ -188,7 +227,9 @@ def _document(collected: Collected) -> dict[str, Any]:
         "complete": collected.complete,
         "files": [_file(report) for report in collected.files],
         "problems": _problems(problems),
-        "ignored": [{"line": remark.line, "reason": remark.reason} for remark in requirements.ignored],
+        "ignored": [
+            {"line": remark.line, "reason": remark.reason} for remark in requirements.ignored
+        ],
         "targets": [_resolved(resolved) for resolved in collected.resolved],
     }
 

@@ -1,4 +1,6 @@
-"""What differs between two releases of a project, for programs; the page stands in `web.ui.compare`."""
+"""What differs between two releases of a project, for programs; the page stands in
+`web.ui.compare`.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,13 @@ class FieldDocument(TypedDict):
 
 PairDocument = TypedDict(
     "PairDocument",
-    {"kind": str, "from": str | None, "to": str | None, "from_size": int | None, "to_size": int | None},
+    {
+        "kind": str,
+        "from": str | None,
+        "to": str | None,
+        "from_size": int | None,
+        "to_size": int | None,
+    },
 )
 """The files of one kind, by their names; null where a release has none."""
 
@@ -73,12 +81,16 @@ class MembersDocument(TypedDict):
     more: int
 
 
-LineDocument = TypedDict("LineDocument", {"mark": str, "from": int | None, "to": int | None, "text": str})
+LineDocument = TypedDict(
+    "LineDocument", {"mark": str, "from": int | None, "to": int | None, "text": str}
+)
 """A line, with its number in each text that has it; ``@``: here some are left out."""
 
 
 class TextDocument(TypedDict):
-    """The lines of one member that differ. `lines` is null where there are none to show: `problem` says why."""
+    """The lines of one member that differ. `lines` is null where there are none to show: `problem`
+    says why.
+    """
 
     path: str
     lines: list[LineDocument] | None
@@ -99,13 +111,17 @@ ComparedDocument = TypedDict(
         "text": TextDocument | None,
     },
 )
-"""Two releases compared. `metadata` is null where that of one of them cannot be had; `contents` is about the files of `kind`,
-null where there is no such pair, or they cannot be looked into (`problem`)."""
+"""Two releases compared. `metadata` is null where that of one of them cannot be had; `contents` is
+about the files of `kind`, null where there is no such pair, or they cannot be looked into
+(`problem`).
+"""
 
 OF_COMPARISONS = (
     Parameter("from", "the one release, in any spelling of its version", required=True),
     Parameter("to", "the other one", required=True),
-    Parameter("kind", "whose contents are compared: the tags of a wheel as in its file name, or sdist"),
+    Parameter(
+        "kind", "whose contents are compared: the tags of a wheel as in its file name, or sdist"
+    ),
     Parameter("path", "a member that differs, whose lines are compared"),
 )
 
@@ -113,7 +129,9 @@ OF_COMPARISONS = (
 @guarded(app, "/api/projects/<project>/compare", may=Action.READ)
 @Described(ComparedDocument, asks=OF_COMPARISONS, refuses=WHAT_MAY_HAPPEN)
 async def compare(face: App, request: Request, who: Identity, project: str) -> None:
-    """What differs between two releases: their metadata, their files, and what lies in two of these."""
+    """What differs between two releases: their metadata, their files, and what lies in two of
+    these.
+    """
     given = parameters(request, *names(OF_COMPARISONS))
     asked = asked_of(face, request, who, project)
     found = await face.index.project(project_name(project), asked)
@@ -145,10 +163,14 @@ def _release(project: Project, version: str) -> Release:
 
 
 async def text_of(comparison: Comparison, compared: Compared, path: str) -> ComparedText:
-    """The lines of a member that differ. Raises `BadRequest` where no files are compared, `NoSuchMember`."""
+    """The lines of a member that differ. Raises `BadRequest` where no files are compared,
+    `NoSuchMember`.
+    """
     chosen = compared.chosen
     if chosen is None or chosen.old is None or chosen.new is None:
-        raise BadRequest("There are no two files of one kind in these releases whose contents could be compared.")
+        raise BadRequest(
+            "There are no two files of one kind in these releases whose contents could be compared."
+        )
     return await comparison.text(chosen.old, chosen.new, path)
 
 
@@ -190,14 +212,18 @@ def _members(found: MemberDifferences) -> MembersDocument:
     return {
         "added": _sized(found.added),
         "removed": _sized(found.removed),
-        "changed": [_changed(path, each) for path, each in islice(found.changed.items(), MOST_LISTED)],
+        "changed": [
+            _changed(path, each) for path, each in islice(found.changed.items(), MOST_LISTED)
+        ],
         "same": found.same,
         "more": sum(max(0, len(sort) - MOST_LISTED) for sort in sorts),
     }
 
 
 def _sized(members: Mapping[str, Inner]) -> list[SizedMember]:
-    return [{"path": path, "size": member.size} for path, member in islice(members.items(), MOST_LISTED)]
+    return [
+        {"path": path, "size": member.size} for path, member in islice(members.items(), MOST_LISTED)
+    ]
 
 
 def _changed(path: str, changed: Changed[Inner]) -> ChangedMember:
@@ -210,6 +236,9 @@ def _text(text: ComparedText) -> TextDocument:
         "path": text.path,
         "lines": None
         if text.lines is None
-        else [{"mark": line.mark, "from": line.old, "to": line.new, "text": line.text} for line in lines],
+        else [
+            {"mark": line.mark, "from": line.old, "to": line.new, "text": line.text}
+            for line in lines
+        ],
         "problem": text.problem,
     }

@@ -1,4 +1,5 @@
-"""Conditional requests: entity tags, dates, and whether the client has it already. Pure; nothing a client sends makes it raise.
+"""Conditional requests: entity tags, dates, and whether the client has it already. Pure; nothing a
+client sends makes it raise.
 
 Source: RFC 9110, sections 8.8 (validators) and 13 (conditional requests).
 """
@@ -36,14 +37,18 @@ class ConditionalVerdict(Enum):
 
 @frozen
 class Validators:
-    """What can be compared: the strong entity tag as it is sent (with its quotes), and the time of the last change."""
+    """What can be compared: the strong entity tag as it is sent (with its quotes), and the time of
+    the last change.
+    """
 
     etag: str | None = None
     modified: datetime | None = None
 
 
 def entity_tags(header: str) -> tuple[EntityTag, ...]:
-    """The tags of a list such as ``"a", W/"b"``; what comes behind the first thing that is no tag is not read."""
+    """The tags of a list such as ``"a", W/"b"``; what comes behind the first thing that is no tag
+    is not read.
+    """
     tags: list[EntityTag] = []
     start = _GAP.match(header)
     position = start.end() if start else 0
@@ -71,34 +76,48 @@ def parse_http_date(text: str) -> datetime | None:
 
 
 def names(header: str, etag: str | None, *, weakly: bool) -> bool:
-    """Whether the list in `header` (or ``*``) names our strong `etag`; a weak tag of theirs counts only if `weakly`."""
+    """Whether the list in `header` (or ``*``) names our strong `etag`; a weak tag of theirs counts
+    only if `weakly`.
+    """
     if header.strip() == "*":
         return True
     if etag is None:
         return False
-    return any(f'"{tag.opaque}"' == etag and (weakly or not tag.weak) for tag in entity_tags(header))
+    return any(
+        f'"{tag.opaque}"' == etag and (weakly or not tag.weak) for tag in entity_tags(header)
+    )
 
 
 def judge(headers: Mapping[str, str], validators: Validators) -> ConditionalVerdict:
     """What to do about the conditions of a GET or HEAD, in the order of RFC 9110, section 13.2.2.
 
-    `headers` are those of the request, by lower-case name, several of one name joined by commas. Range and If-Range are not
-    judged here (`ranges`).
+    `headers` are those of the request, by lower-case name, several of one name joined by commas.
+    Range and If-Range are not judged here (`ranges`).
     """
     if (match := headers.get("if-match")) is not None:
         if not names(match, validators.etag, weakly=False):
             return ConditionalVerdict.FAILED
-    elif (since := headers.get("if-unmodified-since")) is not None and _changed(validators.modified, since) is True:
+    elif (since := headers.get("if-unmodified-since")) is not None and _changed(
+        validators.modified, since
+    ) is True:
         return ConditionalVerdict.FAILED
     if (none_match := headers.get("if-none-match")) is not None:
-        return ConditionalVerdict.NOT_MODIFIED if names(none_match, validators.etag, weakly=True) else ConditionalVerdict.SEND
-    if (since := headers.get("if-modified-since")) is not None and _changed(validators.modified, since) is False:
+        return (
+            ConditionalVerdict.NOT_MODIFIED
+            if names(none_match, validators.etag, weakly=True)
+            else ConditionalVerdict.SEND
+        )
+    if (since := headers.get("if-modified-since")) is not None and _changed(
+        validators.modified, since
+    ) is False:
         return ConditionalVerdict.NOT_MODIFIED
     return ConditionalVerdict.SEND
 
 
 def _changed(modified: datetime | None, since: str) -> bool | None:
-    """Whether it changed after the date; None if there is nothing to compare. HTTP knows whole seconds only."""
+    """Whether it changed after the date; None if there is nothing to compare. HTTP knows whole
+    seconds only.
+    """
     date = parse_http_date(since)
     if modified is None or date is None:
         return None

@@ -1,7 +1,9 @@
-"""Limits on open connections: how many one client may hold, and how many fit into the descriptors of the process.
+"""Limits on open connections: how many one client may hold, and how many fit into the descriptors
+of the process.
 
-A connection that waits for its next request costs its client nothing to open again, so the oldest of those makes room for a
-new one. Where all are at work, a few more are let in to ask for the health of the service, and anything else is 503.
+A connection that waits for its next request costs its client nothing to open again, so the oldest
+of those makes room for a new one. Where all are at work, a few more are let in to ask for the
+health of the service, and anything else is 503.
 """
 
 from __future__ import annotations
@@ -17,9 +19,12 @@ from pypid.core.accounts.client_networks import place_of
 RESERVED = 16
 """Descriptors in reserve for requests about the health of the service."""
 SAMPLE = 64
-"""Connections among which the oldest idle one is looked for, so that the work for each new connection is bounded."""
+"""Connections among which the oldest idle one is looked for, so that the work for each new
+connection is bounded.
+"""
 _OWN_SHARE, _OWN_LEAST = 8, 64
-"""The part of the descriptors, and the least number, that files, databases and other servers need."""
+"""The part of the descriptors, and the least number, that files, databases and other servers need.
+"""
 
 
 @frozen(kw_only=True)
@@ -44,7 +49,11 @@ class ConnectionSettings:
     @property
     def for_one_client(self) -> int:
         """The number of connections of one client, which leaves a quarter of all to others."""
-        return self.per_client if self.total is None else max(1, min(self.per_client, self.total * 3 // 4))
+        return (
+            self.per_client
+            if self.total is None
+            else max(1, min(self.per_client, self.total * 3 // 4))
+        )
 
 
 class LimitedConnection(Protocol):
@@ -68,14 +77,16 @@ class ConnectionLimits:
     settings: ConnectionSettings
     _all: dict[LimitedConnection, str | None] = field(factory=dict, init=False, repr=False)
     """Each with its client; None where the client is not limited."""
-    _by_client: dict[str, dict[LimitedConnection, None]] = field(factory=dict, init=False, repr=False)
+    _by_client: dict[str, dict[LimitedConnection, None]] = field(
+        factory=dict, init=False, repr=False
+    )
     _reserved: dict[LimitedConnection, None] = field(factory=dict, init=False, repr=False)
 
     def admit(self, connection: LimitedConnection, client: str | None) -> bool:
         """Take in a new connection, in the place of the oldest idle one where there are too many.
 
-        `client` is its address; None for peers without a limit of their own. False: there is no room, and the connection is
-        one of those in reserve.
+        `client` is its address; None for peers without a limit of their own. False: there is no
+        room, and the connection is one of those in reserve.
         """
         client = None if client is None else place_of(client)
         if not (self._make_room_for(client) and self._make_room()):
@@ -136,15 +147,20 @@ class ConnectionLimits:
         return True
 
 
-def _oldest_idle(among: dict[LimitedConnection, str | None] | dict[LimitedConnection, None]) -> LimitedConnection | None:
-    """The connection that has been idle for longest, of the first few, which go to the end of the line."""
+def _oldest_idle(
+    among: dict[LimitedConnection, str | None] | dict[LimitedConnection, None],
+) -> LimitedConnection | None:
+    """The connection that has been idle for longest, of the first few, which go to the end of the
+    line.
+    """
     first = list(islice(among, SAMPLE))
     _move_to_end(among, first)
     return min((each for each in first if not each.busy), key=lambda each: each.heard, default=None)
 
 
 def _move_to_end(
-    among: dict[LimitedConnection, str | None] | dict[LimitedConnection, None], some: Iterable[LimitedConnection]
+    among: dict[LimitedConnection, str | None] | dict[LimitedConnection, None],
+    some: Iterable[LimitedConnection],
 ) -> None:
     for each in some:
         among[each] = among.pop(each)  # type: ignore[assignment]  # the value that it had

@@ -1,7 +1,8 @@
 """What is inside a file, for programs; the pages stand in `web.ui`.
 
-Whoever sees a file sees what is in it: it is looked up as for a download, and what a rule hides is hidden here, too. Nothing of
-an archive is ever sent as what it is: its texts are texts in JSON, and all else is only told of.
+Whoever sees a file sees what is in it: it is looked up as for a download, and what a rule hides is
+hidden here, too. Nothing of an archive is ever sent as what it is: its texts are texts in JSON, and
+all else is only told of.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ MOST_LISTED = 5000
 
 
 class MemberDocument(TypedDict):
-    """A member of an archive. `compressed`: what it takes up in a zip. `kind`: ``file``, or what else it is."""
+    """A member of an archive. `compressed`: what it takes up in a zip. `kind`: ``file``, or what
+    else it is.
+    """
 
     path: str
     size: int
@@ -55,8 +58,8 @@ class MemberDocument(TypedDict):
 class ContentsDocument(TypedDict):
     """What is inside a file. `total`: all members; `more`: how many of them come after these.
 
-    Asked for one member, it is that member instead: `text` is null where it is none (`binary`); `cut`: it goes on after what is
-    shown.
+    Asked for one member, it is that member instead: `text` is null where it is none (`binary`);
+    `cut`: it goes on after what is shown.
     """
 
     filename: str
@@ -74,19 +77,35 @@ class ContentsDocument(TypedDict):
 
 
 WHAT_MAY_HAPPEN = (
-    *(NoSuchProject, NoSuchFile, NoSuchMember, Opaque, Busy, NotYetKnown, StorageDown, StorageFull, Archived),
+    *(
+        NoSuchProject,
+        NoSuchFile,
+        NoSuchMember,
+        Opaque,
+        Busy,
+        NotYetKnown,
+        StorageDown,
+        StorageFull,
+        Archived,
+    ),
     *(UpstreamDown, BadListing, WrongBytes, NotThere, Loop),
 )
 OF_CONTENTS = (
     Parameter("path", "one member, as the list spells its path: what is in it"),
-    Parameter("skip", "how many members to pass over", {"type": "integer", "minimum": 0, "maximum": 1_000_000}),
+    Parameter(
+        "skip",
+        "how many members to pass over",
+        {"type": "integer", "minimum": 0, "maximum": 1_000_000},
+    ),
 )
 
 
 @guarded(app, "/api/projects/<project>/files/<filename>/contents", may=Action.READ)
 @Described(ContentsDocument, asks=OF_CONTENTS, refuses=WHAT_MAY_HAPPEN)
 async def contents(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """What is inside a wheel, an egg or an sdist; with a path, the text of one member, of which 1 MiB is shown at most."""
+    """What is inside a wheel, an egg or an sdist; with a path, the text of one member, of which 1
+    MiB is shown at most.
+    """
     given = parameters(request, *names(OF_CONTENTS))
     skip = number(given, "skip", 0, 1_000_000) or 0
     asked = asked_of(face, request, who, project)

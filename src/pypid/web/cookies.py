@@ -1,7 +1,8 @@
-"""The cookie of a browser's session, and what a page of ours has to say beside it: read off requests, written into answers.
+"""The cookie of a browser's session, and what a page of ours has to say beside it: read off
+requests, written into answers.
 
-Why both: the cookie comes with whatever any page of the same site makes a browser send (SameSite knows no ports and no
-subdomains), and only our own pages can read the token.
+Why both: the cookie comes with whatever any page of the same site makes a browser send (SameSite
+knows no ports and no subdomains), and only our own pages can read the token.
 """
 
 from __future__ import annotations
@@ -21,20 +22,29 @@ HARMLESS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
 def credential_of_cookie(request: Request) -> Credential | None:
-    """What the session's cookie says of who sends it; None without one. Whether the session goes on, `Access` knows."""
+    """What the session's cookie says of who sends it; None without one. Whether the session goes
+    on, `Access` knows.
+    """
     values = request.requestHeaders.getRawHeaders(b"cookie")
     if values is None:
         return None
-    secret = secret_in("; ".join(value.decode("latin-1") for value in values), secure=_is_secure(request))
-    return None if secret is None else Credential(SESSION_USER, secret, request.client_address() or "")
+    secret = secret_in(
+        "; ".join(value.decode("latin-1") for value in values), secure=_is_secure(request)
+    )
+    return (
+        None if secret is None else Credential(SESSION_USER, secret, request.client_address() or "")
+    )
 
 
 def demand_csrf_token(request: Request, secret: str, said: str | None = None) -> None:
-    """Raise `NoCsrfToken` where a request that changes something does not say the token of the session with this secret.
+    """Raise `NoCsrfToken` where a request that changes something does not say the token of the
+    session with this secret.
 
     It is said in the header ``X-CSRF-Token``, or in a form's field (`said`).
     """
-    if request.method not in HARMLESS and not is_csrf_token(said or header_of(request, HEADER) or "", secret):
+    if request.method not in HARMLESS and not is_csrf_token(
+        said or header_of(request, HEADER) or "", secret
+    ):
         raise NoCsrfToken()
 
 

@@ -16,7 +16,10 @@ _PREFLIGHT: Head = (
     (b"Access-Control-Allow-Methods", b"GET, HEAD"),
     (
         b"Access-Control-Allow-Headers",
-        b"Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range",
+        (
+            b"Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, "
+            b"If-Unmodified-Since, Range"
+        ),
     ),
     (b"Access-Control-Max-Age", b"86400"),
 )

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from pypid.web.request import Request
 
 NONE, OTHER = "none", "other"
-_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
+_METHODS = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+}
 
 
 def kind_of(request: Request) -> tuple[str, str, str]:
-    """The route (`NONE` where there is none), the method (`OTHER` for what has no route anyway) and the status."""
+    """The route (`NONE` where there is none), the method (`OTHER` for what has no route anyway) and
+    the status.
+    """
     return request.rule or NONE, _METHODS.get(request.method, OTHER), str(request.code)
 
 
@@ -39,7 +43,9 @@ def count_received(counts: Counts, size: int) -> None:
 
 
 def count_refused(counts: Counts, size: int, status: str = "400") -> None:
-    """What came got no further than the connection, and was answered with a body of `size` bytes."""
+    """What came got no further than the connection, and was answered with a body
+    of `size` bytes.
+    """
     counts.add(REQUESTS, (NONE, OTHER, status))
     counts.add(SENT, (), size)
 

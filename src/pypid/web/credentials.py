@@ -23,8 +23,9 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 def credential_of(authorization: bytes | None) -> Credential | None:
     """The credential that the header's value carries; None without a header.
 
-    Basic is read as UTF-8 (RFC 7617), and as Latin-1 where it is none: what requests, and so pip and twine, sends. Bearer
-    gives the token to the user ``__token__``. Raises `Unauthenticated` for anything else; its text quotes nothing of it.
+    Basic is read as UTF-8 (RFC 7617), and as Latin-1 where it is none: what requests, and so pip
+    and twine, sends. Bearer gives the token to the user ``__token__``. Raises `Unauthenticated` for
+    anything else; its text quotes nothing of it.
     """
     if authorization is None:
         return None
@@ -37,25 +38,34 @@ def credential_of(authorization: bytes | None) -> Credential | None:
         case b"bearer":
             return _bearer(rest.strip(b" \t"))
         case _:
-            raise Unauthenticated("The Authorization header is of a kind that pypid does not know: send Basic or Bearer.")
+            raise Unauthenticated(
+                "The Authorization header is of a kind that pypid does not know: send Basic or "
+                "Bearer."
+            )
 
 
 def _basic(encoded: bytes) -> Credential:
     try:
         pair = b64decode(encoded, validate=True)
     except (Error, ValueError):
-        raise Unauthenticated("The Authorization header is damaged: after 'Basic' comes 'user:password' in base64.") from None
+        raise Unauthenticated(
+            "The Authorization header is damaged: after 'Basic' comes 'user:password' in base64."
+        ) from None
     try:
         text = pair.decode()
     except UnicodeDecodeError:
         text = pair.decode("latin-1")
     user, colon, password = text.partition(":")
     if not colon:
-        raise Unauthenticated("The Authorization header has no ':' between the user name and the password.")
+        raise Unauthenticated(
+            "The Authorization header has no ':' between the user name and the password."
+        )
     if len(user) > LONGEST_USER:
         raise Unauthenticated(f"The user name is longer than {LONGEST_USER} characters.")
     if user == SESSION_USER:
-        raise Unauthenticated(f"Nobody logs in as {SESSION_USER}: that stands for the cookie of a session.")
+        raise Unauthenticated(
+            f"Nobody logs in as {SESSION_USER}: that stands for the cookie of a session."
+        )
     if _UNPRINTABLE.search(user):
         raise Unauthenticated("The user name holds characters that cannot be printed.")
     return Credential(user, password)
@@ -63,5 +73,7 @@ def _basic(encoded: bytes) -> Credential:
 
 def _bearer(token: bytes) -> Credential:
     if not _TOKEN.match(token):
-        raise Unauthenticated("The Authorization header is damaged: after 'Bearer' comes one token.")
+        raise Unauthenticated(
+            "The Authorization header is damaged: after 'Bearer' comes one token."
+        )
     return Credential(TOKEN_USER, token.decode("ascii"))

@@ -1,6 +1,8 @@
-"""Deadlines of what a client sends: the head of a request has so many seconds, and a body a least rate.
+"""Deadlines of what a client sends: the head of a request has so many seconds, and a body a least
+rate.
 
-A timeout of silence alone is renewed by each byte, so a client that sends a byte a minute would hold a connection for ever.
+A timeout of silence alone is renewed by each byte, so a client that sends a byte a minute would
+hold a connection for ever.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ class TimedChannel(LingeringChannel):
     # --- the body ---
 
     def _body_begins(self, *, excused: bool) -> None:
-        """The head of a request with a body is in. `excused`: the client waits for us before it sends the body."""
+        """The head of a request with a body is in. `excused`: the client waits for us before it
+        sends the body.
+        """
         if self.deadlines.min_body_rate:
             self._body_bytes, self._body_excused = 0, excused
             self._body_check = self.callLater(WINDOW, self._check_body)

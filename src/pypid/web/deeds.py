@@ -1,4 +1,6 @@
-"""The audit log: what a route changed is written down before it is answered, even if the client is gone by then."""
+"""The audit log: what a route changed is written down before it is answered, even if the client is
+gone by then.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,11 @@ async def recorded(
     doing: Coroutine[Any, Any, T],
     told: Callable[[T], Details | None] = lambda _: {},
 ) -> T:
-    """Do it and write down that it was done, to the end: nobody escapes the log by closing the connection.
+    """Do it and write down that it was done, to the end: nobody escapes the log by closing the
+    connection.
 
-    `told` says more of what came of it; None: nothing has changed, so nothing is written down. What broke off in the storage
-    is written down as well, for a part of it may have been done.
+    `told` says more of what came of it; None: nothing has changed, so nothing is written down. What
+    broke off in the storage is written down as well, for a part of it may have been done.
     """
     return await shielded(attempted(face, request, who, what, subject, doing, told))
 
@@ -49,7 +52,9 @@ async def attempted(
     doing: Coroutine[Any, Any, T],
     told: Callable[[T], Details | None] = lambda _: {},
 ) -> T:
-    """As `recorded`, for what takes long and may be broken off by whoever asked for it: that is written down, too."""
+    """As `recorded`, for what takes long and may be broken off by whoever asked for it: that is
+    written down, too.
+    """
     try:
         result = await doing
     except (StorageDown, CancelledError) as error:
@@ -62,7 +67,14 @@ async def attempted(
     return result
 
 
-async def note(face: App, request: Request, who: Identity, what: str, subject: str, details: Details | None = None) -> None:
+async def note(
+    face: App,
+    request: Request,
+    who: Identity,
+    what: str,
+    subject: str,
+    details: Details | None = None,
+) -> None:
     """Write down what was done. For what is `shielded` already; all else is `recorded`."""
     if face.registry is None:
         return

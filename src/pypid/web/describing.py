@@ -1,7 +1,7 @@
 """What a route takes and answers, said at the route itself; `web.openapi` makes a document of it.
 
-The shapes of answers are TypedDicts: mypy holds every dict that a route makes of them against them, and nothing is paid for it
-while pypid runs.
+The shapes of answers are TypedDicts: mypy holds every dict that a route makes of them against them,
+and nothing is paid for it while pypid runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pypid.web.query import Parameter
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """``2027-01-31T12:00:00Z``, as `core.simple_api.render.utc_text` writes it."""
 
-Duration = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]})]
+Duration = Annotated[
+    str, Meta(extra_json_schema={"pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]})
+]
 """As `core.configuration.value_kinds.parse_duration` reads it, which is what refuses others."""
 
 
@@ -50,7 +52,9 @@ class Described:
     asks: tuple[Parameter, ...] = field(default=(), kw_only=True)
     """The parameters behind the question mark."""
     refuses: tuple[type[PypidError], ...] = field(default=(), kw_only=True)
-    """The errors of this route, beside those that all routes of its kind may raise (see `web.openapi`)."""
+    """The errors of this route, beside those that all routes of its kind may raise (see
+    `web.openapi`).
+    """
     streams: bool = field(default=False, kw_only=True)
     """Whether events are sent to those who accept them (`web.events`)."""
 

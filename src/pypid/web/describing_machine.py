@@ -1,4 +1,6 @@
-"""What the JSON API says of the machine: the configuration in force, what projects take, other indexes."""
+"""What the JSON API says of the machine: the configuration in force, what projects take, other
+indexes.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ from pypid.web.describing import Moment
 
 
 class KeyDocument(TypedDict):
-    """A key of the configuration. `value` is ``(set)`` for a secret; `origin`: a file and line, a variable, or ``default``.
+    """A key of the configuration. `value` is ``(set)`` for a secret; `origin`: a file and line, a
+    variable, or ``default``.
 
-    `takes_effect` by a ``reload`` or a ``restart``; `waits`: the file says something else by now, which waits for a restart.
+    `takes_effect` by a ``reload`` or a ``restart``; `waits`: the file says something else by now,
+    which waits for a restart.
     """
 
     key: str
@@ -43,7 +47,9 @@ class DiskDocument(TypedDict):
 
 
 class UseDocument(TypedDict):
-    """What a project takes. `files` and `size` are ours, `kept` and `kept_size` theirs; sizes in bytes."""
+    """What a project takes. `files` and `size` are ours, `kept` and `kept_size` theirs; sizes in
+    bytes.
+    """
 
     name: str
     files: int
@@ -60,11 +66,13 @@ class CountingDocument(TypedDict):
 
 
 class StorageDocument(TypedDict):
-    """What the storage holds, as the catalog knows it; sizes in bytes, without metadata and records.
+    """What the storage holds, as the catalog knows it; sizes in bytes, without metadata and
+    records.
 
-    `place`: a folder, or ``s3://bucket/prefix``. `limit`: of what is kept, or null. `counting` is null where all is counted;
-    else what is told is what was counted last, and null where nothing was yet. A disk is null where it does not answer, or
-    where there is none. `projects`: those that take most, the largest first.
+    `place`: a folder, or ``s3://bucket/prefix``. `limit`: of what is kept, or null. `counting` is
+    null where all is counted; else what is told is what was counted last, and null where nothing
+    was yet. A disk is null where it does not answer, or where there is none. `projects`: those that
+    take most, the largest first.
     """
 
     place: str
@@ -87,9 +95,11 @@ class OutageDocument(TypedDict):
 
 
 class UpstreamDocument(TypedDict):
-    """What is in force for what is not ours. `outage` is null where upstream answered the last time that it was asked.
+    """What is in force for what is not ours. `outage` is null where upstream answered the last time
+    that it was asked.
 
-    `ttl` and `cooldown` are spelt as in the configuration; `limit`, in bytes, is of what is kept, or null.
+    `ttl` and `cooldown` are spelt as in the configuration; `limit`, in bytes, is of what is kept,
+    or null.
     """
 
     mode: Mode

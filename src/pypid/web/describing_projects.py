@@ -36,7 +36,9 @@ class ProjectDocument(TypedDict):
 
 
 class ChangedProject(TypedDict):
-    """A project after a change, and the files that it was about; of one that may not be read only the name."""
+    """A project after a change, and the files that it was about; of one that may not be read only
+    the name.
+    """
 
     name: str
     status: NotRequired[Status]
@@ -60,7 +62,9 @@ class Released(TypedDict):
 
 
 class AdoptedDocument(TypedDict):
-    """A file in the storage that had no record. `problems`: why it was refused, or left alone, or what is odd about it."""
+    """A file in the storage that had no record. `problems`: why it was refused, or left alone, or
+    what is odd about it.
+    """
 
     key: str
     outcome: Result

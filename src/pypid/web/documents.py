@@ -41,7 +41,9 @@ def send_json(request: Request, document: Any, status: int = 200) -> None:
 
 
 async def read_json(request: Request, kind: type[T]) -> T:
-    """The JSON document that the request carries; an empty body is an empty object. Raises `BadRequest`, `TooLarge`."""
+    """The JSON document that the request carries; an empty body is an empty object. Raises
+    `BadRequest`, `TooLarge`.
+    """
     data = await read_small(request.body, LARGEST)
     try:
         return msgspec.json.decode(data or b"{}", type=kind)

@@ -1,6 +1,8 @@
-"""Who was given which file, ``GET /api/downloads``, and how many a project's were; what is told here is noted in `web.given`.
+"""Who was given which file, ``GET /api/downloads``, and how many a project's were; what is told
+here is noted in `web.given`.
 
-How many there were of a project all may know who may read it; who it was only administrators are told.
+How many there were of a project all may know who may read it; who it was only administrators are
+told.
 """
 
 from __future__ import annotations
@@ -10,7 +12,16 @@ from datetime import timedelta
 from typing import TypedDict
 
 from pypid.core.accounts.entries import DownloadEntry
-from pypid.core.errors import BadListing, BadRequest, Busy, Loop, NoSuchProject, NotAvailable, NotYetKnown, UpstreamDown
+from pypid.core.errors import (
+    BadListing,
+    BadRequest,
+    Busy,
+    Loop,
+    NoSuchProject,
+    NotAvailable,
+    NotYetKnown,
+    UpstreamDown,
+)
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple_api.render import utc_text
@@ -27,10 +38,21 @@ MOST = 1000
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 ASKS = (
-    Parameter("sha256", "The file's digest.", {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"}, required=True),
-    Parameter("most", "Lines in the answer.", {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST}),
     Parameter(
-        "before", "Only downloads with a lower serial: the `before` of the last answer.", {"type": "integer", "minimum": 0}
+        "sha256",
+        "The file's digest.",
+        {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
+        required=True,
+    ),
+    Parameter(
+        "most",
+        "Lines in the answer.",
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST},
+    ),
+    Parameter(
+        "before",
+        "Only downloads with a lower serial: the `before` of the last answer.",
+        {"type": "integer", "minimum": 0},
     ),
 )
 
@@ -38,12 +60,18 @@ REFUSES = (NotAvailable, NoSuchProject, Busy, NotYetKnown, UpstreamDown, BadList
 DAYS, MOST_DAYS = 90, 400
 """Days that are told of, and that are remembered."""
 ASKS_DAYS = (
-    Parameter("days", "How many, up to today.", {"type": "integer", "minimum": 1, "maximum": MOST_DAYS, "default": DAYS}),
+    Parameter(
+        "days",
+        "How many, up to today.",
+        {"type": "integer", "minimum": 1, "maximum": MOST_DAYS, "default": DAYS},
+    ),
 )
 
 
 class DownloadDocument(TypedDict):
-    """That somebody was given the file. `where`: the address they asked from; `token`: the id of the one that was used."""
+    """That somebody was given the file. `where`: the address they asked from; `token`: the id of
+    the one that was used.
+    """
 
     serial: int
     when: Moment
@@ -55,7 +83,9 @@ class DownloadDocument(TypedDict):
 
 
 class DownloadsOf(TypedDict):
-    """Who was given a file, the newest first. `before`: what to send for the next ones, null where there are none."""
+    """Who was given a file, the newest first. `before`: what to send for the next ones, null where
+    there are none.
+    """
 
     sha256: str
     downloads: list[DownloadDocument]
@@ -70,7 +100,9 @@ class DayDocument(TypedDict):
 
 
 class DownloadsOfProject(TypedDict):
-    """How many downloads there were from `since` to today: `total`, and on each day that had any, the oldest first."""
+    """How many downloads there were from `since` to today: `total`, and on each day that had any,
+    the oldest first.
+    """
 
     project: str
     since: str
@@ -85,7 +117,10 @@ async def downloads(face: App, request: Request, who: Identity) -> None:
     asked = parameters(request, *names(ASKS))
     sha256 = asked.get("sha256", "").lower()
     if not _SHA256.match(sha256):
-        raise BadRequest("Name the file by its digest: /api/downloads?sha256= and 64 hexadecimal digits, as pages have them.")
+        raise BadRequest(
+            "Name the file by its digest: /api/downloads?sha256= and 64 hexadecimal digits, as "
+            "pages have them."
+        )
     most = number(asked, "most", 1, MOST) or MOST
     before = number(asked, "before", 0, LARGEST_SERIAL)
     found = await face.downloads.of(sha256, most=most, before=before)
@@ -103,7 +138,9 @@ async def downloads_of_project(face: App, request: Request, who: Identity, proje
     """How often files of a project were downloaded, by day."""
     name, asked = project_name(project), parameters(request, *names(ASKS_DAYS))
     days = number(asked, "days", 1, MOST_DAYS) or DAYS
-    await face.index.project(name, asked_of(face, request, who, project))  # what is not there has none
+    await face.index.project(
+        name, asked_of(face, request, who, project)
+    )  # what is not there has none
     since = face.world.now().date() - timedelta(days=days - 1)
     found = await face.downloads.by_day(name, since)
     document: DownloadsOfProject = {

@@ -1,7 +1,8 @@
 """Errors as answers: the one table from error classes to HTTP statuses, and the answer itself.
 
-Clients print different parts of it: twine and poetry the reason phrase, uv, flit and pdm the body (pdm's "skip existing" reads
-nothing else), uv the ``code`` of a JSON body. So all of them carry the message.
+Clients print different parts of it: twine and poetry the reason phrase, uv, flit and pdm the body
+(pdm's "skip existing" reads nothing else), uv the ``code`` of a JSON body. So all of them carry the
+message.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ from pypid.web.respond import header_of, set_head
 _log = Logger()
 
 REALM = b'Basic realm="pypi", charset="UTF-8"'
-"""distutils' ``register`` sends its password only to the realm that ``.pypirc`` names, by default "pypi"."""
+"""distutils' ``register`` sends its password only to the realm that ``.pypirc`` names, by default
+"pypi".
+"""
 LONGEST_REASON = 200
 """Characters of the reason phrase; clients and proxies have small limits for the first line."""
 
 INTERNAL = 0
-"""In the table: never meant for clients. They get a 500 with a number, and the log gets the rest."""
+"""In the table: never meant for clients. They get a 500 with a number, and the log gets the rest.
+"""
 
 STATUSES: dict[type[PypidError], int] = {
     errors.BadName: 400,
@@ -109,10 +113,13 @@ STATUSES: dict[type[PypidError], int] = {
 }
 
 _LOGGED_ELSEWHERE = (errors.UpstreamDown, errors.ListIncomplete)
-"""What is in the log already: the question to upstream that failed, and how far a start has come."""
+"""What is in the log already: the question to upstream that failed, and how far a start has come.
+"""
 
 OF_PYPICLOUD = re.compile(rb"/(?:api/(?:package|user)|admin)(?:/|\Z)")
-"""What the addresses of pypicloud's API begin with: its scripts read JSON there, whatever they accept."""
+"""What the addresses of pypicloud's API begin with: its scripts read JSON there, whatever they
+accept.
+"""
 
 FORMS_OF_PYPICLOUD = b"/acct/"
 """Where people come by a form in a browser, too."""
@@ -123,7 +130,9 @@ POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Content-Security-Policy of pages: our own script, style and icon, and nothing that anybody has stored or sent."""
+"""Content-Security-Policy of pages: our own script, style and icon, and nothing that anybody has
+stored or sent.
+"""
 _NOTHING = b"default-src 'none'"
 _OF_ANOTHER_ANSWER = (
     b"ETag",
@@ -137,7 +146,8 @@ _OF_ANOTHER_ANSWER = (
 
 
 class Refused(TypedDict):
-    """An error in JSON. `code`: the status and its phrase, on one line; `message`: what happened, and what to do about it.
+    """An error in JSON. `code`: the status and its phrase, on one line; `message`: what happened,
+    and what to do about it.
 
     `error` is the title once more, at the addresses of pypicloud's API.
     """
@@ -174,13 +184,16 @@ class ErrorResponse:
 def refusal_of(error: BaseException | None, method: bytes = b"GET") -> ErrorResponse | None:
     """What the error is to the client, or None for one that is not meant for it.
 
-    A name that cannot be is 404 where it comes in the path (C20), and 400 where it comes in a form (`method` POST or PUT).
+    A name that cannot be is 404 where it comes in the path (C20), and 400 where it comes in a form
+    (`method` POST or PUT).
     """
     match error:
         case PypidError():
             return _of_ours(error, method)
         case CancelledError():
-            return ErrorResponse(503, "The request was broken off. Try again.", ((b"Retry-After", b"5"),))
+            return ErrorResponse(
+                503, "The request was broken off. Try again.", ((b"Retry-After", b"5"),)
+            )
         case MethodNotAllowed():
             allowed = ", ".join(sorted(error.valid_methods or ("GET", "HEAD")))
             head = ((b"Allow", allowed.encode("ascii", "replace")),)
@@ -226,19 +239,27 @@ async def respond_error(
 ) -> None:
     """Answer with the error: in plain text, JSON or HTML (`page_of`), as the request accepts.
 
-    One that is not meant for clients is logged with its traceback, and only the id of the request is sent (500).
-    Where an answer has begun already the connection is closed at once, and `CancelledError` raised when that is done; where
-    the client has gone nothing happens. The request is not finished here. `random` gives that many unpredictable bytes, for
-    requests that have no id.
+    One that is not meant for clients is logged with its traceback, and only the id of the request
+    is sent (500). Where an answer has begun already the connection is closed at once, and
+    `CancelledError` raised when that is done; where the client has gone nothing happens. The
+    request is not finished here. `random` gives that many unpredictable bytes, for requests that
+    have no id.
     """
     failure = error if isinstance(error, Failure) else Failure(error)  # type: ignore[no-untyped-call]
     if request.channel is None:
         return
     if request.startedWriting:
-        if isinstance(failure.value, PypidError):  # of the other index, mostly: nothing that a traceback tells more of
-            _log.warn("an answer broke off in the middle, and its connection was closed: {error}", error=failure.value)
+        if isinstance(
+            failure.value, PypidError
+        ):  # of the other index, mostly: nothing that a traceback tells more of
+            _log.warn(
+                "an answer broke off in the middle, and its connection was closed: {error}",
+                error=failure.value,
+            )
         elif not failure.check(CancelledError):  # type: ignore[no-untyped-call]
-            _log.failure("an answer broke off in the middle, and its connection was closed", failure=failure)
+            _log.failure(
+                "an answer broke off in the middle, and its connection was closed", failure=failure
+            )
         abort(request)
         await gone(request)
     value = failure.value
@@ -249,7 +270,10 @@ async def respond_error(
     if refusal is None:
         number = getattr(request, "id", None) or random(6).hex()
         _log.failure("an unexpected error, number {number}", failure=failure, number=number)
-        refusal = ErrorResponse(500, f"Something went wrong here. An administrator finds error number {number} in the log.")
+        refusal = ErrorResponse(
+            500,
+            f"Something went wrong here. An administrator finds error number {number} in the log.",
+        )
     elif refusal.status in (503, 507) and not isinstance(value, _LOGGED_ELSEWHERE):
         _log.warn(
             "{method} was answered with {status}: {text}",
@@ -258,7 +282,11 @@ async def respond_error(
             text=refusal.text,
         )
     is_page = error_format(request) is ErrorFormat.HTML
-    send_refusal(request, refusal, page_of(refusal, value) if page_of is not None and value is not None and is_page else None)
+    send_refusal(
+        request,
+        refusal,
+        page_of(refusal, value) if page_of is not None and value is not None and is_page else None,
+    )
 
 
 def error_format(request: Request) -> ErrorFormat:
@@ -274,7 +302,9 @@ def _as_pypicloud(request: Request, chosen: ErrorFormat) -> bool:
 
 
 def send_refusal(request: Request, refusal: ErrorResponse, page: bytes | None = None) -> None:
-    """Write the refusal, whole, in the format that the request accepts; as this `page`, if it is given."""
+    """Write the refusal, whole, in the format that the request accepts; as this `page`, if it is
+    given.
+    """
     chosen = error_format(request)
     asked = choose_error_format(header_of(request, "accept"))
     body = page or _body(refusal, chosen, as_pypicloud=_as_pypicloud(request, asked))

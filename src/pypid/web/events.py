@@ -1,4 +1,6 @@
-"""An answer that is written while things happen: events, as server-sent ones or as lines of JSON."""
+"""An answer that is written while things happen: events, as server-sent ones or as
+lines of JSON.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +47,9 @@ class EventStream:
         if self.request.channel is None:
             return
         if self.kind == EVENTS:
-            write(self.request, b"event: %s\ndata: %s\n\n" % (event.encode(), msgspec.json.encode(document)))
+            write(
+                self.request,
+                b"event: %s\ndata: %s\n\n" % (event.encode(), msgspec.json.encode(document)),
+            )
         else:
             write(self.request, msgspec.json.encode({"event": event, **document}) + b"\n")

@@ -1,4 +1,6 @@
-"""The JSON API for exports: the index as files, in a folder or a bucket that the server can write to."""
+"""The JSON API for exports: the index as files, in a folder or a bucket that the server can write
+to.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,9 @@ class Export(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ExportedIndex(TypedDict):
-    """What came of an export. `hidden` projects are left out, since whoever it was written for may not see them; `left` ones
-    are still there, though nobody sees them any more."""
+    """What came of an export. `hidden` projects are left out, since whoever it was written for may
+    not see them; `left` ones are still there, though nobody sees them any more.
+    """
 
     target: str
     projects: int
@@ -62,7 +65,12 @@ async def export(face: App, request: Request, who: Identity) -> None:
         raise NotAvailable("exports")
     kind = stream_of(request)
     if kind is None:
-        return send_json(request, _document(wanted, await _exported(face, request, who, exports(wanted, _nobody), wanted)))
+        return send_json(
+            request,
+            _document(
+                wanted, await _exported(face, request, who, exports(wanted, _nobody), wanted)
+            ),
+        )
     stream = EventStream(request, kind)
     stream.begin()
     said = float("-inf")
@@ -72,7 +80,9 @@ async def export(face: App, request: Request, who: Identity) -> None:
         now = face.world.clock.seconds()
         if now - said >= EVERY or done == of:
             said = now
-            stream.say("progress", {"said": f"{done} of {of} projects written", "done": done, "of": of})
+            stream.say(
+                "progress", {"said": f"{done} of {of} projects written", "done": done, "of": of}
+            )
 
     try:
         came = await _exported(face, request, who, exports(wanted, heard), wanted)
@@ -81,9 +91,15 @@ async def export(face: App, request: Request, who: Identity) -> None:
     return stream.say("result", _document(wanted, came))
 
 
-async def _exported(face: App, request: Request, who: Identity, job: Awaitable[Exported], wanted: ExportWanted) -> Exported:
+async def _exported(
+    face: App, request: Request, who: Identity, job: Awaitable[Exported], wanted: ExportWanted
+) -> Exported:
     def told(came: Exported) -> dict[str, str]:
-        return {"as-user": wanted.as_user or "anonymous", "projects": str(came.projects), "delete": str(wanted.clears).lower()}
+        return {
+            "as-user": wanted.as_user or "anonymous",
+            "projects": str(came.projects),
+            "delete": str(wanted.clears).lower(),
+        }
 
     return await attempted(face, request, who, "export", wanted.target, _coroutine(job), told)
 
@@ -97,7 +113,9 @@ def _wanted(body: Export) -> ExportWanted:
     if files_url is not None and body.signed_links:
         raise BadRequest("Links lead to files_url, or they are signed: give one of the two.")
     if files_url is not None and not files_url.startswith(("http://", "https://")):
-        raise BadRequest("files_url is an absolute http or https URL, like https://files.example.org/packages/.")
+        raise BadRequest(
+            "files_url is an absolute http or https URL, like https://files.example.org/packages/."
+        )
     return ExportWanted(
         target=body.target,
         copies=body.copy_files,

@@ -1,4 +1,6 @@
-"""The HTTP face: what every route is given. The routes stand in the modules that `web.app` names."""
+"""The HTTP face: what every route is given. The routes stand in the modules
+that `web.app` names.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
     from pypid.web.ui.exhibits import ProjectPageCache
 
 LOOKING = 2
-"""Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz); others need threads, too."""
+"""Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz);
+others need threads, too.
+"""
 
 COLLECTIONS = 2
 """Collections at once: each may run a resolver, and fetches four files at a time."""
@@ -65,7 +69,9 @@ without_builders(app.url_map)
 
 @frozen(kw_only=True)
 class FaceSettings:
-    """What the routes know of the configuration. `max_upload` in bytes; `spool` is the folder of uploads under way."""
+    """What the routes know of the configuration. `max_upload` in bytes; `spool` is the folder of
+    uploads under way.
+    """
 
     spool: Path
     max_upload: int
@@ -83,23 +89,31 @@ class FaceSettings:
     unknown_names: NameBudget = NameBudget()
     """How many names that were never asked upstream an address may ask for, without a login."""
     redirects_upstream: bool = True
-    """Whether clients may be sent to upstream's URLs (`[upstream] mode = redirect`); not a client that runs on this machine."""
+    """Whether clients may be sent to upstream's URLs (`[upstream] mode = redirect`); not a client
+    that runs on this machine.
+    """
     indexes: tuple[str, ...] = ()
     """The URLs of the other indexes, without anybody's name and password."""
 
 
 class Resolvers(Protocol):
-    """Opens a resolver that sees the index of `face` as `who` does (`pypid.resolver`). Raises `NeedsExtra`."""
+    """Opens a resolver that sees the index of `face` as `who` does (`pypid.resolver`). Raises
+    `NeedsExtra`.
+    """
 
     def __call__(self, face: App, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
 
 
 LOUDNESS = "log-level"
-"""The kind of the message that tells all workers which level of the log is wanted: ``level``, None for the one of the file."""
+"""The kind of the message that tells all workers which level of the log is wanted: ``level``, None
+for the one of the file.
+"""
 
 
 class LogLevelControl(Protocol):
-    """From which level on lines of the log are written: the one that the file says, and the one `in_force`."""
+    """From which level on lines of the log are written: the one that the file says, and the one
+    `in_force`.
+    """
 
     configured: str
     in_force: str
@@ -114,7 +128,9 @@ async def nobody_else() -> None:
 
 @define(slots=False, eq=False)
 class App:
-    """Everything that a route needs. `rules` and `access` are looked at by the guard, for every route."""
+    """Everything that a route needs. `rules` and `access` are looked at by the guard, for every
+    route.
+    """
 
     index: Index
     access: Access
@@ -144,9 +160,12 @@ class App:
     siblings: Siblings = field(factory=Siblings)
     """The other workers: what one of them is told by its client, all may have to know."""
     catch_up: Callable[[], Awaitable[None]] = field(default=nobody_else, repr=False)
-    """Hears of what other processes and machines have done until now, which they tell a moment later anyway."""
+    """Hears of what other processes and machines have done until now, which they tell a moment
+    later anyway.
+    """
     readmes: Readmes = field(factory=Readmes)
-    """Shows READMEs; as they were written, unless it is given a reactor to start its process with."""
+    """Shows READMEs; as they were written, unless it is given a reactor to start its process with.
+    """
     since: datetime = field(init=False)
     """When this process was put together."""
     pages: ProjectPages = field(init=False)
@@ -156,10 +175,14 @@ class App:
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
     """Held while an archive is looked through."""
     parser: CollectionParser = field(factory=CollectionParser)
-    """Parses what is to be collected; in this process, unless it is given a reactor to start its own with."""
+    """Parses what is to be collected; in this process, unless it is given a reactor to start its
+    own with.
+    """
     collecting_bodies: BodyBudget = field(factory=lambda: BodyBudget(COLLECTION_BODIES), init=False)
     """Counts the requests for collections that are being read."""
-    collecting: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS), init=False)
+    collecting: DeferredSemaphore = field(
+        factory=lambda: DeferredSemaphore(COLLECTIONS), init=False
+    )
     """Held while something is collected."""
     measured: Callable[[], Awaitable[tuple[str, Sequence[WorkerMetrics]]]] = field(
         default=Factory(lambda face: partial(alone, face.world.counts), takes_self=True), repr=False
@@ -248,7 +271,9 @@ class App:
 
     @property
     def known(self) -> Registry:
-        """Where people are written down. Raises `NotAvailable` where this pypid keeps no such thing."""
+        """Where people are written down. Raises `NotAvailable` where this pypid keeps no such
+        thing.
+        """
         if self.registry is None:
             raise NotAvailable("accounts")
         return self.registry
@@ -270,17 +295,23 @@ class App:
 
     @property
     def restricted(self) -> bool:
-        """Whether not everyone sees the same, or nobody knows yet who does: then answers are for nobody else's cache."""
+        """Whether not everyone sees the same, or nobody knows yet who does: then answers are for
+        nobody else's cache.
+        """
         known_to_all = self.rules.read == EVERYONE == self.rules.fetch and not self.rules.projects
         return self.closed is not None or not known_to_all
 
     @property
     def lasting(self) -> bool:
-        """Whether a published file never changes: then caches need not ask again. Not while somebody may overwrite."""
+        """Whether a published file never changes: then caches need not ask again. Not while
+        somebody may overwrite.
+        """
         return self.rules.overwrite == NOBODY
 
     def base_url(self, request: Request) -> str | None:
-        """The absolute base of generated URLs, without its last slash; None where the Host may not be believed."""
+        """The absolute base of generated URLs, without its last slash; None where the Host may not
+        be believed.
+        """
         if self.settings.public_url is not None:
             return self.settings.public_url.rstrip("/")
         host = request.url_host

@@ -1,4 +1,6 @@
-"""Names and texts: of a form of ours, which the guard reads before it knows who sends it, and behind a question mark."""
+"""Names and texts: of a form of ours, which the guard reads before it knows who sends it, and
+behind a question mark.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ NO_FORM = f"This address takes a form ({KIND}), as its page sends it. Programs u
 
 @frozen
 class Fields:
-    """The fields of a form, each name with its texts in their order; in no repr, for there are passwords among them."""
+    """The fields of a form, each name with its texts in their order; in no repr, for there are
+    passwords among them.
+    """
 
     texts: Mapping[str, Sequence[str]] = field(factory=dict, repr=False)
 
@@ -50,12 +54,18 @@ def is_form(content_type: str) -> bool:
 
 
 async def read_fields(body: Body) -> Fields:
-    """The form in the body (WHATWG URL, 5: ``application/x-www-form-urlencoded``). Raises `BadRequest`, `TooLarge`."""
+    """The form in the body (WHATWG URL, 5: ``application/x-www-form-urlencoded``). Raises
+    `BadRequest`, `TooLarge`.
+    """
     data = await read_small(body, LARGEST)
     try:
-        pairs = parse_qsl(data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST)
+        pairs = parse_qsl(
+            data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST
+        )
     except ValueError:  # also what is no UTF-8
-        raise BadRequest(f"The form cannot be read: it is text in UTF-8, %-encoded, of at most {MOST} fields.") from None
+        raise BadRequest(
+            f"The form cannot be read: it is text in UTF-8, %-encoded, of at most {MOST} fields."
+        ) from None
     texts: dict[str, list[str]] = {}
     for name, value in pairs:
         texts.setdefault(name, []).append(value.replace("\r\n", "\n"))

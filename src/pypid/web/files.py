@@ -37,7 +37,9 @@ async def file(face: App, request: Request, who: Identity, project: str, filenam
     await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
 
 
-async def send_named(face: App, request: Request, who: Identity, project: str, filename: str, asked: RequestContext) -> None:
+async def send_named(
+    face: App, request: Request, who: Identity, project: str, filename: str, asked: RequestContext
+) -> None:
     """Answer with the file of this name, or with what lies beside it, if it is visible."""
     name = project_name(project)
     for suffix in (METADATA, SIGNATURE):
@@ -45,17 +47,28 @@ async def send_named(face: App, request: Request, who: Identity, project: str, f
             found = await face.index.file(name, filename.removesuffix(suffix), asked)
             return await _beside(face, request, found, suffix, asked)
     found = await face.index.file(name, filename, asked)
-    elsewhere = await face.index.elsewhere(found, asked) if face.settings.redirects_upstream else None
+    elsewhere = (
+        await face.index.elsewhere(found, asked) if face.settings.redirects_upstream else None
+    )
     if elsewhere is not None:
         given(face, request, who, found)
-        return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)
+        return redirect(
+            request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted
+        )
     restricted = not may(face.rules, ANONYMOUS, Action.READ, name)
     link = await face.index.link(found, restricted=restricted) if request.method == b"GET" else None
     if link is not None:
         where = link.url
         given(face, request, who, found)
         request.about = ResponseDependencies(name, asked, found, until=face.index.given_until(link))
-        return redirect(request, where, permanent=False, keep_query=False, restricted=face.restricted, storable=False)
+        return redirect(
+            request,
+            where,
+            permanent=False,
+            keep_query=False,
+            restricted=face.restricted,
+            storable=False,
+        )
     if found.size is None:
         return await _send_unmeasured(face, request, who, found, asked)
 
@@ -69,8 +82,12 @@ async def send_named(face: App, request: Request, who: Identity, project: str, f
     return await send_file(request, what, body_of, restricted=face.restricted)
 
 
-async def _send_unmeasured(face: App, request: Request, who: Identity, found: File, asked: RequestContext) -> None:
-    """A file of which upstream's page does not say how long it is: its bytes do, or nobody does before all of them are here."""
+async def _send_unmeasured(
+    face: App, request: Request, who: Identity, found: File, asked: RequestContext
+) -> None:
+    """A file of which upstream's page does not say how long it is: its bytes do, or nobody does
+    before all of them are here.
+    """
     opened = [await face.index.open(found, None, asked)]
     try:
         size = opened[0].size
@@ -99,29 +116,43 @@ async def _length(body: Body) -> int:
         return length
 
 
-async def _beside(face: App, request: Request, found: File, suffix: str, asked: RequestContext) -> None:
+async def _beside(
+    face: App, request: Request, found: File, suffix: str, asked: RequestContext
+) -> None:
     if suffix == METADATA and found.metadata_offered and face.settings.redirects_upstream:
         elsewhere = await face.index.elsewhere(found, asked, metadata=True)
         if elsewhere is not None:
-            return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)
+            return redirect(
+                request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted
+            )
     if suffix == METADATA:
         data = await face.index.metadata(found, asked)
         tag = found.metadata_sha256 or sha256(data).hexdigest()
     else:
         data, tag = await face.index.signature(found), f"{found.sha256}.asc"
-    what = DownloadHead(size=len(data), etag=f'"{tag}"', modified=found.uploaded, content_type=TEXT, lasting=face.lasting)
+    what = DownloadHead(
+        size=len(data),
+        etag=f'"{tag}"',
+        modified=found.uploaded,
+        content_type=TEXT,
+        lasting=face.lasting,
+    )
     request.about = ResponseDependencies(found.project, asked)
     return await send_text(request, data, what, restricted=face.restricted)
 
 
 @guarded(app, "/integrity/<project>/<version>/<filename>/provenance", may=Action.READ)
-async def provenance(face: App, request: Request, who: Identity, project: str, version: str, filename: str) -> None:
+async def provenance(
+    face: App, request: Request, who: Identity, project: str, version: str, filename: str
+) -> None:
     """The provenance object of a file (index-hosted attestations)."""
     wishes = qualities(header_of(request, "accept") or "*/*")
     content_type = max(PROVENANCE_TYPES, key=lambda kind: _wish(wishes, kind))
     if not _wish(wishes, content_type):
         raise NotAcceptable(PROVENANCE_TYPES)
-    found = await face.index.file(project_name(project), filename, asked_of(face, request, who, project))
+    found = await face.index.file(
+        project_name(project), filename, asked_of(face, request, who, project)
+    )
     if not same_version(found.version, version):
         raise NoSuchFile(f"{project} {version}: {filename}")
     page = finished(await face.index.provenance(found), content_type)

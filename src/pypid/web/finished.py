@@ -1,4 +1,6 @@
-"""Pages that are made once and sent often: plain and gzipped, each with an entity tag of its own."""
+"""Pages that are made once and sent often: plain and gzipped, each with an entity tag
+of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,27 @@ from pypid.web.negotiation import Encoding
 SMALLEST = 1024
 """Bytes; a smaller page fits in one packet either way, so it is not gzipped."""
 LEVEL = 3
-"""Where more time brings little, and whoever asks first waits for it: the pages of numpy, boto3, requests and five others
-(9.6 MB) take 77 ms and leave 2,050 kB at level 1, 82 ms and 1,954 kB at 3, 130 ms and 1,860 kB at 4, 186 ms and 1,778 kB at 6.
+"""Where more time brings little, and whoever asks first waits for it: the pages of numpy, boto3,
+requests and five others (9.6 MB) take 77 ms and leave 2,050 kB at level 1, 82 ms and 1,954 kB at 3,
+130 ms and 1,860 kB at 4, 186 ms and 1,778 kB at 6.
 """
 AT_ONCE = 1 << 15
-"""Bytes; a page up to here is gzipped in the reactor thread (under a millisecond), a larger one off it."""
+"""Bytes; a page up to here is gzipped in the reactor thread (under a millisecond), a larger one off
+it.
+"""
 
 
 @define
 class FinishedPage:
-    """A `RenderedPage`, and its gzipped form, made when somebody first asks for it, once. `gzip` makes it, where not all do."""
+    """A `RenderedPage`, and its gzipped form, made when somebody first asks for it, once. `gzip`
+    makes it, where not all do.
+    """
 
     page: RenderedPage
     _blocking: Blocking = field(repr=False)
-    _gzip: Callable[[RenderedPage], RenderedPage] = field(default=Factory(lambda: gzipped), repr=False)
+    _gzip: Callable[[RenderedPage], RenderedPage] = field(
+        default=Factory(lambda: gzipped), repr=False
+    )
     _gzipped: RenderedPage | None = field(default=None, init=False, repr=False)
     _flights: Flights[None, RenderedPage] = field(factory=Flights, init=False, repr=False)
 
@@ -36,7 +45,9 @@ class FinishedPage:
         return wish if len(self.page.body) >= SMALLEST else Encoding.IDENTITY
 
     def etag_in(self, encoding: Encoding) -> str:
-        """The entity tag of one form; a strong tag names bytes, so each has its own (RFC 9110, 8.8.3.3)."""
+        """The entity tag of one form; a strong tag names bytes, so each has its own (RFC 9110,
+        8.8.3.3).
+        """
         match encoding:
             case Encoding.IDENTITY:
                 return self.page.etag

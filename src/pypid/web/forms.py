@@ -1,4 +1,5 @@
-"""An upload form, taken apart while it comes: the distribution goes into a spool, the other fields into bounded memory.
+"""An upload form, taken apart while it comes: the distribution goes into a spool, the other fields
+into bounded memory.
 
 The forms that clients really send are listed in the tests, one body for each client.
 """
@@ -24,9 +25,12 @@ from pypid.web.parts import MultipartParser
 
 MAX_UPLOAD = "[server] max_upload"
 
-CUT_OFF = "The form ends before its last boundary: the upload was cut off on its way. Send it again."
+CUT_OFF = (
+    "The form ends before its last boundary: the upload was cut off on its way. Send it again."
+)
 BARE_LF = (
-    "The lines of this form end with LF alone, which HTTP does not know. Your distutils is older than 2.7.9 or 3.4.3 "
+    "The lines of this form end with LF alone, which HTTP does not know. Your distutils is older "
+    "than 2.7.9 or 3.4.3 "
     "(https://bugs.python.org/issue10510): upload with twine."
 )
 REGISTRATIONS = (b"submit", b"submit_pkg_info")
@@ -36,7 +40,9 @@ NOT_A_FORM = (
     "application/x-www-form-urlencoded where no file is sent."
 )
 
-_BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"\x00-\x1f]+)"|([^;"\s\x00-\x1f]+))', re.IGNORECASE)
+_BOUNDARY = re.compile(
+    r';\s*boundary\s*=\s*(?:"([^"\x00-\x1f]+)"|([^;"\s\x00-\x1f]+))', re.IGNORECASE
+)
 
 
 class Sink(Protocol):
@@ -53,8 +59,8 @@ class Sink(Protocol):
 class Limits:
     """How much of a form is taken, in bytes.
 
-    Descriptions are whole READMEs, so a field may be large; the Python Package Index has known forms with hundreds of
-    classifiers and requirements, one part each.
+    Descriptions are whole READMEs, so a field may be large; the Python Package Index has known
+    forms with hundreds of classifiers and requirements, one part each.
     """
 
     content: int
@@ -62,7 +68,9 @@ class Limits:
     text: int = 8 << 20
     """One text field."""
     total: int = 32 << 20
-    """All the text fields together; the boundaries and headers of all parts together may take as much again."""
+    """All the text fields together; the boundaries and headers of all parts together may take as
+    much again.
+    """
     parts: int = 5000
     urlencoded: int = 256 << 10
     """A whole form without a file; to take one of 8 MiB apart held up everybody for 2.7 s."""
@@ -76,7 +84,9 @@ class Limits:
 
     def of(self, name: str) -> int:
         """What the text field `name` may take."""
-        return {"gpg_signature": self.signature, "attestations": self.attestations}.get(name, self.text)
+        return {"gpg_signature": self.signature, "attestations": self.attestations}.get(
+            name, self.text
+        )
 
 
 def refuse_early_form(size: int | None, limits: Limits) -> None:
@@ -85,11 +95,14 @@ def refuse_early_form(size: int | None, limits: Limits) -> None:
         raise TooLarge(limits.content, MAX_UPLOAD)
 
 
-async def read_form(body: Body, content_type: str, *, limits: Limits, spool: Sink, part: str = "content") -> UploadFields:
-    """The form in `body`; the file in its `part` goes to `spool`, which is finished then. Reads the body to its end.
+async def read_form(
+    body: Body, content_type: str, *, limits: Limits, spool: Sink, part: str = "content"
+) -> UploadFields:
+    """The form in `body`; the file in its `part` goes to `spool`, which is finished then. Reads the
+    body to its end.
 
-    Raises `BadRequest` for what is not a form, `TooLarge` beyond `limits`, and what body and spool raise. Whether fields make
-    sense is not judged here: `pypid.core.packaging.upload` does that.
+    Raises `BadRequest` for what is not a form, `TooLarge` beyond `limits`, and what body and spool
+    raise. Whether fields make sense is not judged here: `pypid.core.packaging.upload` does that.
     """
     refuse_early_form(body.size, limits)
     kind = content_type.partition(";")[0].strip().lower()
@@ -100,7 +113,9 @@ async def read_form(body: Body, content_type: str, *, limits: Limits, spool: Sin
 
 
 def boundary_in(content_type: str) -> bytes:
-    """What stands between the parts of a multipart form, by its Content-Type. Raises `BadRequest` for what is no such form."""
+    """What stands between the parts of a multipart form, by its Content-Type. Raises `BadRequest`
+    for what is no such form.
+    """
     boundary = _BOUNDARY.search(content_type)
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data" or boundary is None:
         raise BadRequest(NOT_A_FORM)
@@ -116,7 +131,12 @@ async def _read_urlencoded(body: Body, limits: Limits) -> UploadFields:
             raise TooLarge(limits.urlencoded)
     try:
         # latin-1 in and out keeps the bytes
-        pairs = parse_qsl(data.decode("latin-1"), keep_blank_values=True, encoding="latin-1", max_num_fields=limits.parts)
+        pairs = parse_qsl(
+            data.decode("latin-1"),
+            keep_blank_values=True,
+            encoding="latin-1",
+            max_num_fields=limits.parts,
+        )
     except ValueError as error:
         raise BadRequest(f"The form has more than {limits.parts} fields.") from error
     fields = _Fields(limits)
@@ -125,7 +145,9 @@ async def _read_urlencoded(body: Body, limits: Limits) -> UploadFields:
     return fields.form(None, None)
 
 
-async def _read_multipart(body: Body, boundary: bytes, limits: Limits, reading: _Reading) -> UploadFields:
+async def _read_multipart(
+    body: Body, boundary: bytes, limits: Limits, reading: _Reading
+) -> UploadFields:
     parts = MultipartParser(boundary, at_most=limits.parts)
     room = limits.body
     bare = bytearray()
@@ -156,14 +178,20 @@ async def _read_multipart(body: Body, boundary: bytes, limits: Limits, reading: 
 
 
 def _registration(data: bytes) -> UploadFields:
-    """The form of distutils' ``register``, whose lines end with LF alone in every version: only its action matters.
+    """The form of distutils' ``register``, whose lines end with LF alone in every version: only its
+    action matters.
 
     Raises `BadRequest` for another form like that.
     """
     action = _BARE_ACTION.search(data)
     if action is None or action[1] not in REGISTRATIONS:
         raise BadRequest(BARE_LF)
-    return UploadFields(fields={":action": (action[1].decode("ascii"),)}, filename=None, content_digests=None, signature=None)
+    return UploadFields(
+        fields={":action": (action[1].decode("ascii"),)},
+        filename=None,
+        content_digests=None,
+        signature=None,
+    )
 
 
 def refusal_of_form(error: MultipartError, most: int) -> BadRequest:
@@ -174,7 +202,11 @@ def refusal_of_form(error: MultipartError, most: int) -> BadRequest:
         return BadRequest(f"The form has more than {most} parts, or a part with too long headers.")
     if "Unexpected end" in str(error):
         return BadRequest(CUT_OFF)
-    return BadRequest(f"The body is not multipart/form-data (RFC 7578) with the boundary of its Content-Type: {error}.")
+    return BadRequest(
+        f"The body is not multipart/form-data (RFC 7578) with the boundary of its "
+        f"Content-Type: "
+        f"{error}."
+    )
 
 
 @define
@@ -191,9 +223,15 @@ class _Fields:
         self.taken += more
         limit = self.limits.of(name)
         if size + more > limit:
-            raise BadRequest(f"The form field {name[:80]!r} is larger than the {limit} bytes that are allowed.")
+            raise BadRequest(
+                f"The form field {name[:80]!r} is larger than the {limit} bytes that are allowed."
+            )
         if self.taken > self.limits.total:
-            raise BadRequest(f"The text fields of the form are larger than the {self.limits.total} bytes that are allowed.")
+            raise BadRequest(
+                f"The text fields of the form are larger than the {self.limits.total} bytes "
+                f"that "
+                f"are allowed."
+            )
 
     def add(self, name: str, value: bytes) -> None:
         if name == "gpg_signature":
@@ -205,7 +243,9 @@ class _Fields:
         # pdm sends the signature's file name and its bytes as two values, in this order
         signature = next((value for value in reversed(self.signatures) if value), None)
         fields = {name: tuple(values) for name, values in self.texts.items()}
-        return UploadFields(fields=fields, filename=filename, content_digests=digests, signature=signature)
+        return UploadFields(
+            fields=fields, filename=filename, content_digests=digests, signature=signature
+        )
 
 
 class _Reading:
@@ -229,7 +269,9 @@ class _Reading:
         if not self._in_content:
             return
         if self._has_content:
-            raise BadRequest(f"The form has two parts named {self._part!r}. Upload one file at a time.")
+            raise BadRequest(
+                f"The form has two parts named {self._part!r}. Upload one file at a time."
+            )
         if int(segment.header("Content-Length", "0")) > self._limits.content:
             raise TooLarge(self._limits.content, MAX_UPLOAD)
         self._has_content = True
@@ -256,13 +298,16 @@ class _Reading:
     async def form(self) -> UploadFields:
         digests = None
         if self._has_content:
-            self._spool.want(checksums_in(self._fields.texts))  # old distutils sends its MD5 behind the file
+            self._spool.want(
+                checksums_in(self._fields.texts)
+            )  # old distutils sends its MD5 behind the file
             digests = await self._spool.finish()
         return self._fields.form(self._filename, digests)
 
 
 def file_name_in(disposition: str) -> str | None:
-    """The file name in a Content-Disposition header, with the path that it may have; None where there is none.
+    """The file name in a Content-Disposition header, with the path that it may have; None where
+    there is none.
 
     ``filename*`` (RFC 5987) is not allowed in forms, but urllib3 sent it for a long time.
     """

@@ -10,10 +10,11 @@ from pypid.web.request import Request
 
 
 def given(face: App, request: Request, who: Identity, file: File) -> None:
-    """Remember that the file, or some part of it, is given to somebody now, or an address where they get it.
+    """Remember that the file, or some part of it, is given to somebody now, or an address where
+    they get it.
 
-    Also a part, and what breaks off: who has all bytes but one has the file. Not what HEAD asks, which gives nothing; not a
-    file of theirs of which nobody knows the digest.
+    Also a part, and what breaks off: who has all bytes but one has the file. Not what HEAD asks,
+    which gives nothing; not a file of theirs of which nobody knows the digest.
     """
     if request.method == b"GET":
         note_given(face, who, request.client_address(), file)

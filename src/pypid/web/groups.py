@@ -19,7 +19,9 @@ from pypid.web.request import Request
 
 GROUP = "/api/groups/<name>"
 MEMBER = GROUP + "/members/<user>"
-IN_THE_FILE = "[groups] of the configuration is where it stands; change it there and reload pypid (SIGHUP)"
+IN_THE_FILE = (
+    "[groups] of the configuration is where it stands; change it there and reload pypid (SIGHUP)"
+)
 
 
 class NewGroup(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,7 +39,9 @@ GroupDocument = TypedDict(
         "warnings": NotRequired[list[str]],
     },
 )
-"""`members`: null for groups of the configuration. `warnings`: what may not have been meant, after a change."""
+"""`members`: null for groups of the configuration. `warnings`: what may not have been meant, after
+a change.
+"""
 
 
 class Groups(TypedDict):
@@ -52,9 +56,16 @@ NO_GROUP = (NoSuchGroup, ChangedElsewhere, NotAvailable)
 @guarded(app, "/api/groups", may=Action.ADMIN)
 @Described(Groups, refuses=(NotAvailable,))
 async def groups(face: App, request: Request, who: Identity) -> None:
-    """The groups with their members; of those of the configuration the names. (Nobody lists those of a directory.)"""
-    found = [_document(name, members) for name, members in (await face.accounts.memberships()).items()]
-    found += [{"name": name, "members": None, "from": "configuration"} for name in face.known.configured().groups]
+    """The groups with their members; of those of the configuration the names. (Nobody lists those
+    of a directory.)
+    """
+    found = [
+        _document(name, members) for name, members in (await face.accounts.memberships()).items()
+    ]
+    found += [
+        {"name": name, "members": None, "from": "configuration"}
+        for name in face.known.configured().groups
+    ]
     document: Groups = {"groups": sorted(found, key=lambda group: group["name"])}
     send_json(request, document)
 
@@ -67,7 +78,9 @@ async def group(face: App, request: Request, who: Identity, name: str) -> None:
 
 
 @guarded(app, "/api/groups", may=Action.ADMIN, methods=("POST",))
-@Described(GroupDocument, status=201, takes=NewGroup, refuses=(NameTaken, ChangedElsewhere, NotAvailable))
+@Described(
+    GroupDocument, status=201, takes=NewGroup, refuses=(NameTaken, ChangedElsewhere, NotAvailable)
+)
 async def add(face: App, request: Request, who: Identity) -> None:
     """A new group, empty. Rights that its name was given before are its own."""
     name = await added(face, request, who, (await read_json(request, NewGroup)).name)
@@ -88,7 +101,10 @@ async def remove(face: App, request: Request, who: Identity, name: str) -> None:
 async def join(face: App, request: Request, who: Identity, name: str, user: str) -> None:
     """Make somebody a member. A user whom nobody knows (yet) can be one; the answer warns of it."""
     warnings = await joined(face, request, who, name, user)
-    document: GroupDocument = {**_document(name, await members_of(face, name)), "warnings": warnings}
+    document: GroupDocument = {
+        **_document(name, await members_of(face, name)),
+        "warnings": warnings,
+    }
     send_json(request, document)
 
 
@@ -100,7 +116,7 @@ async def leave(face: App, request: Request, who: Identity, name: str, user: str
     send_json(request, _document(name, await members_of(face, name)))
 
 
-# --- what these do, and pages, too ----------------------------------------------------------------------------
+# --- what these do, and pages, too ----------------------------------------------------------------
 
 
 async def added(face: App, request: Request, who: Identity, text: str) -> str:
@@ -115,7 +131,9 @@ async def removed(face: App, request: Request, who: Identity, name: str) -> None
     """Take the group away, with its rights. Raises `NoSuchGroup`, `ChangedElsewhere`."""
     members = await members_of(face, name)
     removing = face.accounts.remove_group(name)
-    await recorded(face, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))})
+    await recorded(
+        face, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))}
+    )
 
 
 async def joined(face: App, request: Request, who: Identity, name: str, user: str) -> list[str]:
@@ -127,7 +145,15 @@ async def joined(face: App, request: Request, who: Identity, name: str, user: st
         raise BadRequest(f"This cannot be a user: {error}.") from None
     is_known = await face.known.find(user) is not None
     joining = face.accounts.join(name, user)
-    await recorded(face, request, who, "join-group", f"{name}/{user}", joining, lambda _: None if user in before else {})
+    await recorded(
+        face,
+        request,
+        who,
+        "join-group",
+        f"{name}/{user}",
+        joining,
+        lambda _: None if user in before else {},
+    )
     return [] if is_known else [f"Nobody can log in as {user!r} now: is it spelled right?"]
 
 
@@ -135,11 +161,21 @@ async def left(face: App, request: Request, who: Identity, name: str, user: str)
     """Make them no member any more. Raises as `removed`."""
     before = await members_of(face, name)
     leaving = face.accounts.leave(name, user)
-    await recorded(face, request, who, "leave-group", f"{name}/{user}", leaving, lambda _: {} if user in before else None)
+    await recorded(
+        face,
+        request,
+        who,
+        "leave-group",
+        f"{name}/{user}",
+        leaving,
+        lambda _: {} if user in before else None,
+    )
 
 
 async def members_of(face: App, name: str) -> frozenset[str]:
-    """Whoever is in the group. Raises `ChangedElsewhere` for one of the configuration, `NoSuchGroup`."""
+    """Whoever is in the group. Raises `ChangedElsewhere` for one of the configuration,
+    `NoSuchGroup`.
+    """
     found = (await face.accounts.memberships()).get(name)
     if found is None:
         demand_changeable(face, name)

@@ -15,13 +15,17 @@ AGAIN = 5
 
 @guarded(app, "/health", may=ANYBODY)
 async def health(face: App, request: Request, who: Identity) -> None:
-    """200 as long as the process answers; the condition of its parts is told besides, and how far comparing is."""
+    """200 as long as the process answers; the condition of its parts is told besides, and how far
+    comparing is.
+    """
     send_json(request, {"status": "ok", **condition_of(face)})
 
 
 @guarded(app, "/ready", may=ANYBODY)
 async def ready(face: App, request: Request, who: Identity) -> None:
-    """200 while clients should be sent here, 503 while they should be sent to another one, if there is one."""
+    """200 while clients should be sent here, 503 while they should be sent to another one, if there
+    is one.
+    """
     said = condition_of(face)
     if said["ready"]:
         return send_json(request, {"status": "ok", **said})
@@ -30,11 +34,14 @@ async def ready(face: App, request: Request, who: Identity) -> None:
 
 
 def condition_of(face: App) -> dict[str, object]:
-    """What is remembered of the parts: nothing here waits for any of them, and nothing tells where they are."""
+    """What is remembered of the parts: nothing here waits for any of them, and nothing tells where
+    they are.
+    """
     condition, under_way = face.condition, face.index.comparing
     access = condition.access() and face.closed is None
     cache, storage = condition.cache(), condition.storage()
-    # who need not log in needs no accounts; and a catalog that is away shows for a while what it held
+    # who need not log in needs no accounts; and a catalog that is away shows for a while what it
+    # held
     needs_accounts = face.closed is not None or face.rules.read != EVERYONE
     readable = storage and condition.shows() and (access or not needs_accounts)
     said: dict[str, object] = {

@@ -105,7 +105,8 @@ def host_name(host: str) -> str:
 
 
 def hsts_of(public_url: str | None, lasts: timedelta) -> tuple[str, bytes] | None:
-    """The host to be reached by https alone, and the value of Strict-Transport-Security; None for none.
+    """The host to be reached by https alone, and the value of Strict-Transport-Security; None for
+    none.
 
     The header holds for all ports of a host, so a `public_url` with a port of its own, beside which
     others may serve plain http, does not make one. Subdomains are never included.

@@ -1,4 +1,6 @@
-"""What a request is called: in the access log, in the lines that are logged on its behalf, and in its answer."""
+"""What a request is called: in the access log, in the lines that are logged on its behalf, and in
+its answer.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,16 @@ from contextvars import ContextVar
 
 HEADER = b"X-Request-ID"
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""What a trusted proxy may call a request: nothing that a log or a shell could take for more than a name."""
+"""What a trusted proxy may call a request: nothing that a log or a shell could take for more than a
+name.
+"""
 CHANCE = 8
 """Random bytes that an id is made of."""
 
 _LAST = tuple(f"{number:03x}" for number in range(1 << 12))
-"""How the last 12 bits of a number are written: to look that up takes a tenth of the time that formatting a number takes."""
+"""How the last 12 bits of a number are written: to look that up takes a tenth of the time that
+formatting a number takes.
+"""
 
 OF_REQUEST: ContextVar[str | None] = ContextVar("pypid.request", default=None)
 """The id of the request on whose behalf something is done; None: nobody's."""
@@ -58,7 +64,9 @@ def _drawn(random: Callable[[int], bytes]) -> str:
 
 
 def blocks(prefix: str, first: int, count: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """So many ids, as `Ids` writes them: beginnings, and for each what follows in one id after the other."""
+    """So many ids, as `Ids` writes them: beginnings, and for each what follows in one id after the
+    other.
+    """
     stop = first + count
     while first < stop:
         low = first & 0xFFF

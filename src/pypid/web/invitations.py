@@ -1,4 +1,6 @@
-"""Invitations to register, below ``/api/invitations``. One is in a single answer: the one that made it."""
+"""Invitations to register, below ``/api/invitations``. One is in a single answer: the one that made
+it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,12 @@ from typing import TypedDict
 
 import msgspec
 
-from pypid.core.accounts.registration import LONGEST_INVITATION, USUAL_INVITATION, Invitation, invite
+from pypid.core.accounts.registration import (
+    LONGEST_INVITATION,
+    USUAL_INVITATION,
+    Invitation,
+    invite,
+)
 from pypid.core.configuration.choices import Registration
 from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest, NotAvailable
@@ -51,7 +58,11 @@ async def make(face: App, request: Request, who: Identity) -> None:
     """A new invitation, for one account."""
     demand_invitations(face)
     new = await made(face, request, who, (await read_json(request, NewInvitation)).expires)
-    document: InvitationDocument = {"id": new.id, "secret": new.secret, "expires": utc_text(new.expires)}
+    document: InvitationDocument = {
+        "id": new.id,
+        "secret": new.secret,
+        "expires": utc_text(new.expires),
+    }
     send_json(request, document, 201)
 
 
@@ -59,7 +70,10 @@ def demand_invitations(face: App) -> None:
     """Raise `NotAvailable`, or `BadRequest` where nobody registers by invitation."""
     _, mode = face.known, face.settings.people.registration
     if mode is not Registration.TOKEN:
-        raise BadRequest("Nobody registers by invitation here. To have that, set [access] registration = token, and reload.")
+        raise BadRequest(
+            "Nobody registers by invitation here. To have that, set [access] registration = "
+            "token, and reload."
+        )
 
 
 async def made(face: App, request: Request, who: Identity, expires: str | None) -> Invitation:
@@ -73,20 +87,34 @@ async def made(face: App, request: Request, who: Identity, expires: str | None) 
 @guarded(app, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Withdrawn, refuses=(BadRequest, NotAvailable))
 async def withdraw(face: App, request: Request, who: Identity, id: str) -> None:
-    """Withdraw an invitation: nobody registers by it any more. Whether somebody has done so already the answer tells."""
+    """Withdraw an invitation: nobody registers by it any more. Whether somebody has done so already
+    the answer tells.
+    """
     document: Withdrawn = {"id": id, "withdrawn": await withdrawn(face, request, who, id)}
     send_json(request, document)
 
 
 async def withdrawn(face: App, request: Request, who: Identity, id: str) -> bool:
-    """Withdraw it; False if somebody has registered by it already, or it was withdrawn before. Raises `BadRequest`."""
+    """Withdraw it; False if somebody has registered by it already, or it was withdrawn before.
+    Raises `BadRequest`.
+    """
     if not _ID.match(id):
         raise BadRequest(
-            "An invitation's id has 24 hexadecimal digits: the answer that made it told it, and the audit log has it."
+            "An invitation's id has 24 hexadecimal digits: the answer that made it told it, "
+            "and "
+            "the audit log has it."
         )
     until = face.world.now() + LONGEST_INVITATION  # it has ended by then, if there was one
     withdrawing = face.accounts.once("invitation", id, until)
-    return await recorded(face, request, who, "withdraw-invitation", id, withdrawing, lambda done: {} if done else None)
+    return await recorded(
+        face,
+        request,
+        who,
+        "withdraw-invitation",
+        id,
+        withdrawing,
+        lambda done: {} if done else None,
+    )
 
 
 def _lifetime(text: str | None) -> timedelta:

@@ -1,4 +1,6 @@
-"""What the routes say of an answer so that the front door may keep it, and how the front door learns that it was given."""
+"""What the routes say of an answer so that the front door may keep it, and how the front door
+learns that it was given.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 class ResponseDependencies:
     """What an answer depends on, beside its request, who sends it, and the rules.
 
-    The view of a `project`, or the lists of all; by what is `asked`. `file` is what whoever gets the answer is given; it says
-    nothing of it `until` then.
+    The view of a `project`, or the lists of all; by what is `asked`. `file` is what whoever gets
+    the answer is given; it says nothing of it `until` then.
     """
 
     project: ProjectName | None

@@ -1,4 +1,6 @@
-"""The older APIs that clients still ask: legacy JSON, classifiers, and XML-RPC, for mirrors and for ``pip search``."""
+"""The older APIs that clients still ask: legacy JSON, classifiers, and XML-RPC, for mirrors and for
+``pip search``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import send_page
 
-NO_HOST = "This index does not know its own address: ask by a host that is in [server] allowed_hosts, or set public_url."
+NO_HOST = (
+    "This index does not know its own address: ask by a host that is in [server] allowed_hosts, "
+    "or set public_url."
+)
 
 
 @guarded(app, "/pypi/<project>/json", may=Action.READ)
@@ -36,23 +41,35 @@ async def project_json(face: App, request: Request, who: Identity, project: str)
 
 
 @guarded(app, "/pypi/<project>/<version>/json", may=Action.READ)
-async def release_json(face: App, request: Request, who: Identity, project: str, version: str) -> None:
+async def release_json(
+    face: App, request: Request, who: Identity, project: str, version: str
+) -> None:
     """A release (C110)."""
     name = project_name(project)
     if project != name:
-        return redirect(request, f"/pypi/{name}/{version}/json", permanent=True, restricted=face.restricted)
+        return redirect(
+            request, f"/pypi/{name}/{version}/json", permanent=True, restricted=face.restricted
+        )
     return await describe(face, request, who, project, version)
 
 
-async def describe(face: App, request: Request, who: Identity, project: str, version: str | None) -> None:
-    """Answer with the project in legacy JSON, told by one release; by its newest without `version`."""
+async def describe(
+    face: App, request: Request, who: Identity, project: str, version: str | None
+) -> None:
+    """Answer with the project in legacy JSON, told by one release; by its
+    newest without `version`.
+    """
     base_url = face.base_url(request)
     if base_url is None:
         raise BadRequest(NO_HOST)
     asked = asked_of(face, request, who, project)
     found = await face.index.project(project_name(project), asked)
     is_long = len(found.files) > FEW_FILES
-    described = await face.world.thinking(_describing, found, version) if is_long else _describing(found, version)
+    described = (
+        await face.world.thinking(_describing, found, version)
+        if is_long
+        else _describing(found, version)
+    )
     metadata = None if described is None else await _metadata(face, described, asked)
     # off the reactor thread: metadata may have a manual in it
     elsewhere = face.world.thinking if is_long else face.world.blocking
@@ -61,7 +78,12 @@ async def describe(face: App, request: Request, who: Identity, project: str, ver
         raise NoSuchFile(f"{project} {version}" if version else project)
     if described is None or metadata is not None:  # else it may be had the next time
         request.about = ResponseDependencies(found.name, asked)
-    await send_page(request, FinishedPage(page, face.world.blocking), serial=found.serial, restricted=face.restricted)
+    await send_page(
+        request,
+        FinishedPage(page, face.world.blocking),
+        serial=found.serial,
+        restricted=face.restricted,
+    )
 
 
 def _describing(project: Project, version: str | None) -> File | None:
@@ -75,7 +97,9 @@ async def _metadata(face: App, file: File, asked: RequestContext) -> bytes | Non
     try:
         return await face.index.metadata(file, asked)
     except PypidError as error:
-        if file.source is None or not (error is asked.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))):
+        if file.source is None or not (
+            error is asked.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))
+        ):
             raise
         return None
 
@@ -91,7 +115,9 @@ async def pypi(face: App, request: Request, who: Identity) -> None:
 
 
 async def answer_call(face: App, request: Request, who: Identity) -> None:
-    """What bandersnatch asks of a master: the names with their serials, and what changed since one (C112); and searches."""
+    """What bandersnatch asks of a master: the names with their serials, and what changed since one
+    (C112); and searches.
+    """
     from pypid.web.mirrors import SEARCH, answer, read_call  # here: few ask so
 
     call = await read_small(request.body, 64 << 10)
@@ -99,10 +125,15 @@ async def answer_call(face: App, request: Request, who: Identity) -> None:
         parameters, method = read_call(call)
     except Exception:  # expat's and xmlrpc's own errors have no common base
         raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
-    serial, names, sight = await face.index.catalog.serial(), await face.names(who), await face.sight(who)
+    serial, names, sight = (
+        await face.index.catalog.serial(),
+        await face.names(who),
+        await face.sight(who),
+    )
     if not sight.sees_all:  # the whole list's would tell of changes of what they may not know of
         serial = max((summary.serial for summary in names), default=0)
     projects = await face.stock.projects(sight) if method == SEARCH else ()
-    # off the reactor thread, and one at a time: a second for 100,000 projects, or for fifty words in as many summaries
+    # off the reactor thread, and one at a time: a second for 100,000 projects, or for fifty words
+    # in as many summaries
     body = await face.world.thinking(answer, method, parameters, names, serial, projects)
     return send(request, 200, "text/xml; charset=utf-8", body)

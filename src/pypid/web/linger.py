@@ -1,7 +1,8 @@
-"""How a connection ends when its client is still sending: patiently, so that the answer is not lost.
+"""How a connection ends when its client is still sending: patiently, so that the answer is not
+lost.
 
-Data that nobody reads makes the kernel send a RST when the socket is closed, and a RST destroys what the client has not read
-yet (RFC 9112, 9.6). So we stop writing, and go on reading for a while.
+Data that nobody reads makes the kernel send a RST when the socket is closed, and a RST destroys
+what the client has not read yet (RFC 9112, 9.6). So we stop writing, and go on reading for a while.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ LINGER_IDLE = 5.0
 
 
 class LingeringChannel(HTTPChannel):  # type: ignore[misc]
-    """An `HTTPChannel` that can linger; whoever extends it throws away what comes while `_lingering`."""
+    """An `HTTPChannel` that can linger; whoever extends it throws away what comes while
+    `_lingering`.
+    """
 
     _lingering = False
     _patience: float | None = None
@@ -51,13 +54,17 @@ class LingeringChannel(HTTPChannel):  # type: ignore[misc]
             self._half_close()
 
     def _linger(self) -> None:
-        """The answer is given: close for writing when it is out, and altogether when the client had time to read it."""
+        """The answer is given: close for writing when it is out, and altogether when the client had
+        time to read it.
+        """
         self._lingering = True
         self.persistent = False
         self.setTimeout(None)
         self.setRawMode()
         if self._waitingForTransport:
-            self._total = self.callLater(self._patience or LINGER, self._give_up)  # to take in the answer
+            self._total = self.callLater(
+                self._patience or LINGER, self._give_up
+            )  # to take in the answer
         else:
             self._half_close()
 
@@ -67,7 +74,8 @@ class LingeringChannel(HTTPChannel):  # type: ignore[misc]
         if self._is_socket:
             self.transport.loseWriteConnection()
         else:
-            self.transport.loseConnection()  # TLS says good bye and then reads on until the peer has said it too
+            # TLS says good bye and then reads on until the peer has said it too
+            self.transport.loseConnection()
         self._total = self.callLater(LINGER, self._give_up)
         self._silence = self.callLater(LINGER_IDLE, self._give_up)
 
@@ -81,8 +89,12 @@ class LingeringChannel(HTTPChannel):  # type: ignore[misc]
 
     @property
     def _is_socket(self) -> bool:
-        """Whether the transport is a plain socket, which can be closed for writing only. (TLS claims what its socket can.)"""
-        return IHalfCloseableDescriptor.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport)
+        """Whether the transport is a plain socket, which can be closed for writing only. (TLS
+        claims what its socket can.)
+        """
+        return IHalfCloseableDescriptor.providedBy(self.transport) and not ISSLTransport.providedBy(
+            self.transport
+        )
 
     def _stop_clocks(self) -> None:
         for clock in (self._total, self._silence):

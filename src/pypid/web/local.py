@@ -1,7 +1,9 @@
-"""What is stored, and nothing else: the Simple API below ``/local/``, for builds that must not reach out.
+"""What is stored, and nothing else: the Simple API below ``/local/``, for builds that must not
+reach out.
 
-Ours, and the files of theirs that are kept; no other index is asked for anything, whatever the mode. Links lead to files
-below ``/local/`` too: a client that has this as its only index gets nothing but what the page listed.
+Ours, and the files of theirs that are kept; no other index is asked for anything, whatever the
+mode. Links lead to files below ``/local/`` too: a client that has this as its only index gets
+nothing but what the page listed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from pypid.web.respond import preflight, send_page
 from pypid.web.simple import format_of
 
 STORED = RequestContext(local=True)
-"""Nobody else's leave is needed for what is here already, so `[access] cache_update` does not matter."""
+"""Nobody else's leave is needed for what is here already, so `[access] cache_update` does not
+matter.
+"""
 
 
 @guarded(app, "/local/", may=Action.READ)
@@ -44,7 +48,9 @@ async def project_page(face: App, request: Request, who: Identity, project: str)
     provenance = partial(provenance_below, face, request)
     format = format_of(request)
     files_url = absolute_below(face, request, format, "../")
-    finished, serial = await face.pages.project(name, format, STORED, files_url=files_url, provenance=provenance)
+    finished, serial = await face.pages.project(
+        name, format, STORED, files_url=files_url, provenance=provenance
+    )
     request.about = ResponseDependencies(name, STORED)
     return await send_page(request, finished, serial=serial, restricted=face.restricted)
 
@@ -58,6 +64,8 @@ async def file(face: App, request: Request, who: Identity, project: str, filenam
 @guarded(app, "/local/", may=Action.READ, methods=("OPTIONS",))
 @guarded(app, "/local/<project>/", may=Action.READ, methods=("OPTIONS",))
 @guarded(app, "/local/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
-async def options(face: App, request: Request, who: Identity, project: str = "", filename: str = "") -> None:
+async def options(
+    face: App, request: Request, who: Identity, project: str = "", filename: str = ""
+) -> None:
     """What browsers ask before micropip may read (C116)."""
     preflight(request, restricted=face.restricted)

@@ -41,8 +41,12 @@ async def log_level(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/log-level", may=Action.ADMIN, methods=("PUT",))
 @Described(LogLevel, takes=WantedLevel, refuses=(LogElsewhere,))
 async def set_log_level(face: App, request: Request, who: Identity) -> None:
-    """Write lines to the log from this level on, in all workers, until pypid ends or the file says another one."""
-    send_json(request, await changed(face, request, who, (await read_json(request, WantedLevel)).level))
+    """Write lines to the log from this level on, in all workers, until pypid ends or the file says
+    another one.
+    """
+    send_json(
+        request, await changed(face, request, who, (await read_json(request, WantedLevel)).level)
+    )
 
 
 async def changed(face: App, request: Request, who: Identity, level: Level) -> LogLevel:
@@ -54,7 +58,9 @@ async def changed(face: App, request: Request, who: Identity, level: Level) -> L
         face.siblings.tell({"kind": LOUDNESS, "level": None if level == "default" else level})
         return _said(loudness)
 
-    return await recorded(face, request, who, "set-log-level", level, change(), lambda _: {"was": was})
+    return await recorded(
+        face, request, who, "set-log-level", level, change(), lambda _: {"was": was}
+    )
 
 
 def _loudness(face: App) -> LogLevelControl:

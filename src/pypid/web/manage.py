@@ -49,7 +49,7 @@ class NewStatus(msgspec.Struct, forbid_unknown_fields=True):
     reason: str = ""
 
 
-# --- looking ------------------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/projects", may=Action.READ)
@@ -64,28 +64,44 @@ async def projects(face: App, request: Request, who: Identity) -> None:
 @Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop))
 async def project(face: App, request: Request, who: Identity, project: str) -> None:
     """A project with its files."""
-    send_json(request, project_document(await face.index.project(project_name(project), asked_of(face, request, who, project))))
+    send_json(
+        request,
+        project_document(
+            await face.index.project(project_name(project), asked_of(face, request, who, project))
+        ),
+    )
 
 
-# --- yank and status ----------------------------------------------------------------------------------------
+# --- yank and status ------------------------------------------------------------------------------
 
 
 @guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("PUT",))
 @Described(ChangedProject, takes=Reason, refuses=ABSENT)
-async def yank_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def yank_file(
+    face: App, request: Request, who: Identity, project: str, filename: str
+) -> None:
     """Yank one file."""
     await _yank(face, request, who, project_name(project), filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("PUT",))
 @Described(ChangedProject, takes=Reason, refuses=ABSENT)
-async def yank_release(face: App, request: Request, who: Identity, project: str, version: str) -> None:
+async def yank_release(
+    face: App, request: Request, who: Identity, project: str, version: str
+) -> None:
     """Yank all files of a release."""
     name = project_name(project)
     await _yank(face, request, who, name, version, await face.index.release(name, version))
 
 
-async def _yank(face: App, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]) -> None:
+async def _yank(
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    subject: str,
+    filenames: frozenset[str],
+) -> None:
     reason = (await read_json(request, Reason)).reason
     yanked = await changing.yank(face, request, who, name, subject, filenames, reason)
     _changed(face, request, who, yanked, filenames)
@@ -93,23 +109,38 @@ async def _yank(face: App, request: Request, who: Identity, name: ProjectName, s
 
 @guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
-async def unyank_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def unyank_file(
+    face: App, request: Request, who: Identity, project: str, filename: str
+) -> None:
     """Take the yank off one file."""
     await _unyank(face, request, who, project_name(project), filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
-async def unyank_release(face: App, request: Request, who: Identity, project: str, version: str) -> None:
+async def unyank_release(
+    face: App, request: Request, who: Identity, project: str, version: str
+) -> None:
     """Take the yank off all files of a release."""
     name = project_name(project)
     await _unyank(face, request, who, name, version, await face.index.release(name, version))
 
 
 async def _unyank(
-    face: App, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    subject: str,
+    filenames: frozenset[str],
 ) -> None:
-    _changed(face, request, who, await changing.unyank(face, request, who, name, subject, filenames), filenames)
+    _changed(
+        face,
+        request,
+        who,
+        await changing.unyank(face, request, who, name, subject, filenames),
+        filenames,
+    )
 
 
 @guarded(app, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
@@ -122,29 +153,51 @@ async def set_status(face: App, request: Request, who: Identity, project: str) -
     _changed(face, request, who, changed, frozenset())
 
 
-# --- delete -------------------------------------------------------------------------------------------------
+# --- delete ---------------------------------------------------------------------------------------
 
 
 @guarded(app, PROJECT + "/files/<filename>", may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
-async def delete_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def delete_file(
+    face: App, request: Request, who: Identity, project: str, filename: str
+) -> None:
     """Delete one file for good."""
-    await delete_files(face, request, who, project_name(project), "delete-file", filename, frozenset({filename}))
+    await delete_files(
+        face, request, who, project_name(project), "delete-file", filename, frozenset({filename})
+    )
 
 
 @guarded(app, PROJECT + "/releases/<version>", may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
-async def delete_release(face: App, request: Request, who: Identity, project: str, version: str) -> None:
+async def delete_release(
+    face: App, request: Request, who: Identity, project: str, version: str
+) -> None:
     """Delete all files of a release for good."""
     name = project_name(project)
-    await delete_files(face, request, who, name, "delete-release", version, await face.index.release(name, version))
+    await delete_files(
+        face, request, who, name, "delete-release", version, await face.index.release(name, version)
+    )
 
 
 async def delete_files(
-    face: App, request: Request, who: Identity, name: ProjectName, what: str, subject: str, filenames: frozenset[str]
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    what: str,
+    subject: str,
+    filenames: frozenset[str],
 ) -> None:
-    """Delete them and answer with the project as it is then; `what` and `subject` say it in the audit log."""
-    _changed(face, request, who, await changing.delete(face, request, who, name, what, subject, filenames), filenames)
+    """Delete them and answer with the project as it is then; `what` and `subject` say it in the
+    audit log.
+    """
+    _changed(
+        face,
+        request,
+        who,
+        await changing.delete(face, request, who, name, what, subject, filenames),
+        filenames,
+    )
 
 
 @guarded(app, PROJECT, may=Action.DELETE, methods=("DELETE",))
@@ -165,8 +218,12 @@ async def release_name(face: App, request: Request, who: Identity, project: str)
     send_json(request, document)
 
 
-def _changed(face: App, request: Request, who: Identity, project: Project, filenames: frozenset[str]) -> None:
-    """The project, after the change. Who may change it but not read it (a token to publish) learns only that it is done."""
+def _changed(
+    face: App, request: Request, who: Identity, project: Project, filenames: frozenset[str]
+) -> None:
+    """The project, after the change. Who may change it but not read it (a token to publish) learns
+    only that it is done.
+    """
     document: ChangedProject = {"name": project.name}
     if may(face.rules, who, Action.READ, project.name):
         document = {**project_document(project), "changed": sorted(filenames)}

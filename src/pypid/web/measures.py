@@ -1,4 +1,6 @@
-"""What there is to measure for an administrator: what projects take, and what room is left on the disks."""
+"""What there is to measure for an administrator: what projects take, and what room is left on the
+disks.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,17 @@ class Disk:
 
 @define(eq=False)
 class Disks:
-    """Asked in a thread; one that hangs (over a network) takes one thread, and not one for each who asks."""
+    """Asked in a thread; one that hangs (over a network) takes one thread, and not one for each who
+    asks.
+    """
 
     world: World
     _asking: dict[Path, Deferred[Disk | None]] = field(factory=dict, init=False, repr=False)
 
     async def of(self, folder: Path | None) -> Disk | None:
-        """Of the disk that the folder lies on; None where there is no folder, or where the disk does not say it soon."""
+        """Of the disk that the folder lies on; None where there is no folder, or where the disk
+        does not say it soon.
+        """
         if folder is None:
             return None
         asking = self._asking.get(folder)

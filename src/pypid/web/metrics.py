@@ -1,4 +1,6 @@
-"""``GET /metrics``: what Prometheus reads. No name of a project, of a file or of a person is ever in it."""
+"""``GET /metrics``: what Prometheus reads. No name of a project, of a file or of a person is ever
+in it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 @guarded(app, "/metrics", may=Action.METRICS)
 async def metrics(face: App, request: Request, who: Identity) -> None:
-    """The numbers of all workers, in Prometheus' text format, or as OpenMetrics for whoever accepts it."""
+    """The numbers of all workers, in Prometheus' text format, or as OpenMetrics for whoever accepts
+    it.
+    """
     counts = face.world.counts
     counts.set(BUILD, (__version__, _PYTHON), 1)
     try:
@@ -35,8 +39,12 @@ async def metrics(face: App, request: Request, who: Identity) -> None:
     try:
         here, workers = await face.measured()
     except OSError as error:
-        raise StorageDown("what the workers have counted cannot be written down, or read.") from error
-    page, content_type = await face.world.blocking(_page, workers, here, header_of(request, "accept") or "")
+        raise StorageDown(
+            "what the workers have counted cannot be written down, or read."
+        ) from error
+    page, content_type = await face.world.blocking(
+        _page, workers, here, header_of(request, "accept") or ""
+    )
     send(request, 200, content_type, page)
 
 

@@ -16,13 +16,16 @@ from pypid.core.simple_api.render import plain
 
 SEARCH = "search"
 KNOWN = (
-    "changelog_last_serial(), changelog_since_serial(serial), list_packages(), list_packages_with_serial(), "
+    "changelog_last_serial(), changelog_since_serial(serial), list_packages(), "
+    "list_packages_with_serial(), "
     "search({name: [words], summary: [words]}, 'or' or 'and')"
 )
 
 
 def read_call(call: bytes) -> tuple[tuple[Any, ...], str | None]:
-    """As `xmlrpc.client.loads`, which would expand entities: a second's work for half a kilobyte. No call has any."""
+    """As `xmlrpc.client.loads`, which would expand entities: a second's work for half a kilobyte.
+    No call has any.
+    """
 
     def refuse(*_: object) -> NoReturn:
         raise ValueError("a call has no document type")
@@ -43,7 +46,8 @@ def answer(
     serial: int,
     projects: Sequence[Project] = (),
 ) -> bytes:
-    """The answer, about the projects that whoever asks sees; `serial` is that of their list. Takes a second for 100,000.
+    """The answer, about the projects that whoever asks sees; `serial` is that of their list. Takes
+    a second for 100,000.
 
     `projects` are those with their files, for a search.
     """
@@ -56,7 +60,9 @@ def answer(
     return dumps(answered, methodresponse=True, allow_none=True).encode()
 
 
-def _answer(method: str | None, parameters: tuple[object, ...], names: Sequence[Summary], serial: int) -> object:
+def _answer(
+    method: str | None, parameters: tuple[object, ...], names: Sequence[Summary], serial: int
+) -> object:
     match method, parameters:
         case "changelog_last_serial", ():
             return serial
@@ -68,7 +74,9 @@ def _answer(method: str | None, parameters: tuple[object, ...], names: Sequence[
             changed = sorted((s for s in names if s.serial > since), key=lambda s: s.serial)
             return [(summary.name, None, 0, "change", summary.serial) for summary in changed]
         case _:
-            return Fault(-32601, f"{method} with these arguments is not known here; there are {KNOWN}")
+            return Fault(
+                -32601, f"{method} with these arguments is not known here; there are {KNOWN}"
+            )
 
 
 def _search(projects: Sequence[Project], criteria: object, query_type: object) -> object:

@@ -1,7 +1,9 @@
-"""The index as of a moment, ``/at/<moment>/simple/``, and by a name for one, ``/snapshots/<name>/simple/``: docs/moments.rst.
+"""The index as of a moment, ``/at/<moment>/simple/``, and by a name for one,
+``/snapshots/<name>/simple/``: docs/moments.rst.
 
-Who may see what is as on ``/simple/``: the same guard, the same rules, of now. Links lead to the files of now, so that nothing
-is there twice; only what upstream has taken away since, and is kept here, is given below the moment itself.
+Who may see what is as on ``/simple/``: the same guard, the same rules, of now. Links lead to the
+files of now, so that nothing is there twice; only what upstream has taken away since, and is kept
+here, is given below the moment itself.
 """
 
 from __future__ import annotations
@@ -63,26 +65,38 @@ async def names_of_snapshot(face: App, request: Request, who: Identity, snapshot
 async def _send_names(face: App, request: Request, who: Identity, where: _Where) -> None:
     if not where.is_canonical or not request.path.endswith(b"/"):
         return redirect(request, f"{where.path}simple/", permanent=True, restricted=face.restricted)
-    finished, serial = await face.then.names(where.moment.before, format_of(request), await face.sight(who))
+    finished, serial = await face.then.names(
+        where.moment.before, format_of(request), await face.sight(who)
+    )
     return await send_page(request, finished, serial=serial, restricted=face.restricted)
 
 
 @guarded(app, AT + PROJECT, may=Action.READ)
-async def project_then(face: App, request: Request, who: Identity, moment: str, project: str) -> None:
-    """A project's page, as it was; another spelling of the moment or the project is sent to the canonical one."""
+async def project_then(
+    face: App, request: Request, who: Identity, moment: str, project: str
+) -> None:
+    """A project's page, as it was; another spelling of the moment or the project is sent to the
+    canonical one.
+    """
     await _send_project(face, request, who, _at(face, moment), project)
 
 
 @guarded(app, SNAPSHOT + PROJECT, may=Action.READ)
-async def project_of_snapshot(face: App, request: Request, who: Identity, snapshot: str, project: str) -> None:
+async def project_of_snapshot(
+    face: App, request: Request, who: Identity, snapshot: str, project: str
+) -> None:
     """The same, of a snapshot."""
     await _send_project(face, request, who, await _of_snapshot(face, snapshot), project)
 
 
-async def _send_project(face: App, request: Request, who: Identity, where: _Where, project: str) -> None:
+async def _send_project(
+    face: App, request: Request, who: Identity, where: _Where, project: str
+) -> None:
     name = project_name(project)
     if project != name or not where.is_canonical or not request.path.endswith(b"/"):
-        return redirect(request, f"{where.path}simple/{name}/", permanent=True, restricted=face.restricted)
+        return redirect(
+            request, f"{where.path}simple/{name}/", permanent=True, restricted=face.restricted
+        )
     format = format_of(request)
     finished, serial = await face.then.project(
         name,
@@ -96,18 +110,26 @@ async def _send_project(face: App, request: Request, who: Identity, where: _Wher
 
 
 @guarded(app, AT + FILE, may=Action.READ)
-async def file_then(face: App, request: Request, who: Identity, moment: str, project: str, filename: str) -> None:
-    """A file that was there then, or what lies beside it: pages name those here that upstream has taken away since."""
+async def file_then(
+    face: App, request: Request, who: Identity, moment: str, project: str, filename: str
+) -> None:
+    """A file that was there then, or what lies beside it: pages name those here that upstream has
+    taken away since.
+    """
     await _send_file(face, request, who, _at(face, moment), project, filename)
 
 
 @guarded(app, SNAPSHOT + FILE, may=Action.READ)
-async def file_of_snapshot(face: App, request: Request, who: Identity, snapshot: str, project: str, filename: str) -> None:
+async def file_of_snapshot(
+    face: App, request: Request, who: Identity, snapshot: str, project: str, filename: str
+) -> None:
     """The same, of a snapshot."""
     await _send_file(face, request, who, await _of_snapshot(face, snapshot), project, filename)
 
 
-async def _send_file(face: App, request: Request, who: Identity, where: _Where, project: str, filename: str) -> None:
+async def _send_file(
+    face: App, request: Request, who: Identity, where: _Where, project: str, filename: str
+) -> None:
     asked = as_of(asked_of(face, request, who, project), where.moment.before)
     await send_named(face, request, who, project, filename, asked)
     request.about = None  # the front door need not keep what hardly anybody asks for

@@ -1,4 +1,5 @@
-"""What a client would rather have: Accept and Accept-Encoding, weighed. Pure; nothing a client sends makes it raise.
+"""What a client would rather have: Accept and Accept-Encoding, weighed. Pure; nothing a client
+sends makes it raise.
 
 Source: RFC 9110, sections 12.4.2 (quality values), 12.5.1 (Accept) and 12.5.3 (Accept-Encoding).
 """
@@ -34,7 +35,8 @@ class ErrorFormat(Enum):
 def qualities(header: str) -> dict[str, float]:
     """The wishes in a header of the Accept family: lower-case name to quality (0 to 1).
 
-    Parameters other than ``q`` are ignored; a quality that is none counts as 0, as if it was not asked for.
+    Parameters other than ``q`` are ignored; a quality that is none counts as 0, as if it was not
+    asked for.
     """
     found: dict[str, float] = {}
     for element in header.split(","):
@@ -54,13 +56,17 @@ def qualities(header: str) -> dict[str, float]:
 def choose_encoding(accept_encoding: str | None) -> Encoding:
     """gzip where the client takes it and does not like identity better; else identity.
 
-    Identity is sent even to a client that refuses it (``identity;q=0``) and gzip too: RFC 9110 allows this in place of 406,
-    and no client of a package index is helped by a 406.
+    Identity is sent even to a client that refuses it (``identity;q=0``) and gzip too: RFC 9110
+    allows this in place of 406, and no client of a package index is helped by a 406.
     """
     if accept_encoding is None:
         return Encoding.IDENTITY
     # What is remembered must stay small, whatever headers strangers make up.
-    return _remembered(accept_encoding) if len(accept_encoding) <= _LONGEST_REMEMBERED else _chosen(accept_encoding)
+    return (
+        _remembered(accept_encoding)
+        if len(accept_encoding) <= _LONGEST_REMEMBERED
+        else _chosen(accept_encoding)
+    )
 
 
 def _chosen(accept_encoding: str) -> Encoding:
@@ -75,7 +81,8 @@ _remembered = lru_cache(maxsize=256)(_chosen)
 
 
 def choose_error_format(accept: str | None) -> ErrorFormat:
-    """The format that the client likes best for an error; plain text for one that does not care, or likes none of them.
+    """The format that the client likes best for an error; plain text for one that does not care, or
+    likes none of them.
 
     Between equals the named type wins over the wildcard; of several named ones JSON, then HTML.
     """

@@ -1,4 +1,6 @@
-"""What came last, of all that somebody sees: gathered once for each change, for the first page and the feeds."""
+"""What came last, of all that somebody sees: gathered once for each change, for the first page and
+the feeds.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ STORED = RequestContext(local=True)
 SEERS = 32
 """So many lists are kept, of those who see different things."""
 PROJECTS, RELEASES = 1000, 200_000
-"""Of so many projects, and releases together, it is remembered what is new: one has changed, and the lists need a hundred."""
+"""Of so many projects, and releases together, it is remembered what is new: one has changed, and
+the lists need a hundred.
+"""
 
 Names = Callable[[Visibility, int], Awaitable[Sequence[ProjectName]]]
 """The projects that somebody sees, in the order of what came last; so many. It may lag behind."""
@@ -40,14 +44,17 @@ class NewsCache:
     """The news of one index. Raises `StorageDown`, `CatalogDown`."""
 
     index: Index
-    _kept: Recent[Hashable, _Kept] = field(factory=lambda: Recent(SEERS, SEERS), init=False, repr=False)
+    _kept: Recent[Hashable, _Kept] = field(
+        factory=lambda: Recent(SEERS, SEERS), init=False, repr=False
+    )
     _of: Recent[ProjectName, tuple[Project, tuple[News, ...]]] = field(
         factory=lambda: Recent(PROJECTS, RELEASES), init=False, repr=False
     )
     _flights: Flights[Hashable, tuple[News, ...]] = field(factory=Flights, init=False, repr=False)
 
     async def releases(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
-        """The newest releases of all projects that `by` sees; `names` gives the projects by their newest upload.
+        """The newest releases of all projects that `by` sees; `names` gives the projects by their
+        newest upload.
 
         Exact as far as `names` is: a release that is among the newest is of a project that is.
         """
@@ -60,8 +67,9 @@ class NewsCache:
         return await self._once(("releases", by, tuple(found), most), gather)
 
     async def latest(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
-        """The newest release of each of the projects in which something is new: for people, whom one project's ten releases of
-        a morning would tell nothing of the others. `names` as for `releases`.
+        """The newest release of each of the projects in which something is new: for people, whom
+        one project's ten releases of a morning would tell nothing of the others. `names` as for
+        `releases`.
         """
         found = await names(by, most)
 
@@ -72,7 +80,9 @@ class NewsCache:
         return await self._once(("latest", by, tuple(found), most), gather)
 
     async def projects(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
-        """The first releases of the newest projects; `names` gives the projects by their first upload."""
+        """The first releases of the newest projects; `names` gives the projects by their first
+        upload.
+        """
         found = await names(by, most)
 
         async def gather() -> tuple[News, ...]:
@@ -82,7 +92,9 @@ class NewsCache:
         return await self._once(("projects", by, tuple(found), most), gather)
 
     async def of(self, name: ProjectName, by: Visibility) -> tuple[News, ...]:
-        """The releases of one project of which files are stored, the newest first; none of one that is not seen (any more)."""
+        """The releases of one project of which files are stored, the newest first; none of one that
+        is not seen (any more).
+        """
         if not by.sees(name):
             return ()
         try:
@@ -97,7 +109,9 @@ class NewsCache:
         self._of.put(name, (project, news), 1 + len(news))
         return news
 
-    async def _once(self, what: Hashable, gather: Callable[[], Awaitable[tuple[News, ...]]]) -> tuple[News, ...]:
+    async def _once(
+        self, what: Hashable, gather: Callable[[], Awaitable[tuple[News, ...]]]
+    ) -> tuple[News, ...]:
         edition = await self.index.edition()
         kept = self._kept.get(what)
         if kept is not None and kept.edition == edition:

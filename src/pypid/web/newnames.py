@@ -1,4 +1,6 @@
-"""Which names an account can be made under: none that is anybody's, and none that has been given something already."""
+"""Which names an account can be made under: none that is anybody's, and none that has been given
+something already.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ TAKEN = frozenset({"anonymous", "operator"})
 def new_name(text: str) -> str:
     """`text`, if an account or a group can be made under it. Raises `BadRequest` with the reason.
 
-    Stricter than what is understood of others' names: it is part of addresses and of lines of the log.
+    Stricter than what is understood of others' names: it is part of addresses and of lines of the
+    log.
     """
     try:
         name = account_name(text)
@@ -32,9 +35,13 @@ def new_name(text: str) -> str:
     if len(name) > LONGEST:
         raise BadRequest(f"This cannot be a name: it has more than {LONGEST} characters.")
     if "/" in name or "\\" in name or name in (".", ".."):
-        raise BadRequest("This cannot be a name: a name made here has no / and no \\, and is not . or ..")
+        raise BadRequest(
+            "This cannot be a name: a name made here has no / and no \\, and is not . or .."
+        )
     if name.startswith("__"):
-        raise BadRequest("This cannot be a name: those that begin with __ stand for tokens and sessions.")
+        raise BadRequest(
+            "This cannot be a name: those that begin with __ stand for tokens and sessions."
+        )
     if name != normalize("NFC", name):
         raise BadRequest("This cannot be a name: write it with composed characters (Unicode NFC).")
     return name
@@ -43,11 +50,14 @@ def new_name(text: str) -> str:
 async def demand_free(face: App, text: str, *, inherit: bool = False) -> None:
     """Raise `BadRequest` or `NameTaken` unless an account can be made under this name.
 
-    A name that has rights, or is in a group, already is somebody's, so nobody may take it for himself (registration); an
-    administrator may make an account with all that (`inherit`). Raises `PeopleUnknown` where a source cannot be asked.
+    A name that has rights, or is in a group, already is somebody's, so nobody may take it for
+    himself (registration); an administrator may make an account with all that (`inherit`). Raises
+    `PeopleUnknown` where a source cannot be asked.
     """
     name = new_name(text)
-    known = {account.name for account in await face.accounts.users()} | face.known.configured().users
+    known = {
+        account.name for account in await face.accounts.users()
+    } | face.known.configured().users
     alike = [other for other in known | TAKEN if _folded(other) == _folded(name)]
     if alike:
         raise NameTaken(name, "" if name in known else f"it looks like {alike[0]!r}")
@@ -55,7 +65,10 @@ async def demand_free(face: App, text: str, *, inherit: bool = False) -> None:
         raise NameTaken(name, "another source of people has somebody of that name")
     where = None if inherit else await _mentioned(face, name)
     if where is not None:
-        handing = "an administrator can make the account with all that (pypid user add --inherit, or 'inherit')"
+        handing = (
+            "an administrator can make the account with all that (pypid user add --inherit, or "
+            "'inherit')"
+        )
         raise NameTaken(name, f"{where} gives something to it; {handing}")
 
 
@@ -63,9 +76,18 @@ async def _mentioned(face: App, name: str) -> str | None:
     """Where something is given to the name, though nobody has it."""
     if name in face.known.configured().mentioned:
         return "the configuration"
-    if any(right.whom is Whom.USER and right.name == name for right in await face.accounts.rights()):
+    if any(
+        right.whom is Whom.USER and right.name == name for right in await face.accounts.rights()
+    ):
         return "a right of a project"
-    group = next((group for group, members in (await face.accounts.memberships()).items() if name in members), None)
+    group = next(
+        (
+            group
+            for group, members in (await face.accounts.memberships()).items()
+            if name in members
+        ),
+        None,
+    )
     return None if group is None else f"the group {group!r}"
 
 

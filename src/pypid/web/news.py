@@ -1,4 +1,6 @@
-"""What is new: the RSS feeds of the public index, ``GET /api/news``, and the lists of the first page."""
+"""What is new: the RSS feeds of the public index, ``GET /api/news``, and the lists of the first
+page.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,13 @@ from pypid.web.respond import send_page
 
 MOST = 100
 FEW = 20
-ASKS = (Parameter("most", "Lines of each list.", {"type": "integer", "minimum": 1, "maximum": MOST, "default": FEW}),)
+ASKS = (
+    Parameter(
+        "most",
+        "Lines of each list.",
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": FEW},
+    ),
+)
 
 
 class NewsDocument(TypedDict):
@@ -75,13 +83,21 @@ async def news(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/rss/updates.xml", may=Action.READ)
 async def updates(face: App, request: Request, who: Identity) -> None:
     """The feed of releases (C114)."""
-    await _send(face, request, feed_of_updates(await releases(face, who, UPDATES), _base(face, request), PAGES))
+    await _send(
+        face,
+        request,
+        feed_of_updates(await releases(face, who, UPDATES), _base(face, request), PAGES),
+    )
 
 
 @guarded(app, "/rss/packages.xml", may=Action.READ)
 async def packages(face: App, request: Request, who: Identity) -> None:
     """The feed of projects (C114)."""
-    await _send(face, request, feed_of_projects(await projects(face, who, PROJECTS), _base(face, request), PAGES))
+    await _send(
+        face,
+        request,
+        feed_of_projects(await projects(face, who, PROJECTS), _base(face, request), PAGES),
+    )
 
 
 @guarded(app, "/rss/project/<project>/releases.xml", may=Action.READ)
@@ -89,10 +105,14 @@ async def of_project(face: App, request: Request, who: Identity, project: str) -
     """The feed of a project's releases (C114), of those of which files are stored."""
     name = project_name(project)
     if project != name:
-        return redirect(request, f"/rss/project/{name}/releases.xml", permanent=True, restricted=face.restricted)
+        return redirect(
+            request, f"/rss/project/{name}/releases.xml", permanent=True, restricted=face.restricted
+        )
     await face.index.project(name, STORED)  # raises what is said of a project that is not there
     found = await face.newest.of(name, await face.sight(who))
-    return await _send(face, request, feed_of_project(name, found[:OF_PROJECT], _base(face, request), PAGES))
+    return await _send(
+        face, request, feed_of_project(name, found[:OF_PROJECT], _base(face, request), PAGES)
+    )
 
 
 async def _send(face: App, request: Request, feed: bytes) -> None:

@@ -1,7 +1,8 @@
-"""Trusted publishing: a workflow shows who it is, by the word of its forge, and is given a token for a quarter of an hour.
+"""Trusted publishing: a workflow shows who it is, by the word of its forge, and is given a token
+for a quarter of an hour.
 
-The addresses and answers are the public index's, which clients have built in (uv, pdm, pypa/gh-action-pypi-publish); where they
-are can also be asked for (PEP 807, a draft).
+The addresses and answers are the public index's, which clients have built in (uv, pdm,
+pypa/gh-action-pypi-publish); where they are can also be asked for (PEP 807, a draft).
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Shown(msgspec.Struct):
 
 @guarded(app, AUDIENCE, may=ANYBODY)
 async def audience(face: App, request: Request, who: Identity) -> None:
-    """For whom identity tokens are to be made. 404 where there is no trusted publishing: clients go on without it."""
+    """For whom identity tokens are to be made. 404 where there is no trusted publishing: clients go
+    on without it.
+    """
     found = None if face.publishers is None else face.publishers.audience
     if found is None:
         return send_json(request, _failure("No trusted publishing here", _not_enabled()), 404)
@@ -48,7 +51,9 @@ async def audience(face: App, request: Request, who: Identity) -> None:
 @guarded(app, MINT, may=ANYBODY, methods=("POST",))
 @guarded(app, "/_/oidc/github/mint-token", may=ANYBODY, methods=("POST",))
 async def mint(face: App, request: Request, who: Identity) -> None:
-    """A token for an identity token. Whatever goes wrong is told as clients read it: ``errors``, each with its code."""
+    """A token for an identity token. Whatever goes wrong is told as clients read it: ``errors``,
+    each with its code.
+    """
     try:
         shown = _shown(await read_small(request.body, LARGEST))
         if face.publishers is None:
@@ -69,14 +74,18 @@ def _shown(data: bytes) -> Shown:
     try:
         shown = msgspec.json.decode(data, type=Shown)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MintRefused("invalid-payload", f'The body is not {{"token": "..."}}: {error}') from None
+        raise MintRefused(
+            "invalid-payload", f'The body is not {{"token": "..."}}: {error}'
+        ) from None
     if not shown.token:
         raise MintRefused("invalid-payload", "The token is empty.")
     return shown
 
 
 def _not_enabled() -> MintRefused:
-    return MintRefused(NOT_ENABLED, "This index trusts no issuer. An administrator can name one ([issuer:github]).")
+    return MintRefused(
+        NOT_ENABLED, "This index trusts no issuer. An administrator can name one ([issuer:github])."
+    )
 
 
 def _failure(message: str, error: PypidError) -> dict[str, Any]:
@@ -86,14 +95,18 @@ def _failure(message: str, error: PypidError) -> dict[str, Any]:
 
 @guarded(app, "/.well-known/pytp", may=ANYBODY)
 async def discover(face: App, request: Request, who: Identity) -> None:
-    """Where the above is, for uploads to the path in ``?discover=`` (PEP 807, a draft): 404 where it is not."""
+    """Where the above is, for uploads to the path in ``?discover=`` (PEP 807, a draft): 404 where
+    it is not.
+    """
     accept = header_of(request, "accept")
     wishes = {PYTP: 1.0} if accept is None else qualities(accept)
     if not any(wishes.get(kind, 0.0) > 0 for kind in (PYTP, "application/*", "*/*")):
         return _problem(request, 406, f"The answer is {PYTP}: accept that.")
     asked = (request.args or {}).get(b"discover", [])
     if len(asked) != 1:
-        return _problem(request, 400, "Say once which upload path is meant: ?discover=%2Flegacy%2F.")
+        return _problem(
+            request, 400, "Say once which upload path is meant: ?discover=%2Flegacy%2F."
+        )
     base = face.base_url(request)
     here = asked[0].decode("latin-1") in UPLOADS and base is not None
     if not here or face.publishers is None or face.publishers.audience is None:

@@ -1,7 +1,8 @@
 """The JSON API below ``/api/`` as an OpenAPI 3.1 document: ``GET /api/openapi.json``.
 
-Made of what the routes are themselves: their rules and rights (`web.guard`), what they say of themselves (`web.describing`),
-the types that bodies are decoded with, and the table of errors. There is no second list that somebody could forget.
+Made of what the routes are themselves: their rules and rights (`web.guard`), what they say of
+themselves (`web.describing`), the types that bodies are decoded with, and the table of errors.
+There is no second list that somebody could forget.
 """
 
 from __future__ import annotations
@@ -82,12 +83,15 @@ _SENTENCE = re.compile(r"(.+?)(?:\.( |$)| \()")
 async def openapi(face: App, request: Request, who: Identity) -> None:
     """This document (OpenAPI 3.1). It shows nothing of the index, and is the same for everybody."""
     base = face.base_url(request)
-    send_json(request, {**document(secure=request.scheme == "https"), "servers": [{"url": base or "/"}]})
+    send_json(
+        request, {**document(secure=request.scheme == "https"), "servers": [{"url": base or "/"}]}
+    )
 
 
 @cache
 def document(*, secure: bool = False) -> Mapping[str, Any]:
-    """The document without its ``servers``. `secure`: for clients that come by TLS, whose cookie has another name.
+    """The document without its ``servers``. `secure`: for clients that come by TLS, whose cookie
+    has another name.
 
     Raises `TypeError` for a route that does not say what it takes and answers.
     """
@@ -99,16 +103,29 @@ def described_routes(routes: Klein) -> Iterator[tuple[GuardedRoute, Described]]:
     for route in guarded_routes(routes):
         if route.rule.startswith(PREFIX):
             said = getattr(route.does, "__pypid_described__", None)
-            if not isinstance(said, Described) or not (getattr(route.does, "__doc__", None) or "").strip():
-                raise TypeError(f"The route {route.rule!r} needs a docstring and, below guarded(), a @Described(...).")
+            if (
+                not isinstance(said, Described)
+                or not (getattr(route.does, "__doc__", None) or "").strip()
+            ):
+                raise TypeError(
+                    f"The route {route.rule!r} needs a docstring and, below guarded(), a "
+                    f"@Described(...)."
+                )
             yield route, said
 
 
 def _document(routes: Klein, *, secure: bool) -> Mapping[str, Any]:
     found = list(described_routes(routes))
-    shaped = (kind for _, said in found for kind in (said.takes, said.form, said.gives) if kind is not None)
+    shaped = (
+        kind
+        for _, said in found
+        for kind in (said.takes, said.form, said.gives)
+        if kind is not None
+    )
     kinds = [Refused, *(kind for kind in shaped if kind is not FILE_BYTES)]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    schemas, components = msgspec.json.schema_components(
+        kinds, ref_template="#/components/schemas/{name}"
+    )
     shapes = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for route, said in found:
@@ -132,7 +149,9 @@ def _document(routes: Klein, *, secure: bool) -> Mapping[str, Any]:
     }
 
 
-def _operation(route: GuardedRoute, said: Described, method: str, shapes: Mapping[int, Any]) -> dict[str, Any]:
+def _operation(
+    route: GuardedRoute, said: Described, method: str, shapes: Mapping[int, Any]
+) -> dict[str, Any]:
     lines = " ".join((route.does.__doc__ or "").split())
     summary = _SENTENCE.match(lines)
     operation = {
@@ -152,13 +171,18 @@ def _operation(route: GuardedRoute, said: Described, method: str, shapes: Mappin
             "content": {JSON: {"schema": shapes[id(said.takes)]}},
         }
     if said.form is not None:
-        operation["requestBody"] = {"required": True, "content": {FORM: {"schema": shapes[id(said.form)]}}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {FORM: {"schema": shapes[id(said.form)]}},
+        }
     return operation
 
 
 def _identifier(method: str, rule: str) -> str:
     """``GET /api/users/<name>``: ``getUsersName``."""
-    return method.lower() + "".join(word.capitalize() for word in re.findall(r"[A-Za-z]+", rule[len(PREFIX) :]))
+    return method.lower() + "".join(
+        word.capitalize() for word in re.findall(r"[A-Za-z]+", rule[len(PREFIX) :])
+    )
 
 
 def _may_be_left_out(kind: Any) -> bool:
@@ -170,7 +194,7 @@ def _may_be_left_out(kind: Any) -> bool:
     return True
 
 
-# --- what stands in the address -------------------------------------------------------------------------------
+# --- what stands in the address -------------------------------------------------------------------
 
 
 def _places(rule: str) -> Iterator[dict[str, Any]]:
@@ -184,11 +208,16 @@ def _places(rule: str) -> Iterator[dict[str, Any]]:
 
 def _asks(said: Described) -> Iterator[dict[str, Any]]:
     for asked in said.asks:
-        found = {"name": asked.name, "in": "query", "description": asked.says, "schema": asked.schema}
+        found = {
+            "name": asked.name,
+            "in": "query",
+            "description": asked.says,
+            "schema": asked.schema,
+        }
         yield {**found, "required": True} if asked.required else found
 
 
-# --- who --------------------------------------------------------------------------------------------------------
+# --- who ------------------------------------------------------------------------------------------
 
 
 def _schemes(*, secure: bool) -> dict[str, Any]:
@@ -199,13 +228,25 @@ def _schemes(*, secure: bool) -> dict[str, Any]:
             "scheme": "basic",
             "description": "A user's name and password, or `__token__` and a token.",
         },
-        "token": {"type": "http", "scheme": "bearer", "description": "A token (`POST /api/tokens`)."},
-        "session": {"type": "apiKey", "in": "cookie", "name": cookie, "description": "A session (`POST /api/session`)."},
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token (`POST /api/tokens`).",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": cookie,
+            "description": "A session (`POST /api/session`).",
+        },
         "csrf": {
             "type": "apiKey",
             "in": "header",
             "name": "X-CSRF-Token",
-            "description": "The `csrf_token` of the session: beside its cookie, for all that changes something.",
+            "description": (
+                "The `csrf_token` of the session: beside its cookie, for all that changes "
+                "something."
+            ),
         },
     }
 
@@ -213,38 +254,51 @@ def _schemes(*, secure: bool) -> dict[str, Any]:
 def _security(route: GuardedRoute, method: str) -> list[dict[str, list[str]]]:
     found: list[dict[str, list[str]]] = [{"password": []}, {"token": []}]
     if not route.entrance:
-        found.append({"session": []} if method.encode() in HARMLESS else {"session": [], "csrf": []})
+        found.append(
+            {"session": []} if method.encode() in HARMLESS else {"session": [], "csrf": []}
+        )
     # whether everybody may read, the configuration says
     return [{}, *found] if route.may in (ANYBODY, Action.READ) else found
 
 
-# --- what is answered -------------------------------------------------------------------------------------------
+# --- what is answered -----------------------------------------------------------------------------
 
 
-def _responses(route: GuardedRoute, said: Described, method: str, shapes: Mapping[int, Any]) -> dict[str, Any]:
+def _responses(
+    route: GuardedRoute, said: Described, method: str, shapes: Mapping[int, Any]
+) -> dict[str, Any]:
     if said.gives is FILE_BYTES:
         found = _file_answers()
     else:
         content: dict[str, Any] = {JSON: {"schema": shapes[id(said.gives)]}}
         if said.streams:
             content |= {kind: {"schema": {"type": "string"}} for kind in (EVENTS, LINES)}
-        found = {str(said.status): {"description": HTTPStatus(said.status).phrase, "content": content}}
+        found = {
+            str(said.status): {"description": HTTPStatus(said.status).phrase, "content": content}
+        }
     for status, kinds in sorted(_refusals(route, said, method).items()):
         found[str(status)] = {"$ref": f"#/components/responses/{_name_of(status, kinds)}"}
     return found
 
 
 def _file_answers() -> dict[str, Any]:
-    """Of a route that gives files: all of one, or a part; where it lies; and what conditions (RFC 9110, 13) come to."""
+    """Of a route that gives files: all of one, or a part; where it lies; and what conditions (RFC
+    9110, 13) come to.
+    """
     found: dict[str, Any] = {
-        str(status): {"description": HTTPStatus(status).phrase} for status in (200, 206, 302, 304, 412, 416)
+        str(status): {"description": HTTPStatus(status).phrase}
+        for status in (200, 206, 302, 304, 412, 416)
     }
     for status in ("200", "206"):
-        found[status]["content"] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        found[status]["content"] = {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+        }
     return found
 
 
-def _refusals(route: GuardedRoute, said: Described, method: str) -> dict[int, tuple[type[PypidError], ...]]:
+def _refusals(
+    route: GuardedRoute, said: Described, method: str
+) -> dict[int, tuple[type[PypidError], ...]]:
     """The errors that it may be refused with, by status."""
     found: dict[int, tuple[type[PypidError], ...]] = {}
     for kind in dict.fromkeys(_kinds(route, said, method)):
@@ -286,14 +340,18 @@ def _refusal(status: int, kinds: Iterable[type[PypidError]], shape: Any) -> dict
     found: dict[str, Any] = {
         "description": " Or: ".join(_reason(kind) for kind in kinds),
         "content": {
-            kind.value.partition(";")[0]: {"schema": shape if kind is ErrorFormat.JSON else {"type": "string"}}
+            kind.value.partition(";")[0]: {
+                "schema": shape if kind is ErrorFormat.JSON else {"type": "string"}
+            }
             for kind in ErrorFormat
         },
     }
     if status == 401:
         found["headers"] = {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}
     if status in (429, 503):
-        found["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+        found["headers"] = {
+            "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
+        }
     return found
 
 

@@ -11,7 +11,9 @@ from pypid.web.sendfile import WINDOW
 
 
 class OpenFile:
-    """Open for as long as anybody has this: whoever keeps it, and each answer that is on its way."""
+    """Open for as long as anybody has this: whoever keeps it, and each answer that is
+    on its way.
+    """
 
     __slots__ = ("descriptor", "size")
 
@@ -25,7 +27,10 @@ class OpenFile:
 
     def is_at_hand(self) -> bool:
         """Whether its first window can be sent without waiting for a disk."""
-        return bool(at_hand(self.descriptor, 0, 1) and at_hand(self.descriptor, min(WINDOW, self.size) - 1, 1))
+        return bool(
+            at_hand(self.descriptor, 0, 1)
+            and at_hand(self.descriptor, min(WINDOW, self.size) - 1, 1)
+        )
 
     def body(self, position: int, blocking: Blocking) -> FileBody:
         """What comes from there on, to the end."""

@@ -1,4 +1,6 @@
-"""Finished pages, kept until their project changes: rendered and gzipped once for each change, not for each request."""
+"""Finished pages, kept until their project changes: rendered and gzipped once for each change, not
+for each request.
+"""
 
 from __future__ import annotations
 
@@ -51,34 +53,54 @@ class ProjectPages:
         self._lists = Lists()
 
     async def project(
-        self, name: ProjectName, format: Format, asked: RequestContext, *, files_url: str, provenance: Callable[[], str | None]
+        self,
+        name: ProjectName,
+        format: Format,
+        asked: RequestContext,
+        *,
+        files_url: str,
+        provenance: Callable[[], str | None],
     ) -> tuple[FinishedPage, int]:
-        """The project's page and its serial. `provenance`: below which URL provenance objects are. Raises as `Index.view`."""
+        """The project's page and its serial. `provenance`: below which URL provenance objects are.
+        Raises as `Index.view`.
+        """
         view = await self._index.view(name, asked)
         project = view.project
-        provenance_url = provenance() if view.attested else None  # the page is then the same for every host
+        provenance_url = (
+            provenance() if view.attested else None
+        )  # the page is then the same for every host
         key = (name, format, files_url, provenance_url)
 
         def make() -> _Kept:
-            page = render_project(project, format, files_url=files_url, provenance_url=provenance_url)
+            page = render_project(
+                project, format, files_url=files_url, provenance_url=provenance_url
+            )
             return _Kept(view.edition, FinishedPage(page, self._world.blocking), project.serial)
 
-        return await self._finished(key, view.edition, make, at_once=len(project.files) <= FEW_FILES)
+        return await self._finished(
+            key, view.edition, make, at_once=len(project.files) <= FEW_FILES
+        )
 
     async def names(self, format: Format, by: Visibility) -> tuple[FinishedPage, int]:
-        """The list of projects of which files are stored, ours and theirs, as far as `by` sees them; and its serial.
+        """The list of projects of which files are stored, ours and theirs, as far as `by` sees
+        them; and its serial.
 
-        Not what upstream has beside: that is a list of hundreds of thousands, and no installer asks for it.
+        Not what upstream has beside: that is a list of hundreds of thousands, and no installer asks
+        for it.
         """
-        # what is not known to be ours or not is not shown yet, nor what is theirs under a name that is claimed now
+        # what is not known to be ours or not is not shown yet, nor what is theirs under a name that
+        # is claimed now
         edition, serial = await self._index.edition(), await self._index.catalog.serial()
         names = await self._index.stored_names()
         through, last = self._lists.sieve(by, names), self._kept.get((format, by))
 
         def make() -> _Kept:
             before = None if last is None else last.patchwork
-            # the catalog's serial would tell them whenever something happens to what they may not know of
-            patchwork = patched(through(names), format, serial=serial if by.sees_all else None, last=before)
+            # the catalog's serial would tell them whenever something happens to what they may not
+            # know of
+            patchwork = patched(
+                through(names), format, serial=serial if by.sees_all else None, last=before
+            )
             if last is not None and before is not None and patchwork.says(before):
                 finished = last.finished
             else:
@@ -88,9 +110,16 @@ class ProjectPages:
         return await self._finished((format, by), edition, make, at_once=len(names) <= FEW_NAMES)
 
     async def _finished(
-        self, key: tuple[object, ...], edition: Hashable, make: Callable[[], _Kept], *, at_once: bool
+        self,
+        key: tuple[object, ...],
+        edition: Hashable,
+        make: Callable[[], _Kept],
+        *,
+        at_once: bool,
     ) -> tuple[FinishedPage, int]:
-        """The page and its serial, kept or made; what takes long is made off the reactor thread, once for all who ask."""
+        """The page and its serial, kept or made; what takes long is made off the reactor thread,
+        once for all who ask.
+        """
         kept = self._kept.get(key)
         is_kept = kept is not None and kept.edition == edition
         self._world.counts.add(PAGES, ("kept",) if is_kept else ("made",))

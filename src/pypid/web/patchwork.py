@@ -1,9 +1,11 @@
-"""The list of projects as a page that is patched: what a change costs is the piece of the list in which it lies.
+"""The list of projects as a page that is patched: what a change costs is the piece of the list in
+which it lies.
 
-A piece is what a run of the list is rendered as, and that, compressed. deflate's blocks may stand one behind the other in one
-stream, if each begins at a byte and looks back at nothing of the one before (zlib's "full flush"): so what is sent compressed
-is put together of pieces as well, and is still one gzip member, as uv and browsers demand. What is left to do for the
-whole are a copy, a hash and a checksum, none of which a page of which each byte is known can do without.
+A piece is what a run of the list is rendered as, and that, compressed. deflate's blocks may stand
+one behind the other in one stream, if each begins at a byte and looks back at nothing of the one
+before (zlib's "full flush"): so what is sent compressed is put together of pieces as well, and is
+still one gzip member, as uv and browsers demand. What is left to do for the whole are a copy, a
+hash and a checksum, none of which a page of which each byte is known can do without.
 """
 
 from __future__ import annotations
@@ -51,25 +53,39 @@ class Patchwork:
 
     def says(self, other: Patchwork) -> bool:
         """Whether it says what the `other` one said. (They may say the same and not know it.)"""
-        return (self.format, self.serial) == (other.format, other.serial) and self.pieces.keys() == other.pieces.keys()
+        return (self.format, self.serial) == (
+            other.format,
+            other.serial,
+        ) and self.pieces.keys() == other.pieces.keys()
 
     def page(self) -> RenderedPage:
         """All of it."""
         beginning, end = names_frame(self.serial, self.format)
         texts = [piece.text for _, piece in self.pieces.values()]
-        return finished(b"".join((beginning, *_strung(names_between(self.format), texts), end)), self.format.value)
+        return finished(
+            b"".join((beginning, *_strung(names_between(self.format), texts), end)),
+            self.format.value,
+        )
 
     def gzipped(self, page: RenderedPage) -> RenderedPage:
-        """The `page`, compressed: what it is depends on the page alone (a strong tag names bytes), not on how it came to be."""
+        """The `page`, compressed: what it is depends on the page alone (a strong tag names bytes),
+        not on how it came to be.
+        """
         beginning, end = names_frame(self.serial, self.format)
-        pieces = _strung(_deflate(names_between(self.format)), [piece.deflated() for _, piece in self.pieces.values()])
+        pieces = _strung(
+            _deflate(names_between(self.format)),
+            [piece.deflated() for _, piece in self.pieces.values()],
+        )
         sums = struct.pack("<LL", zlib.crc32(page.body), len(page.body) & 0xFFFFFFFF)
         body = b"".join((_GZIP, _deflate(beginning), *pieces, _deflate(end, zlib.Z_FINISH), sums))
         return evolve(page, body=body, etag=gzipped_etag(page.etag))
 
 
-def patched(names: Summaries, format: Format, *, serial: int | None = None, last: Patchwork | None = None) -> Patchwork:
-    """The list of these names, with the pieces of the `last` one, in the same format, that are still good.
+def patched(
+    names: Summaries, format: Format, *, serial: int | None = None, last: Patchwork | None = None
+) -> Patchwork:
+    """The list of these names, with the pieces of the `last` one, in the same format, that are
+    still good.
 
     `serial` is the catalog's last; without it, the highest of the names.
     """

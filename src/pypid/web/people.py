@@ -37,7 +37,7 @@ from pypid.web.tokens import ACTIONS, words_of
 USER = "/api/users/<name>"
 NO_ACCOUNT = (NoSuchUser, ChangedElsewhere, NotAvailable)
 
-# --- who am I -------------------------------------------------------------------------------------------------
+# --- who am I -------------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/me", may=ANYBODY)
@@ -49,7 +49,9 @@ async def me(face: App, request: Request, who: Identity) -> None:
         "groups": sorted(who.groups),
         "admin": may(face.rules, who, Action.ADMIN),
         "token": _token(who),
-        "may": cast(Powers, {word: may(face.rules, who, action) for word, action in ACTIONS.items()}),
+        "may": cast(
+            Powers, {word: may(face.rules, who, action) for word, action in ACTIONS.items()}
+        ),
     }
     send_json(request, document)
 
@@ -65,7 +67,7 @@ def _token(who: Identity) -> TokenUsed | None:
     }
 
 
-# --- looking --------------------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/users", may=Action.ADMIN)
@@ -82,7 +84,7 @@ async def user(face: App, request: Request, who: Identity, name: str) -> None:
     send_json(request, await told(face, name))
 
 
-# --- making and changing --------------------------------------------------------------------------------------
+# --- making and changing --------------------------------------------------------------------------
 
 
 @guarded(app, "/api/users", may=Action.ADMIN, methods=("POST",))
@@ -100,7 +102,9 @@ async def add(face: App, request: Request, who: Identity) -> None:
 @guarded(app, USER, may=Action.ADMIN, methods=("PATCH",))
 @Described(WholeUser, takes=Change, refuses=(*NO_ACCOUNT, LastAdmin))
 async def change(face: App, request: Request, who: Identity, name: str) -> None:
-    """Make somebody an administrator, or no longer; disable an account, or open it again (or for the first time)."""
+    """Make somebody an administrator, or no longer; disable an account, or open it again (or for
+    the first time).
+    """
     await changed(face, request, who, name, await read_json(request, Change))
     send_json(request, await told(face, name))
 

@@ -15,7 +15,9 @@ from zope.interface import implementer
 from pypid.flow import PIECE
 
 PATIENCE = 120.0
-"""Seconds between two looks at a client; one that took no piece meanwhile is cut off (nginx: send_timeout, 60)."""
+"""Seconds between two looks at a client; one that took no piece meanwhile is cut off (nginx:
+send_timeout, 60).
+"""
 
 
 class WrongLength(Exception):
@@ -35,8 +37,8 @@ def write(request: Request, data: bytes) -> None:
 
 
 def let_pieces_through(request: Request) -> None:
-    """Let the transport send a whole piece in one go; its own limit, 128 KiB, costs a turn of the reactor and a copy of the
-    rest.
+    """Let the transport send a whole piece in one go; its own limit, 128 KiB, costs a turn of the
+    reactor and a copy of the rest.
     """
     transport = None if request.channel is None else request.channel.transport
     while (below := getattr(transport, "transport", None)) is not None:  # TLS lies on TCP
@@ -48,7 +50,8 @@ def let_pieces_through(request: Request) -> None:
 async def gone(request: Request) -> NoReturn:
     """Wait until the connection is lost, then raise `CancelledError`.
 
-    For a response that broke off: whoever renders the request must not finish it, and finishes it when we return.
+    For a response that broke off: whoever renders the request must not finish it, and finishes it
+    when we return.
     """
     if request.channel is not None:  # else it was lost before, and notifyFinish would never fire
         try:
@@ -59,10 +62,12 @@ async def gone(request: Request) -> NoReturn:
 
 
 async def pour(request: Request, first: bytes, rest: AsyncIterator[bytes], size: int) -> None:
-    """Write `first` and then `rest`, together `size` bytes, as the response's body. The caller closes the body.
+    """Write `first` and then `rest`, together `size` bytes, as the response's body. The caller
+    closes the body.
 
-    In memory are the piece being sent and the next one. A body that fails, or is not of `size` bytes, closes the connection at
-    once and raises what happened (`WrongLength`); a client that goes away raises `CancelledError`.
+    In memory are the piece being sent and the next one. A body that fails, or is not of `size`
+    bytes, closes the connection at once and raises what happened (`WrongLength`); a client that
+    goes away raises `CancelledError`.
     """
     let_pieces_through(request)
     async with producing(request) as producer:
@@ -73,7 +78,8 @@ async def pour(request: Request, first: bytes, rest: AsyncIterator[bytes], size:
 async def producing(request: Request) -> AsyncIterator[Producer]:
     """The response's body is produced inside: at the client's pace, and watched.
 
-    What fails inside closes the connection at once; a client that went away raises `CancelledError` at the end.
+    What fails inside closes the connection at once; a client that went away raises `CancelledError`
+    at the end.
     """
     producer = Producer(request)
     request.registerProducer(producer, True)  # type: ignore[no-untyped-call]
@@ -89,7 +95,9 @@ async def producing(request: Request) -> AsyncIterator[Producer]:
         await gone(request)
 
 
-async def _write_all(producer: Producer, first: bytes, rest: AsyncIterator[bytes], size: int) -> None:
+async def _write_all(
+    producer: Producer, first: bytes, rest: AsyncIterator[bytes], size: int
+) -> None:
     piece: bytes | None = first
     while piece is not None and not producer.stopped:
         if producer.sent + len(piece) > size:
@@ -133,7 +141,9 @@ class Producer:
         write(self.request, piece)
 
     def count(self, sent: int) -> None:
-        """Bytes of the body have left by another way than `write`; for the watch, and for the access log."""
+        """Bytes of the body have left by another way than `write`; for the watch, and for the
+        access log.
+        """
         self.sent += sent
         self.request.sentLength += sent
 

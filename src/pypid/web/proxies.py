@@ -1,7 +1,7 @@
 """What a trusted proxy says of the client: who it is, and by which scheme and host it came. Pure.
 
-``X-Forwarded-For``, ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` are believed only if the peer of the connection is
-trusted: anybody can send them.
+``X-Forwarded-For``, ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` are believed only if the peer of
+the connection is trusted: anybody can send them.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ _PLAIN = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9._-]+)(?::[0-
 
 
 def is_plain(host: str) -> bool:
-    """Whether it is a host that addresses can be made of: a name or an address, and perhaps a port. More may come in a Host
-    header, and be part of no name that anybody has."""
+    """Whether it is a host that addresses can be made of: a name or an address, and perhaps a port.
+    More may come in a Host header, and be part of no name that anybody has.
+    """
     match = _PLAIN.fullmatch(host)
     return match is not None and (match["address"] is None or _is_six(match["address"]))
 
 
 def plain_host(host: str, scheme: str) -> str:
-    """A host in small letters, without the port that its scheme has anyway (as browsers write it in ``Origin``)."""
+    """A host in small letters, without the port that its scheme has anyway (as browsers write it in
+    ``Origin``).
+    """
     return host.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme.lower(), " "))
 
 
@@ -44,7 +47,8 @@ def _is_six(text: str) -> bool:
 class TrustedProxies:
     """Whose forwarding headers are believed.
 
-    `unix`: peers on a unix socket too. They have no address, so they are trusted only where this is asked for by name.
+    `unix`: peers on a unix socket too. They have no address, so they are trusted only where this is
+    asked for by name.
     """
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -80,11 +84,14 @@ def read_address(text: str) -> IPv4Address | IPv6Address | None:
     return address
 
 
-def client_of(peer: str | None, forwarded_for: Sequence[str], trusted: TrustedProxies) -> str | None:
-    """The client's address: the right-most one that no trusted proxy has, or the peer's where the peer is not trusted.
+def client_of(
+    peer: str | None, forwarded_for: Sequence[str], trusted: TrustedProxies
+) -> str | None:
+    """The client's address: the right-most one that no trusted proxy has, or the peer's where the
+    peer is not trusted.
 
-    `forwarded_for` are the values of the header as they came. What stands left of an untrusted or unreadable entry is
-    hearsay. None: a peer on a unix socket that said nothing more.
+    `forwarded_for` are the values of the header as they came. What stands left of an untrusted or
+    unreadable entry is hearsay. None: a peer on a unix socket that said nothing more.
     """
     nearest = peer
     if not trusted.trust(peer):
@@ -99,8 +106,12 @@ def client_of(peer: str | None, forwarded_for: Sequence[str], trusted: TrustedPr
     return nearest
 
 
-def scheme_of(peer: str | None, secure: bool, forwarded_proto: Sequence[str], trusted: TrustedProxies) -> str:
-    """``http`` or ``https``: how the client came. The last entry counts: the proxy next to us wrote it."""
+def scheme_of(
+    peer: str | None, secure: bool, forwarded_proto: Sequence[str], trusted: TrustedProxies
+) -> str:
+    """``http`` or ``https``: how the client came. The last entry counts: the proxy next to us wrote
+    it.
+    """
     if trusted.trust(peer) and forwarded_proto:
         said = forwarded_proto[-1].rpartition(",")[2].strip().lower()
         if said in ("http", "https"):
@@ -108,7 +119,9 @@ def scheme_of(peer: str | None, secure: bool, forwarded_proto: Sequence[str], tr
     return "https" if secure else "http"
 
 
-def host_of(peer: str | None, host: str, forwarded_host: Sequence[str], trusted: TrustedProxies) -> str:
+def host_of(
+    peer: str | None, host: str, forwarded_host: Sequence[str], trusted: TrustedProxies
+) -> str:
     """The host (and port) that the client asked for; `host` is the Host header."""
     if trusted.trust(peer) and forwarded_host:
         said = forwarded_host[-1].rpartition(",")[2].strip()

@@ -1,7 +1,8 @@
 """The addresses of pypicache: what its documentation told people to send and to ask works here.
 
-Its routes ``/simple/``, ``/local/`` and ``/packages/<project>/<file>`` are ours as well and stand in rooms of their own. Files
-come in through the checks of `web.uploads`; nothing is overwritten by these addresses, whoever asks.
+Its routes ``/simple/``, ``/local/`` and ``/packages/<project>/<file>`` are ours as well and stand
+in rooms of their own. Files come in through the checks of `web.uploads`; nothing is overwritten by
+these addresses, whoever asks.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from pypid.web.uploads import publish
 
 PART = "sdist"
 PLACE = "/packages/<python>/<letter>/<project>/<filename>"
-"""Where the public index once had its files: the Python of the file (``source`` for an sdist), the project's first letter."""
+"""Where the public index once had its files: the Python of the file (``source`` for an sdist), the
+project's first letter.
+"""
 
 
 class PypicacheUploaded(msgspec.Struct, frozen=True):
@@ -45,12 +48,14 @@ class MissingFile(msgspec.Struct, frozen=True):
     message: str = "Missing package data."
 
 
-# --- a form ---------------------------------------------------------------------------------------------------
+# --- a form ---------------------------------------------------------------------------------------
 
 
 @guarded(app, "/uploadpackage/", may=Action.WRITE, methods=("POST",))
 async def upload(face: App, request: Request, who: Identity) -> None:
-    """Publish the file in the part ``sdist`` of the form: a distribution of any kind, as pypicache took them."""
+    """Publish the file in the part ``sdist`` of the form: a distribution of any kind, as pypicache
+    took them.
+    """
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
     content_type = header_of(request, "content-type") or ""
@@ -61,7 +66,9 @@ async def upload(face: App, request: Request, who: Identity) -> None:
     return send_json(request, MissingFile(), 400)
 
 
-async def _taken(face: App, request: Request, content_type: str, who: Identity, limits: Limits) -> bool:
+async def _taken(
+    face: App, request: Request, content_type: str, who: Identity, limits: Limits
+) -> bool:
     """The whole upload, to its end; whether there was a file."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         form = await read_form(request.body, content_type, limits=limits, spool=spool, part=PART)
@@ -71,11 +78,19 @@ async def _taken(face: App, request: Request, content_type: str, who: Identity, 
         return True
 
 
-# --- an address -----------------------------------------------------------------------------------------------
+# --- an address -----------------------------------------------------------------------------------
 
 
 @guarded(app, PLACE, may=Action.READ)
-async def file(face: App, request: Request, who: Identity, python: str, letter: str, project: str, filename: str) -> None:
+async def file(
+    face: App,
+    request: Request,
+    who: Identity,
+    python: str,
+    letter: str,
+    project: str,
+    filename: str,
+) -> None:
     """As ``/packages/<project>/<filename>``, which is where pages link to."""
     distribution = parse_filename(filename.removesuffix(METADATA).removesuffix(SIGNATURE))
     if _place_of(distribution) != _place(distribution, python, letter, project):
@@ -84,12 +99,23 @@ async def file(face: App, request: Request, who: Identity, python: str, letter: 
 
 
 @guarded(app, PLACE, may=Action.WRITE, methods=("PUT",))
-async def put(face: App, request: Request, who: Identity, python: str, letter: str, project: str, filename: str) -> None:
+async def put(
+    face: App,
+    request: Request,
+    who: Identity,
+    python: str,
+    letter: str,
+    project: str,
+    filename: str,
+) -> None:
     """Publish the body as this file."""
     distribution = parse_filename(filename)
     right = _place_of(distribution)
     if right != _place(distribution, python, letter, project):
-        raise BadRequest(f"This is not the address of {filename!r}, which is /packages/{'/'.join(right)}/{filename}.")
+        raise BadRequest(
+            f"This is not the address of {filename!r}, which is "
+            f"/packages/{'/'.join(right)}/{filename}."
+        )
     refuse_early(request.body.size, face.settings.max_upload, MAX_UPLOAD)
     await shielded(_put(face, request, filename, who))
     send_json(request, PypicacheUploaded())
@@ -122,5 +148,7 @@ def _place_of(distribution: Distribution) -> _Place:
 
 
 def _place(distribution: Distribution, python: str, letter: str, project: str) -> _Place:
-    """Where the address says that it is; an egg need not say for which Python it is, and then any will do."""
+    """Where the address says that it is; an egg need not say for which Python it is, and then any
+    will do.
+    """
     return python if distribution.python_version else "any", letter.lower(), project_name(project)

@@ -1,4 +1,6 @@
-"""The parameters behind the question mark of an address, decoded strictly: an unknown one is an error, not ignored."""
+"""The parameters behind the question mark of an address, decoded strictly: an unknown one is an
+error, not ignored.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ LONGEST = 300
 
 @frozen
 class Parameter:
-    """One that a route knows: its name, what it does, and the JSON Schema of its text (`web.openapi`)."""
+    """One that a route knows: its name, what it does, and the JSON Schema of its text
+    (`web.openapi`).
+    """
 
     name: str
     says: str
@@ -30,22 +34,31 @@ class Parameter:
 def parameters(request: Request, *known: str) -> dict[str, str]:
     """The values that were given, by name; a name alone (``?all``) has an empty one.
 
-    Raises `BadRequest` for other names, for a name that comes twice, and for what is no printable text in UTF-8. (Twisted's
-    ``args`` leave out a name alone.)
+    Raises `BadRequest` for other names, for a name that comes twice, and for what is no printable
+    text in UTF-8. (Twisted's ``args`` leave out a name alone.)
     """
     try:
         query = request.uri.partition(b"?")[2].decode("ascii")
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=50)
     except ValueError:
-        raise BadRequest("What stands behind the question mark cannot be read: it is text in UTF-8, %-encoded.") from None
+        raise BadRequest(
+            "What stands behind the question mark cannot be read: it is text in UTF-8, %-encoded."
+        ) from None
     found: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
-            raise BadRequest(f"The parameter {shortened(name)!r} is not known here; there are: {', '.join(known)}.")
+            raise BadRequest(
+                f"The parameter {shortened(name)!r} is not known here; there are: "
+                f"{', '.join(known)}."
+            )
         if name in found:
             raise BadRequest(f"The parameter {name} was given more than once.")
         if len(value) > LONGEST or not value.isprintable():
-            raise BadRequest(f"The parameter {name} has more than {LONGEST} characters, or some that cannot be printed.")
+            raise BadRequest(
+                f"The parameter {name} has more than {LONGEST} characters, or some that "
+                f"cannot be "
+                f"printed."
+            )
         found[name] = value
     return found
 
@@ -56,14 +69,18 @@ def names(asks: Iterable[Parameter]) -> tuple[str, ...]:
 
 
 def flag(given: Mapping[str, str], name: str) -> bool:
-    """Whether the name was given: alone, or with ``yes``. Raises `BadRequest` for anything but ``yes`` and ``no``."""
+    """Whether the name was given: alone, or with ``yes``. Raises `BadRequest` for anything but
+    ``yes`` and ``no``.
+    """
     if given.get(name, "no") not in ("", "yes", "no"):
         raise BadRequest(f"{name} is given alone, or with yes or no.")
     return given.get(name, "no") != "no"
 
 
 def number(given: Mapping[str, str], name: str, least: int, most: int) -> int | None:
-    """The whole number that was given under this name, if any. Raises `BadRequest` for any other text."""
+    """The whole number that was given under this name, if any. Raises `BadRequest` for any other
+    text.
+    """
     text = given.get(name)
     if text is None:
         return None

@@ -1,7 +1,9 @@
-"""Range and If-Range: which part of a file is asked for. Pure; nothing a client sends makes it raise.
+"""Range and If-Range: which part of a file is asked for. Pure; nothing a client sends makes it
+raise.
 
-Source: RFC 9110, sections 13.1.5 and 14. Who asks: pip resumes (``N-`` with If-Range), uv and pip's fast-deps read the end of a
-wheel (``a-b``), poetry asks for a suffix that is longer than many files (``-10000``). Nobody asks for several ranges.
+Source: RFC 9110, sections 13.1.5 and 14. Who asks: pip resumes (``N-`` with If-Range), uv and pip's
+fast-deps read the end of a wheel (``a-b``), poetry asks for a suffix that is longer than many files
+(``-10000``). Nobody asks for several ranges.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ Wanted = Span | Unsatisfiable | None
 def wanted(header: str | None, size: int) -> Wanted:
     """The part of `size` bytes that a Range header asks for.
 
-    A header that is malformed, of another unit or of several ranges is ignored (RFC 9110, 14.2 allows it): the whole.
+    A header that is malformed, of another unit or of several ranges is ignored (RFC 9110, 14.2
+    allows it): the whole.
     """
     match = _RANGE.match(header) if header is not None else None
     if match is None:
@@ -64,7 +67,8 @@ def _number(digits: str) -> int:
 def still_the_same(if_range: str | None, validators: Validators) -> bool:
     """Whether a range may be sent: there is no If-Range, or it names what we have.
 
-    Tags are compared strongly (a weak one never matches), a date must be that of Last-Modified exactly.
+    Tags are compared strongly (a weak one never matches), a date must be that of Last-Modified
+    exactly.
     """
     if if_range is None:
         return True
@@ -72,4 +76,8 @@ def still_the_same(if_range: str | None, validators: Validators) -> bool:
     if text.startswith(('"', "W/")):
         return names(text, validators.etag, weakly=False)
     date = parse_http_date(text)
-    return date is not None and validators.modified is not None and date == validators.modified.replace(microsecond=0)
+    return (
+        date is not None
+        and validators.modified is not None
+        and date == validators.modified.replace(microsecond=0)
+    )

@@ -17,7 +17,9 @@ from pypid.web.request import Request
 @guarded(app, "/api/upstream", may=Action.ADMIN)
 @Described(UpstreamDocument, refuses=(CatalogDown,))
 async def upstream(face: App, request: Request, who: Identity) -> None:
-    """The other indexes, whether they answer, what may be asked of them, and how much of theirs is kept."""
+    """The other indexes, whether they answer, what may be asked of them, and how much of theirs is
+    kept.
+    """
     policy, outage = face.index.policy, face.index.envoy.outage
     used = await face.measures.usage.told()
     since = None if outage.since is None else utc_text(outage.since)

@@ -11,7 +11,9 @@ from pypid.web.pour import write
 from pypid.web.respond import set_head
 
 PERMANENT_FOR = 3600
-"""Seconds; said outright, because pip's cache keeps a permanent redirect for ever where nothing is said."""
+"""Seconds; said outright, because pip's cache keeps a permanent redirect for ever where nothing is
+said.
+"""
 
 _SAFE = "/?#[]@!$&'()*+,;=:~%-._"
 
@@ -27,13 +29,18 @@ def redirect(
 ) -> None:
     """Answer 301 (308 where the request is no GET or HEAD) or 302 (307).
 
-    `location` is a path of ours (``/simple/foo/``), sent relative to the request's, so that a prefix that a proxy took away
-    stays; or an absolute URL, of which user name and password are taken out. The request's query is kept if
-    `location` has none. (uv follows a redirect of a POST only to an absolute URL.) Where it is not `storable` nobody may keep
-    the answer: it holds a signed URL.
+    `location` is a path of ours (``/simple/foo/``), sent relative to the request's, so that a
+    prefix that a proxy took away stays; or an absolute URL, of which user name and password are
+    taken out. The request's query is kept if `location` has none. (uv follows a redirect of a POST
+    only to an absolute URL.) Where it is not `storable` nobody may keep the answer: it holds a
+    signed URL.
     """
     plain = request.method in (b"GET", b"HEAD")
-    target = _absolute(location) if "://" in location.partition("?")[0] else relative(_path_of(request), location)
+    target = (
+        _absolute(location)
+        if "://" in location.partition("?")[0]
+        else relative(_path_of(request), location)
+    )
     query = request.uri.partition(b"?")[2].decode("latin-1")
     if keep_query and query and "?" not in target:
         target += "?" + query
@@ -54,9 +61,11 @@ def redirect(
 
 
 def relative(path: str, target: str) -> str:
-    """The relative reference that leads from the URL path `path` to `target` (RFC 3986, 4.2); both begin with a slash.
+    """The relative reference that leads from the URL path `path` to `target` (RFC 3986, 4.2); both
+    begin with a slash.
 
-    It never begins with a slash or anything like a scheme, so that ``//elsewhere/`` stays on this host.
+    It never begins with a slash or anything like a scheme, so that ``//elsewhere/`` stays on this
+    host.
     """
     here = path.split("/")[1:-1]
     there, query = target.partition("?")[0].split("/")[1:], target.partition("?")[1:]

@@ -1,4 +1,6 @@
-"""Making an account for oneself, if ``[access] registration`` lets people: the riddle, the invitation, the account."""
+"""Making an account for oneself, if ``[access] registration`` lets people: the riddle, the
+invitation, the account.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ from pypid.core.accounts.registration import (
 )
 from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
-from pypid.core.errors import BadRequest, NameTaken, NoRiddles, NotAvailable, RegistrationClosed, TooManyRegistrations
+from pypid.core.errors import (
+    BadRequest,
+    NameTaken,
+    NoRiddles,
+    NotAvailable,
+    RegistrationClosed,
+    TooManyRegistrations,
+)
 from pypid.core.permissions import Identity
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described
@@ -37,9 +46,13 @@ WELCOME = {
 
 
 class Applicant(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a registration. `captcha`: a solved riddle, as the widget gives it; `token`: an invitation."""
+    """The body of a registration. `captcha`: a solved riddle, as the widget gives it; `token`: an
+    invitation.
+    """
 
-    user: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"})]
+    user: Annotated[
+        str, msgspec.Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"})
+    ]
     password: Annotated[str, msgspec.Meta(extra_json_schema={"minLength": SHORTEST_PASSWORD})]
     captcha: str | None = None
     token: str | None = None
@@ -63,25 +76,38 @@ async def captcha(face: App, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/api/register", may=ANYBODY, methods=("POST",), entrance=True)
-@Described(Welcome, status=201, takes=Applicant, refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable))
+@Described(
+    Welcome,
+    status=201,
+    takes=Applicant,
+    refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable),
+)
 async def register(face: App, request: Request, who: Identity) -> None:
     """Make an account. The cheap checks come first, and nothing is used up by a typing error."""
     mode_of(face)
     wanted = await read_json(request, Applicant)
     account = await enrolled(face, request, who, wanted, invitation_of(face, wanted.token))
-    document: Welcome = {"user": account.name, "standing": account.standing, "message": WELCOME[account.standing]}
+    document: Welcome = {
+        "user": account.name,
+        "standing": account.standing,
+        "message": WELCOME[account.standing],
+    }
     send_json(request, document, 201)
 
 
 def mode_of(face: App) -> Registration:
-    """How people register. Raises `NotAvailable` where there are no accounts, `RegistrationClosed`."""
+    """How people register. Raises `NotAvailable` where there are
+    no accounts, `RegistrationClosed`.
+    """
     _, mode = face.known, face.settings.people.registration
     if mode is Registration.CLOSED:
         raise RegistrationClosed()
     return mode
 
 
-async def enrolled(face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None) -> Account:
+async def enrolled(
+    face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
+) -> Account:
     """The account that was made for somebody who may register. Raises as `register`."""
     name, password = registrable(wanted.user), proper_password(wanted.password)
     face.turnstile.let_in(request.client_address() or UNIX, face.world.clock.seconds())
@@ -100,16 +126,22 @@ async def enrolled(face: App, request: Request, who: Identity, wanted: Applicant
 
 
 async def _add(face: App, account: Account, invitation: Invitation | None) -> None:
-    """One after the other: two who want names that look alike at the same moment do not both get them."""
+    """One after the other: two who want names that look alike at the same moment do not both get
+    them.
+    """
     async with face.turnstile.turn:
         await _demand_free(face, account.name)
-        if invitation is not None and not await face.accounts.once("invitation", invitation.id, invitation.expires):
+        if invitation is not None and not await face.accounts.once(
+            "invitation", invitation.id, invitation.expires
+        ):
             raise used_up()
         await face.accounts.add_user(account)
 
 
 async def _demand_free(face: App, name: str) -> None:
-    await demand_free(face, name, inherit=True)  # what is given to it, and where, is not told to strangers: below
+    await demand_free(
+        face, name, inherit=True
+    )  # what is given to it, and where, is not told to strangers: below
     rights = {right.name for right in await face.accounts.rights() if right.whom is Whom.USER}
     members = frozenset[str]().union(*(await face.accounts.memberships()).values())
     owners = {token.user for token in await face.accounts.tokens()}
@@ -117,11 +149,15 @@ async def _demand_free(face: App, name: str) -> None:
 
 
 def invitation_of(face: App, token: str | None) -> Invitation | None:
-    """The invitation by which somebody registers; None where none is needed. Raises `RegistrationClosed`, `BadRequest`."""
+    """The invitation by which somebody registers; None where none is needed. Raises
+    `RegistrationClosed`, `BadRequest`.
+    """
     if face.settings.people.registration is not Registration.TOKEN:
         return None
     if token is None:
-        raise RegistrationClosed("Here one registers by invitation: ask an administrator for one, and send it as token.")
+        raise RegistrationClosed(
+            "Here one registers by invitation: ask an administrator for one, and send it as token."
+        )
     return read_invitation(token, face.known.session_key, face.world.now())
 
 
@@ -130,4 +166,7 @@ async def _use_up_riddle(face: App, solution: str | None) -> None:
         return
     found = solved(face.known.session_key, solution)
     if not await face.accounts.once("riddle", found.nonce, found.expires):
-        raise BadRequest("This riddle was used already. Fetch a new one (GET /api/captcha), and send its solution as captcha.")
+        raise BadRequest(
+            "This riddle was used already. Fetch a new one (GET /api/captcha), and send its "
+            "solution as captcha."
+        )

@@ -16,10 +16,19 @@ from pypid.ports import Accounts, Downloads, Journal
 
 
 class TokenFactory(Protocol):
-    """Makes a token, and writes nothing down: its secret, to be shown once, and what is to be stored."""
+    """Makes a token, and writes nothing down: its secret, to be shown once, and what is to be
+    stored.
+    """
 
     def __call__(
-        self, *, name: str, user: str, scope: Scope, now: datetime, expires: datetime | None = None, publisher: bool = False
+        self,
+        *,
+        name: str,
+        user: str,
+        scope: Scope,
+        now: datetime,
+        expires: datetime | None = None,
+        publisher: bool = False,
     ) -> tuple[str, Token]: ...
 
 
@@ -45,7 +54,9 @@ class Registry:
 
 @frozen(kw_only=True)
 class Configured:
-    """People whom the configuration names: they are changed there, and nobody else may take their names."""
+    """People whom the configuration names: they are changed there, and nobody else may take their
+    names.
+    """
 
     users: frozenset[str] = frozenset()
     """Of ``[users]``, and the first-run administrator."""
@@ -59,4 +70,6 @@ class Configured:
     hashes: Mapping[str, str] = field(factory=dict, repr=False)
     """Of the passwords of `users`."""
     accounts_log_in: bool = True
-    """Whether ``sql`` is listed in ``[access] backend``: else the users of the accounts database cannot log in."""
+    """Whether ``sql`` is listed in ``[access] backend``: else the users of the accounts database
+    cannot log in.
+    """

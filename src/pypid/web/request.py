@@ -1,7 +1,7 @@
 """A request whose handler runs when the headers are in, and whose body is a stream.
 
-`Request.body` is a `pypid.ports.Body`: take it at any pace, or answer without it (401, 403, 413). Requests without a body
-are exactly those of twisted.web.
+`Request.body` is a `pypid.ports.Body`: take it at any pace, or answer without it (401, 403, 413).
+Requests without a body are exactly those of twisted.web.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ __all__ = ["ClientGone", "Request", "read_small"]
 
 
 class Request(server.Request):
-    """One request; `client_address`, `scheme` and `base_host` heed the trusted proxies of the site."""
+    """One request; `client_address`, `scheme` and `base_host` heed the trusted proxies
+    of the site.
+    """
 
     channel: Channel
     body: Body
@@ -78,7 +80,9 @@ class Request(server.Request):
     # --- for the channel ---
 
     def gotLength(self, length: int | None) -> None:
-        """Called by the channel with the length of the body, None where it is chunked; makes `body`."""
+        """Called by the channel with the length of the body, None where it is chunked; makes
+        `body`.
+        """
         if length == 0:
             self.body = BytesBody(b"")
             super().gotLength(0)  # type: ignore[no-untyped-call]
@@ -86,7 +90,9 @@ class Request(server.Request):
             self.body = self._streamed = RequestBody(length, self.channel)
 
     def headersReceived(self, command: bytes, uri: bytes, version: bytes) -> None:
-        """Called by the channel when the headers of a request with a body are in: what `requestReceived` does without one."""
+        """Called by the channel when the headers of a request with a body are in: what
+        `requestReceived` does without one.
+        """
         self.method, self.uri, self.clientproto = command, uri, version
         self.path, _, query = uri.partition(b"?")
         self.args = http.parse_qs(query, 1)  # type: ignore[no-untyped-call]
@@ -95,18 +101,23 @@ class Request(server.Request):
         """Called by the decoder of the body: keeps the bytes for `deliver`."""
         if self._streamed is not None:
             self._streamed.feed(data)
-            if (channel := getattr(self, "channel", None)) is not None:  # it was answered before all of it came
+            if (
+                channel := getattr(self, "channel", None)
+            ) is not None:  # it was answered before all of it came
                 channel.site.note_received(len(data))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Called by the channel when the request is complete: the end of a body, or a request without one."""
+        """Called by the channel when the request is complete: the end of a body, or a request
+        without one.
+        """
         if self._streamed is None:
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
         else:
             self._streamed.end()
 
     def deliver(self) -> None:
-        """Called by the channel when its parser is done with what came: run the handler, or go on with it.
+        """Called by the channel when its parser is done with what came: run the handler, or go on
+        with it.
 
         Never from inside the parser, because the handler may end the request.
         """
@@ -142,10 +153,13 @@ class Request(server.Request):
 
     def connectionLost(self, reason: Failure) -> None:
         if self.startedWriting and not self.finished:
-            self.channel.site.log(self)  # twisted.web logs finished answers only; this one broke off
+            self.channel.site.log(
+                self
+            )  # twisted.web logs finished answers only; this one broke off
         self.opened = None
         self.over = True
-        # The order matters: who waits for notifyFinish (Klein) cancels the handler, so that it does not answer into the void.
+        # The order matters: who waits for notifyFinish (Klein) cancels the handler, so that it does
+        # not answer into the void.
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         if self._streamed is not None:
             self._streamed.fail(ClientGone())
@@ -168,14 +182,18 @@ class Request(server.Request):
 
     @property
     def base_host(self) -> str:
-        """The host, with its port if one was given, that the client asked for; "" where it named none."""
+        """The host, with its port if one was given, that the client asked for; "" where it named
+        none.
+        """
         named = self._said("host")
         said = self._said("x-forwarded-host") if self._by_proxy else ()
         return host_of(self._peer, named[0] if named else "", said, self._trusted)
 
     @property
     def is_for_us(self) -> bool:
-        """Whether the Host header is one of this index, or of no matter: a trusted proxy decides itself."""
+        """Whether the Host header is one of this index, or of no matter: a trusted proxy decides
+        itself.
+        """
         named = self._said("host")
         if not named or self._peer is None or self._by_proxy:
             return True
@@ -185,8 +203,8 @@ class Request(server.Request):
     def url_host(self) -> str | None:
         """The host that generated URLs begin with, with its port; None where none may be believed.
 
-        What a proxy forwards counts only if the configuration names it: not every proxy replaces the
-        X-Forwarded-Host of the client by its own.
+        What a proxy forwards counts only if the configuration names it: not every proxy replaces
+        the X-Forwarded-Host of the client by its own.
         """
         forwarded, named = self.base_host, self._said("host")
         host = forwarded if self._hosts.is_configured(forwarded) else named[0] if named else ""
@@ -195,19 +213,32 @@ class Request(server.Request):
     @property
     def is_for_public_url(self) -> bool:
         """Whether the client asked for the host of `public_url`."""
-        host, scheme = urlsplit(self._public_url or "").netloc, urlsplit(self._public_url or "").scheme
+        host, scheme = (
+            urlsplit(self._public_url or "").netloc,
+            urlsplit(self._public_url or "").scheme,
+        )
         return bool(host) and plain_host(self.base_host, scheme) == plain_host(host, scheme)
 
     def is_of(self, origin: str) -> bool:
-        """Whether pages of this origin (RFC 6454, 6.2) are ours: of the host that was asked for, here or at a trusted proxy, or
-        of ``public_url``. By which scheme does not matter: not every proxy says so."""
-        hosts = [*self._said("host")[:1], self.base_host, (self._public_url or "").partition("://")[2].partition("/")[0]]
+        """Whether pages of this origin (RFC 6454, 6.2) are ours: of the host that was asked for,
+        here or at a trusted proxy, or of ``public_url``. By which scheme does not matter: not every
+        proxy says so.
+        """
+        hosts = [
+            *self._said("host")[:1],
+            self.base_host,
+            (self._public_url or "").partition("://")[2].partition("/")[0],
+        ]
         scheme, _, host = origin.partition("://")
-        return bool(host) and plain_host(host, scheme) in {plain_host(each, scheme) for each in hosts}
+        return bool(host) and plain_host(host, scheme) in {
+            plain_host(each, scheme) for each in hosts
+        }
 
     @property
     def id(self) -> str:
-        """What it is called in the log: as a trusted proxy calls it, or as we do. For when the headers are in."""
+        """What it is called in the log: as a trusted proxy calls it, or as we do. For when the
+        headers are in.
+        """
         if self._id is None:
             given = given_id(self._said(HEADER.decode("ascii"))) if self._by_proxy else None
             self._id = given or self._ids.next()
@@ -218,7 +249,9 @@ class Request(server.Request):
         return self.scheme == "https"
 
     def getRequestHostname(self) -> bytes:
-        """The host without its port, for the router; HTTP/1.0 need not name one, and a unix socket has none."""
+        """The host without its port, for the router; HTTP/1.0 need not name one, and a unix socket
+        has none.
+        """
         if self.requestHeaders.hasHeader(b"host") or host_at(self.host) is not None:
             return bytes(super().getRequestHostname())  # type: ignore[no-untyped-call]
         return b"localhost"

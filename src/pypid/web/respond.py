@@ -29,22 +29,33 @@ from pypid.web.request import Request as OurRequest
 from pypid.web.sendfile import send, socket_of, warm
 
 BodyOf = Callable[[Span | None], Awaitable[Body]]
-"""Opens the bytes, or a part of them; raises `Missing` or `StorageDown` where they cannot be read."""
+"""Opens the bytes, or a part of them; raises `Missing` or `StorageDown` where they cannot be read.
+"""
 
 SMALL = 1 << 16
 """Bytes that are gathered and written at once, with the head, in place of being poured."""
 
 _CONDITIONS = {
     name.encode("ascii"): name
-    for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range")
+    for name in (
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "if-range",
+        "range",
+    )
 }
 
 
-async def send_file(request: Request, what: DownloadHead, body_of: BodyOf, *, restricted: bool = False) -> None:
+async def send_file(
+    request: Request, what: DownloadHead, body_of: BodyOf, *, restricted: bool = False
+) -> None:
     """Answer GET and HEAD for bytes that never change: 200, 206, 304, 412 or 416.
 
-    The bytes are opened, and the first of them read, before the head is written: raises `StorageDown` while an error can still
-    be sent. From then on a failure closes the connection at once (see `pour`). `restricted`: not everyone may read it.
+    The bytes are opened, and the first of them read, before the head is written: raises
+    `StorageDown` while an error can still be sent. From then on a failure closes the connection at
+    once (see `pour`). `restricted`: not everyone may read it.
     """
     asked = conditions_of(request)
     validators = Validators(what.etag, what.modified)
@@ -59,14 +70,24 @@ async def send_file(request: Request, what: DownloadHead, body_of: BodyOf, *, re
     if request.method == b"HEAD":  # a Range has a meaning for GET only
         await _prove(what, body_of)
         return _begin(request, what, None, head)
-    part = wanted(asked.get("range"), what.size) if still_the_same(asked.get("if-range"), validators) else None
+    part = (
+        wanted(asked.get("range"), what.size)
+        if still_the_same(asked.get("if-range"), validators)
+        else None
+    )
     if isinstance(part, Unsatisfiable):
         whole = b"bytes */%d" % what.size
-        return _without_body(request, 416, ((b"Content-Range", whole), (b"Content-Length", b"0"), (b"Accept-Ranges", b"bytes")))
+        return _without_body(
+            request,
+            416,
+            ((b"Content-Range", whole), (b"Content-Length", b"0"), (b"Accept-Ranges", b"bytes")),
+        )
     return await _send_bytes(request, what, part, head, body_of)
 
 
-async def send_text(request: Request, data: bytes, what: DownloadHead, *, restricted: bool = False) -> None:
+async def send_text(
+    request: Request, data: bytes, what: DownloadHead, *, restricted: bool = False
+) -> None:
     """As `send_file`, for bytes that are in memory (core metadata, a signature)."""
 
     async def part_of(span: Span | None) -> Body:
@@ -75,14 +96,18 @@ async def send_text(request: Request, data: bytes, what: DownloadHead, *, restri
     await send_file(request, what, part_of, restricted=restricted)
 
 
-async def send_page(request: Request, finished: FinishedPage, *, serial: int | None = None, restricted: bool = False) -> None:
+async def send_page(
+    request: Request, finished: FinishedPage, *, serial: int | None = None, restricted: bool = False
+) -> None:
     """Answer GET and HEAD for a page, gzipped where the client takes it: 200, 304 or 412.
 
     `serial`: the catalog's, for ``X-PyPI-Last-Serial``. `restricted`: not everyone may read it.
     """
     encoding = finished.encoding_for(choose_encoding(header_of(request, "accept-encoding")))
     etag = finished.etag_in(encoding)
-    head = share(request, page_head(etag, serial=serial, restricted=restricted), restricted=restricted)
+    head = share(
+        request, page_head(etag, serial=serial, restricted=restricted), restricted=restricted
+    )
     match judge(conditions_of(request), Validators(etag)):
         case ConditionalVerdict.NOT_MODIFIED:
             return _without_body(request, 304, head)
@@ -96,8 +121,9 @@ async def send_page(request: Request, finished: FinishedPage, *, serial: int | N
 async def _send_body(request: Request, body: bytes, head: Head) -> None:
     """A page's 200. A large one goes at the pace of the client.
 
-    Written at once, all of it would wait in memory for each request of a client that sends many and reads nothing, and
-    twisted.web would cut off a slow reader a minute after the page was handed over.
+    Written at once, all of it would wait in memory for each request of a client that sends many and
+    reads nothing, and twisted.web would cut off a slow reader a minute after the page was handed
+    over.
     """
     if request.channel is None:  # the client went away while the page was made
         raise CancelledError()
@@ -140,7 +166,10 @@ def header_of(request: Request, name: str) -> str | None:
 
 def conditions_of(request: Request) -> dict[str, str]:
     """The conditions of the request, by lower-case name."""
-    found = ((_CONDITIONS.get(name.lower()), values) for name, values in request.requestHeaders.getAllRawHeaders())
+    found = (
+        (_CONDITIONS.get(name.lower()), values)
+        for name, values in request.requestHeaders.getAllRawHeaders()
+    )
     return {name: _joined(values) for name, values in found if name is not None}
 
 
@@ -163,7 +192,9 @@ def set_head(request: Request, status: int, head: Head) -> None:
 
 @lru_cache(maxsize=512)
 def _as_twisted_keeps(head: Head) -> Head:
-    """The fields as `Headers` spells and cleans them, which takes longer than anything else about a page that is kept."""
+    """The fields as `Headers` spells and cleans them, which takes longer than anything else about a
+    page that is kept.
+    """
     fields = Headers()
     for name, value in head:
         fields.setRawHeaders(name, [value])
@@ -179,16 +210,29 @@ def _without_body(request: Request, status: int, head: Head) -> None:
 def _begin(request: Request, what: DownloadHead, span: Span | None, head: Head) -> None:
     """The head of a 200 or 206, followed by nothing yet."""
     length = what.size if span is None else span.stop - span.start
-    body = ((b"Content-Type", what.content_type.encode("latin-1")), (b"Content-Length", b"%d" % length))
+    body = (
+        (b"Content-Type", what.content_type.encode("latin-1")),
+        (b"Content-Length", b"%d" % length),
+    )
     if span is None:
         set_head(request, 200, (*head, *body))
     else:
-        set_head(request, 206, (*head, *body, (b"Content-Range", b"bytes %d-%d/%d" % (span.start, span.stop - 1, what.size))))
+        set_head(
+            request,
+            206,
+            (
+                *head,
+                *body,
+                (b"Content-Range", b"bytes %d-%d/%d" % (span.start, span.stop - 1, what.size)),
+            ),
+        )
     if request.method == b"HEAD":
         write(request, b"")
 
 
-async def _send_bytes(request: Request, what: DownloadHead, span: Span | None, head: Head, body_of: BodyOf) -> None:
+async def _send_bytes(
+    request: Request, what: DownloadHead, span: Span | None, head: Head, body_of: BodyOf
+) -> None:
     size = what.size if span is None else span.stop - span.start
     body = await _open(body_of, span)
     try:
@@ -206,7 +250,9 @@ async def _send_bytes(request: Request, what: DownloadHead, span: Span | None, h
         await body.aclose()
 
 
-async def _pour(request: Request, what: DownloadHead, span: Span | None, head: Head, body: Body) -> None:
+async def _pour(
+    request: Request, what: DownloadHead, span: Span | None, head: Head, body: Body
+) -> None:
     size = what.size if span is None else span.stop - span.start
     pieces = aiter(body)
     try:
@@ -236,7 +282,9 @@ async def _warm(body: FileBody) -> None:
 
 
 async def _prove(what: DownloadHead, body_of: BodyOf) -> None:
-    """Make sure that the bytes are there, for HEAD. One byte is asked for, so that a store far away does not send them all."""
+    """Make sure that the bytes are there, for HEAD. One byte is asked for, so that a store far away
+    does not send them all.
+    """
     body = await _open(body_of, Span(0, 1) if what.size > 1 else None)
     await body.aclose()
 

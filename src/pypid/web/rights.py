@@ -1,4 +1,6 @@
-"""Rights on single projects, below ``/api/projects/<project>/rights``; and ``/api/rights``, which lists all."""
+"""Rights on single projects, below ``/api/projects/<project>/rights``; and ``/api/rights``, which
+lists all.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Origin(Enum):
     DATABASE = "database"
 
 
-RightDocument = TypedDict("RightDocument", {"kind": Whom, "name": str, "right": Literal["r", "rw"], "from": Origin})
+RightDocument = TypedDict(
+    "RightDocument", {"kind": Whom, "name": str, "right": Literal["r", "rw"], "from": Origin}
+)
 """`name`: the user's or the group's, else empty."""
 
 
@@ -95,7 +99,12 @@ class AllRights:
         return (*self.configured, *self.kept)
 
     def of(self, name: ProjectName) -> AllRights:
-        return AllRights(*([right for right in rights if right.project == name] for rights in (self.configured, self.kept)))
+        return AllRights(
+            *(
+                [right for right in rights if right.project == name]
+                for rights in (self.configured, self.kept)
+            )
+        )
 
 
 async def rights_now(face: App) -> AllRights:
@@ -103,7 +112,7 @@ async def rights_now(face: App) -> AllRights:
     return AllRights(face.known.configured().rights, await face.accounts.rights())
 
 
-# --- looking --------------------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/rights", may=Action.ADMIN)
@@ -123,7 +132,9 @@ async def project(face: App, request: Request, who: Identity, project: str) -> N
 async def listed(face: App) -> Rights:
     """The defaults, and all rights on single projects, by project."""
     found = await rights_now(face)
-    rights: list[RightOfProject] = [{"project": right.project, **_document(right, origin)} for right, origin in _each(found)]
+    rights: list[RightOfProject] = [
+        {"project": right.project, **_document(right, origin)} for right, origin in _each(found)
+    ]
     rights.sort(key=lambda right: (right["project"], right["kind"].value, right["name"]))
     return {"defaults": _defaults(face), "rights": rights}
 
@@ -141,17 +152,26 @@ def whole(face: App, name: ProjectName, all_rights: AllRights) -> ProjectRights:
 
 
 def effective(face: App, name: ProjectName, all_rights: AllRights) -> tuple[Principals, Principals]:
-    """Who may read the project, and who may write it, by all its rights together, or by the defaults."""
+    """Who may read the project, and who may write it, by all its rights together, or by the
+    defaults.
+    """
     own = grants_of(all_rights.of(name).whole).get(name)
     return (face.rules.read, face.rules.write) if own is None else (own.read, own.write)
 
 
 def _each(found: AllRights) -> list[tuple[Right, Origin]]:
-    return [(right, Origin.CONFIGURATION) for right in found.configured] + [(right, Origin.DATABASE) for right in found.kept]
+    return [(right, Origin.CONFIGURATION) for right in found.configured] + [
+        (right, Origin.DATABASE) for right in found.kept
+    ]
 
 
 def _document(right: Right, origin: Origin) -> RightDocument:
-    return {"kind": right.whom, "name": right.name, "right": "rw" if right.write else "r", "from": origin}
+    return {
+        "kind": right.whom,
+        "name": right.name,
+        "right": "rw" if right.write else "r",
+        "from": origin,
+    }
 
 
 def _defaults(face: App) -> Defaults:
@@ -166,23 +186,34 @@ def _defaults(face: App) -> Defaults:
     }
 
 
-# --- changing -------------------------------------------------------------------------------------------------
+# --- changing -------------------------------------------------------------------------------------
 
 
 @guarded(app, MANY, may=Action.ADMIN, methods=("PUT",))
 @guarded(app, ONE, may=Action.ADMIN, methods=("PUT",))
 @Described(ProjectRights, takes=NewRight, refuses=(NotAvailable,))
-async def grant(face: App, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
+async def grant(
+    face: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
+) -> None:
     """Give a right, in place of the one that was there."""
     wanted = await read_json(request, NewRight)
     whom = whom_of(kind, name)
-    send_json(request, await granted(face, request, who, Right(project_name(project), whom, name, wanted.right == "rw")))
+    send_json(
+        request,
+        await granted(
+            face, request, who, Right(project_name(project), whom, name, wanted.right == "rw")
+        ),
+    )
 
 
 async def granted(face: App, request: Request, who: Identity, right: Right) -> ProjectRights:
     """Give the right; the rights of its project then, with warnings."""
     before = await rights_now(face)
-    warnings = [*_of_the_first(face, right, before), *await _of_nobody(face, right), *_of_the_file(right, before)]
+    warnings = [
+        *_of_the_first(face, right, before),
+        *await _of_nobody(face, right),
+        *_of_the_file(right, before),
+    ]
 
     def told(_: None) -> dict[str, str] | None:
         return None if right in before.kept else {"whom": _words(right), "right": right.text}
@@ -194,17 +225,31 @@ async def granted(face: App, request: Request, who: Identity, right: Right) -> P
 @guarded(app, MANY, may=Action.ADMIN, methods=("DELETE",))
 @guarded(app, ONE, may=Action.ADMIN, methods=("DELETE",))
 @Described(ProjectRights, refuses=(BadRequest, ChangedElsewhere, NotAvailable))
-async def withdraw(face: App, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
+async def withdraw(
+    face: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
+) -> None:
     """Take a right away; one that is not there is no error."""
-    send_json(request, await withdrawn(face, request, who, (project_name(project), whom_of(kind, name), name)))
+    send_json(
+        request,
+        await withdrawn(face, request, who, (project_name(project), whom_of(kind, name), name)),
+    )
 
 
-async def withdrawn(face: App, request: Request, who: Identity, key: tuple[ProjectName, Whom, str]) -> ProjectRights:
-    """Take the right away; the rights of its project then, with warnings. Raises `ChangedElsewhere`."""
+async def withdrawn(
+    face: App, request: Request, who: Identity, key: tuple[ProjectName, Whom, str]
+) -> ProjectRights:
+    """Take the right away; the rights of its project then, with warnings. Raises
+    `ChangedElsewhere`.
+    """
     before = await rights_now(face)
-    gone, fixed = ([right for right in rights if _key(right) == key] for rights in (before.kept, before.configured))
+    gone, fixed = (
+        [right for right in rights if _key(right) == key]
+        for rights in (before.kept, before.configured)
+    )
     if fixed and not gone:
-        raise ChangedElsewhere(f"this right of {key[0]}", "[projects] of the configuration gives it; take it out there")
+        raise ChangedElsewhere(
+            f"this right of {key[0]}", "[projects] of the configuration gives it; take it out there"
+        )
 
     def told(_: None) -> dict[str, str] | None:
         return {"whom": _words(gone[0]), "right": gone[0].text} if gone else None
@@ -213,7 +258,10 @@ async def withdrawn(face: App, request: Request, who: Identity, key: tuple[Proje
     after = await rights_now(face)
     warnings = _of_the_last(face, key[0], before, after)
     if fixed:
-        warnings.append(f"[projects] of the configuration still gives the right {fixed[0].text} to {_words(fixed[0])}.")
+        warnings.append(
+            f"[projects] of the configuration still gives the right {fixed[0].text} to "
+            f"{_words(fixed[0])}."
+        )
     return {**whole(face, key[0], after), "warnings": warnings}
 
 
@@ -226,7 +274,9 @@ def whom_of(kind: str, name: str) -> Whom:
     try:
         whom = Whom(kind)
     except ValueError:
-        raise BadRequest(f"A right is given to one of: {', '.join(whom.value for whom in Whom)}.") from None
+        raise BadRequest(
+            f"A right is given to one of: {', '.join(whom.value for whom in Whom)}."
+        ) from None
     if (whom in NAMED) != bool(name):
         which = "needs a name behind it" if whom in NAMED else "has no name behind it"
         raise BadRequest(f"In the address of a right '{kind}' {which}.")
@@ -242,7 +292,7 @@ def _words(right: Right) -> str:
     return f"{right.whom.value} {right.name}".strip()
 
 
-# --- what an administrator may not expect ---------------------------------------------------------------------
+# --- what an administrator may not expect ---------------------------------------------------------
 
 
 def _of_the_first(face: App, right: Right, before: AllRights) -> list[str]:
@@ -252,8 +302,10 @@ def _of_the_first(face: App, right: Right, before: AllRights) -> list[str]:
     if not grants:
         read, write = face.rules.read.text(), face.rules.write.text()
         found.append(
-            f"This is the first right of {right.project}: from now on nobody but those whom its own rights name, and "
-            f"administrators, may read or write it. The defaults (read: {read}; write: {write}) no longer hold for it."
+            f"This is the first right of {right.project}: from now on nobody but those whom its "
+            f"own rights name, and "
+            f"administrators, may read or write it. The defaults (read: {read}; write: {write}) "
+            f"no longer hold for it."
         )
     if right.write and not claimed(grants):
         found.append(f"The name {right.project} is ours now: no other index is ever asked for it.")
@@ -263,19 +315,43 @@ def _of_the_first(face: App, right: Right, before: AllRights) -> list[str]:
 async def _of_nobody(face: App, right: Right) -> list[str]:
     if right.whom is Whom.USER and await face.known.find(right.name) is None:
         return [f"Nobody can log in as {right.name!r} now: is it spelled right?"]
-    groups = {*face.known.configured().groups, *await face.accounts.memberships()} if right.whom is Whom.GROUP else ()
+    groups = (
+        {*face.known.configured().groups, *await face.accounts.memberships()}
+        if right.whom is Whom.GROUP
+        else ()
+    )
     if right.whom is Whom.GROUP and right.name not in groups:
-        return [f"Neither the configuration nor the database has a group {right.name!r}: a directory may have it."]
+        return [
+            (
+                f"Neither the configuration nor the database has a group {right.name!r}: a "
+                f"directory "
+                f"may have it."
+            )
+        ]
     return []
 
 
 def _of_the_file(right: Right, before: AllRights) -> list[str]:
-    same = [other for other in before.configured if _key(other) == _key(right) and other.write and not right.write]
-    return [f"[projects] of the configuration gives {_words(right)} rw, which goes on to hold."] if same else []
+    same = [
+        other
+        for other in before.configured
+        if _key(other) == _key(right) and other.write and not right.write
+    ]
+    return (
+        [f"[projects] of the configuration gives {_words(right)} rw, which goes on to hold."]
+        if same
+        else []
+    )
 
 
 def _of_the_last(face: App, name: ProjectName, before: AllRights, after: AllRights) -> list[str]:
     if not before.of(name).whole or after.of(name).whole:
         return []
     read, write = face.rules.read.text(), face.rules.write.text()
-    return [f"That was the last right of {name}: from now on the defaults hold for it (read: {read}; write: {write})."]
+    return [
+        (
+            f"That was the last right of {name}: from now on the defaults hold for it (read: "
+            f"{read}; "
+            f"write: {write})."
+        )
+    ]

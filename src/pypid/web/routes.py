@@ -1,8 +1,10 @@
-"""The root resource: Klein's routes, with the rooms that a first page does without opened when somebody asks for them.
+"""The root resource: Klein's routes, with the rooms that a first page does without opened when
+somebody asks for them.
 
-A start waits for its first page, and that is a page of the Simple API; and what comes next is a file. The modules of all other
-routes cost more than all that these need, in time and in memory. They are imported one in a turn of the reactor (`furnish`):
-whoever asks first waits for a quarter of a second, and nobody else does.
+A start waits for its first page, and that is a page of the Simple API; and what comes next is a
+file. The modules of all other routes cost more than all that these need, in time and in memory.
+They are imported one in a turn of the reactor (`furnish`): whoever asks first waits for a quarter
+of a second, and nobody else does.
 """
 
 from __future__ import annotations
@@ -57,14 +59,16 @@ UPLOADS = (
     "pypid.index.local.evidence",
     "pypid.web.uploads",
 )
-"""What an upload needs, and the check of its password. A running pypid brings it by itself, too: an import opens files,
-and while clients hold all descriptors none can be opened."""
+"""What an upload needs, and the check of its password. A running pypid brings it by itself, too: an
+import opens files, and while clients hold all descriptors none can be opened.
+"""
 METRICS, MEASURES = b"metrics", "pypid.web.metrics"
 """For whoever looks every few seconds no other room has to be there."""
 EXEMPT_FROM_HOSTS = (b"/health", b"/ready", b"/metrics")
 """What is answered for any Host: probes and monitors name an address of their own choice."""
 OTHER_HOST = (
-    "This index is not known by the host that was asked for. Add the host to [server] allowed_hosts, "
+    "This index is not known by the host that was asked for. Add the host to [server] "
+    "allowed_hosts, "
     "or set public_url; for a reverse proxy, set trusted_proxies."
 )
 ALL = "pypid.web.app"
@@ -76,7 +80,12 @@ LATER = (
         "pypid.index.collect",
         "pypid.web.forms",
     ),
-    *("pypid.web.collecting", "pypid.web.local", "pypid.core.archives.inspection", "pypid.web.uploads"),
+    *(
+        "pypid.web.collecting",
+        "pypid.web.local",
+        "pypid.core.archives.inspection",
+        "pypid.web.uploads",
+    ),
     *(
         "pypid.web.legacy",
         "pypid.web.manage",
@@ -85,7 +94,13 @@ LATER = (
         "pypid.core.accounts.identity_tokens",
         "pypid.web.people",
     ),
-    *("pypid.web.groups", "pypid.web.rights", "pypid.web.tokens", "pypid.web.oidc", "pypid.core.tiering_rules"),
+    *(
+        "pypid.web.groups",
+        "pypid.web.rights",
+        "pypid.web.tokens",
+        "pypid.web.oidc",
+        "pypid.core.tiering_rules",
+    ),
     *(
         "pypid.core.accounts.acl_dump",
         "pypid.web.pypicloud.permissions",
@@ -125,7 +140,9 @@ LATER = (
     ),
     ALL,
 )
-"""Modules in the order in which they are brought, so that none holds up the reactor for long; the last one brings the rest."""
+"""Modules in the order in which they are brought, so that none holds up the reactor for long; the
+last one brings the rest.
+"""
 
 
 async def furnish(world: World, modules: Sequence[str] = (*SOON, *LATER)) -> None:
@@ -169,14 +186,23 @@ async def error(face: App, request: Request, failure: Failure) -> None:
     if failure.check(Unauthenticated) and _is_to_log_in(face, request):  # type: ignore[no-untyped-call]
         go_and_log_in(request)
     else:
-        await respond_error(request, failure, random=face.world.random, page_of=partial(_page_of, face, request))
+        await respond_error(
+            request, failure, random=face.world.random, page_of=partial(_page_of, face, request)
+        )
 
 
 def _is_to_log_in(face: App, request: Request) -> bool:
-    """Whether a browser asks for a page, and has sent no password that would have to be typed again."""
+    """Whether a browser asks for a page, and has sent no password that would have to be typed
+    again.
+    """
     unknown = face.registry is not None and not request.requestHeaders.hasHeader(b"authorization")
     wants = request.page and request.method in (b"GET", b"HEAD") and request.channel is not None
-    return unknown and wants and not request.startedWriting and error_format(request) is ErrorFormat.HTML
+    return (
+        unknown
+        and wants
+        and not request.startedWriting
+        and error_format(request) is ErrorFormat.HTML
+    )
 
 
 def _page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
@@ -188,8 +214,9 @@ def _page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseExc
 class Routes(Resource):
     """Finds the route of a request on Klein's map, and sees to its answer.
 
-    `KleinResource` does the same for whatever an application may return (elements, resources, Deferreds, text), through eight
-    callbacks of a Deferred for each request. Ours write their answers themselves, and mostly wait for nothing.
+    `KleinResource` does the same for whatever an application may return (elements, resources,
+    Deferreds, text), through eight callbacks of a Deferred for each request. Ours write their
+    answers themselves, and mostly wait for nothing.
     """
 
     isLeaf = True
@@ -224,7 +251,9 @@ class Routes(Resource):
         return None
 
     async def _answer(self, request: Request) -> None:
-        """Have the route answer; whatever it raises becomes an answer, too. To the end of the request."""
+        """Have the route answer; whatever it raises becomes an answer, too. To the end of the
+        request.
+        """
         try:
             if needed := _needs(request):
                 await furnish(self._face.world, needed)
@@ -243,15 +272,23 @@ class Routes(Resource):
             request.finish()
 
     def _routed(self, request: Request) -> Coroutine[Any, Any, None]:
-        """The route, which is not begun yet. Raises what werkzeug says of a request that has none."""
+        """The route, which is not begun yet. Raises what werkzeug says of a request
+        that has none.
+        """
         path = b"/".join(request.postpath or ())
-        route, values, request.rule = (_remembered if len(path) <= LONGEST else _matched)(path, request.method)
+        route, values, request.rule = (_remembered if len(path) <= LONGEST else _matched)(
+            path, request.method
+        )
         return route(self._face, request, **values)  # type: ignore[no-any-return]
 
 
 def _matched(path: bytes, method: bytes) -> tuple[Any, Mapping[str, Any], str]:
-    """The function that `guarded` made, the values in the path, and the rule. Raises `HTTPException`, `RequestRedirect`."""
-    rule, values = app.url_map.bind("localhost").match(f"/{path.decode()}", method.decode(), return_rule=True)
+    """The function that `guarded` made, the values in the path, and the rule. Raises
+    `HTTPException`, `RequestRedirect`.
+    """
+    rule, values = app.url_map.bind("localhost").match(
+        f"/{path.decode()}", method.decode(), return_rule=True
+    )
     found: Any = app.endpoints[rule.endpoint]
     if not hasattr(found, "__pypid_may__"):
         raise TypeError(f"The route {rule.rule!r} was registered without a guard: use guarded().")
@@ -262,14 +299,18 @@ _remembered = lru_cache(maxsize=MOST)(_matched)
 
 
 def _is_told(request: Request, failure: Failure) -> bool:
-    """Whether nobody can be told any more; then only the log is, unless it is because the client has gone."""
+    """Whether nobody can be told any more; then only the log is, unless it is because the client
+    has gone.
+    """
     if request.over and not failure.check(CancelledError):  # type: ignore[no-untyped-call]
         _log.failure("an error after the answer was complete", failure=failure)
     return request.over
 
 
 def run(answering: Coroutine[Any, Any, None], request: Request) -> None:
-    """Run it until it waits for something; only then it becomes a Deferred, which is cancelled when the client goes away."""
+    """Run it until it waits for something; only then it becomes a Deferred, which is cancelled when
+    the client goes away.
+    """
     context = copy_context()
     context.run(OF_REQUEST.set, request.id)  # what is logged on its behalf says so
     try:
@@ -297,16 +338,24 @@ def _rest(answering: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, A
 
 
 def _unroutable(request: Request) -> ErrorResponse | None:
-    """What is wrong with the request line, or None: Klein would log a traceback, or take something for another one."""
+    """What is wrong with the request line, or None: Klein would log a traceback, or take something
+    for another one.
+    """
     if not request.method.isupper():
-        return ErrorResponse(501, "This method is not known here. (Methods are case-sensitive: GET, not get.)")
+        return ErrorResponse(
+            501, "This method is not known here. (Methods are case-sensitive: GET, not get.)"
+        )
     try:
         for segment in request.postpath or ():
             segment.decode()
-    except UnicodeDecodeError:  # here alone: of what we have read such an error says nothing about the address
+    except (
+        UnicodeDecodeError
+    ):  # here alone: of what we have read such an error says nothing about the address
         status = 404 if request.method in (b"GET", b"HEAD") else 400
         return ErrorResponse(status, "There is nothing here: the address is not text in UTF-8.")
-    if request.path.endswith(b"//") and request.path.strip(b"/"):  # the relative links of such a page would lead nowhere
+    if request.path.endswith(b"//") and request.path.strip(
+        b"/"
+    ):  # the relative links of such a page would lead nowhere
         return ErrorResponse(404, "There is nothing at this address: it ends with two slashes.")
     return None
 

@@ -1,4 +1,5 @@
-"""``GET /api/search``: projects that fit what somebody types, the best first; and what its page asks, too.
+"""``GET /api/search``: projects that fit what somebody types, the best first; and what its page
+asks, too.
 
 (What ``pip search`` asks is in `web.mirrors`.)
 """
@@ -26,17 +27,32 @@ FEW = 20
 """Projects on a page of the answer, unless somebody says how many."""
 PYTHON = r"^[23](\.[0-9]{1,2}(\.[0-9]{1,3})?)?$"
 ASKS = (
-    Parameter("q", "What is looked for, in names, summaries and keywords. Without it: everything that fits the filters."),
     Parameter(
-        "source", "Only what is published here, or only what is kept of other indexes.", {"enum": ["", "ours", "upstream"]}
+        "q",
+        (
+            "What is looked for, in names, summaries and keywords. Without it: everything that "
+            "fits "
+            "the filters."
+        ),
     ),
     Parameter(
-        "python", "Only what runs on this version of Python, such as 3.12.", {"type": "string", "pattern": f"^$|{PYTHON}"}
+        "source",
+        "Only what is published here, or only what is kept of other indexes.",
+        {"enum": ["", "ours", "upstream"]},
+    ),
+    Parameter(
+        "python",
+        "Only what runs on this version of Python, such as 3.12.",
+        {"type": "string", "pattern": f"^$|{PYTHON}"},
     ),
     Parameter("license", "Words of the licence."),
     Parameter("classifier", "A classifier, or what comes before some `` :: `` of it."),
     Parameter("page", "Which page.", {"type": "integer", "minimum": 1, "default": 1}),
-    Parameter("most", "Projects on a page.", {"type": "integer", "minimum": 1, "maximum": MOST, "default": FEW}),
+    Parameter(
+        "most",
+        "Projects on a page.",
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": FEW},
+    ),
 )
 
 
@@ -52,7 +68,9 @@ class FoundDocument(TypedDict):
 
 
 class SearchDocument(TypedDict):
-    """What fits, the best first. `unread`: of so many projects nobody has looked yet into what their metadata says."""
+    """What fits, the best first. `unread`: of so many projects nobody has looked yet into what
+    their metadata says.
+    """
 
     found: list[FoundDocument]
     total: int
@@ -72,11 +90,15 @@ class Results:
     unread: int
 
 
-async def results(face: App, request: Request, who: Identity, query: SearchQuery, page: int, most: int = FEW) -> Results:
+async def results(
+    face: App, request: Request, who: Identity, query: SearchQuery, page: int, most: int = FEW
+) -> Results:
     """The page, of what they see. Raises `Busy`."""
     search: Search = face.search
     place = place_of(request.client_address() or "")
-    findings = await search.find(query, await face.sight(who), most=most, skip=(page - 1) * most, place=place)
+    findings = await search.find(
+        query, await face.sight(who), most=most, skip=(page - 1) * most, place=place
+    )
     pages = max(1, min(-(-findings.total // most), FARTHEST // most))
     return Results(findings.found, findings.total, page, pages, findings.unread)
 

@@ -1,4 +1,6 @@
-"""Sessions for browsers, below ``/api/session``: a login gives a cookie, and a token to say beside it."""
+"""Sessions for browsers, below ``/api/session``: a login gives a cookie, and a token to say beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from pypid.web.request import Request
 from pypid.web.turnstile import TooManyLogins
 
 NOT_PEOPLE = frozenset({"", TOKEN_USER, SESSION_USER})
-"""Names by which nobody logs in: a session may do all that its user may, and a token perhaps far less."""
+"""Names by which nobody logs in: a session may do all that its user may, and a token perhaps far
+less.
+"""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -35,7 +39,9 @@ class Login(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SessionDocument(TypedDict):
-    """Who is logged in, and of a session its end, and what is sent beside its cookie in ``X-CSRF-Token``."""
+    """Who is logged in, and of a session its end, and what is sent beside its cookie in
+    ``X-CSRF-Token``.
+    """
 
     user: str | None
     admin: bool
@@ -62,13 +68,16 @@ async def session(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
 @Described(SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable))
 async def log_in(face: App, request: Request, who: Identity) -> None:
-    """Begin a session: always a new one, whatever cookie came along (so that nobody is led into somebody else's)."""
+    """Begin a session: always a new one, whatever cookie came along (so that nobody is led into
+    somebody else's).
+    """
     user, secret, begun = await begin(face, request, await read_json(request, Login))
     send_json(request, _document(user, secret, begun))
 
 
 async def begin(face: App, request: Request, login: Login) -> tuple[Identity, str, Session]:
-    """Log in, and have the browser keep the cookie of a new session: who that is, the cookie's secret, the session.
+    """Log in, and have the browser keep the cookie of a new session: who that is, the cookie's
+    secret, the session.
 
     Raises `LoginRefused`, `TooManyLogins`, and what `Access.identify` raises.
     """
@@ -84,7 +93,9 @@ async def begin(face: App, request: Request, login: Login) -> tuple[Identity, st
         expires=now + lifetime,
         address=request.client_address() or "",
     )
-    await recorded(face, request, user, "begin-session", begun.user, _begun(face, request, login, begun))
+    await recorded(
+        face, request, user, "begin-session", begun.user, _begun(face, request, login, begun)
+    )
     before = credential_of_cookie(request)
     if before is not None:  # the browser forgets its secret now, so nobody could end it any more
         await face.accounts.end_session(digest_of(before.password, key))
@@ -110,7 +121,9 @@ async def end(face: App, request: Request, who: Identity) -> None:
 
 
 async def _begun(face: App, request: Request, login: Login, begun: Session) -> None:
-    """Keep the session, unless the password has become another one meanwhile: that ended only those that were there then."""
+    """Keep the session, unless the password has become another one meanwhile: that ended only those
+    that were there then.
+    """
     await face.accounts.add_session(begun)
     try:
         await _proven(face, request, login)
@@ -120,11 +133,19 @@ async def _begun(face: App, request: Request, login: Login, begun: Session) -> N
 
 
 async def _proven(face: App, request: Request, login: Login) -> Identity:
-    """Whoever the name and the password prove. Raises `LoginRefused`, and all else that `Access.identify` does."""
-    if login.user in NOT_PEOPLE or len(login.user) > LONGEST_USER or _UNPRINTABLE.search(login.user):
+    """Whoever the name and the password prove. Raises `LoginRefused`, and all else that
+    `Access.identify` does.
+    """
+    if (
+        login.user in NOT_PEOPLE
+        or len(login.user) > LONGEST_USER
+        or _UNPRINTABLE.search(login.user)
+    ):
         raise LoginRefused()
     try:
-        found = await face.access.identify(Credential(login.user, login.password, request.client_address() or UNIX))
+        found = await face.access.identify(
+            Credential(login.user, login.password, request.client_address() or UNIX)
+        )
     except Unauthenticated as error:  # wrong, or right and the account cannot be used
         raise LoginRefused(error.text()) from None
     if found.user is None or found.scope is not None:

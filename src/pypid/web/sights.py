@@ -1,4 +1,6 @@
-"""Who sees which projects on a list, found out once for each person and change of the rules, not for each request."""
+"""Who sees which projects on a list, found out once for each person and change of the rules, not
+for each request.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,17 @@ from pypid.core.summaries import Run, Sieve, Summaries
 from pypid.flow import World
 
 MANY = 2000
-"""Projects with rules of their own that are gone through in the reactor thread: in a millisecond or two."""
+"""Projects with rules of their own that are gone through in the reactor thread: in a millisecond or
+two.
+"""
 PEOPLE = 1000
 """For so many it is kept."""
 NAMES = 1_000_000
 """Names in what is kept, all together."""
 REMEMBERED = 4_000_000
-"""Names in the lists of which it is remembered who sees what of them; 8 bytes for each, where anything is hidden near it."""
+"""Names in the lists of which it is remembered who sees what of them; 8 bytes for each, where
+anything is hidden near it.
+"""
 
 
 @define(eq=False)
@@ -53,12 +59,18 @@ class VisibilityCache:
 
 @define(eq=False)
 class Lists:
-    """One list as each sees it: of runs of it that did not change it is remembered what they see."""
+    """One list as each sees it: of runs of it that did not change it is remembered
+    what they see.
+    """
 
-    _sieves: Recent[Visibility, Sieve] = field(factory=lambda: Recent(PEOPLE, REMEMBERED), init=False, repr=False)
+    _sieves: Recent[Visibility, Sieve] = field(
+        factory=lambda: Recent(PEOPLE, REMEMBERED), init=False, repr=False
+    )
 
     def sieve(self, by: Visibility, names: Summaries) -> Callable[[Summaries], Summaries]:
-        """What makes of the list, of about so many `names`, those that they see; any thread may call it."""
+        """What makes of the list, of about so many `names`, those that they see; any thread may
+        call it.
+        """
         if by.sees_all:
             return _all
         sieve = self._sieves.get(by) or Sieve(partial(_run_seen, by))

@@ -49,7 +49,9 @@ async def project_json(face: App, request: Request, who: Identity, project: str)
 
 @guarded(app, "/+simple/<project>/", may=Action.READ)
 async def plus_simple(face: App, request: Request, who: Identity, project: str) -> None:
-    """What hatch asks before it publishes, below the upload URL (C115): always HTML, it reads it with a regular expression."""
+    """What hatch asks before it publishes, below the upload URL (C115): always HTML, it reads it
+    with a regular expression.
+    """
     return await send_project(face, request, who, project, Format.TEXT_HTML, "../../packages/")
 
 
@@ -62,9 +64,13 @@ async def plus_simple_below(face: App, request: Request, who: Identity, project:
 
 @guarded(app, "/legacy/<project>/", may=Action.READ)
 @guarded(app, "/legacy/<project>/<version>/", may=Action.READ)
-async def published(face: App, request: Request, who: Identity, project: str, version: str = "") -> None:
+async def published(
+    face: App, request: Request, who: Identity, project: str, version: str = ""
+) -> None:
     """The page that hatch names after publishing (``<upload URL>/<project>/<version>/``)."""
-    redirect(request, f"/simple/{project_name(project)}/", permanent=False, restricted=face.restricted)
+    redirect(
+        request, f"/simple/{project_name(project)}/", permanent=False, restricted=face.restricted
+    )
 
 
 @guarded(app, "/simple/", may=Action.READ, methods=("OPTIONS",))
@@ -72,12 +78,21 @@ async def published(face: App, request: Request, who: Identity, project: str, ve
 @guarded(app, "/pypi/<project>/json", may=Action.READ, methods=("OPTIONS",))
 @guarded(app, "/pypi/<project>/<version>/json", may=Action.READ, methods=("OPTIONS",))
 @guarded(app, "/packages/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
-async def options(face: App, request: Request, who: Identity, project: str = "", version: str = "", filename: str = "") -> None:
+async def options(
+    face: App,
+    request: Request,
+    who: Identity,
+    project: str = "",
+    version: str = "",
+    filename: str = "",
+) -> None:
     """What browsers ask before micropip may read (C116)."""
     preflight(request, restricted=face.restricted)
 
 
-async def send_project(face: App, request: Request, who: Identity, project: str, format: Format, files_url: str) -> None:
+async def send_project(
+    face: App, request: Request, who: Identity, project: str, format: Format, files_url: str
+) -> None:
     """Answer with the project's page; `files_url` leads from it to where files are."""
     name, asked = project_name(project), asked_of(face, request, who, project)
     files_url = absolute_below(face, request, format, files_url)
@@ -95,7 +110,9 @@ async def send_project(face: App, request: Request, who: Identity, project: str,
 def format_of(request: Request) -> Format:
     """The representation to answer with. Raises `NotAcceptable`."""
     wanted = (request.args or {}).get(b"format")
-    chosen = negotiate(header_of(request, "accept"), wanted[0].decode("latin-1") if wanted else None)
+    chosen = negotiate(
+        header_of(request, "accept"), wanted[0].decode("latin-1") if wanted else None
+    )
     if chosen is None:
         raise NotAcceptable(tuple(format.value for format in Format))
     return chosen

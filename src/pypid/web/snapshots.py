@@ -29,7 +29,9 @@ class NewSnapshot(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Snapshot(TypedDict):
-    """A snapshot. What happened before `moment` is in it. `index` is its path; `by` is told to administrators."""
+    """A snapshot. What happened before `moment` is in it. `index` is its path; `by` is told to
+    administrators.
+    """
 
     name: str
     moment: Moment
@@ -50,15 +52,23 @@ class Snapshots(TypedDict):
 async def snapshots(face: App, request: Request, who: Identity) -> None:
     """The snapshots that were made."""
     found = (await face.index.moments.snapshots.all()).values()
-    document: Snapshots = {"snapshots": [_document(each, who) for each in sorted(found, key=lambda each: each.name)]}
+    document: Snapshots = {
+        "snapshots": [_document(each, who) for each in sorted(found, key=lambda each: each.name)]
+    }
     send_json(request, document)
 
 
 @guarded(app, "/api/snapshots", may=Action.ADMIN, methods=("POST",))
 @Described(Snapshot, status=201, takes=NewSnapshot, refuses=(BadMoment, BadRequest, NameTaken))
 async def make(face: App, request: Request, who: Identity) -> None:
-    """A new snapshot, of now or of a moment that is over; kept files of upstream's that it shows are not evicted."""
-    send_json(request, _document(await made(face, request, who, await read_json(request, NewSnapshot)), who), 201)
+    """A new snapshot, of now or of a moment that is over; kept files of upstream's that it shows
+    are not evicted.
+    """
+    send_json(
+        request,
+        _document(await made(face, request, who, await read_json(request, NewSnapshot)), who),
+        201,
+    )
 
 
 async def made(face: App, request: Request, who: Identity, wish: NewSnapshot) -> SnapshotDocument:
@@ -67,7 +77,9 @@ async def made(face: App, request: Request, who: Identity, wish: NewSnapshot) ->
     before = now if wish.moment is None else settled(parse_moment(wish.moment), now).before
     snapshot = SnapshotDocument(snapshot_name(wish.name), before, now, user_of(who), wish.note)
     making = face.index.moments.snapshots.make(snapshot)
-    await recorded(face, request, who, "make-snapshot", wish.name, making, lambda _: _told(snapshot))
+    await recorded(
+        face, request, who, "make-snapshot", wish.name, making, lambda _: _told(snapshot)
+    )
     return snapshot
 
 
@@ -82,7 +94,15 @@ async def delete(face: App, request: Request, who: Identity, snapshot: str) -> N
 
 async def deleted(face: App, request: Request, who: Identity, name: str) -> None:
     """Take it away."""
-    await recorded(face, request, who, "delete-snapshot", name, face.index.moments.snapshots.delete(name), _told)
+    await recorded(
+        face,
+        request,
+        who,
+        "delete-snapshot",
+        name,
+        face.index.moments.snapshots.delete(name),
+        _told,
+    )
 
 
 def _told(snapshot: SnapshotDocument) -> Details:

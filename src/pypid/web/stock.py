@@ -1,6 +1,8 @@
-"""Everything that is stored, as somebody sees it: all projects with their files, put together once for each change.
+"""Everything that is stored, as somebody sees it: all projects with their files, put together once
+for each change.
 
-For the answers that speak of every file at once (``/packages/``, a search), so that such a request costs no more than others.
+For the answers that speak of every file at once (``/packages/``, a search), so that such a request
+costs no more than others.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class StoredProjects:
         self._pages: Flights[Hashable, FinishedPage] = Flights()
 
     async def projects(self, by: Visibility) -> tuple[Project, ...]:
-        """The projects that `by` sees, by name, each with its visible files that are stored; none without any.
+        """The projects that `by` sees, by name, each with its visible files that are stored; none
+        without any.
 
         Nobody else is asked for anything. Raises `StorageDown`.
         """
@@ -98,12 +101,16 @@ class StoredProjects:
         return tuple(found)
 
     async def _stored(self, name: ProjectName) -> Project:
-        """As `Index.project` with what is asked for ``/local/``; but who looks at all of them drives nobody's view out of
-        what is remembered.
+        """As `Index.project` with what is asked for ``/local/``; but who looks at all of them
+        drives nobody's view out of what is remembered.
         """
         index = self._index
         ours = await index.catalog.ours(name)
         if ours is Presence.UNKNOWN:
             ours = await index.parts.ours(name)
-        theirs = await index.correspondent.known(name) if may_show_theirs(index.policy, name, ours) else None
+        theirs = (
+            await index.correspondent.known(name)
+            if may_show_theirs(index.policy, name, ours)
+            else None
+        )
         return view(index.policy, ours, theirs, self._world.now(), name)

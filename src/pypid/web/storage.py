@@ -1,4 +1,6 @@
-"""The JSON API for the storage as a whole: compare with it, take in what lies in it, look what is wrong in it."""
+"""The JSON API for the storage as a whole: compare with it, take in what lies in it, look what is
+wrong in it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Folder(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Checkup(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a check: whether to remove what nothing refers to, and whether to read all the bytes."""
+    """The body of a check: whether to remove what nothing refers to, and whether to read all the
+    bytes.
+    """
 
     sweep: bool = False
     hashes: bool = False
@@ -55,7 +59,9 @@ async def rebuild_project(face: App, request: Request, who: Identity, project: s
     await _told(request, partial(rebuilt, face, request, who, project_name(project)))
 
 
-async def rebuilt(face: App, request: Request, who: Identity, name: ProjectName | None, tell: Tell | None = None) -> Came:
+async def rebuilt(
+    face: App, request: Request, who: Identity, name: ProjectName | None, tell: Tell | None = None
+) -> Came:
     """Compare all, or the project of this name, with the storage; `tell` hears how far it is."""
     job = face.index.rebuild(user_of(who), name, tell=tell)
     return await attempted(face, request, who, "rebuild", name or "storage", job, _counts)
@@ -99,23 +105,35 @@ async def check(face: App, request: Request, who: Identity) -> None:
     send_json(request, document)
 
 
-async def checked(face: App, request: Request, who: Identity, wanted: Checkup, tell: Tell | None = None) -> CheckReport:
+async def checked(
+    face: App, request: Request, who: Identity, wanted: Checkup, tell: Tell | None = None
+) -> CheckReport:
     """Look for what is wrong; `tell` hears how far it is."""
     checking = face.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
-    return await (attempted(face, request, who, "sweep", "storage", checking, _swept) if wanted.sweep else checking)
+    return await (
+        attempted(face, request, who, "sweep", "storage", checking, _swept)
+        if wanted.sweep
+        else checking
+    )
 
 
 def _prefix_of(face: App, folder: Path) -> str:
-    """What the keys of the folder's files begin with. Raises `BadRequest`, with advice, for a folder outside the storage."""
+    """What the keys of the folder's files begin with. Raises `BadRequest`, with advice, for a
+    folder outside the storage.
+    """
     storage = face.settings.storage_folder
     if storage is None:
-        raise BadRequest("Only a storage that is a folder ([storage] backend = files) can adopt one.")
+        raise BadRequest(
+            "Only a storage that is a folder ([storage] backend = files) can adopt one."
+        )
     try:
         below = folder.resolve().relative_to(storage.resolve()).as_posix()
     except ValueError:
         raise BadRequest(
-            f"{folder} is not in the storage folder, {storage}. To adopt it in place, make it the storage: set path = {folder} "
-            "in [storage], start pypid, and adopt it again. Or move the files into the storage folder, and run `pypid rebuild`."
+            f"{folder} is not in the storage folder, {storage}. To adopt it in place, make it the "
+            f"storage: set path = {folder} "
+            "in [storage], start pypid, and adopt it again. Or move the files into the storage "
+            "folder, and run `pypid rebuild`."
         ) from None
     return "" if below == "." else f"{below}/"
 
@@ -151,5 +169,8 @@ def _rebuilt(found: Reconciled, adopted: Sequence[Adopted]) -> Rebuilt:
     return {
         "projects": found.projects,
         "changed": found.changed,
-        "adopted": [{"key": one.key, "outcome": one.outcome, "problems": list(one.problems)} for one in adopted],
+        "adopted": [
+            {"key": one.key, "outcome": one.outcome, "problems": list(one.problems)}
+            for one in adopted
+        ],
     }

@@ -1,6 +1,8 @@
-"""Finished pages of the index as of a moment: the last ones asked for, and no more, for anybody may ask for any moment.
+"""Finished pages of the index as of a moment: the last ones asked for, and no more, for anybody may
+ask for any moment.
 
-They are kept apart from the pages of now, and the front door keeps none of them: a million moments drive none of those out.
+They are kept apart from the pages of now, and the front door keeps none of them: a million moments
+drive none of those out.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ LIMIT = 16 << 20
 FEW = 256
 """Lines of a page that are rendered in the reactor thread."""
 FILES_URL, APART_URL = "../../../../packages/", "../../packages/"
-"""From ``/at/<moment>/simple/<project>/`` to where files are: all as ever, and those that are seen at that moment alone."""
+"""From ``/at/<moment>/simple/<project>/`` to where files are: all as ever, and those that are seen
+at that moment alone.
+"""
 
 
 @frozen
@@ -59,7 +63,8 @@ class ThenPages:
         absolute: Callable[[str], str],
         provenance: Callable[[], str | None],
     ) -> tuple[FinishedPage, int]:
-        """The project's page as of `asked.before`, which is `called` so there; and its serial. Raises as `Index.view`.
+        """The project's page as of `asked.before`, which is `called` so there; and its serial.
+        Raises as `Index.view`.
 
         `absolute`: the URL to write for one that is relative to the page.
         """
@@ -85,11 +90,17 @@ class ThenPages:
                 url_of=url_of,
                 as_of=AsOf(moment=called, since=then.since, gone=then.gone),
             )
-            return _Kept(looked.edition, FinishedPage(page, self._world.blocking), then.project.serial)
+            return _Kept(
+                looked.edition, FinishedPage(page, self._world.blocking), then.project.serial
+            )
 
-        return await self._finished(key, looked.edition, make, at_once=len(then.project.files) <= FEW)
+        return await self._finished(
+            key, looked.edition, make, at_once=len(then.project.files) <= FEW
+        )
 
-    async def names(self, before: datetime, format: Format, by: Visibility) -> tuple[FinishedPage, int]:
+    async def names(
+        self, before: datetime, format: Format, by: Visibility
+    ) -> tuple[FinishedPage, int]:
         """The list of projects that had a file then, as far as `by` sees them; and its serial."""
         edition, serial = await self._index.edition(), await self._index.catalog.serial()
         key = (before, format, by)
@@ -100,8 +111,11 @@ class ThenPages:
 
         def make() -> _Kept:
             shown = seen(names, by)
-            # the catalog's serial would tell them whenever something happens to what they may not know of
-            number = serial if by.sees_all else max((summary.serial for summary in shown), default=0)
+            # the catalog's serial would tell them whenever something happens to what they may not
+            # know of
+            number = (
+                serial if by.sees_all else max((summary.serial for summary in shown), default=0)
+            )
             page = render_names(shown, format, serial=number)
             return _Kept(edition, FinishedPage(page, self._world.blocking), number)
 

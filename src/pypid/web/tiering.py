@@ -32,13 +32,23 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 FileMoved = TypedDict(
-    "FileMoved", {"project": str, "filename": str, "size": int, "class": str, "outcome": TieringOutcome, "reason": str | None}
+    "FileMoved",
+    {
+        "project": str,
+        "filename": str,
+        "size": int,
+        "class": str,
+        "outcome": TieringOutcome,
+        "reason": str | None,
+    },
 )
 """What became of a file. `class`: where it was."""
 
 
 class TieredFiles(TypedDict):
-    """What became of the files. `outcomes` counts them; `size`: bytes that are moved, all together."""
+    """What became of the files. `outcomes` counts them; `size`: bytes that are
+    moved, all together.
+    """
 
     projects: int
     seen: int
@@ -51,15 +61,21 @@ class TieredFiles(TypedDict):
 @guarded(app, "/api/tier", may=Action.ADMIN, methods=("POST",))
 @Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True)
 async def tier(face: App, request: Request, who: Identity) -> None:
-    """Move old files into a cheaper storage class, and tell of each that was due what became of it."""
+    """Move old files into a cheaper storage class, and tell of each that was due what
+    became of it.
+    """
     wanted = await read_json(request, Wanted)
     rule = _rule(wanted)
     kind = stream_of(request)
     if kind is None:
-        return send_json(request, _document(await _tiered(face, request, who, wanted, rule, await _tierer(face))))
+        return send_json(
+            request, _document(await _tiered(face, request, who, wanted, rule, await _tierer(face)))
+        )
     stream = EventStream(request, kind)
     run = await _tierer(
-        face, lambda said: stream.say("progress", {"said": said}), lambda moved: stream.say("file", _file(moved))
+        face,
+        lambda said: stream.say("progress", {"said": said}),
+        lambda moved: stream.say("file", _file(moved)),
     )
     stream.begin()
     try:
@@ -69,7 +85,9 @@ async def tier(face: App, request: Request, who: Identity) -> None:
     return stream.say("result", _document(found))
 
 
-async def _tiered(face: App, request: Request, who: Identity, wanted: Wanted, rule: TieringRule, run: Tierer) -> Tiered:
+async def _tiered(
+    face: App, request: Request, who: Identity, wanted: Wanted, rule: TieringRule, run: Tierer
+) -> Tiered:
     moving = run.tier(rule, dry=wanted.dry_run)
     if wanted.dry_run:
         return await moving
@@ -78,11 +96,21 @@ async def _tiered(face: App, request: Request, who: Identity, wanted: Wanted, ru
 
 def _moved(found: Tiered) -> Details:
     return {
-        "files": listed({f"{moved.project}/{moved.filename}" for moved in found.moved if moved.outcome is TieringOutcome.MOVED})
+        "files": listed(
+            {
+                f"{moved.project}/{moved.filename}"
+                for moved in found.moved
+                if moved.outcome is TieringOutcome.MOVED
+            }
+        )
     }
 
 
-async def _tierer(face: App, tell: Callable[[str], None] | None = None, of_file: Callable[[Moved], object] = ignored) -> Tierer:
+async def _tierer(
+    face: App,
+    tell: Callable[[str], None] | None = None,
+    of_file: Callable[[Moved], object] = ignored,
+) -> Tierer:
     return await tierer(face.index.parts, face.index.bucket, tell, of_file)
 
 
@@ -90,20 +118,29 @@ def _rule(wanted: Wanted) -> TieringRule:
     try:
         age = parse_duration(wanted.older_than)
     except ValueError:
-        raise BadRequest("older_than is a whole number of s, m, h or d (one unit): 180d, for example.") from None
+        raise BadRequest(
+            "older_than is a whole number of s, m, h or d (one unit): 180d, for example."
+        ) from None
     return TieringRule(age, wanted.keep, wanted.storage_class)
 
 
 def _document(found: Tiered) -> TieredFiles:
     counts = Counter(moved.outcome for moved in found.moved)
-    size = sum(moved.size for moved in found.moved if moved.outcome in (TieringOutcome.MOVED, TieringOutcome.WOULD_MOVE))
+    size = sum(
+        moved.size
+        for moved in found.moved
+        if moved.outcome in (TieringOutcome.MOVED, TieringOutcome.WOULD_MOVE)
+    )
     return {
         "projects": found.projects,
         "seen": found.files,
         "due": len(found.moved),
         "outcomes": {outcome.value: counts[outcome] for outcome in TieringOutcome},
         "size": size,
-        "files": [_file(moved) for moved in sorted(found.moved, key=lambda moved: (moved.project, moved.filename))],
+        "files": [
+            _file(moved)
+            for moved in sorted(found.moved, key=lambda moved: (moved.project, moved.filename))
+        ],
     }
 
 

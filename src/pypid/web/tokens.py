@@ -1,4 +1,6 @@
-"""Tokens of people and their machines, below ``/api/tokens``. A secret is in one answer only: the one that made it."""
+"""Tokens of people and their machines, below ``/api/tokens``. A secret is in one answer only: the
+one that made it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ import msgspec
 
 from pypid.core.accounts.entries import Token
 from pypid.core.configuration.value_kinds import GLOB, parse_duration
-from pypid.core.errors import BadRequest, Forbidden, NoSuchToken, NotAvailable, NotByToken, shortened
+from pypid.core.errors import (
+    BadRequest,
+    Forbidden,
+    NoSuchToken,
+    NotAvailable,
+    NotByToken,
+    shortened,
+)
 from pypid.core.packaging.globs import WILD
 from pypid.core.permissions import Action, Identity, Scope, may
 from pypid.core.simple_api.render import utc_text
@@ -38,7 +47,9 @@ MOST_A_DAY = 500
 """Tokens that are made for one user: those that were revoked at once are kept for a month, too."""
 MOST_GLOBS = 100
 MOST_WILD = 50
-"""Of ``*``, ``?`` and ``[`` in the globs of a token: what is compiled of each takes 0.1 ms, on the reactor thread."""
+"""Of ``*``, ``?`` and ``[`` in the globs of a token: what is compiled of each takes 0.1 ms, on the
+reactor thread.
+"""
 ALL = ("*",)
 
 Glob = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -49,12 +60,14 @@ Word = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(ACTIONS)})]
 
 
 class NewToken(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a new token. `expires`: a duration (30d), a moment with its offset from UTC, or null for never."""
+    """The body of a new token. `expires`: a duration (30d), a moment with its offset from UTC, or
+    null for never.
+    """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     actions: Annotated[list[Word], msgspec.Meta(min_length=1, max_length=len(ACTIONS))]
-    projects: Annotated[list[Glob], msgspec.Meta(min_length=1, max_length=MOST_GLOBS)] = msgspec.field(
-        default_factory=lambda: list(ALL)
+    projects: Annotated[list[Glob], msgspec.Meta(min_length=1, max_length=MOST_GLOBS)] = (
+        msgspec.field(default_factory=lambda: list(ALL))
     )
     expires: str | None = None
     user: str | None = None
@@ -64,13 +77,17 @@ State = Literal["usable", "expired", "revoked"]
 ASKS = (
     Parameter("user", "The tokens of this user; for administrators."),
     Parameter(
-        "all", "The tokens of all users, if given alone or with ``yes``; for administrators.", {"enum": ["", "yes", "no"]}
+        "all",
+        "The tokens of all users, if given alone or with ``yes``; for administrators.",
+        {"enum": ["", "yes", "no"]},
     ),
 )
 
 
 class TokenDocument(TypedDict):
-    """All of a token but its secret. `publisher`: whether it was made for a workflow (trusted publishing)."""
+    """All of a token but its secret. `publisher`: whether it was made for a workflow (trusted
+    publishing).
+    """
 
     id: str
     name: str
@@ -101,7 +118,9 @@ class Tokens(TypedDict):
 @guarded(app, "/api/tokens", may=SOMEBODY)
 @Described(Tokens, asks=ASKS, refuses=(Forbidden, NotAvailable))
 async def tokens(face: App, request: Request, who: Identity) -> None:
-    """The tokens: one's own; an administrator's ``?user=alice`` and ``?all``. By a token: itself."""
+    """The tokens: one's own; an administrator's ``?user=alice`` and ``?all``. By
+    a token: itself.
+    """
     given = parameters(request, *names(ASKS))
     is_admin = may(face.rules, who, Action.ADMIN)
     if given and not is_admin:
@@ -138,7 +157,9 @@ def demand_no_token(who: Identity) -> str:
 
 
 async def made(face: App, request: Request, who: Identity, wanted: NewToken) -> tuple[str, Token]:
-    """Make the token; its secret, which nobody tells again. Raises `NotByToken`, `Forbidden`, `BadRequest`."""
+    """Make the token; its secret, which nobody tells again. Raises `NotByToken`, `Forbidden`,
+    `BadRequest`.
+    """
     own = demand_no_token(who)
     user = own if wanted.user is None else wanted.user
     if user != own and not may(face.rules, who, Action.ADMIN):
@@ -147,7 +168,9 @@ async def made(face: App, request: Request, who: Identity, wanted: NewToken) -> 
     scope, expires = scope_of(wanted.actions, wanted.projects), expiry_of(wanted.expires, now)
     await _demand_may(face, user, scope)
     await _demand_few(face, user, now)
-    secret, token = face.known.new_token(name=_label(wanted.name), user=user, scope=scope, now=now, expires=expires)
+    secret, token = face.known.new_token(
+        name=_label(wanted.name), user=user, scope=scope, now=now, expires=expires
+    )
     said = {
         "user": user,
         "name": token.name,
@@ -155,14 +178,18 @@ async def made(face: App, request: Request, who: Identity, wanted: NewToken) -> 
         "projects": " ".join(scope.projects),
         "expires": "never" if expires is None else utc_text(expires),
     }
-    await recorded(face, request, who, "make-token", token.id, face.accounts.add_token(token), lambda _: said)
+    await recorded(
+        face, request, who, "make-token", token.id, face.accounts.add_token(token), lambda _: said
+    )
     return secret, token
 
 
 @guarded(app, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
 @Described(TokenDocument, refuses=(NoSuchToken, NotAvailable))
 async def revoke(face: App, request: Request, who: Identity, id: str) -> None:
-    """Revoke a token: from now on nobody is anybody by it. Who has only a token may revoke that one."""
+    """Revoke a token: from now on nobody is anybody by it. Who has only a token may revoke that
+    one.
+    """
     send_json(request, document_of(await revoked(face, request, who, id), face.world.now()))
 
 
@@ -172,7 +199,9 @@ async def revoked(face: App, request: Request, who: Identity, id: str) -> Token:
     if token is None or not _is_theirs(face, who, token):
         raise NoSuchToken(id)
     said = {"user": token.user, "name": token.name}
-    return await recorded(face, request, who, "revoke-token", id, face.accounts.revoke_token(id), lambda _: said)
+    return await recorded(
+        face, request, who, "revoke-token", id, face.accounts.revoke_token(id), lambda _: said
+    )
 
 
 def _is_theirs(face: App, who: Identity, token: Token) -> bool:
@@ -183,30 +212,42 @@ def _is_theirs(face: App, who: Identity, token: Token) -> bool:
     return who.user == token.user and not token.publisher
 
 
-# --- what is asked for ----------------------------------------------------------------------------------------
+# --- what is asked for ----------------------------------------------------------------------------
 
 
 def scope_of(actions: Sequence[str], projects: Sequence[str]) -> Scope:
     """The scope that these words and globs say. Raises `BadRequest`, with what there is."""
     unknown = [word for word in actions if word not in ACTIONS]
     if unknown:
-        raise BadRequest(f"{shortened(unknown[0])!r} is no action of a token; there are: {', '.join(ACTIONS)}.")
+        raise BadRequest(
+            f"{shortened(unknown[0])!r} is no action of a token; there are: {', '.join(ACTIONS)}."
+        )
     globs: list[str] = []
     for glob in projects:
         try:
             globs.append(GLOB.parse(glob))
         except ValueError:
-            raise BadRequest(f"{shortened(glob)!r} cannot be the name of a project, or a glob: write {GLOB.allowed}.") from None
+            raise BadRequest(
+                f"{shortened(glob)!r} cannot be the name of a project, or a glob: write "
+                f"{GLOB.allowed}."
+            ) from None
     if sum(glob.count(wild) for glob in globs for wild in WILD) > MOST_WILD:
-        raise BadRequest(f"The globs of a token have at most {MOST_WILD} of * ? and [ in all: use fewer, or write names.")
+        raise BadRequest(
+            f"The globs of a token have at most {MOST_WILD} of * ? and [ in all: use fewer, or "
+            f"write names."
+        )
     if "admin" in actions and tuple(globs) != ALL:
-        raise BadRequest("'admin' concerns the whole index, not some projects: leave projects out, or leave admin out.")
+        raise BadRequest(
+            "'admin' concerns the whole index, not some projects: leave projects out, or leave "
+            "admin out."
+        )
     found = frozenset(ACTIONS[word] for word in actions)
     return Scope(found, ALL if "*" in globs else tuple(dict.fromkeys(globs)))
 
 
 def expiry_of(text: str | None, now: datetime) -> datetime | None:
-    """When a token expires: after a duration (``30d``), at a moment (ISO 8601, with its offset), or never (None).
+    """When a token expires: after a duration (``30d``), at a moment (ISO 8601, with its offset), or
+    never (None).
 
     Raises `BadRequest`, also for what is past already.
     """
@@ -229,22 +270,35 @@ def _moment(text: str) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise BadRequest(
-        "expires is a duration (30d, 12h), a moment with its offset (2027-01-31T12:00:00Z), or left out for never."
+        "expires is a duration (30d, 12h), a moment with its offset (2027-01-31T12:00:00Z), or "
+        "left out for never."
     )
 
 
 def _label(text: str) -> str:
     if not text.isprintable() or not text.strip():
-        raise BadRequest("The name of a token is any text that can be printed: what it is for, and where it is kept.")
+        raise BadRequest(
+            "The name of a token is any text that can be printed: what it is for, and where "
+            "it is "
+            "kept."
+        )
     return text.strip()
 
 
 async def _demand_may(face: App, user: str, scope: Scope) -> None:
-    """Raise unless `user` may, somewhere, do all that the token shall do. (What it may do is asked anew at each use.)"""
+    """Raise unless `user` may, somewhere, do all that the token shall do. (What it may do is asked
+    anew at each use.)
+    """
     whose = await face.known.find(user)
     if whose is None:
-        raise BadRequest(f"Nobody can log in as {shortened(user)!r}, so no token can be made for that user.")
-    lacking = [word for word, action in ACTIONS.items() if action in scope.actions and not may(face.rules, whose, action)]
+        raise BadRequest(
+            f"Nobody can log in as {shortened(user)!r}, so no token can be made for that user."
+        )
+    lacking = [
+        word
+        for word, action in ACTIONS.items()
+        if action in scope.actions and not may(face.rules, whose, action)
+    ]
     if lacking:
         verb = ACTIONS[lacking[0]].value
         raise Forbidden(user, f"{verb}, so no token of that user may")
@@ -254,13 +308,18 @@ async def _demand_few(face: App, user: str, now: datetime) -> None:
     made = await face.accounts.tokens(user)
     usable = [token for token in made if state_of(token, now) == "usable"]
     if len(usable) >= MOST:
-        raise BadRequest(f"{user} has {len(usable)} tokens already. Revoke those that nobody uses (see used).")
+        raise BadRequest(
+            f"{user} has {len(usable)} tokens already. Revoke those that nobody uses (see used)."
+        )
     lately = [token for token in made if now - token.created < timedelta(days=1)]
     if len(lately) >= MOST_A_DAY:
-        raise BadRequest(f"{len(lately)} tokens of {user} were made within a day. Use one of them, or try again tomorrow.")
+        raise BadRequest(
+            f"{len(lately)} tokens of {user} were made within a day. Use one of them, or try "
+            f"again tomorrow."
+        )
 
 
-# --- in JSON --------------------------------------------------------------------------------------------------
+# --- in JSON --------------------------------------------------------------------------------------
 
 
 def words_of(actions: Iterable[Action]) -> list[str]:

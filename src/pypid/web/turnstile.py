@@ -1,4 +1,6 @@
-"""How many accounts may be asked for from one place, and one at a time; and how often somebody may log in."""
+"""How many accounts may be asked for from one place, and one at a time; and how often somebody may
+log in.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from pypid.core.lru import Recent
 PLACES = 16384
 """That are remembered; the one that was not seen for longest is forgotten first."""
 MOST_LOGINS = 300
-"""Of one user in `WHILE`: each is a line in the audit log, and a change of the accounts that others wait for."""
+"""Of one user in `WHILE`: each is a line in the audit log, and a change of the accounts that others
+wait for.
+"""
 
 
 @define
@@ -24,7 +28,8 @@ class TooManyLogins(TooManyAttempts):
 
     def text(self) -> str:
         return (
-            f"You have logged in {MOST_LOGINS} times within an hour. Use a session or a token that you have (/api/tokens); "
+            f"You have logged in {MOST_LOGINS} times within an hour. Use a session or a token "
+            f"that you have (/api/tokens); "
             f"or wait {self.retry_after} s."
         )
 
@@ -41,24 +46,34 @@ class RateLimit:
     """Counts who comes. `turn` is held while a name is looked at and taken."""
 
     turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
-    _seen: Recent[str, _Seen] = field(factory=lambda: Recent(PLACES, PLACES), init=False, repr=False)
-    _logins: Recent[str, _Seen] = field(factory=lambda: Recent(PLACES, PLACES), init=False, repr=False)
+    _seen: Recent[str, _Seen] = field(
+        factory=lambda: Recent(PLACES, PLACES), init=False, repr=False
+    )
+    _logins: Recent[str, _Seen] = field(
+        factory=lambda: Recent(PLACES, PLACES), init=False, repr=False
+    )
 
     def let_in(self, address: str, now: float) -> None:
-        """Count an attempt at `now` (seconds of any clock). Raises `TooManyRegistrations`, and then it does not count."""
+        """Count an attempt at `now` (seconds of any clock). Raises `TooManyRegistrations`, and then
+        it does not count.
+        """
         wait = _count(self._seen, place_of(address), MOST_FROM_A_PLACE, now)
         if wait:
             raise TooManyRegistrations(wait)
 
     def log_in(self, user: str, now: float) -> None:
-        """Count a login of somebody who has shown the right password. Raises `TooManyLogins`, and then it does not count."""
+        """Count a login of somebody who has shown the right password. Raises `TooManyLogins`, and
+        then it does not count.
+        """
         wait = _count(self._logins, user, MOST_LOGINS, now)
         if wait:
             raise TooManyLogins(wait)
 
 
 def _count(of_all: Recent[str, _Seen], whose: str, most: int, now: float) -> int:
-    """Count it; or, where there were so many already, how many seconds are left until the next one."""
+    """Count it; or, where there were so many already, how many seconds are left until
+    the next one.
+    """
     seen = of_all.get(whose) or _Seen()
     times = tuple(time for time in seen.times if now - time < WHILE)
     if len(times) >= most:

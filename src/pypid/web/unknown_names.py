@@ -1,7 +1,9 @@
-"""A budget for names that were never asked upstream, for each address of clients that have not logged in.
+"""A budget for names that were never asked upstream, for each address of clients that have not
+logged in.
 
-Each such name is a question to the upstream index, and an entry that is remembered: without a bound one client could have both
-without an end. An ordinary client asks for names that others have asked for before, or for the few hundred of a new lock file.
+Each such name is a question to the upstream index, and an entry that is remembered: without a bound
+one client could have both without an end. An ordinary client asks for names that others have asked
+for before, or for the few hundred of a new lock file.
 """
 
 from __future__ import annotations
@@ -16,9 +18,13 @@ from pypid.core.errors import Busy
 from pypid.core.lru import Recent
 
 ADDRESSES = 16384
-"""Addresses that are remembered, least recently used first out: a forgotten one has its whole budget again."""
+"""Addresses that are remembered, least recently used first out: a forgotten one has its whole
+budget again.
+"""
 SHORTEST_WAIT = 5
-"""Seconds of ``Retry-After`` at least, so that many clients behind one address get their turns: pip comes back five times."""
+"""Seconds of ``Retry-After`` at least, so that many clients behind one address get their turns: pip
+comes back five times.
+"""
 
 
 @frozen
@@ -42,10 +48,14 @@ class UnknownNames:
 
     budget: NameBudget
     clock: IReactorTime
-    _buckets: Recent[str, _Bucket] = field(factory=lambda: Recent(ADDRESSES, ADDRESSES), init=False, repr=False)
+    _buckets: Recent[str, _Bucket] = field(
+        factory=lambda: Recent(ADDRESSES, ADDRESSES), init=False, repr=False
+    )
 
     def spend(self, address: str) -> None:
-        """Take one name out of the budget of the address. Raises `Busy` where nothing is left (503: pip does not retry 429)."""
+        """Take one name out of the budget of the address. Raises `Busy` where nothing is left (503:
+        pip does not retry 429).
+        """
         if not self.budget.burst:
             return
         place, now, rate = place_of(address), self.clock.seconds(), self.budget.per_minute / 60
@@ -53,7 +63,11 @@ class UnknownNames:
         left = min(self.budget.burst, bucket.left + max(0.0, now - bucket.at) * rate)
         if left < 1:
             raise Busy(
-                "Your address has asked for too many projects that were never asked for before. Log in, or use a token.",
+                (
+                    "Your address has asked for too many projects that were never asked for "
+                    "before. "
+                    "Log in, or use a token."
+                ),
                 max(SHORTEST_WAIT, ceil((1 - left) / rate)),
             )
         self._buckets.put(place, _Bucket(left - 1, now))

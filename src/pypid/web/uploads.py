@@ -49,14 +49,18 @@ class Published:
     words: str
 
 
-async def take(face: App, request: Request, who: Identity, *, unsaid: str | None = None) -> Published | ErrorResponse | str:
-    """What the upload form asks for, done; what was published, or what else is to be said (`say`). Raises as `publish`.
+async def take(
+    face: App, request: Request, who: Identity, *, unsaid: str | None = None
+) -> Published | ErrorResponse | str:
+    """What the upload form asks for, done; what was published, or what else is to be said (`say`).
+    Raises as `publish`.
 
     `unsaid` is what is done where neither the form nor the address says it.
     """
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
-    # what has begun goes to its end, and its spool with it, even if the client goes away (a body that breaks off is an end too)
+    # what has begun goes to its end, and its spool with it, even if the client goes away (a body
+    # that breaks off is an end too)
     return await shielded(counted(face, _taken(face, request, who, limits, unsaid)))
 
 
@@ -102,15 +106,25 @@ _WORDS = {
 }
 
 
-UNVERIFIED = "its attestations were not kept, because nothing on this server can verify them (pypid[attestations])"
+UNVERIFIED = (
+    "its attestations were not kept, because nothing on this server can verify them "
+    "(pypid[attestations])"
+)
 
 
 async def publish(
-    face: App, request: Request, form: UploadFields, spool: Spool, who: Identity, *, overwriting: bool = True
+    face: App,
+    request: Request,
+    form: UploadFields,
+    spool: Spool,
+    who: Identity,
+    *,
+    overwriting: bool = True,
 ) -> Published:
     """Check and publish the file in the `spool`, which is finished. To be `shielded`.
 
-    `overwriting`: whoever may overwrite does so by this. Raises `UploadRejected`, `Forbidden`, and as `Index.publish`.
+    `overwriting`: whoever may overwrite does so by this. Raises `UploadRejected`, `Forbidden`, and
+    as `Index.publish`.
     """
     distribution = distribution_of(form)
     # the guard has asked in general; now that the project is known, it is asked about
@@ -120,10 +134,22 @@ async def publish(
     publishing = face.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
     subject = f"{distribution.project}/{distribution.filename}"
     outcome = await attempted(
-        face, request, who, "publish-file", subject, publishing, lambda outcome: _published(outcome, upload)
+        face,
+        request,
+        who,
+        "publish-file",
+        subject,
+        publishing,
+        lambda outcome: _published(outcome, upload),
     )
-    unverified = upload.attestations and upload.provenance is None and outcome is not PublishOutcome.UNCHANGED
-    return Published(upload, outcome, f"{_WORDS[outcome]}; {UNVERIFIED}" if unverified else _WORDS[outcome])
+    unverified = (
+        upload.attestations
+        and upload.provenance is None
+        and outcome is not PublishOutcome.UNCHANGED
+    )
+    return Published(
+        upload, outcome, f"{_WORDS[outcome]}; {UNVERIFIED}" if unverified else _WORDS[outcome]
+    )
 
 
 def _published(outcome: PublishOutcome, upload: Upload) -> Details | None:
@@ -147,5 +173,8 @@ def _query_action(request: Request) -> str | None:
 @guarded(app, "/legacy/", may=Action.READ)
 async def wrong_method(face: App, request: Request, who: Identity) -> None:
     """A browser, or an installer that was given the upload URL (C71)."""
-    advice = "This is where distributions are uploaded (POST, by twine or uv). To install, use /simple/ as the index URL."
+    advice = (
+        "This is where distributions are uploaded (POST, by twine or uv). To install, use "
+        "/simple/ as the index URL."
+    )
     send_refusal(request, ErrorResponse(405, advice, ((b"Allow", b"POST"),)))

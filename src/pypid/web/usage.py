@@ -18,7 +18,11 @@ USUAL, MOST = 100, 1000
 """Projects in one answer."""
 LARGEST = (1 << 31) - 1
 ASKS = (
-    Parameter("skip", "Leave out so many of the largest projects.", {"type": "integer", "minimum": 0, "maximum": LARGEST}),
+    Parameter(
+        "skip",
+        "Leave out so many of the largest projects.",
+        {"type": "integer", "minimum": 0, "maximum": LARGEST},
+    ),
     Parameter(
         "most",
         f"Projects in the answer: {USUAL}, unless this says otherwise.",
@@ -57,4 +61,10 @@ def _disk(disk: Disk | None) -> DiskDocument | None:
 
 
 def _use(use: ProjectUse) -> UseDocument:
-    return {"name": use.name, "files": use.files, "size": use.size, "kept": use.kept, "kept_size": use.kept_size}
+    return {
+        "name": use.name,
+        "files": use.files,
+        "size": use.size,
+        "kept": use.kept,
+        "kept_size": use.kept_size,
+    }

@@ -1,6 +1,7 @@
 """Why something is not there: ``/api/why/``, for those who may publish and read.
 
-Whoever may only read is not told: the answer names rules of the configuration, and files that they hide.
+Whoever may only read is not told: the answer names rules of the configuration, and files that they
+hide.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class VisibleWhy(TypedDict):
 
 
 class FileOfWhy(TypedDict):
-    """A file. `rule` hides it (`because`, for people), until it becomes visible by itself, if it does."""
+    """A file. `rule` hides it (`because`, for people), until it becomes visible by itself, if it
+    does.
+    """
 
     filename: str
     ours: bool
@@ -109,16 +112,25 @@ async def of_project(face: App, request: Request, who: Identity, project: str) -
 @guarded(app, "/api/why/<project>/<filename>", may=Action.WRITE)
 @Described(OneFileWhy, refuses=(NotYetKnown,))
 async def of_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """What a name is here, and why a file of it is visible or hidden, whether there is one of this name or not."""
+    """What a name is here, and why a file of it is visible or hidden, whether there is one of this
+    name or not.
+    """
     found = await found_of(face, who, project)
-    document: OneFileWhy = {**_document(found, face.index.envoy.outage), "file": _file(found.file(filename))}
+    document: OneFileWhy = {
+        **_document(found, face.index.envoy.outage),
+        "file": _file(found.file(filename)),
+    }
     send_json(request, document)
 
 
 async def found_of(face: App, who: Identity, project: str) -> Why:
-    """All that can be said of the name to somebody who may publish. Raises `Forbidden` for whom may not read it."""
+    """All that can be said of the name to somebody who may publish. Raises `Forbidden` for whom may
+    not read it.
+    """
     name = project_name(project)
-    demand(face.rules, who, Action.READ, name)  # it tells of files: a token to publish is not enough
+    demand(
+        face.rules, who, Action.READ, name
+    )  # it tells of files: a token to publish is not enough
     return await why(face.index, name)
 
 
@@ -137,7 +149,9 @@ def _document(found: Why, outage: CircuitBreaker) -> ProjectWhyCommon:
         "says": found.standing.value,
         "not_asked": None if found.told is None else found.told.value,
         "not_shown": None if found.shown is None else found.shown.value,
-        "ours": {"status": found.ours.status, "files": len(found.ours.files)} if isinstance(found.ours, Project) else None,
+        "ours": {"status": found.ours.status, "files": len(found.ours.files)}
+        if isinstance(found.ours, Project)
+        else None,
         "upstream": None
         if said is None
         else {
@@ -147,8 +161,14 @@ def _document(found: Why, outage: CircuitBreaker) -> ProjectWhyCommon:
             "files": None if said.files is None else len(said.files),
         },
         "failure": None if found.theirs.failure is None else str(found.theirs.failure),
-        "outage": None if outage.since is None else {"since": utc_text(outage.since), "error": str(outage.error)},
-        "visible": {"ours": visible[True, False], "kept": visible[False, True], "upstream": visible[False, False]},
+        "outage": None
+        if outage.since is None
+        else {"since": utc_text(outage.since), "error": str(outage.error)},
+        "visible": {
+            "ours": visible[True, False],
+            "kept": visible[False, True],
+            "upstream": visible[False, False],
+        },
     }
 
 

@@ -1,4 +1,6 @@
-"""The wiring of the faces: what the routes are given, for the public and for whoever comes by the control socket."""
+"""The wiring of the faces: what the routes are given, for the public and for whoever comes by the
+control socket.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ def facing(
     return AppWiring(faces, (*condition.watches, readmes, searching))
 
 
-def _searching(state: StateFolder, index: Index, faces: tuple[App, ...], storage: OpenedStorage) -> Searching:
+def _searching(
+    state: StateFolder, index: Index, faces: tuple[App, ...], storage: OpenedStorage
+) -> Searching:
     """What finds projects: the cards of all workers lie in one file, which one of them writes."""
 
     def make() -> Search:
@@ -115,12 +119,15 @@ def publishing_of(
         if not made:  # here: few ask so
             from pypid.wiring.exports import Exports
 
-            made.append(Exports(config, places, index, faces[0], storage.identity, reactor, settings))
+            made.append(
+                Exports(config, places, index, faces[0], storage.identity, reactor, settings)
+            )
         return await made[0](wanted, heard)
 
     async def elsewhere(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
         raise BadRequest(
-            "An export is written wherever pypid itself may write: it is asked for on pypid's machine, by `pypid export`, "
+            "An export is written wherever pypid itself may write: it is asked for on pypid's "
+            "machine, by `pypid export`, "
             "and not over the network. What is to be kept up to date is named by [publish] target."
         )
 
@@ -136,7 +143,9 @@ def publishing_of(
 
 
 def _in_force(config: Config, people: Identities) -> Sequence[SettingSection]:
-    from pypid.core.configuration.in_force import in_force  # here, since only an administrator asks for it
+    from pypid.core.configuration.in_force import (
+        in_force,
+    )  # here, since only an administrator asks for it
 
     return in_force(config, people.config)
 
@@ -147,14 +156,23 @@ def _resolver(reactor: Any, face: App, who: Identity) -> AbstractAsyncContextMan
     return Loopback(reactor)(face, who)
 
 
-def _condition(config: Config, storage: OpenedStorage, shares: Sharing | None, people: Identities, world: World) -> Condition:
-    """What is remembered of the parts. A bucket was not reached yet, and of a shared catalog nothing was read."""
-    is_bucket, is_lasting = config.storage.backend is StorageBackend.S3, config.storage.backend is StorageBackend.FILES
+def _condition(
+    config: Config, storage: OpenedStorage, shares: Sharing | None, people: Identities, world: World
+) -> Condition:
+    """What is remembered of the parts. A bucket was not reached yet, and of a shared catalog
+    nothing was read.
+    """
+    is_bucket, is_lasting = (
+        config.storage.backend is StorageBackend.S3,
+        config.storage.backend is StorageBackend.FILES,
+    )
     there = whether_there(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
     if storage.answers is not None:  # a bucket has no such object: to ask for it takes two requests
         there = whether_it_answers(storage.answers)
     files = HealthWatch(world.clock, "storage", there, is_well=not is_bucket)
-    condition = Condition(access=lambda: people.can_be_asked, storage=lambda: files.is_well, watches=(files,))
+    condition = Condition(
+        access=lambda: people.can_be_asked, storage=lambda: files.is_well, watches=(files,)
+    )
     if shares is None:
         return condition
     following = shares.catalog.following
@@ -175,7 +193,9 @@ def _face_settings(config: Config, places: StatePaths, state: StateFolder) -> Fa
         public_url=config.server.public_url,
         storage_folder=places.storage,
         max_cache=config.upstream.max_cache,
-        unknown_names=NameBudget(config.upstream.unknown_names, config.upstream.unknown_names_per_minute),
+        unknown_names=NameBudget(
+            config.upstream.unknown_names, config.upstream.unknown_names_per_minute
+        ),
         certificate=places.certificate,
         place=files_of(config, places),
         indexes=() if config.upstream.mode is Mode.OFFLINE else indexes_of(config),

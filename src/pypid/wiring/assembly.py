@@ -1,4 +1,6 @@
-"""Everything put together, but not running and without sockets: index, access, snapshots, jobs, faces."""
+"""Everything put together, but not running and without sockets: index, access, snapshots, jobs,
+faces.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ if TYPE_CHECKING:  # for buckets only
 
 @frozen
 class Assembly:
-    """A pypid that is put together and not running yet. `faces`: the public one, and the operator's."""
+    """A pypid that is put together and not running yet. `faces`: the public one, and the
+    operator's.
+    """
 
     index: Index
     glance: Glance
@@ -74,10 +78,13 @@ def assemble(
     """Everything but the sockets. `greet`: see `Identities`. Raises `CannotStart`, `Unreadable`."""
     _prepare_spool(state)
     storage = at_once(open_storage(config, places, world, reactor))
-    # serials never come again, even if the catalog is lost: mirrors (bandersnatch) remember the last one that they saw
+    # serials never come again, even if the catalog is lost: mirrors (bandersnatch) remember the
+    # last one that they saw
     serial = int(world.now().timestamp())
     shares = sharing(config, places, storage.identity, serial, world, reactor)
-    catalog = MemoryCatalog(serial=serial, thinking=world.thinking) if shares is None else shares.catalog
+    catalog = (
+        MemoryCatalog(serial=serial, thinking=world.thinking) if shares is None else shares.catalog
+    )
     storage, lease = _leased(config, places, storage, shares, world)
     identity = via.identity(world.random(16))
     reached = reach(config, places, world, reactor, identity)
@@ -86,7 +93,11 @@ def assemble(
     links = links_of(config, storage, shares, world)
     index = _index(config, state, storage, shares, catalog, reached, links, world, identity, lease)
     clean_stop = _clean_stop(config, places, storage, shares, world)
-    if clean_stop is not None and at_once(clean_stop.take()) and all(snapshot.is_whole for snapshot in snapshots):
+    if (
+        clean_stop is not None
+        and at_once(clean_stop.take())
+        and all(snapshot.is_whole for snapshot in snapshots)
+    ):
         index.trust_dump()
     people = identities(config, places, world, reactor, index.policy.claims)
     leases: Leases = Alone()
@@ -96,25 +107,45 @@ def assemble(
     throwaway = None
     if lease is not None:
         people.access.is_open = not is_new(places.state)
-        throwaway = _throwaway(config, places, storage, index, leases, people, lease, fill=not known)
+        throwaway = _throwaway(
+            config, places, storage, index, leases, people, lease, fill=not known
+        )
     made = facing(config, places, state, index, people, shares, storage, reactor)
     people.greet, people.is_first = greet, storage.new
     people.serve(*made.faces)
     if people.access.is_open:
         at_once(people.open())
-    written: tuple[PeriodicDump, ...] = (*snapshots, *written_links(config, links, places, storage, world))
+    written: tuple[PeriodicDump, ...] = (
+        *snapshots,
+        *written_links(config, links, places, storage, world),
+    )
     upkeep = _upkeep(config, index, reached, leases)
     for service in made.services:
         service.setServiceParent(upkeep)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
     publishing = publishing_of(config, places, index, made.faces, storage, leases, reactor)
-    return Assembly(index, catalog, written, upkeep, people, made.faces, throwaway, shares, publishing, clean_stop)
+    return Assembly(
+        index,
+        catalog,
+        written,
+        upkeep,
+        people,
+        made.faces,
+        throwaway,
+        shares,
+        publishing,
+        clean_stop,
+    )
 
 
 def _clean_stop(
     config: Config, places: StatePaths, storage: OpenedStorage, shares: Sharing | None, world: World
 ) -> CleanStop | None:
-    """None where other processes may write to the storage while this one does not run: nodes, a bucket's users, a pypicloud."""
-    is_own_folder = config.storage.backend is StorageBackend.FILES and config.storage.layout is Layout.PYPID
+    """None where other processes may write to the storage while this one does not run: nodes, a
+    bucket's users, a pypicloud.
+    """
+    is_own_folder = (
+        config.storage.backend is StorageBackend.FILES and config.storage.layout is Layout.PYPID
+    )
     if shares is not None or not is_own_folder:
         return None
     return CleanStop(storage.blobs, (places.snapshot, places.their_snapshot), world.blocking)
@@ -163,7 +194,9 @@ def _throwaway(
     *,
     fill: bool,
 ) -> StatelessNode:
-    """What a pypid on a bucket does besides: the snapshots there, and copies of what is of record."""
+    """What a pypid on a bucket does besides: the snapshots there, and copies of what
+    is of record.
+    """
     from pypid.catalog.dump_file import what_is_kept
     from pypid.catalog.remote_dump import Faraway
     from pypid.jobs.backup.copies import Backup
@@ -175,26 +208,54 @@ def _throwaway(
     snapshots: tuple[Faraway, ...] = ()
     if isinstance(catalog, MemoryCatalog):  # what several nodes share outlives each of them
         ours = Faraway(catalog, storage.blobs, SNAPSHOT, storage.identity, world, spool)
-        snapshots = ours, Faraway(catalog.heard, storage.blobs, THEIR_SNAPSHOT, storage.identity, world, spool, what_is_kept)
+        snapshots = (
+            ours,
+            Faraway(
+                catalog.heard,
+                storage.blobs,
+                THEIR_SNAPSHOT,
+                storage.identity,
+                world,
+                spool,
+                what_is_kept,
+            ),
+        )
     close, access = storage.close, people.access
-    return StatelessNode(index, snapshots, fill=fill, access=access, close=close, keeper=keeper, leases=leases, lease=lease)
+    return StatelessNode(
+        index,
+        snapshots,
+        fill=fill,
+        access=access,
+        close=close,
+        keeper=keeper,
+        leases=leases,
+        lease=lease,
+    )
 
 
 def _leased(
     config: Config, places: StatePaths, storage: OpenedStorage, shares: Sharing | None, world: World
 ) -> tuple[OpenedStorage, StorageLease | None]:
-    """The storage of which a bucket is written to under a lease only, and that lease. Raises `CannotStart`; blocks."""
+    """The storage of which a bucket is written to under a lease only, and that lease. Raises
+    `CannotStart`; blocks.
+    """
     if config.storage.backend is not StorageBackend.S3:
         return storage, None
     from pypid.jobs.storage_lease import LeasedBlobs, LeasedDescriptions, StorageLease
 
     if shares is None:
-        holder: Callable[[], str | None] = partial(str, f"state {name_of_node(places.state, world)}")
+        holder: Callable[[], str | None] = partial(
+            str, f"state {name_of_node(places.state, world)}"
+        )
     else:
         holder = shares.lease_holder
     name = f"host {gethostname()}, process {os.getpid()}"
-    lease = StorageLease(storage.blobs, world, holder, name, is_shared=shares is not None, is_exact=storage.is_exact)
-    describing = None if storage.describing is None else LeasedDescriptions(storage.describing, lease)
+    lease = StorageLease(
+        storage.blobs, world, holder, name, is_shared=shares is not None, is_exact=storage.is_exact
+    )
+    describing = (
+        None if storage.describing is None else LeasedDescriptions(storage.describing, lease)
+    )
     return evolve(storage, blobs=LeasedBlobs(storage.blobs, lease), describing=describing), lease
 
 
@@ -204,7 +265,12 @@ def _upkeep(config: Config, index: Index, reached: Reached, leases: Leases) -> C
     # a bucket is compared again and again anyway
     compares = index.shared and config.storage.backend is not StorageBackend.S3
     return CacheMaintenance(
-        index, reached.close, leases=leases, refresh=refresh, max_cache=upstream.max_cache, compares=compares
+        index,
+        reached.close,
+        leases=leases,
+        refresh=refresh,
+        max_cache=upstream.max_cache,
+        compares=compares,
     )
 
 
@@ -213,7 +279,9 @@ def _prepare_spool(state: StateFolder) -> None:
         sweep(state.spool)
         sweep_collections(state.spool)
     except OSError as error:
-        raise CannotStart(f"The folder {state.spool} cannot be used: {error.strerror}. It is in [server] state.") from None
+        raise CannotStart(
+            f"The folder {state.spool} cannot be used: {error.strerror}. It is in [server] state."
+        ) from None
 
 
 def _policy(config: Config) -> Policy:

@@ -11,21 +11,26 @@ from pypid.core.errors import BadConfig, ConfigProblem
 
 
 def load_config(file: Path, workers: int | None = None, text: bytes | None = None) -> Config:
-    """The configuration in force: the file's, with the environment's. The file may be a pypicloud's config.ini.
+    """The configuration in force: the file's, with the environment's. The file may be a pypicloud's
+    config.ini.
 
-    `workers` is what the command line says of them, if it does; `text` is what to take in place of what the file says now.
-    Raises `BadConfig` with all the problems; blocks.
+    `workers` is what the command line says of them, if it does; `text` is what to take in place of
+    what the file says now. Raises `BadConfig` with all the problems; blocks.
     """
     try:
         data = file.read_bytes() if text is None else text
     except OSError as error:
         hint = "Give another one with --config FILE; the source has a commented one, etc/pypid.ini."
-        raise BadConfig([ConfigProblem(str(file), None, "", None, f"cannot be read: {error.strerror}. {hint}")]) from None
+        raise BadConfig(
+            [ConfigProblem(str(file), None, "", None, f"cannot be read: {error.strerror}. {hint}")]
+        ) from None
     return parse(
         data,
         filename=str(file),
         environ=os.environ,
         read_file=lambda name: Path(name).read_text(),
         cwd=str(Path.cwd()),
-        options={} if workers is None else {("server", "workers"): IniEntry(str(workers), "--workers")},
+        options={}
+        if workers is None
+        else {("server", "workers"): IniEntry(str(workers), "--workers")},
     )

@@ -1,4 +1,6 @@
-"""What a start finds of the run before it: snapshots of the catalog, and signed URLs that are still good."""
+"""What a start finds of the run before it: snapshots of the catalog, and signed URLs that are still
+good.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _log = Logger()
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing to wait for, since the reactor does not run yet."""
+    """The result of a coroutine that has nothing to wait for, since the reactor does
+    not run yet.
+    """
     results: list[T] = []
     failures: list[BaseException] = []
     start(coroutine).addCallbacks(results.append, lambda failure: failures.append(failure.value))
@@ -44,7 +48,9 @@ def snapshots_of(
     """What writes down ours and theirs."""
     if not isinstance(catalog, MemoryCatalog):  # it is written down elsewhere
         return ()
-    if config.storage.backend is StorageBackend.MEMORY:  # gone at the next start, and so is what is known of it
+    if (
+        config.storage.backend is StorageBackend.MEMORY
+    ):  # gone at the next start, and so is what is known of it
         return ()
     ours = CatalogDump(catalog, str(places.snapshot), storage.identity, world)
     theirs = CatalogDump(catalog.heard, str(places.their_snapshot), storage.identity, world)
@@ -66,7 +72,9 @@ def load(snapshots: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
             return False
 
 
-def links_of(config: Config, storage: OpenedStorage, shares: Sharing | None, world: World) -> Links | None:
+def links_of(
+    config: Config, storage: OpenedStorage, shares: Sharing | None, world: World
+) -> Links | None:
     """Signed URLs, if clients are sent there; among nodes all give the same."""
     wanted = config.storage
     if wanted.backend is not StorageBackend.S3 or not wanted.redirect:
@@ -75,16 +83,32 @@ def links_of(config: Config, storage: OpenedStorage, shares: Sharing | None, wor
 
     def made(lifetime: timedelta, buffer: timedelta, restricted: Links | None = None) -> Links:
         shared = None if shares is None else shares.links(_signer(config, storage, str(lifetime)))
-        return Links(storage.blobs, world, lifetime, buffer, shared=shared, signer=storage.signer, restricted=restricted)
+        return Links(
+            storage.blobs,
+            world,
+            lifetime,
+            buffer,
+            shared=shared,
+            signer=storage.signer,
+            restricted=restricted,
+        )
 
-    short = made(min(wanted.expire_after, RESTRICTED_LIFETIME), min(wanted.buffer_time, RESTRICTED_BUFFER))
+    short = made(
+        min(wanted.expire_after, RESTRICTED_LIFETIME), min(wanted.buffer_time, RESTRICTED_BUFFER)
+    )
     return made(wanted.expire_after, wanted.buffer_time, short)
 
 
 def _signer(config: Config, storage: OpenedStorage, *more: str) -> str:
     """Whose URLs those of this storage are: another one signs others."""
     wanted = config.storage
-    by = (storage.identity, wanted.access_key or "", wanted.cloudfront_domain or "", wanted.cloudfront_key_id or "", *more)
+    by = (
+        storage.identity,
+        wanted.access_key or "",
+        wanted.cloudfront_domain or "",
+        wanted.cloudfront_key_id or "",
+        *more,
+    )
     return sha256("\n".join(by).encode()).hexdigest()
 
 

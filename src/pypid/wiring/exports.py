@@ -1,4 +1,6 @@
-"""The wiring of exports: which places there are, whose tree it is, and what `[publish]` keeps up to date."""
+"""The wiring of exports: which places there are, whose tree it is, and what `[publish]` keeps up to
+date.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from attrs import define, evolve, field
 from pypid.core.configuration.choices import Linking, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadRequest, Busy, CannotStart, StorageFull
-from pypid.core.export_request import Exported, ExportWanted, bucket_of, overlap, overlap_of_prefixes
+from pypid.core.export_request import (
+    Exported,
+    ExportWanted,
+    bucket_of,
+    overlap,
+    overlap_of_prefixes,
+)
 from pypid.core.permissions import Identity
 from pypid.daemon.state import StatePaths
 from pypid.export.options import ExportOptions
@@ -37,7 +45,12 @@ def authority_of(face: App) -> Authority:
     async def find(user: str) -> Identity | None:
         return await face.known.find(user)
 
-    return Authority(rules=lambda: face.rules, closed=lambda: face.closed, find=find, changes=lambda: face.epoch.changes)
+    return Authority(
+        rules=lambda: face.rules,
+        closed=lambda: face.closed,
+        find=find,
+        changes=lambda: face.epoch.changes,
+    )
 
 
 @define(eq=False)
@@ -55,8 +68,9 @@ class Exports:
     _busy: bool = field(default=False, init=False)
 
     async def __call__(self, wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
-        """Write it. Raises `BadRequest` for a target that cannot be one or be written to, `Busy`, `StorageDown`, and as
-        `export.one_pass.export`."""
+        """Write it. Raises `BadRequest` for a target that cannot be one or be written to, `Busy`,
+        `StorageDown`, and as `export.one_pass.export`.
+        """
         from pypid.export.one_pass import export
 
         if self._busy:
@@ -64,8 +78,19 @@ class Exports:
         self._busy = True
         try:
             if wanted.as_user is not None and await self.face.known.find(wanted.as_user) is None:
-                raise BadRequest(f"Nobody can log in as {wanted.as_user!r}: there is nothing to write as this user sees it.")
-            place = open_place(wanted.target, self.config, self.places, self.index.world, self.reactor, self.settings)
+                raise BadRequest(
+                    f"Nobody can log in as {wanted.as_user!r}: there is nothing to write as "
+                    f"this "
+                    f"user sees it."
+                )
+            place = open_place(
+                wanted.target,
+                self.config,
+                self.places,
+                self.index.world,
+                self.reactor,
+                self.settings,
+            )
             try:
                 outcome = await export(
                     self.index,
@@ -140,7 +165,12 @@ def publishing(
 
 
 def open_place(
-    target: str, config: Config, places: StatePaths, world: World, reactor: Any, settings: Callable[[], S3Settings]
+    target: str,
+    config: Config,
+    places: StatePaths,
+    world: World,
+    reactor: Any,
+    settings: Callable[[], S3Settings],
 ) -> ExportPlace:
     """The place that is called so. Raises `BadRequest` for what cannot be one."""
     try:
@@ -149,24 +179,36 @@ def open_place(
         raise BadRequest(f"{target}: {error}.") from None
     if bucket is not None:
         storage = config.storage
-        if storage.backend is StorageBackend.S3 and overlap_of_prefixes(bucket, (storage.bucket or "", storage.prefix or "")):
-            raise BadRequest(f"{target} is in, or around, the storage: take a prefix, or a bucket, of its own.")
+        if storage.backend is StorageBackend.S3 and overlap_of_prefixes(
+            bucket, (storage.bucket or "", storage.prefix or "")
+        ):
+            raise BadRequest(
+                f"{target} is in, or around, the storage: take a prefix, or a bucket, of its own."
+            )
         from pypid.export.buckets import BucketPlace
 
         return BucketPlace(partial(_opened, settings, bucket, world, reactor), world)
     if "\0" in target or not Path(target).is_absolute():
-        raise BadRequest(f"{target} is no absolute path; the server does not know what it is relative to.")
+        raise BadRequest(
+            f"{target} is no absolute path; the server does not know what it is relative to."
+        )
     real = os.path.realpath(target)
     apart = {
-        str(folder): what for what, folder in {"storage": places.storage, "state": places.state}.items() if folder is not None
+        str(folder): what
+        for what, folder in {"storage": places.storage, "state": places.state}.items()
+        if folder is not None
     }
     for folder, what in apart.items():
         if overlap(real, os.path.realpath(folder)):
-            raise BadRequest(f"{target} is in, or around, the {what} folder, {folder}: take a folder of its own.")
+            raise BadRequest(
+                f"{target} is in, or around, the {what} folder, {folder}: take a folder of its own."
+            )
     return FolderPlace(os.path.normpath(target), world, apart)
 
 
-async def _opened(settings: Callable[[], S3Settings], bucket: tuple[str, str], world: World, reactor: Any) -> Any:
+async def _opened(
+    settings: Callable[[], S3Settings], bucket: tuple[str, str], world: World, reactor: Any
+) -> Any:
     from pypid.blobs.s3 import store
     from pypid.export.buckets import content_type
 
@@ -183,7 +225,9 @@ def _cannot_write(target: str, error: OSError) -> BadRequest:
     where = error.filename or target
     if isinstance(error, PermissionError):
         return BadRequest(
-            f"pypid (which runs as user {os.getuid()}) may not write to {where}. Give it a folder that it owns, or give "
-            f"that user the right to write there: the tree is written by the running pypid, and not by this command."
+            f"pypid (which runs as user {os.getuid()}) may not write to {where}. Give it a folder "
+            f"that it owns, or give "
+            f"that user the right to write there: the tree is written by the running pypid, and "
+            f"not by this command."
         )
     return BadRequest(f"{where} cannot be written: {error.strerror or error}.")

@@ -1,4 +1,6 @@
-"""Looks at what cannot be counted where it happens, when somebody wants the numbers; and has the workers know each other's."""
+"""Looks at what cannot be counted where it happens, when somebody wants the numbers; and has the
+workers know each other's.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ WINDOW = 120
 
 @define(slots=False, eq=False)
 class Measuring(Service):
-    """The numbers of this process, and of all. `folder`: where workers find each other's; None: this is the only one."""
+    """The numbers of this process, and of all. `folder`: where workers find each other's; None:
+    this is the only one.
+    """
 
     world: World
     index: Index
@@ -68,7 +72,9 @@ class Measuring(Service):
         """The number of this worker, and what all of them tell now. Raises `OSError`."""
         if self.folder is None:
             return await alone(self.counts)
-        return str(self.folder.number), await self.world.blocking(self.folder.told, self.counts.taken())
+        return str(self.folder.number), await self.world.blocking(
+            self.folder.told, self.counts.taken()
+        )
 
     def heed(self, siblings: Siblings) -> None:
         """Keep what those have counted that end."""
@@ -77,9 +83,11 @@ class Measuring(Service):
     def _has_ended(self, said: Message) -> None:
         if self.folder is not None:
             ending = self.world.blocking(self.folder.end, said["worker"])
-            ending.addErrback(lambda failure: _log.failure("the numbers of an ended worker are lost", failure))
+            ending.addErrback(
+                lambda failure: _log.failure("the numbers of an ended worker are lost", failure)
+            )
 
-    # --- the job ------------------------------------------------------------------------------------------------
+    # --- the job ----------------------------------------------------------------------------------
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated
@@ -127,7 +135,7 @@ class Measuring(Service):
         except OSError as error:
             _log.warn("other workers cannot be told what this one counts: {error}", error=error)
 
-    # --- what is so now -----------------------------------------------------------------------------------------
+    # --- what is so now ---------------------------------------------------------------------------
 
     def _look(self) -> None:
         self._look_at_process()
@@ -140,7 +148,11 @@ class Measuring(Service):
         put(families.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects)
         put(families.COMPARED, (), self.index.catalog.was_complete)
         put(families.UPSTREAM_UP, (), not self.index.envoy.outage.is_down)
-        parts = ("access", self.condition.access), ("cache", self.condition.cache), ("storage", self.condition.storage)
+        parts = (
+            ("access", self.condition.access),
+            ("cache", self.condition.cache),
+            ("storage", self.condition.storage),
+        )
         for part, is_there in parts:
             put(families.PART_UP, (part,), is_there())
         following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
@@ -166,7 +178,9 @@ class Measuring(Service):
             put(families.GC_COLLECTED, (str(generation),), done["collected"])
         if isinstance(self.world.thinking, InTurn):
             put(families.THINKING_QUEUE, (), self.world.thinking.waiting)
-        team = getattr(self.reactor.getThreadPool(), "_team", None)  # the pool itself does not tell how many wait
+        team = getattr(
+            self.reactor.getThreadPool(), "_team", None
+        )  # the pool itself does not tell how many wait
         if team is not None:
             threads = team.statistics()
             put(families.THREADS, ("busy",), threads.busyWorkerCount)
@@ -174,8 +188,12 @@ class Measuring(Service):
             put(families.THREADS_QUEUE, (), threads.backloggedWorkCount)
 
 
-def measure(daemon: Any, faces: Sequence[App], site: Site, folder: MetricsFolder | None, siblings: Siblings) -> None:
-    """Measure as long as the daemon runs, and tell its faces. The first worker keeps what ended ones have counted."""
+def measure(
+    daemon: Any, faces: Sequence[App], site: Site, folder: MetricsFolder | None, siblings: Siblings
+) -> None:
+    """Measure as long as the daemon runs, and tell its faces. The first worker keeps what ended
+    ones have counted.
+    """
     face = faces[0]
     site.counts = face.world.counts
     measuring = Measuring(face.world, face.index, site, face.condition, daemon.reactor, folder)

@@ -1,4 +1,6 @@
-"""The sources of people that the configuration lists, opened; and with them all that knows people (`identities`)."""
+"""The sources of people that the configuration lists, opened; and with them all that knows people
+(`identities`).
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,17 @@ if TYPE_CHECKING:  # imported where it is configured
     from pypid.http_client.connections import HttpConnections
 
 BELIEVED = 60.0
-"""Seconds that a directory is not asked again about a password that was right: a page of pip's is fifty requests."""
+"""Seconds that a directory is not asked again about a password that was right: a page of pip's is
+fifty requests.
+"""
 
 
-def identities(config: Config, places: StatePaths, world: World, reactor: Any, claims: Claims) -> Identities:
-    """All of it, as the configuration wants it; nothing is read yet but certificates. Raises `CannotStart`, `Unreadable`."""
+def identities(
+    config: Config, places: StatePaths, world: World, reactor: Any, claims: Claims
+) -> Identities:
+    """All of it, as the configuration wants it; nothing is read yet but certificates. Raises
+    `CannotStart`, `Unreadable`.
+    """
     stores = open_stores(config, places, world, reactor)
     verifier = Verifier(world)
     people = config_people.open(people_of(config, places), world, verifier)
@@ -58,9 +66,16 @@ def identities(config: Config, places: StatePaths, world: World, reactor: Any, c
 
 
 def _sources(
-    config: Config, places: StatePaths, world: World, reactor: Any, sql_people: People, opened: list[HttpConnections]
+    config: Config,
+    places: StatePaths,
+    world: World,
+    reactor: Any,
+    sql_people: People,
+    opened: list[HttpConnections],
 ) -> Iterable[Source]:
-    """Those of ``[access] backend``, but the configuration itself: it is always asked first, so that nobody is locked out."""
+    """Those of ``[access] backend``, but the configuration itself: it is always asked first, so
+    that nobody is locked out.
+    """
     for backend in config.access.backend:
         match backend:
             case AccessStore.CONFIG:
@@ -77,9 +92,15 @@ def _sources(
                 reached = remote.connected(reactor)
                 opened.append(reached)
                 settings = remote.RemoteSourceSettings(
-                    url=said.url or "", user=said.user, password=said.password, cache=said.cache.total_seconds()
+                    url=said.url or "",
+                    user=said.user,
+                    password=said.password,
+                    cache=said.cache.total_seconds(),
                 )
-                yield Source(CountedPeople(remote.open(settings, world, reached.agent), "remote", world), local=False)
+                yield Source(
+                    CountedPeople(remote.open(settings, world, reached.agent), "remote", world),
+                    local=False,
+                )
 
 
 def _directory(config: Config, places: StatePaths, world: World, reactor: Any) -> People:

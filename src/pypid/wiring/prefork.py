@@ -25,13 +25,22 @@ from pypid.prefork.supervisor import Command, Supervisor
 
 PROGRAM = "pypid.cli.worker"
 """What Python runs as a further worker, with its number."""
-_OF_THE_SERVICE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+_OF_THE_SERVICE = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+)
 """Variables that are meant for the first worker alone."""
 
 
 @frozen
 class Joining:
-    """What a further worker is given by the first one. `notify` hears what the service manager would."""
+    """What a further worker is given by the first one. `notify` hears what the service manager
+    would.
+    """
 
     worker: int
     sockets: tuple[ListeningSocket, ...]
@@ -41,7 +50,9 @@ class Joining:
     notify: Callable[[str], object]
 
 
-def scales_of(config: Config, state: StateFolder, connections: Callable[[], int], joining: Joining | None) -> Scales | None:
+def scales_of(
+    config: Config, state: StateFolder, connections: Callable[[], int], joining: Joining | None
+) -> Scales | None:
     """Where there are several workers. `connections` says how many this one has."""
     if joining is not None:
         return Scales(joining.scales, joining.worker, connections)
@@ -56,8 +67,17 @@ def sockets_of(
     joining: Joining | None,
     scales: Scales | None,
 ) -> list[Listener]:
-    """Where it listens for clients: as configured, or where the first worker does. Raises `CannotStart`."""
-    listener = partial(public, reactor, site=site, certificate=certificate, scales=scales, backlog=config.server.backlog)
+    """Where it listens for clients: as configured, or where the first worker does. Raises
+    `CannotStart`.
+    """
+    listener = partial(
+        public,
+        reactor,
+        site=site,
+        certificate=certificate,
+        scales=scales,
+        backlog=config.server.backlog,
+    )
     if joining is None:
         return [listener(text) for text in config.server.listen]
     return [listener(each.text, of=each) for each in joining.sockets]
@@ -75,13 +95,24 @@ def crew_of(
 ) -> Supervisor:
     """The other workers, not started. `workers` is what the command line said of them.
 
-    Whenever one starts it takes the configuration that the file has now: all have the same, whoever edits it meanwhile.
+    Whenever one starts it takes the configuration that the file has now: all have the same, whoever
+    edits it meanwhile.
     """
 
     def orders() -> Message:
-        level = None if loudness is None or loudness.in_force == loudness.configured else loudness.in_force
+        level = (
+            None
+            if loudness is None or loudness.in_force == loudness.configured
+            else loudness.in_force
+        )
         path = environ.get("PYTHONPATH")
-        return {"config": str(places.ini), "state": str(places.state), "workers": workers, "level": level, "path": path}
+        return {
+            "config": str(places.ini),
+            "state": str(places.state),
+            "workers": workers,
+            "level": level,
+            "path": path,
+        }
 
     command = Command(
         arguments=(sys.executable, "-P", "-m", PROGRAM),
@@ -94,7 +125,9 @@ def crew_of(
 
 
 def _nameless(places: StatePaths) -> int:
-    """The descriptor of a file that nobody else can open, with the text of the configuration (which may hold secrets)."""
+    """The descriptor of a file that nobody else can open, with the text of the configuration (which
+    may hold secrets).
+    """
     with TemporaryFile(dir=places.state) as file:
         file.write(places.ini.read_bytes())
         file.flush()
@@ -102,6 +135,11 @@ def _nameless(places: StatePaths) -> int:
 
 
 def _environ(ours: Mapping[str, str]) -> dict[str, str]:
-    """Ours, and Python finds there what it has found here, also where it was told to (a zip file, ``-m``, a folder)."""
+    """Ours, and Python finds there what it has found here, also where it was told to (a zip file,
+    ``-m``, a folder).
+    """
     found = os.pathsep.join(str(Path(each).absolute()) for each in sys.path)
-    return {**{name: text for name, text in ours.items() if name not in _OF_THE_SERVICE}, "PYTHONPATH": found}
+    return {
+        **{name: text for name, text in ours.items() if name not in _OF_THE_SERVICE},
+        "PYTHONPATH": found,
+    }

@@ -1,4 +1,6 @@
-"""The wiring: which backends there are, and how everything is put together. Only here may anybody know everybody."""
+"""The wiring: which backends there are, and how everything is put together. Only here may anybody
+know everybody.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +62,12 @@ THREADS = 16
 """For what blocks: the disk, password hashes, archives."""
 
 
-# --- the configuration ------------------------------------------------------------------------------------------
+# --- the configuration ----------------------------------------------------------------------------
 
 
 def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
-    """pypicloud's config.ini as the text of an ini of pypid's, and the names of the secrets that it holds.
+    """pypicloud's config.ini as the text of an ini of pypid's, and the names of the secrets that it
+    holds.
 
     Raises `BadConfig` as `load_config` does, and for a file that is pypid's already; blocks.
     """
@@ -72,17 +75,23 @@ def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
     from pypid.core.pypicloud.writing import secrets_in, written
 
     if load_config(file).taken_over is None:
-        message = "this is an ini of pypid's already: start pypid with it; `pypid check-config` explains it"
+        message = (
+            "this is an ini of pypid's already: start pypid with it; `pypid check-config` "
+            "explains it"
+        )
         raise BadConfig([ConfigProblem(str(file), None, "", None, message)])
-    translation = translate(file.read_bytes(), filename=str(file), environ=os.environ, cwd=str(Path.cwd()))
+    translation = translate(
+        file.read_bytes(), filename=str(file), environ=os.environ, cwd=str(Path.cwd())
+    )
     return written(translation, str(file)), secrets_in(translation)
 
 
-# --- the parts --------------------------------------------------------------------------------------------------
+# --- the parts ------------------------------------------------------------------------------------
 
 
 def the_world(reactor: Any) -> World:
-    """The real one. Before the reactor runs there is nothing to hold up: what blocks is then done at once.
+    """The real one. Before the reactor runs there is nothing to hold up: what blocks is then done
+    at once.
 
     Gives the reactor a monotonic clock: call it before anything is scheduled.
     """
@@ -93,12 +102,16 @@ def the_world(reactor: Any) -> World:
     def blocking(call: Callable[..., T], *arguments: Any) -> Deferred[T]:
         if not reactor.running:
             return at_once(call, *arguments)
-        return deferToThreadPool(reactor, pool, copy_context().run, call, *arguments)  # what is logged there says for whom
+        return deferToThreadPool(
+            reactor, pool, copy_context().run, call, *arguments
+        )  # what is logged there says for whom
 
-    return World(clock=reactor, now=lambda: datetime.now(UTC), blocking=blocking, random=secrets.token_bytes)
+    return World(
+        clock=reactor, now=lambda: datetime.now(UTC), blocking=blocking, random=secrets.token_bytes
+    )
 
 
-# --- all together -----------------------------------------------------------------------------------------------
+# --- all together ---------------------------------------------------------------------------------
 
 
 def make_daemon(
@@ -111,26 +124,35 @@ def make_daemon(
     workers: int | None = None,
     joining: Joining | None = None,
 ) -> Daemon:
-    """The service. With `only_control` it listens on the control socket alone: it answers one command, and greets nobody.
+    """The service. With `only_control` it listens on the control socket alone: it answers one
+    command, and greets nobody.
 
-    `loudness` is that of the log; None: the log is somebody else's. `workers` is what the command line said of them, which
-    is in `config`. `joining`: it is a further worker beside a first one.
+    `loudness` is that of the log; None: the log is somebody else's. `workers` is what the command
+    line said of them, which is in `config`. `joining`: it is a further worker beside a first one.
     """
     places = where(config, environ)
     world = the_world(reactor)
     certificate = None if only_control else _certificate(config, places)
     is_first, siblings = joining is None, Siblings() if joining is None else joining.siblings
-    state = open_state(places.state) if joining is None else join_state(places.state, joining.worker)
+    state = (
+        open_state(places.state) if joining is None else join_state(places.state, joining.worker)
+    )
     try:
-        assembly = _assembled(config, places, state, world, reactor, alone=only_control, is_first=is_first)
+        assembly = _assembled(
+            config, places, state, world, reactor, alone=only_control, is_first=is_first
+        )
         face, operators = assembly.faces
         face.loudness = operators.loudness = loudness
         face.siblings = operators.siblings = siblings
         if loudness is not None:
             siblings.on(LOUDNESS, lambda said: loudness.use(said["level"]))
         ours, operated = _sites(config, assembly, world, reactor)
-        scales = None if only_control else scales_of(config, state, lambda: len(ours.channels), joining)
-        sockets = [] if only_control else sockets_of(config, reactor, ours, certificate, joining, scales)
+        scales = (
+            None if only_control else scales_of(config, state, lambda: len(ours.channels), joining)
+        )
+        sockets = (
+            [] if only_control else sockets_of(config, reactor, ours, certificate, joining, scales)
+        )
         if joining is None:
             sockets.append(listeners.control(reactor, state, operated))
     except BaseException:
@@ -139,7 +161,11 @@ def make_daemon(
     if is_first and not only_control:
         for note in config.notes:
             _log.warn("{note}", note=note)
-        _log.info("state: {state}; files: {files}", state=str(places.state), files=files_of(config, places))
+        _log.info(
+            "state: {state}; files: {files}",
+            state=str(places.state),
+            files=files_of(config, places),
+        )
     daemon = Daemon(
         index=assembly.index,
         snapshots=assembly.snapshots,
@@ -151,15 +177,21 @@ def make_daemon(
         state=state,
         world=world,
         reactor=reactor,
-        notify=partial(notify, {} if only_control else environ) if joining is None else joining.notify,
-        reload_people=partial(reload, config, places, partial(load_config, workers=workers), assembly, loudness),
+        notify=partial(notify, {} if only_control else environ)
+        if joining is None
+        else joining.notify,
+        reload_people=partial(
+            reload, config, places, partial(load_config, workers=workers), assembly, loudness
+        ),
         condition=face.condition,
         watchdog=None if only_control or not is_first else watchdog(environ, os.getpid()),
         people=assembly.people,
         throwaway=assembly.throwaway,
         sharing=assembly.sharing,
         clean_stop=assembly.clean_stop,
-        crew=crew_of(config, places, environ, reactor, siblings, scales, workers, loudness) if is_first and scales else None,
+        crew=crew_of(config, places, environ, reactor, siblings, scales, workers, loudness)
+        if is_first and scales
+        else None,
     )
     if assembly.publishing is not None and not only_control:
         assembly.publishing.setServiceParent(daemon)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
@@ -170,14 +202,25 @@ def make_daemon(
 
 
 def _assembled(
-    config: Config, places: StatePaths, state: StateFolder, world: World, reactor: Any, *, alone: bool, is_first: bool
+    config: Config,
+    places: StatePaths,
+    state: StateFolder,
+    world: World,
+    reactor: Any,
+    *,
+    alone: bool,
+    is_first: bool,
 ) -> Assembly:
-    """Everything but the sockets; at a first run somebody is greeted. `alone`: it answers one command, and greets nobody."""
-    # on a new machine what is of record comes from the bucket first, and an administrator may be in it
+    """Everything but the sockets; at a first run somebody is greeted. `alone`: it answers one
+    command, and greets nobody.
+    """
+    # on a new machine what is of record comes from the bucket first, and an administrator may be in
+    # it
     greets_later = config.storage.backend is StorageBackend.S3 and is_new(places.state)
     if alone and greets_later:
         raise CannotStart(
-            f"The state folder {places.state} is new, and what is of record is still in the bucket. Start pypid, which "
+            f"The state folder {places.state} is new, and what is of record is still in the "
+            f"bucket. Start pypid, which "
             "fetches that, and run the command while it runs."
         )
     if is_first and not alone and not greets_later and config.inherits is None:
@@ -246,17 +289,23 @@ def _greet(config: Config, places: StatePaths, world: World) -> None:
     if password is None:
         return
     readable, accounts = config.access.read == EVERYONE, AccessStore.SQL in config.access.backend
-    text = greeting(listeners.base_url(config), password, places.state, readable=readable, accounts=accounts)
+    text = greeting(
+        listeners.base_url(config), password, places.state, readable=readable, accounts=accounts
+    )
     try:
         print(text, flush=True, file=_in_sight())
     except OSError as error:  # nobody has seen it
         (places.state / RECORD).unlink(missing_ok=True)
         reason = "The password of the first administrator cannot be printed"
-        raise CannotStart(f"{reason}: {error.strerror}. Start pypid with its standard output open.") from None
+        raise CannotStart(
+            f"{reason}: {error.strerror}. Start pypid with its standard output open."
+        ) from None
 
 
 def _in_sight() -> TextIO | LoggingFile:
-    """Standard output, also when what is printed goes to the log by now; the log for a daemon, whose output nobody sees."""
+    """Standard output, also when what is printed goes to the log by now; the log for a daemon,
+    whose output nobody sees.
+    """
     own = sys.__stdout__
     if own is None or own.closed or not isinstance(sys.stdout, LoggingFile):
         return sys.stdout
@@ -272,14 +321,17 @@ async def _welcome(config: Config, places: StatePaths, assembly: Assembly) -> No
     await assembly.people.open()
 
 
-# --- running ----------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 class Options(UsageOptions):
     """The command line of ``twistd pypid``."""
 
     synopsis = "[twistd's options] pypid [--config FILE]"
-    longdesc = "A team's Python package index. All else is in the configuration file; `pypid check-config FILE` explains one."
+    longdesc = (
+        "A team's Python package index. All else is in the configuration file; `pypid "
+        "check-config FILE` explains one."
+    )
     optParameters = [  # noqa: RUF012  # Twisted's declaration
         ["config", "c", "etc/pypid.ini", "The configuration file."],
         [
@@ -295,7 +347,9 @@ class Options(UsageOptions):
     """None where twistd writes the log alone."""
 
     def postOptions(self) -> None:
-        """Read the configuration, so that what is wrong with it is said before anything starts, and without twistd's help."""
+        """Read the configuration, so that what is wrong with it is said before anything starts, and
+        without twistd's help.
+        """
         try:
             self.loaded = load_config(Path(self["config"]), self["workers"])
         except PypidError as error:
@@ -304,7 +358,10 @@ class Options(UsageOptions):
         if twistd is None:
             return
         if any(twistd.get(option) is not None for option in ("uid", "gid", "chroot")):
-            raise SystemExit("pypid: not with --uid, --gid or --chroot: start twistd as the user that pypid shall run as.")
+            raise SystemExit(
+                "pypid: not with --uid, --gid or --chroot: start twistd as the user that pypid "
+                "shall run as."
+            )
         loudness = logs.Threshold(self.loaded.log.level.value)
         if logs.heed_twistd(twistd, loudness, self.loaded.log.format.value):
             twistd["logger"] = logs.FOR_TWISTD
@@ -317,9 +374,11 @@ def makeService(options: Options) -> IService:
 
 
 def tac_application(file: Path) -> Any:
-    """Return the `Application` of a .tac file. It logs as the configuration and twistd's command line say.
+    """Return the `Application` of a .tac file. It logs as the configuration and twistd's command
+    line say.
 
-    twistd reads a .tac file without its own options, and asks the application for a log observer: so they are read again.
+    twistd reads a .tac file without its own options, and asks the application for a log observer:
+    so they are read again.
     """
     from twisted.application.service import Application
     from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]  # documented, and not exported
@@ -359,7 +418,9 @@ def _cannot_start(error: PypidError) -> NoReturn:
 
 
 def serve(file: Path, workers: int | None = None) -> None:
-    """Run in the foreground until a signal stops it: what ``twistd -n pypid`` does, without its plugins."""
+    """Run in the foreground until a signal stops it: what ``twistd -n pypid`` does, without its
+    plugins.
+    """
     from twisted.internet import reactor
 
     config = load_config(file, workers)
@@ -371,6 +432,10 @@ def serve(file: Path, workers: int | None = None) -> None:
     reactor.run()
 
 
-def begin_logging(level: str | logs.Threshold, form: str, stream: logs.LogStream, *, redirect: bool) -> None:
+def begin_logging(
+    level: str | logs.Threshold, form: str, stream: logs.LogStream, *, redirect: bool
+) -> None:
     """From here on lines are written there."""
-    globalLogBeginner.beginLoggingTo([logs.observer(level, form, stream)], redirectStandardIO=redirect)
+    globalLogBeginner.beginLoggingTo(
+        [logs.observer(level, form, stream)], redirectStandardIO=redirect
+    )

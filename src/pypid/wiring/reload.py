@@ -19,16 +19,22 @@ from pypid.wiring.assembly import Assembly
 _log = Logger()
 
 _RESTART = (
-    "pypicloud's people are in its database now (pypi.auth = sql), and a start takes them over: the rules of projects stand "
+    "pypicloud's people are in its database now (pypi.auth = sql), and a start takes them over: "
+    "the rules of projects stand "
     "no longer in the file, and the defaults would hold till then. Restart pypid."
 )
 _RELOADED = ("users", "groups", "projects", "access", "issuers", "log")
 
 
 async def reload(
-    config: Config, places: StatePaths, load: Callable[[Path], Config], assembly: Assembly, loudness: logs.Threshold | None
+    config: Config,
+    places: StatePaths,
+    load: Callable[[Path], Config],
+    assembly: Assembly,
+    loudness: logs.Threshold | None,
 ) -> None:
-    """The users, and who may do what, and the log's level, as the file has them now; all else needs a restart.
+    """The users, and who may do what, and the log's level, as the file has them now; all else needs
+    a restart.
 
     `config` was in force at the start; `load` reads one.
     """
@@ -46,12 +52,16 @@ async def reload(
         loudness.configure(fresh.log.level.value)
         changed.append("log-level")
     waiting = [f"[{name}]" for name in _differing(config, fresh) if name not in _RELOADED]
-    if attrs.evolve(fresh.log, level=config.log.level) != config.log or (loudness is None and fresh.log != config.log):
+    if attrs.evolve(fresh.log, level=config.log.level) != config.log or (
+        loudness is None and fresh.log != config.log
+    ):
         waiting.append("[log]")
     if (fresh.access.backend, fresh.access.url) != (config.access.backend, config.access.url):
         waiting.append("[access] backend and url")
     later = f"; what changed in {', '.join(waiting)} takes effect at a restart" if waiting else ""
-    _log.info("[users], [groups], [projects], [access] and [issuer:*] were read again{later}", later=later)
+    _log.info(
+        "[users], [groups], [projects], [access] and [issuer:*] were read again{later}", later=later
+    )
     if prefork.number() != 1:  # the first one writes it down
         return
     deed = AuditEntry(
@@ -67,4 +77,8 @@ async def reload(
 def _differing(old: Config, new: Config) -> list[str]:
     """The sections that differ."""
     before, after = (attrs.asdict(each, recurse=False) for each in (old, new))
-    return [name for name in before if name not in ("source", "origins", "notes") and before[name] != after[name]]
+    return [
+        name
+        for name in before
+        if name not in ("source", "origins", "notes") and before[name] != after[name]
+    ]

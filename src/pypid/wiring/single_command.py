@@ -1,4 +1,6 @@
-"""Work of a single command that needs a reactor: of one that starts a pypid for its question, since none runs."""
+"""Work of a single command that needs a reactor: of one that starts a pypid for its question, since
+none runs.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ T = TypeVar("T")
 def ask(config: Config, question: ControlRequest) -> Any:
     """The answer of a pypid that is started for the question, and ends with it.
 
-    Runs the reactor, once. Raises `Refused` and whatever the start raises; `KeyboardInterrupt` if it is stopped.
+    Runs the reactor, once. Raises `Refused` and whatever the start raises; `KeyboardInterrupt` if
+    it is stopped.
     """
     from twisted.internet import reactor
 
@@ -41,8 +44,11 @@ def ask(config: Config, question: ControlRequest) -> Any:
     return run(reactor, work, daemon)
 
 
-def run(reactor: Any, work: Callable[[], Coroutine[Any, Any, T]], daemon: Daemon | None = None) -> T:
-    """What `work` gives, with the reactor running for as long as it takes, once (and with `daemon`, if there is one).
+def run(
+    reactor: Any, work: Callable[[], Coroutine[Any, Any, T]], daemon: Daemon | None = None
+) -> T:
+    """What `work` gives, with the reactor running for as long as it takes, once (and with `daemon`,
+    if there is one).
 
     Raises what it raises; `KeyboardInterrupt` if a signal ends the reactor before.
     """

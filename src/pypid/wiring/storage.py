@@ -34,8 +34,9 @@ _log = Logger()
 
 @frozen
 class OpenedStorage:
-    """The storage, and its identity; `new` if it had none before. `bucket` and `describing`: what it can do if it is a bucket.
-    `close` ends what it has open."""
+    """The storage, and its identity; `new` if it had none before. `bucket` and `describing`: what
+    it can do if it is a bucket. `close` ends what it has open.
+    """
 
     blobs: Blobs
     identity: str
@@ -54,13 +55,21 @@ class OpenedStorage:
 def plan_of(wanted: StorageSettings) -> Plan:
     """Where new files go."""
     is_bucket = wanted.backend is StorageBackend.S3
-    return Plan(wanted.layout is Layout.PYPICLOUD, folders=not is_bucket, hashed=is_bucket and wanted.prepend_hash)
+    return Plan(
+        wanted.layout is Layout.PYPICLOUD,
+        folders=not is_bucket,
+        hashed=is_bucket and wanted.prepend_hash,
+    )
 
 
-async def open_storage(config: Config, places: StatePaths, world: World, reactor: Any) -> OpenedStorage:
+async def open_storage(
+    config: Config, places: StatePaths, world: World, reactor: Any
+) -> OpenedStorage:
     """The storage that is configured, counted. Raises `CannotStart`."""
     opened, watch = await _opened(config, places, world, reactor), BlobsWatch(world)
-    describing = None if opened.describing is None else CountedDescriptions(opened.describing, watch)
+    describing = (
+        None if opened.describing is None else CountedDescriptions(opened.describing, watch)
+    )
     return evolve(opened, blobs=CountedBlobs(opened.blobs, watch), describing=describing)
 
 
@@ -70,54 +79,74 @@ async def _opened(config: Config, places: StatePaths, world: World, reactor: Any
     if places.storage is None:
         return await _identified(await memory.open(memory.MemoryBlobsSettings(), world), world)
     known = _manifest(places)
-    # a folder that is gone although a snapshot knows it is a disk that is not mounted: a new one would hide what is ours
+    # a folder that is gone although a snapshot knows it is a disk that is not mounted: a new one
+    # would hide what is ours
     create = known is None or _knows_nothing(known)
     is_veiled = config.storage.layout is Layout.PYPICLOUD
     try:
         await world.blocking(_must_be_laid_out, places.storage, is_veiled)
     except OSError as error:
         raise CannotStart(
-            f"The storage folder {places.storage} cannot be used: {error.strerror}. The user that runs pypid has to be able to "
+            f"The storage folder {places.storage} cannot be used: {error.strerror}. The user that "
+            f"runs pypid has to be able to "
             "read, write and enter it (chmod u+rwx)."
         ) from None
     veiled = is_only_ours if is_veiled else None
     exclusive = config.cache.backend is CatalogStore.MEMORY
     root = str(places.storage)
-    settings = files.FilesSettings(root, create=create, veiled=veiled, exclusive=exclusive, reserve=True)
+    settings = files.FilesSettings(
+        root, create=create, veiled=veiled, exclusive=exclusive, reserve=True
+    )
     blobs = await files.open(settings, world)
     try:
         if not create and await _is_empty(blobs):
             raise CannotStart(
-                f"The storage folder {places.storage} is empty, but the snapshot {places.snapshot} knows files in it. "
-                "Is the disk mounted? If the files are meant to be gone, delete that snapshot and start again."
+                f"The storage folder {places.storage} is empty, but the snapshot "
+                f"{places.snapshot} knows files in it. "
+                "Is the disk mounted? If the files are meant to be gone, delete that snapshot and "
+                "start again."
             )
         return await _identified(blobs, world)
     except (StorageDown, StorageFull) as error:
-        raise CannotStart(f"The storage folder {places.storage} cannot be used: {_cause(error)}") from None
+        raise CannotStart(
+            f"The storage folder {places.storage} cannot be used: {_cause(error)}"
+        ) from None
 
 
 def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
-    """Raise `CannotStart` for a folder of ours that is laid out otherwise: what is ours in it would not be seen."""
+    """Raise `CannotStart` for a folder of ours that is laid out otherwise: what is ours in it would
+    not be seen.
+    """
     plain, veiled = folder / STORAGE_IDENTITY, folder / (STORAGE_IDENTITY + DESCRIBED)
     if is_veiled and plain.exists():
         raise CannotStart(
-            f"The storage folder {folder} was begun with [storage] layout = pypid, and a pypicloud cannot read it. "
-            "Set layout = pypid, or take another folder, and publish the files there again (docs: migrate/storage)."
+            f"The storage folder {folder} was begun with [storage] layout = pypid, and a "
+            f"pypicloud cannot read it. "
+            "Set layout = pypid, or take another folder, and publish the files there again (docs: "
+            "migrate/storage)."
         )
     if not is_veiled and veiled.exists():
         raise CannotStart(
-            f"The storage folder {folder} was begun with [storage] layout = pypicloud: what pypid knows of its files lies "
-            "there in files that end in .meta. Set layout = pypicloud, or rename them as docs: migrate/storage says."
+            f"The storage folder {folder} was begun with [storage] layout = pypicloud: what pypid "
+            f"knows of its files lies "
+            "there in files that end in .meta. Set layout = pypicloud, or rename them as docs: "
+            "migrate/storage says."
         )
 
 
-def _bucket(wanted: StorageSettings, places: StatePaths, world: World, reactor: Any) -> OpenedStorage:
-    """A bucket, which is opened when it is first needed: the network is there once the reactor runs, and may be late."""
+def _bucket(
+    wanted: StorageSettings, places: StatePaths, world: World, reactor: Any
+) -> OpenedStorage:
+    """A bucket, which is opened when it is first needed: the network is there once the reactor
+    runs, and may be late.
+    """
     try:
         from pypid.blobs.s3 import store
     except ImportError as error:
         if (error.name or "").startswith("botocore"):
-            raise CannotStart("[storage] backend = s3 needs the extra s3: pip install 'pypid[s3]'.") from None
+            raise CannotStart(
+                "[storage] backend = s3 needs the extra s3: pip install 'pypid[s3]'."
+            ) from None
         raise
     settings = bucket_settings(wanted, places)
     store.check(settings)  # what cannot be is said before anything starts
@@ -126,8 +155,10 @@ def _bucket(wanted: StorageSettings, places: StatePaths, world: World, reactor: 
         found = await store.open(settings, world, reactor)
         if not found.exclusive:
             _log.info(
-                "This store cannot tell which of several nodes was first to write something: where several pypids share this "
-                "bucket, and are sent the same file name at the same moment, more than one may say that it was published."
+                "This store cannot tell which of several nodes was first to write something: "
+                "where several pypids share this "
+                "bucket, and are sent the same file name at the same moment, more than one may "
+                "say that it was published."
             )
         return found
 
@@ -198,17 +229,23 @@ async def _identified(blobs: Blobs, world: World) -> OpenedStorage:
         document = await records.read_document(blobs, StorageIdentity, STORAGE_IDENTITY)
     except Unreadable as error:
         raise CannotStart(
-            f"{error}. Restore the file from a backup, or delete it if nothing else shares this storage."
+            f"{error}. Restore the file from a backup, or delete it if nothing else shares "
+            f"this "
+            f"storage."
         ) from None
     if document is not None:
         return OpenedStorage(blobs, document.identity, new=False)
     identity = world.random(16).hex()
-    await records.write_document(blobs, STORAGE_IDENTITY, StorageIdentity(identity, recorded=world.now()))
+    await records.write_document(
+        blobs, STORAGE_IDENTITY, StorageIdentity(identity, recorded=world.now())
+    )
     return OpenedStorage(blobs, identity, new=True)
 
 
 async def _is_empty(blobs: Blobs) -> bool:
-    """Whether nothing is stored: no identity either, which every storage has that pypid has used."""
+    """Whether nothing is stored: no identity either, which every storage has that
+    pypid has used.
+    """
     async with aclosing(blobs.list()) as listing:
         async for _ in listing:
             return False

@@ -30,7 +30,9 @@ class Reached:
 
 
 def reach(config: Config, places: StatePaths, world: World, reactor: Any, identity: str) -> Reached:
-    """The other indexes; nobody, if pypid is offline. `identity` is ours (`core.simple_api.via`). Raises `CannotStart`; blocks."""
+    """The other indexes; nobody, if pypid is offline. `identity` is ours (`core.simple_api.via`).
+    Raises `CannotStart`; blocks.
+    """
     wanted = config.upstream
     if wanted.mode is Mode.OFFLINE:
         return Reached(Nothing(), _nothing_to_close)
@@ -41,7 +43,9 @@ def reach(config: Config, places: StatePaths, world: World, reactor: Any, identi
         from pypid.upstream import opening
 
         urls = wanted.url or (PUBLIC_INDEX,)
-        settings = opening.UpstreamSourceSettings(urls, wanted.timeout.total_seconds(), wanted.file_hosts)
+        settings = opening.UpstreamSourceSettings(
+            urls, wanted.timeout.total_seconds(), wanted.file_hosts
+        )
         reached = opening.connected(reactor, Trust(authorities), settings)
         return Reached(opening.open(settings, world, identity, reached), reached.close)
 
@@ -63,12 +67,16 @@ def _authorities(file: Path | None) -> Any:
     try:
         return certificates(file.read_bytes(), CERTIFICATES)
     except OSError as error:
-        raise CannotStart(f"[upstream] ca_certificates cannot be read: {file}: {error.strerror}.") from None
+        raise CannotStart(
+            f"[upstream] ca_certificates cannot be read: {file}: {error.strerror}."
+        ) from None
 
 
 @define(eq=False)
 class Late:
-    """Other indexes that are opened for the first question: a start, and a page of ours, can do without."""
+    """Other indexes that are opened for the first question: a start, and a page of ours, can do
+    without.
+    """
 
     _make: Callable[[], Reached]
     _made: Reached | None = None
@@ -78,7 +86,9 @@ class Late:
             self._made = self._make()
         return self._made
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         """As `Upstream.project`."""
         return await self._opened().upstream.project(name, known, via)
 
@@ -86,7 +96,9 @@ class Late:
         """As `Upstream.names`."""
         return await self._opened().upstream.names(via)
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+    async def fetch(
+        self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
+    ) -> Body:
         """As `Upstream.fetch`."""
         return await self._opened().upstream.fetch(url, span, via, verified=verified)
 

@@ -1,4 +1,6 @@
-"""A further worker: it does what `service` does, on the sockets of the first one, and ends when that one does."""
+"""A further worker: it does what `service` does, on the sockets of the first one, and ends when
+that one does.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,16 @@ _log = Logger()
 
 
 def work(orders: Message) -> None:
-    """Run until the first worker says that it is enough. Ends the process where it cannot start: its text says why."""
+    """Run until the first worker says that it is enough. Ends the process where it cannot start:
+    its text says why.
+    """
     from twisted.internet import reactor
 
     prefork.become(orders["worker"])
     try:
-        config = load_config(Path(orders["config"]), orders["workers"], os.pread(TEXT, os.fstat(TEXT).st_size, 0))
+        config = load_config(
+            Path(orders["config"]), orders["workers"], os.pread(TEXT, os.fstat(TEXT).st_size, 0)
+        )
         loudness = logs.Threshold(config.log.level.value)
         loudness.use(orders["level"])
         siblings = Siblings()
@@ -44,7 +50,9 @@ def work(orders: Message) -> None:
             notify=lambda text: link.is_ready() if text == READY else None,
         )
         environ = {**os.environ, "STATE_DIRECTORY": orders["state"]}
-        daemon = make_daemon(config, reactor, environ, loudness=loudness, workers=orders["workers"], joining=joining)
+        daemon = make_daemon(
+            config, reactor, environ, loudness=loudness, workers=orders["workers"], joining=joining
+        )
     except PypidError as error:
         sys.exit(f"pypid: {error}")
     worker = WorkerProgram(daemon, reactor)
@@ -55,12 +63,17 @@ def work(orders: Message) -> None:
     except ProcessEnded:
         sys.exit(1)
     reactor.addSystemEventTrigger("before", "shutdown", worker.stopService)
-    reactor.addSystemEventTrigger("during", "shutdown", link.end)  # then the reactor closes all that is open
+    reactor.addSystemEventTrigger(
+        "during", "shutdown", link.end
+    )  # then the reactor closes all that is open
     reactor.run()
 
 
 def _sockets(orders: Message) -> tuple[ListeningSocket, ...]:
-    return tuple(ListeningSocket(each["text"], SOCKETS + index, each["family"]) for index, each in enumerate(orders["sockets"]))
+    return tuple(
+        ListeningSocket(each["text"], SOCKETS + index, each["family"])
+        for index, each in enumerate(orders["sockets"])
+    )
 
 
 def _heed(worker: WorkerProgram, daemon: Daemon, order: str) -> Any:
@@ -74,5 +87,7 @@ def _heed(worker: WorkerProgram, daemon: Daemon, order: str) -> Any:
 
 
 def _gone() -> None:
-    """There is no first worker: at once, so that a new one gets the sockets. It is as if this one was killed, too."""
+    """There is no first worker: at once, so that a new one gets the sockets. It is as if this one
+    was killed, too.
+    """
     os._exit(1)

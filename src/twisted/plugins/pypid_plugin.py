@@ -9,6 +9,10 @@ name_sockets(os.environ)
 pypid = ServiceMaker(
     "pypid",
     "pypid.wiring.recipe",
-    "A team's Python package index: private packages, published with twine or uv, installed with pip or uv.",
+    (
+        "A team's Python package index: private packages, published with twine or uv, installed "
+        "with "
+        "pip or uv."
+    ),
     "pypid",
 )

@@ -1,4 +1,6 @@
-"""The contracts of accounts, journal and downloads, in files of sqlite; and of downloads in memory."""
+"""The contracts of accounts, journal and downloads, in files of sqlite; and of
+downloads in memory.
+"""
 
 from __future__ import annotations
 

@@ -80,12 +80,16 @@ class OlderTests(DaysCase):
         self.assertEqual(self.days(newer), [(FIRST, 2), (FIRST + timedelta(days=1), 1)])
 
     def test_nobody_waits(self) -> None:
-        """Whoever looks is told what is counted by then; an end in between waits for one piece, and the next start goes on."""
+        """Whoever looks is told what is counted by then; an end in between waits for one piece, and
+        the next start goes on.
+        """
         self.patch(download_counts, "AT_ONCE", 10)
         self.note(*range(25))
         self.make_older()
         turns = Turns()
-        slow = SqlDownloads(Database(SqliteFile(self.path, of_record=False), turns, self.clock), self.world)
+        slow = SqlDownloads(
+            Database(SqliteFile(self.path, of_record=False), turns, self.clock), self.world
+        )
         asked = start(slow.by_day("spam", FIRST))
         turns.turn()  # a piece was asked for first
         turns.turn()
@@ -97,7 +101,9 @@ class OlderTests(DaysCase):
         turns.all()
         again = SqlDownloads(self.database(SqliteFile(self.path, of_record=False)), self.world)
         with closing(sqlite3.connect(self.path)) as file:
-            self.assertEqual(file.execute("SELECT id FROM pypid_downloads_uncounted").fetchall(), [(15 - 10,)])
+            self.assertEqual(
+                file.execute("SELECT id FROM pypid_downloads_uncounted").fetchall(), [(15 - 10,)]
+            )
         self.assertEqual(self.days(again), [(FIRST, 25)])
 
     def test_empty(self) -> None:
@@ -153,4 +159,6 @@ class SameTests(DaysCase):
             twin.note(download)
         for project in ("spam", "eggs"):
             asked = project, FIRST + timedelta(days=since)
-            self.assertEqual(list(self.have(downloads.by_day(*asked))), self.have(twin.by_day(*asked)))
+            self.assertEqual(
+                list(self.have(downloads.by_day(*asked))), self.have(twin.by_day(*asked))
+            )

@@ -1,4 +1,6 @@
-"""Databases that go away, are damaged, full, or of another version: nothing is granted, nothing is lost, and it goes on."""
+"""Databases that go away, are damaged, full, or of another version: nothing is granted, nothing is
+lost, and it goes on.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -49,7 +51,9 @@ class GoneTests(FileCase):
     """The file is taken away while it is in use."""
 
     def test_taken_away_and_put_back(self) -> None:
-        """While the file is away nobody in it is known and nothing changes, nobody makes a new one; put back, it goes on."""
+        """While the file is away nobody in it is known and nothing changes, nobody makes a new one;
+        put back, it goes on.
+        """
         self.have(self.accounts.add_token(a_token("t")))
         away = self.path.with_suffix(".away")
         self.path.rename(away)
@@ -73,7 +77,9 @@ class GoneTests(FileCase):
         self.assertEqual(len(self.have(self.accounts_again().users())), 2)
 
     def test_noticed_by_itself(self) -> None:
-        """That the file is away is found out without any change; what was known stays known to the rules."""
+        """That the file is away is found out without any change; what was known stays known to the
+        rules.
+        """
         before = self.accounts.current.known
         self.path.unlink()
         self.have(self.accounts.poll())
@@ -83,7 +89,9 @@ class GoneTests(FileCase):
             self.accounts.current.roll()
 
     def test_taken_away_meanwhile(self) -> None:
-        """What was written into a file that lost its name before the end of the change was not changed."""
+        """What was written into a file that lost its name before the end of the change was not
+        changed.
+        """
 
         def take_away(account: object) -> object:
             self.path.rename(self.path.with_suffix(".away"))
@@ -106,10 +114,14 @@ class GoneTests(FileCase):
         self.have(self.accounts.poll())
         self.refused(self.accounts.users(), PeopleUnknown)
         self.have(self.accounts.poll())
-        self.assertEqual([account.name for account in self.have(self.accounts.users())], ["bob", "carol"])
+        self.assertEqual(
+            [account.name for account in self.have(self.accounts.users())], ["bob", "carol"]
+        )
 
     def test_put_there_later(self) -> None:
-        """A database that appears after the start (fetched from the bucket) is read by the next look."""
+        """A database that appears after the start (fetched from the bucket) is read by the next
+        look.
+        """
         place = SqliteFile(self.folder / "later.db")
         later = SqlAccounts(self.database(place), self.world)
         self.have(later.open())
@@ -137,7 +149,9 @@ class HeldTests(FileCase):
     """Somebody else has the file, or there is no room for it."""
 
     def test_held_by_somebody(self) -> None:
-        """While somebody else writes for too long nothing can be changed, but everybody is known."""
+        """While somebody else writes for too long nothing can be changed, but
+        everybody is known.
+        """
         self.patch(engine, "BUSY", 0.05)
         self.have(self.accounts.current.database.close())
         with self.by_hand() as connection:
@@ -158,7 +172,9 @@ class HeldTests(FileCase):
 
         limit(1)  # of those that it has, none is taken away
         names = ["alice"]
-        while (adding := start(self.accounts.add_user(an_account(f"user{len(names)}", hash="x" * 900)))) and adding.called:
+        while (
+            adding := start(self.accounts.add_user(an_account(f"user{len(names)}", hash="x" * 900)))
+        ) and adding.called:
             result = self.successResultOf(adding.addErrback(lambda failure: failure.value))
             if result is not None:
                 break
@@ -167,7 +183,9 @@ class HeldTests(FileCase):
         self.assertEqual({account.name for account in self.have(self.accounts.users())}, {*names})
         limit(1 << 20)
         self.have(self.accounts.add_user(an_account("bob", hash="x" * 900)))
-        self.assertEqual({account.name for account in self.have(self.accounts_again().users())}, {*names, "bob"})
+        self.assertEqual(
+            {account.name for account in self.have(self.accounts_again().users())}, {*names, "bob"}
+        )
 
 
 class DamagedTests(FileCase):
@@ -182,7 +200,9 @@ class DamagedTests(FileCase):
         return str(error)
 
     def test_damaged(self) -> None:
-        """A file that is no database, or one of which the beginning is lost, is said to be damaged, and stays as it is."""
+        """A file that is no database, or one of which the beginning is lost, is said to be damaged,
+        and stays as it is.
+        """
         self.have(self.accounts.current.database.close())
         for beginning in (b"not a database" * 100, b"\0" * 4096, b"x"):
             self.path.write_bytes(beginning)
@@ -197,7 +217,9 @@ class DamagedTests(FileCase):
         self.assertIn("cannot be used", self.unusable())
 
     def test_newer(self) -> None:
-        """A database of a newer pypid is left alone, with advice: at the start, and when it becomes one meanwhile."""
+        """A database of a newer pypid is left alone, with advice: at the start, and when it becomes
+        one meanwhile.
+        """
         with self.by_hand() as connection:
             connection.execute("UPDATE pypid_schema SET version = 7")
         self.refused(self.accounts.add_user(an_account("bob")), PeopleUnknown)
@@ -206,7 +228,9 @@ class DamagedTests(FileCase):
         self.assertIn("version 7", said)
         self.assertIn("newer pypid", said)
         with self.by_hand() as connection:
-            self.assertEqual(connection.execute("SELECT count(*) FROM pypid_users").fetchone(), (1,))
+            self.assertEqual(
+                connection.execute("SELECT count(*) FROM pypid_users").fetchone(), (1,)
+            )
 
 
 class MigrationTests(FileCase):
@@ -220,13 +244,18 @@ class MigrationTests(FileCase):
                 connection.execute(text(statement))
 
         part = PARTS["accounts"]
-        patched = dict(PARTS, accounts=SchemaPart(part.name, part.version + 1, part.tables, {part.version: migrate}))
+        patched = dict(
+            PARTS,
+            accounts=SchemaPart(part.name, part.version + 1, part.tables, {part.version: migrate}),
+        )
         self.patch(tables, "PARTS", patched)
         self.patch(rows, "PART", patched["accounts"])
         self.patch(changes, "PART", patched["accounts"])
 
     def test_migrated(self) -> None:
-        """It is brought up to date at the start, with everybody in it; who runs the older version does no harm then."""
+        """It is brought up to date at the start, with everybody in it; who runs the older version
+        does no harm then.
+        """
         with self.by_hand() as connection:
             connection.execute("ALTER TABLE pypid_users RENAME COLUMN hash TO secret")
         self.have(self.accounts.current.database.close())
@@ -244,8 +273,12 @@ class MigrationTests(FileCase):
         self.install("ALTER TABLE pypid_users RENAME COLUMN hash TO secret", "SELECT nonsense")
         self.refused(self.at_path().open(), CannotStart)
         with self.by_hand() as connection:
-            self.assertEqual(connection.execute("SELECT version FROM pypid_schema").fetchone(), (1,))
-            self.assertEqual(connection.execute("SELECT hash FROM pypid_users").fetchone(), ("$hash",))
+            self.assertEqual(
+                connection.execute("SELECT version FROM pypid_schema").fetchone(), (1,)
+            )
+            self.assertEqual(
+                connection.execute("SELECT hash FROM pypid_users").fetchone(), ("$hash",)
+            )
 
     def at_path(self) -> SqlAccounts:
         """Accounts in the same file, not opened."""
@@ -256,7 +289,9 @@ class ChangeTests(FileCase):
     """What is told of changes, and what is done from time to time."""
 
     def test_told(self) -> None:
-        """Each change is told with the new roll, once it is in force; who fails at it keeps nobody else from hearing."""
+        """Each change is told with the new roll, once it is in force; who fails at it keeps nobody
+        else from hearing.
+        """
         heard: list[AccountsState] = []
 
         def fail(roll: AccountsState) -> None:
@@ -285,11 +320,17 @@ class ChangeTests(FileCase):
         self.assertIs(heard[0].users, heard[0].users)
 
     def test_swept(self) -> None:
-        """Sessions that have ended, tokens that ended a month ago and values whose time is over are removed from the file."""
+        """Sessions that have ended, tokens that ended a month ago and values whose time is over are
+        removed from the file.
+        """
         day = 86400
         self.have(self.accounts.add_session(a_session("s")))
         for id in ("expires", "revoked", "stays"):
-            expires = self.world.now() + (a_session("x").expires - a_session("x").created) if id == "expires" else None
+            expires = (
+                self.world.now() + (a_session("x").expires - a_session("x").created)
+                if id == "expires"
+                else None
+            )
             self.have(self.accounts.add_token(a_token(id, expires=expires)))
         self.have(self.accounts.revoke_token("revoked"))
         self.have(self.accounts.once("jti", "x", a_session("s").expires))
@@ -303,7 +344,9 @@ class ChangeTests(FileCase):
         self.assertEqual([token.id for token in self.have(self.accounts.tokens())], ["stays"])
 
     def test_uses_are_written(self) -> None:
-        """The last use of a token is in the file within a minute, at the end, and after a time when it could not be."""
+        """The last use of a token is in the file within a minute, at the end, and after a time when
+        it could not be.
+        """
         self.have(self.accounts.add_token(a_token("t")))
         self.clock.advance(10)
         self.accounts.token_used("t", "192.0.2.1")
@@ -316,7 +359,9 @@ class ChangeTests(FileCase):
         self.clock.advance(10)
         self.have(self.accounts.close())
         found = self.have(self.accounts_again().tokens())[0]
-        self.assertEqual((found.used, found.used_from), (a_token("t").created.replace(second=10), "192.0.2.1"))
+        self.assertEqual(
+            (found.used, found.used_from), (a_token("t").created.replace(second=10), "192.0.2.1")
+        )
         self.accounts.token_used("t", "192.0.2.3")
         self.have(self.accounts.close())
         self.assertEqual(self.have(self.accounts_again().tokens())[0].used_from, "192.0.2.3")
@@ -325,9 +370,14 @@ class ChangeTests(FileCase):
         """Rows of sessions, tokens and values."""
         with self.by_hand() as connection:
             tables = ("pypid_sessions", "pypid_tokens", "pypid_once")
-            return tuple(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
+            return tuple(
+                connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                for table in tables
+            )
 
     def test_only_we_may_read_it(self) -> None:
         """The file and what lies beside it are ours alone."""
-        modes = {path.name: path.stat().st_mode & 0o777 for path in Path(self.path.parent).iterdir()}
+        modes = {
+            path.name: path.stat().st_mode & 0o777 for path in Path(self.path.parent).iterdir()
+        }
         self.assertEqual({name: mode for name, mode in modes.items() if mode != 0o600}, {})

@@ -49,17 +49,24 @@ class JournalTests(Logged):
         self.path, self.away = place.path, place.path.with_suffix(".away")
 
     def test_waits(self) -> None:
-        """While it cannot be written nobody fails; the log says so once; written later, all are there in their order."""
+        """While it cannot be written nobody fails; the log says so once; written later, all are
+        there in their order.
+        """
         self.path.rename(self.away)
         for number in range(1, 4):
             self.have(self.journal.note(a_deed(number)))
             self.have(self.journal.retry())
         self.refused(self.journal.deeds(), PeopleUnknown)
-        self.assertEqual(len([line for line in self.said if "audit log cannot be written" in line]), 1)
+        self.assertEqual(
+            len([line for line in self.said if "audit log cannot be written" in line]), 1
+        )
         self.away.rename(self.path)
         self.have(self.journal.retry())
         found = self.have(self.journal.deeds())
-        self.assertEqual([(deed.serial, deed.when) for deed in found], [(n + 1, a_deed(n).when) for n in (3, 2, 1, 0)])
+        self.assertEqual(
+            [(deed.serial, deed.when) for deed in found],
+            [(n + 1, a_deed(n).when) for n in (3, 2, 1, 0)],
+        )
         self.have(self.journal.note(a_deed(4)))
         self.assertEqual(self.have(self.journal.deeds(most=1))[0].serial, 5)
 
@@ -75,7 +82,9 @@ class JournalTests(Logged):
             self.assertTrue([line for line in self.said if f"spam-{number}.tar.gz" in line], number)
 
     def test_together(self) -> None:
-        """Those who note something while it is written wait for the next write; no note ends before it is durable."""
+        """Those who note something while it is written wait for the next write; no note ends before
+        it is durable.
+        """
         turns = Turns()
         late = SqlJournal(Database(self.place(), turns, self.clock), self.world)
         noting = [start(late.note(a_deed(number))) for number in range(1, 5)]
@@ -106,9 +115,13 @@ class DownloadsTests(Logged):
         self.path = self.folder / f"{self._made}.db"
 
     def test_noting_does_not_wait(self) -> None:
-        """What is noted is written by the next flush, or before as soon as there is much of it; at the end all is."""
+        """What is noted is written by the next flush, or before as soon as there is much of it; at
+        the end all is.
+        """
         turns = Turns()
-        late = SqlDownloads(Database(SqliteFile(self.path, of_record=False), turns, self.clock), self.world)
+        late = SqlDownloads(
+            Database(SqliteFile(self.path, of_record=False), turns, self.clock), self.world
+        )
         for number in range(download_log.AT_ONCE - 1):
             late.note(a_download(number))
         self.assertEqual(len(turns), 0)
@@ -121,7 +134,9 @@ class DownloadsTests(Logged):
         self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), download_log.AT_ONCE + 1)
 
     def test_away(self) -> None:
-        """A file that was deleted is made anew: downloads are not of record. What cannot wait is counted."""
+        """A file that was deleted is made anew: downloads are not of record. What cannot wait is
+        counted.
+        """
         self.downloads.note(a_download(1))
         self.have(self.downloads.flush())
         for beside in ("", "-wal", "-shm"):

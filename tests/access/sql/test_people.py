@@ -42,7 +42,9 @@ class PeopleTests(InFiles, SynchronousTestCase):
         return str(self.refused(self.people.check(Credential(user, password)), Unauthenticated))
 
     def test_right_and_wrong(self) -> None:
-        """The right password gives the identity with groups and the admin flag; a wrong, empty or huge one none."""
+        """The right password gives the identity with groups and the admin flag; a wrong, empty or
+        huge one none.
+        """
         self.add("alice", admin=True)
         self.have(self.accounts.add_group("team"))
         self.have(self.accounts.join("team", "alice"))
@@ -63,7 +65,9 @@ class PeopleTests(InFiles, SynchronousTestCase):
         self.assertIsNone(self.have(self.people.find("bob")))
 
     def test_no_hash(self) -> None:
-        """Nobody logs in to an account without a hash, or with a damaged one; the user can be found all the same."""
+        """Nobody logs in to an account without a hash, or with a damaged one; the user can be found
+        all the same.
+        """
         self.add("robot", hash="")
         self.add("broken", hash="$argon2id$nonsense")
         for user in ("robot", "broken"):
@@ -72,7 +76,9 @@ class PeopleTests(InFiles, SynchronousTestCase):
             self.assertEqual(self.have(self.people.find(user)), Identity(user))
 
     def test_standing(self) -> None:
-        """Who is not active is told so after the right password only, and is nobody for tokens and sessions."""
+        """Who is not active is told so after the right password only, and is nobody for tokens and
+        sessions.
+        """
         self.add("new", standing=AccountStatus.PENDING)
         self.add("gone", standing=AccountStatus.DISABLED)
         for user in ("new", "gone"):
@@ -80,11 +86,17 @@ class PeopleTests(InFiles, SynchronousTestCase):
             self.assertEqual(self.wrong(user, "wrong"), "The user name or the password is wrong.")
         self.assertIn("approve", self.wrong("new", "right"))
         self.assertIn("disabled", self.wrong("gone", "right"))
-        self.have(self.accounts.edit_user("new", lambda account: evolve(account, standing=AccountStatus.ACTIVE)))
+        self.have(
+            self.accounts.edit_user(
+                "new", lambda account: evolve(account, standing=AccountStatus.ACTIVE)
+            )
+        )
         self.assertEqual(self.have(self.people.check(Credential("new", "right"))), Identity("new"))
 
     def test_upgrade(self) -> None:
-        """A hash of another kind is replaced at the first login; no session ends by it, and the password stays the same."""
+        """A hash of another kind is replaced at the first login; no session ends by it, and the
+        password stays the same.
+        """
         for stored in (CHEAP.hash("right"), SHA512_CRYPT):
             self.accounts = self.new_accounts()
             self.people = SqlPeople(self.accounts, Verifier(self.world), self.world)
@@ -97,11 +109,15 @@ class PeopleTests(InFiles, SynchronousTestCase):
             self.assertFalse(needs_upgrade(better.hash))
             self.assertEqual(better, an_account("alice", hash=better.hash))
             self.assertIsNotNone(self.have(self.accounts.session("s")))
-            self.assertEqual(self.have(self.people.check(Credential("alice", "right"))), Identity("alice"))
+            self.assertEqual(
+                self.have(self.people.check(Credential("alice", "right"))), Identity("alice")
+            )
             self.assertEqual(self.have(self.accounts_again().user("alice")), better)
 
     def test_upgrade_comes_late(self) -> None:
-        """A new password that is set while the old one's hash is made anew stays; and whoever closes waits for that."""
+        """A new password that is set while the old one's hash is made anew stays; and whoever
+        closes waits for that.
+        """
         turns = Turns()
         late = world(self.clock, turns)
         people = SqlPeople(self.accounts, Verifier(self.world), late)
@@ -118,22 +134,34 @@ class PeopleTests(InFiles, SynchronousTestCase):
         self.assertEqual(self.have(self.accounts.user("alice")).hash, other)
 
     def test_changed_meanwhile(self) -> None:
-        """A password that was changed, and an account that was removed, while the old one was verified, let nobody in."""
+        """A password that was changed, and an account that was removed, while the old one was
+        verified, let nobody in.
+        """
         turns = Turns()
         people = SqlPeople(self.accounts, Verifier(world(self.clock, turns)), self.world)
         for user in ("alice", "bob"):
             self.add(user)
-        changed, removed = (start(people.check(Credential(user, "right"))) for user in ("alice", "bob"))
-        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, hash=CHEAP.hash("other"))))
+        changed, removed = (
+            start(people.check(Credential(user, "right"))) for user in ("alice", "bob")
+        )
+        self.have(
+            self.accounts.edit_user(
+                "alice", lambda account: evolve(account, hash=CHEAP.hash("other"))
+            )
+        )
         self.have(self.accounts.remove_user("bob"))
         turns.all()
         self.failureResultOf(changed, Unauthenticated)
         self.failureResultOf(removed, Unauthenticated)
 
     def test_unknown_before_it_was_read(self) -> None:
-        """Until somebody has looked whether there is a database, nobody can say who its people are."""
+        """Until somebody has looked whether there is a database, nobody can say who
+        its people are.
+        """
         self.add("alice")
-        people = SqlPeople(SqlAccounts(self.database(), self.world), Verifier(self.world), self.world)
+        people = SqlPeople(
+            SqlAccounts(self.database(), self.world), Verifier(self.world), self.world
+        )
         self.refused(people.check(Credential("alice", "right")), PeopleUnknown)
         self.refused(people.find("alice"), PeopleUnknown)
         self.refused(people.groups("alice"), PeopleUnknown)

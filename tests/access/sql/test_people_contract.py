@@ -1,4 +1,6 @@
-"""The users of the accounts database keep what every source of people keeps, and the chain takes them for such."""
+"""The users of the accounts database keep what every source of people keeps, and the chain takes
+them for such.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -30,10 +32,14 @@ class ContractTests(PeopleContract, InFiles, TestCase):
 
     strangers = True
 
-    async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
+    async def make_people(
+        self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str
+    ) -> People:
         accounts = self.new_accounts()
         for name, password in users.items():
-            await accounts.add_user(an_account(name, hash=CHEAP.hash(password), admin=name == admin))
+            await accounts.add_user(
+                an_account(name, hash=CHEAP.hash(password), admin=name == admin)
+            )
         for group, members in groups.items():
             await accounts.add_group(group)
             for member in members:
@@ -48,20 +54,26 @@ class ChainTests(InFiles, SynchronousTestCase):
         super().setUp()
         self.accounts = self.new_accounts()
         self.verifier = Verifier(self.world)
-        config = ConfigPeople(UsersSettings(users={"root": CHEAP.hash("r")}, state=Path()), self.world, self.verifier)
+        config = ConfigPeople(
+            UsersSettings(users={"root": CHEAP.hash("r")}, state=Path()), self.world, self.verifier
+        )
         sources = [Source(config), Source(SqlPeople(self.accounts, self.verifier, self.world))]
         self.chain = AccessChain(sources, self.accounts, self.world, self.verifier, admins=["root"])
         self.have(self.accounts.add_user(an_account("alice", hash=CHEAP.hash("a"))))
 
     def test_configuration_first(self) -> None:
-        """A user of the configuration's name in the database is nobody: not with its password, and not its admin flag."""
+        """A user of the configuration's name in the database is nobody: not with its password, and
+        not its admin flag.
+        """
         self.have(self.accounts.add_user(an_account("root", hash=CHEAP.hash("other"), admin=True)))
         self.refused(self.chain.identify(Credential("root", "other")), Unauthenticated)
         self.chain.admins = frozenset()
         self.assertEqual(self.have(self.chain.identify(Credential("root", "r"))), Identity("root"))
 
     def test_same_work(self) -> None:
-        """Whom nobody knows is verified against hashes of the configuration and of the database, as they are now."""
+        """Whom nobody knows is verified against hashes of the configuration and of the database, as
+        they are now.
+        """
         decoys = {self.verifier._decoy(f"u{n}") for n in range(60)}
         roll = self.accounts.current.roll()
         self.assertEqual(len(decoys), 2)
@@ -70,17 +82,29 @@ class ChainTests(InFiles, SynchronousTestCase):
         self.assertEqual(len({self.verifier._decoy(f"u{n}") for n in range(60)}), 1)
 
     def test_changes(self) -> None:
-        """A new password, a disabled and a removed account count from that moment on, also for who was remembered."""
+        """A new password, a disabled and a removed account count from that moment on, also for who
+        was remembered.
+        """
         alice = Credential("alice", "a", "192.0.2.1")
         self.have(self.chain.identify(alice))
-        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, hash=CHEAP.hash("b"))))
+        self.have(
+            self.accounts.edit_user("alice", lambda account: evolve(account, hash=CHEAP.hash("b")))
+        )
         self.refused(self.chain.identify(alice), Unauthenticated)
         better = evolve(alice, password="b")
         self.have(self.chain.identify(better))
-        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=AccountStatus.DISABLED)))
+        self.have(
+            self.accounts.edit_user(
+                "alice", lambda account: evolve(account, standing=AccountStatus.DISABLED)
+            )
+        )
         self.refused(self.chain.identify(better), Unauthenticated)
         self.assertIsNone(self.have(self.chain.find("alice")))
-        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=AccountStatus.ACTIVE)))
+        self.have(
+            self.accounts.edit_user(
+                "alice", lambda account: evolve(account, standing=AccountStatus.ACTIVE)
+            )
+        )
         self.have(self.chain.identify(better))
         self.have(self.accounts.remove_user("alice"))
         self.refused(self.chain.identify(better), Unauthenticated)

@@ -16,16 +16,27 @@ class PlaceTests(SynchronousTestCase):
     """`place_of`."""
 
     def test_places(self) -> None:
-        """No URL is the file; sqlite names another file, PostgreSQL a server, under each of its names."""
+        """No URL is the file; sqlite names another file, PostgreSQL a server, under each of its
+        names.
+        """
         self.assertEqual(place_of("", FILE), SqliteFile(FILE))
-        self.assertEqual(place_of("sqlite:////srv/a%20b.db", FILE, of_record=False), SqliteFile(Path("/srv/a b.db"), False))
+        self.assertEqual(
+            place_of("sqlite:////srv/a%20b.db", FILE, of_record=False),
+            SqliteFile(Path("/srv/a b.db"), False),
+        )
         for scheme in ("postgresql", "postgres", "postgresql+psycopg"):
-            self.assertEqual(place_of(f"{scheme}://u:p@h/db", FILE), Server("postgresql+psycopg://u:p@h/db"))
+            self.assertEqual(
+                place_of(f"{scheme}://u:p@h/db", FILE), Server("postgresql+psycopg://u:p@h/db")
+            )
         socket = "postgresql:///db?host=/run/postgresql&user=u"
-        self.assertEqual(place_of(socket, FILE), Server("postgresql+psycopg:///db?host=/run/postgresql&user=u"))
+        self.assertEqual(
+            place_of(socket, FILE), Server("postgresql+psycopg:///db?host=/run/postgresql&user=u")
+        )
 
     def test_refused_without_a_word(self) -> None:
-        """What cannot be used is refused with advice, and no part of it is told: a password may be anywhere in it."""
+        """What cannot be used is refused with advice, and no part of it is told: a password may be
+        anywhere in it.
+        """
         for url in (
             "hunter2",
             "mysql://u:hunter2@h/db",
@@ -49,10 +60,13 @@ class PlaceTests(SynchronousTestCase):
             self.assertIn("[access] url", str(error))
 
     def test_cleaned(self) -> None:
-        """A password is in no repr, and is taken out of what a driver says, as it was quoted and as it is."""
+        """A password is in no repr, and is taken out of what a driver says, as it was quoted and as
+        it is.
+        """
         place = place_of("postgresql://u:hun%20ter%402@h/db?password=other", FILE)
         self.assertNotIn("ter", repr(place))
         said = place.clean(
-            "no hun ter@2, no hun%20ter%402, no postgresql+psycopg://u:hun%20ter%402@h/db?password=other, no other"
+            "no hun ter@2, no hun%20ter%402, no "
+            "postgresql+psycopg://u:hun%20ter%402@h/db?password=other, no other"
         )
         self.assertEqual(said, "no ***, no ***, no ***, no ***")

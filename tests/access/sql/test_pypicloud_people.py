@@ -86,20 +86,30 @@ class ReadTests(SynchronousTestCase):
         return found
 
     def test_whole(self) -> None:
-        """Users, who waits, groups with members and without, rights, empty ones too, are read; the file stays as it is."""
+        """Users, who waits, groups with members and without, rights, empty ones too, are read; the
+        file stays as it is.
+        """
         pypiclouds(self.path)
         before = self.path.read_bytes(), self.path.stat().st_mtime_ns
         found = self.read(f"sqlite:///{self.path}")
         users = [(user.name, user.hash, user.admin, user.pending) for user in found.dump.users]
-        expected = [("ada", "$6$a", True, False), ("bob", "$6$b", False, False), ("carol", "$6$c", False, True)]
+        expected = [
+            ("ada", "$6$a", True, False),
+            ("bob", "$6$b", False, False),
+            ("carol", "$6$c", False, True),
+        ]
         self.assertEqual(users, expected)
-        self.assertEqual(found.dump.groups, {"devs": {"bob"}, "empty": frozenset(), KEPT_CLOSED: frozenset()})
+        self.assertEqual(
+            found.dump.groups, {"devs": {"bob"}, "empty": frozenset(), KEPT_CLOSED: frozenset()}
+        )
         self.assertEqual(found.dump.rights, RIGHTS)
         self.assertEqual((self.path.read_bytes(), self.path.stat().st_mtime_ns), before)
         self.assertEqual([path.name for path in self.folder.iterdir()], ["auth.db"])
 
     def test_odd_values(self) -> None:
-        """What is no text, or not UTF-8, where sqlite lets it stand breaks the start off in plain words, and shows no hash."""
+        """What is no text, or not UTF-8, where sqlite lets it stand breaks the start off in plain
+        words, and shows no hash.
+        """
         for row in (
             "pypicloud_user_permissions VALUES (NULL, 1, 0, 'ada')",
             "pypicloud_users VALUES (x'6162', '$6$x', 0, 0)",
@@ -113,7 +123,9 @@ class ReadTests(SynchronousTestCase):
             self.assertNotIn("secret", str(error))
 
     def test_relative(self) -> None:
-        """A relative path is looked for where the ini is and where pypid runs; one that may be two files is refused."""
+        """A relative path is looked for where the ini is and where pypid runs; one that may be two
+        files is refused.
+        """
         pypiclouds(self.path)
         self.assertEqual(len(self.read("sqlite:///auth.db").dump.users), 3)
         other = self.folder / "other"
@@ -134,7 +146,9 @@ class ReadTests(SynchronousTestCase):
         self.assertFalse(self.read("sqlite:///auth.db").dump.allow_register)
 
     def test_refused(self) -> None:
-        """What cannot be read as a whole stops the start, with what to do; no URL is told, which may hold a password."""
+        """What cannot be read as a whole stops the start, with what to do; no URL is told, which
+        may hold a password.
+        """
         (self.folder / "text.db").write_text("no database, but long enough to be one")
         (self.folder / "empty.db").touch()
         with closing(sqlite3.connect(pypiclouds(self.folder / "half.db"))) as made:
@@ -142,24 +156,42 @@ class ReadTests(SynchronousTestCase):
         pypiclouds(self.path)
         (self.folder / "torn.db").write_bytes(self.path.read_bytes()[:5000])
         for url in (
-            *("sqlite:///gone.db", "sqlite:///text.db", "sqlite:///empty.db", "sqlite:///half.db", "sqlite:///torn.db"),
-            *("mysql://u:s3cret@host/db", "mysql+pymysql://u:s3cret@host/db", "sqlite:auth.db", "nonsense", ""),
+            *(
+                "sqlite:///gone.db",
+                "sqlite:///text.db",
+                "sqlite:///empty.db",
+                "sqlite:///half.db",
+                "sqlite:///torn.db",
+            ),
+            *(
+                "mysql://u:s3cret@host/db",
+                "mysql+pymysql://u:s3cret@host/db",
+                "sqlite:auth.db",
+                "nonsense",
+                "",
+            ),
             *("postgresql://u:s3cret@w@host/db", "postgresql+psycopg2://u:s3cret@127.0.0.1:1/db"),
         ):
             error = self.assertRaises(CannotStart, read_people, url, self.folder)
             self.assertIn("ppc-export", str(error), url)
             self.assertNotIn("s3cret", str(error))
         self.assertIn(
-            "pypicloud_group_permissions", str(self.assertRaises(CannotStart, read_people, "sqlite:///half.db", self.folder))
+            "pypicloud_group_permissions",
+            str(self.assertRaises(CannotStart, read_people, "sqlite:///half.db", self.folder)),
         )
 
     def test_locked(self) -> None:
-        """A pypicloud that is writing just then stops the start, instead of half of its people being read."""
+        """A pypicloud that is writing just then stops the start, instead of half of its people
+        being read.
+        """
         pypiclouds(self.path)
         self.patch(pypicloud_people, "LOCKED", 0.01)
         with closing(sqlite3.connect(self.path, isolation_level=None)) as writer:
             writer.execute("BEGIN EXCLUSIVE")
-            self.assertIn("locked", str(self.assertRaises(CannotStart, read_people, "sqlite:///auth.db", self.folder)))
+            self.assertIn(
+                "locked",
+                str(self.assertRaises(CannotStart, read_people, "sqlite:///auth.db", self.folder)),
+            )
 
 
 class AccountsCase(SynchronousTestCase):
@@ -174,7 +206,9 @@ class AccountsCase(SynchronousTestCase):
 
     def opened(self) -> SqlAccounts:
         """As after a start."""
-        database = Database(SqliteFile(self.folder / "accounts.db", of_record=False), at_once, self.clock)
+        database = Database(
+            SqliteFile(self.folder / "accounts.db", of_record=False), at_once, self.clock
+        )
         accounts = SqlAccounts(database, self.world)
         have(accounts.open())
         return accounts
@@ -189,12 +223,19 @@ class InheritTests(AccountsCase):
 
     def inherit(self, accounts: SqlAccounts | None = None) -> object:
         """As a start does."""
-        return have(inherit(accounts or self.accounts, "sqlite:///auth.db", (self.folder,), self.world))
+        return have(
+            inherit(accounts or self.accounts, "sqlite:///auth.db", (self.folder,), self.world)
+        )
 
     def test_once(self) -> None:
-        """The people are taken over at the first start; the second one does not even look whether pypicloud's are there."""
+        """The people are taken over at the first start; the second one does not even look whether
+        pypicloud's are there.
+        """
         path = pypiclouds(self.folder / "auth.db")
-        self.assertEqual(self.inherit(), {"users": "3", "administrators": "1", "waiting": "1", "groups": "3", "rights": "4"})
+        self.assertEqual(
+            self.inherit(),
+            {"users": "3", "administrators": "1", "waiting": "1", "groups": "3", "rights": "4"},
+        )
         carol = have(self.accounts.user("carol"))
         self.assertEqual((carol.standing, carol.hash), (AccountStatus.PENDING, "$6$c"))
         self.assertEqual(have(self.accounts.rights()), RIGHTS)
@@ -203,7 +244,9 @@ class InheritTests(AccountsCase):
         self.assertIsNone(self.inherit(self.opened()))
 
     def test_never_again(self) -> None:
-        """Whoever was taken over and removed does not come back, even if nobody and nothing else is left."""
+        """Whoever was taken over and removed does not come back, even if nobody and nothing else is
+        left.
+        """
         pypiclouds(self.folder / "auth.db")
         self.inherit()
         for name in self.names():
@@ -218,8 +261,9 @@ class InheritTests(AccountsCase):
         self.assertEqual((self.names(again), have(again.rights())), ([], ()))
 
     def test_people_of_ours(self) -> None:
-        """Where somebody is in our database already nobody is taken over; and pypid does not start while a project has rules
-        in pypicloud's only, since the defaults would hold for it."""
+        """Where somebody is in our database already nobody is taken over; and pypid does not start
+        while a project has rules in pypicloud's only, since the defaults would hold for it.
+        """
         pypiclouds(self.folder / "auth.db")
         have(self.accounts.add_group("ours"))
         error = self.assertRaises(CannotStart, self.inherit)
@@ -232,13 +276,17 @@ class InheritTests(AccountsCase):
         self.assertEqual(self.names(), [])
 
     def test_people_of_ours_alone(self) -> None:
-        """Where somebody is in our database, and pypicloud's is gone, or was one in memory, pypid starts."""
+        """Where somebody is in our database, and pypicloud's is gone, or was one in memory, pypid
+        starts.
+        """
         have(self.accounts.add_group("ours"))
         self.assertIsNone(self.inherit())
         self.assertIsNone(have(inherit(self.accounts, "sqlite://", (self.folder,), self.world)))
 
     def test_cannot_be_read(self) -> None:
-        """Where it cannot be read the start breaks off with nobody taken over, and the next one tries again."""
+        """Where it cannot be read the start breaks off with nobody taken over, and the next one
+        tries again.
+        """
         self.assertRaises(CannotStart, self.inherit)
         self.assertEqual(self.names(), [])
         pypiclouds(self.folder / "auth.db")
@@ -266,7 +314,9 @@ class MergeTests(AccountsCase):
             "rights": (Right(SPAM, Whom.USER, "ada", True), Right(SPAM, Whom.EVERYONE)),
         }
         first = self.merge(**said)
-        self.assertEqual((first.users, first.groups, first.members, first.rights), (("ada", "carol"), 1, 2, 2))
+        self.assertEqual(
+            (first.users, first.groups, first.members, first.rights), (("ada", "carol"), 1, 2, 2)
+        )
         serial = self.accounts.current.known.serial
         second = self.merge(**said)
         self.assertFalse(second.changed)
@@ -274,7 +324,9 @@ class MergeTests(AccountsCase):
         self.assertEqual(self.accounts.current.known.serial, serial)
 
     def test_who_is_there_stays(self) -> None:
-        """An account that is there keeps its password, standing and flag; what it may less is a loss, what more is told."""
+        """An account that is there keeps its password, standing and flag; what it may less is a
+        loss, what more is told.
+        """
         for account in (
             an_account("ada", admin=True),
             an_account("bob"),
@@ -283,7 +335,12 @@ class MergeTests(AccountsCase):
         ):
             have(self.accounts.add_user(account))
         before = have(self.accounts.users())
-        users = (person("ada"), person("bob", admin=True), person("dan"), person("eve", pending=True))
+        users = (
+            person("ada"),
+            person("bob", admin=True),
+            person("dan"),
+            person("eve", pending=True),
+        )
         merged = self.merge(users=users)
         self.assertEqual(have(self.accounts.users()), before)
         self.assertEqual((merged.weaker, merged.other), (("bob", "dan"), ("ada", "eve")))
@@ -293,12 +350,16 @@ class MergeTests(AccountsCase):
         """A right becomes greater, never smaller."""
         for name, write in (("ada", True), ("bob", False)):
             have(self.accounts.grant(Right(SPAM, Whom.USER, name, write)))
-        merged = self.merge(rights=(Right(SPAM, Whom.USER, "ada"), Right(SPAM, Whom.USER, "bob", True)))
+        merged = self.merge(
+            rights=(Right(SPAM, Whom.USER, "ada"), Right(SPAM, Whom.USER, "bob", True))
+        )
         self.assertEqual((merged.rights, merged.stronger), (1, (Right(SPAM, Whom.USER, "ada"),)))
         self.assertTrue(all(right.write for right in have(self.accounts.rights())))
 
     def test_names_that_are_one(self) -> None:
-        """Who gets something because a group or a user of the dump and one that is here have one name is told, once."""
+        """Who gets something because a group or a user of the dump and one that is here have one
+        name is told, once.
+        """
         have(self.accounts.add_group("devs"))
         have(self.accounts.join("devs", "eve"))
         have(self.accounts.grant(Right(project_name("vault"), Whom.GROUP, "devs", True)))
@@ -343,10 +404,16 @@ class MergeTests(AccountsCase):
         self.assertIsNone(have(self.accounts.session("s")))
 
     def test_kept_closed(self) -> None:
-        """A group that shall keep projects closed, and has members here, opens none: nothing is done."""
+        """A group that shall keep projects closed, and has members here, opens none: nothing is
+        done.
+        """
         have(self.accounts.add_group(KEPT_CLOSED))
         have(self.accounts.join(KEPT_CLOSED, "bob"))
-        said = {"groups": {KEPT_CLOSED: frozenset[str]()}, "users": (person("ada"),), "rights": (RIGHTS[0],)}
+        said = {
+            "groups": {KEPT_CLOSED: frozenset[str]()},
+            "users": (person("ada"),),
+            "rights": (RIGHTS[0],),
+        }
         error = self.assertRaises(BadRequest, lambda: self.merge(**said))
         self.assertIn(KEPT_CLOSED, str(error))
         self.assertEqual((self.names(), have(self.accounts.rights())), ([], ()))
@@ -355,7 +422,10 @@ class MergeTests(AccountsCase):
         """Thousands are one change, and memory and database agree afterwards."""
         users = tuple(person(f"user{number:05}") for number in range(2500))
         groups = {"all": frozenset(user.name for user in users)}
-        rights = tuple(Right(project_name(f"p{number}"), Whom.USER, users[number].name) for number in range(2500))
+        rights = tuple(
+            Right(project_name(f"p{number}"), Whom.USER, users[number].name)
+            for number in range(2500)
+        )
         merged = self.merge(users=users, groups=groups, rights=rights)
         self.assertEqual((len(merged.users), merged.members, merged.rights), (2500, 2500, 2500))
         again = self.opened()

@@ -1,4 +1,6 @@
-"""The accounts database is of record: what was changed in it is in the bucket with the next copy."""
+"""The accounts database is of record: what was changed in it is in the bucket with
+the next copy.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ class RecordTests(InFiles, SynchronousTestCase):
     """`Backup` with what it keeps by default, and accounts that are in use."""
 
     def test_each_change_is_copied(self) -> None:
-        """After each change, a copy gives another machine everybody; a copy after no change writes nothing."""
+        """After each change, a copy gives another machine everybody; a copy after no change writes
+        nothing.
+        """
         blobs = MemoryBlobs(self.world.now)
         here = SqlAccounts(self.database(SqliteFile(self.folder / ACCOUNTS)), self.world)
         keeper = Backup(blobs, self.folder, "bucket", "s" * 40, self.world)

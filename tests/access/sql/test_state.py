@@ -24,15 +24,28 @@ def maybe(value: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, objec
 PATCHES = st.builds(
     lambda accounts, members, rights, tokens, sessions: Patch(
         serial=1,
-        accounts={name: admin if admin is None else an_account(name, admin=admin) for name, admin in accounts.items()},
+        accounts={
+            name: admin if admin is None else an_account(name, admin=admin)
+            for name, admin in accounts.items()
+        },
         members=members,
-        rights={key: write if write is None else Right(*key, write) for key, write in rights.items()},
-        tokens={id: digest if digest is None else a_token(id, digest=f"{digest}-{id}") for id, digest in tokens.items()},
-        sessions={digest: user if user is None else a_session(digest, user) for digest, user in sessions.items()},
+        rights={
+            key: write if write is None else Right(*key, write) for key, write in rights.items()
+        },
+        tokens={
+            id: digest if digest is None else a_token(id, digest=f"{digest}-{id}")
+            for id, digest in tokens.items()
+        },
+        sessions={
+            digest: user if user is None else a_session(digest, user)
+            for digest, user in sessions.items()
+        },
     ),
     maybe(st.booleans()),
     maybe(st.frozensets(NAMES)),
-    st.dictionaries(st.tuples(PROJECTS, st.sampled_from(Whom), NAMES), st.none() | st.booleans(), max_size=3),
+    st.dictionaries(
+        st.tuples(PROJECTS, st.sampled_from(Whom), NAMES), st.none() | st.booleans(), max_size=3
+    ),
     maybe(st.sampled_from(["x", "y"])),
     maybe(NAMES),
 )
@@ -44,7 +57,9 @@ class RollTests(SynchronousTestCase):
     @given(st.lists(PATCHES, max_size=6))
     @settings(max_examples=30, deadline=None, database=None)
     def test_patched(self, patches: list[Patch]) -> None:
-        """Patch after patch, a roll is the one that is made of all that is there; what was not touched is the same object."""
+        """Patch after patch, a roll is the one that is made of all that is there; what was not
+        touched is the same object.
+        """
         roll = AccountsState()
         accounts: dict[str, Account] = {}
         members: dict[str, frozenset[str]] = {}
@@ -64,10 +79,23 @@ class RollTests(SynchronousTestCase):
                     held.pop(key, None)  # type: ignore[attr-defined]
                     if value is not None:
                         held[key] = value  # type: ignore[index]
-            for field in ("accounts", "members", "rights", "tokens", "sessions", "users", "groups", "by_digest"):
-                touched = {"users": "accounts", "groups": "members", "by_digest": "tokens"}.get(field, field)
+            for field in (
+                "accounts",
+                "members",
+                "rights",
+                "tokens",
+                "sessions",
+                "users",
+                "groups",
+                "by_digest",
+            ):
+                touched = {"users": "accounts", "groups": "members", "by_digest": "tokens"}.get(
+                    field, field
+                )
                 if not getattr(patch, touched):
                     self.assertIs(getattr(roll, field), getattr(before, field))
-        whole = roll_of(1, accounts.values(), members, rights.values(), tokens.values(), sessions.values())
+        whole = roll_of(
+            1, accounts.values(), members, rights.values(), tokens.values(), sessions.values()
+        )
         self.assertEqual({**asdict(roll, recurse=False), "serial": 1}, asdict(whole, recurse=False))
         self.assertEqual(dict(roll.by_right), {key_of(right): right for right in rights.values()})

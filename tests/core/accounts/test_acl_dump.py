@@ -32,7 +32,10 @@ REAL: dict[str, Any] = {
     ],
     "packages": {
         "users": {"spam": {"bob": ["read"]}},
-        "groups": {"spam": {"devs": ["read", "write"], "everyone": ["read"]}, "eggs": {"authenticated": ["read"]}},
+        "groups": {
+            "spam": {"devs": ["read", "write"], "everyone": ["read"]},
+            "eggs": {"authenticated": ["read"]},
+        },
     },
     "pending_users": [{"username": "carol", "password": HASH}],
 }
@@ -53,10 +56,15 @@ class ReadTests(SynchronousTestCase):
     """What is taken."""
 
     def test_real(self) -> None:
-        """Everything that pypicloud writes is read: users, those who wait, groups with members, rights, words for many."""
+        """Everything that pypicloud writes is read: users, those who wait, groups with members,
+        rights, words for many.
+        """
         found = read_dump(gzip.compress(json.dumps(REAL).encode()))
         users = [(user.name, user.admin, user.pending, user.hash) for user in found.dump.users]
-        self.assertEqual(users, [("ada", True, False, HASH), ("bob", False, False, HASH), ("carol", False, True, HASH)])
+        self.assertEqual(
+            users,
+            [("ada", True, False, HASH), ("bob", False, False, HASH), ("carol", False, True, HASH)],
+        )
         self.assertEqual(found.dump.groups, {"devs": frozenset({"ada", "bob"})})
         expected = {
             Right(project_name("eggs"), Whom.AUTHENTICATED),
@@ -69,8 +77,12 @@ class ReadTests(SynchronousTestCase):
         self.assertFalse(found.oddities[0].grave)
 
     def test_left_out(self) -> None:
-        """pypicloud's dumps have none of the rights that it gave to everyone or authenticated, which is said."""
-        [oddity] = read_dump(dumped(version="1.3.12", packages={"users": {}, "groups": {}}, allow_register=False)).oddities
+        """pypicloud's dumps have none of the rights that it gave to everyone or authenticated,
+        which is said.
+        """
+        [oddity] = read_dump(
+            dumped(version="1.3.12", packages={"users": {}, "groups": {}}, allow_register=False)
+        ).oddities
         self.assertIn("/admin/group/everyone", oddity.text)
         self.assertEqual(read_dump(dumped(version="1.3.12", allow_register=False)).oddities, ())
 
@@ -105,7 +117,9 @@ class ReadTests(SynchronousTestCase):
             self.assertNotIn("s3cret", str(error))
 
     def test_bounds(self) -> None:
-        """A dump that unpacks to too much, or that names too many, is refused before it fills the memory."""
+        """A dump that unpacks to too much, or that names too many, is refused before it fills the
+        memory.
+        """
         self.patch(acl_dump, "MOST", 8)
         self.assertIn("more than 8", str(self.assertRaises(BadRequest, read_dump, dumped())))
         self.patch(acl_dump, "LARGEST", 5000)
@@ -135,40 +149,64 @@ class OddTests(SynchronousTestCase):
         return found.dump
 
     def test_names(self) -> None:
-        """Users and groups whose names cannot be here are left out, once each, and that counts as a loss."""
+        """Users and groups whose names cannot be here are left out, once each, and that counts as a
+        loss.
+        """
         bad = ["a b", "a:b", "", "admins", "__token__", "a,b", "x" * 201, "\u202e", "operator"]
         users = [{"username": name, "password": HASH} for name in bad]
         rights = {"users": {"spam": {**{name: ["read"] for name in bad}, "bob": ["read"]}}}
-        found = read_dump(dumped(users=users, packages=rights, groups={"devs": [*bad, "bob"]}, allow_register=False))
+        found = read_dump(
+            dumped(
+                users=users, packages=rights, groups={"devs": [*bad, "bob"]}, allow_register=False
+            )
+        )
         self.assertEqual([user.name for user in found.dump.users], ["carol"])
         self.assertEqual(found.dump.groups, {"devs": frozenset({"bob"})})
         self.assertEqual(found.dump.rights, (Right(SPAM, Whom.USER, "bob"),))
         self.assertEqual([oddity.grave for oddity in found.oddities], [True] * len(bad))
 
     def test_words_as_groups(self) -> None:
-        """Groups that are called everyone or authenticated are no groups: their members are passed over."""
-        dump = self.odd(dumped(groups={"everyone": ["bob"]}, allow_register=False), "everyone", grave=False)
+        """Groups that are called everyone or authenticated are no groups: their members are passed
+        over.
+        """
+        dump = self.odd(
+            dumped(groups={"everyone": ["bob"]}, allow_register=False), "everyone", grave=False
+        )
         self.assertEqual(dump.groups, {})
 
     def test_write_alone(self) -> None:
         """Who may write a package and not read it gets neither: whoever may write here may read."""
-        dump = self.odd(of_packages(users={"spam": {"bob": ["write"], "ada": ["read"]}}), "user bob", "spam", grave=True)
+        dump = self.odd(
+            of_packages(users={"spam": {"bob": ["write"], "ada": ["read"]}}),
+            "user bob",
+            "spam",
+            grave=True,
+        )
         self.assertEqual(dump.rights, (Right(SPAM, Whom.USER, "ada"),))
 
     def test_write_where_all_read(self) -> None:
-        """Where all may read who are logged in, a right to write alone is one to read and write: nobody reads more by it."""
+        """Where all may read who are logged in, a right to write alone is one to read and write:
+        nobody reads more by it.
+        """
         for word in ("everyone", "authenticated"):
-            data = of_packages(users={"spam": {"bob": ["write"]}}, groups={"spam": {word: ["read"]}})
+            data = of_packages(
+                users={"spam": {"bob": ["write"]}}, groups={"spam": {word: ["read"]}}
+            )
             dump = self.odd(data, "user bob", "spam", grave=False)
             self.assertIn(Right(SPAM, Whom.USER, "bob", True), dump.rights)
 
     def test_everyone_writes(self) -> None:
         """That all who are logged in may read does not let everyone read, who may write."""
         data = of_packages(groups={"spam": {"authenticated": ["read"], "everyone": ["write"]}})
-        self.assertEqual(self.odd(data, "everyone may write", grave=True).rights, (Right(SPAM, Whom.AUTHENTICATED),))
+        self.assertEqual(
+            self.odd(data, "everyone may write", grave=True).rights,
+            (Right(SPAM, Whom.AUTHENTICATED),),
+        )
 
     def test_kept_closed(self) -> None:
-        """A package none of whose rules can be said does not take the defaults: it is given to a group without members."""
+        """A package none of whose rules can be said does not take the defaults: it is given to a
+        group without members.
+        """
         for rules in ({"a b": ["read"]}, {"bob": ["write"]}, {"bob": []}, {"bob": ["fallback"]}):
             found = read_dump(of_packages(users={"spam": rules}))
             self.assertEqual(found.dump.rights, (Right(SPAM, Whom.GROUP, KEPT_CLOSED),), rules)
@@ -176,8 +214,13 @@ class OddTests(SynchronousTestCase):
             self.assertIn("only administrators", " ".join(oddity.text for oddity in found.oddities))
 
     def test_closed_group_is_nobodys(self) -> None:
-        """The group that keeps a package closed is none that the dump has members of, or gives rights to."""
-        packages = {"users": {"spam": {"bob": []}}, "groups": {"eggs": {f"{KEPT_CLOSED}-2": ["read"]}}}
+        """The group that keeps a package closed is none that the dump has members of, or gives
+        rights to.
+        """
+        packages = {
+            "users": {"spam": {"bob": []}},
+            "groups": {"eggs": {f"{KEPT_CLOSED}-2": ["read"]}},
+        }
         found = read_dump(dumped(groups={KEPT_CLOSED: ["bob"]}, packages=packages))
         self.assertIn(Right(SPAM, Whom.GROUP, f"{KEPT_CLOSED}-3"), found.dump.rights)
 
@@ -186,39 +229,63 @@ class OddTests(SynchronousTestCase):
         self.assertEqual(read_dump(of_packages(users={"spam": {}})), read_dump(of_packages()))
 
     def test_spellings(self) -> None:
-        """Of a package in several spellings the normalised one's rules hold, which is what installers asked."""
+        """Of a package in several spellings the normalised one's rules hold, which is what
+        installers asked.
+        """
         rules = {"spam": {"ada": ["read"]}, "Spam": {"bob": ["read", "write"]}}
         dump = self.odd(of_packages(users=rules), "'Spam', 'spam'", grave=True)
         self.assertEqual(dump.rights, (Right(SPAM, Whom.USER, "ada"),))
 
     def test_odd_spellings(self) -> None:
-        """Without the normalised one, what all the spellings say holds; nothing in common keeps the project closed."""
+        """Without the normalised one, what all the spellings say holds; nothing in common keeps the
+        project closed.
+        """
         rules = {"Spam": {"bob": ["read", "write"], "ada": ["read"]}, "SPAM": {"bob": ["read"]}}
-        self.assertEqual(self.odd(of_packages(users=rules), "SPAM", grave=True).rights, (Right(SPAM, Whom.USER, "bob"),))
+        self.assertEqual(
+            self.odd(of_packages(users=rules), "SPAM", grave=True).rights,
+            (Right(SPAM, Whom.USER, "bob"),),
+        )
         rules["SPAM"] = {"carol": ["read"]}
-        self.assertEqual(read_dump(of_packages(users=rules)).dump.rights, (Right(SPAM, Whom.GROUP, KEPT_CLOSED),))
+        self.assertEqual(
+            read_dump(of_packages(users=rules)).dump.rights, (Right(SPAM, Whom.GROUP, KEPT_CLOSED),)
+        )
 
     def test_one_odd_spelling(self) -> None:
         """A package in one odd spelling is the project of that name."""
-        dump = self.odd(of_packages(users={"S_p.AM": {"bob": ["read"]}}), "'S_p.AM'", "s-p-am", grave=False)
+        dump = self.odd(
+            of_packages(users={"S_p.AM": {"bob": ["read"]}}), "'S_p.AM'", "s-p-am", grave=False
+        )
         self.assertEqual(dump.rights, (Right(project_name("s-p-am"), Whom.USER, "bob"),))
 
     def test_no_project(self) -> None:
         """Rules of what cannot be a project are passed over."""
-        self.assertEqual(self.odd(of_packages(users={"-x-": {"bob": ["read"]}}), "-x-", grave=False).rights, ())
+        self.assertEqual(
+            self.odd(of_packages(users={"-x-": {"bob": ["read"]}}), "-x-", grave=False).rights, ()
+        )
 
     def test_hashes(self) -> None:
-        """A hash of an unknown kind is kept, for nobody can log in by it; one that cannot be kept is left out."""
+        """A hash of an unknown kind is kept, for nobody can log in by it; one that cannot be kept
+        is left out.
+        """
         dump = self.odd(
-            dumped(users=[{"username": "dan", "password": "$1$x$y"}], allow_register=False), "dan", "unknown", grave=False
+            dumped(users=[{"username": "dan", "password": "$1$x$y"}], allow_register=False),
+            "dan",
+            "unknown",
+            grave=False,
         )
         self.assertEqual(dump.users[1].hash, "$1$x$y")
         for bad in ("x" * 1001, "$6$\n"):
-            dump = self.odd(dumped(users=[{"username": "dan", "password": bad}], allow_register=False), "dan", grave=True)
+            dump = self.odd(
+                dumped(users=[{"username": "dan", "password": bad}], allow_register=False),
+                "dan",
+                grave=True,
+            )
             self.assertEqual(dump.users[1].hash, "")
 
     def test_without_hash(self) -> None:
-        """Of somebody whom a directory knows no account is made, which would keep him out; an administrator is missed."""
+        """Of somebody whom a directory knows no account is made, which would keep him out; an
+        administrator is missed.
+        """
         for admin in (False, True):
             users = [{"username": "dora", "password": None, "admin": admin}]
             dump = self.odd(dumped(users=users, allow_register=False), "dora", grave=admin)
@@ -226,7 +293,10 @@ class OddTests(SynchronousTestCase):
 
     def test_twice(self) -> None:
         """Of somebody who stands there twice what says less counts."""
-        users = [{"username": "bob", "password": HASH, "admin": True}, {"username": "bob", "password": "$5$x", "admin": False}]
+        users = [
+            {"username": "bob", "password": HASH, "admin": True},
+            {"username": "bob", "password": "$5$x", "admin": False},
+        ]
         dump = self.odd(dumped(users=users, allow_register=False), "bob", grave=True)
         self.assertEqual(dump.users[0], DumpedPerson(name="bob", hash=HASH))
         waiting = [{"username": "ada", "password": HASH}]
@@ -234,29 +304,49 @@ class OddTests(SynchronousTestCase):
         self.assertEqual(dump.users[0], DumpedPerson(name="ada", hash=HASH, pending=True))
 
 
-NAMES = st.from_regex(r"[a-zA-Z0-9._@+-]{1,8}", fullmatch=True).filter(lambda name: not name.startswith("__"))
-PEOPLE = NAMES.filter(lambda name: name not in {"everyone", "authenticated", "nobody", "admins", "operator", "anonymous"})
+NAMES = st.from_regex(r"[a-zA-Z0-9._@+-]{1,8}", fullmatch=True).filter(
+    lambda name: not name.startswith("__")
+)
+PEOPLE = NAMES.filter(
+    lambda name: (
+        name not in {"everyone", "authenticated", "nobody", "admins", "operator", "anonymous"}
+    )
+)
 PROJECTS = st.sampled_from(["spam", "eggs", "ham"]).map(project_name)
 PERSONS = st.builds(
-    lambda name, admin, pending: DumpedPerson(name=name, hash=HASH, admin=admin and not pending, pending=pending),
+    lambda name, admin, pending: DumpedPerson(
+        name=name, hash=HASH, admin=admin and not pending, pending=pending
+    ),
     PEOPLE,
     st.booleans(),
     st.booleans(),
 )
 NAMED = st.builds(Right, PROJECTS, st.sampled_from([Whom.USER, Whom.GROUP]), PEOPLE, st.booleans())
-MANY = st.builds(Right, PROJECTS, st.sampled_from([Whom.EVERYONE, Whom.AUTHENTICATED]), st.just(""), st.booleans())
+MANY = st.builds(
+    Right,
+    PROJECTS,
+    st.sampled_from([Whom.EVERYONE, Whom.AUTHENTICATED]),
+    st.just(""),
+    st.booleans(),
+)
 DUMPS = st.builds(
     lambda users, groups, rights: Dump(
-        users=tuple(sorted(users, key=lambda user: user.name)), groups=groups, rights=acl_dump.sorted_rights(rights)
+        users=tuple(sorted(users, key=lambda user: user.name)),
+        groups=groups,
+        rights=acl_dump.sorted_rights(rights),
     ),
     st.lists(PERSONS, unique_by=lambda person: person.name, max_size=5),
     st.dictionaries(PEOPLE, st.frozensets(PEOPLE, max_size=3), max_size=3),
-    st.lists(NAMED | MANY, unique_by=lambda right: (right.project, right.whom, right.name), max_size=8),
+    st.lists(
+        NAMED | MANY, unique_by=lambda right: (right.project, right.whom, right.name), max_size=8
+    ),
 )
 WORDS = st.lists(st.sampled_from(["read", "write", "other"]), max_size=3)
 PACKAGES = st.dictionaries(
     st.sampled_from(["spam", "Spam", "SPAM", "eggs"]),
-    st.dictionaries(st.sampled_from(["ada", "bob", "everyone", "authenticated", "a b"]), WORDS, max_size=3),
+    st.dictionaries(
+        st.sampled_from(["ada", "bob", "everyone", "authenticated", "a b"]), WORDS, max_size=3
+    ),
     max_size=3,
 )
 
@@ -274,22 +364,39 @@ class PropertyTests(SynchronousTestCase):
     @settings(max_examples=150, deadline=None, database=None)
     @given(PACKAGES, PACKAGES)
     def test_nobody_gets_more(self, users: Any, groups: Any) -> None:
-        """Nobody may do by the rights what no spelling of the package let him do; and what had rules has rules."""
-        document = json.dumps({"users": [], "packages": {"users": users, "groups": groups}}).encode()
+        """Nobody may do by the rights what no spelling of the package let him do; and what had
+        rules has rules.
+        """
+        document = json.dumps(
+            {"users": [], "packages": {"users": users, "groups": groups}}
+        ).encode()
         grants = grants_of(read_dump(document).dump.rights)
-        ruled = {project_name(spelling) for kind in (users, groups) for spelling, rules in kind.items() if rules}
+        ruled = {
+            project_name(spelling)
+            for kind in (users, groups)
+            for spelling, rules in kind.items()
+            if rules
+        }
         self.assertEqual(set(grants), ruled)
-        for who in (Identity(), *(Identity(name) for name in ("ada", "bob", "everyone")), Identity("x", frozenset({"ada"}))):
+        for who in (
+            Identity(),
+            *(Identity(name) for name in ("ada", "bob", "everyone")),
+            Identity("x", frozenset({"ada"})),
+        ):
             for project, own in grants.items():
                 had: set[str] = set()
                 for spelling in {*users, *groups}:
                     if project_name(spelling) == project:
                         had |= _of_pypicloud(who, users.get(spelling, {}), groups.get(spelling, {}))
-                has = ({"read"} if own.read.include(who) else set()) | ({"write"} if own.write.include(who) else set())
+                has = ({"read"} if own.read.include(who) else set()) | (
+                    {"write"} if own.write.include(who) else set()
+                )
                 self.assertLessEqual(has, had, (who, project))
 
 
-def _of_pypicloud(who: Identity, users: dict[str, list[str]], groups: dict[str, list[str]]) -> set[str]:
+def _of_pypicloud(
+    who: Identity, users: dict[str, list[str]], groups: dict[str, list[str]]
+) -> set[str]:
     """What somebody may do by the rules of one package, as pypicloud reads them."""
     found = set(users.get(who.user or "", ()))
     principals = {"everyone", *(("authenticated",) if who.user else ()), *who.groups}

@@ -1,4 +1,6 @@
-"""Identity tokens: what is taken for one, and what its claims must say. (Signatures: tests.access.test_oidc.)"""
+"""Identity tokens: what is taken for one, and what its claims must say. (Signatures:
+tests.access.test_oidc.)
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,16 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HEADER = {"typ": "JWT", "alg": "RS256", "kid": "one"}
 SECOND = timedelta(seconds=1)
 JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=5),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
@@ -66,7 +76,9 @@ def at(moment: timedelta) -> float:
 class TakingApartTests(SynchronousTestCase):
     """What a token looks like."""
 
-    def token(self, header: object = HEADER, claims: object = {"iss": URL}, signature: str = "c2ln") -> str:
+    def token(
+        self, header: object = HEADER, claims: object = {"iss": URL}, signature: str = "c2ln"
+    ) -> str:
         return f"{segment(header)}.{segment(claims)}.{signature}"
 
     def test_parts(self) -> None:
@@ -114,8 +126,17 @@ class TakingApartTests(SynchronousTestCase):
         self.assertIn("algorithm is not taken", refusal(self.token({})))
 
     def test_tricks(self) -> None:
-        """What changes how a token is to be read is refused, known or not; other kinds of tokens are."""
-        for more in ({"crit": ["exp"]}, {"crit": []}, {"b64": False}, {"b64": True}, {"zip": "DEF"}, {"enc": "A128GCM"}):
+        """What changes how a token is to be read is refused, known or not; other kinds of tokens
+        are.
+        """
+        for more in (
+            {"crit": ["exp"]},
+            {"crit": []},
+            {"b64": False},
+            {"b64": True},
+            {"zip": "DEF"},
+            {"enc": "A128GCM"},
+        ):
             self.assertIn("not known here", refusal(self.token({**HEADER, **more})), more)
         for kind in ("at+jwt", "JWE", "", None, 7):
             self.assertIn("not of the type JWT", refusal(self.token({**HEADER, "typ": kind})), kind)
@@ -135,7 +156,9 @@ class TakingApartTests(SynchronousTestCase):
         self.assertNotIn("evil", f"{found.issuer}{found.key_id}")
 
     def test_damaged(self) -> None:
-        """Other numbers of parts, other alphabets, other documents, and documents without end are refused."""
+        """Other numbers of parts, other alphabets, other documents, and documents without end are
+        refused.
+        """
         good = segment({"iss": URL})
         deep = b64(b'{"a":' * 3000 + b"1" + b"}" * 3000)
         for token in (
@@ -195,7 +218,9 @@ class JudgingTests(SynchronousTestCase):
     """What claims must say."""
 
     def test_good(self) -> None:
-        """Made by the issuer, for us, for now, with an id: good. GitHub's nbf lies before its iat."""
+        """Made by the issuer, for us, for now, with an id: good. GitHub's nbf lies
+        before its iat.
+        """
         self.assertEqual(judged(), "")
         self.assertEqual(judged(nbf=None), "")
         self.assertEqual(judged(aud=["pypid"]), "")
@@ -207,7 +232,19 @@ class JudgingTests(SynchronousTestCase):
 
     def test_audience(self) -> None:
         """The token is for us, and for nobody else besides."""
-        for audience in ("pypi", "PYPID", "", None, [], ["pypi"], ["pypid", "pypi"], [["pypid"]], {"pypid": 1}, 7, "pypid "):
+        for audience in (
+            "pypi",
+            "PYPID",
+            "",
+            None,
+            [],
+            ["pypi"],
+            ["pypid", "pypi"],
+            [["pypid"]],
+            {"pypid": 1},
+            7,
+            "pypid ",
+        ):
             self.assertIn("another audience", judged(aud=audience), audience)
         self.assertIn("ask for one for 'pypid'", judged(aud="testpypi"))
 
@@ -226,7 +263,9 @@ class JudgingTests(SynchronousTestCase):
         self.assertIn("lives too long", judged(exp=at(SECOND), iat=at(-LONGEST_LIFE)))
 
     def test_dates(self) -> None:
-        """A date is a number of seconds that a calendar has; without iat and exp there is no token."""
+        """A date is a number of seconds that a calendar has; without iat and exp there
+        is no token.
+        """
         for claim in ("iat", "exp", "nbf"):
             for bad in ("1767225600", True, -1, 1e300, 10**30, [1], {}, "", float(2**62)):
                 self.assertIn(f"no good {claim}", judged(**{claim: bad}), (claim, bad))
@@ -245,7 +284,9 @@ class JudgingTests(SynchronousTestCase):
             self.assertIn("(sub)", judged(sub=bad), bad)
 
     @quick
-    @given(st.dictionaries(st.sampled_from(["iss", "aud", "exp", "nbf", "iat", "jti", "sub"]), JSON))
+    @given(
+        st.dictionaries(st.sampled_from(["iss", "aud", "exp", "nbf", "iat", "jti", "sub"]), JSON)
+    )
     def test_any_claims(self, claims: dict[str, Any]) -> None:
         """Whatever the claims are, they are refused, or they are good as they stand."""
         said = {**Documents(URL).claims(NOW), **claims}

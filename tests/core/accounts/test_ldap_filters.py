@@ -32,7 +32,17 @@ GOOD = (
     "( & (uid={user}) ( ! (x=y) ) )",
 )
 BAD = (
-    *("", " ", "uid={user}", "(uid={user}", "uid={user})", "((uid={user}))", "(uid={user})(a=b)", "(&(uid={user})", "(!)"),
+    *(
+        "",
+        " ",
+        "uid={user}",
+        "(uid={user}",
+        "uid={user})",
+        "((uid={user}))",
+        "(uid={user})(a=b)",
+        "(&(uid={user})",
+        "(!)",
+    ),
     *(
         "(!(uid={user})(a=b))",
         "(={user})",
@@ -48,7 +58,9 @@ BAD = (
 
 class Filters(SynchronousTestCase):
     def test_filters(self) -> None:
-        """What RFC 4515 calls a filter is one, over several lines too; all else is refused with the reason."""
+        """What RFC 4515 calls a filter is one, over several lines too; all else is refused with the
+        reason.
+        """
         for good in GOOD:
             self.assertEqual(group_filter(good), good)
             self.assertEqual(group_filter(good.replace(")(", ")\n    (")), good)
@@ -57,7 +69,9 @@ class Filters(SynchronousTestCase):
                 group_filter(bad)
 
     def test_user_filter(self) -> None:
-        """It compares one attribute with the name, and the name with nothing else: so nobody has two."""
+        """It compares one attribute with the name, and the name with nothing else: so nobody has
+        two.
+        """
         for good, attribute in (
             (USER_FILTER, "uid"),
             ("(userPrincipalName={user})", "userPrincipalName"),
@@ -65,8 +79,20 @@ class Filters(SynchronousTestCase):
         ):
             self.assertEqual(name_attribute(user_filter(good)), attribute)
         for bad in (
-            *("(uid=*)", "(uid={dn})", "(uid={users})", "(|(uid={user})(mail={user}))", "(|(uid={user})(cn=*{user}*))"),
-            *("(&(uid={user})(member={dn}))", "(uid~={user})", "(uid:={user})", "(2.5.4.3={user})", "(uid= {user})"),
+            *(
+                "(uid=*)",
+                "(uid={dn})",
+                "(uid={users})",
+                "(|(uid={user})(mail={user}))",
+                "(|(uid={user})(cn=*{user}*))",
+            ),
+            *(
+                "(&(uid={user})(member={dn}))",
+                "(uid~={user})",
+                "(uid:={user})",
+                "(2.5.4.3={user})",
+                "(uid= {user})",
+            ),
         ):
             with self.assertRaises(ValueError, msg=bad):
                 user_filter(bad)
@@ -82,7 +108,9 @@ class Filters(SynchronousTestCase):
     @example("(" * 40)
     @example("(&" * 20 + "(uid={user})" + ")" * 20)
     def test_any_text(self, text: str) -> None:
-        """Any text is refused, or is a filter whose brackets come in pairs and hold no other brackets than these."""
+        """Any text is refused, or is a filter whose brackets come in pairs and hold no other
+        brackets than these.
+        """
         try:
             read = user_filter(text)
         except ValueError:
@@ -96,7 +124,9 @@ class Filters(SynchronousTestCase):
     @example("{user}", "{dn}")
     def test_filled(self, user: str, dn: str) -> None:
         """Each place gets what belongs there, once: what looks like a place in a name is none."""
-        said = filled("(|(a={dn})(b={user})(c={other}))", lambda text: f"<{text}>", user=user, dn=dn)
+        said = filled(
+            "(|(a={dn})(b={user})(c={other}))", lambda text: f"<{text}>", user=user, dn=dn
+        )
         self.assertEqual(said, f"(|(a=<{dn}>)(b=<{user}>)(c={{other}}))")
 
     def test_long(self) -> None:

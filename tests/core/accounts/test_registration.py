@@ -44,7 +44,9 @@ class NameTests(SynchronousTestCase):
     @example("alice\u200b")
     @example("__token__")
     def test_names(self, name: str) -> None:
-        """Whatever may be chosen is a name that an account can have, in ASCII, and begins like a name."""
+        """Whatever may be chosen is a name that an account can have, in ASCII, and begins like a
+        name.
+        """
         try:
             chosen = registrable(name)
         except BadRequest:
@@ -54,13 +56,38 @@ class NameTests(SynchronousTestCase):
 
     def test_usual(self) -> None:
         """Names as people have them can be chosen."""
-        for name in ("alice", "Alice.Smith", "a", "ci-bot_2", "alice@example.com", "0", "x" * LONGEST_NAME):
+        for name in (
+            "alice",
+            "Alice.Smith",
+            "a",
+            "ci-bot_2",
+            "alice@example.com",
+            "0",
+            "x" * LONGEST_NAME,
+        ):
             self.assertEqual(registrable(name), name)
-        for name in ("", "-x", "_x", ".x", "a b", "a:b", "a=b", "a;b", "a/b", "ä", "a\0", "x" * (LONGEST_NAME + 1), "\ud800"):
+        for name in (
+            "",
+            "-x",
+            "_x",
+            ".x",
+            "a b",
+            "a:b",
+            "a=b",
+            "a;b",
+            "a/b",
+            "ä",
+            "a\0",
+            "x" * (LONGEST_NAME + 1),
+            "\ud800",
+        ):
             self.assertRaises(BadRequest, registrable, name)
 
     @quickly
-    @given(st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9.]{0,5}", fullmatch=True), st.lists(st.text(max_size=6)))
+    @given(
+        st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9.]{0,5}", fullmatch=True),
+        st.lists(st.text(max_size=6)),
+    )
     def test_taken(self, name: str, others: list[str]) -> None:
         """A name that somebody has cannot be had, in other letters neither; any other can."""
         for taken in ([*others, name], [*others, name.upper()], [name.swapcase(), *others]):
@@ -94,7 +121,9 @@ class InvitationTests(SynchronousTestCase):
         """What was made is good until it ends, and not a moment longer."""
         made = invite(KEY, NOW, timedelta(seconds=seconds), chance)
         self.assertEqual(read_invitation(made.secret, KEY, NOW), made)
-        self.assertTrue(NOW - timedelta(seconds=1) < made.expires - timedelta(seconds=seconds) <= NOW)
+        self.assertTrue(
+            NOW - timedelta(seconds=1) < made.expires - timedelta(seconds=seconds) <= NOW
+        )
         just = made.expires - timedelta(microseconds=1)
         self.assertEqual(read_invitation(made.secret, KEY, just).id, made.id)
         for late in (timedelta(0), timedelta(seconds=1), timedelta(days=999)):
@@ -108,15 +137,31 @@ class InvitationTests(SynchronousTestCase):
 
     def test_lifetime(self) -> None:
         """It lasts for some time, and a month at most."""
-        for lifetime in (timedelta(0), -WEEK, LONGEST_INVITATION + timedelta(seconds=1), timedelta.max):
+        for lifetime in (
+            timedelta(0),
+            -WEEK,
+            LONGEST_INVITATION + timedelta(seconds=1),
+            timedelta.max,
+        ):
             self.assertRaises(BadRequest, invite, KEY, NOW, lifetime, chance)
 
     def test_changed(self) -> None:
         """Of another key, with any letter changed, cut or longer it is none."""
         secret = invite(KEY, NOW, WEEK, chance).secret
         self.assertRaises(BadRequest, read_invitation, secret, OTHER, NOW)
-        changed = [secret[:at] + ("A" if secret[at] != "A" else "B") + secret[at + 1 :] for at in range(len(secret) - 1)]
-        for wrong in (*changed, secret[:-1], secret[1:], secret + "A" * 4, secret[len(INVITATION) :], INVITATION, ""):
+        changed = [
+            secret[:at] + ("A" if secret[at] != "A" else "B") + secret[at + 1 :]
+            for at in range(len(secret) - 1)
+        ]
+        for wrong in (
+            *changed,
+            secret[:-1],
+            secret[1:],
+            secret + "A" * 4,
+            secret[len(INVITATION) :],
+            INVITATION,
+            "",
+        ):
             self.assertRaises(BadRequest, read_invitation, wrong, KEY, NOW)
 
     @quickly
@@ -128,4 +173,6 @@ class InvitationTests(SynchronousTestCase):
     def test_hostile(self, text: str) -> None:
         """Any text at all is refused, and nothing of it is in the answer."""
         error = self.assertRaises(BadRequest, read_invitation, INVITATION + text, KEY, NOW)
-        self.assertEqual(str(error), str(self.assertRaises(BadRequest, read_invitation, "x", KEY, NOW)))
+        self.assertEqual(
+            str(error), str(self.assertRaises(BadRequest, read_invitation, "x", KEY, NOW))
+        )

@@ -1,4 +1,6 @@
-"""Rights on single projects: how a line of ``[projects]`` is cut, and the rules that rights make together."""
+"""Rights on single projects: how a line of ``[projects]`` is cut, and the rules that rights make
+together.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.accounts.rights import NAMED, Right, Whom, claimed, grants_of, parse_right
 from pypid.core.errors import BadName
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import ANONYMOUS, NOBODY, WORDS, Action, Identity, Principals, Rules, may
+from pypid.core.permissions import (
+    ANONYMOUS,
+    NOBODY,
+    WORDS,
+    Action,
+    Identity,
+    Principals,
+    Rules,
+    may,
+)
 
 modest = settings(max_examples=30, deadline=None, database=None)
 
@@ -29,12 +40,25 @@ PEOPLE = (
     Identity("bob.user.x", frozenset({"alice"})),
     Identity("carol", frozenset({"team", "a.everyone"})),
 )
-WORDS_OF_KEYS = ("acme", "A_b", "x-y", "user", "group", "everyone", "authenticated", "users", "everyones", "", "é", "a b")
+WORDS_OF_KEYS = (
+    "acme",
+    "A_b",
+    "x-y",
+    "user",
+    "group",
+    "everyone",
+    "authenticated",
+    "users",
+    "everyones",
+    "",
+    "é",
+    "a b",
+)
 
 
 def cut(key: str) -> tuple[str, str, str] | None:
-    """The contract, word by word: cut at the first ``.user.`` or ``.group.``, else at the last ``.everyone`` or
-    ``.authenticated``; left: the project's name, right: the name, dots and all.
+    """The contract, word by word: cut at the first ``.user.`` or ``.group.``, else at the last
+    ``.everyone`` or ``.authenticated``; left: the project's name, right: the name, dots and all.
     """
     for at in range(len(key)):
         for word in ("user", "group"):
@@ -51,7 +75,9 @@ class ParseTests(SynchronousTestCase):
     """`parse_right`."""
 
     def test_table(self) -> None:
-        """Users, groups, everyone and authenticated; dots on both sides; any spelling of the project."""
+        """Users, groups, everyone and authenticated; dots on both sides; any spelling of the
+        project.
+        """
         for key, project, whom, name in (
             ("acme.user.alice", "acme", Whom.USER, "alice"),
             ("acme.group.team", "acme", Whom.GROUP, "team"),
@@ -82,7 +108,9 @@ class ParseTests(SynchronousTestCase):
                 self.assertEqual(parse_right(key, value).text, value)
 
     def test_bad(self) -> None:
-        """What is no rule is refused with advice: words in other cases, empty names, words for many, other values."""
+        """What is no rule is refused with advice: words in other cases, empty names, words for
+        many, other values.
+        """
         for key, said in (
             ("acme", "is called <project>"),
             ("acme.user", "is called <project>"),
@@ -102,14 +130,24 @@ class ParseTests(SynchronousTestCase):
         ):
             error = self.assertRaises(ValueError, parse_right, key, "r")
             self.assertIn(said, str(error), key)
-        for key in (".user.alice", "-x.everyone", "a/b.group.x", "acme-*.group.team", "*.everyone", f"{'x' * 201}.everyone"):
+        for key in (
+            ".user.alice",
+            "-x.everyone",
+            "a/b.group.x",
+            "acme-*.group.team",
+            "*.everyone",
+            f"{'x' * 201}.everyone",
+        ):
             self.assertRaises(BadName, parse_right, key, "r")
         for value in ("", "w", "wr", "R", "r w", "rwx", "read", "no"):
             error = self.assertRaises(ValueError, parse_right, "acme.everyone", value)
             self.assertIn("allowed: r, rw", str(error))
 
     @settings(modest, max_examples=100)
-    @given(st.lists(st.sampled_from(WORDS_OF_KEYS), min_size=1, max_size=6).map(".".join), st.sampled_from(["r", "rw"]))
+    @given(
+        st.lists(st.sampled_from(WORDS_OF_KEYS), min_size=1, max_size=6).map(".".join),
+        st.sampled_from(["r", "rw"]),
+    )
     def test_contract(self, key: str, value: str) -> None:
         """Every key is cut where the contract says, or refused."""
         found = cut(key)
@@ -120,11 +158,15 @@ class ParseTests(SynchronousTestCase):
             self.assertRaises(BadName, project_name, found[0])
         except ValueError:
             nameless = found is None or (Whom(found[1]) not in NAMED and found[2])
-            unnameable = found is not None and (found[2] in WORDS or not found[2] or " " in found[2])
+            unnameable = found is not None and (
+                found[2] in WORDS or not found[2] or " " in found[2]
+            )
             self.assertTrue(nameless or unnameable, found)
         else:
             assert found is not None
-            self.assertEqual((right.project, right.whom.value, right.name), (project_name(found[0]), *found[1:]))
+            self.assertEqual(
+                (right.project, right.whom.value, right.name), (project_name(found[0]), *found[1:])
+            )
             self.assertEqual(right.write, value == "rw")
 
 
@@ -134,15 +176,19 @@ class GrantsTests(SynchronousTestCase):
     @modest
     @given(st.lists(RIGHTS, max_size=6))
     def test_together(self, rights: list[Right]) -> None:
-        """Somebody may read what any right lets them read or write, and write what any lets them write; a project without
-        rights has none of its own.
+        """Somebody may read what any right lets them read or write, and write what any lets them
+        write; a project without rights has none of its own.
         """
         rules = Rules(read=NOBODY, write=NOBODY, projects=grants_of(rights))
         for who in PEOPLE:
             for project in PROJECTS:
-                fitting = [right for right in rights if right.project == project and fits(right, who)]
+                fitting = [
+                    right for right in rights if right.project == project and fits(right, who)
+                ]
                 self.assertEqual(may(rules, who, Action.READ, project), bool(fitting))
-                self.assertEqual(may(rules, who, Action.WRITE, project), any(right.write for right in fitting))
+                self.assertEqual(
+                    may(rules, who, Action.WRITE, project), any(right.write for right in fitting)
+                )
         self.assertEqual(set(rules.projects), {right.project for right in rights})
 
     @modest
@@ -154,8 +200,12 @@ class GrantsTests(SynchronousTestCase):
     @modest
     @given(st.lists(RIGHTS, max_size=6))
     def test_claimed(self, rights: list[Right]) -> None:
-        """Claimed is what somebody may write by a rule of its own; a right to read claims nothing."""
-        self.assertEqual(claimed(grants_of(rights)), {right.project for right in rights if right.write})
+        """Claimed is what somebody may write by a rule of its own; a right to
+        read claims nothing.
+        """
+        self.assertEqual(
+            claimed(grants_of(rights)), {right.project for right in rights if right.write}
+        )
 
     def test_spellings(self) -> None:
         """Rules of one project under several spellings of its name are rules of one project."""
@@ -163,7 +213,10 @@ class GrantsTests(SynchronousTestCase):
         grants = grants_of(parse_right(key, value) for key, value in lines.items())
         self.assertEqual(list(grants), ["my-proj"])
         mine = grants[project_name("my-proj")]
-        self.assertEqual(mine.read, Principals(everyone=True, users=frozenset({"alice"}), groups=frozenset({"team"})))
+        self.assertEqual(
+            mine.read,
+            Principals(everyone=True, users=frozenset({"alice"}), groups=frozenset({"team"})),
+        )
         self.assertEqual(mine.write, Principals(groups=frozenset({"team"})))
 
     def test_frozen(self) -> None:

@@ -28,11 +28,21 @@ class CookieTests(SynchronousTestCase):
     """The cookie, as it is set and as it comes back."""
 
     @quickly
-    @given(secrets, st.booleans(), st.lists(st.sampled_from(["a=b", "", "=", "pypid_sessio", "x=__Host-pypid_session"])))
+    @given(
+        secrets,
+        st.booleans(),
+        st.lists(st.sampled_from(["a=b", "", "=", "pypid_sessio", "x=__Host-pypid_session"])),
+    )
     def test_comes_back(self, secret: str, secure: bool, others: list[str]) -> None:
-        """What was set is found again, whatever else the browser sends, and the standard library reads it as we do."""
+        """What was set is found again, whatever else the browser sends, and the standard library
+        reads it as we do.
+        """
         pair = set_cookie(secret, secure=secure, seconds=60).split(";")[0]
-        for cookies in ("; ".join([pair, *others]), "; ".join([*others, pair]), ";".join([*others, pair, pair])):
+        for cookies in (
+            "; ".join([pair, *others]),
+            "; ".join([*others, pair]),
+            ";".join([*others, pair, pair]),
+        ):
             self.assertEqual(secret_in(cookies, secure=secure), secret)
             self.assertIsNone(secret_in(cookies, secure=not secure))
         self.assertEqual([morsel.value for morsel in SimpleCookie(pair).values()], [secret])
@@ -50,18 +60,31 @@ class CookieTests(SynchronousTestCase):
         self.assertIsNone(secret_in(cookies, secure=secure))
 
     def test_planted(self) -> None:
-        """A second cookie of the name, which somebody may have put there, makes that none counts; a huge header neither."""
+        """A second cookie of the name, which somebody may have put there, makes that none counts; a
+        huge header neither.
+        """
         mine, theirs = f"{COOKIE}={SECRET}", f"{COOKIE}={'B' * 43}"
-        for cookies in (f"{mine}; {theirs}", f"{theirs}; {mine}", f"{mine}; {COOKIE}=", mine + "; x=" + "y" * LONGEST_HEADER):
+        for cookies in (
+            f"{mine}; {theirs}",
+            f"{theirs}; {mine}",
+            f"{mine}; {COOKIE}=",
+            mine + "; x=" + "y" * LONGEST_HEADER,
+        ):
             self.assertIsNone(secret_in(cookies, secure=False), cookies[:200])
         self.assertIsNone(secret_in(mine, secure=True))
 
     def test_attributes(self) -> None:
-        """Scripts do not see the cookie, other sites' forms do not send it, and by TLS it belongs to this very host."""
+        """Scripts do not see the cookie, other sites' forms do not send it, and by TLS it belongs
+        to this very host.
+        """
         self.assertEqual(
-            set_cookie("s", secure=True, seconds=60), f"{SECURE_COOKIE}=s; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure"
+            set_cookie("s", secure=True, seconds=60),
+            f"{SECURE_COOKIE}=s; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure",
         )
-        self.assertEqual(set_cookie("", secure=False, seconds=0), f"{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax")
+        self.assertEqual(
+            set_cookie("", secure=False, seconds=0),
+            f"{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax",
+        )
 
 
 class DigestTests(SynchronousTestCase):
@@ -76,7 +99,9 @@ class DigestTests(SynchronousTestCase):
     @quickly
     @given(secrets, secrets)
     def test_apart(self, one: str, other: str) -> None:
-        """Digest and token are of one secret and one key, and neither has the secret, or the other, in it."""
+        """Digest and token are of one secret and one key, and neither has the secret, or the other,
+        in it.
+        """
         self.assertEqual(digest_of(one, KEY) == digest_of(other, KEY), one == other)
         self.assertNotEqual(digest_of(one, KEY), digest_of(one, bytes(32)))
         self.assertEqual(is_csrf_token(csrf_token(one), other), one == other)

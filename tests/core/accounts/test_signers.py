@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.provenance import CircleCI, GitHub, GitLab, Google, Publisher, Signed, provenance_object
+from pypid.core.accounts.provenance import (
+    CircleCI,
+    GitHub,
+    GitLab,
+    Google,
+    Publisher,
+    Signed,
+    provenance_object,
+)
 from pypid.core.accounts.signers import MOST, Signer, signers_in
 
 KEYS = st.sampled_from(["attestation_bundles", "publisher", "kind", "repository"])
@@ -26,22 +34,41 @@ class SignersTests(SynchronousTestCase):
     """Out of provenance objects."""
 
     def test_kinds(self) -> None:
-        """Each kind of publisher that pypid writes down is said in words; a repository leads to its forge."""
+        """Each kind of publisher that pypid writes down is said in words; a repository leads to its
+        forge.
+        """
         self.assertEqual(
             of(GitHub("acme/spam", "release.yml")),
             (Signer("GitHub Actions", "acme/spam", "https://github.com/acme/spam", "release.yml"),),
         )
         self.assertEqual(
             of(GitLab("acme/deep/spam", ".gitlab-ci.yml")),
-            (Signer("GitLab CI", "acme/deep/spam", "https://gitlab.com/acme/deep/spam", ".gitlab-ci.yml"),),
+            (
+                Signer(
+                    "GitLab CI",
+                    "acme/deep/spam",
+                    "https://gitlab.com/acme/deep/spam",
+                    ".gitlab-ci.yml",
+                ),
+            ),
         )
-        self.assertEqual(of(Google("robot@acme.example")), (Signer("Google Cloud", "robot@acme.example"),))
+        self.assertEqual(
+            of(Google("robot@acme.example")), (Signer("Google Cloud", "robot@acme.example"),)
+        )
         self.assertEqual(of(CircleCI("123", "456")), (Signer("CircleCI", "123"),))
         self.assertEqual(len(of(Google("a@b.example"), GitHub("a/b", "c.yml"))), 2)
 
     def test_hostile(self) -> None:
         """A repository that is none leads nowhere."""
-        for repository in ("acme", "../..", "acme/spam?x", "acme/spam#x", "//evil.example/x", "acme/<script>", "acme/sp am"):
+        for repository in (
+            "acme",
+            "../..",
+            "acme/spam?x",
+            "acme/spam#x",
+            "//evil.example/x",
+            "acme/<script>",
+            "acme/sp am",
+        ):
             [signer] = of(GitHub(repository, "x"))
             self.assertIsNone(signer.url, repository)
 

@@ -27,8 +27,19 @@ from tests.issuers import github
 quick = settings(max_examples=30, deadline=None, database=None)
 
 HUB = "https://token.actions.githubusercontent.com"
-PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="*?[", categories=["L", "N", "P"]), min_size=1, max_size=20)
-VALUES = st.one_of(st.text(max_size=20), st.integers(), st.booleans(), st.none(), st.floats(), st.lists(st.text(max_size=5)))
+PLAIN = st.text(
+    st.characters(codec="utf-8", exclude_characters="*?[", categories=["L", "N", "P"]),
+    min_size=1,
+    max_size=20,
+)
+VALUES = st.one_of(
+    st.text(max_size=20),
+    st.integers(),
+    st.booleans(),
+    st.none(),
+    st.floats(),
+    st.lists(st.text(max_size=5)),
+)
 CLAIMS = st.dictionaries(st.sampled_from(["sub", "repository", "ref", "environment", "x"]), VALUES)
 
 
@@ -53,15 +64,35 @@ class RuleTests(SynchronousTestCase):
         """A rule is a glob of projects and any number of claims, all of which must fit."""
         rule = parse_allowance("acme-*  repository=octo/app\tref=refs/tags/*", Forge.GITHUB)
         self.assertEqual(
-            rule, Allowance("acme-*", (ClaimCondition("repository", "octo/app"), ClaimCondition("ref", "refs/tags/*")))
+            rule,
+            Allowance(
+                "acme-*",
+                (ClaimCondition("repository", "octo/app"), ClaimCondition("ref", "refs/tags/*")),
+            ),
         )
-        self.assertEqual(parse_allowance("x sub=a=b", Forge.OTHER).conditions, (ClaimCondition("sub", "a=b"),))
+        self.assertEqual(
+            parse_allowance("x sub=a=b", Forge.OTHER).conditions, (ClaimCondition("sub", "a=b"),)
+        )
 
     def test_everybody(self) -> None:
-        """A rule that would let strangers publish is none: without a claim, or without one that says whose workflow it is."""
-        for text in ("app", "app aud=pypid", "app ref=refs/heads/main", "app environment=release workflow_ref=*"):
-            self.assertIn("everybody on GitHub could publish; add one of repository=", reason(text), text)
-        for text in ("app", "app aud=pypid iss=https://x", "app sub=*", "app sub=** environment=?*"):
+        """A rule that would let strangers publish is none: without a claim, or without one that
+        says whose workflow it is.
+        """
+        for text in (
+            "app",
+            "app aud=pypid",
+            "app ref=refs/heads/main",
+            "app environment=release workflow_ref=*",
+        ):
+            self.assertIn(
+                "everybody on GitHub could publish; add one of repository=", reason(text), text
+            )
+        for text in (
+            "app",
+            "app aud=pypid iss=https://x",
+            "app sub=*",
+            "app sub=** environment=?*",
+        ):
             self.assertIn("everybody with a token of this issuer", reason(text, Forge.OTHER), text)
         self.assertIn("add one of project_path=", reason("app repository=octo/app", Forge.GITLAB))
 
@@ -94,9 +125,17 @@ class RuleTests(SynchronousTestCase):
             "app repository=* repository_owner=octo",
         ):
             self.assertEqual(reason(text), "", text)
-        for text in ("app project_path=acme/app", "app namespace_path=acme/*", "app sub=project_path:acme/app:*"):
+        for text in (
+            "app project_path=acme/app",
+            "app namespace_path=acme/*",
+            "app sub=project_path:acme/app:*",
+        ):
             self.assertEqual(reason(text, Forge.GITLAB), "", text)
-        for text in ("app sub=job-7", "app organization_id=17 sub=*", "app https://claims.example/team=core"):
+        for text in (
+            "app sub=job-7",
+            "app organization_id=17 sub=*",
+            "app https://claims.example/team=core",
+        ):
             self.assertEqual(reason(text, Forge.OTHER), "", text)
 
     def test_slips(self) -> None:
@@ -132,25 +171,40 @@ class MatchingTests(SynchronousTestCase):
     """Whom rules let in."""
 
     def test_github(self) -> None:
-        """A job is let in by its repository, owner, workflow, environment and ref, as the rule says."""
+        """A job is let in by its repository, owner, workflow, environment and ref, as the rule
+        says.
+        """
         self.assertEqual(projects("app repository=octo/app"), ("app",))
         self.assertEqual(projects("app repository=octo/app", repository="octo/app2"), ())
         self.assertEqual(projects("app repository=octo/app", repository="Octo/app"), ())
         self.assertEqual(projects("app-* repository_owner=octo ref=refs/heads/*"), ("app-*",))
         self.assertEqual(projects("app repository=octo/app environment=release"), ())
-        self.assertEqual(projects("app repository=octo/app environment=release", environment="release"), ("app",))
-        self.assertEqual(projects("app repository=octo/app workflow_ref=*/release.yml@refs/heads/main"), ("app",))
-        self.assertEqual(projects("app repository=octo/app workflow_ref=*/release.yml@refs/tags/*"), ())
+        self.assertEqual(
+            projects("app repository=octo/app environment=release", environment="release"), ("app",)
+        )
+        self.assertEqual(
+            projects("app repository=octo/app workflow_ref=*/release.yml@refs/heads/main"), ("app",)
+        )
+        self.assertEqual(
+            projects("app repository=octo/app workflow_ref=*/release.yml@refs/tags/*"), ()
+        )
 
     def test_several(self) -> None:
         """Of several rules each that fits gives its projects, each once."""
-        lines = ["b repository=octo/app", "a repository=octo/*", "b repository_owner=octo", "c repository=else/app"]
+        lines = [
+            "b repository=octo/app",
+            "a repository=octo/*",
+            "b repository_owner=octo",
+            "c repository=else/app",
+        ]
         rules = [parse_allowance(line, Forge.GITHUB) for line in lines]
         self.assertEqual(allowed_projects(rules, github()), ("b", "a"))
         self.assertEqual(allowed_projects([], github()), ())
 
     def test_kinds_of_values(self) -> None:
-        """Numbers and truth values are compared as JSON spells them, of a list one item must fit, all else fits nothing."""
+        """Numbers and truth values are compared as JSON spells them, of a list one item must fit,
+        all else fits nothing.
+        """
         for value in ("7", 7, ["x", "7"], [7]):
             self.assertTrue(ClaimCondition("c", "7").fits(value), value)
         self.assertTrue(ClaimCondition("c", "true").fits(True))
@@ -161,14 +215,23 @@ class MatchingTests(SynchronousTestCase):
     @quick
     @given(CLAIMS, PLAIN, st.sampled_from(["sub", "repository", "ref"]))
     def test_exactly(self, claims: dict[str, Any], value: str, claim: str) -> None:
-        """A value without wildcards fits itself only, and a claim that is not there fits nothing."""
+        """A value without wildcards fits itself only, and a claim that is not
+        there fits nothing.
+        """
         rule = Allowance("app", (ClaimCondition(claim, value),))
         self.assertTrue(rule.fits({**claims, claim: value}))
         self.assertFalse(rule.fits({**claims, claim: value + "x"}))
         self.assertFalse(rule.fits({name: said for name, said in claims.items() if name != claim}))
 
     @quick
-    @given(CLAIMS, st.lists(st.sampled_from(["sub=a/*", "repository=*", "ref=x?", "x=[a-c]"]), min_size=1, unique=True))
+    @given(
+        CLAIMS,
+        st.lists(
+            st.sampled_from(["sub=a/*", "repository=*", "ref=x?", "x=[a-c]"]),
+            min_size=1,
+            unique=True,
+        ),
+    )
     def test_all_must_fit(self, claims: dict[str, Any], words: list[str]) -> None:
         """A rule lets in only whom each of its claims lets in by itself."""
         conditions = tuple(ClaimCondition(*word.split("=")) for word in words)
@@ -178,7 +241,9 @@ class MatchingTests(SynchronousTestCase):
     @quick
     @given(PLAIN, st.text(string.ascii_letters + "/-:", max_size=30))
     def test_a_firm_owner(self, owner: str, rest: str) -> None:
-        """Whatever fits a rule with a wildcard has the owner that the rule says, up to the slash."""
+        """Whatever fits a rule with a wildcard has the owner that the rule says, up
+        to the slash.
+        """
         condition = ClaimCondition("repository", f"{owner}/*")
         self.assertTrue(condition.is_firm)
         for value in (rest, owner + rest, f"{owner}/{rest}"):
@@ -189,7 +254,9 @@ class IssuerTests(SynchronousTestCase):
     """Sections of the configuration."""
 
     def test_forges(self) -> None:
-        """GitHub and GitLab are known by their host, by GitHub Enterprise's path, or by the name of the section."""
+        """GitHub and GitLab are known by their host, by GitHub Enterprise's path, or by the name of
+        the section.
+        """
         self.assertIs(forge_of("x", HUB), Forge.GITHUB)
         self.assertIs(forge_of("x", "https://git.acme.example/_services/token"), Forge.GITHUB)
         self.assertIs(forge_of("github", "https://127.0.0.1:8000"), Forge.GITHUB)
@@ -198,7 +265,9 @@ class IssuerTests(SynchronousTestCase):
         self.assertIs(forge_of("x", "https://accounts.example"), Forge.OTHER)
 
     def test_problems(self) -> None:
-        """Each bad rule is told by its number; rules need an issuer, and an issuer https, except on this machine."""
+        """Each bad rule is told by its number; rules need an issuer, and an issuer https, except on
+        this machine.
+        """
         self.assertEqual(list(issuer_problems("github", HUB, ["app repository=octo/app"])), [])
         self.assertEqual(list(issuer_problems("github", HUB, [])), [])
         self.assertEqual(list(issuer_problems("github", None, [])), [])
@@ -212,7 +281,12 @@ class IssuerTests(SynchronousTestCase):
 
     def test_safe(self) -> None:
         """http is for this machine only, and for no host that merely begins like it."""
-        for url in ("https://x.example", "http://127.0.0.1:8000", "http://localhost", "http://[::1]:1/x"):
+        for url in (
+            "https://x.example",
+            "http://127.0.0.1:8000",
+            "http://localhost",
+            "http://[::1]:1/x",
+        ):
             self.assertTrue(is_safe(url), url)
         for url in (
             "http://x.example",
@@ -230,7 +304,9 @@ class NamingTests(SynchronousTestCase):
     @quick
     @given(st.text(max_size=400))
     def test_user(self, subject: str) -> None:
-        """A workflow is called by its issuer and subject: no account's name, printable, and not endless."""
+        """A workflow is called by its issuer and subject: no account's name, printable, and not
+        endless.
+        """
         name = publisher_of("github", subject)
         self.assertTrue(name.startswith("github:"))
         self.assertTrue(name.isprintable())
@@ -238,7 +314,16 @@ class NamingTests(SynchronousTestCase):
 
     def test_told(self) -> None:
         """Where a token came from is told; what else it says is not."""
-        found = told({**github(), "secret": "x", "actor": "octocat", "sha": 7, "ref": ["x"], "run_id": "a\nb"})
+        found = told(
+            {
+                **github(),
+                "secret": "x",
+                "actor": "octocat",
+                "sha": 7,
+                "ref": ["x"],
+                "run_id": "a\nb",
+            }
+        )
         self.assertEqual(found["repository"], "octo/app")
         self.assertEqual((found["sha"], found["run_id"]), ("7", "a\\nb"))
         self.assertEqual({"secret", "actor", "ref"} & found.keys(), set())

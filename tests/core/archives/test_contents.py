@@ -79,12 +79,18 @@ class PathTests(SynchronousTestCase):
     def test_spelled(self) -> None:
         """What cannot be printed stands as an escape; a backslash, which begins one, is doubled."""
         self.assertEqual(printable("spam/__init__.py"), "spam/__init__.py")
-        self.assertEqual(printable("a\nb\u202e\\c\udcff\U000e0001"), "a\\u000ab\\u202e\\\\c\\xff\\U000e0001")
+        self.assertEqual(
+            printable("a\nb\u202e\\c\udcff\U000e0001"), "a\\u000ab\\u202e\\\\c\\xff\\U000e0001"
+        )
         self.assertEqual(visible("\ta\\b\u202e"), "\ta\\b\\u202e")
-        self.assertEqual(visible("\udc80\x01\xa0\U000e0001\x01"), "\\x80\\u0001\xa0\\U000e0001\\u0001")
+        self.assertEqual(
+            visible("\udc80\x01\xa0\U000e0001\x01"), "\\x80\\u0001\xa0\\U000e0001\\u0001"
+        )
 
     def test_much_that_cannot_be_seen(self) -> None:
-        """Megabytes of control characters are spelled out at once: letter by letter it would take a thread many seconds."""
+        """Megabytes of control characters are spelled out at once: letter by letter it would take a
+        thread many seconds.
+        """
         self.assertEqual(len(visible("\x01" * (8 << 20))), 6 * (8 << 20))
 
     @given(st.text(max_size=8), st.text(max_size=8))
@@ -96,13 +102,17 @@ class PathTests(SynchronousTestCase):
         self.assertNotIn("\\#", printable(one).replace("\\\\", ""))
 
     def test_addresses(self) -> None:
-        """Names that come twice, or are very long, are told apart by their number; so each member can be opened."""
+        """Names that come twice, or are very long, are told apart by their number; so each member
+        can be opened.
+        """
         long = "x" * 5000
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             file = io.BytesIO()
             with zipfile.ZipFile(file, "w") as archive:
-                for number, name in enumerate(("a", "a", f"{long}1", f"{long}2", "a\\#2", *HOSTILE)):
+                for number, name in enumerate(
+                    ("a", "a", f"{long}1", f"{long}2", "a\\#2", *HOSTILE)
+                ):
                     archive.writestr(name, str(number))
         data = file.getvalue()
         paths = [member.path for member in listed(data, "x.whl").members]
@@ -127,7 +137,10 @@ class PathTests(SynchronousTestCase):
             members.append((entry, str(number).encode()))
         data = tarred(members)
         found = listed(data, TAR).members
-        self.assertEqual((found[0].path, found[0].kind, found[0].link), ("spam-1.0/link", TarKind.SYMLINK, "a\\u202e"))
+        self.assertEqual(
+            (found[0].path, found[0].kind, found[0].link),
+            ("spam-1.0/link", TarKind.SYMLINK, "a\\u202e"),
+        )
         self.assertEqual(len({member.path for member in found}), len(names) + 1)
         for number, member in enumerate(found[1:]):
             one = opened(data, TAR, member.path)
@@ -143,13 +156,19 @@ class ListingTests(SynchronousTestCase):
     """The members of an archive."""
 
     def test_each_kind(self) -> None:
-        """Wheels, eggs, and sdists of each compression are listed, with sizes and CRC-32, without folders."""
+        """Wheels, eggs, and sdists of each compression are listed, with sizes and CRC-32, without
+        folders.
+        """
         files = {"spam/__init__.py": b"eggs = 1\n" * 100}
         for filename, data, path in (
             ("spam-1.0-py3-none-any.whl", wheel(files=files), "spam/__init__.py"),
             ("spam-1.0-py3.6.egg", egg(files=files), "spam/__init__.py"),
             *(
-                (f"spam-1.0{suffix}", sdist(suffix=suffix, files=files), "spam-1.0/spam/__init__.py")
+                (
+                    f"spam-1.0{suffix}",
+                    sdist(suffix=suffix, files=files),
+                    "spam-1.0/spam/__init__.py",
+                )
                 for suffix in (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
             ),
         ):
@@ -168,7 +187,9 @@ class ListingTests(SynchronousTestCase):
         """Of very many members, and of very long names, some are held, and all are counted."""
         data = zipped(dict.fromkeys(map(str, range(MOST_HELD + 7)), b""), compression=0)
         listing = listed(data, "x.whl")
-        self.assertEqual((len(listing.members), listing.total, listing.more), (MOST_HELD, MOST_HELD + 7, 7))
+        self.assertEqual(
+            (len(listing.members), listing.total, listing.more), (MOST_HELD, MOST_HELD + 7, 7)
+        )
         self.patch(contents, "MOST_NAMES", 1000)
         data = tar(*((f"spam/{number}/{'x' * 90}", b"") for number in range(50)))
         listing = listed(data, TAR)
@@ -176,7 +197,9 @@ class ListingTests(SynchronousTestCase):
         self.assertLess(len(listing.members), 15)
 
     def test_crc_of_tars(self) -> None:
-        """In a tar two members of one size are told apart by their CRC-32, unless they are very large."""
+        """In a tar two members of one size are told apart by their CRC-32, unless they are very
+        large.
+        """
         self.patch(contents, "_SUMMED", 10)
         found = listed(tar(("a", b"1"), ("b", b"2"), ("c", b"0" * 11)), TAR).members
         self.assertNotEqual(found[0].crc, found[1].crc)
@@ -187,23 +210,40 @@ class FolderTests(SynchronousTestCase):
     """Members by folder."""
 
     def test_look_in(self) -> None:
-        """A folder has what lies right below it; one with nothing but a folder in it is passed over."""
+        """A folder has what lies right below it; one with nothing but a folder in it is passed
+        over.
+        """
         members = [
             Inner(path, 2)
-            for path in ("s-1/src/spam/b.py", "s-1/src/spam/a.py", "s-1/src/spam/sub/x/y.py", "/etc", "top", "//z")
+            for path in (
+                "s-1/src/spam/b.py",
+                "s-1/src/spam/a.py",
+                "s-1/src/spam/sub/x/y.py",
+                "/etc",
+                "top",
+                "//z",
+            )
         ]
         self.assertEqual(
-            look_in(members, ""), ([ArchiveFolder("/", 2, 4), ArchiveFolder("s-1/src/spam/", 3, 6)], [Inner("top", 2)])
+            look_in(members, ""),
+            ([ArchiveFolder("/", 2, 4), ArchiveFolder("s-1/src/spam/", 3, 6)], [Inner("top", 2)]),
         )
-        self.assertEqual(look_in(members, "s-1/src/spam/")[0], [ArchiveFolder("s-1/src/spam/sub/x/", 1, 2)])
         self.assertEqual(
-            [member.path for member in look_in(members, "s-1/src/spam/")[1]], ["s-1/src/spam/a.py", "s-1/src/spam/b.py"]
+            look_in(members, "s-1/src/spam/")[0], [ArchiveFolder("s-1/src/spam/sub/x/", 1, 2)]
+        )
+        self.assertEqual(
+            [member.path for member in look_in(members, "s-1/src/spam/")[1]],
+            ["s-1/src/spam/a.py", "s-1/src/spam/b.py"],
         )
         self.assertEqual(look_in(members, "/"), ([ArchiveFolder("//", 1, 2)], [Inner("/etc", 2)]))
         self.assertEqual(look_in(members, "nothing/"), ([], []))
 
     @given(
-        st.lists(st.text("a/.", min_size=1, max_size=6).filter(lambda path: not path.endswith("/")), unique=True, max_size=12)
+        st.lists(
+            st.text("a/.", min_size=1, max_size=6).filter(lambda path: not path.endswith("/")),
+            unique=True,
+            max_size=12,
+        )
     )
     @settings(max_examples=100, deadline=None, database=None)
     def test_all_are_found(self, paths: list[str]) -> None:
@@ -240,13 +280,19 @@ class BoundTests(SynchronousTestCase):
                 self.assertEqual((found.data, found.is_cut), (text[:MOST_SHOWN], size > MOST_SHOWN))
 
     def test_unpacks_to_too_much(self) -> None:
-        """A tar that unpacks to more than is looked through is `UnusableArchive`, as one that is a bomb."""
+        """A tar that unpacks to more than is looked through is `UnusableArchive`, as one that is a
+        bomb.
+        """
         self.patch(contents, "MOST_UNPACKED", 1 << 20)
         self.assertRaises(UnusableArchive, listed, tar(("a", b"0" * (3 << 20))), TAR)
-        self.assertRaises(UnusableArchive, opened, tar(("a", b"0" * (3 << 20)), ("b", b"")), TAR, "b")
+        self.assertRaises(
+            UnusableArchive, opened, tar(("a", b"0" * (3 << 20)), ("b", b"")), TAR, "b"
+        )
 
     def test_sizes_that_lie(self) -> None:
-        """A member that says another size than it has is `UnusableArchive`, and not read beyond what it says."""
+        """A member that says another size than it has is `UnusableArchive`, and not read beyond
+        what it says.
+        """
         data = bytearray(zipped({"a": b"0" * 5000}))
         where = data.rfind(b"PK\x01\x02")
         struct.pack_into("<L", data, where + 24, 100)
@@ -290,7 +336,9 @@ class TextTests(SynchronousTestCase):
     """What bytes say."""
 
     def test_texts(self) -> None:
-        """UTF-8, with its mark or torn where it was cut, and older sources are text; all else is not."""
+        """UTF-8, with its mark or torn where it was cut, and older sources are text; all else is
+        not.
+        """
         for data, cut, text in (
             (b"", False, ""),
             ("\ufeffäöü\n".encode(), False, "äöü\n"),
@@ -306,7 +354,9 @@ class TextTests(SynchronousTestCase):
     @given(st.text(max_size=60), st.integers(0, 100))
     @settings(max_examples=100, deadline=None, database=None)
     def test_any(self, text: str, at: int) -> None:
-        """Wherever a text is cut, it is the beginning of itself, if it has no control characters."""
+        """Wherever a text is cut, it is the beginning of itself, if it has
+        no control characters.
+        """
         data = text.replace("\0", "").replace("\ufeff", "").encode()[:at]
         found = read_text(data, cut=True)
         assert found is not None

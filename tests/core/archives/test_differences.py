@@ -1,4 +1,6 @@
-"""Two releases compared: `pypid.core.archives.differences` and `pypid.core.archives.metadata_differences`."""
+"""Two releases compared: `pypid.core.archives.differences` and
+`pypid.core.archives.metadata_differences`.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -22,7 +24,12 @@ from pypid.core.archives.differences import (
     pairs_of,
     text_differences,
 )
-from pypid.core.archives.metadata_differences import LONGEST_VALUE, Changed, FieldDifference, metadata_differences
+from pypid.core.archives.metadata_differences import (
+    LONGEST_VALUE,
+    Changed,
+    FieldDifference,
+    metadata_differences,
+)
 from pypid.core.archives.tars import TarKind
 from pypid.core.model import File
 from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
@@ -37,7 +44,9 @@ def read(*extra: tuple[str, str], **fields: str) -> CoreMetadata:
 
 
 def files(*names: str) -> list[File]:
-    return [File(project=SPAM, filename=name, version="1.0", sha256=None, size=None) for name in names]
+    return [
+        File(project=SPAM, filename=name, version="1.0", sha256=None, size=None) for name in names
+    ]
 
 
 def members(data: bytes, filename: str) -> tuple[Inner, ...]:
@@ -98,27 +107,49 @@ class MetadataTests(SynchronousTestCase):
         """Of a description the length is told, also where it stays the same."""
         one, other = (read_metadata(metadata(description=text)) for text in ("a\n", "b\n"))
         same = "2 characters in 1 lines"
-        self.assertEqual(metadata_differences(one, other), (FieldDifference("Description", changed=(Changed(same, same),)),))
+        self.assertEqual(
+            metadata_differences(one, other),
+            (FieldDifference("Description", changed=(Changed(same, same),)),),
+        )
 
     def test_nested(self) -> None:
         """A requirement of which nobody can follow the parentheses is compared as a text."""
         for depth in (480, 490, 700, 5000):
             odd = f"a; {'(' * depth}os_name=='a'{')' * depth}"
-            [found] = metadata_differences(read(("Requires-Dist", odd)), read(("Requires-Dist", "b")))
-            self.assertEqual((found.name, found.added, len(found.removed)), ("Requires-Dist", ("b",), 1))
+            [found] = metadata_differences(
+                read(("Requires-Dist", odd)), read(("Requires-Dist", "b"))
+            )
+            self.assertEqual(
+                (found.name, found.added, len(found.removed)), ("Requires-Dist", ("b",), 1)
+            )
 
     def test_long_and_hostile(self) -> None:
-        """Long values are cut where they are told; what is no requirement is compared as it is; UNKNOWN says nothing."""
+        """Long values are cut where they are told; what is no requirement is compared as it is;
+        UNKNOWN says nothing.
+        """
         found = metadata_differences(
-            read(("License", "UNKNOWN"), ("Requires-Dist", "!!")), read(("License", "x" * 9000), ("Requires-Dist", "<x>"))
+            read(("License", "UNKNOWN"), ("Requires-Dist", "!!")),
+            read(("License", "x" * 9000), ("Requires-Dist", "<x>")),
         )
-        self.assertEqual(found[0], FieldDifference("Requires-Dist", added=("<x>",), removed=("!!",)))
+        self.assertEqual(
+            found[0], FieldDifference("Requires-Dist", added=("<x>",), removed=("!!",))
+        )
         self.assertEqual(len(found[1].added[0]), LONGEST_VALUE + 3)
 
-    @given(*[st.lists(st.sampled_from(["eggs", "eggs>1", "Eggs; python_version>'3'", "ham", "!"]), max_size=4)] * 2)
+    @given(
+        *[
+            st.lists(
+                st.sampled_from(["eggs", "eggs>1", "Eggs; python_version>'3'", "ham", "!"]),
+                max_size=4,
+            )
+        ]
+        * 2
+    )
     @settings(max_examples=60, deadline=None, database=None)
     def test_both_ways(self, one: list[str], other: list[str]) -> None:
-        """To compare the other way round exchanges the sides; nothing differs from itself; each value is told once."""
+        """To compare the other way round exchanges the sides; nothing differs from itself; each
+        value is told once.
+        """
         old, new = (read(*(("Requires-Dist", text) for text in texts)) for texts in (one, other))
         self.assertEqual(metadata_differences(old, old), ())
         there, back = metadata_differences(old, new), metadata_differences(new, old)
@@ -136,11 +167,21 @@ class PairTests(SynchronousTestCase):
     """Files of two releases."""
 
     def test_pairs(self) -> None:
-        """Wheels of the same tags, sdists whatever they are packed with, and eggs of one Python belong together."""
+        """Wheels of the same tags, sdists whatever they are packed with, and eggs of one Python
+        belong together.
+        """
         old = files(
-            "spam-1.0-py3-none-any.whl", "spam-1.0.tar.gz", "spam-1.0-1-cp311-cp311-linux_x86_64.whl", "spam-1.0-py3.6.egg"
+            "spam-1.0-py3-none-any.whl",
+            "spam-1.0.tar.gz",
+            "spam-1.0-1-cp311-cp311-linux_x86_64.whl",
+            "spam-1.0-py3.6.egg",
         )
-        new = files("spam-2.0-py3-none-any.whl", "spam-2.0.zip", "spam-2.0-cp311-cp311-linux_x86_64.whl", "spam-2.0.tar.gz")
+        new = files(
+            "spam-2.0-py3-none-any.whl",
+            "spam-2.0.zip",
+            "spam-2.0-cp311-cp311-linux_x86_64.whl",
+            "spam-2.0.tar.gz",
+        )
         pairs = pairs_of(old, new)
         self.assertEqual(
             [(pair.kind, pair.old is not None, pair.new is not None) for pair in pairs],
@@ -161,8 +202,13 @@ class PairTests(SynchronousTestCase):
         self.assertIsNone(choose_pair(pairs_of(old, ())))
 
     def test_many_of_a_kind(self) -> None:
-        """Thousands of files of one kind, as somebody may have upstream, take a moment, each with a kind of its own."""
-        found = pairs_of(files(*(f"Sp{'_' * (number % 90)}am{number}-1.0.tar.gz" for number in range(20_000))), ())
+        """Thousands of files of one kind, as somebody may have upstream, take a moment, each with a
+        kind of its own.
+        """
+        found = pairs_of(
+            files(*(f"Sp{'_' * (number % 90)}am{number}-1.0.tar.gz" for number in range(20_000))),
+            (),
+        )
         self.assertEqual(len(found), 20_000)
 
     def test_odd_names(self) -> None:
@@ -183,7 +229,11 @@ PATHS = st.sampled_from(
     ]
 )
 INNER = st.builds(
-    Inner, PATHS, st.integers(0, 2), crc=st.sampled_from([None, 1, 2]), kind=st.sampled_from([TarKind.FILE, TarKind.SYMLINK])
+    Inner,
+    PATHS,
+    st.integers(0, 2),
+    crc=st.sampled_from([None, 1, 2]),
+    kind=st.sampled_from([TarKind.FILE, TarKind.SYMLINK]),
 )
 
 
@@ -192,23 +242,43 @@ class MemberTests(SynchronousTestCase):
 
     def test_wheels(self) -> None:
         """The version in the name of a folder is no difference; the text in it may be one."""
-        one = members(wheel(files={"spam/a.py": b"1", "spam/b.py": b"2", "spam/c.py": b"3"}), "x.whl")
-        other = members(wheel(version="2.0", files={"spam/a.py": b"1", "spam/b.py": b"5", "spam/d.py": b"3"}), "x.whl")
+        one = members(
+            wheel(files={"spam/a.py": b"1", "spam/b.py": b"2", "spam/c.py": b"3"}), "x.whl"
+        )
+        other = members(
+            wheel(version="2.0", files={"spam/a.py": b"1", "spam/b.py": b"5", "spam/d.py": b"3"}),
+            "x.whl",
+        )
         found = member_differences(one, other, SPAM)
         self.assertEqual((list(found.added), list(found.removed)), (["spam/d.py"], ["spam/c.py"]))
-        self.assertEqual(list(found.changed), ["spam-*.dist-info/METADATA", "spam-*.dist-info/RECORD", "spam/b.py"])
+        self.assertEqual(
+            list(found.changed),
+            ["spam-*.dist-info/METADATA", "spam-*.dist-info/RECORD", "spam/b.py"],
+        )
         self.assertEqual(found.same, 2)
-        self.assertEqual(found.changed["spam-*.dist-info/RECORD"].new.path, "spam-2.0.dist-info/RECORD")
+        self.assertEqual(
+            found.changed["spam-*.dist-info/RECORD"].new.path, "spam-2.0.dist-info/RECORD"
+        )
 
     def test_sdists(self) -> None:
-        """The top folder of an sdist is none, however it is spelled and packed; the same texts have the same CRC-32."""
+        """The top folder of an sdist is none, however it is spelled and packed; the same texts have
+        the same CRC-32.
+        """
         one = members(sdist(files={"a.py": b"1", "b.py": b"2"}), "spam-1.0.tar.gz")
-        other = members(sdist(version="2.0", suffix=".zip", top="Spam-2.0", files={"a.py": b"1", "b.py": b"3"}), "x.zip")
+        other = members(
+            sdist(version="2.0", suffix=".zip", top="Spam-2.0", files={"a.py": b"1", "b.py": b"3"}),
+            "x.zip",
+        )
         found = member_differences(one, other, SPAM)
-        self.assertEqual((list(found.changed), found.added, found.removed, found.same), (["PKG-INFO", "b.py"], {}, {}, 2))
+        self.assertEqual(
+            (list(found.changed), found.added, found.removed, found.same),
+            (["PKG-INFO", "b.py"], {}, {}, 2),
+        )
 
     def test_links(self) -> None:
-        """A link that leads elsewhere is a difference; that its target lies in another top folder is none."""
+        """A link that leads elsewhere is a difference; that its target lies in another top folder
+        is none.
+        """
         one = [
             Inner("spam-1.0/a", 0, kind=TarKind.HARDLINK, link="spam-1.0/b"),
             Inner("spam-1.0/c", 0, kind=TarKind.SYMLINK, link="b"),
@@ -222,7 +292,9 @@ class MemberTests(SynchronousTestCase):
     @given(*[st.lists(INNER, max_size=6)] * 2)
     @settings(max_examples=150, deadline=None, database=None)
     def test_both_ways(self, one: list[Inner], other: list[Inner]) -> None:
-        """To compare the other way round exchanges the sides; nothing differs from itself; every path is somewhere."""
+        """To compare the other way round exchanges the sides; nothing differs from itself; every
+        path is somewhere.
+        """
         itself = member_differences(one, one, SPAM)
         self.assertEqual((itself.added, itself.removed, itself.changed), ({}, {}, {}))
         found = member_differences(one, other, SPAM)
@@ -235,7 +307,9 @@ class TextTests(SynchronousTestCase):
     """Lines of two texts."""
 
     def test_lines(self) -> None:
-        """Lines that differ have their numbers, and three lines around them; what is left out is marked."""
+        """Lines that differ have their numbers, and three lines around them; what is left out is
+        marked.
+        """
         old = [f"line {number}" for number in range(1, 41)]
         new = [*old[:9], "new", *old[10:29], *old[30:]]
         found = text_differences("\n".join(old), "\n".join(new))
@@ -248,7 +322,9 @@ class TextTests(SynchronousTestCase):
         self.assertEqual((told[0], told[-1]), ((" ", 7, 7), (" ", 33, 32)))
 
     def test_too_many(self) -> None:
-        """Where too many lines lie between the first and the last difference nothing is compared; others may be many."""
+        """Where too many lines lie between the first and the last difference nothing is compared;
+        others may be many.
+        """
         same = "\n".join(map(str, range(3 * MOST_LINES)))
         self.assertIsNone(text_differences("a\n" + same + "\nb", "c\n" + same + "\nd"))
         found = text_differences(same + "\na", same + "\nb")
@@ -258,7 +334,9 @@ class TextTests(SynchronousTestCase):
     @given(*[st.lists(st.sampled_from("ab"), max_size=12)] * 2)
     @settings(max_examples=150, deadline=None, database=None)
     def test_patch(self, one: list[str], other: list[str]) -> None:
-        """What is taken out and put in makes the one text the other; nothing differs from itself."""
+        """What is taken out and put in makes the one text the other; nothing
+        differs from itself.
+        """
         found = text_differences("\n".join(one), "\n".join(other))
         assert found is not None
         before, after = "\n".join(one).split("\n"), "\n".join(other).split("\n")

@@ -1,4 +1,6 @@
-"""Tests of `pypid.core.archives.inspection` with broken files: it returns what it found, whatever the bytes are."""
+"""Tests of `pypid.core.archives.inspection` with broken files: it returns what it found, whatever
+the bytes are.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,16 @@ from tests.distributions import (
 BASES = (
     (WHEEL, wheel()),
     (WHEEL, zipped(contents(), compression=zipfile.ZIP_STORED)),
-    *((sdist_filename(suffix=suffix), sdist(suffix=suffix)) for suffix in (".tar.gz", ".tar.bz2", ".tar.xz", ".zip")),
+    *(
+        (sdist_filename(suffix=suffix), sdist(suffix=suffix))
+        for suffix in (".tar.gz", ".tar.bz2", ".tar.xz", ".zip")
+    ),
     (egg_filename(), egg()),
 )
 CHANGES = st.lists(
-    st.tuples(st.integers(0, 1 << 16), st.integers(0, 255), st.sampled_from("==++--^^^<")), min_size=1, max_size=8
+    st.tuples(st.integers(0, 1 << 16), st.integers(0, 255), st.sampled_from("==++--^^^<")),
+    min_size=1,
+    max_size=8,
 )
 
 
@@ -55,7 +62,9 @@ class HostileTests(SynchronousTestCase):
     @settings(max_examples=60, deadline=None, database=None)
     @given(st.sampled_from(BASES), CHANGES)
     def test_mutated(self, base: tuple[str, bytes], changes: list[tuple[int, int, str]]) -> None:
-        """No change to an archive makes `inspect` raise; what it returns is metadata without problems, or problems."""
+        """No change to an archive makes `inspect` raise; what it returns is metadata without
+        problems, or problems.
+        """
         filename, data = base
         inside = look(mutated(data, changes), filename)
         self.assertTrue(inside.problems or inside.metadata is not None)
@@ -64,13 +73,17 @@ class HostileTests(SynchronousTestCase):
     @given(CHANGES)
     def test_mutated_tar(self, changes: list[tuple[int, int, str]]) -> None:
         """No change to the tar within an sdist makes `inspect` raise."""
-        tar = tarred([PKG_INFO, member("spam-1.0/" + "x" * 150, data=b"x" * 600)], suffix=".tar")[:5120]
+        tar = tarred([PKG_INFO, member("spam-1.0/" + "x" * 150, data=b"x" * 600)], suffix=".tar")[
+            :5120
+        ]
         inside = look(compressed(mutated(tar, changes), ".tar.gz"), sdist_filename())
         self.assertTrue(inside.problems or inside.metadata is not None)
 
     @settings(max_examples=60, deadline=None, database=None)
     @given(st.sampled_from(BASES[:2]), CHANGES)
-    def test_zipfile_agrees(self, base: tuple[str, bytes], changes: list[tuple[int, int, str]]) -> None:
+    def test_zipfile_agrees(
+        self, base: tuple[str, bytes], changes: list[tuple[int, int, str]]
+    ) -> None:
         """What is accepted, pip's zip reader understands alike: it finds the same METADATA."""
         filename, data = base
         data = mutated(data, changes)

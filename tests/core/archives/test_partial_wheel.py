@@ -42,9 +42,13 @@ class PeekTests(SynchronousTestCase):
     @given(st.integers(0, 300_000), st.integers(0, 40_000), st.integers(0, 800), st.booleans())
     @settings(max_examples=25, deadline=None, database=None)
     def test_any(self, before: int, description: int, members: int, first: bool) -> None:
-        """Wherever METADATA lies and however long the directory is, it is found, with few parts, as in the whole file."""
+        """Wherever METADATA lies and however long the directory is, it is found, with few parts, as
+        in the whole file.
+        """
         text = metadata(description="x" * description)
-        inside = {f"spam/{number}": b"" for number in range(members)} | {"spam/large": b"\0" * before}
+        inside = {f"spam/{number}": b"" for number in range(members)} | {
+            "spam/large": b"\0" * before
+        }
         described = {"spam-1.0.dist-info/METADATA": text}
         data = zipped({**described, **inside} if first else {**inside, **described}, compression=0)
         found, asked = peeked(data)
@@ -54,7 +58,9 @@ class PeekTests(SynchronousTestCase):
     @given(st.binary(max_size=200), st.integers(0, 500), st.integers(0, 255))
     @settings(max_examples=60, deadline=None, database=None)
     def test_hostile(self, junk: bytes, where: int, value: int) -> None:
-        """Damaged wheels are `UnusableArchive` or found, whatever the bytes; nothing else is raised, and it ends."""
+        """Damaged wheels are `UnusableArchive` or found, whatever the bytes; nothing else is
+        raised, and it ends.
+        """
         data = bytearray(wheel())
         data[-1 - where % len(data)] = value
         for each in (junk, bytes(data), wheel()[:where]):
@@ -62,7 +68,9 @@ class PeekTests(SynchronousTestCase):
                 peeked(each)
 
     def test_refused(self) -> None:
-        """No METADATA, two of them, or one of another project is `UnusableArchive`; so is a part that is shorter than asked for."""
+        """No METADATA, two of them, or one of another project is `UnusableArchive`; so is a part
+        that is shorter than asked for.
+        """
         two = zipped({"spam-1.0.dist-info/METADATA": b"x", "spam-2.0.dist-info/METADATA": b"x"})
         for data in (zipped({"spam.py": b""}), two, wheel("eggs"), b"", b"x" * (TAIL + 10)):
             self.assertRaises(UnusableArchive, peeked, data)

@@ -1,4 +1,6 @@
-"""Tests of sdists and the tars that they are: what is read out of them, and every attack that is refused."""
+"""Tests of sdists and the tars that they are: what is read out of them, and every attack that is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from tests.distributions import (
 )
 
 
-def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = b"") -> tuple[tarfile.TarInfo, bytes]:
+def member(
+    name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = b""
+) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size = kind, link, len(data)
     return info, data
@@ -41,10 +45,14 @@ class SdistTests(SynchronousTestCase):
     def test_right(self) -> None:
         """PKG-INFO comes out of sdists of every suffix, byte for byte."""
         for suffix in (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip"):
-            self.assertEqual(look(sdist(suffix=suffix), sdist_filename(suffix=suffix)), Inside(metadata(), ()))
+            self.assertEqual(
+                look(sdist(suffix=suffix), sdist_filename(suffix=suffix)), Inside(metadata(), ())
+            )
 
     def test_old_but_right(self) -> None:
-        """Any spelling of the top folder, ./ before it, PKG-INFO further down, long names and inner links are accepted."""
+        """Any spelling of the top folder, ./ before it, PKG-INFO further down, long names and inner
+        links are accepted.
+        """
         long = "spam-1.0/" + "x" * 120 + "/" + "y" * 90
         links = [
             member("spam-1.0/a/l", tarfile.SYMTYPE, "../PKG-INFO"),
@@ -107,7 +115,10 @@ class SdistTests(SynchronousTestCase):
             (tarfile.LNKTYPE, "spam-1.0/../../x"),
             (tarfile.LNKTYPE, "elsewhere/x"),
         ):
-            self.refused(tarred([PKG_INFO, member("spam-1.0/l", kind, target)]), "leads out of its top folder")
+            self.refused(
+                tarred([PKG_INFO, member("spam-1.0/l", kind, target)]),
+                "leads out of its top folder",
+            )
 
     def test_through_links(self) -> None:
         """A member that would be written through a link of the archive is refused."""
@@ -121,7 +132,10 @@ class SdistTests(SynchronousTestCase):
 
     def test_pkg_info_is_a_file(self) -> None:
         """A PKG-INFO that is a link, or there twice, is refused."""
-        self.refused(tarred([member("spam-1.0/PKG-INFO", tarfile.SYMTYPE, "x")]), "PKG-INFO of the sdist is a symbolic link")
+        self.refused(
+            tarred([member("spam-1.0/PKG-INFO", tarfile.SYMTYPE, "x")]),
+            "PKG-INFO of the sdist is a symbolic link",
+        )
         self.refused(tarred([PKG_INFO, PKG_INFO]), "several PKG-INFO")
         large = member("spam-1.0/PKG-INFO", data=bytes(LONGEST_METADATA + 1))
         self.refused(tarred([large]), "larger than the 8 MiB")
@@ -130,17 +144,23 @@ class SdistTests(SynchronousTestCase):
         """Zeros after the compressed stream are accepted; data, or a second stream, is refused."""
         for suffix in (".tar.gz", ".tar.bz2", ".tar.xz"):
             data = sdist(suffix=suffix)
-            self.assertEqual(look(data + bytes(600_000), sdist_filename(suffix=suffix)).problems, ())
+            self.assertEqual(
+                look(data + bytes(600_000), sdist_filename(suffix=suffix)).problems, ()
+            )
             self.refused(data + b"more", "after its compressed stream", suffix)
             self.refused(data + data, "after its compressed stream", suffix)
 
     def test_after_the_tar(self) -> None:
-        """Members after the end of the tar (readers that ignore zeros would find them) are refused."""
+        """Members after the end of the tar (readers that ignore zeros would find
+        them) are refused.
+        """
         tar = tarred([PKG_INFO], suffix=".tar")
         self.refused(compressed(tar + tar, ".tar.gz"), "data after its end")
 
     def test_pax_sizes(self) -> None:
-        """A member with two sizes, in its header and in an extended one, is refused (CVE-2025-62518)."""
+        """A member with two sizes, in its header and in an extended one, is refused
+        (CVE-2025-62518).
+        """
         info, data = member("spam-1.0/x", data=bytes(1024))
         info.pax_headers = {"size": "0"}
         self.refused(tarred([PKG_INFO, (info, data)]), "two sizes")
@@ -149,10 +169,15 @@ class SdistTests(SynchronousTestCase):
         """An extended header that says to be huge is not read into memory."""
         info = tarfile.TarInfo("x")
         info.type, info.size = tarfile.XHDTYPE, 1 << 33
-        self.refused(compressed(info.tobuf(tarfile.GNU_FORMAT) + bytes(5120), ".tar.gz"), "header of 8589934592 bytes")
+        self.refused(
+            compressed(info.tobuf(tarfile.GNU_FORMAT) + bytes(5120), ".tar.gz"),
+            "header of 8589934592 bytes",
+        )
 
     def test_many_records(self) -> None:
-        """Headers full of records are read in linear time, and all the headers together are bounded."""
+        """Headers full of records are read in linear time, and all the headers together are
+        bounded.
+        """
         text = (b"13 comment=x\n" * 80_660)[: 13 * 80_659]
         info = tarfile.TarInfo("x")
         info.type, info.size = tarfile.XGLTYPE, len(text)
@@ -163,7 +188,14 @@ class SdistTests(SynchronousTestCase):
 
     def test_damaged_headers(self) -> None:
         """Extended headers that are torn, negative sizes, and wrong checksums are refused."""
-        for text in (b"9999 path=x\n", b"-1 path=x\n", b"0 path=x\n", b"x", b"12 path", b"11 path=xyz"):
+        for text in (
+            b"9999 path=x\n",
+            b"-1 path=x\n",
+            b"0 path=x\n",
+            b"x",
+            b"12 path",
+            b"11 path=xyz",
+        ):
             info = tarfile.TarInfo("x")
             info.type, info.size = tarfile.XHDTYPE, len(text)
             tar = info.tobuf() + text.ljust(512, b"\0") + tarred([PKG_INFO], suffix=".tar")
@@ -173,7 +205,9 @@ class SdistTests(SynchronousTestCase):
         self.refused(compressed(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024), ".tar.gz"), "damaged")
         for size in (b"0o7", b"1_0", b"-1", b"+1", b"9"):
             header = member("spam-1.0/x")[0].tobuf()
-            header = header[:124] + size.ljust(12, b"\0") + header[136:148] + b" " * 8 + header[156:]
+            header = (
+                header[:124] + size.ljust(12, b"\0") + header[136:148] + b" " * 8 + header[156:]
+            )
             header = header[:148] + b"%06o\0 " % sum(header) + header[156:]
             self.refused(compressed(header + bytes(1024), ".tar.gz"), "no number")
         tar = bytearray(tarred([PKG_INFO, member("spam-1.0/x")], suffix=".tar"))
@@ -181,14 +215,23 @@ class SdistTests(SynchronousTestCase):
         self.refused(compressed(bytes(tar), ".tar.gz"), "damaged")
 
     def test_bomb(self) -> None:
-        """A stream that unpacks to more than 100 times its size, above the free limit, is given up there."""
+        """A stream that unpacks to more than 100 times its size, above the free limit, is given up
+        there.
+        """
         from pypid.core.archives import decompression
 
-        self.patch(decompression, "is_bomb", lambda unpacked, packed: unpacked > 4 << 20 and unpacked > 100 * packed)
+        self.patch(
+            decompression,
+            "is_bomb",
+            lambda unpacked, packed: unpacked > 4 << 20 and unpacked > 100 * packed,
+        )
         data = sdist(files={"zeros": bytes(64 << 20)})
         self.refused(data, "100 times")
 
     def test_too_many_members(self) -> None:
         """A tar of more members than are allowed is refused, extended headers included."""
         self.patch(tars, "MOST_ENTRIES", 2)
-        self.refused(tarred([PKG_INFO, member("spam-1.0/a"), member("spam-1.0/b")]), "more than the 2 members")
+        self.refused(
+            tarred([PKG_INFO, member("spam-1.0/a"), member("spam-1.0/b")]),
+            "more than the 2 members",
+        )

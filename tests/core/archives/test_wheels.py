@@ -1,4 +1,6 @@
-"""Tests of wheels, eggs and the zips that they are: what is read out of them, and every attack that is refused."""
+"""Tests of wheels, eggs and the zips that they are: what is read out of them, and every attack that
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,18 @@ def look(data: bytes, filename: str = WHEEL) -> Inside:
 
 def contents(**changes: bytes) -> dict[str, bytes]:
     """The contents of a correct wheel, and more files; RECORD fits them all."""
-    files = {"spam.py": b"eggs = 1\n", **changes, f"{INFO}/METADATA": metadata(), f"{INFO}/WHEEL": WHEEL_TEXT}
+    files = {
+        "spam.py": b"eggs = 1\n",
+        **changes,
+        f"{INFO}/METADATA": metadata(),
+        f"{INFO}/WHEEL": WHEEL_TEXT,
+    }
     return {**files, f"{INFO}/RECORD": record(files, f"{INFO}/RECORD")}
 
 
-def with_entry(change: Callable[[zipfile.ZipInfo], None], data: bytes = b"bad\n", name: str = "spam.txt") -> bytes:
+def with_entry(
+    change: Callable[[zipfile.ZipInfo], None], data: bytes = b"bad\n", name: str = "spam.txt"
+) -> bytes:
     """A wheel with one more member, whose header `change` has changed."""
     files = contents()
     del files[f"{INFO}/RECORD"]
@@ -70,7 +79,9 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(look(wheel(metadata_bytes=text)), Inside(text, ()))
 
     def test_odd_but_right(self) -> None:
-        """Other spellings of name and version, build numbers, stored members, folders and signatures of RECORD are accepted."""
+        """Other spellings of name and version, build numbers, stored members, folders and
+        signatures of RECORD are accepted.
+        """
         files = contents()
         files[f"{INFO}/RECORD.jws"] = files[f"{INFO}/RECORD.p7s"] = b"signed"
         files["folder/"] = b""
@@ -83,11 +94,20 @@ class WheelTests(SynchronousTestCase):
             self.assertEqual(look(data, filename).problems, ())
 
     def test_tags_are_the_file_names(self) -> None:
-        """A wheel that was renamed to another platform is accepted: installers go by the file name."""
-        self.assertEqual(look(wheel(tag="py3-none-linux_x86_64"), "spam-1.0-py3-none-manylinux2014_x86_64.whl").problems, ())
+        """A wheel that was renamed to another platform is accepted: installers go by
+        the file name.
+        """
+        self.assertEqual(
+            look(
+                wheel(tag="py3-none-linux_x86_64"), "spam-1.0-py3-none-manylinux2014_x86_64.whl"
+            ).problems,
+            (),
+        )
 
     def test_streamed(self) -> None:
-        """A wheel that was written to a pipe (sizes after the data) is accepted when it is compressed, refused when stored."""
+        """A wheel that was written to a pipe (sizes after the data) is accepted when it is
+        compressed, refused when stored.
+        """
 
         class Pipe(io.RawIOBase):
             def __init__(self) -> None:
@@ -127,7 +147,12 @@ class WheelTests(SynchronousTestCase):
 
     def test_many_problems_at_once(self) -> None:
         """All that is wrong is told at once, and METADATA comes out nevertheless."""
-        files = {"a.py": b"", f"{INFO}/METADATA": metadata(), f"{INFO}/WHEEL": b"Wheel-Version: 2.0\n", "../x": b""}
+        files = {
+            "a.py": b"",
+            f"{INFO}/METADATA": metadata(),
+            f"{INFO}/WHEEL": b"Wheel-Version: 2.0\n",
+            "../x": b"",
+        }
         inside = look(zipped(files), "eggs-1.0-py3-none-any.whl")
         self.assertEqual(len(inside.problems), 4)
         self.assertEqual(inside.metadata, metadata())
@@ -147,7 +172,9 @@ class WheelTests(SynchronousTestCase):
             self.refused(zipped(files), f"lacks '{INFO}/{name}'")
 
     def test_record(self) -> None:
-        """A file that RECORD does not name, one that only RECORD names, and a RECORD that is no text are refused."""
+        """A file that RECORD does not name, one that only RECORD names, and a RECORD that is no
+        text are refused.
+        """
         files = contents()
         self.refused(zipped({**files, "more.py": b""}), "does not name 'more.py'")
         del files["spam.py"]
@@ -160,17 +187,31 @@ class WheelTests(SynchronousTestCase):
         self.refused(zipped({**files, f"{INFO}/RECORD": b"a\n" * 10_000}), "larger than")
 
     def test_rows_of_record(self) -> None:
-        """Quoted paths, empty rows, ./ and repeated rows are read; a quotation that does not end is a row of its own."""
+        """Quoted paths, empty rows, ./ and repeated rows are read; a quotation that does not end is
+        a row of its own.
+        """
         files = contents(**{"a,b.py": b"", 'c"d.py': b""})
-        plain = files[f"{INFO}/RECORD"].replace(b"a,b.py", b'"./a,b.py"').replace(b'c"d.py', b'"c""d.py"')
+        plain = (
+            files[f"{INFO}/RECORD"]
+            .replace(b"a,b.py", b'"./a,b.py"')
+            .replace(b'c"d.py', b'"c""d.py"')
+        )
         odd = plain + b"\r\n\nspam.py,,\n" + b",," * 100
         self.assertEqual(look(zipped({**files, f"{INFO}/RECORD": odd})).problems, ())
         for bad in b'"more.py', b'"' + b"," * 500, b'"x\ny"', b'"a" "b"':
             self.refused(zipped({**files, f"{INFO}/RECORD": plain + bad}), "RECORD names")
 
     def test_wheel_version(self) -> None:
-        """Wheels of version 0.1 are accepted, since pip and uv install them; a higher one than 1 is refused."""
-        for version, words in (("0.1", ""), ("1.9", ""), ("2.0", "1.x and older"), ("1.x", "1.x"), ("", "1.x")):
+        """Wheels of version 0.1 are accepted, since pip and uv install them; a higher one than 1 is
+        refused.
+        """
+        for version, words in (
+            ("0.1", ""),
+            ("1.9", ""),
+            ("2.0", "1.x and older"),
+            ("1.x", "1.x"),
+            ("", "1.x"),
+        ):
             files = contents()
             data = zipped({**files, f"{INFO}/WHEEL": f"Wheel-Version: {version}\n".encode()})
             if words:
@@ -179,9 +220,15 @@ class WheelTests(SynchronousTestCase):
                 self.assertEqual(look(data).problems, ())
 
     def test_record_with_backslashes_is_accepted(self) -> None:
-        """Old tools on Windows wrote them; pip, uv and the public index take them. A member with one is refused still."""
+        """Old tools on Windows wrote them; pip, uv and the public index take them. A member with
+        one is refused still.
+        """
         files = contents(**{"spam/eggs.py": b""})
-        text = files[f"{INFO}/RECORD"].replace(b"/eggs.py", b"\\eggs.py").replace(b".dist-info/", b".dist-info\\")
+        text = (
+            files[f"{INFO}/RECORD"]
+            .replace(b"/eggs.py", b"\\eggs.py")
+            .replace(b".dist-info/", b".dist-info\\")
+        )
         self.assertIn(b"spam\\eggs.py,", text)
         self.assertEqual(look(zipped({**files, f"{INFO}/RECORD": text})).problems, ())
 
@@ -198,7 +245,9 @@ class WheelTests(SynchronousTestCase):
             self.refused(with_entry(renamed(name)), words)
 
     def test_scripts_outside_of_their_folder_are_refused(self) -> None:
-        """Entry points of which an installer would write a file outside of the folder for scripts are refused."""
+        """Entry points of which an installer would write a file outside of the folder for scripts
+        are refused.
+        """
         for name in (
             "../../evil",
             "/etc/evil",
@@ -213,7 +262,10 @@ class WheelTests(SynchronousTestCase):
             "a/..",
         ):
             for group in ("console_scripts", "gui_scripts"):
-                text = f"# ../x = m:f\n[other]\n../x = m:f\n[{group}]\nspam = m:f\n{name} = m:f [extra]\n".encode()
+                text = (
+                    f"# ../x = m:f\n[other]\n../x = m:f\n[{group}]\nspam = m:f\n{name} = m:f "
+                    f"[extra]\n"
+                ).encode()
                 inside = look(wheel(files={f"{INFO}/entry_points.txt": text}))
                 self.assertEqual(len(inside.problems), 1, (name, inside.problems))
                 self.assertIn(f"outside of the folder for scripts: {name!r}", inside.problems[0])
@@ -223,13 +275,19 @@ class WheelTests(SynchronousTestCase):
         self.assertIn("'../evil'", problem)
 
     def test_other_entry_points_are_accepted(self) -> None:
-        """Names of scripts in all their spellings, and of entry points that are no scripts, are accepted."""
+        """Names of scripts in all their spellings, and of entry points that are no scripts, are
+        accepted.
+        """
         text = (
-            b"[console_scripts]\r\nspam=m:f\r\nspam-3.11 = m:f\r\nsub/spam = m:f\r\n.spam = m : f\r\n\r\n; ../x = m:f\r\n"
-            b"# ../x = m:f\r\nlong =\r\n    a:b\r\n[gui_scripts]\r\n[spam.things]\r\n../../x = m:f\r\n/x = m:f\r\n"
+            b"[console_scripts]\r\nspam=m:f\r\nspam-3.11 = m:f\r\nsub/spam = m:f\r\n.spam = m : "
+            b"f\r\n\r\n; ../x = m:f\r\n"
+            b"# ../x = m:f\r\nlong =\r\n    a:b\r\n[gui_scripts]\r\n[spam.things]\r\n../../x = "
+            b"m:f\r\n/x = m:f\r\n"
         )
         for data in (text, b"", b"\xff\xfe", b"[console_scripts]", b"../x = m:f\n"):
-            self.assertEqual(look(wheel(files={f"{INFO}/entry_points.txt": data})).problems, (), data)
+            self.assertEqual(
+                look(wheel(files={f"{INFO}/entry_points.txt": data})).problems, (), data
+            )
 
     def test_nul(self) -> None:
         """A NUL in a name, where some readers stop, is refused."""
@@ -276,7 +334,9 @@ class WheelTests(SynchronousTestCase):
 
         def change(entry: zipfile.ZipInfo) -> None:
             name = b"evil.txt"
-            entry.extra = struct.pack("<HHBL", 0x7075, 5 + len(name), 1, zlib.crc32(b"spam.txt")) + name
+            entry.extra = (
+                struct.pack("<HHBL", 0x7075, 5 + len(name), 1, zlib.crc32(b"spam.txt")) + name
+            )
 
         self.refused(with_entry(change), "two names")
 
@@ -287,7 +347,9 @@ class WheelTests(SynchronousTestCase):
         self.refused(wheel(files={"other.py": b""}) + wheel(), "before its first member")
 
     def test_hidden(self) -> None:
-        """A local header that the directory does not know (a reader of streams would find it) is refused."""
+        """A local header that the directory does not know (a reader of streams would find it) is
+        refused.
+        """
         data = wheel()
         start = data.index(b"PK\x01\x02")
         hidden = zipped({"evil.py": b"x"})
@@ -315,7 +377,9 @@ class WheelTests(SynchronousTestCase):
         self.assertTrue(look(bytes(data)).problems)
 
     def test_bomb_by_declared_sizes(self) -> None:
-        """A wheel that says to unpack to more than 100 times its size, above 256 MiB, is refused."""
+        """A wheel that says to unpack to more than 100 times its size, above 256
+        MiB, is refused.
+        """
         self.assertFalse(members.is_bomb(members.UNPACKED_FREELY, 1))
         data = bytearray(wheel())
         at = data.index(b"PK\x01\x02")
@@ -323,7 +387,9 @@ class WheelTests(SynchronousTestCase):
         self.refused(bytes(data), "100 times")
 
     def test_bomb_in_metadata(self) -> None:
-        """METADATA that is, or says to be, over 8 MiB is not unpacked; one that lies about its size is found out."""
+        """METADATA that is, or says to be, over 8 MiB is not unpacked; one that lies about its size
+        is found out.
+        """
         files = contents()
         files[f"{INFO}/METADATA"] = metadata() + b"\n" + bytes(LONGEST_METADATA)
         self.refused(zipped(files), "larger than the 8 MiB")
@@ -333,7 +399,9 @@ class WheelTests(SynchronousTestCase):
         self.refused(bytes(data.replace(size, struct.pack("<L", 100))), "damaged, or larger")
 
     def test_too_many_members(self) -> None:
-        """An end record that announces more members than are allowed is refused before they are read."""
+        """An end record that announces more members than are allowed is refused before they are
+        read.
+        """
         self.patch(members, "MOST_ENTRIES", 2)
         from pypid.core.archives import zip_directory
 

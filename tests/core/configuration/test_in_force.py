@@ -1,10 +1,19 @@
-"""What is in force after a reload, as an administrator is told; `test_config` holds what `check-config` prints."""
+"""What is in force after a reload, as an administrator is told; `test_config` holds what
+`check-config` prints.
+"""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.in_force import SET, SettingLine, describe, in_force, sections, written
+from pypid.core.configuration.in_force import (
+    SET,
+    SettingLine,
+    describe,
+    in_force,
+    sections,
+    written,
+)
 from pypid.core.configuration.keys import ISSUER, SECTIONS, IssuerSettings, keys
 from pypid.core.configuration.parse import Config, parse
 from tests.core.configuration.test_parse import HASH
@@ -15,8 +24,10 @@ BEFORE = (
     "[log]\nlevel = info\nformat = text\n"
 )
 AFTER = (
-    f"[server]\nmetrics = everyone\nmax_upload = 1G\n[access]\nread = everyone\nbackend = sql config\n[users]\nann = {HASH}\n"
-    "[log]\nlevel = debug\nformat = json\n[issuer:forge]\nurl = https://forge.example\nallow = spam a=b\n"
+    f"[server]\nmetrics = everyone\nmax_upload = 1G\n[access]\nread = everyone\nbackend = sql "
+    f"config\n[users]\nann = {HASH}\n"
+    "[log]\nlevel = debug\nformat = json\n[issuer:forge]\nurl = https://forge.example\nallow = "
+    "spam a=b\n"
 )
 
 
@@ -32,7 +43,9 @@ def lines(started: str, read: str) -> dict[str, SettingLine]:
 
 class InForceTests(SynchronousTestCase):
     def test_not_reloaded(self) -> None:
-        """Before any reload it is what was read at the start, and nothing waits; the text is that of `check-config`."""
+        """Before any reload it is what was read at the start, and nothing waits; the text is that
+        of `check-config`.
+        """
         started = config(BEFORE)
         said = in_force(started, started)
         self.assertEqual(written(said), describe(started))
@@ -40,9 +53,13 @@ class InForceTests(SynchronousTestCase):
         self.assertFalse(any(line.waits for section in said for line in section.lines))
 
     def test_reloaded(self) -> None:
-        """People, rules, issuers, the log's level and who may read metrics are those of the file, and where they stand."""
+        """People, rules, issuers, the log's level and who may read metrics are those of the file,
+        and where they stand.
+        """
         found = lines(BEFORE, AFTER)
-        self.assertEqual((found["access.read"].value, found["access.read"].origin), ("everyone", "y.ini:5"))
+        self.assertEqual(
+            (found["access.read"].value, found["access.read"].origin), ("everyone", "y.ini:5")
+        )
         self.assertEqual(found["log.level"].value, "debug")
         self.assertEqual(found["server.metrics"].value, "everyone")
         self.assertEqual(found["users.ann"].value, SET)
@@ -52,24 +69,44 @@ class InForceTests(SynchronousTestCase):
             self.assertEqual((found[key].by_reload, found[key].waits), (True, False), key)
 
     def test_waits(self) -> None:
-        """All else is as it was at the start, and it is told that the file says something else by now."""
+        """All else is as it was at the start, and it is told that the file says something else by
+        now.
+        """
         found = lines(BEFORE, AFTER)
-        for key, value in (("server.max_upload", "4G"), ("access.backend", "config"), ("log.format", "text")):
-            self.assertEqual((found[key].value, found[key].by_reload, found[key].waits), (value, False, True), key)
+        for key, value in (
+            ("server.max_upload", "4G"),
+            ("access.backend", "config"),
+            ("log.format", "text"),
+        ):
+            self.assertEqual(
+                (found[key].value, found[key].by_reload, found[key].waits),
+                (value, False, True),
+                key,
+            )
         self.assertEqual(found["access.backend"].origin, "x.ini:5")
         self.assertEqual(sum(line.waits for line in found.values()), 3)
 
     def test_secrets(self) -> None:
-        """No secret key's value is told, in whatever section; nor who logs in at an index, nor a hash of a password."""
+        """No secret key's value is told, in whatever section; nor who logs in at an index, nor a
+        hash of a password.
+        """
         secret = {
             (name, key)
             for name, section in {**SECTIONS, f"{ISSUER}x": IssuerSettings}.items()
             for key, it in keys(section).items()
             if it.secret
         }
-        self.assertGreaterEqual(secret, {("server", "secret"), ("storage", "secret_key"), ("cache", "url"), ("access", "url")})
-        values = {("cache", "url"): f"postgresql://u:{SECRET}@db/x", ("access", "url"): f"postgresql://u:{SECRET}@db/y"}
-        parts = [f"[{name}]\n{key} = {values.get((name, key), SECRET)}\n" for name, key in sorted(secret)]
+        self.assertGreaterEqual(
+            secret,
+            {("server", "secret"), ("storage", "secret_key"), ("cache", "url"), ("access", "url")},
+        )
+        values = {
+            ("cache", "url"): f"postgresql://u:{SECRET}@db/x",
+            ("access", "url"): f"postgresql://u:{SECRET}@db/y",
+        }
+        parts = [
+            f"[{name}]\n{key} = {values.get((name, key), SECRET)}\n" for name, key in sorted(secret)
+        ]
         merged: dict[str, list[str]] = {}
         for part in parts:
             section, line, _ = part.split("\n")
@@ -80,7 +117,10 @@ class InForceTests(SynchronousTestCase):
         merged.setdefault("[storage]", []).extend(["backend = s3", "bucket = bucket"])
         merged.setdefault("[ldap]", []).append("bind_dn = cn=x")
         merged.setdefault("[remote]", []).extend(["user = pypid", "url = https://remote.example"])
-        text = "\n".join("\n".join([section, *said]) for section, said in merged.items()) + f"\n[users]\nbob = {HASH}\n"
+        text = (
+            "\n".join("\n".join([section, *said]) for section, said in merged.items())
+            + f"\n[users]\nbob = {HASH}\n"
+        )
         for started, read in ((text, text), (BEFORE, text), (text, BEFORE)):
             said = in_force(config(started), config(read))
             self.assertNotIn(SECRET, repr(said) + written(said))

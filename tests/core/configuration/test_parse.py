@@ -1,4 +1,6 @@
-"""The configuration: the contract's table, the dialect, the environment, and all problems at once."""
+"""The configuration: the contract's table, the dialect, the environment, and all
+problems at once.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,13 @@ CONTRACT: dict[str, dict[str, str]] = {
         "cloudfront_key_id": "",
         "cloudfront_key_file": "",
     },
-    "cache": {"backend": "memory", "url": "", "snapshot": "snapshot", "snapshot_interval": "60s", "stale_for": "10m"},
+    "cache": {
+        "backend": "memory",
+        "url": "",
+        "snapshot": "snapshot",
+        "snapshot_interval": "60s",
+        "stale_for": "10m",
+    },
     "upstream": {
         "mode": "cache",
         "url": "",
@@ -131,7 +139,9 @@ CONTRACT: dict[str, dict[str, str]] = {
     "publish": {"as_user": "", "target": "", "files": "link", "files_url": ""},
     "log": {"level": "info", "format": "text", "access": "yes"},
 }
-"""The contract's sections, keys and defaults, copied by hand: a change here is a change of what users rely on."""
+"""The contract's sections, keys and defaults, copied by hand: a change here is a change of what
+users rely on.
+"""
 
 SAMPLES: dict[tuple[str, str], str] = {
     ("cache", "url"): "postgresql://u:hunter2@h/db",
@@ -141,7 +151,9 @@ SAMPLES: dict[tuple[str, str], str] = {
 """Values of capabilities that this version does not have."""
 
 
-def problems(text: bytes | str, environ: Mapping[str, str] | None = None, **more: object) -> list[str]:
+def problems(
+    text: bytes | str, environ: Mapping[str, str] | None = None, **more: object
+) -> list[str]:
     """The lines that `parse` complains with; empty if it does not."""
     try:
         parse(text, filename="x.ini", environ=environ or {}, **more)  # type: ignore[arg-type]
@@ -152,7 +164,10 @@ def problems(text: bytes | str, environ: Mapping[str, str] | None = None, **more
 
 def as_ini(sections: Mapping[str, Mapping[str, str]]) -> str:
     """The INI text of the sections."""
-    return "".join(f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in kv.items()) for name, kv in sections.items())
+    return "".join(
+        f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in kv.items())
+        for name, kv in sections.items()
+    )
 
 
 def with_secrets() -> str:
@@ -166,7 +181,9 @@ def with_secrets() -> str:
         ("issuer:github", "url"): "https://token.example",
     }
     samples = {**SAMPLES, **open_by_now, ("cache", "backend"): "sql"}
-    return as_ini({name: {k: v for (n, k), v in samples.items() if n == name} for name, _ in samples})
+    return as_ini(
+        {name: {k: v for (n, k), v in samples.items() if n == name} for name, _ in samples}
+    )
 
 
 class TheContract(SynchronousTestCase):
@@ -175,7 +192,10 @@ class TheContract(SynchronousTestCase):
     def test_table(self) -> None:
         """Sections, keys, their order and defaults are the contract's."""
         declared = {**SECTIONS, "issuer:github": IssuerSettings}
-        ours = {name: {key: one.default for key, one in keys(section).items()} for name, section in declared.items()}
+        ours = {
+            name: {key: one.default for key, one in keys(section).items()}
+            for name, section in declared.items()
+        }
         self.assertEqual(ours, CONTRACT)
         self.assertEqual([list(ours[name]) for name in ours], [[*CONTRACT[name]] for name in ours])
 
@@ -184,19 +204,31 @@ class TheContract(SynchronousTestCase):
         self.assertEqual(list(FREE), ["users", "groups", "projects"])
 
     def test_defaults_spelled_out(self) -> None:
-        """A file that says all defaults says nothing, in this version and in one that can do everything."""
-        self.assertEqual(evolve(parse(as_ini(CONTRACT), filename="pypid.ini"), issuers={}), Config())
+        """A file that says all defaults says nothing, in this version and in one that can do
+        everything.
+        """
+        self.assertEqual(
+            evolve(parse(as_ini(CONTRACT), filename="pypid.ini"), issuers={}), Config()
+        )
         everything = parse(as_ini(CONTRACT), filename="x", not_yet=frozenset())
         self.assertIs(everything.upstream.mode, Mode.CACHE)
 
     def test_every_capability_is_asked_for(self) -> None:
         """No word stands in NOT_YET that nothing needs any more."""
-        needs = [one.needs for section in (*SECTIONS.values(), IssuerSettings) for one in keys(section).values()]
-        words = {word for need in needs for word in ([need] if isinstance(need, str) else need.values())}
+        needs = [
+            one.needs
+            for section in (*SECTIONS.values(), IssuerSettings)
+            for one in keys(section).values()
+        ]
+        words = {
+            word for need in needs for word in ([need] if isinstance(need, str) else need.values())
+        }
         self.assertEqual(NOT_YET - words, set())
 
     def test_no_key_is_another_ones_file(self) -> None:
-        """PYPID_..._FILE has one meaning: no section has both a key and that key with _file behind it."""
+        """PYPID_..._FILE has one meaning: no section has both a key and that key with _file behind
+        it.
+        """
         for section in SECTIONS.values():
             self.assertEqual([key for key in keys(section) if f"{key}_file" in keys(section)], [])
 
@@ -215,7 +247,8 @@ class Reading(SynchronousTestCase):
     def test_values(self) -> None:
         """Values have their types, and the rest its defaults."""
         config = parse(
-            "[server]\nlisten = tcp:80\n  unix:/run/pypid.sock ; two\nmax_upload=1k\ntls_minimum = 1.3\n"
+            "[server]\nlisten = tcp:80\n  unix:/run/pypid.sock ; two\nmax_upload=1k\ntls_minimum "
+            "= 1.3\n"
             "tls_key = k.pem\ntls_certificate = c.pem\npublic_url = https://h/\n"
             "trusted_proxies = 10.0.0.0/8\n\n[storage]\nbackend = memory\npath = pk\n"
             "[cache]\nsnapshot_interval = 2m\n[upstream]\nmode = offline\n"
@@ -225,14 +258,23 @@ class Reading(SynchronousTestCase):
         )
         server = config.server
         self.assertEqual(server.listen, ("tcp:80", "unix:/run/pypid.sock"))
-        self.assertEqual((server.max_upload, server.tls_minimum, server.public_url), (1024, Tls.V1_3, "https://h"))
+        self.assertEqual(
+            (server.max_upload, server.tls_minimum, server.public_url),
+            (1024, Tls.V1_3, "https://h"),
+        )
         self.assertEqual(server.trusted_proxies, (ip_network("10.0.0.0/8"),))
         self.assertEqual(
-            (config.storage.backend, config.cache.snapshot_interval), (StorageBackend.MEMORY, timedelta(minutes=2))
+            (config.storage.backend, config.cache.snapshot_interval),
+            (StorageBackend.MEMORY, timedelta(minutes=2)),
         )
         self.assertIs(config.upstream.mode, Mode.OFFLINE)
-        self.assertEqual(config.access.read, Principals(authenticated=True, users=frozenset({"alice"})))
-        self.assertEqual((config.access.admins, config.log.format, config.log.access), (("root", "op"), LogFormat.JSON, False))
+        self.assertEqual(
+            config.access.read, Principals(authenticated=True, users=frozenset({"alice"}))
+        )
+        self.assertEqual(
+            (config.access.admins, config.log.format, config.log.access),
+            (("root", "op"), LogFormat.JSON, False),
+        )
         self.assertEqual(dict(config.users), {"Alice": HASH})
         self.assertEqual(config.path("c.pem"), "/srv/etc/c.pem")
         self.assertEqual(config.path("/abs"), "/abs")
@@ -246,7 +288,9 @@ class Reading(SynchronousTestCase):
             "[server]\nlisten =\nmax_upload = ; none\n[ldap]\n[groups]\n[projects]\n[users]",
             b"\xef\xbb\xbf[log]\r\n",
         ):
-            self.assertEqual(evolve(parse(text, filename="pypid.ini"), users={}), evolve(Config(), users={}))
+            self.assertEqual(
+                evolve(parse(text, filename="pypid.ini"), users={}), evolve(Config(), users={})
+            )
 
     def test_frozen(self) -> None:
         """Nobody changes a configuration."""
@@ -268,7 +312,9 @@ class Reading(SynchronousTestCase):
 class Problems(SynchronousTestCase):
     """What is wrong is said, all of it, and never with a secret."""
 
-    def assert_says(self, text: bytes | str, *expected: str, environ: Mapping[str, str] | None = None) -> None:
+    def assert_says(
+        self, text: bytes | str, *expected: str, environ: Mapping[str, str] | None = None
+    ) -> None:
         found = problems(text, environ)
         self.assertEqual(len(found), len(expected), found)
         for one, words in zip(found, expected, strict=True):
@@ -278,17 +324,26 @@ class Problems(SynchronousTestCase):
     def test_all_at_once(self) -> None:
         """Each problem has file, line, key, what was read, what is allowed, and what was meant."""
         self.assert_says(
-            "lost = 1\n[server]\nmax_upload = 4GB\nmaxupload = 3\npath = x\n[sevrer]\nx = y\n[log]\nlevel = inf\n",
+            (
+                "lost = 1\n[server]\nmax_upload = 4GB\nmaxupload = 3\npath = x\n[sevrer]\nx = "
+                "y\n[log]\nlevel = inf\n"
+            ),
             "x.ini:1: there is no [section]",
             "x.ini:3: [server] max_upload: '4GB' was read; allowed: a whole number of bytes",
             "x.ini:4: [server] maxupload: unknown key; did you mean 'max_upload'?",
             "x.ini:5: [server] path: unknown key; it belongs to [storage]",
             "x.ini:6: [sevrer]: unknown section; did you mean [server]?",
-            "x.ini:9: [log] level: 'inf' was read; allowed: debug, info, warn, error, critical; did you mean 'info'?",
+            (
+                "x.ini:9: [log] level: 'inf' was read; allowed: debug, info, warn, error, "
+                "critical; "
+                "did you mean 'info'?"
+            ),
         )
 
     def test_duplicates(self) -> None:
-        """A section or key that comes twice is named with the line of the first, and the first holds."""
+        """A section or key that comes twice is named with the line of the first, and the first
+        holds.
+        """
         self.assert_says(
             "[log]\nlevel = info\n[server]\n[log]\nlevel = warn\n",
             "x.ini:4: [log]: the section is already in line 1",
@@ -298,7 +353,10 @@ class Problems(SynchronousTestCase):
     def test_case(self) -> None:
         """Names are case-sensitive, and there is no section whose keys all others get."""
         self.assert_says(
-            "[Server]\n[DEFAULT]\nlevel = warn\n[log]\nLevel = warn\n", "did you mean [server]", "[DEFAULT]", "'level'"
+            "[Server]\n[DEFAULT]\nlevel = warn\n[log]\nLevel = warn\n",
+            "did you mean [server]",
+            "[DEFAULT]",
+            "'level'",
         )
 
     def test_garbage_is_not_shown(self) -> None:
@@ -312,11 +370,17 @@ class Problems(SynchronousTestCase):
         """UTF-16, NUL and bytes that are not UTF-8 are named for what they are."""
         self.assert_says("[log]\n".encode("utf-16"), "x.ini: the file is UTF-16")
         self.assert_says(b"[log]\nlevel = in\0fo\n", "x.ini: there are NUL")
-        self.assert_says(b"[log]\r\n; caf\xe9\r\nlevel = inf\n", "x.ini:2: this line is not UTF-8", "x.ini:3: [log] level")
+        self.assert_says(
+            b"[log]\r\n; caf\xe9\r\nlevel = inf\n",
+            "x.ini:2: this line is not UTF-8",
+            "x.ini:3: [log] level",
+        )
 
     def test_control_characters_do_not_reach_the_terminal(self) -> None:
         """What is odd in names and values is escaped."""
-        found = "".join(problems("[a\x1b[2J]\n[log]\n\x1b[1m = 2\nlevel = \x1b[31m\n", {"PYPID_\x1b": "x"}))
+        found = "".join(
+            problems("[a\x1b[2J]\n[log]\n\x1b[1m = 2\nlevel = \x1b[31m\n", {"PYPID_\x1b": "x"})
+        )
         self.assertNotIn("\x1b", found)
         self.assertEqual(found.count("\\x1b"), 4)
 
@@ -330,7 +394,8 @@ class Problems(SynchronousTestCase):
     def test_tls_needs_both(self) -> None:
         """A certificate without its key is refused, and the other way round."""
         self.assert_says(
-            "[server]\ntls_key = k\n", "x.ini:2: [server] tls_certificate: tls_certificate and tls_key belong together"
+            "[server]\ntls_key = k\n",
+            "x.ini:2: [server] tls_certificate: tls_certificate and tls_key belong together",
         )
         self.assert_says(
             "[server]\ntls_key = \n",
@@ -338,48 +403,98 @@ class Problems(SynchronousTestCase):
             environ={"PYPID_SERVER_TLS_CERTIFICATE": "c"},
         )
         self.assert_says(
-            "[server]\ntls_key = k\n", "tls_certificate: '\\x01'", environ={"PYPID_SERVER_TLS_CERTIFICATE": "\x01"}
+            "[server]\ntls_key = k\n",
+            "tls_certificate: '\\x01'",
+            environ={"PYPID_SERVER_TLS_CERTIFICATE": "\x01"},
         )
 
     def test_short_secret_is_refused(self) -> None:
         """A secret that could be guessed is refused, without being told."""
-        self.assert_says("[server]\nsecret = hunter2\n", "x.ini:2: [server] secret: it has 7 characters and could be guessed")
+        self.assert_says(
+            "[server]\nsecret = hunter2\n",
+            "x.ini:2: [server] secret: it has 7 characters and could be guessed",
+        )
         self.assertNotIn("hunter2", str(problems("[server]\nsecret = hunter2\n")))
         self.assertEqual(problems(f"[server]\nsecret = {'x' * 16}\n"), [])
 
     def test_impossible_bucket_and_region_names_are_refused(self) -> None:
-        """What cannot be a bucket's or a region's name is told before anything starts, with its line."""
-        for name in ("b", "acme/packages", "s3://acme", "acme_", "acme packages", "-acme", "a" * 256):
+        """What cannot be a bucket's or a region's name is told before anything starts, with its
+        line.
+        """
+        for name in (
+            "b",
+            "acme/packages",
+            "s3://acme",
+            "acme_",
+            "acme packages",
+            "-acme",
+            "a" * 256,
+        ):
             text = f"[storage]\nbackend = s3\nbucket = {name}\n"
             self.assert_says(text, f"x.ini:3: [storage] bucket: {name!r} cannot be a bucket's name")
-        self.assert_says("[storage]\nbackend = s3\nbucket = acme\nregion = eu/1\n", "x.ini:4: [storage] region: 'eu/1'")
+        self.assert_says(
+            "[storage]\nbackend = s3\nbucket = acme\nregion = eu/1\n",
+            "x.ini:4: [storage] region: 'eu/1'",
+        )
 
     def test_what_a_bucket_needs(self) -> None:
-        """S3 needs a bucket, both halves of a key or none, and URLs that last longer than the time before their end."""
-        self.assert_says("[storage]\nbackend = s3\n", "x.ini:2: [storage] bucket: backend = s3 needs the name of a bucket")
+        """S3 needs a bucket, both halves of a key or none, and URLs that last longer than the time
+        before their end.
+        """
+        self.assert_says(
+            "[storage]\nbackend = s3\n",
+            "x.ini:2: [storage] bucket: backend = s3 needs the name of a bucket",
+        )
         bucket = "[storage]\nbackend = s3\nbucket = bucket\n"
         self.assertEqual(problems(bucket), [])
-        self.assert_says(f"{bucket}access_key = a\n", "x.ini:4: [storage] secret_key: access_key and secret_key belong")
-        self.assert_says(f"{bucket}secret_key = hunter2\n", "x.ini:4: [storage] access_key: access_key and secret_key belong")
-        for lines in ("expire_after = 5m", "buffer_time = 1d", "expire_after = 10s\nbuffer_time = 10s"):
-            self.assert_says(f"{bucket}{lines}\n", "[storage] buffer_time: it has to be shorter than expire_after")
+        self.assert_says(
+            f"{bucket}access_key = a\n",
+            "x.ini:4: [storage] secret_key: access_key and secret_key belong",
+        )
+        self.assert_says(
+            f"{bucket}secret_key = hunter2\n",
+            "x.ini:4: [storage] access_key: access_key and secret_key belong",
+        )
+        for lines in (
+            "expire_after = 5m",
+            "buffer_time = 1d",
+            "expire_after = 10s\nbuffer_time = 10s",
+        ):
+            self.assert_says(
+                f"{bucket}{lines}\n",
+                "[storage] buffer_time: it has to be shorter than expire_after",
+            )
             self.assertEqual(problems(f"{bucket}{lines}\nredirect = no\n"), [])
-        self.assert_says(f"{bucket}expire_after = 8d\n", "x.ini:4: [storage] expire_after: '8d' was read|up to 7d")
+        self.assert_says(
+            f"{bucket}expire_after = 8d\n",
+            "x.ini:4: [storage] expire_after: '8d' was read|up to 7d",
+        )
 
     def test_ldap(self) -> None:
-        """[ldap] needs its URL and where to search once it is asked; its filters are filters, and find one name for a user."""
+        """[ldap] needs its URL and where to search once it is asked; its filters are filters, and
+        find one name for a user.
+        """
         listed = "[access]\nbackend = config ldap\n"
         self.assert_says(
             listed,
-            "x.ini:2: [ldap] url: [access] backend lists ldap, which needs the URL of the directory",
-            "x.ini:2: [ldap] base_dn: [access] backend lists ldap, which needs to know below which entry",
+            (
+                "x.ini:2: [ldap] url: [access] backend lists ldap, which needs the URL of the "
+                "directory"
+            ),
+            (
+                "x.ini:2: [ldap] base_dn: [access] backend lists ldap, which needs to know below "
+                "which entry"
+            ),
         )
         base = f"{listed}[ldap]\nbase_dn = dc=example,dc=org\n"
         for url in ("ldaps://h", "ldap://h", "ldap://127.0.0.1:3389", "ldaps://[::1]:3636/"):
             bind = "bind_dn = EXAMPLE\\pypid\nbind_password = hunter2\n"
             self.assertEqual(problems(f"{base}url = {url}\n{bind}"), [], url)
         base += "url = ldaps://h\n"
-        for user_filter in ("(uid={user})", "(&(objectClass=user)(sAMAccountName={user})\n    (!(disabled=TRUE)))"):
+        for user_filter in (
+            "(uid={user})",
+            "(&(objectClass=user)(sAMAccountName={user})\n    (!(disabled=TRUE)))",
+        ):
             self.assertEqual(problems(f"{base}user_filter = {user_filter}\n"), [], user_filter)
         for user_filter, why in (
             ("uid={user}", "stands in ( )"),
@@ -388,19 +503,40 @@ class Problems(SynchronousTestCase):
             ("(|(uid={user})(mail={user}))", "for one attribute only"),
             ("(&(uid={user})(cn=*{user}*))", "for one attribute only"),
         ):
-            self.assert_says(f"{base}user_filter = {user_filter}\n", f"x.ini:6: [ldap] user_filter: |{why}|allowed: ")
-        self.assert_says(f"{base}group_filter = (member=alice)\n", "[ldap] group_filter: |it has to hold {dn} or {user}")
-        self.assert_says(f"{base}group_base_dn = groups\n", "[ldap] group_base_dn: 'groups' was read; allowed: a distinguished")
-        self.assert_says(f"{base}bind_dn = cn=pypid\n", "[ldap] bind_password: bind_dn and bind_password belong together")
-        self.assert_says(f"{base}bind_password = hunter2\n", "[ldap] bind_dn: bind_dn and bind_password belong together")
-        self.assert_says("[ldap]\nurl = ldap://h/dc=example\n", "x.ini:2: [ldap] url: it ends with the host")
+            self.assert_says(
+                f"{base}user_filter = {user_filter}\n",
+                f"x.ini:6: [ldap] user_filter: |{why}|allowed: ",
+            )
+        self.assert_says(
+            f"{base}group_filter = (member=alice)\n",
+            "[ldap] group_filter: |it has to hold {dn} or {user}",
+        )
+        self.assert_says(
+            f"{base}group_base_dn = groups\n",
+            "[ldap] group_base_dn: 'groups' was read; allowed: a distinguished",
+        )
+        self.assert_says(
+            f"{base}bind_dn = cn=pypid\n",
+            "[ldap] bind_password: bind_dn and bind_password belong together",
+        )
+        self.assert_says(
+            f"{base}bind_password = hunter2\n",
+            "[ldap] bind_dn: bind_dn and bind_password belong together",
+        )
+        self.assert_says(
+            "[ldap]\nurl = ldap://h/dc=example\n", "x.ini:2: [ldap] url: it ends with the host"
+        )
         self.assert_says("[ldap]\nurl = ldap://é.example\n", "x.ini:2: [ldap] url: |xn--")
 
     def test_registration(self) -> None:
-        """Where people make accounts, these have to be looked at, and may not publish or delete just by being there."""
+        """Where people make accounts, these have to be looked at, and may not publish or delete
+        just by being there.
+        """
         words = "[access]\nregistration = %s\nbackend = %s\nwrite = %s\n"
 
-        def said(mode: str, backend: str = "config sql", write: str = "alice", more: str = "") -> list[str]:
+        def said(
+            mode: str, backend: str = "config sql", write: str = "alice", more: str = ""
+        ) -> list[str]:
             return problems(words % (mode, backend, write) + more, not_yet=frozenset())
 
         self.assertEqual(said("closed", "config", "authenticated"), [])
@@ -412,7 +548,11 @@ class Problems(SynchronousTestCase):
             self.assertIn("backend = config sql", line)
             for write, more, words_said in (
                 ("authenticated", "", "(write = authenticated)"),
-                ("alice", "delete = authenticated\noverwrite = authenticated alice\n", "overwrite = authenticated and delete"),
+                (
+                    "alice",
+                    "delete = authenticated\noverwrite = authenticated alice\n",
+                    "overwrite = authenticated and delete",
+                ),
                 ("", "", "(write = authenticated)"),  # the default
             ):
                 [line] = said(mode, write=write, more=more)
@@ -420,39 +560,91 @@ class Problems(SynchronousTestCase):
                 self.assertIn("group:developers", line)
 
     def test_remote(self) -> None:
-        """A service that is asked has a URL that nobody can read passwords on the way to, and a user has a password."""
+        """A service that is asked has a URL that nobody can read passwords on the way to, and a
+        user has a password.
+        """
         listed = "[access]\nbackend = config remote\n"
-        self.assert_says(listed, "x.ini:2: [remote] url: [access] backend lists remote, which needs the URL of the service")
-        for url in ("https://auth.example/people", "http://127.0.0.1:8080", "http://[::1]/x", "http://localhost"):
-            self.assertEqual(problems(f"{listed}[remote]\nurl = {url}\nuser = pypid\npassword = hunter2\n"), [], url)
-        for url in ("http://auth.example", "HTTP://10.0.0.1", "http://localhost.example", "http://127.0.0.1.example"):
+        self.assert_says(
+            listed,
+            (
+                "x.ini:2: [remote] url: [access] backend lists remote, which needs the URL of the "
+                "service"
+            ),
+        )
+        for url in (
+            "https://auth.example/people",
+            "http://127.0.0.1:8080",
+            "http://[::1]/x",
+            "http://localhost",
+        ):
+            self.assertEqual(
+                problems(f"{listed}[remote]\nurl = {url}\nuser = pypid\npassword = hunter2\n"),
+                [],
+                url,
+            )
+        for url in (
+            "http://auth.example",
+            "HTTP://10.0.0.1",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+        ):
             self.assert_says(
-                f"[remote]\nurl = {url}\n", "x.ini:2: [remote] url: passwords would go over the network in clear|https"
+                f"[remote]\nurl = {url}\n",
+                "x.ini:2: [remote] url: passwords would go over the network in clear|https",
             )
         self.assertEqual(len(problems(f"{listed}[remote]\nurl = ftp://h\n")), 1)
         said = "[remote]\nurl = https://h\n"
         self.assert_says("[remote]\nurl = https://é.example\n", "x.ini:2: [remote] url: |xn--")
-        self.assert_says(f"{said}user = pypid\n", "[remote] password: user and password belong together")
-        self.assert_says(f"{said}password = hunter2\n", "[remote] user: user and password belong together")
-        self.assert_says(f"{said}password = hunter2\nuser = a:b\n", "x.ini:4: [remote] user: a name with a colon")
-        self.assert_says("[remote]\ncache = 2d\n", "x.ini:2: [remote] cache: '2d' was read|up to 1d")
+        self.assert_says(
+            f"{said}user = pypid\n", "[remote] password: user and password belong together"
+        )
+        self.assert_says(
+            f"{said}password = hunter2\n", "[remote] user: user and password belong together"
+        )
+        self.assert_says(
+            f"{said}password = hunter2\nuser = a:b\n", "x.ini:4: [remote] user: a name with a colon"
+        )
+        self.assert_says(
+            "[remote]\ncache = 2d\n", "x.ini:2: [remote] cache: '2d' was read|up to 1d"
+        )
 
     def test_groups_that_nobody_can_be_in(self) -> None:
         """A right for a group that does not exist is a slip, not a right for nobody."""
-        self.assert_says("[access]\nread = alice group:team\n", "x.ini:2: [access] read: group:team would come from [groups]")
-        self.assertEqual(problems("[access]\nread = group:a\n[groups]\na = bob\n", not_yet=frozenset()), [])
+        self.assert_says(
+            "[access]\nread = alice group:team\n",
+            "x.ini:2: [access] read: group:team would come from [groups]",
+        )
+        self.assertEqual(
+            problems("[access]\nread = group:a\n[groups]\na = bob\n", not_yet=frozenset()), []
+        )
 
     def test_groups_that_are_meant(self) -> None:
-        """The group that was probably meant is named, in rules of [access] and in those of projects."""
+        """The group that was probably meant is named, in rules of [access] and in those of
+        projects.
+        """
         groups = "[groups]\nteam = bob\nops = ada\n"
-        self.assert_says(f"{groups}[access]\nwrite = group:Team\n", "x.ini:5: [access] write: |did you mean 'team'?")
-        self.assert_says(f"{groups}[projects]\nacme.group.tema = r\n", "x.ini:5: [projects] acme.group.tema: |mean 'team'?")
-        self.assert_says(f"{groups}[projects]\nacme.group.xyz = r\n", "group:xyz would come from [groups]|list sql in [access]")
+        self.assert_says(
+            f"{groups}[access]\nwrite = group:Team\n",
+            "x.ini:5: [access] write: |did you mean 'team'?",
+        )
+        self.assert_says(
+            f"{groups}[projects]\nacme.group.tema = r\n",
+            "x.ini:5: [projects] acme.group.tema: |mean 'team'?",
+        )
+        self.assert_says(
+            f"{groups}[projects]\nacme.group.xyz = r\n",
+            "group:xyz would come from [groups]|list sql in [access]",
+        )
 
     def test_members(self) -> None:
-        """Only users are members: groups in groups, which might go round in circles, are refused with advice, and commas."""
+        """Only users are members: groups in groups, which might go round in circles, are refused
+        with advice, and commas.
+        """
         self.assert_says(
-            "[groups]\nall = alice group:team\nteam = group:all\nlist = alice, bob\nwords = everyone\na:b = bob\nempty =\n",
+            (
+                "[groups]\nall = alice group:team\nteam = group:all\nlist = alice, bob\nwords = "
+                "everyone\na:b = bob\nempty =\n"
+            ),
             "x.ini:2: [groups] all: 'group:team' is a group|name its members",
             "x.ini:3: [groups] team: 'group:all' is a group",
             "x.ini:4: [groups] list: |no comma",
@@ -460,12 +652,17 @@ class Problems(SynchronousTestCase):
             "x.ini:6: [groups] a: |no :",
         )
         config = parse("[groups]\nteam = user:alice bob\n  carol bob\nnone =\n", filename="x")
-        self.assertEqual(dict(config.groups), {"team": ("alice", "bob", "carol", "bob"), "none": ()})
+        self.assertEqual(
+            dict(config.groups), {"team": ("alice", "bob", "carol", "bob"), "none": ()}
+        )
 
     def test_rules_of_projects(self) -> None:
-        """Each bad line of [projects] is named with its place, what was read, and how rules are written."""
+        """Each bad line of [projects] is named with its place, what was read, and how rules are
+        written.
+        """
         self.assert_says(
-            "[projects]\nacme.user.bob = w\nacme.bob = r\n-acme.everyone = r\nacme.user.everyone = r\nacme.group. = rw\n"
+            "[projects]\nacme.user.bob = w\nacme.bob = r\n-acme.everyone = r\nacme.user.everyone "
+            "= r\nacme.group. = rw\n"
             "acme.everyone =\nacme.User.bob = r\nacme.user.bob:hunter2 = r\n",
             "x.ini:2: [projects] acme.user.bob: 'w' was read; allowed: r, rw",
             "x.ini:3: [projects] acme.bob: a rule is called <project>.user.<name>",
@@ -478,43 +675,84 @@ class Problems(SynchronousTestCase):
         )
 
     def test_a_rule_twice(self) -> None:
-        """The same rule under another spelling of the project's name is refused, and both are named; other rules are not."""
+        """The same rule under another spelling of the project's name is refused, and both are
+        named; other rules are not.
+        """
         self.assert_says(
-            "[projects]\nAcme_Tools.user.bob = r\nacme-tools.user.bob = rw\nacme.tools.user.bob = r\nacme.tools.everyone = r\n",
-            "x.ini:3: [projects] acme-tools.user.bob: this is the rule 'Acme_Tools.user.bob' again; remove one",
+            (
+                "[projects]\nAcme_Tools.user.bob = r\nacme-tools.user.bob = "
+                "rw\nacme.tools.user.bob = "
+                "r\nacme.tools.everyone = r\n"
+            ),
+            (
+                "x.ini:3: [projects] acme-tools.user.bob: this is the rule 'Acme_Tools.user.bob' "
+                "again; remove one"
+            ),
             "x.ini:4: [projects] acme.tools.user.bob: this is the rule 'Acme_Tools.user.bob' again",
         )
         self.assert_says(
             "[projects]\nacme.user.bob = r\nacme.user.bob = r\n",
             "x.ini:3: [projects] acme.user.bob: the key is already in line 2",
         )
-        self.assertEqual(problems("[projects]\na.user.bob = r\na.user.Bob = r\na.authenticated = rw\nb.user.bob = r\n"), [])
+        self.assertEqual(
+            problems(
+                "[projects]\na.user.bob = r\na.user.Bob = r\na.authenticated = rw\nb.user.bob = r\n"
+            ),
+            [],
+        )
 
     def test_people_that_are_meant(self) -> None:
-        """Words for many in capitals, and names with commas, would let nobody in: they are refused."""
+        """Words for many in capitals, and names with commas, would let nobody in:
+        they are refused.
+        """
         self.assert_says(
-            "[access]\nread = Everyone\n", "x.ini:2: [access] read: 'Everyone' was read ('Everyone' is spelled everyone"
+            "[access]\nread = Everyone\n",
+            "x.ini:2: [access] read: 'Everyone' was read ('Everyone' is spelled everyone",
         )
-        self.assert_says("[access]\nwrite = alice, bob\n", "x.ini:2: [access] write: 'alice, bob' was read|no comma")
-        self.assert_says("[access]\nadmins = group:ops\n", "x.ini:2: [access] admins: |is a group, and only users|allowed: ")
+        self.assert_says(
+            "[access]\nwrite = alice, bob\n",
+            "x.ini:2: [access] write: 'alice, bob' was read|no comma",
+        )
+        self.assert_says(
+            "[access]\nadmins = group:ops\n",
+            "x.ini:2: [access] admins: |is a group, and only users|allowed: ",
+        )
 
     def test_issuers(self) -> None:
-        """Each rule of an issuer that is none, or would let strangers publish, is told; so is an issuer that can be anybody."""
+        """Each rule of an issuer that is none, or would let strangers publish, is told; so is an
+        issuer that can be anybody.
+        """
         hub = "[issuer:github]\nurl = https://token.actions.githubusercontent.com\n"
         self.assertEqual(
-            problems(f"{hub}allow =\n  app repository=octo/app\n  ; a comment\n  lib-* repository_owner=octo\n"), []
+            problems(
+                f"{hub}allow =\n  app repository=octo/app\n  ; a comment\n  lib-* "
+                f"repository_owner=octo\n"
+            ),
+            [],
         )
         self.assert_says(
             f"{hub}allow =\n  app repository=octo/app\n  lib\n  core ref=main\n",
             "x.ini:3: [issuer:github] allow: rule 2, 'lib': everybody on GitHub could publish",
-            "x.ini:3: [issuer:github] allow: rule 3, 'core ref=main': everybody on GitHub could publish",
+            (
+                "x.ini:3: [issuer:github] allow: rule 3, 'core ref=main': everybody on GitHub "
+                "could "
+                "publish"
+            ),
         )
-        self.assert_says("[issuer:hub]\nurl = http://hub.example\n", "x.ini:2: [issuer:hub] url: |https")
-        self.assertEqual(problems("[issuer:hub]\nurl = http://127.0.0.1:8000\n"), [])
-        self.assert_says("[issuer:hub]\nallow = app sub=x\n", "x.ini:2: [issuer:hub] url: |say its url")
-        self.assert_says("[issuer:hub]\nurl = hub\nallow = app sub=x\n", "x.ini:2: [issuer:hub] url: 'hub' was read")
         self.assert_says(
-            "[issuer:a]\nurl = https://h\n[issuer:b]\nurl = https://h/\n", "x.ini:4: [issuer:b] url: this is [issuer:a]"
+            "[issuer:hub]\nurl = http://hub.example\n", "x.ini:2: [issuer:hub] url: |https"
+        )
+        self.assertEqual(problems("[issuer:hub]\nurl = http://127.0.0.1:8000\n"), [])
+        self.assert_says(
+            "[issuer:hub]\nallow = app sub=x\n", "x.ini:2: [issuer:hub] url: |say its url"
+        )
+        self.assert_says(
+            "[issuer:hub]\nurl = hub\nallow = app sub=x\n",
+            "x.ini:2: [issuer:hub] url: 'hub' was read",
+        )
+        self.assert_says(
+            "[issuer:a]\nurl = https://h\n[issuer:b]\nurl = https://h/\n",
+            "x.ini:4: [issuer:b] url: this is [issuer:a]",
         )
 
     def test_publish(self) -> None:
@@ -554,18 +792,36 @@ class Problems(SynchronousTestCase):
             ("log", "access"): "maybe",
         }
         for (section, key), value in bad.items():
-            self.assert_says(f"[{section}]\n{key} = {value}\n", f"x.ini:2: [{section}] {key}: |{value}|allowed: ")
+            self.assert_says(
+                f"[{section}]\n{key} = {value}\n", f"x.ini:2: [{section}] {key}: |{value}|allowed: "
+            )
 
     def test_workers(self) -> None:
-        """Several workers need a catalog that they share, and files that all of them see; what to say is said."""
+        """Several workers need a catalog that they share, and files that all of them see; what to
+        say is said.
+        """
         [found] = problems("[server]\nworkers = 2\n")
-        self.assertTrue(found.startswith("x.ini:2: [server] workers: several workers need a catalog that they share"), found)
+        self.assertTrue(
+            found.startswith(
+                "x.ini:2: [server] workers: several workers need a catalog that they share"
+            ),
+            found,
+        )
         self.assertIn("[cache] backend = sql, which needs no url", found)
         [found] = problems("[storage]\nbackend = memory\n", environ={"PYPID_SERVER_WORKERS": "2"})
-        self.assertTrue(found.startswith("PYPID_SERVER_WORKERS: [server] workers: several workers need a [storage]"), found)
+        self.assertTrue(
+            found.startswith(
+                "PYPID_SERVER_WORKERS: [server] workers: several workers need a [storage]"
+            ),
+            found,
+        )
         said = {("server", "workers"): IniEntry("2", "--workers")}
-        [found] = problems("[server]\nworkers = 1\n", environ={"PYPID_SERVER_WORKERS": "1"}, options=said)
-        self.assertTrue(found.startswith("--workers: [server] workers: several workers need a catalog"), found)
+        [found] = problems(
+            "[server]\nworkers = 1\n", environ={"PYPID_SERVER_WORKERS": "1"}, options=said
+        )
+        self.assertTrue(
+            found.startswith("--workers: [server] workers: several workers need a catalog"), found
+        )
         self.assertEqual(problems("[server]\nworkers = 2\n[cache]\nbackend = sql\n"), [])
         self.assertEqual(problems("[server]\nworkers = 1\n"), [])
 
@@ -585,13 +841,20 @@ class NotYet(SynchronousTestCase):
             self.assertIn("not part of this version of pypid yet; allowed: ", found)
             self.assertNotIn("hunter2", found)
             needed = "" if section == "cache" else "[cache]\nbackend = sql\n"
-            self.assertEqual(problems(f"[{section}]\n{key} = {value}\n{needed}", not_yet=frozenset()), [], key)
+            self.assertEqual(
+                problems(f"[{section}]\n{key} = {value}\n{needed}", not_yet=frozenset()), [], key
+            )
 
     def test_what_is_allowed_today(self) -> None:
         """The words that remain are named."""
         self.assertEqual(
             problems("[cache]\nbackend = redis", not_yet=CLOSED),
-            ["x.ini:2: [cache] backend: 'redis' is not part of this version of pypid yet; allowed: memory"],
+            [
+                (
+                    "x.ini:2: [cache] backend: 'redis' is not part of this version of pypid yet; "
+                    "allowed: memory"
+                )
+            ],
         )
 
     def test_one_word_opens(self) -> None:
@@ -607,7 +870,11 @@ class Environment(SynchronousTestCase):
     def test_wins(self) -> None:
         """The environment wins over the file, and an empty variable means the default."""
         text = "[log]\nlevel = warn\nformat = json\n"
-        config = parse(text, filename="x", environ={"PYPID_LOG_LEVEL": " debug\n", "PYPID_LOG_FORMAT": "", "HOME": "/"})
+        config = parse(
+            text,
+            filename="x",
+            environ={"PYPID_LOG_LEVEL": " debug\n", "PYPID_LOG_FORMAT": "", "HOME": "/"},
+        )
         self.assertEqual((config.log.level.value, config.log.format), ("debug", LogFormat.TEXT))
         self.assertEqual(config.origins["log", "level"], "PYPID_LOG_LEVEL")
 
@@ -625,9 +892,16 @@ class Environment(SynchronousTestCase):
             read_file=files.__getitem__,
             not_yet=frozenset(),
         )
-        self.assertEqual((config.server.secret, config.storage.secret_key), ("hunter2-hunter2-hunter2",) * 2)
+        self.assertEqual(
+            (config.server.secret, config.storage.secret_key), ("hunter2-hunter2-hunter2",) * 2
+        )
         self.assertEqual(config.storage.cloudfront_key_file, "cf.pem")
-        plain = parse("", filename="x", environ={"PYPID_STORAGE_CLOUDFRONT_KEY_FILE": "cf.pem"}, not_yet=frozenset())
+        plain = parse(
+            "",
+            filename="x",
+            environ={"PYPID_STORAGE_CLOUDFRONT_KEY_FILE": "cf.pem"},
+            not_yet=frozenset(),
+        )
         self.assertEqual(plain.storage.cloudfront_key_file, "cf.pem")
 
     def test_file_missing(self) -> None:
@@ -640,14 +914,25 @@ class Environment(SynchronousTestCase):
             return b"\xff".decode()
 
         [found] = problems("", {"PYPID_LOG_LEVEL_FILE": "/nope"}, read_file=gone)
-        self.assertIn("PYPID_LOG_LEVEL_FILE: [log] level: the file '/nope' cannot be read (No such file or directory)", found)
+        self.assertIn(
+            (
+                "PYPID_LOG_LEVEL_FILE: [log] level: the file '/nope' cannot be read (No such file "
+                "or "
+                "directory)"
+            ),
+            found,
+        )
         [found] = problems("", {"PYPID_LOG_LEVEL_FILE": "/nope"}, read_file=binary)
         self.assertIn("no readable text", found)
         self.assertEqual(len(problems("", {"PYPID_LOG_LEVEL_FILE": "/nope"})), 1)
 
     def test_both(self) -> None:
         """A variable and its _FILE together are refused."""
-        [found] = problems("", {"PYPID_LOG_LEVEL": "info", "PYPID_LOG_LEVEL_FILE": "/x"}, read_file=lambda path: "warn")
+        [found] = problems(
+            "",
+            {"PYPID_LOG_LEVEL": "info", "PYPID_LOG_LEVEL_FILE": "/x"},
+            read_file=lambda path: "warn",
+        )
         self.assertIn("PYPID_LOG_LEVEL_FILE: [log] level: PYPID_LOG_LEVEL says the same", found)
 
     def test_unknown(self) -> None:
@@ -660,8 +945,12 @@ class Environment(SynchronousTestCase):
         }
         found = problems("", environ)
         self.assertEqual(len(found), 4)
-        self.assertIn("PYPID_SERVER_LISTENN: unknown variable; did you mean PYPID_SERVER_LISTEN?", found)
-        self.assertIn("PYPID_USERS_ALICE: [users] comes from the file only; unset the variable", found)
+        self.assertIn(
+            "PYPID_SERVER_LISTENN: unknown variable; did you mean PYPID_SERVER_LISTEN?", found
+        )
+        self.assertIn(
+            "PYPID_USERS_ALICE: [users] comes from the file only; unset the variable", found
+        )
         self.assertNotIn("hunter2", "".join(found))
 
     def test_issuers(self) -> None:
@@ -679,7 +968,11 @@ class Environment(SynchronousTestCase):
 
     def test_every_key_has_a_variable(self) -> None:
         """Each key can be set by its variable: the default, said so, changes nothing."""
-        environ = {variable(name, key): one.default for name, section in SECTIONS.items() for key, one in keys(section).items()}
+        environ = {
+            variable(name, key): one.default
+            for name, section in SECTIONS.items()
+            for key, one in keys(section).items()
+        }
         self.assertEqual(parse("", filename="pypid.ini", environ=environ), Config())
         self.assertEqual(variable("storage", "bucket"), "PYPID_STORAGE_BUCKET")
         self.assertEqual(variable("issuer:github", "url"), "PYPID_ISSUER_GITHUB_URL")
@@ -690,14 +983,18 @@ class Describing(SynchronousTestCase):
 
     def test_origins(self) -> None:
         """Each value is shown with where it came from."""
-        config = parse("[log]\nlevel = warn\n", filename="x.ini", environ={"PYPID_LOG_FORMAT": "json"})
+        config = parse(
+            "[log]\nlevel = warn\n", filename="x.ini", environ={"PYPID_LOG_FORMAT": "json"}
+        )
         lines = [line.split() for line in describe(config).splitlines()]
         self.assertIn(["level", "=", "warn", ";", "x.ini:2"], lines)
         self.assertIn(["format", "=", "json", ";", "PYPID_LOG_FORMAT"], lines)
         self.assertIn(["access", "=", "yes", ";", "default"], lines)
 
     def test_secrets(self) -> None:
-        """Secrets and hashes are (set); a URL is shown without its password; an unset secret is empty."""
+        """Secrets and hashes are (set); a URL is shown without its password; an unset secret is
+        empty.
+        """
         text = with_secrets()
         config = parse(f"{text}[users]\nalice = {HASH}\n", filename="x.ini", not_yet=frozenset())
         shown = describe(config, not_yet=frozenset())
@@ -729,12 +1026,21 @@ class Describing(SynchronousTestCase):
         self.assertNotIn("workers", shown)
 
     def test_page(self) -> None:
-        """The page for the documentation is good reStructuredText and names each key once, with its default and variable."""
-        page = publish_doctree(configuration_rst(), settings_overrides={"report_level": 1, "warning_stream": io.StringIO()})
+        """The page for the documentation is good reStructuredText and names each key once, with its
+        default and variable.
+        """
+        page = publish_doctree(
+            configuration_rst(),
+            settings_overrides={"report_level": 1, "warning_stream": io.StringIO()},
+        )
         self.assertEqual([message.astext() for message in page.findall(system_message)], [])
         terms = [item[0].astext() for item in page.findall(definition_list_item)]
         self.assertEqual(
-            terms, [f"{r.key} (default {r.default})" if r.default else f"{r.key} (empty by default)" for r in table()]
+            terms,
+            [
+                f"{r.key} (default {r.default})" if r.default else f"{r.key} (empty by default)"
+                for r in table()
+            ],
         )
         for row in table():
             self.assertIn(row.variable, page.astext())
@@ -779,9 +1085,14 @@ class Dialect(SynchronousTestCase):
     @given(DIALECT)
     @example("[a]\nk = 1\n  2 ; c\n\n  ; c\n  3\n\n[b]\nk=")
     def test_same_as_configparser(self, text: str) -> None:
-        """What is read without a problem is what configparser reads, and what configparser refuses is a problem."""
+        """What is read without a problem is what configparser reads, and what configparser refuses
+        is a problem.
+        """
         parser = configparser.RawConfigParser(
-            delimiters=("=",), comment_prefixes=("#", ";"), inline_comment_prefixes=(";",), default_section="\0"
+            delimiters=("=",),
+            comment_prefixes=("#", ";"),
+            inline_comment_prefixes=(";",),
+            default_section="\0",
         )
         parser.optionxform = str  # type: ignore[assignment,method-assign]
         document = ini.read(text, "x.ini")
@@ -792,15 +1103,21 @@ class Dialect(SynchronousTestCase):
             return
         if not document.problems:
             ours = {
-                name: {key: entry.text for key, entry in section.entries.items()} for name, section in document.sections.items()
+                name: {key: entry.text for key, entry in section.entries.items()}
+                for name, section in document.sections.items()
             }
             self.assertEqual(ours, {name: dict(parser.items(name)) for name in parser.sections()})
 
     def test_lines(self) -> None:
         """A key's line is that of its name, whatever ends the lines."""
         for end in ("\n", "\r\n", "\r"):
-            document = ini.read(end.join(["", "[a]", "x =", "  1", "", "  2", "y = 3"]).encode(), "x.ini")
-            self.assertEqual({key: entry.line for key, entry in document.sections["a"].entries.items()}, {"x": 3, "y": 7})
+            document = ini.read(
+                end.join(["", "[a]", "x =", "  1", "", "  2", "y = 3"]).encode(), "x.ini"
+            )
+            self.assertEqual(
+                {key: entry.line for key, entry in document.sections["a"].entries.items()},
+                {"x": 3, "y": 7},
+            )
             self.assertEqual(document.sections["a"].entries["x"].text, "\n1\n\n2")
 
 
@@ -808,9 +1125,12 @@ NAMES = st.sampled_from([*SECTIONS, "users", "groups", "issuer:x", "nobody"])
 KEYS = st.sampled_from(sorted({key for section in SECTIONS.values() for key in keys(section)}))
 LINES = st.one_of(
     NAMES.map("[{}]".format),
-    st.tuples(KEYS, st.one_of(st.text(max_size=20), st.sampled_from([*SAMPLES.values(), "yes", "10m", "4G", HASH]))).map(
-        " = ".join
-    ),
+    st.tuples(
+        KEYS,
+        st.one_of(
+            st.text(max_size=20), st.sampled_from([*SAMPLES.values(), "yes", "10m", "4G", HASH])
+        ),
+    ).map(" = ".join),
     st.text(max_size=20),
 )
 
@@ -839,7 +1159,10 @@ class Robustness(SynchronousTestCase):
     @quick
     @given(
         st.dictionaries(
-            st.one_of(st.text(max_size=20), KEYS.map(str.upper), st.just("STORAGE_PATH")).map("PYPID_".__add__), st.text()
+            st.one_of(st.text(max_size=20), KEYS.map(str.upper), st.just("STORAGE_PATH")).map(
+                "PYPID_".__add__
+            ),
+            st.text(),
         )
     )
     def test_any_environment(self, environ: dict[str, str]) -> None:
@@ -848,16 +1171,31 @@ class Robustness(SynchronousTestCase):
 
     @quick
     @given(
-        st.text(alphabet=st.characters(categories=["L", "N"]), min_size=1, max_size=8).map("Sesame{}x".format),
+        st.text(alphabet=st.characters(categories=["L", "N"]), min_size=1, max_size=8).map(
+            "Sesame{}x".format
+        ),
         st.sampled_from(["", "=", " ", "\n", "@", ";", "\x1b", "$a$"]),
     )
     def test_secrets_never_show(self, secret: str, odd: str) -> None:
-        """A secret shows neither in the description nor in a problem, whatever else stands beside it."""
-        places = [(name, key) for name, section in SECTIONS.items() for key, one in keys(section).items() if one.secret]
-        text = as_ini({name: {k: f"{odd}{secret}" for n, k in places if n == name} for name in SECTIONS})
+        """A secret shows neither in the description nor in a problem, whatever else stands beside
+        it.
+        """
+        places = [
+            (name, key)
+            for name, section in SECTIONS.items()
+            for key, one in keys(section).items()
+            if one.secret
+        ]
+        text = as_ini(
+            {name: {k: f"{odd}{secret}" for n, k in places if n == name} for name in SECTIONS}
+        )
         for not_yet in (NOT_YET, frozenset[str]()):
             try:
-                config = parse(f"{text}[users]\na = $2b$12${secret}\nb = {odd}{secret}\n", filename="x.ini", not_yet=not_yet)
+                config = parse(
+                    f"{text}[users]\na = $2b$12${secret}\nb = {odd}{secret}\n",
+                    filename="x.ini",
+                    not_yet=not_yet,
+                )
             except BadConfig as error:
                 self.assertNotIn("Sesame", str(error))
                 self.assertNotIn("Sesame", repr(error))

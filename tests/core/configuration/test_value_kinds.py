@@ -1,4 +1,6 @@
-"""Single values of the configuration: what is read, what is refused, and that all that is shown can be read again."""
+"""Single values of the configuration: what is read, what is refused, and that all that is shown can
+be read again.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ from pypid.core.permissions import ADMINS, AUTHENTICATED, EVERYONE, NOBODY, Prin
 
 quick = settings(max_examples=30, deadline=None, database=None)
 
-KINDS = {(name, key): declared.kind for name, section in SECTIONS.items() for key, declared in keys(section).items()}
+KINDS = {
+    (name, key): declared.kind
+    for name, section in SECTIONS.items()
+    for key, declared in keys(section).items()
+}
 KINDS |= {("issuer:x", key): declared.kind for key, declared in keys(IssuerSettings).items()}
 
 PLAUSIBLE = st.one_of(
@@ -65,11 +71,28 @@ class Sizes(SynchronousTestCase):
     def test_units(self) -> None:
         """1k is 1024 bytes, and a bare number is bytes."""
         read = {text: value_kinds.parse_size(text) for text in ("0", "7", "1k", "2M", "4G", "1T")}
-        self.assertEqual(read, {"0": 0, "7": 7, "1k": 1024, "2M": 2 << 20, "4G": 4 << 30, "1T": 1 << 40})
+        self.assertEqual(
+            read, {"0": 0, "7": 7, "1k": 1024, "2M": 2 << 20, "4G": 4 << 30, "1T": 1 << 40}
+        )
 
     def test_refused(self) -> None:
-        """Fractions, signs, other units, digits of other scripts and numbers without end are no sizes."""
-        for text in ("", "1.5G", "-1", "+1", "4GB", "4g", "1 k", "٣", "1_000", "9" * 5000, "k", "1k\n"):
+        """Fractions, signs, other units, digits of other scripts and numbers without end are no
+        sizes.
+        """
+        for text in (
+            "",
+            "1.5G",
+            "-1",
+            "+1",
+            "4GB",
+            "4g",
+            "1 k",
+            "٣",
+            "1_000",
+            "9" * 5000,
+            "k",
+            "1k\n",
+        ):
             self.assertRaises(ValueError, value_kinds.parse_size, text)
 
     @quick
@@ -84,7 +107,10 @@ class Durations(SynchronousTestCase):
 
     def test_units(self) -> None:
         """A bare number is seconds; s, m, h and d are the units."""
-        read = [value_kinds.parse_duration(text).total_seconds() for text in ("0", "90", "90s", "10m", "2h", "7d")]
+        read = [
+            value_kinds.parse_duration(text).total_seconds()
+            for text in ("0", "90", "90s", "10m", "2h", "7d")
+        ]
         self.assertEqual(read, [0, 90, 90, 600, 7200, 604800])
 
     def test_refused(self) -> None:
@@ -115,7 +141,9 @@ class EveryKind(SynchronousTestCase):
     @example(("upstream", "cooldown"), "3d numpy=0 acme-*=14d")
     @example(("server", "public_url"), "http://h:99999")
     def test_reads_or_refuses(self, place: tuple[str, str], text: str) -> None:
-        """Any text is read, and then shown so that it is read as the same, or refused with ValueError: nothing else happens."""
+        """Any text is read, and then shown so that it is read as the same, or refused with
+        ValueError: nothing else happens.
+        """
         kind: value_kinds.ValueKind[Any] = KINDS[place]
         try:
             value = kind.parse(text)
@@ -124,7 +152,9 @@ class EveryKind(SynchronousTestCase):
         self.assertEqual(kind.parse(kind.show(value)), value)
 
     def test_defaults_are_allowed(self) -> None:
-        """The default text of every key is one that its kind reads and shows again, but for other spellings of a span."""
+        """The default text of every key is one that its kind reads and shows again, but for other
+        spellings of a span.
+        """
         for section in SECTIONS.values():
             for key, declared in keys(section).items():
                 value = declared.kind.parse(declared.default)
@@ -148,13 +178,19 @@ class Words(SynchronousTestCase):
 
     def test_boolean(self) -> None:
         """yes and no, and what configparser takes for them."""
-        self.assertEqual([value_kinds.BOOLEAN.parse(word) for word in ("yes", "True", "on", "1")], [True] * 4)
-        self.assertEqual([value_kinds.BOOLEAN.parse(word) for word in ("no", "FALSE", "off", "0")], [False] * 4)
+        self.assertEqual(
+            [value_kinds.BOOLEAN.parse(word) for word in ("yes", "True", "on", "1")], [True] * 4
+        )
+        self.assertEqual(
+            [value_kinds.BOOLEAN.parse(word) for word in ("no", "FALSE", "off", "0")], [False] * 4
+        )
         self.assert_only(value_kinds.BOOLEAN, "yes", "y|2|yess| ")
 
     def test_folder(self) -> None:
         """The snapshot's folder stays below the state folder, and apart from the packages."""
-        self.assert_only(value_kinds.FOLDER, "snapshot|s.1", "..|.|a/b|/a|.hidden|packages|a b|a\n|~")
+        self.assert_only(
+            value_kinds.FOLDER, "snapshot|s.1", "..|.|a/b|/a|.hidden|packages|a b|a\n|~"
+        )
 
     def test_endpoints(self) -> None:
         """An endpoint begins with a known prefix, and something follows."""
@@ -165,8 +201,13 @@ class Words(SynchronousTestCase):
         )
 
     def test_base_urls(self) -> None:
-        """public_url is absolute and says neither user nor query; the slash at its end is dropped."""
-        self.assertEqual(value_kinds.BASE_URL.parse("https://h.example:8443/pypi/"), "https://h.example:8443/pypi")
+        """public_url is absolute and says neither user nor query; the slash at its
+        end is dropped.
+        """
+        self.assertEqual(
+            value_kinds.BASE_URL.parse("https://h.example:8443/pypi/"),
+            "https://h.example:8443/pypi",
+        )
         self.assert_only(
             value_kinds.BASE_URL,
             "http://h|https://[::1]:80/x",
@@ -175,7 +216,11 @@ class Words(SynchronousTestCase):
 
     def test_networks(self) -> None:
         """Networks are those of ipaddress; bits behind the mask are a slip and refused."""
-        self.assert_only(value_kinds.NETWORK, "10.0.0.0/8|127.0.0.1|::1|fd00::/8", "10.0.0.1/8|localhost|10.0.0.0/33|")
+        self.assert_only(
+            value_kinds.NETWORK,
+            "10.0.0.0/8|127.0.0.1|::1|fd00::/8",
+            "10.0.0.1/8|localhost|10.0.0.0/33|",
+        )
 
     def test_hashes(self) -> None:
         """A hash looks like one, and the refusal shows nothing of what was read."""
@@ -194,7 +239,8 @@ class Words(SynchronousTestCase):
     def test_userinfo_is_hidden(self) -> None:
         """A URL is shown without what stands before its @, slashes and all."""
         self.assertEqual(
-            value_kinds.without_userinfo("https://a:b/c@d@host/x http://other/y"), "https://(set)@host/x http://other/y"
+            value_kinds.without_userinfo("https://a:b/c@d@host/x http://other/y"),
+            "https://(set)@host/x http://other/y",
         )
 
 
@@ -203,7 +249,9 @@ class People(SynchronousTestCase):
 
     def test_words(self) -> None:
         """The words that stand for many are the constants."""
-        read = [Principals.parse(word) for word in ("everyone", "authenticated", "admins", "nobody")]
+        read = [
+            Principals.parse(word) for word in ("everyone", "authenticated", "admins", "nobody")
+        ]
         self.assertEqual(read, [EVERYONE, AUTHENTICATED, ADMINS, NOBODY])
 
     def test_names(self) -> None:
@@ -250,7 +298,13 @@ class People(SynchronousTestCase):
             self.assertRaises(ValueError, account_name, name)
 
     @quick
-    @given(st.lists(st.sampled_from(["everyone", "authenticated", "admins", "a", "user:b", "group:c", "group:a"])))
+    @given(
+        st.lists(
+            st.sampled_from(
+                ["everyone", "authenticated", "admins", "a", "user:b", "group:c", "group:a"]
+            )
+        )
+    )
     def test_round_trip(self, words: list[str]) -> None:
         """Every list is read again as it was shown; an empty one is nobody."""
         principals = Principals.parse(" ".join(words))

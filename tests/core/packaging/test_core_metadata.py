@@ -16,8 +16,22 @@ from tests.distributions import (
 
 class MetadataTests(SynchronousTestCase):
     def test_versions(self) -> None:
-        """Metadata 1.0 to 2.6 and later minor versions are accepted, another major version is not."""
-        for version in ("1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.99"):
+        """Metadata 1.0 to 2.6 and later minor versions are accepted, another major
+        version is not.
+        """
+        for version in (
+            "1.0",
+            "1.1",
+            "1.2",
+            "2.0",
+            "2.1",
+            "2.2",
+            "2.3",
+            "2.4",
+            "2.5",
+            "2.6",
+            "2.99",
+        ):
             self.assertEqual(read_metadata(metadata(metadata_version=version)).problems, ())
         for version in ("3.0", "0.9", "two", "", "UNKNOWN"):
             self.assertEqual(len(read_metadata(metadata(metadata_version=version)).problems), 1)
@@ -33,7 +47,9 @@ class MetadataTests(SynchronousTestCase):
         )
         said = read_metadata(data + b"Author: J\xe9r\xf4me\nLicense: UNKNOWN\n")
         self.assertEqual(said.problems, ())
-        self.assertEqual((said.name, said.project, said.version), ("Spam.Eggs", "spam-eggs", "1.0rc1"))
+        self.assertEqual(
+            (said.name, said.project, said.version), ("Spam.Eggs", "spam-eggs", "1.0rc1")
+        )
         self.assertEqual((said.requires_python, said.summary), (">=3.8, <4", "two lines"))
         self.assertEqual(said.dynamic, {"requires-dist"})
         self.assertIsNone(read_metadata(metadata(summary="UNKNOWN")).summary)
@@ -45,7 +61,9 @@ class MetadataTests(SynchronousTestCase):
         self.assertEqual(len(read_metadata(metadata(extra=[("Name", "other")])).problems), 2)
 
     def test_work_is_bounded(self) -> None:
-        """What the email parser would work on for minutes is refused unread: lines, fields and names of fields without end."""
+        """What the email parser would work on for minutes is refused unread: lines, fields and
+        names of fields without end.
+        """
         plain = metadata()
         for much in (
             b"Classifier: x\n" * 500_000,
@@ -58,11 +76,16 @@ class MetadataTests(SynchronousTestCase):
             said = read_metadata(plain + much)
             self.assertEqual((len(said.problems), said.fields), (1, {}), much[:20])
             self.assertIn("more than the", said.problems[0])
-        many = b"".join(b"Requires-Dist: p%d\nProvides-Extra: e%d\n" % (number, number) for number in range(3000))
+        many = b"".join(
+            b"Requires-Dist: p%d\nProvides-Extra: e%d\n" % (number, number)
+            for number in range(3000)
+        )
         self.assertEqual(read_metadata(plain + many + b"\n" + b"a: readme\n" * 50_000).problems, ())
 
     def test_digits_without_end(self) -> None:
-        """A number that Python refuses to read, and so installers do, is a problem and nothing worse."""
+        """A number that Python refuses to read, and so installers do, is a problem and nothing
+        worse.
+        """
         digits = "1" * 5000
         for version in (digits, f"1.{digits}", f"1.0a{digits}", f"1.0+{digits}"):
             self.assertIn("is not a version", read_metadata(metadata(version=version)).problems[0])
@@ -72,7 +95,10 @@ class MetadataTests(SynchronousTestCase):
             self.assertEqual(len(read_metadata(metadata(requires_python=requires)).problems), 1)
 
     @settings(max_examples=75, deadline=None, database=None)
-    @given(st.binary(max_size=300) | CHANGES.map(lambda changes: mutated(metadata(requires_python=">=3"), changes)))
+    @given(
+        st.binary(max_size=300)
+        | CHANGES.map(lambda changes: mutated(metadata(requires_python=">=3"), changes))
+    )
     def test_metadata_never_raises(self, data: bytes) -> None:
         """`read_metadata` reads any bytes; without problems there are a name and a version."""
         said = read_metadata(data)

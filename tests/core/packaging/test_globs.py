@@ -53,7 +53,9 @@ class GlobTests(SynchronousTestCase):
     @modest
     @given(NAMES)
     def test_itself(self, name: str) -> None:
-        """A name fits itself, its beginning with a star, and its end behind one, however all of them are spelled."""
+        """A name fits itself, its beginning with a star, and its end behind one, however all of
+        them are spelled.
+        """
         other = re.sub(r"[-_.]+", "_.", name).swapcase()
         for glob in (name, other, f"{name}*", f"*{other}", "*".join(name[:1] + name[1:2]) + "*"):
             self.assertTrue(matches(project_name(name), [glob]), glob)
@@ -73,7 +75,13 @@ class GlobTests(SynchronousTestCase):
         self.assertLess(process_time() - begun, 2)
 
     def test_names(self) -> None:
-        """Thousands of plain names take no longer to look at than a small request: nothing is compiled for them."""
+        """Thousands of plain names take no longer to look at than a small request: nothing is
+        compiled for them.
+        """
         begun = process_time()
-        self.assertFalse(matches(project_name("spam"), [f"project-{number}-{'x' * 180}" for number in range(5000)]))
+        self.assertFalse(
+            matches(
+                project_name("spam"), [f"project-{number}-{'x' * 180}" for number in range(5000)]
+            )
+        )
         self.assertLess(process_time() - begun, 0.5)

@@ -8,7 +8,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
 from pypid.core.model import File
-from pypid.core.packaging.install_targets import MOST, PLATFORMS, InstallTarget, best, needs_build, target, targets
+from pypid.core.packaging.install_targets import (
+    MOST,
+    PLATFORMS,
+    InstallTarget,
+    best,
+    needs_build,
+    target,
+    targets,
+)
 from pypid.core.packaging.names import project_name
 
 CHECKED = settings(max_examples=30, deadline=None, database=None)
@@ -34,7 +42,10 @@ WHEELS = st.sampled_from(
 
 
 def files(*names: str) -> list[File]:
-    return [File(project=project_name("spam"), filename=name, version="1.0", sha256=None, size=None) for name in names]
+    return [
+        File(project=project_name("spam"), filename=name, version="1.0", sha256=None, size=None)
+        for name in names
+    ]
 
 
 class BestTests(SynchronousTestCase):
@@ -45,9 +56,24 @@ class BestTests(SynchronousTestCase):
     def test_chosen(self) -> None:
         """The most specific wheel that runs there; without one the sdist; else nothing."""
         pure, sdist = "spam-1.0-py3-none-any.whl", "spam-1.0.tar.gz"
-        old, new = "spam-1.0-cp312-cp312-manylinux_2_17_x86_64.whl", "spam-1.0-cp312-cp312-manylinux_2_34_x86_64.whl"
-        mac, late = "spam-1.0-cp312-cp312-macosx_11_0_arm64.whl", "spam-1.0-cp312-cp312-macosx_14_0_arm64.whl"
-        every = (pure, sdist, old, new, mac, late, "spam-1.0-cp312-cp312-win_amd64.whl", "spam-1.0-cp310-abi3-win32.whl")
+        old, new = (
+            "spam-1.0-cp312-cp312-manylinux_2_17_x86_64.whl",
+            "spam-1.0-cp312-cp312-manylinux_2_34_x86_64.whl",
+        )
+        mac, late = (
+            "spam-1.0-cp312-cp312-macosx_11_0_arm64.whl",
+            "spam-1.0-cp312-cp312-macosx_14_0_arm64.whl",
+        )
+        every = (
+            pure,
+            sdist,
+            old,
+            new,
+            mac,
+            late,
+            "spam-1.0-cp312-cp312-win_amd64.whl",
+            "spam-1.0-cp310-abi3-win32.whl",
+        )
         for platform, python, expected in (
             ("linux", "3.12", old),
             ("x86_64-manylinux_2_34", "3.12.4", new),
@@ -66,14 +92,27 @@ class BestTests(SynchronousTestCase):
 
     def test_build_number(self) -> None:
         """Of wheels that fit equally well the highest build number counts, as a number."""
-        names = ["spam-1.0-py3-none-any.whl", "spam-1.0-9-py3-none-any.whl", "spam-1.0-10-py3-none-any.whl"]
+        names = [
+            "spam-1.0-py3-none-any.whl",
+            "spam-1.0-9-py3-none-any.whl",
+            "spam-1.0-10-py3-none-any.whl",
+        ]
         self.assertEqual(self.chosen("linux", "3.12", *names), names[2])
 
     @CHECKED
-    @given(st.lists(WHEELS, unique=True), st.sampled_from(sorted(PLATFORMS)), st.sampled_from(["3.8", "3.12", "3.13"]))
+    @given(
+        st.lists(WHEELS, unique=True),
+        st.sampled_from(sorted(PLATFORMS)),
+        st.sampled_from(["3.8", "3.12", "3.13"]),
+    )
     def test_order_does_not_matter(self, names: list[str], platform: str, python: str) -> None:
-        """The choice is one of the files, the same in any order, and never an sdist where a wheel fits."""
-        one, other = self.chosen(platform, python, *names), self.chosen(platform, python, *reversed(names))
+        """The choice is one of the files, the same in any order, and never an sdist where a wheel
+        fits.
+        """
+        one, other = (
+            self.chosen(platform, python, *names),
+            self.chosen(platform, python, *reversed(names)),
+        )
         self.assertEqual(one, other)
         if one is not None:
             self.assertIn(one, names)
@@ -81,8 +120,14 @@ class BestTests(SynchronousTestCase):
             self.assertFalse(pure and needs_build(files(one)[0]))
 
     def test_this_machine(self) -> None:
-        """On a glibc x86_64 machine the tags of its own Python are among those that are known here."""
-        own = [tag for tag in sys_tags() if tag.platform == "manylinux_2_17_x86_64" and tag.interpreter.startswith("cp3")]
+        """On a glibc x86_64 machine the tags of its own Python are among those that
+        are known here.
+        """
+        own = [
+            tag
+            for tag in sys_tags()
+            if tag.platform == "manylinux_2_17_x86_64" and tag.interpreter.startswith("cp3")
+        ]
         for tag in own:
             minor = int(own[0].interpreter[3:])
             self.assertIn(tag, target("linux", f"3.{minor}").ranks)
@@ -92,26 +137,57 @@ class TargetTests(SynchronousTestCase):
     def test_markers(self) -> None:
         """Markers see the platform and the Python."""
         for platform, python, marker in (
-            ("linux", "3.12", "sys_platform == 'linux' and python_full_version == '3.12.0' and platform_machine == 'x86_64'"),
-            ("windows", "3.11.4", "os_name == 'nt' and python_version == '3.11' and python_full_version >= '3.11.4'"),
+            (
+                "linux",
+                "3.12",
+                (
+                    "sys_platform == 'linux' and python_full_version == '3.12.0' and "
+                    "platform_machine "
+                    "== 'x86_64'"
+                ),
+            ),
+            (
+                "windows",
+                "3.11.4",
+                "os_name == 'nt' and python_version == '3.11' and python_full_version >= '3.11.4'",
+            ),
             (
                 "macos",
                 "3.9",
-                "platform_system == 'Darwin' and platform_machine == 'arm64' and implementation_name == 'cpython'",
+                (
+                    "platform_system == 'Darwin' and platform_machine == 'arm64' and "
+                    "implementation_name == 'cpython'"
+                ),
             ),
         ):
-            self.assertTrue(Marker(marker).evaluate({**target(platform, python).environment, "extra": ""}), marker)
+            self.assertTrue(
+                Marker(marker).evaluate({**target(platform, python).environment, "extra": ""}),
+                marker,
+            )
 
     def test_named(self) -> None:
         """Each with each, each once; nothing said is Linux and the Python that runs."""
         self.assertEqual(targets([], [], running="3.12"), (InstallTarget("linux", "3.12"),))
         found = targets(["linux", "macos", "linux"], ["3.12", "3.13"], running="3.11")
         self.assertEqual(
-            [str(each) for each in found], [f"Python {v} on {p}" for p in ("linux", "macos") for v in ("3.12", "3.13")]
+            [str(each) for each in found],
+            [f"Python {v} on {p}" for p in ("linux", "macos") for v in ("3.12", "3.13")],
         )
 
     def test_refused(self) -> None:
         """What is not known is refused, with what is; so is too much."""
-        for platform, python in ("beos", "3.12"), ("linux", "2.7"), ("linux", "3.12; x"), ("linux", "3.6"), ("--help", "3.12"):
+        for platform, python in (
+            ("beos", "3.12"),
+            ("linux", "2.7"),
+            ("linux", "3.12; x"),
+            ("linux", "3.6"),
+            ("--help", "3.12"),
+        ):
             self.assertRaises(BadRequest, target, platform, python)
-        self.assertRaises(BadRequest, targets, ["linux"], [f"3.{minor}" for minor in range(8, 9 + MOST)], running="3.12")
+        self.assertRaises(
+            BadRequest,
+            targets,
+            ["linux"],
+            [f"3.{minor}" for minor in range(8, 9 + MOST)],
+            running="3.12",
+        )

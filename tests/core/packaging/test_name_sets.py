@@ -30,7 +30,9 @@ class ManyNamesTests(SynchronousTestCase):
         self.assertEqual(found, all_of_them)
         self.assertEqual(len(found), len(all_of_them))
         self.assertEqual(found[part], all_of_them[part])
-        self.assertEqual([found[place] for place in range(-len(found), len(found))], [*all_of_them, *all_of_them])
+        self.assertEqual(
+            [found[place] for place in range(-len(found), len(found))], [*all_of_them, *all_of_them]
+        )
         self.assertEqual([name in found for name in all_of_them], [True] * len(all_of_them))
         self.assertEqual(other in found, other in all_of_them)
         self.assertNotEqual(found, (*all_of_them, "z"))

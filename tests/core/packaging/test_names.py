@@ -30,7 +30,9 @@ class ProjectNameTests(SynchronousTestCase):
     @settings(max_examples=75, deadline=None, database=None)
     @given(VALID)
     def test_normalised(self, text: str) -> None:
-        """A valid name becomes what packaging makes of it, and normalising that again changes nothing."""
+        """A valid name becomes what packaging makes of it, and normalising that again changes
+        nothing.
+        """
         name = project_name(text)
         self.assertEqual(name, canonicalize_name(text))
         self.assertEqual(project_name(name), name)
@@ -38,8 +40,12 @@ class ProjectNameTests(SynchronousTestCase):
     @settings(max_examples=100, deadline=None, database=None)
     @given(st.text(max_size=30))
     def test_anything(self, text: str) -> None:
-        """Any text is a name by the specification's expression, or is refused with a text that says what is allowed."""
-        valid = re.match(r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", text, re.IGNORECASE | re.ASCII)
+        """Any text is a name by the specification's expression, or is refused with a text that says
+        what is allowed.
+        """
+        valid = re.match(
+            r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", text, re.IGNORECASE | re.ASCII
+        )
         try:
             name = project_name(text)
         except BadName as error:
@@ -79,7 +85,9 @@ class FilenameTests(SynchronousTestCase):
 
     def test_wheel(self) -> None:
         """A wheel's name gives project, version, Python and tags."""
-        parsed = parse_filename("Spam_Eggs-1.0+cu118-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl")
+        parsed = parse_filename(
+            "Spam_Eggs-1.0+cu118-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+        )
         self.assertEqual((parsed.project, parsed.version), ("spam-eggs", "1.0+cu118"))
         self.assertEqual((parsed.packagetype, parsed.python_version), (Packagetype.WHEEL, "cp311"))
         self.assertEqual(len(parsed.tags), 2)
@@ -94,13 +102,18 @@ class FilenameTests(SynchronousTestCase):
             ("spam-1.0.tar.xz", "spam", "1.0"),
         ):
             parsed = parse_filename(filename)
-            self.assertEqual((parsed.project, parsed.version, parsed.python_version), (project, version, "source"))
+            self.assertEqual(
+                (parsed.project, parsed.version, parsed.python_version),
+                (project, version, "source"),
+            )
             self.assertIs(parsed.packagetype, Packagetype.SDIST)
 
     def test_eggs(self) -> None:
         """Eggs are known, with and without a Python version."""
         parsed = parse_filename("spam_eggs-1.0-py2.7-linux-x86_64.egg")
-        self.assertEqual((parsed.project, parsed.version, parsed.python_version), ("spam-eggs", "1.0", "2.7"))
+        self.assertEqual(
+            (parsed.project, parsed.version, parsed.python_version), ("spam-eggs", "1.0", "2.7")
+        )
         self.assertEqual(parse_filename("spam-1.0.egg").python_version, "")
 
     def test_refused(self) -> None:
@@ -125,9 +138,14 @@ class FilenameTests(SynchronousTestCase):
                 parse_filename(filename)
 
     @settings(max_examples=100, deadline=None, database=None)
-    @given(st.text(max_size=40) | st.from_regex(r"\A[a-z-]{1,9}-[0-9.a-z!+-]{1,9}(\.tar\.gz|\.whl|\.egg|\.zip)\Z"))
+    @given(
+        st.text(max_size=40)
+        | st.from_regex(r"\A[a-z-]{1,9}-[0-9.a-z!+-]{1,9}(\.tar\.gz|\.whl|\.egg|\.zip)\Z")
+    )
     def test_anything(self, text: str) -> None:
-        """Any text is a file name that can be a key of ours, or is refused; nothing else is raised."""
+        """Any text is a file name that can be a key of ours, or is refused; nothing
+        else is raised.
+        """
         try:
             parsed = parse_filename(text)
         except BadFilename:
@@ -146,7 +164,9 @@ class ProjectAndVersionTests(SynchronousTestCase):
         st.text(max_size=40)
         | st.text(alphabet="a1A-._+! ", max_size=30).map("{}.whl".format)
         | st.from_regex(r"\A[a-zA-Z._-]{1,9}-[0-9.a-z!+_-]{1,9}(\.tar\.gz|\.whl|\.egg|\.zip)\Z")
-        | st.from_regex(r"\A[a-z._]{1,5}-[0-9.a-z]{1,6}(-[0-9a-z]{1,2})?-[a-z0-9.]{1,6}-[a-z_.]{1,5}-[a-z_.-]{1,5}\.whl\Z")
+        | st.from_regex(
+            r"\A[a-z._]{1,5}-[0-9.a-z]{1,6}(-[0-9a-z]{1,2})?-[a-z0-9.]{1,6}-[a-z_.]{1,5}-[a-z_.-]{1,5}\.whl\Z"
+        )
     )
     def test_same_as_all_of_it(self, filename: str) -> None:
         """It says what `parse_filename` says, and refuses what that refuses."""
@@ -172,7 +192,18 @@ class VersionTests(SynchronousTestCase):
 
     def test_order(self) -> None:
         """Versions are in PEP 440's order; texts that are none come first."""
-        ordered = ["weird", "1.0.dev1", "1.0a1", "1.0rc1", "1.0", "1.0+local", "1.0.post1", "2", "10", "1!0"]
+        ordered = [
+            "weird",
+            "1.0.dev1",
+            "1.0a1",
+            "1.0rc1",
+            "1.0",
+            "1.0+local",
+            "1.0.post1",
+            "2",
+            "10",
+            "1!0",
+        ]
         mixed = ordered[5:] + ordered[:5]
         self.assertEqual(sorted(mixed, key=version_key), ordered)
 
@@ -184,4 +215,7 @@ class VersionTests(SynchronousTestCase):
 
     def test_prereleases(self) -> None:
         """Pre- and development releases count as such, and so does what PEP 440 does not know."""
-        self.assertEqual([is_prerelease(text) for text in ("1.0", "1.0rc1", "1.0.dev1", "weird")], [False, True, True, True])
+        self.assertEqual(
+            [is_prerelease(text) for text in ("1.0", "1.0rc1", "1.0.dev1", "weird")],
+            [False, True, True, True],
+        )

@@ -63,7 +63,9 @@ PIECES = st.sampled_from(
 
 class LineTests(SynchronousTestCase):
     def test_wanted(self) -> None:
-        """Requirements come in their normal form, with the hashes behind them; comments and blank lines say nothing."""
+        """Requirements come in their normal form, with the hashes behind them; comments and blank
+        lines say nothing.
+        """
         text = (
             "\ufeff# all of it\n\nSpam_Eggs [b,a]>=1 , <2 ; python_version < '3.12'  # why\n"
             f"ham==1.0 \\\n    --hash=sha256:{SHA} \\\n    --hash sha512:{'B' * 128}\nplain\n"
@@ -72,12 +74,20 @@ class LineTests(SynchronousTestCase):
         self.assertEqual((found.unparseable, found.ignored, found.prereleases), ((), (), False))
         self.assertEqual(
             [(line.project, line.text) for line in found.wanted],
-            [("spam-eggs", 'Spam_Eggs[a,b]<2,>=1; python_version < "3.12"'), ("ham", "ham==1.0"), ("plain", "plain")],
+            [
+                ("spam-eggs", 'Spam_Eggs[a,b]<2,>=1; python_version < "3.12"'),
+                ("ham", "ham==1.0"),
+                ("plain", "plain"),
+            ],
         )
-        self.assertEqual(found.wanted[1].hashes, frozenset({("sha256", SHA), ("sha512", "b" * 128)}))
+        self.assertEqual(
+            found.wanted[1].hashes, frozenset({("sha256", SHA), ("sha512", "b" * 128)})
+        )
 
     def test_refused(self) -> None:
-        """What cannot be collected is told with the reason, and the other lines are read all the same."""
+        """What cannot be collected is told with the reason, and the other lines are read all the
+        same.
+        """
         for line, reason in (
             ("-r other.txt", NESTED),
             ("--requirement=other.txt", NESTED),
@@ -99,23 +109,40 @@ class LineTests(SynchronousTestCase):
 
     def test_odd(self) -> None:
         """Versions and markers that would break a parser are lines that cannot be read, no more."""
-        for line in "spam; " + "(" * 900 + "python_version > '3'" + ")" * 900, "spam==", "s\x00m", "=1":
+        for line in (
+            "spam; " + "(" * 900 + "python_version > '3'" + ")" * 900,
+            "spam==",
+            "s\x00m",
+            "=1",
+        ):
             [remark] = parse_requirements(line).unparseable
             self.assertIn("PEP 508", remark.reason)
 
     def test_ignored(self) -> None:
         """Options that mean nothing here are told and left out; --pre is heeded."""
-        found = parse_requirements("--pre\n-i https://x.example --trusted-host x.example\n--no-binary :all:\nspam -C a=b\n")
+        found = parse_requirements(
+            "--pre\n-i https://x.example --trusted-host x.example\n--no-binary :all:\nspam -C a=b\n"
+        )
         self.assertTrue(found.prereleases)
         self.assertEqual(
             [remark.reason for remark in found.ignored],
-            [f"-i: {ANOTHER_INDEX}", f"--trusted-host: {ANOTHER_INDEX}", f"--no-binary: {NO_MEANING}", f"-C: {NO_MEANING}"],
+            [
+                f"-i: {ANOTHER_INDEX}",
+                f"--trusted-host: {ANOTHER_INDEX}",
+                f"--no-binary: {NO_MEANING}",
+                f"-C: {NO_MEANING}",
+            ],
         )
         self.assertEqual((len(found.wanted), found.unparseable), (1, ()))
 
     def test_limits(self) -> None:
         """A file that is too large, or asks for too much, is refused whole."""
-        for text in "#" * (LARGEST + 1), "spam\n" * (MOST + 1), "-x\n" * (MOST_LINES + 1), "s" * (LONGEST_LINE + 1):
+        for text in (
+            "#" * (LARGEST + 1),
+            "spam\n" * (MOST + 1),
+            "-x\n" * (MOST_LINES + 1),
+            "s" * (LONGEST_LINE + 1),
+        ):
             self.assertRaises(BadRequest, parse_requirements, text)
         self.assertRaises(BadRequest, parse_requirements, "#" * LARGEST, "#")
         clauses = ",".join(f"!={number}" for number in range(MOST_CLAUSES + 1))
@@ -151,9 +178,13 @@ class AnyTextTests(SynchronousTestCase):
     @NEVER_FAILS
     @given(st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=30).map("".join)))
     def test_each_line_is_told(self, text: str) -> None:
-        """Whatever comes, each line that says something is wanted, unparseable or ignored: none is lost, and none raises."""
+        """Whatever comes, each line that says something is wanted, unparseable or ignored: none is
+        lost, and none raises.
+        """
         found = parse_requirements(text)
-        told = {wanted.line for wanted in found.wanted} | {remark.line for remark in (*found.unparseable, *found.ignored)}
+        told = {wanted.line for wanted in found.wanted} | {
+            remark.line for remark in (*found.unparseable, *found.ignored)
+        }
         self.assertEqual(told | {"--pre"}, set(logical_lines(text)) | {"--pre"})
         for wanted in found.wanted:
             [again] = parse_requirements(wanted.text).wanted

@@ -25,8 +25,18 @@ class FitTests(SynchronousTestCase):
                 "Linux (glibc 2.17 or newer), x86-64",
             ),
             ("cp39-abi3-win_amd64", "CPython 3.9 or newer", "stable ABI", "Windows, x86-64"),
-            ("cp313-cp313t-macosx_11_0_arm64", "CPython 3.13", "free-threaded", "macOS 11.0 or newer, ARM64"),
-            ("pp310-pypy310_pp73-musllinux_1_2_aarch64", "PyPy 3.10", "pypy310_pp73", "Linux (musl 1.2 or newer), ARM64"),
+            (
+                "cp313-cp313t-macosx_11_0_arm64",
+                "CPython 3.13",
+                "free-threaded",
+                "macOS 11.0 or newer, ARM64",
+            ),
+            (
+                "pp310-pypy310_pp73-musllinux_1_2_aarch64",
+                "PyPy 3.10",
+                "pypy310_pp73",
+                "Linux (musl 1.2 or newer), ARM64",
+            ),
         ):
             self.assertEqual(fit_of(name.format(tags)), Fit("wheel", python, abi, platform), tags)
         self.assertEqual(fit_of("spam-1.0-1build-py3-none-any.whl").python, "Python 3")
@@ -39,7 +49,9 @@ class FitTests(SynchronousTestCase):
         self.assertEqual(fit_of("spam-1.0.egg"), Fit("egg"))
 
     def test_platforms(self) -> None:
-        """Each platform that the specification knows has words; what nobody knows is shown as it is."""
+        """Each platform that the specification knows has words; what nobody knows is shown as it
+        is.
+        """
         for tag, words in (
             ("manylinux1_i686", "Linux (glibc 2.5 or newer), x86 (32 bit)"),
             ("linux_armv7l", "Linux, ARMv7"),

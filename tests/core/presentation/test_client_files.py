@@ -22,13 +22,15 @@ class FilesTests(SynchronousTestCase):
         """pip.conf has one index URL, and nothing that could bring a second index in."""
         found = read(pip_conf(IndexAddress("https://index.example")))
         self.assertEqual(
-            {name: dict(found[name]) for name in found.sections()}, {"global": {"index-url": "https://index.example/simple/"}}
+            {name: dict(found[name]) for name in found.sections()},
+            {"global": {"index-url": "https://index.example/simple/"}},
         )
 
     def test_pip_without_tls(self) -> None:
         """A host without TLS has to be named, or pip leaves it out; this very machine has not."""
         self.assertEqual(
-            read(pip_conf(IndexAddress("http://index.example:8080")))["global"]["trusted-host"], "index.example:8080"
+            read(pip_conf(IndexAddress("http://index.example:8080")))["global"]["trusted-host"],
+            "index.example:8080",
         )
         for here in (
             "http://127.0.0.1:6543",
@@ -43,13 +45,17 @@ class FilesTests(SynchronousTestCase):
         """.pypirc names one index, its upload URL and the user of a token; no password."""
         found = read(pypirc(IndexAddress("https://index.example/pypi")))
         self.assertEqual(found["distutils"]["index-servers"].split(), ["ours"])
-        self.assertEqual(dict(found["ours"]), {"repository": "https://index.example/pypi/legacy/", "username": "__token__"})
+        self.assertEqual(
+            dict(found["ours"]),
+            {"repository": "https://index.example/pypi/legacy/", "username": "__token__"},
+        )
 
     def test_uv(self) -> None:
         """uv.toml makes the index the only one, and says where to publish."""
         [index] = tomllib.loads(uv_toml(IndexAddress("https://index.example")))["index"]
         self.assertEqual(
-            (index["url"], index["publish-url"]), ("https://index.example/simple/", "https://index.example/legacy/")
+            (index["url"], index["publish-url"]),
+            ("https://index.example/simple/", "https://index.example/legacy/"),
         )
         self.assertIs(index["default"], True)
 
@@ -60,7 +66,12 @@ class FilesTests(SynchronousTestCase):
             self.assertNotIn("netrc", write(IndexAddress("https://index.example")))
 
     def test_authority(self) -> None:
-        """A certificate that has to be trusted is named in every file, with the address it is had from."""
+        """A certificate that has to be trusted is named in every file, with the address it is had
+        from.
+        """
         for write in FILES.values():
-            self.assertIn("https://index.example/config/ca.pem", write(IndexAddress("https://index.example", ca=True)))
+            self.assertIn(
+                "https://index.example/config/ca.pem",
+                write(IndexAddress("https://index.example", ca=True)),
+            )
             self.assertNotIn(".pem", write(IndexAddress("https://index.example")))

@@ -1,4 +1,6 @@
-"""Why a client sees what it sees: `pypid.core.presentation.explanation` says what `pypid.core.policy` does."""
+"""Why a client sees what it sees: `pypid.core.presentation.explanation` says what
+`pypid.core.policy` does.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.model import Listing, Presence, Project, Status
-from pypid.core.policy import Hidden, Policy, Silence, UpstreamState, asks_upstream, may_show_theirs, view
+from pypid.core.policy import (
+    Hidden,
+    Policy,
+    Silence,
+    UpstreamState,
+    asks_upstream,
+    may_show_theirs,
+    view,
+)
 from pypid.core.presentation.explanation import Absent, FileWhy, NameStatus, explain
 from tests.core.test_policy import NOW, OUR_FILE, OURS, POLICIES, SPAM, THEIRS, their_file
 
@@ -22,7 +32,12 @@ OURSELVES = Project(name=SPAM, files=(OUR_FILE,))
 
 
 def said(*versions: str) -> Listing:
-    return Listing(name=SPAM, files=tuple(map(their_file, versions)), asked=NOW, index="https://up.example/simple/")
+    return Listing(
+        name=SPAM,
+        files=tuple(map(their_file, versions)),
+        asked=NOW,
+        index="https://up.example/simple/",
+    )
 
 
 class AgreementTests(SynchronousTestCase):
@@ -30,33 +45,53 @@ class AgreementTests(SynchronousTestCase):
 
     @many
     @given(POLICIES, OURS, THEIRS)
-    def test_as_the_view(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
-        """The files that it calls visible are those of the view, ours as ours and theirs as theirs, kept ones as kept."""
+    def test_as_the_view(
+        self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None
+    ) -> None:
+        """The files that it calls visible are those of the view, ours as ours and theirs as theirs,
+        kept ones as kept.
+        """
         known = theirs or UpstreamState()
         seen = view(policy, ours, known, NOW, SPAM)
         own = ours.files if isinstance(ours, Project) else ()
         why = explain(policy, SPAM, ours, known, NOW)
-        expected = sorted((file.filename, file in own, file not in own and file.key is not None) for file in seen.files)
-        self.assertEqual(sorted((file.filename, file.ours, file.kept) for file in why.files if file.visible), expected)
+        expected = sorted(
+            (file.filename, file in own, file not in own and file.key is not None)
+            for file in seen.files
+        )
+        self.assertEqual(
+            sorted((file.filename, file.ours, file.kept) for file in why.files if file.visible),
+            expected,
+        )
         for file in seen.files:
             self.assertTrue(why.file(file.filename).visible)
 
     @many
     @given(POLICIES, OURS, THEIRS)
-    def test_all_are_there(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
-        """Every file that anything is known of is explained once, and a name that nobody has spoken of is, too."""
+    def test_all_are_there(
+        self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None
+    ) -> None:
+        """Every file that anything is known of is explained once, and a name that nobody has spoken
+        of is, too.
+        """
         known = theirs or UpstreamState()
         why = explain(policy, SPAM, ours, known, NOW)
         listed = () if known.said is None or known.said.files is None else known.said.files
         names = {file.filename for file in (*listed, *known.kept)}
-        self.assertEqual(sorted(file.filename for file in why.files if not file.ours), sorted(names))
+        self.assertEqual(
+            sorted(file.filename for file in why.files if not file.ours), sorted(names)
+        )
         own = ours.files if isinstance(ours, Project) else ()
-        self.assertEqual([file.filename for file in why.files if file.ours], [file.filename for file in own])
+        self.assertEqual(
+            [file.filename for file in why.files if file.ours], [file.filename for file in own]
+        )
         self.assertFalse(why.file("spam-77.tar.gz").visible)
 
     @many
     @given(POLICIES, OURS, THEIRS)
-    def test_as_the_rules(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
+    def test_as_the_rules(
+        self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None
+    ) -> None:
         """Whether the name may be told, and files of theirs shown, is what the rules say."""
         why = explain(policy, SPAM, ours, theirs or UpstreamState(), NOW)
         self.assertEqual(why.told is None, asks_upstream(policy, SPAM, ours))
@@ -68,8 +103,12 @@ class AgreementTests(SynchronousTestCase):
 
     @many
     @given(POLICIES, OURS, THEIRS)
-    def test_until(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
-        """A file that is to become visible at a time is not hidden for its age from then on, and is until just before."""
+    def test_until(
+        self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None
+    ) -> None:
+        """A file that is to become visible at a time is not hidden for its age from then on, and is
+        until just before.
+        """
         known = theirs or UpstreamState()
         for file in explain(policy, SPAM, ours, known, NOW).files:
             if file.until is not None:
@@ -101,8 +140,13 @@ class ReasonTests(SynchronousTestCase):
             (Policy(deny=("spam",)), Presence.ABSENT, NameStatus.DENIED),
             (Policy(), OURSELVES, NameStatus.OURS),
         ):
-            self.assertIs(explain(policy, SPAM, ours, UpstreamState(), NOW).standing, expected, (policy, ours))
-        self.assertIs(explain(Policy(deny=("spam",)), SPAM, Presence.ABSENT, UpstreamState(), NOW).told, Silence.OFFLINE)
+            self.assertIs(
+                explain(policy, SPAM, ours, UpstreamState(), NOW).standing, expected, (policy, ours)
+            )
+        self.assertIs(
+            explain(Policy(deny=("spam",)), SPAM, Presence.ABSENT, UpstreamState(), NOW).told,
+            Silence.OFFLINE,
+        )
 
     def test_files(self) -> None:
         """Each file has the rule that hides it, and only a file that is too young has a time."""
@@ -132,14 +176,21 @@ class ReasonTests(SynchronousTestCase):
         for policy, ours, theirs, expected in (
             (CACHE, Presence.ABSENT, UpstreamState(), Absent.UNHEARD),
             (CACHE, Presence.ABSENT, UpstreamState(said=said()), Absent.NOT_LISTED),
-            (CACHE, Presence.ABSENT, UpstreamState(said=evolve(said(), files=None)), Absent.NOT_LISTED),
+            (
+                CACHE,
+                Presence.ABSENT,
+                UpstreamState(said=evolve(said(), files=None)),
+                Absent.NOT_LISTED,
+            ),
             (CACHE, OURSELVES, UpstreamState(said=said("9.0")), Silence.OURS),
             (CACHE, Presence.UNKNOWN, UpstreamState(), Silence.UNKNOWN),
             (Policy(), Presence.ABSENT, UpstreamState(), Silence.OFFLINE),
             (Policy(), Presence.ABSENT, UpstreamState(said=said()), Absent.NOT_LISTED),
             (evolve(CACHE, reserved=("spam",)), Presence.ABSENT, UpstreamState(), Silence.RESERVED),
         ):
-            self.assertIs(explain(policy, SPAM, ours, theirs, NOW).file("spam-5.0.tar.gz").because, expected)
+            self.assertIs(
+                explain(policy, SPAM, ours, theirs, NOW).file("spam-5.0.tar.gz").because, expected
+            )
 
     def test_quarantined_here(self) -> None:
         """A project of ours in quarantine hides all, also what may stand beside it."""

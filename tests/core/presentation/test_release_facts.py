@@ -37,12 +37,34 @@ HOSTILE = st.text(max_size=60) | st.sampled_from(
 )
 
 FIELDS = (
-    *("Author", "Author-email", "License", "Keywords", "Classifier", "Project-URL", "Requires-Dist", "Provides-Extra"),
+    *(
+        "Author",
+        "Author-email",
+        "License",
+        "Keywords",
+        "Classifier",
+        "Project-URL",
+        "Requires-Dist",
+        "Provides-Extra",
+    ),
     *("Home-page", "Platform", "Description-Content-Type"),
 )
 UNSAFE = (
-    *("javascript:alert(1)", "data:text/html,x", "//example.org", "ftp://example.org", "https://", "https://good@evil.example"),
-    *("https://[", "https://a b.example", "https://example.org:99999/", 'https://example.org/"x', "https://ex\u2028ample.org"),
+    *(
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "//example.org",
+        "ftp://example.org",
+        "https://",
+        "https://good@evil.example",
+    ),
+    *(
+        "https://[",
+        "https://a b.example",
+        "https://example.org:99999/",
+        'https://example.org/"x',
+        "https://ex\u2028ample.org",
+    ),
 )
 
 
@@ -54,7 +76,9 @@ class FactsTests(SynchronousTestCase):
     """All of it."""
 
     def test_whole(self) -> None:
-        """Metadata as a current build tool writes them are taken apart, and each part is where people look for it."""
+        """Metadata as a current build tool writes them are taken apart, and each part is where
+        people look for it.
+        """
         facts = said(
             ("Author-email", "Terry <terry@example.org>, Graham <graham@example.org>"),
             ("Maintainer", "The kitchen"),
@@ -72,25 +96,43 @@ class FactsTests(SynchronousTestCase):
             requires_python=">=3.9",
             description="# Spam\n",
         )
-        self.assertEqual((facts.name, facts.summary, facts.requires_python), ("Spam", "Lovely spam", ">=3.9"))
-        self.assertEqual(facts.authors, (Contact("Terry", "terry@example.org"), Contact("Graham", "graham@example.org")))
+        self.assertEqual(
+            (facts.name, facts.summary, facts.requires_python), ("Spam", "Lovely spam", ">=3.9")
+        )
+        self.assertEqual(
+            facts.authors,
+            (Contact("Terry", "terry@example.org"), Contact("Graham", "graham@example.org")),
+        )
         self.assertEqual(facts.maintainers, (Contact("The kitchen"),))
         self.assertEqual(facts.licence, "MIT OR Apache-2.0")
-        self.assertEqual(facts.licences, (("MIT License", "License :: OSI Approved :: MIT License"),))
+        self.assertEqual(
+            facts.licences, (("MIT License", "License :: OSI Approved :: MIT License"),)
+        )
         self.assertEqual(facts.keywords, ("breakfast", "canned meat"))
         python, typing = facts.kinds
         self.assertEqual(python.name, "Programming Language")
         self.assertEqual([short for short, _ in python.each], ["Python :: 3", "Python :: 3.13"])
         self.assertEqual(typing, ClassifierKind("Typing", (("Typed", "Typing :: Typed"),)))
-        self.assertEqual(facts.links, (ProjectLink("Source Code", "https://example.org/spam", "example.org"),))
-        self.assertEqual((facts.description.strip(), facts.content_type), ("# Spam", "text/markdown"))
+        self.assertEqual(
+            facts.links, (ProjectLink("Source Code", "https://example.org/spam", "example.org"),)
+        )
+        self.assertEqual(
+            (facts.description.strip(), facts.content_type), ("# Spam", "text/markdown")
+        )
         self.assertEqual(facts.needs.count, 1)
 
     def test_nothing(self) -> None:
         """What is no metadata at all says nothing; distutils' UNKNOWN is nothing, too."""
         self.assertEqual(facts_of(b"").authors, ())
-        facts = said(("Author", "UNKNOWN"), ("License", "UNKNOWN"), ("Home-page", "UNKNOWN"), description="UNKNOWN\n")
-        self.assertEqual((facts.authors, facts.licence_text, facts.links, facts.description), ((), None, (), ""))
+        facts = said(
+            ("Author", "UNKNOWN"),
+            ("License", "UNKNOWN"),
+            ("Home-page", "UNKNOWN"),
+            description="UNKNOWN\n",
+        )
+        self.assertEqual(
+            (facts.authors, facts.licence_text, facts.links, facts.description), ((), None, (), "")
+        )
 
     def test_name(self) -> None:
         """A name is shown as its authors spell it; what is no name is not shown."""
@@ -104,11 +146,16 @@ class FactsTests(SynchronousTestCase):
         self.assertLessEqual(len(facts.description), LONGEST_DESCRIPTION)
         self.assertTrue(facts.description.endswith("word "))
         self.assertFalse(said(description="spam").is_cut)
-        self.assertEqual(len(said(description="x" * LONGEST_DESCRIPTION * 2).description), LONGEST_DESCRIPTION)
+        self.assertEqual(
+            len(said(description="x" * LONGEST_DESCRIPTION * 2).description), LONGEST_DESCRIPTION
+        )
 
     def test_whole_licence(self) -> None:
         """Of a licence that is all there its first line is shown."""
-        self.assertEqual(said(("License", "MIT License\n        Copyright\n        all of it")).licence_text, "MIT License …")
+        self.assertEqual(
+            said(("License", "MIT License\n        Copyright\n        all of it")).licence_text,
+            "MIT License …",
+        )
         self.assertEqual(said(("License", "BSD")).licence_text, "BSD")
 
     def test_many(self) -> None:
@@ -116,15 +163,22 @@ class FactsTests(SynchronousTestCase):
         facts = said(
             ("Keywords", ",".join(f"word{number}" for number in range(500))),
             *[("Classifier", f"Topic :: {number}") for number in range(500)],
-            *[("Project-URL", f"Label {number}, https://example.org/{number}") for number in range(500)],
+            *[
+                ("Project-URL", f"Label {number}, https://example.org/{number}")
+                for number in range(500)
+            ],
         )
-        self.assertEqual((len(facts.keywords), len(facts.kinds[0].each)), (MOST_KEYWORDS, MOST_CLASSIFIERS))
+        self.assertEqual(
+            (len(facts.keywords), len(facts.kinds[0].each)), (MOST_KEYWORDS, MOST_CLASSIFIERS)
+        )
         self.assertEqual(len(facts.links), MOST_LINKS)
 
     @given(st.lists(st.tuples(st.sampled_from(FIELDS), HOSTILE), max_size=12))
     @settings(max_examples=150, deadline=None, database=None)
     def test_hostile(self, fields: list[tuple[str, str]]) -> None:
-        """Whatever stands in metadata, it can be shown: one line each, and every link leads to a web page."""
+        """Whatever stands in metadata, it can be shown: one line each, and every link leads to a
+        web page.
+        """
         facts = said(*[(name, " ".join(value.split())) for name, value in fields])
         for person in (*facts.authors, *facts.maintainers):
             self.assertTrue(person.name.isprintable() and len(person.name) <= LONGEST, person)
@@ -140,24 +194,34 @@ class PeopleTests(SynchronousTestCase):
 
     def test_one(self) -> None:
         """A name and an address without one are one person's; an address alone is its own name."""
-        self.assertEqual(people("Terry", "terry@example.org"), (Contact("Terry", "terry@example.org"),))
-        self.assertEqual(people(None, "terry@example.org"), (Contact("terry@example.org", "terry@example.org"),))
+        self.assertEqual(
+            people("Terry", "terry@example.org"), (Contact("Terry", "terry@example.org"),)
+        )
+        self.assertEqual(
+            people(None, "terry@example.org"), (Contact("terry@example.org", "terry@example.org"),)
+        )
         self.assertEqual(people("Terry", None), (Contact("Terry"),))
 
     def test_nested(self) -> None:
-        """Comments in comments in an address exhaust nobody's stack: who wrote it stands there as it was written."""
+        """Comments in comments in an address exhaust nobody's stack: who wrote it stands there as
+        it was written.
+        """
         for odd in ("(" * 1990, "a <" * 600, '"(' * 900, "x: " * 600, "<@" * 900):
             facts = said(("Author-email", odd))
             self.assertLessEqual(len(facts.authors), 1, odd)
 
     def test_twice(self) -> None:
         """Who stands in both fields is one person; who stands in one alone is there besides."""
-        self.assertEqual(people("Terry", "Terry <t@example.org>"), (Contact("Terry", "t@example.org"),))
+        self.assertEqual(
+            people("Terry", "Terry <t@example.org>"), (Contact("Terry", "t@example.org"),)
+        )
         found = people("Eric", "Terry <t@example.org>")
         self.assertEqual(found, (Contact("Eric"), Contact("Terry", "t@example.org")))
 
     def test_mail(self) -> None:
-        """Only an address that can be one is a link, and nothing of it says more than to whom to write."""
+        """Only an address that can be one is a link, and nothing of it says more than to whom to
+        write.
+        """
         for address in (
             "terry",
             "t@localhost",
@@ -165,7 +229,11 @@ class PeopleTests(SynchronousTestCase):
             "<b>@example.org",
             "t%0a@example.org",
         ):
-            self.assertEqual([person.mailto for person in people("Terry", f"T <{address}>") if person.mailto], [], address)
+            self.assertEqual(
+                [person.mailto for person in people("Terry", f"T <{address}>") if person.mailto],
+                [],
+                address,
+            )
         [person] = people(None, "a+b&c@example.org")
         self.assertEqual(person.mailto, "mailto:a%2Bb%26c@example.org")
 
@@ -174,7 +242,9 @@ class LinkTests(SynchronousTestCase):
     """Project URLs."""
 
     def test_order(self) -> None:
-        """Well-known labels come first, in any spelling (PEP 753); the others as they were given; no address twice."""
+        """Well-known labels come first, in any spelling (PEP 753); the others as they were given;
+        no address twice.
+        """
         urls = {
             "Chat": "https://chat.example",
             "bug-tracker": "https://example.org/bugs",
@@ -182,9 +252,15 @@ class LinkTests(SynchronousTestCase):
             "Repository": "https://example.org/src",
             "Docs": "https://docs.example",
         }
-        said = {"project_urls": urls, "home_page": "https://example.org", "download_url": "https://docs.example"}
+        said = {
+            "project_urls": urls,
+            "home_page": "https://example.org",
+            "download_url": "https://docs.example",
+        }
         labels = [link.label for link in links(said)]
-        self.assertEqual(labels, ["Homepage", "Docs", "Repository", "What's New", "bug-tracker", "Chat"])
+        self.assertEqual(
+            labels, ["Homepage", "Docs", "Repository", "What's New", "bug-tracker", "Chat"]
+        )
 
     def test_unsafe(self) -> None:
         """What leads nowhere safe is shown, and is no link."""

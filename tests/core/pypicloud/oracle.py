@@ -1,4 +1,6 @@
-"""pypicloud's own rules (1.3.12, access/base.py and access/config.py), written down again to compare with: who may do what."""
+"""pypicloud's own rules (1.3.12, access/base.py and access/config.py), written down again to
+compare with: who may do what.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,16 @@ class Oracle:
         return self.settings.get(key, default).split()
 
     def users(self) -> set[str]:
-        return {k[5:] for k, v in self.settings.items() if k.startswith("user.") and v.startswith(VERIFIABLE)}
+        return {
+            k[5:]
+            for k, v in self.settings.items()
+            if k.startswith("user.") and v.startswith(VERIFIABLE)
+        }
 
     def groups(self, user: str) -> set[str]:
-        return {k[6:] for k, v in self.settings.items() if k.startswith("group.") and user in v.split()}
+        return {
+            k[6:] for k, v in self.settings.items() if k.startswith("group.") and user in v.split()
+        }
 
     def is_admin(self, user: str | None) -> bool:
         return user is not None and user in self.words("auth.admins", "")
@@ -38,13 +46,20 @@ class Oracle:
     def principals(self, user: str | None) -> set[str]:
         if user is None:
             return {"system.Everyone"}
-        return {f"user:{user}", "system.Everyone", "system.Authenticated", *(f"group:{g}" for g in self.groups(user))}
+        return {
+            f"user:{user}",
+            "system.Everyone",
+            "system.Authenticated",
+            *(f"group:{g}" for g in self.groups(user)),
+        }
 
     @staticmethod
     def principal(group: str) -> str:
         if group in ("system.Everyone", "system.Authenticated") or group.startswith("group:"):
             return group
-        return {"everyone": "system.Everyone", "authenticated": "system.Authenticated"}.get(group, f"group:{group}")
+        return {"everyone": "system.Everyone", "authenticated": "system.Authenticated"}.get(
+            group, f"group:{group}"
+        )
 
     @staticmethod
     def can(value: str) -> set[str]:
@@ -56,8 +71,15 @@ class Oracle:
         found: dict[str, set[str]] = {}
         for key, value in self.settings.items():
             pieces = key.split(".")
-            if len(pieces) == 4 and pieces[0] == "package" and pieces[1] == package and pieces[2] in ("user", "group"):
-                principal = f"user:{pieces[3]}" if pieces[2] == "user" else self.principal(pieces[3])
+            if (
+                len(pieces) == 4
+                and pieces[0] == "package"
+                and pieces[1] == package
+                and pieces[2] in ("user", "group")
+            ):
+                principal = (
+                    f"user:{pieces[3]}" if pieces[2] == "user" else self.principal(pieces[3])
+                )
                 found.setdefault(principal, set()).update(self.can(value))
         if not found:
             for key, default, can in (
@@ -89,11 +111,15 @@ class Oracle:
         return False
 
     def may_overwrite(self, user: str | None, package: str) -> bool:
-        return self.listed(user, self._changes("overwrite", "")) and self.may(user, package, "write")
+        return self.listed(user, self._changes("overwrite", "")) and self.may(
+            user, package, "write"
+        )
 
     def may_delete(self, user: str | None, package: str) -> bool:
         """Administrators may, here as everywhere."""
-        allowed = self.listed(user, self._changes("delete", "authenticated")) and self.may(user, package, "write")
+        allowed = self.listed(user, self._changes("delete", "authenticated")) and self.may(
+            user, package, "write"
+        )
         return allowed or self.is_admin(user)
 
     def may_fetch(self, user: str | None, package: str) -> bool:

@@ -96,8 +96,18 @@ class Table(SynchronousTestCase):
         listed = {*ONE_3.split(), *OLDER.split()}
         for one in KEYS:
             if one.name.endswith("."):
-                others = ("mako.", "debugtoolbar.", "tm.", "retry.", "exclog.", "beaker.")  # the framework's own
-                self.assertTrue(one.name in others or any(name.startswith(one.name) for name in listed), one.name)
+                others = (
+                    "mako.",
+                    "debugtoolbar.",
+                    "tm.",
+                    "retry.",
+                    "exclog.",
+                    "beaker.",
+                )  # the framework's own
+                self.assertTrue(
+                    one.name in others or any(name.startswith(one.name) for name in listed),
+                    one.name,
+                )
             else:
                 self.assertIn(one.name, listed)
 
@@ -115,9 +125,13 @@ class Table(SynchronousTestCase):
     def test_page(self) -> None:
         """The page of the documentation is the table's, and names each key."""
         made = page()
-        self.assertEqual((Path(__file__).parents[3] / "docs/migrate/pypicloud-ini.rst").read_text(), made)
+        self.assertEqual(
+            (Path(__file__).parents[3] / "docs/migrate/pypicloud-ini.rst").read_text(), made
+        )
         plain = made.replace(":doc:", ":literal:")
-        doctree = publish_doctree(plain, settings_overrides={"report_level": 1, "warning_stream": io.StringIO()})
+        doctree = publish_doctree(
+            plain, settings_overrides={"report_level": 1, "warning_stream": io.StringIO()}
+        )
         self.assertEqual([message.astext() for message in doctree.findall(system_message)], [])
         for one in KEYS:
             if not one.name.endswith("."):
@@ -128,10 +142,25 @@ class EachKey(SynchronousTestCase):
     """Every key, alone in a file that would start without it, is accounted for."""
 
     def test_accounted_for(self) -> None:
-        """It changes what is said, or there is a note of it, or it is refused; nothing is passed over in silence."""
-        values = {"pypi.fallback": "none", "pypi.storage": "file", "pypi.auth": "config", "pypi.access_backend": "config"}
-        values |= {"pypi.always_show_upstream": "no", "pypi.use_fallback": "no", "user.alice": HASH, "pypi.s3": "x"}
-        values |= {"pyramid.includes": "pyramid_tm", "pyramid.tweens": "pyramid_tm.tm_tween_factory"}
+        """It changes what is said, or there is a note of it, or it is refused; nothing is passed
+        over in silence.
+        """
+        values = {
+            "pypi.fallback": "none",
+            "pypi.storage": "file",
+            "pypi.auth": "config",
+            "pypi.access_backend": "config",
+        }
+        values |= {
+            "pypi.always_show_upstream": "no",
+            "pypi.use_fallback": "no",
+            "user.alice": HASH,
+            "pypi.s3": "x",
+        }
+        values |= {
+            "pyramid.includes": "pyramid_tm",
+            "pyramid.tweens": "pyramid_tm.tm_tween_factory",
+        }
         for name in (*ONE_3.split(), *OLDER.split()):
             lines = f"storage.dir = /f\n{name} = {values.get(name, '1')}"
             said = problems(lines)
@@ -140,7 +169,9 @@ class EachKey(SynchronousTestCase):
                 continue
             config = read(lines)
             noted = any(name in note for note in config.notes)
-            origins = {key: where for key, where in config.origins.items() if where == "/srv/config.ini:4"}
+            origins = {
+                key: where for key, where in config.origins.items() if where == "/srv/config.ini:4"
+            }
             self.assertTrue(noted or origins, name)
 
     def test_ignored_ones_change_nothing(self) -> None:
@@ -154,12 +185,22 @@ class EachKey(SynchronousTestCase):
                     self.assertEqual(config, base, name)
 
     def test_noted_once(self) -> None:
-        """Each key that is left out is said once, with a reason; those with the same reason share a line."""
-        lines = "\n".join(f"{name} = 1" for name in ONE_3.split() if name.startswith(("db.", "session.", "pyramid.d")))
+        """Each key that is left out is said once, with a reason; those with the same reason share a
+        line.
+        """
+        lines = "\n".join(
+            f"{name} = 1"
+            for name in ONE_3.split()
+            if name.startswith(("db.", "session.", "pyramid.d"))
+        )
         config = read(f"storage.dir = /f\n{lines}")
         for name in ONE_3.split():
             if name.startswith(("db.", "session.", "pyramid.d")):
-                found = [note for note in config.notes if name in note.replace(",", "").replace(":", "").split()]
+                found = [
+                    note
+                    for note in config.notes
+                    if name in note.replace(",", "").replace(":", "").split()
+                ]
                 self.assertEqual(len(found), 1, name)
         [cache] = [note for note in config.notes if "db.url" in note]
         self.assertIn("db.url, db.graceful_reload, db.poolclass", cache)
@@ -170,8 +211,12 @@ class Unknown(SynchronousTestCase):
     """What nobody knows."""
 
     def test_listed(self) -> None:
-        """A key that no pypicloud had is listed once, with the key that may be meant; the start goes on."""
-        config = read("storage.dir = /f\npypi.default_raed = everyone\nsome.thing = 1\nmore.things = 2")
+        """A key that no pypicloud had is listed once, with the key that may be meant; the start
+        goes on.
+        """
+        config = read(
+            "storage.dir = /f\npypi.default_raed = everyone\nsome.thing = 1\nmore.things = 2"
+        )
         [meant] = [note for note in config.notes if "default_raed" in note]
         self.assertIn("config.ini:4", meant)
         self.assertIn("did you mean pypi.default_read?", meant)
@@ -186,7 +231,11 @@ class Unknown(SynchronousTestCase):
             for name in (*ONE_3.split(), *OLDER.split())
             if "key" in name or "password" in name or name.endswith("url") or name == "user.alice"
         )
-        for start in ("storage.dir = /f", "pypi.storage = s3\nstorage.bucket = b", "pypi.auth = sql\nstorage.dir = /f"):
+        for start in (
+            "storage.dir = /f",
+            "pypi.storage = s3\nstorage.bucket = b",
+            "pypi.auth = sql\nstorage.dir = /f",
+        ):
             said = problems(f"{start}\n{lines}")
             self.assertNotIn("hunter2", said)
             if not said:

@@ -47,8 +47,16 @@ class Sections(SynchronousTestCase):
     """Which sections lead to pypicloud."""
 
     def test_recognised(self) -> None:
-        """A file with a section of PasteDeploy's for an app is none of ours; ours are read as ever."""
-        for name in ("app:main", "application:main", "composite:main", "pipeline:main", "filter-app:main"):
+        """A file with a section of PasteDeploy's for an app is none of ours; ours are
+        read as ever.
+        """
+        for name in (
+            "app:main",
+            "application:main",
+            "composite:main",
+            "pipeline:main",
+            "filter-app:main",
+        ):
             self.assertTrue(is_pypicloud([name]), name)
         for name in ("server", "app-main", "issuer:app", "DEFAULT", "server:main"):
             self.assertFalse(is_pypicloud([name]), name)
@@ -56,39 +64,74 @@ class Sections(SynchronousTestCase):
         self.assertIsNotNone(read(f"[app:main]\n{APP}").taken_over)
 
     def test_ways(self) -> None:
-        """An app, one that inherits, a pipeline, a composite and a filter-app lead to the same settings."""
+        """An app, one that inherits, a pipeline, a composite and a filter-app lead to the same
+        settings.
+        """
         base = {"storage.dir": "/files", "pypi.fallback": "none"}
         for text in (
             f"[app:main]\n{APP}pypi.fallback = none\n",
             f"[application:main] ; its name\n{APP}pypi.fallback : none\n",
-            f"[app:main]\nuse = base\npypi.fallback = none\n[app:base]\n{APP}pypi.fallback = cache\n",
+            (
+                f"[app:main]\nuse = base\npypi.fallback = none\n[app:base]\n{APP}pypi.fallback = "
+                f"cache\n"
+            ),
             "[pipeline:main]\npipeline = p one\n[filter:p]\nuse = egg:PasteDeploy#prefix\n"
             f"[app:one]\n{APP}pypi.fallback = none\n",
-            f"[composite:main]\nuse = egg:Paste#urlmap\n/ = one\n[app:one]\n{APP}pypi.fallback=none\n",
-            f"[filter-app:main]\nuse = egg:Paste#translogger\nnext = one\n[app:one]\n{APP}pypi.fallback=none\n",
-            "[app:main]\npaste.app_factory = pypicloud:main\nstorage.dir = /files\npypi.fallback = none\n",
-            f"[app:main]\n{APP}filter-with = p\npypi.fallback=none\n[filter:p]\nuse = egg:PasteDeploy#prefix\n",
+            (
+                f"[composite:main]\nuse = egg:Paste#urlmap\n/ = "
+                f"one\n[app:one]\n{APP}pypi.fallback=none\n"
+            ),
+            (
+                f"[filter-app:main]\nuse = egg:Paste#translogger\nnext = "
+                f"one\n[app:one]\n{APP}pypi.fallback=none\n"
+            ),
+            (
+                "[app:main]\npaste.app_factory = pypicloud:main\nstorage.dir = "
+                "/files\npypi.fallback "
+                "= none\n"
+            ),
+            (
+                f"[app:main]\n{APP}filter-with = p\npypi.fallback=none\n[filter:p]\nuse = "
+                f"egg:PasteDeploy#prefix\n"
+            ),
             f"[app:pypi]\n{APP}pypi.fallback = none\n[app:other]\nuse = egg:other\n",
         ):
             self.assertEqual(app(text), base, text)
 
     def test_no_pypicloud(self) -> None:
-        """Another program's file, two apps of which nobody knows which, and another file's settings are refused."""
+        """Another program's file, two apps of which nobody knows which, and another file's settings
+        are refused.
+        """
         for text, why in (
             ("[app:main]\nuse = egg:pypiserver#main\nroot = /p\n", "no pypicloud is in it"),
-            ("[app:a]\nuse = egg:pypicloud\n[app:b]\nuse = egg:pypicloud\n", "call one of them [app:main]"),
-            ("[app:main]\nuse = config:base.ini\n", "config.ini:2: [app:main] use: use: what other files say is not read"),
+            (
+                "[app:a]\nuse = egg:pypicloud\n[app:b]\nuse = egg:pypicloud\n",
+                "call one of them [app:main]",
+            ),
+            (
+                "[app:main]\nuse = config:base.ini\n",
+                "config.ini:2: [app:main] use: use: what other files say is not read",
+            ),
             ("[app:main]\nuse = base\n", "there is no app called 'base'"),
             ("[app:main]\nuse = main\n", "leads back"),
             ("[app:a]\nuse = b\npypi.x=1\n[app:b]\nuse = a\n", "leads back"),
             ("[pipeline:main]\npipeline =\n", "there is no app called ''"),
-            (f"[app:main]\n{APP}filter-with = auth\n[filter:auth]\nuse = egg:Paste#auth_basic\n", "pypid cannot run it"),
+            (
+                f"[app:main]\n{APP}filter-with = auth\n[filter:auth]\nuse = egg:Paste#auth_basic\n",
+                "pypid cannot run it",
+            ),
             (f"[app:main]\n{APP}filter-with = egg:repoze.who\n", "pypid cannot run it"),
             (
-                f"[pipeline:main]\npipeline = who one\n[filter:who]\npaste.filter_factory = x:y\n[app:one]\n{APP}",
+                (
+                    f"[pipeline:main]\npipeline = who one\n[filter:who]\npaste.filter_factory = "
+                    f"x:y\n[app:one]\n{APP}"
+                ),
                 "cannot run it",
             ),
-            (f"[app:main]\n{APP}pyramid.tweens = company.vpn_only\n", "company.vpn_only ran in pypicloud"),
+            (
+                f"[app:main]\n{APP}pyramid.tweens = company.vpn_only\n",
+                "company.vpn_only ran in pypicloud",
+            ),
             (f"[app:main]\n{APP}just a line\n", "config.ini:4: [app:main]: the line is neither"),
         ):
             self.assertIn(why, refused(text), text)
@@ -96,15 +139,23 @@ class Sections(SynchronousTestCase):
     def test_proxies_headers(self) -> None:
         """That everybody's forwarding headers were believed is said, and nobody's are believed."""
         config = read(
-            f"[app:main]\n{APP}filter-with = p\n[filter:p]\nuse = egg:PasteDeploy#prefix\nscheme = https\nprefix = /pypi\n"
+            f"[app:main]\n{APP}filter-with = p\n[filter:p]\nuse = "
+            f"egg:PasteDeploy#prefix\nscheme "
+            f"= https\nprefix = /pypi\n"
         )
         self.assertEqual(config.server.trusted_proxies, ())
         notes = "\n".join(config.notes)
-        for words in ("name your proxies in [server] trusted_proxies", "scheme: for URLs", "prefix: pypid answers at / alone"):
+        for words in (
+            "name your proxies in [server] trusted_proxies",
+            "scheme: for URLs",
+            "prefix: pypid answers at / alone",
+        ):
             self.assertIn(words, notes)
 
     def test_other_sections(self) -> None:
-        """Sections for logging, of other programs and of ours are said once, and nothing in them counts."""
+        """Sections for logging, of other programs and of ours are said once, and nothing in them
+        counts.
+        """
         text = f"[app:main]\n{APP}[loggers]\nkeys = root\n[logger_root]\nlevel = x%(y)s\n"
         text += "[alembic]\na = 1\n[upstream]\nmode = mirror\n"
         config = read(text)
@@ -119,7 +170,9 @@ class Values(SynchronousTestCase):
     """What stands in a value."""
 
     def test_interpolation(self) -> None:
-        """%(here)s, %(__file__)s, keys of the section and of [DEFAULT], and %% are filled in, as deep as configparser does."""
+        """%(here)s, %(__file__)s, keys of the section and of [DEFAULT], and %% are filled in, as
+        deep as configparser does.
+        """
         text = f"[DEFAULT]\nroot = %(here)s/data\n[app:main]\n{APP}pypi.a = %(root)s/x\n"
         text += "pypi.b = %(pypi.a)s/%%\npypi.c = %(__file__)s\n"
         found = app(text)
@@ -128,7 +181,9 @@ class Values(SynchronousTestCase):
         self.assertEqual(found["pypi.c"], "/srv/pc/config.ini")
 
     def test_what_cannot_be_filled_in(self) -> None:
-        """It is refused where the value is needed, and not looked at where it is not; the environment can say it."""
+        """It is refused where the value is needed, and not looked at where it is not; the
+        environment can say it.
+        """
         for value in ("%(nobody)s/x", "100%", "%(storage.dir)s"):
             text = f"[app:main]\nuse = egg:pypicloud\nstorage.dir = {value}\ndb.url = {value}\n"
             self.assertIn("config.ini:3: storage.dir: ", refused(text), value)
@@ -136,12 +191,22 @@ class Values(SynchronousTestCase):
             self.assertEqual(read(text, PPC_STORAGE_DIR="/x").storage.path, "/x")
 
     def test_defaults_are_no_settings(self) -> None:
-        """What [DEFAULT] says is for values; a key that it has, too, is none of the app's, and that is said."""
-        text = f"[DEFAULT]\npypi.fallback = cache\npypi.default_read = everyone\n[app:main]\n{APP}pypi.default_read = x\n"
+        """What [DEFAULT] says is for values; a key that it has, too, is none of the app's, and that
+        is said.
+        """
+        text = (
+            f"[DEFAULT]\npypi.fallback = cache\npypi.default_read = "
+            f"everyone\n[app:main]\n{APP}pypi.default_read = x\n"
+        )
         self.assertEqual(app(text), {"storage.dir": "/files"})
         config = read(text)
-        self.assertEqual((config.upstream.mode.value, config.access.read.text()), ("redirect", "authenticated"))
-        self.assertIn("pypi.default_read: pypicloud does not see it, since [DEFAULT] has it, too", "\n".join(config.notes))
+        self.assertEqual(
+            (config.upstream.mode.value, config.access.read.text()), ("redirect", "authenticated")
+        )
+        self.assertIn(
+            "pypi.default_read: pypicloud does not see it, since [DEFAULT] has it, too",
+            "\n".join(config.notes),
+        )
 
     def test_set_and_get(self) -> None:
         """`set` is for all apps and no setting; `get` makes one of what is for all."""
@@ -150,20 +215,29 @@ class Values(SynchronousTestCase):
         self.assertEqual(app(text), {"storage.dir": "/files", "pypi.a": "none", "pypi.b": "cache"})
 
     def test_dialect(self) -> None:
-        """A ; behind white space belongs to the value, as configparser has it; lines go on; the last of two holds."""
+        """A ; behind white space belongs to the value, as configparser has it; lines go on; the
+        last of two holds.
+        """
         config = read(
-            f"[app:main]\n{APP}pypi.default_read =\n   everyone\n   # not this\n\n   authenticated\nstorage.dir: /a ; b\n"
+            f"[app:main]\n{APP}pypi.default_read =\n   everyone\n   # not this\n\n   "
+            f"authenticated\nstorage.dir: /a ; b\n"
         )
         self.assertEqual(config.storage.path, "/a ; b")
         self.assertEqual(config.access.read.text(), "everyone authenticated")
-        self.assertIn("storage.dir: the key is already in line 3; this one holds", "\n".join(config.notes))
+        self.assertIn(
+            "storage.dir: the key is already in line 3; this one holds", "\n".join(config.notes)
+        )
 
     def test_relative(self) -> None:
-        """Paths begin at the folder that pypid is started in, as with pypicloud, and what is ours beside the file."""
+        """Paths begin at the folder that pypid is started in, as with pypicloud, and what is ours
+        beside the file.
+        """
         text = "[app:main]\nuse = egg:pypicloud\nstorage.dir = packages\n"
         config = parse(text, filename="etc/config.ini", cwd="/srv/run")
         self.assertEqual(config.storage.path, "/srv/run/packages")
-        here = parse(text.replace("packages", "%(here)s/p"), filename="etc/config.ini", cwd="/srv/run")
+        here = parse(
+            text.replace("packages", "%(here)s/p"), filename="etc/config.ini", cwd="/srv/run"
+        )
         self.assertEqual(here.storage.path, "/srv/run/etc/p")
 
 
@@ -174,7 +248,9 @@ class Environment(SynchronousTestCase):
         """A variable wins over the file, and PYPID_* over both; where it is from is told."""
         text = f"[app:main]\n{APP}pypi.fallback = none\n"
         self.assertEqual(read(text, PPC_PYPI_FALLBACK="cache").upstream.mode.value, "cache")
-        self.assertEqual(read(text, PPC_PYPI_FALLBACK="cache").origins["upstream", "mode"], "PPC_PYPI_FALLBACK")
+        self.assertEqual(
+            read(text, PPC_PYPI_FALLBACK="cache").origins["upstream", "mode"], "PPC_PYPI_FALLBACK"
+        )
         both = read(text, PPC_PYPI_FALLBACK="cache", PYPID_UPSTREAM_MODE="mirror")
         self.assertEqual(both.upstream.mode.value, "mirror")
         self.assertIn("PPC_PYPI_FALLBACK", self.refusal(text, PPC_PYPI_FALLBACK="all"))
@@ -186,7 +262,9 @@ class Environment(SynchronousTestCase):
 
     def test_empty(self) -> None:
         """An empty variable is an empty value, not none."""
-        self.assertEqual(read(f"[app:main]\n{APP}", PPC_PYPI_DEFAULT_READ="").access.read.text(), "nobody")
+        self.assertEqual(
+            read(f"[app:main]\n{APP}", PPC_PYPI_DEFAULT_READ="").access.read.text(), "nobody"
+        )
 
     def test_people(self) -> None:
         """Users, groups and rights never come from the environment; auth.admins may."""
@@ -204,8 +282,15 @@ class Environment(SynchronousTestCase):
         self.assertEqual(sum("come from the file only" in note for note in config.notes), 1)
 
     def test_swept(self) -> None:
-        """Any key below db., auth.db. and session. may be said so; others that nobody knows are said once."""
-        config = read(f"[app:main]\n{APP}", PPC_DB_URL="redis://u:hunter2@h", PPC_SESSION_ENCRYPT_KEY="hunter2", PPC_NEW="1")
+        """Any key below db., auth.db. and session. may be said so; others that nobody knows are
+        said once.
+        """
+        config = read(
+            f"[app:main]\n{APP}",
+            PPC_DB_URL="redis://u:hunter2@h",
+            PPC_SESSION_ENCRYPT_KEY="hunter2",
+            PPC_NEW="1",
+        )
         notes = "\n".join(config.notes)
         for words in (
             "PPC_DB_URL: db.url: not taken over",
@@ -214,14 +299,21 @@ class Environment(SynchronousTestCase):
         ):
             self.assertIn(words, notes)
         self.assertNotIn("hunter2", notes)
-        [both] = [note for note in read(f"[app:main]\n{APP}", PPC_A="1", PPC_B="2").notes if "PPC_A" in note]
+        [both] = [
+            note
+            for note in read(f"[app:main]\n{APP}", PPC_A="1", PPC_B="2").notes
+            if "PPC_A" in note
+        ]
         self.assertIn("PPC_A, PPC_B: no pypicloud has a key of this name", both)
         accounts = read(f"[app:main]\n{APP}pypi.auth = sql\n", PPC_AUTH_DB_URL="sqlite:////x")
         self.assertEqual(accounts.inherits, "sqlite:////x")
 
     def test_not_ours(self) -> None:
         """They mean nothing to a file of ours."""
-        self.assertEqual(parse("", filename="x.ini", environ={"PPC_PYPI_FALLBACK": "none"}).upstream.mode.value, "cache")
+        self.assertEqual(
+            parse("", filename="x.ini", environ={"PPC_PYPI_FALLBACK": "none"}).upstream.mode.value,
+            "cache",
+        )
 
 
 FRAGMENTS = st.lists(
@@ -270,7 +362,17 @@ FRAGMENTS = st.lists(
                     "set x = %(y)s",
                     "x = %(x)s",
                 ),
-                *("    more", "# c", "", "=", "%", "\x00", "\ufeff[app:main]", "pypi.auth = ldap", "auth.ldap.url = ldap://h"),
+                *(
+                    "    more",
+                    "# c",
+                    "",
+                    "=",
+                    "%",
+                    "\x00",
+                    "\ufeff[app:main]",
+                    "pypi.auth = ldap",
+                    "auth.ldap.url = ldap://h",
+                ),
             ]
         ),
         st.text(max_size=12),
@@ -285,10 +387,15 @@ class Robustness(SynchronousTestCase):
     @settings(max_examples=150, deadline=None, database=None)
     @given(
         FRAGMENTS,
-        st.dictionaries(st.sampled_from(["PPC_PYPI_AUTH", "PPC_X", "PPC_STORAGE_DIR", "PPC_USER_"]), st.text(max_size=5)),
+        st.dictionaries(
+            st.sampled_from(["PPC_PYPI_AUTH", "PPC_X", "PPC_STORAGE_DIR", "PPC_USER_"]),
+            st.text(max_size=5),
+        ),
     )
     def test_any_file(self, lines: list[str], environ: dict[str, str]) -> None:
-        """It gives a configuration that can be written down, or is refused in words, and nothing else."""
+        """It gives a configuration that can be written down, or is refused in words, and nothing
+        else.
+        """
         text = "[app:main]\n" + "\n".join(lines)
         try:
             read(text, **environ)

@@ -1,4 +1,6 @@
-"""Rights: nobody may do by the translation what pypicloud did not let them, whatever the file says."""
+"""Rights: nobody may do by the translation what pypicloud did not let them, whatever
+the file says.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,43 @@ from tests.core.pypicloud.oracle import HASH, Oracle, normalized
 modest = settings(max_examples=25, deadline=None, database=None)
 
 USERS = ("alice", "bob", "carol", "x.y", "everyone", "john doe", "__token__")
-GROUPS = ("team", "ops", "admins", "admin", "nope", "everyone", "authenticated", "a.b", "pypicloud-nobody")
+GROUPS = (
+    "team",
+    "ops",
+    "admins",
+    "admin",
+    "nope",
+    "everyone",
+    "authenticated",
+    "a.b",
+    "pypicloud-nobody",
+)
 PACKAGES = ("spam", "my-pkg", "my_pkg", "My.Pkg", "Spam", "a.b", "-bad-", "system.Everyone")
 PROJECTS = ("spam", "my-pkg", "other")
 LISTED = st.lists(
-    st.sampled_from((*GROUPS, "group:team", "system.Everyone", "system.Authenticated", "alice", "*")), max_size=3
+    st.sampled_from(
+        (*GROUPS, "group:team", "system.Everyone", "system.Authenticated", "alice", "*")
+    ),
+    max_size=3,
 ).map(" ".join)
-RIGHT = st.sampled_from(("r", "rw", "w", "wr", "", "x", "read", "read write", "write", "rwx", "r w", "none", "RW"))
+RIGHT = st.sampled_from(
+    ("r", "rw", "w", "wr", "", "x", "read", "read write", "write", "rwx", "r w", "none", "RW")
+)
 PACKAGE_KEYS = st.one_of(
     st.builds("package.{}.user.{}".format, st.sampled_from(PACKAGES), st.sampled_from(USERS)),
-    st.builds("package.{}.group.{}".format, st.sampled_from(PACKAGES), st.sampled_from((*GROUPS, "system.Everyone"))),
+    st.builds(
+        "package.{}.group.{}".format,
+        st.sampled_from(PACKAGES),
+        st.sampled_from((*GROUPS, "system.Everyone")),
+    ),
     st.sampled_from(
-        ("package.spam.user", "package.spam", "package.spam.owner.alice", "package.spam.user.alice.x", "package...")
+        (
+            "package.spam.user",
+            "package.spam",
+            "package.spam.owner.alice",
+            "package.spam.user.alice.x",
+            "package...",
+        )
     ),
 )
 BY_LISTS = (
@@ -46,24 +73,46 @@ WORDS = st.sampled_from(("", "true", "false", "yes", "0", "7", "x", "/x", "every
 @st.composite
 def apps(draw: st.DrawFn) -> dict[str, str]:
     """The settings of an app, with whatever else there can be."""
-    found = draw(st.dictionaries(st.sampled_from([one.name for one in KEYS if not one.name.endswith(".")]), WORDS, max_size=4))
-    found = {k: v for k, v in found.items() if not k.startswith(("pyramid.", "storage.", "pypi.auth", "pypi.access", "aws."))}
+    found = draw(
+        st.dictionaries(
+            st.sampled_from([one.name for one in KEYS if not one.name.endswith(".")]),
+            WORDS,
+            max_size=4,
+        )
+    )
+    found = {
+        k: v
+        for k, v in found.items()
+        if not k.startswith(("pyramid.", "storage.", "pypi.auth", "pypi.access", "aws."))
+    }
     found |= {"pypi.storage": "file", "storage.dir": "/files"}
     found |= draw(st.dictionaries(st.sampled_from(BY_LISTS), LISTED))
-    found |= draw(st.dictionaries(st.sampled_from(("pypi.allow_overwrite", "pypi.allow_delete")), WORDS, max_size=1))
+    found |= draw(
+        st.dictionaries(
+            st.sampled_from(("pypi.allow_overwrite", "pypi.allow_delete")), WORDS, max_size=1
+        )
+    )
     for user in draw(st.sets(st.sampled_from(USERS))):
-        found[f"user.{user}"] = draw(st.sampled_from((HASH, HASH, HASH, "plain", "{SSHA}x", "$1$x$y", "")))
+        found[f"user.{user}"] = draw(
+            st.sampled_from((HASH, HASH, HASH, "plain", "{SSHA}x", "$1$x$y", ""))
+        )
     for group in draw(st.sets(st.sampled_from(GROUPS))):
-        found[f"group.{group}"] = " ".join(draw(st.lists(st.sampled_from([user for user in USERS if " " not in user]))))
+        found[f"group.{group}"] = " ".join(
+            draw(st.lists(st.sampled_from([user for user in USERS if " " not in user])))
+        )
     found |= draw(st.dictionaries(PACKAGE_KEYS, RIGHT, max_size=6))
-    found["auth.admins"] = " ".join(draw(st.lists(st.sampled_from(("alice", "carol", "gone", "everyone")), max_size=2)))
+    found["auth.admins"] = " ".join(
+        draw(st.lists(st.sampled_from(("alice", "carol", "gone", "everyone")), max_size=2))
+    )
     found["pypi.fallback"] = draw(st.sampled_from(("redirect", "cache", "none", "mirror")))
     return found
 
 
 def text_of(app: Mapping[str, str]) -> str:
     """As an INI has it."""
-    return "[app:main]\nuse = egg:pypicloud\n" + "".join(f"{key} = {value}\n" for key, value in app.items())
+    return "[app:main]\nuse = egg:pypicloud\n" + "".join(
+        f"{key} = {value}\n" for key, value in app.items()
+    )
 
 
 def translated(app: Mapping[str, str]) -> Config | None:
@@ -97,18 +146,36 @@ class NeverWider(SynchronousTestCase):
                     self.assertTrue(before, f"{user} may now {action.value} {project}")
 
     @modest
-    @example({"storage.dir": "/f", "package.my_pkg.user.alice": "rw", "user.alice": HASH, "pypi.fallback": "redirect"})
-    @example({"storage.dir": "/f", "package.spam.user.alice": "w", "user.alice": HASH, "pypi.default_read": "everyone"})
+    @example(
+        {
+            "storage.dir": "/f",
+            "package.my_pkg.user.alice": "rw",
+            "user.alice": HASH,
+            "pypi.fallback": "redirect",
+        }
+    )
+    @example(
+        {
+            "storage.dir": "/f",
+            "package.spam.user.alice": "w",
+            "user.alice": HASH,
+            "pypi.default_read": "everyone",
+        }
+    )
     @example({"storage.dir": "/f", "user.alice": HASH})
     @given(apps())
     def test_config(self, app: dict[str, str]) -> None:
-        """Who could not read, publish, overwrite, delete or fetch still cannot; who could not log in still cannot."""
+        """Who could not read, publish, overwrite, delete or fetch still cannot; who could not log
+        in still cannot.
+        """
         config = translated(app)
         if config is None:
             return
         oracle, rules = Oracle(app), rules_of(config)
         self.assertLessEqual(set(config.users), oracle.users())
-        self.assertLessEqual(set(config.access.admins), set(oracle.words("auth.admins", "")) & oracle.users())
+        self.assertLessEqual(
+            set(config.access.admins), set(oracle.words("auth.admins", "")) & oracle.users()
+        )
         self.compare(oracle, rules, None, ANONYMOUS)
         for user in config.users:
             self.compare(oracle, rules, user, identity(config, user))
@@ -116,13 +183,21 @@ class NeverWider(SynchronousTestCase):
     @modest
     @given(apps(), st.sets(st.sampled_from(("team", "ops", "admin"))))
     def test_accounts_database(self, app: dict[str, str], groups: set[str]) -> None:
-        """With people in a database the file's users, groups and rights have no effect: whoever logs in is of the database."""
+        """With people in a database the file's users, groups and rights have no effect: whoever
+        logs in is of the database.
+        """
         app = {**app, "pypi.auth": "sql", "auth.db.url": "sqlite:////x"}
         config = translated(app)
         if config is None:
             return
-        self.assertEqual((dict(config.users), dict(config.projects), config.access.admins), ({}, {}, ()))
-        kept = {key: value for key, value in app.items() if not key.startswith(("user.", "group.", "package.", "auth.admins"))}
+        self.assertEqual(
+            (dict(config.users), dict(config.projects), config.access.admins), ({}, {}, ())
+        )
+        kept = {
+            key: value
+            for key, value in app.items()
+            if not key.startswith(("user.", "group.", "package.", "auth.admins"))
+        }
         oracle = Oracle({**kept, **{f"group.{group}": "dora" for group in groups}})
         self.compare(oracle, rules_of(config), None, ANONYMOUS)
         self.compare(oracle, rules_of(config), "dora", Identity("dora", frozenset(groups)))
@@ -130,7 +205,9 @@ class NeverWider(SynchronousTestCase):
     @modest
     @given(apps(), st.booleans())
     def test_directory(self, app: dict[str, str], in_file: bool) -> None:
-        """With people in a directory the file has groups and rights if it says so; no group of the directory's counts."""
+        """With people in a directory the file has groups and rights if it says so; no group of the
+        directory's counts.
+        """
         app = {
             **{key: value for key, value in app.items() if not key.startswith("auth.ldap")},
             "pypi.auth": "ldap",
@@ -144,24 +221,44 @@ class NeverWider(SynchronousTestCase):
             return
         self.assertEqual((dict(config.users), config.access.admins), ({}, ()))
         self.assertIn("pypicloudKnowsNoGroups", config.ldap.group_filter or "")
-        left = ("user.", "auth.admins") if in_file else ("user.", "auth.admins", "group.", "package.")
+        left = (
+            ("user.", "auth.admins") if in_file else ("user.", "auth.admins", "group.", "package.")
+        )
         oracle = Oracle({key: value for key, value in app.items() if not key.startswith(left)})
         for user in ("alice", "bob"):
             self.compare(oracle, rules_of(config), user, identity(config, user))
 
     @modest
-    @given(st.dictionaries(PACKAGE_KEYS, RIGHT, max_size=6), st.dictionaries(st.sampled_from(BY_LISTS[:2]), LISTED))
-    def test_before_names_were_normalised(self, packages: dict[str, str], lists: dict[str, str]) -> None:
-        """Before 0.4 rules held for names as they are spelled: where there is but one spelling, nobody gets more than that."""
-        app = {"storage.dir": "/f", "user.alice": HASH, "user.bob": HASH, "group.team": "alice", **packages, **lists}
+    @given(
+        st.dictionaries(PACKAGE_KEYS, RIGHT, max_size=6),
+        st.dictionaries(st.sampled_from(BY_LISTS[:2]), LISTED),
+    )
+    def test_before_names_were_normalised(
+        self, packages: dict[str, str], lists: dict[str, str]
+    ) -> None:
+        """Before 0.4 rules held for names as they are spelled: where there is but one spelling,
+        nobody gets more than that.
+        """
+        app = {
+            "storage.dir": "/f",
+            "user.alice": HASH,
+            "user.bob": HASH,
+            "group.team": "alice",
+            **packages,
+            **lists,
+        }
         config = translated(app)
         assert config is not None
         for project in PROJECTS:
             spelled = {
-                key.split(".")[1] for key in packages if key.count(".") == 3 and normalized(key.split(".")[1]) == project
+                key.split(".")[1]
+                for key in packages
+                if key.count(".") == 3 and normalized(key.split(".")[1]) == project
             }
             spelled = {
-                each for each in spelled if any(k.split(".")[1:3] in ([each, "user"], [each, "group"]) for k in packages)
+                each
+                for each in spelled
+                if any(k.split(".")[1:3] in ([each, "user"], [each, "group"]) for k in packages)
             }
             if len(spelled) != 1:
                 continue
@@ -174,7 +271,9 @@ class NeverWider(SynchronousTestCase):
     @modest
     @given(apps())
     def test_nothing_is_lost_where_all_can_be_said(self, app: dict[str, str]) -> None:
-        """Where names are ones that we can have, and no right is to write alone, everybody may read and publish as before."""
+        """Where names are ones that we can have, and no right is to write alone, everybody may read
+        and publish as before.
+        """
         plain = {"alice", "bob", "carol", "team", "ops", "spam", "other", "my-pkg"}
         app = {
             key: value
@@ -182,10 +281,22 @@ class NeverWider(SynchronousTestCase):
             if not key.startswith(("package.", "user.", "group.", "pypi.default", "auth.admins"))
             or key.startswith("pypi.default")
             or (key == "auth.admins" and set(value.split()) <= {"alice"})
-            or (key.count(".") == (3 if key[0] == "p" else 1) and set(key.split(".")[1:]) - {"user", "group"} <= plain)
+            or (
+                key.count(".") == (3 if key[0] == "p" else 1)
+                and set(key.split(".")[1:]) - {"user", "group"} <= plain
+            )
         }
-        app = {key: value for key, value in app.items() if Oracle.can(value) != {"write"} or not key.startswith("package.")}
-        app |= {"user.alice": HASH, "user.bob": HASH, "group.team": "alice", "group.ops": "bob alice"}
+        app = {
+            key: value
+            for key, value in app.items()
+            if Oracle.can(value) != {"write"} or not key.startswith("package.")
+        }
+        app |= {
+            "user.alice": HASH,
+            "user.bob": HASH,
+            "group.team": "alice",
+            "group.ops": "bob alice",
+        }
         config = translated(app)
         if config is None:
             return
@@ -203,13 +314,16 @@ class Rights(SynchronousTestCase):
 
     def projects(self, **app: str) -> dict[str, str]:
         config = parse(
-            text_of({"storage.dir": "/f", "user.alice": HASH, "group.team": "alice", **app}), filename="/srv/config.ini"
+            text_of({"storage.dir": "/f", "user.alice": HASH, "group.team": "alice", **app}),
+            filename="/srv/config.ini",
         )
         self.notes = "\n".join(config.notes)
         return {key: right.text for key, right in config.projects.items()}
 
     def test_documented(self) -> None:
-        """pypicloud's documentation's own example gives what its table says, where its names are normalised."""
+        """pypicloud's documentation's own example gives what its table says, where its names are
+        normalised.
+        """
         found = self.projects(
             **{
                 "user.dsa": HASH,
@@ -230,25 +344,39 @@ class Rights(SynchronousTestCase):
         self.assertNotIn("package.", self.notes)
 
     def test_another_spelling(self) -> None:
-        """A name that is not normalised keeps its project from the defaults, with no more than these give; that is said."""
+        """A name that is not normalised keeps its project from the defaults, with no more than
+        these give; that is said.
+        """
         found = self.projects(**{"package.my_app.user.alice": "rw"})
         self.assertEqual(found, {"my-app.user.alice": "r"})
         self.assertIn("package.my_app.user.alice: pypicloud does not heed it since 0.4", self.notes)
-        found = self.projects(**{"package.my_app.user.alice": "rw", "pypi.default_write": "team", "pypi.default_read": ""})
+        found = self.projects(
+            **{
+                "package.my_app.user.alice": "rw",
+                "pypi.default_write": "team",
+                "pypi.default_read": "",
+            }
+        )
         self.assertEqual(found, {"my-app.group.pypicloud-nobody": "r"})
-        found = self.projects(**{"package.my_app.user.alice": "rw", "package.my-app.group.team": "r"})
+        found = self.projects(
+            **{"package.my_app.user.alice": "rw", "package.my-app.group.team": "r"}
+        )
         self.assertEqual(found, {"my-app.group.team": "r"})
         self.assertIn("there are rules for that one", self.notes)
 
     def test_dots(self) -> None:
         """A rule with more dots, which pypicloud never heeded, is left out and said once."""
-        found = self.projects(**{"package.zope.interface.user.alice": "rw", "package.a.user.j.doe": "r"})
+        found = self.projects(
+            **{"package.zope.interface.user.alice": "rw", "package.a.user.j.doe": "r"}
+        )
         self.assertEqual(found, {})
         self.assertEqual(self.notes.count("pypicloud ignored it, silently"), 1)
         self.assertIn("package.zope.interface.user.alice, package.a.user.j.doe", self.notes)
 
     def test_shut(self) -> None:
-        """A project whose entries let in nobody stays shut, though the defaults let in everybody."""
+        """A project whose entries let in nobody stays shut, though the defaults
+        let in everybody.
+        """
         for key, value in (
             ("package.spam.user.alice", ""),
             ("package.spam.group.gone", "rw"),
@@ -272,12 +400,20 @@ class Rights(SynchronousTestCase):
         self.assertEqual(config.groups, {"pypicloud-admins": ("alice", "bob")})
         self.assertEqual(list(config.projects), ["spam.group.pypicloud-admins"])
         self.assertEqual(config.access.write.text(), "group:pypicloud-admins")
-        self.assertIn("group.admins: no group can be called so here; it is pypicloud-admins", "".join(config.notes))
+        self.assertIn(
+            "group.admins: no group can be called so here; it is pypicloud-admins",
+            "".join(config.notes),
+        )
 
     def test_defaults(self) -> None:
         """What the file does not say is as pypicloud has it."""
-        access = parse("[app:main]\nuse = egg:pypicloud\nstorage.dir = /f\n", filename="/srv/config.ini").access
-        texts = [getattr(access, name).text() for name in ("read", "write", "cache_update", "overwrite", "delete")]
+        access = parse(
+            "[app:main]\nuse = egg:pypicloud\nstorage.dir = /f\n", filename="/srv/config.ini"
+        ).access
+        texts = [
+            getattr(access, name).text()
+            for name in ("read", "write", "cache_update", "overwrite", "delete")
+        ]
         self.assertEqual(texts, ["authenticated", "nobody", "everyone", "nobody", "authenticated"])
         self.assertEqual(access.delete_needs.value, "write")
 
@@ -287,17 +423,34 @@ class Rights(SynchronousTestCase):
         config = parse(text_of(app), filename="/srv/config.ini")
         for name in ("read", "write", "cache_update", "overwrite", "delete"):
             self.assertEqual(getattr(config.access, name).text(), "nobody", name)
-        self.assertIn("pypi.allow_delete_groups: administrators may delete all the same", "".join(config.notes))
+        self.assertIn(
+            "pypi.allow_delete_groups: administrators may delete all the same",
+            "".join(config.notes),
+        )
 
     def test_yes_and_no(self) -> None:
-        """The older keys for overwriting and deleting are yes or no: no means no, and the newer ones count before them."""
+        """The older keys for overwriting and deleting are yes or no: no means no, and the newer
+        ones count before them.
+        """
         for text, expected in (("true", "authenticated"), ("false", "nobody"), ("", "nobody")):
             app = {"storage.dir": "/f", "pypi.allow_overwrite": text, "pypi.allow_delete": text}
             config = parse(text_of(app), filename="/srv/config.ini")
-            self.assertEqual([config.access.overwrite.text(), config.access.delete.text()], [expected] * 2)
-        config = parse(text_of({"storage.dir": "/f", "pypi.allow_overwrite": "admin"}), filename="/srv/config.ini")
+            self.assertEqual(
+                [config.access.overwrite.text(), config.access.delete.text()], [expected] * 2
+            )
+        config = parse(
+            text_of({"storage.dir": "/f", "pypi.allow_overwrite": "admin"}),
+            filename="/srv/config.ini",
+        )
         said = "".join(config.notes)
         self.assertIn("'admin' is neither yes nor no", said)
         self.assertIn("pypi.allow_overwrite_groups", said)
-        app = {"storage.dir": "/f", "pypi.allow_overwrite": "true", "pypi.allow_overwrite_groups": "", "group.x": "y"}
-        self.assertEqual(parse(text_of(app), filename="/srv/config.ini").access.overwrite.text(), "nobody")
+        app = {
+            "storage.dir": "/f",
+            "pypi.allow_overwrite": "true",
+            "pypi.allow_overwrite_groups": "",
+            "group.x": "y",
+        }
+        self.assertEqual(
+            parse(text_of(app), filename="/srv/config.ini").access.overwrite.text(), "nobody"
+        )

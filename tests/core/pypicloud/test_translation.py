@@ -21,7 +21,12 @@ S3 = "pypi.storage = s3\nstorage.bucket = bucket\n"
 
 def read(app: str, rest: str = "", **environ: str) -> Config:
     """The configuration of an app with these lines, and these sections behind it."""
-    return parse(f"[app:main]\nuse = egg:pypicloud\n{app}\n{rest}", filename="/srv/config.ini", environ=environ, cwd="/run")
+    return parse(
+        f"[app:main]\nuse = egg:pypicloud\n{app}\n{rest}",
+        filename="/srv/config.ini",
+        environ=environ,
+        cwd="/run",
+    )
 
 
 def refused(app: str, rest: str = "") -> str:
@@ -42,51 +47,93 @@ class Storage(SynchronousTestCase):
     """[storage]."""
 
     def test_files(self) -> None:
-        """The folder is used where it is, in pypicloud's layout, by all names of its class; without one nothing starts."""
-        for name in ("file", "pypicloud.storage.FileStorage", "pypicloud.storage.files.FileStorage"):
+        """The folder is used where it is, in pypicloud's layout, by all names of its class; without
+        one nothing starts.
+        """
+        for name in (
+            "file",
+            "pypicloud.storage.FileStorage",
+            "pypicloud.storage.files.FileStorage",
+        ):
             storage = read(f"pypi.storage = {name}\nstorage.dir = /files").storage
-            found = (storage.backend.value, storage.path, storage.layout.value, storage.prepend_hash)
+            found = (
+                storage.backend.value,
+                storage.path,
+                storage.layout.value,
+                storage.prepend_hash,
+            )
             self.assertEqual(found, ("files", "/files", "pypicloud", False))
         self.assertIn("storage.dir: it has to say in which folder", refused("pypi.fallback = none"))
         self.assertIn("storage.dir: it has to say in which folder", refused("storage.dir ="))
 
     def test_bucket(self) -> None:
-        """A bucket has pypicloud's defaults, and what the file says; names of three generations say the same."""
+        """A bucket has pypicloud's defaults, and what the file says; names of three generations say
+        the same.
+        """
         storage = read(S3).storage
-        found = (storage.backend.value, storage.bucket, storage.prepend_hash, storage.layout.value, storage.redirect)
+        found = (
+            storage.backend.value,
+            storage.bucket,
+            storage.prepend_hash,
+            storage.layout.value,
+            storage.redirect,
+        )
         self.assertEqual(found, ("s3", "bucket", True, "pypicloud", True))
         self.assertEqual((storage.region, storage.expire_after), ("us-east-1", timedelta(days=1)))
         for lines in (
-            "pypi.storage = s3\nstorage.bucket = bucket\nstorage.aws_access_key_id = A\nstorage.aws_secret_access_key = S\n"
-            "storage.region_name = eu-west-1\nstorage.prefix = p/\nstorage.expire_after = 60\nstorage.prepend_hash = no",
-            "pypi.storage = s3\nstorage.bucket = bucket\nstorage.access_key = A\nstorage.secret_key = S\n"
-            "storage.region = EU\nstorage.prefix = p/\nstorage.expire_after = 60\nstorage.prepend_hash = no",
-            "aws.bucket = bucket\naws.access_key = A\naws.secret_key = S\naws.region = EU\naws.prefix = p/\n"
+            "pypi.storage = s3\nstorage.bucket = bucket\nstorage.aws_access_key_id = "
+            "A\nstorage.aws_secret_access_key = S\n"
+            "storage.region_name = eu-west-1\nstorage.prefix = p/\nstorage.expire_after = "
+            "60\nstorage.prepend_hash = no",
+            "pypi.storage = s3\nstorage.bucket = bucket\nstorage.access_key = "
+            "A\nstorage.secret_key = S\n"
+            "storage.region = EU\nstorage.prefix = p/\nstorage.expire_after = "
+            "60\nstorage.prepend_hash = no",
+            "aws.bucket = bucket\naws.access_key = A\naws.secret_key = S\naws.region = "
+            "EU\naws.prefix = p/\n"
             "aws.expire_after = 60\npypi.prepend_hash = false\nsqlalchemy.url = sqlite:///x",
         ):
             storage = read(lines).storage
-            self.assertEqual((storage.bucket, storage.access_key, storage.secret_key), ("bucket", "A", "S"))
-            self.assertEqual((storage.region, storage.prefix, storage.prepend_hash), ("eu-west-1", "p/", False))
+            self.assertEqual(
+                (storage.bucket, storage.access_key, storage.secret_key), ("bucket", "A", "S")
+            )
+            self.assertEqual(
+                (storage.region, storage.prefix, storage.prepend_hash), ("eu-west-1", "p/", False)
+            )
             self.assertEqual(storage.expire_after, timedelta(seconds=60))
             self.assertLess(storage.buffer_time, storage.expire_after)
 
     def test_the_newest_name_counts(self) -> None:
         """Where two names say the same, the newest counts, and the other is said to be left out."""
-        config = read(S3 + "aws.bucket = other\nstorage.region = EU\nstorage.region_name = us-west-2")
+        config = read(
+            S3 + "aws.bucket = other\nstorage.region = EU\nstorage.region_name = us-west-2"
+        )
         self.assertEqual((config.storage.bucket, config.storage.region), ("bucket", "us-west-2"))
         self.assertIn("aws.bucket: storage.bucket says the same", notes(config))
 
     def test_other_stores(self) -> None:
-        """Other implementations of S3: by their URL, or by host and security as before 1.0; Amazon's host says the region."""
+        """Other implementations of S3: by their URL, or by host and security as before 1.0;
+        Amazon's host says the region.
+        """
         storage = read(
-            S3 + "storage.endpoint_url = http://minio:9000/\nstorage.addressing_style = path\nstorage.verify = ca.pem"
+            S3
+            + (
+                "storage.endpoint_url = http://minio:9000/\nstorage.addressing_style = "
+                "path\nstorage.verify = ca.pem"
+            )
         ).storage
         found = (storage.endpoint_url, storage.addressing.value, storage.ca_certificates)
         self.assertEqual(found, ("http://minio:9000", "path", "/run/ca.pem"))
         storage = read(
-            S3 + "storage.host = minio:9000\nstorage.is_secure = false\nstorage.calling_format = OrdinaryCallingFormat"
+            S3
+            + (
+                "storage.host = minio:9000\nstorage.is_secure = false\nstorage.calling_format = "
+                "OrdinaryCallingFormat"
+            )
         ).storage
-        self.assertEqual((storage.endpoint_url, storage.addressing.value), ("http://minio:9000", "path"))
+        self.assertEqual(
+            (storage.endpoint_url, storage.addressing.value), ("http://minio:9000", "path")
+        )
         storage = read(S3 + "storage.host = s3-eu-west-1.amazonaws.com").storage
         self.assertEqual((storage.endpoint_url, storage.region), (None, "eu-west-1"))
         self.assertEqual(read(S3, AWS_DEFAULT_REGION="eu-north-1").storage.region, "eu-north-1")
@@ -95,22 +142,41 @@ class Storage(SynchronousTestCase):
         """Not to check them is not taken over."""
         config = read(S3 + "storage.verify = false")
         self.assertIsNone(config.storage.ca_certificates)
-        self.assertIn("storage.verify: not taken over: certificates are always checked", notes(config))
+        self.assertIn(
+            "storage.verify: not taken over: certificates are always checked", notes(config)
+        )
 
     def test_encryption(self) -> None:
         """What S3 knows, and yes or no as before 1.0; what it does not know is refused."""
-        for text, expected in (("AES256", "AES256"), ("aws:kms", "aws:kms"), ("true", "AES256"), ("false", None), ("", None)):
-            encryption = read(S3 + f"storage.server_side_encryption = {text}").storage.server_side_encryption
+        for text, expected in (
+            ("AES256", "AES256"),
+            ("aws:kms", "aws:kms"),
+            ("true", "AES256"),
+            ("false", None),
+            ("", None),
+        ):
+            encryption = read(
+                S3 + f"storage.server_side_encryption = {text}"
+            ).storage.server_side_encryption
             self.assertEqual(encryption.value if encryption else None, expected)
-        self.assertIn("from storage.server_side_encryption: 'aes'", refused(S3 + "storage.server_side_encryption = aes"))
+        self.assertIn(
+            "from storage.server_side_encryption: 'aes'",
+            refused(S3 + "storage.server_side_encryption = aes"),
+        )
 
     def test_lifetimes(self) -> None:
-        """URLs live for as long as is said, but for 7 days at most; what is no number of seconds is refused."""
+        """URLs live for as long as is said, but for 7 days at most; what is no number of seconds is
+        refused.
+        """
         config = read(S3 + "storage.expire_after = 31536000")
         self.assertEqual(config.storage.expire_after, timedelta(days=7))
-        self.assertIn("storage.expire_after: no signed URL can be valid for longer than 7 days", notes(config))
+        self.assertIn(
+            "storage.expire_after: no signed URL can be valid for longer than 7 days", notes(config)
+        )
         for text in ("-1", "soon", "1.5", "0"):
-            self.assertIn("from storage.expire_after: ", refused(S3 + f"storage.expire_after = {text}"))
+            self.assertIn(
+                "from storage.expire_after: ", refused(S3 + f"storage.expire_after = {text}")
+            )
 
     def test_streaming(self) -> None:
         """Where pypicloud streamed files, pypid does."""
@@ -118,9 +184,16 @@ class Storage(SynchronousTestCase):
         self.assertTrue(read(S3 + "storage.redirect_urls = false").storage.redirect)
 
     def test_cloudfront(self) -> None:
-        """CloudFront with a key; without one clients get URLs of S3's; a key in the file is refused, and not shown."""
-        front = S3.replace("s3", "cloudfront") + "storage.cloud_front_domain = https://d.cloudfront.net\n"
-        storage = read(front + "storage.cloud_front_key_id = K\nstorage.cloud_front_key_file = k.pem").storage
+        """CloudFront with a key; without one clients get URLs of S3's; a key in the file is
+        refused, and not shown.
+        """
+        front = (
+            S3.replace("s3", "cloudfront")
+            + "storage.cloud_front_domain = https://d.cloudfront.net\n"
+        )
+        storage = read(
+            front + "storage.cloud_front_key_id = K\nstorage.cloud_front_key_file = k.pem"
+        ).storage
         found = (storage.cloudfront_domain, storage.cloudfront_key_id, storage.cloudfront_key_file)
         self.assertEqual(found, ("https://d.cloudfront.net", "K", "/run/k.pem"))
         config = read(front)
@@ -129,7 +202,10 @@ class Storage(SynchronousTestCase):
         said = refused(front + "storage.cloud_front_key_string = hunter2")
         self.assertIn("write it into a file", said)
         self.assertNotIn("hunter2", said)
-        self.assertIn("storage.cloud_front_key_id: it belongs", refused(front + "storage.cloud_front_key_file = k.pem"))
+        self.assertIn(
+            "storage.cloud_front_key_id: it belongs",
+            refused(front + "storage.cloud_front_key_file = k.pem"),
+        )
         self.assertIn("needs the domain", refused(S3.replace("s3", "cloudfront")))
 
     def test_what_is_not_had(self) -> None:
@@ -153,17 +229,30 @@ class Upstream(SynchronousTestCase):
 
     def test_modes(self) -> None:
         """Each of pypicloud's words, of all versions; another is refused."""
-        for word, mode in (("redirect", "redirect"), ("cache", "cache"), ("none", "offline"), ("mirror", "cache")):
+        for word, mode in (
+            ("redirect", "redirect"),
+            ("cache", "cache"),
+            ("none", "offline"),
+            ("mirror", "cache"),
+        ):
             self.assertEqual(self.upstream(f"pypi.fallback = {word}").upstream.mode.value, mode)
         self.assertEqual(self.upstream("").upstream.mode.value, "redirect")
         self.assertEqual(self.upstream("pypi.use_fallback = false").upstream.mode.value, "offline")
         self.assertEqual(self.upstream("pypi.use_fallback = true").upstream.mode.value, "redirect")
-        self.assertEqual(self.upstream("pypi.use_fallback = false\npypi.fallback = cache").upstream.mode.value, "cache")
+        self.assertEqual(
+            self.upstream("pypi.use_fallback = false\npypi.fallback = cache").upstream.mode.value,
+            "cache",
+        )
         said = refused("storage.dir = /f\npypi.fallback = cach")
-        self.assertIn("config.ini:4: pypi.fallback: 'cach' was read; allowed: redirect, cache, none, mirror", said)
+        self.assertIn(
+            "config.ini:4: pypi.fallback: 'cach' was read; allowed: redirect, cache, none, mirror",
+            said,
+        )
 
     def test_never_blended(self) -> None:
-        """That names of ours show the public index's versions, too, is never taken over, and said why."""
+        """That names of ours show the public index's versions, too, is never taken over, and said
+        why.
+        """
         for lines in ("pypi.always_show_upstream = true", "pypi.fallback = mirror"):
             config = self.upstream(lines)
             self.assertEqual(config.upstream.blend, ())
@@ -171,18 +260,32 @@ class Upstream(SynchronousTestCase):
         self.assertNotIn("blend", notes(self.upstream("pypi.always_show_upstream = false")))
 
     def test_urls(self) -> None:
-        """The base or the older URL of another index; the address that the public one no longer has is its new one."""
-        self.assertEqual(self.upstream("pypi.fallback_base_url = https://i/there/").upstream.url, ("https://i/there/simple",))
-        self.assertEqual(self.upstream("pypi.fallback_url = https://i/simple/").upstream.url, ("https://i/simple",))
-        both = self.upstream("pypi.fallback_url = https://a/simple\npypi.fallback_base_url = https://b")
+        """The base or the older URL of another index; the address that the public one no longer has
+        is its new one.
+        """
+        self.assertEqual(
+            self.upstream("pypi.fallback_base_url = https://i/there/").upstream.url,
+            ("https://i/there/simple",),
+        )
+        self.assertEqual(
+            self.upstream("pypi.fallback_url = https://i/simple/").upstream.url,
+            ("https://i/simple",),
+        )
+        both = self.upstream(
+            "pypi.fallback_url = https://a/simple\npypi.fallback_base_url = https://b"
+        )
         self.assertEqual(both.upstream.url, ("https://b/simple",))
         config = self.upstream("pypi.fallback_url = http://pypi.python.org/simple")
         self.assertEqual(config.upstream.url, ())
         self.assertIn("that address is gone", notes(config))
-        self.assertIn("from pypi.fallback_url", refused("storage.dir = /f\npypi.fallback_url = pypi"))
+        self.assertIn(
+            "from pypi.fallback_url", refused("storage.dir = /f\npypi.fallback_url = pypi")
+        )
 
     def test_reserved(self) -> None:
-        """Names that were never to be asked for are reserved, also where pypicloud did not understand how they are listed."""
+        """Names that were never to be asked for are reserved, also where pypicloud did not
+        understand how they are listed.
+        """
         config = self.upstream("pypi.disallow_fallback =\n   one\n   My_Two")
         self.assertEqual(config.upstream.reserved, ("one", "My_Two"))
         for text in ("(one, two)", '["one", "two"]', "one,two"):
@@ -198,14 +301,25 @@ class People(SynchronousTestCase):
     """[users], and who is asked."""
 
     def test_config(self) -> None:
-        """By all names of its class: users with good hashes, of whom those administer that the file says."""
-        for name in ("config", "pypicloud.access.ConfigAccessBackend", "pypicloud.access.config.ConfigAccessBackend"):
+        """By all names of its class: users with good hashes, of whom those administer that the file
+        says.
+        """
+        for name in (
+            "config",
+            "pypicloud.access.ConfigAccessBackend",
+            "pypicloud.access.config.ConfigAccessBackend",
+        ):
             config = read(
-                f"storage.dir = /f\npypi.auth = {name}\nuser.alice = {HASH}\nuser.bob = plain\nuser.a:b = {HASH}\n"
-                f"user.everyone = {HASH}\nauth.admins = alice bob gone\ngroup.team = alice bob\ngroup.everyone = bob"
+                f"storage.dir = /f\npypi.auth = {name}\nuser.alice = {HASH}\nuser.bob = "
+                f"plain\nuser.a:b = {HASH}\n"
+                f"user.everyone = {HASH}\nauth.admins = alice bob gone\ngroup.team = alice "
+                f"bob\ngroup.everyone = bob"
             )
             self.assertEqual(dict(config.users), {"alice": HASH})
-            self.assertEqual((config.access.admins, dict(config.groups)), (("alice",), {"team": ("alice", "bob")}))
+            self.assertEqual(
+                (config.access.admins, dict(config.groups)),
+                (("alice",), {"team": ("alice", "bob")}),
+            )
             said = notes(config)
             for words in (
                 "user.bob, user.a: this is no hash",
@@ -217,20 +331,39 @@ class People(SynchronousTestCase):
 
     def test_database(self) -> None:
         """pypicloud's database is named to be read once; ours is ours."""
-        for name in ("sql", "pypicloud.access.SQLAccessBackend", "pypicloud.access.sql.SQLAccessBackend"):
-            config = read(f"storage.dir = /f\npypi.auth = {name}\nauth.db.url = sqlite:///%(here)s/db.sqlite\nuser.a = {HASH}")
+        for name in (
+            "sql",
+            "pypicloud.access.SQLAccessBackend",
+            "pypicloud.access.sql.SQLAccessBackend",
+        ):
+            config = read(
+                f"storage.dir = /f\npypi.auth = {name}\nauth.db.url = "
+                f"sqlite:///%(here)s/db.sqlite\nuser.a = {HASH}"
+            )
             self.assertEqual([each.value for each in config.access.backend], ["config", "sql"])
-            self.assertEqual((config.access.url, config.inherits), (None, "sqlite:////srv/db.sqlite"))
-            self.assertIn("user.a: pypicloud does not look at it with pypi.auth = sql", notes(config))
-        self.assertEqual(read("storage.dir = /f\npypi.access_backend = sql\nauth.db.url = sqlite://").inherits, "sqlite://")
-        self.assertIn("auth.db.url: pypi.auth = sql needs", refused("storage.dir = /f\npypi.auth = sql"))
+            self.assertEqual(
+                (config.access.url, config.inherits), (None, "sqlite:////srv/db.sqlite")
+            )
+            self.assertIn(
+                "user.a: pypicloud does not look at it with pypi.auth = sql", notes(config)
+            )
+        self.assertEqual(
+            read("storage.dir = /f\npypi.access_backend = sql\nauth.db.url = sqlite://").inherits,
+            "sqlite://",
+        )
+        self.assertIn(
+            "auth.db.url: pypi.auth = sql needs", refused("storage.dir = /f\npypi.auth = sql")
+        )
 
     def test_what_is_not_had(self) -> None:
         """Other sources are refused, with the reason and with what to do."""
         for name, word in (
             ("remote\nauth.backend_server = https://x", "docs/remote"),
             ("aws_secrets_manager", "AWS Secrets Manager"),
-            ("pypicloud.access.aws_secrets_manager.AWSSecretsManagerAccessBackend", "AWS Secrets Manager"),
+            (
+                "pypicloud.access.aws_secrets_manager.AWSSecretsManagerAccessBackend",
+                "AWS Secrets Manager",
+            ),
             ("company.Auth", "cannot run 'company.Auth'"),
         ):
             said = refused(f"storage.dir = /f\npypi.auth = {name}")
@@ -240,28 +373,49 @@ class People(SynchronousTestCase):
     def test_directory(self) -> None:
         """A directory that is searched is searched; its groups mean nothing, as with pypicloud."""
         base = "storage.dir = /f\npypi.auth = ldap\nauth.ldap.url = ldaps://h\n"
-        search = f"{base}auth.ldap.base_dn = ou=people,dc=x\nauth.ldap.user_search_filter = (&(a=b)(uid={{username}}))\n"
+        search = (
+            f"{base}auth.ldap.base_dn = ou=people,dc=x\nauth.ldap.user_search_filter = "
+            f"(&(a=b)(uid={{username}}))\n"
+        )
         config = read(
-            f"{search}auth.ldap.service_dn = cn=s\nauth.ldap.service_password = hunter2\nauth.ldap.service_username = root"
+            f"{search}auth.ldap.service_dn = cn=s\nauth.ldap.service_password = "
+            f"hunter2\nauth.ldap.service_username = root"
         )
         ldap = config.ldap
         self.assertEqual([each.value for each in config.access.backend], ["ldap"])
-        self.assertEqual((ldap.url, ldap.bind_dn, ldap.base_dn), ("ldaps://h", "cn=s", "ou=people,dc=x"))
+        self.assertEqual(
+            (ldap.url, ldap.bind_dn, ldap.base_dn), ("ldaps://h", "cn=s", "ou=people,dc=x")
+        )
         self.assertEqual(ldap.user_filter, "(&(a=b)(uid={user}))")
         self.assertIn("auth.ldap.service_username: not taken over", notes(config))
         self.assertEqual(config.access.admins, ())
         self.assertNotIn("StartTLS", notes(config))
         self.assertIn("StartTLS", notes(read(search.replace("ldaps:", "ldap:"))))
-        older = read(f"{base}auth.ldap.base_dn = dc=x\nauth.ldap.all_user_search = (a=b)\nauth.ldap.id_field = name").ldap
+        older = read(
+            f"{base}auth.ldap.base_dn = dc=x\nauth.ldap.all_user_search = "
+            f"(a=b)\nauth.ldap.id_field = name"
+        ).ldap
         self.assertEqual(older.user_filter, "(&(a=b)(name={user}))")
-        self.assertIn("it names one entry", refused(f"{base}auth.ldap.user_dn_format = cn={{username}},dc=x"))
-        self.assertIn("from auth.ldap.user_search_filter", refused(search.replace("(uid={username})", "(uid=x)")))
+        self.assertIn(
+            "it names one entry", refused(f"{base}auth.ldap.user_dn_format = cn={{username}},dc=x")
+        )
+        self.assertIn(
+            "from auth.ldap.user_search_filter",
+            refused(search.replace("(uid={username})", "(uid=x)")),
+        )
 
     def test_administrators_of_a_directory(self) -> None:
-        """Names, and a group by memberOf, are taken over; other attributes make nobody an administrator, and that is said."""
-        base = "storage.dir = /f\npypi.auth = ldap\nauth.ldap.url = ldaps://h\nauth.ldap.base_dn = dc=x\n"
+        """Names, and a group by memberOf, are taken over; other attributes make nobody an
+        administrator, and that is said.
+        """
+        base = (
+            "storage.dir = /f\npypi.auth = ldap\nauth.ldap.url = ldaps://h\nauth.ldap.base_dn = "
+            "dc=x\n"
+        )
         base += "auth.ldap.user_search_filter = (uid={username})\n"
-        config = read(f"{base}auth.ldap.admin_field = uid\nauth.ldap.admin_value =\n   alice\n   bob")
+        config = read(
+            f"{base}auth.ldap.admin_field = uid\nauth.ldap.admin_value =\n   alice\n   bob"
+        )
         self.assertEqual(config.access.admins, ("alice", "bob"))
         group = f"{base}auth.ldap.admin_field = memberOf\nauth.ldap.admin_value = cn=ops,dc=x\n"
         self.assertEqual(read(group).ldap.admin_group, "cn=ops,dc=x")
@@ -270,7 +424,9 @@ class People(SynchronousTestCase):
         self.assertIn("an attribute makes nobody an administrator", notes(config))
         config = read(f"{base}auth.ldap.admin_field = roles\nauth.ldap.admin_value = boss")
         self.assertEqual((config.access.admins, config.ldap.admin_group), ((), None))
-        self.assertIn("auth.ldap.admin_field, auth.ldap.admin_value: an attribute makes nobody", notes(config))
+        self.assertIn(
+            "auth.ldap.admin_field, auth.ldap.admin_value: an attribute makes nobody", notes(config)
+        )
 
 
 class Listening(SynchronousTestCase):
@@ -284,7 +440,9 @@ class Listening(SynchronousTestCase):
         return config.server.listen
 
     def test_waitress(self) -> None:
-        """Hosts and ports of [server:main], several, of both families, and a socket in the file system."""
+        """Hosts and ports of [server:main], several, of both families, and a socket in the file
+        system.
+        """
         for section, expected in (
             ("host = 0.0.0.0\nport = 6543", ("tcp:6543",)),
             ("host = 127.0.0.1\nport = 6543", ("tcp:6543:interface=127.0.0.1",)),
@@ -293,27 +451,40 @@ class Listening(SynchronousTestCase):
             ("host = ::1\nport = 6543", (r"tcp6:6543:interface=\:\:1",)),
             ("port = 6543", ("tcp:6543",)),
             ("threads = 8", ("tcp:8080",)),
-            ("listen = *:80 [::]:80 10.0.0.1:81", ("tcp:80", "tcp6:80", "tcp:81:interface=10.0.0.1")),
+            (
+                "listen = *:80 [::]:80 10.0.0.1:81",
+                ("tcp:80", "tcp6:80", "tcp:81:interface=10.0.0.1"),
+            ),
             ("unix_socket = /run/a:b.sock", (r"unix:/run/a\:b.sock:mode=600",)),
             ("unix_socket = p.sock\nunix_socket_perms = 660", ("unix:/run/p.sock:mode=660",)),
             ("bind = unix:/run/g.sock", ("unix:/run/g.sock:mode=600",)),
             ("bind = 0.0.0.0:8000", ("tcp:8000",)),
         ):
-            self.assertEqual(self.listen(f"[server:main]\nuse = egg:waitress#main\n{section}"), expected, section)
+            self.assertEqual(
+                self.listen(f"[server:main]\nuse = egg:waitress#main\n{section}"), expected, section
+            )
 
     def test_several_servers(self) -> None:
         """[server:main] is meant, or the only one that there is; of others that is said."""
         self.assertEqual(self.listen("[server:a]\nport = 1"), ("tcp:1",))
         self.assertEqual(self.listen("[server:a]\nport = 1\n[server:main]\nport = 2"), ("tcp:2",))
         self.assertIn("[server:a]: pserve listens where [server:main] says", self.notes)
-        self.assertEqual(self.listen("[server:a]\nport = 1\n[server:b]\nport = 2"), ("tcp:6543:interface=127.0.0.1",))
+        self.assertEqual(
+            self.listen("[server:a]\nport = 1\n[server:b]\nport = 2"),
+            ("tcp:6543:interface=127.0.0.1",),
+        )
         self.assertIn("[server:a], [server:b]: pserve", self.notes)
 
     def test_variables_of_a_command_line(self) -> None:
-        """A port that pserve was told is not known here: waitress' own is used, and that is said; [DEFAULT] can say it."""
+        """A port that pserve was told is not known here: waitress' own is used, and that is said;
+        [DEFAULT] can say it.
+        """
         section = "[server:main]\nuse = egg:waitress#main\nhost = 0.0.0.0\nport = %(http_port)s\n"
         self.assertEqual(self.listen(section), ("tcp:8080",))
-        self.assertIn("port: %(http_port)s is not said in this file; add [DEFAULT] with http_port = ...", self.notes)
+        self.assertIn(
+            "port: %(http_port)s is not said in this file; add [DEFAULT] with http_port = ...",
+            self.notes,
+        )
         self.assertEqual(self.listen(f"{section}[DEFAULT]\nhttp_port = 9000\n"), ("tcp:9000",))
         unknown_host = "[server:main]\nhost = %(host_name)s\nport = 80"
         self.assertEqual(self.listen(unknown_host), ("tcp:80:interface=127.0.0.1",))
@@ -321,14 +492,23 @@ class Listening(SynchronousTestCase):
     def test_nonsense(self) -> None:
         """A port that is none is refused."""
         for section in ("port = http", "listen = nowhere", "host = 0.0.0.0\nport = -1"):
-            self.assertIn("say [server] listen", refused("storage.dir = /f", f"[server:main]\n{section}"))
+            self.assertIn(
+                "say [server] listen", refused("storage.dir = /f", f"[server:main]\n{section}")
+            )
 
     def test_uwsgi(self) -> None:
-        """[uwsgi] is looked at where there is no [server:main]; of what does not speak HTTP that is said."""
-        self.assertEqual(self.listen("[uwsgi]\npaste = config:%p\nhttp = 0.0.0.0:8080\nmaster = true"), ("tcp:8080",))
+        """[uwsgi] is looked at where there is no [server:main]; of what does not speak HTTP that is
+        said.
+        """
+        self.assertEqual(
+            self.listen("[uwsgi]\npaste = config:%p\nhttp = 0.0.0.0:8080\nmaster = true"),
+            ("tcp:8080",),
+        )
         self.assertIn("paste, master: it is of the old server", self.notes)
         self.assertEqual(self.listen("[uwsgi]\nhttp = :8080"), ("tcp:8080",))
-        self.assertEqual(self.listen("[uwsgi]\nsocket = 127.0.0.1:3031"), ("tcp:6543:interface=127.0.0.1",))
+        self.assertEqual(
+            self.listen("[uwsgi]\nsocket = 127.0.0.1:3031"), ("tcp:6543:interface=127.0.0.1",)
+        )
         self.assertIn("not uwsgi's protocol", self.notes)
         config = read("storage.dir = /f", "[uwsgi]\nhttps = :8443,c.crt,c.key,HIGH")
         found = (config.server.listen, config.server.tls_certificate, config.server.tls_key)
@@ -341,15 +521,26 @@ class Listening(SynchronousTestCase):
         self.assertIn("does not say where to listen", self.notes)
 
     def test_proxies(self) -> None:
-        """An address whose headers were believed is believed; everybody's are not, unless only this machine can connect."""
-        config = read("storage.dir = /f", "[server:main]\nport = 1\ntrusted_proxy = 10.0.0.7\nmax_request_body_size = 1000")
+        """An address whose headers were believed is believed; everybody's are not, unless only this
+        machine can connect.
+        """
+        config = read(
+            "storage.dir = /f",
+            "[server:main]\nport = 1\ntrusted_proxy = 10.0.0.7\nmax_request_body_size = 1000",
+        )
         self.assertEqual([str(each) for each in config.server.trusted_proxies], ["10.0.0.7/32"])
         self.assertEqual(config.server.max_upload, 1000)
-        config = read("storage.dir = /f", "[server:main]\nport = 1\ntrusted_proxy = *\nurl_scheme = https")
+        config = read(
+            "storage.dir = /f", "[server:main]\nport = 1\ntrusted_proxy = *\nurl_scheme = https"
+        )
         self.assertEqual(config.server.trusted_proxies, ())
         self.assertIn("trusted_proxy: not everybody who can connect is believed", notes(config))
-        config = read("storage.dir = /f", "[server:main]\nhost = 127.0.0.1\nport = 1\ntrusted_proxy = *")
-        self.assertEqual([str(each) for each in config.server.trusted_proxies], ["127.0.0.0/8", "::1/128"])
+        config = read(
+            "storage.dir = /f", "[server:main]\nhost = 127.0.0.1\nport = 1\ntrusted_proxy = *"
+        )
+        self.assertEqual(
+            [str(each) for each in config.server.trusted_proxies], ["127.0.0.0/8", "::1/128"]
+        )
 
 
 class FirstGeneration(SynchronousTestCase):
@@ -369,10 +560,14 @@ class FirstGeneration(SynchronousTestCase):
         return parse(text, filename="/srv/server.ini", environ={}, cwd="/run")
 
     def test_readme_of_0_1_lets_everyone_read_and_every_user_publish(self) -> None:
-        """The configuration of 0.1's README is taken literally, comments behind numbers included."""
+        """The configuration of 0.1's README is taken literally, comments
+        behind numbers included.
+        """
         config = self.translated()
         access = config.access
-        self.assertEqual((access.read.everyone, access.write), (True, Principals(authenticated=True)))
+        self.assertEqual(
+            (access.read.everyone, access.write), (True, Principals(authenticated=True))
+        )
         self.assertEqual(config.upstream.mode.value, "redirect")
         self.assertEqual(config.upstream.url, ("http://127.0.0.1:1/simple",))
         self.assertEqual(config.storage.expire_after, timedelta(days=1))
@@ -391,7 +586,9 @@ class FirstGeneration(SynchronousTestCase):
             "pypi.allow_overwrite = false",
         ):
             access = self.translated(f"{line}\n").access
-            self.assertEqual((access.read, access.write), (Principals(authenticated=True), Principals()), line)
+            self.assertEqual(
+                (access.read, access.write), (Principals(authenticated=True), Principals()), line
+            )
         self.assertTrue(self.translated("debugtoolbar.hosts = x\n").access.write.authenticated)
 
     def test_comment_behind_a_number(self) -> None:
@@ -406,19 +603,35 @@ class Writing(SynchronousTestCase):
 
     def text(self, app: str, rest: str = "") -> str:
         whole = f"[app:main]\nuse = egg:pypicloud\n{app}\n{rest}"
-        return written(translate(whole, filename="/srv/config.ini", environ={}, cwd="/run"), "/srv/config.ini")
+        return written(
+            translate(whole, filename="/srv/config.ini", environ={}, cwd="/run"), "/srv/config.ini"
+        )
 
     def test_says_the_same(self) -> None:
-        """What is printed is an ini of ours that says the same, with the line that each value comes from."""
+        """What is printed is an ini of ours that says the same, with the line that each value comes
+        from.
+        """
         app = (
-            f"{S3}storage.aws_access_key_id = A\nstorage.aws_secret_access_key = S;%%\nuser.alice = {HASH}\n"
-            "package.spam.user.alice = rw\npackage.eggs.user.alice =\ngroup.admins = alice\nauth.admins = alice\n"
+            f"{S3}storage.aws_access_key_id = A\nstorage.aws_secret_access_key = S;%%\nuser.alice "
+            f"= {HASH}\n"
+            "package.spam.user.alice = rw\npackage.eggs.user.alice =\ngroup.admins = "
+            "alice\nauth.admins = alice\n"
             "pypi.realm = x\n"
         )
         rest = "[server:main]\nhost = 0.0.0.0\nport = 6543"
         text = self.text(app, rest)
         theirs, ours = read(app, rest), parse(text, filename="/srv/pypid.ini")
-        for name in ("server", "storage", "cache", "upstream", "access", "users", "groups", "projects", "ldap"):
+        for name in (
+            "server",
+            "storage",
+            "cache",
+            "upstream",
+            "access",
+            "users",
+            "groups",
+            "projects",
+            "ldap",
+        ):
             self.assertEqual(getattr(ours, name), getattr(theirs, name), name)
         self.assertIn("; config.ini:4: storage.bucket\nbucket = bucket\n", text)
         self.assertIn("; pypicloud's default\nmode = redirect\n", text)
@@ -426,12 +639,21 @@ class Writing(SynchronousTestCase):
         self.assertLess(max(map(len, text.splitlines())), 129)
 
     def test_what_cannot_be_written(self) -> None:
-        """A value that would mean something else in an ini of ours is refused, without being shown."""
+        """A value that would mean something else in an ini of ours is refused,
+        without being shown.
+        """
         with self.assertRaises(BadConfig) as caught:
-            self.text(f"{S3}storage.aws_access_key_id = A\nstorage.aws_secret_access_key = hunter2 ; x\n")
-        self.assertIn("config.ini:6: storage.aws_secret_access_key: it cannot be written", str(caught.exception))
+            self.text(
+                f"{S3}storage.aws_access_key_id = A\nstorage.aws_secret_access_key = hunter2 ; x\n"
+            )
+        self.assertIn(
+            "config.ini:6: storage.aws_secret_access_key: it cannot be written",
+            str(caught.exception),
+        )
         self.assertNotIn("hunter2", str(caught.exception))
 
     def test_accounts(self) -> None:
         """That people are in pypicloud's database is said."""
-        self.assertIn("ppc-export", self.text("storage.dir = /f\npypi.auth = sql\nauth.db.url = sqlite:////x"))
+        self.assertIn(
+            "ppc-export", self.text("storage.dir = /f\npypi.auth = sql\nauth.db.url = sqlite:////x")
+        )

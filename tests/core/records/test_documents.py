@@ -28,7 +28,9 @@ from pypid.core.records.documents import (
 SPAM = project_name("spam")
 TEXT = st.text(max_size=20) | st.none()
 HEX = st.from_regex(r"\A[0-9a-f]{64}\Z") | st.none()
-MOMENT = st.datetimes(timezones=st.just(UTC), min_value=datetime(1970, 1, 1), max_value=datetime(2100, 1, 1))
+MOMENT = st.datetimes(
+    timezones=st.just(UTC), min_value=datetime(1970, 1, 1), max_value=datetime(2100, 1, 1)
+)
 FILES = st.builds(
     File,
     project=st.just(SPAM),
@@ -52,7 +54,9 @@ FILES = st.builds(
 PROJECTS = st.builds(
     Project,
     name=st.just(SPAM),
-    files=st.lists(FILES, max_size=4, unique_by=lambda file: file.filename).map(lambda files: in_order(tuple(files))),
+    files=st.lists(FILES, max_size=4, unique_by=lambda file: file.filename).map(
+        lambda files: in_order(tuple(files))
+    ),
     status=st.sampled_from(Status),
     status_reason=st.text(max_size=20),
     serial=st.integers(0, 1 << 40),
@@ -71,20 +75,31 @@ class RecordTests(SynchronousTestCase):
 
     def test_optional_keys(self) -> None:
         """What is not known is left out, never null; the format and the project stand in it."""
-        file = File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256="ab" * 32, size=3)
+        file = File(
+            project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256="ab" * 32, size=3
+        )
         document = msgspec.json.decode(dump_record(file))
         self.assertEqual(
             document,
             {
                 "format": 1,
                 "project": "spam",
-                "file": {"filename": "spam-1.0.tar.gz", "version": "1.0", "sha256": "ab" * 32, "size": 3},
+                "file": {
+                    "filename": "spam-1.0.tar.gz",
+                    "version": "1.0",
+                    "sha256": "ab" * 32,
+                    "size": 3,
+                },
             },
         )
 
     def test_refused(self) -> None:
-        """Torn records, other formats and foreign JSON are said to be unreadable, with the place that was read."""
-        good = dump_record(File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256=None, size=None))
+        """Torn records, other formats and foreign JSON are said to be unreadable, with the place
+        that was read.
+        """
+        good = dump_record(
+            File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256=None, size=None)
+        )
         for data in (
             b"",
             good[:-9],
@@ -99,8 +114,13 @@ class RecordTests(SynchronousTestCase):
 
     def test_later_keys(self) -> None:
         """A key that a later version adds is ignored."""
-        good = dump_record(File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256=None, size=None))
-        self.assertEqual(load_record(good.replace(b'{"format"', b'{"new":[1],"format"'), "here").filename, "spam-1.0.tar.gz")
+        good = dump_record(
+            File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256=None, size=None)
+        )
+        self.assertEqual(
+            load_record(good.replace(b'{"format"', b'{"new":[1],"format"'), "here").filename,
+            "spam-1.0.tar.gz",
+        )
 
 
 class DocumentTests(SynchronousTestCase):
@@ -134,12 +154,17 @@ class ProjectTests(SynchronousTestCase):
         self.assertNotIn(b"\n", line)
         self.assertEqual(load_project(line), project)
         head = load_head(line)
-        self.assertEqual((head.name, head.serial, head.status, head.mark), (SPAM, project.serial, project.status.value, mark))
+        self.assertEqual(
+            (head.name, head.serial, head.status, head.mark),
+            (SPAM, project.serial, project.status.value, mark),
+        )
 
     @settings(max_examples=25, deadline=None, database=None)
     @given(
         st.binary(max_size=60)
-        | PROJECTS.map(dump_project).flatmap(lambda line: st.integers(0, len(line)).map(lambda n: line[:n]))
+        | PROJECTS.map(dump_project).flatmap(
+            lambda line: st.integers(0, len(line)).map(lambda n: line[:n])
+        )
     )
     def test_damaged(self, line: bytes) -> None:
         """A torn line is the project or is unreadable; nothing else is raised."""

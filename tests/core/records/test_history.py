@@ -1,4 +1,6 @@
-"""How things stood, told from how they stand: what another index said, against what it said in each moment."""
+"""How things stood, told from how they stand: what another index said, against what it said in each
+moment.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,14 @@ class World:
 
     def ask(self, number: int, listing: Listed | None) -> None:
         """It says this."""
-        files = None if listing is None else in_order(tuple(self.file(name, *said, number) for name, said in listing.items()))
-        self.heard = heard_now(self.heard, Listing(name=SPAM, files=files, asked=at(number), index="https://x/"))
+        files = (
+            None
+            if listing is None
+            else in_order(tuple(self.file(name, *said, number) for name, said in listing.items()))
+        )
+        self.heard = heard_now(
+            self.heard, Listing(name=SPAM, files=files, asked=at(number), index="https://x/")
+        )
 
     def file(self, name: str, sha256: str, yanked: str | None, number: int) -> File:
         uploaded = self.uploads.setdefault((name, sha256), at(number - 0.5))
@@ -67,16 +75,32 @@ class TheirsTests(SynchronousTestCase):
     @given(st.lists(listings, min_size=1, max_size=8), st.data(), st.booleans())
     @settings(max_examples=150, deadline=None, database=None)
     def test_any_history(self, said: list[Listed | None], data: st.DataObject, dated: bool) -> None:
-        """What is told of any moment since it was first asked is what it said then, but for files that are not to be had."""
+        """What is told of any moment since it was first asked is what it said then, but for files
+        that are not to be had.
+        """
         world = World(dated)
         for number, listing in enumerate(said):
             world.ask(number, listing)
         now = world.heard.said
         assert now is not None
         every = {(name, one[0]) for listing in said for name, one in (listing or {}).items()}
-        kept = dict(data.draw(st.lists(st.sampled_from(sorted(every)), unique_by=lambda pair: pair[0]))) if every else {}
-        stored = tuple(replace(world.file(*pair, None, 0), key="x") for pair in sorted(kept.items()))
-        heard = UpstreamEntry(name=SPAM, said=now, kept=in_order(stored), history=world.heard.history, since=world.heard.since)
+        kept = (
+            dict(
+                data.draw(st.lists(st.sampled_from(sorted(every)), unique_by=lambda pair: pair[0]))
+            )
+            if every
+            else {}
+        )
+        stored = tuple(
+            replace(world.file(*pair, None, 0), key="x") for pair in sorted(kept.items())
+        )
+        heard = UpstreamEntry(
+            name=SPAM,
+            said=now,
+            kept=in_order(stored),
+            history=world.heard.history,
+            since=world.heard.since,
+        )
         self.assertEqual(load_heard(dump_heard(heard)), heard)
         if now.files is None:
             return
@@ -84,12 +108,20 @@ class TheirsTests(SynchronousTestCase):
         restored = {name for name, _ in every}
         for number, listing in enumerate(said):
             then = said_then(now, heard.kept, heard.history, at(number + 0.25), restored).files
-            expected = {name: one for name, one in (listing or {}).items() if has.get(name, kept.get(name)) == one[0]}
-            self.assertEqual({file.filename: (file.sha256, file.yanked) for file in then or ()}, expected)
+            expected = {
+                name: one
+                for name, one in (listing or {}).items()
+                if has.get(name, kept.get(name)) == one[0]
+            }
+            self.assertEqual(
+                {file.filename: (file.sha256, file.yanked) for file in then or ()}, expected
+            )
             early = said_then(now, heard.kept, heard.history, at(number + 0.25)).files
             self.assertEqual(early, tuple(file for file in then or () if file.filename in has))
             shown = shown_at(heard, [at(number + 0.25)], restored)
-            self.assertEqual({name for name in expected if kept.get(name) == expected[name][0]} - shown, set())
+            self.assertEqual(
+                {name for name in expected if kept.get(name) == expected[name][0]} - shown, set()
+            )
             if shown and listing is not None:
                 self.assertTrue(was_any(spans(None, heard, restored), at(number + 0.25)))
         drawn = data.draw(st.lists(st.integers(-2, 18), max_size=4))
@@ -121,7 +153,9 @@ class TheirsTests(SynchronousTestCase):
                 self.assertEqual(shown_at(heard, [at(1)], [name]), {name})
 
     def test_first_look(self) -> None:
-        """What was heard before anything was noted, or for the first time, is no event; `since` says from when there are."""
+        """What was heard before anything was noted, or for the first time, is no event; `since`
+        says from when there are.
+        """
         world = World(True)
         world.ask(0, {"spam-1.0.tar.gz": ("aa" * 32, "bad")})
         self.assertEqual((world.heard.history, world.heard.since), ((), at(0)))
@@ -131,11 +165,16 @@ class TheirsTests(SynchronousTestCase):
         self.assertEqual([past.filename for past in world.heard.history], ["spam-1.0.tar.gz"])
 
     def test_bounds(self) -> None:
-        """However much another index changes its mind, what is held of it is bounded, and the newest of it stays."""
+        """However much another index changes its mind, what is held of it is bounded, and the
+        newest of it stays.
+        """
         world = World(True)
         names = [f"spam-{number}.tar.gz" for number in range(MOST + 10)]
         for number in range(MOST_EVENTS + 3):
-            world.ask(number, {name: ("aa" * 32, str(number)) for name in (names if number == 0 else names[:5])})
+            world.ask(
+                number,
+                {name: ("aa" * 32, str(number)) for name in (names if number == 0 else names[:5])},
+            )
         world.ask(99, dict.fromkeys(names, ("aa" * 32, "x")))
         world.ask(100, dict.fromkeys(names, ("aa" * 32, "y")))
         world.ask(101, {names[0]: ("aa" * 32, "long" * 1000)})
@@ -151,9 +190,13 @@ class PastTests(SynchronousTestCase):
     """Events."""
 
     def test_void(self) -> None:
-        """A change that was noted and then not made is forgotten by the next one; one that was made is not."""
+        """A change that was noted and then not made is forgotten by the next one; one that was made
+        is not.
+        """
         first = noted(FileHistory("x"), Event(at(0), None, "bad"))
-        self.assertEqual(noted(first, Event(at(1), None, "worse")).events, (Event(at(1), None, "worse"),))
+        self.assertEqual(
+            noted(first, Event(at(1), None, "worse")).events, (Event(at(1), None, "worse"),)
+        )
         self.assertEqual(len(noted(first, Event(at(1), "bad", None)).events), 2)
         gone = noted(FileHistory("x"), Event(at(0), gone=True, begun=at(-1)))
         self.assertEqual(len(noted(gone, Event(at(1), gone=True, begun=at(-1))).events), 1)

@@ -6,7 +6,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File
 from pypid.core.packaging.names import project_name
-from pypid.core.records.layout import STORAGE_IDENTITY, ObjectKind, folder, key, metadata_key, overwrite_key, place
+from pypid.core.records.layout import (
+    STORAGE_IDENTITY,
+    ObjectKind,
+    folder,
+    key,
+    metadata_key,
+    overwrite_key,
+    place,
+)
 
 SPAM = project_name("spam")
 FILE_KINDS = [kind for kind in ObjectKind if kind not in (ObjectKind.PROJECT, ObjectKind.OVERWRITE)]
@@ -17,17 +25,26 @@ class PlaceTests(SynchronousTestCase):
 
     def test_round_trip(self) -> None:
         """Every kind of object of a file is found again by its key."""
-        for filename in ("spam-1.0.tar.gz", "spam-1.0+cu118-py3-none-any.whl", "spam-1.0-py2.7.egg", "spam-1!2.zip"):
+        for filename in (
+            "spam-1.0.tar.gz",
+            "spam-1.0+cu118-py3-none-any.whl",
+            "spam-1.0-py2.7.egg",
+            "spam-1!2.zip",
+        ):
             for kind in FILE_KINDS:
                 found = place(key(SPAM, filename, kind))
                 assert found is not None
-                self.assertEqual((found.project, found.filename, found.kind), (SPAM, filename, kind))
+                self.assertEqual(
+                    (found.project, found.filename, found.kind), (SPAM, filename, kind)
+                )
 
     def test_project(self) -> None:
         """The document of a project has a key that no file can have."""
         found = place(key(SPAM, "", ObjectKind.PROJECT))
         assert found is not None
-        self.assertEqual((found.project, found.filename, found.kind), (SPAM, "", ObjectKind.PROJECT))
+        self.assertEqual(
+            (found.project, found.filename, found.kind), (SPAM, "", ObjectKind.PROJECT)
+        )
 
     def test_overwrites(self) -> None:
         """The bytes of an overwrite, and their metadata, belong to the file that they are of."""
@@ -35,10 +52,14 @@ class PlaceTests(SynchronousTestCase):
         for suffix in ("", ".metadata"):
             found = place(where + suffix)
             assert found is not None
-            self.assertEqual((found.filename, found.kind), ("spam-1.0.tar.gz", ObjectKind.OVERWRITE))
+            self.assertEqual(
+                (found.filename, found.kind), ("spam-1.0.tar.gz", ObjectKind.OVERWRITE)
+            )
 
     def test_foreign(self) -> None:
-        """What is not in our layout has no place: other folders, other projects' files, other spellings, what is ours alone."""
+        """What is not in our layout has no place: other folders, other projects' files, other
+        spellings, what is ours alone.
+        """
         for where in (
             "spam-1.0.tar.gz",
             "spam/1.0/spam-1.0.tar.gz",
@@ -68,9 +89,21 @@ class MetadataKeyTests(SynchronousTestCase):
     def test_keys(self) -> None:
         """Plain and adopted files have it in the project's folder; an overwrite has its own."""
         adopted = File(
-            project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256="ab" * 32, size=1, key="old/spam-1.0.tar.gz"
+            project=SPAM,
+            filename="spam-1.0.tar.gz",
+            version="1.0",
+            sha256="ab" * 32,
+            size=1,
+            key="old/spam-1.0.tar.gz",
         )
         self.assertEqual(metadata_key(adopted), "spam/spam-1.0.tar.gz.metadata")
         over = overwrite_key(SPAM, "spam-1.0.tar.gz", "cd" * 32)
-        newer = File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256="cd" * 32, size=1, key=over)
+        newer = File(
+            project=SPAM,
+            filename="spam-1.0.tar.gz",
+            version="1.0",
+            sha256="cd" * 32,
+            size=1,
+            key=over,
+        )
         self.assertEqual(metadata_key(newer), over + ".metadata")

@@ -16,7 +16,14 @@ from pypid.core.records.listing_changes import remembered
 from pypid.testing import BEGINNING
 
 SPAM = project_name("spam")
-FILE = File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256="ab" * 32, size=1, uploaded=BEGINNING)
+FILE = File(
+    project=SPAM,
+    filename="spam-1.0.tar.gz",
+    version="1.0",
+    sha256="ab" * 32,
+    size=1,
+    uploaded=BEGINNING,
+)
 LATER = BEGINNING + timedelta(days=1)
 METADATA = "cd" * 32
 
@@ -43,11 +50,17 @@ class RememberedTests(SynchronousTestCase):
     """`remembered`."""
 
     def test_metadata(self) -> None:
-        """A hash that was learnt stays with the file while it is the same, and never goes before upstream's."""
+        """A hash that was learnt stays with the file while it is the same, and never goes before
+        upstream's.
+        """
         other = replace(FILE, filename="spam-2.0.tar.gz")
         before = said(replace(FILE, metadata_sha256=METADATA), other)
         self.assertEqual(remembered(said(FILE, other), before), before)
-        for fresh in (replace(FILE, sha256="12" * 32), replace(FILE, sha256=None), replace(FILE, metadata_sha256="12" * 32)):
+        for fresh in (
+            replace(FILE, sha256="12" * 32),
+            replace(FILE, sha256=None),
+            replace(FILE, metadata_sha256="12" * 32),
+        ):
             self.assertEqual(remembered(said(fresh), before), said(fresh))
 
     def test_seen(self) -> None:
@@ -71,14 +84,21 @@ class RememberedTests(SynchronousTestCase):
     @settings(max_examples=60, deadline=None, database=None)
     @given(files, files)
     def test_the_same_objects(self, old: list[File], new: list[File]) -> None:
-        """What is as it was is the same object, a file as well as all of them; nothing but dates and hashes is added."""
+        """What is as it was is the same object, a file as well as all of them; nothing but dates
+        and hashes is added.
+        """
         before = remembered(said(*old), None)
         copies = [replace(file) for file in new]
         made = remembered(said(*copies, asked=LATER), before)
         assert made.files is not None and before.files is not None
-        self.assertIs(remembered(said(*(replace(file) for file in old), asked=LATER), before).files, before.files)
+        self.assertIs(
+            remembered(said(*(replace(file) for file in old), asked=LATER), before).files,
+            before.files,
+        )
         for file, fresh in zip(made.files, new, strict=True):
-            self.assertEqual(replace(file, seen=fresh.seen, metadata_sha256=fresh.metadata_sha256), fresh)
+            self.assertEqual(
+                replace(file, seen=fresh.seen, metadata_sha256=fresh.metadata_sha256), fresh
+            )
             self.assertEqual(file.seen is None, fresh.uploaded is not None)
             for same in before.files:
                 self.assertEqual(file == same, file is same)

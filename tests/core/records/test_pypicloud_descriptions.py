@@ -15,14 +15,30 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import Unreadable
 from pypid.core.model import File
 from pypid.core.packaging.names import project_name
-from pypid.core.records.pypicloud_descriptions import PypicloudDescription, as_json, as_texts, of_json, of_texts
+from pypid.core.records.pypicloud_descriptions import (
+    PypicloudDescription,
+    as_json,
+    as_texts,
+    of_json,
+    of_texts,
+)
 
 quick = settings(max_examples=60, deadline=None, database=None)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 NAMES = st.sampled_from(
-    ("name", "version", "summary", "requires-python", "requires_python", "hash_sha256", "hash-md5", "uploader")
+    (
+        "name",
+        "version",
+        "summary",
+        "requires-python",
+        "requires_python",
+        "hash_sha256",
+        "hash-md5",
+        "uploader",
+    )
 )
 
 
@@ -56,9 +72,17 @@ class DescriptionTests(SynchronousTestCase):
     @quick
     @given(st.dictionaries(NAMES, st.text() | st.none() | st.integers()))
     def test_any_texts(self, texts: dict[str, object]) -> None:
-        """Whatever is said, what is taken over can be served: printable, short, hashes that are some."""
+        """Whatever is said, what is taken over can be served: printable, short, hashes that are
+        some.
+        """
         found = of_texts(texts)
-        for text in (found.name, found.version, found.summary, found.requires_python, found.uploader):
+        for text in (
+            found.name,
+            found.version,
+            found.summary,
+            found.requires_python,
+            found.uploader,
+        ):
             self.assertTrue(text is None or (text and text.isprintable() and len(text) <= 512))
         self.assertTrue(found.sha256 is None or len(found.sha256) == 64)
         self.assertTrue(found.md5 is None or len(found.md5) == 32)
@@ -69,7 +93,14 @@ class DescriptionTests(SynchronousTestCase):
         """What we write is what we read, in a folder; in a bucket it is ASCII on one line."""
         file = file_of(summary or None, uploader or None, ">=3.8")
         found = of_json(as_json(file), "x")
-        expected = of_texts({"summary": summary, "uploader": uploader, "requires_python": ">=3.8", "hash_sha256": "a" * 64})
+        expected = of_texts(
+            {
+                "summary": summary,
+                "uploader": uploader,
+                "requires_python": ">=3.8",
+                "hash_sha256": "a" * 64,
+            }
+        )
         self.assertEqual(found, expected)
         self.assertNotIn("name", json.loads(as_json(file)))
         for text in as_texts(file).values():
@@ -88,7 +119,9 @@ class DescriptionTests(SynchronousTestCase):
         self.assertLess(sum(len(name) + len(text) for name, text in said.items()), 2048)
 
     def test_endless_words(self) -> None:
-        """What looks like encoded words without end is left as it is: decoding a megabyte of them takes a second."""
+        """What looks like encoded words without end is left as it is: decoding a megabyte of them
+        takes a second.
+        """
         text = f"=?utf-8?q?{'a' * 9000}?="
         self.assertEqual(of_texts({"summary": text}).summary, text[:512])
 
@@ -105,7 +138,17 @@ class DescriptionTests(SynchronousTestCase):
 
     def test_odd(self) -> None:
         """What is no use is told, and nothing is taken over of it; upper-case hashes are hashes."""
-        found = of_texts({"requires-python": "three", "hash-sha256": "A" * 64, "hash-md5": "?", "uploader": "x" * 201})
-        self.assertEqual((found.requires_python, found.sha256, found.md5, found.uploader), (None, "a" * 64, None, None))
+        found = of_texts(
+            {
+                "requires-python": "three",
+                "hash-sha256": "A" * 64,
+                "hash-md5": "?",
+                "uploader": "x" * 201,
+            }
+        )
+        self.assertEqual(
+            (found.requires_python, found.sha256, found.md5, found.uploader),
+            (None, "a" * 64, None, None),
+        )
         self.assertEqual(len(found.odd), 2)
         self.assertEqual(of_texts({"other": "x"}), PypicloudDescription())

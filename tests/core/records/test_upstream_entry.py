@@ -23,18 +23,33 @@ WHEN = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
 def a_file(number: int, **fields: object) -> File:
     """A file of theirs."""
     filename = f"spam-{number}.tar.gz"
-    return File(project=SPAM, filename=filename, version=str(number), sha256="ab" * 32, size=number, **fields)  # type: ignore[arg-type]
+    return File(
+        project=SPAM,
+        filename=filename,
+        version=str(number),
+        sha256="ab" * 32,
+        size=number,
+        **fields,
+    )  # type: ignore[arg-type]
 
 
 def said(count: int | None, **fields: object) -> Listing:
     """That there are so many files."""
-    files = None if count is None else tuple(a_file(number, source="https://x.example/f") for number in range(count))
+    files = (
+        None
+        if count is None
+        else tuple(a_file(number, source="https://x.example/f") for number in range(count))
+    )
     return Listing(name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", **fields)  # type: ignore[arg-type]
 
 
 texts = st.text(max_size=20) | st.sampled_from(('","files":[', '\\",\\"files\\":', "\ud7ff", '"'))
 files = st.builds(
-    a_file, st.integers(0, 9), yanked=st.none() | texts, requires_python=st.none() | texts, seen=st.none() | st.just(WHEN)
+    a_file,
+    st.integers(0, 9),
+    yanked=st.none() | texts,
+    requires_python=st.none() | texts,
+    seen=st.none() | st.just(WHEN),
 )
 heards = st.builds(
     lambda said, kept, touched, serial: UpstreamEntry(
@@ -67,7 +82,10 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(json.loads(line)["name"], SPAM)
         head = load_head(line)
         status = "active" if heard.said is None else heard.said.status.value
-        self.assertEqual((head.name, head.serial, head.status, head.keeps), (SPAM, heard.serial, status, bool(heard.kept)))
+        self.assertEqual(
+            (head.name, head.serial, head.status, head.keeps),
+            (SPAM, heard.serial, status, bool(heard.kept)),
+        )
 
     @settings(max_examples=40, deadline=None, database=None)
     @given(heards, heards)

@@ -13,14 +13,20 @@ from pypid.core.search.legacy_search import MOST_WORDS, LegacySearchHit, LegacyS
 WORDS = st.lists(st.text(alphabet="abAB-_. \u00c4", max_size=3), max_size=3)
 NAMES = st.sampled_from(("ab", "a-b", "b", "ba-ab"))
 RELEASES = st.lists(
-    st.tuples(st.sampled_from(("1.0", "2.0", "2.1rc1")), st.none() | st.text(alphabet="abB \u00e4", max_size=4), st.booleans()),
+    st.tuples(
+        st.sampled_from(("1.0", "2.0", "2.1rc1")),
+        st.none() | st.text(alphabet="abB \u00e4", max_size=4),
+        st.booleans(),
+    ),
     min_size=1,
     max_size=4,
 )
 
 
 def project(name: str, releases: list[tuple[str, str | None, bool]]) -> Project:
-    """A project with a file for each release: its version, what it says of itself, whether it is yanked."""
+    """A project with a file for each release: its version, what it says of itself, whether it is
+    yanked.
+    """
     normal = project_name(name)
     files = [
         File(
@@ -41,22 +47,39 @@ class SearchTests(SynchronousTestCase):
     """What is found."""
 
     def test_newest_that_fits(self) -> None:
-        """A project is found by its newest release that fits: by name that is the newest, by a summary the one that says so."""
-        spam = project("spam", [("1.0", "Lovely", False), ("2.0", "Dull", False), ("3.0rc1", None, False)])
+        """A project is found by its newest release that fits: by name that is the newest, by a
+        summary the one that says so.
+        """
+        spam = project(
+            "spam", [("1.0", "Lovely", False), ("2.0", "Dull", False), ("3.0rc1", None, False)]
+        )
         for criteria, found in (
             ({"name": ["spam"]}, LegacySearchHit("spam", "3.0rc1", "")),
             ({"summary": ["lovely"]}, LegacySearchHit("spam", "1.0", "Lovely")),
             ({"name": ["x"], "summary": ["L"]}, LegacySearchHit("spam", "2.0", "Dull")),
         ):
             self.assertEqual(search([spam], LegacySearchQuery.read(criteria, "or")), [found])
-        self.assertEqual(search([spam], LegacySearchQuery.read({"summary": ["lovely", "dull"]}, "and")), [])
+        self.assertEqual(
+            search([spam], LegacySearchQuery.read({"summary": ["lovely", "dull"]}, "and")), []
+        )
 
     @settings(max_examples=60, deadline=None, database=None)
-    @given(st.lists(st.tuples(NAMES, RELEASES), max_size=4), WORDS, WORDS, st.sampled_from(("or", "and", "")))
+    @given(
+        st.lists(st.tuples(NAMES, RELEASES), max_size=4),
+        WORDS,
+        WORDS,
+        st.sampled_from(("or", "and", "")),
+    )
     def test_as_defined(
-        self, made: list[tuple[str, list[tuple[str, str | None, bool]]]], names: list[str], summaries: list[str], kind: str
+        self,
+        made: list[tuple[str, list[tuple[str, str | None, bool]]]],
+        names: list[str],
+        summaries: list[str],
+        kind: str,
     ) -> None:
-        """Whatever is looked for: what is found fits in one column, is the newest that does, and nothing fitting is missing."""
+        """Whatever is looked for: what is found fits in one column, is the newest that does, and
+        nothing fitting is missing.
+        """
         projects = [project(name, releases) for name, releases in made]
         query = LegacySearchQuery.read({"name": names, "summary": summaries}, kind)
         found = search(projects, query)
@@ -70,10 +93,16 @@ class SearchTests(SynchronousTestCase):
                 for file in files
                 if not any(words)
                 or (words[0] and every(_in_name(word, each.name) for word in words[0]))
-                or (words[1] and file.summary and every(word in file.summary.lower() for word in words[1]))
+                or (
+                    words[1]
+                    and file.summary
+                    and every(word in file.summary.lower() for word in words[1])
+                )
             ]
             if fitting:
-                wanted.append(LegacySearchHit(each.name, fitting[-1].version, fitting[-1].summary or ""))
+                wanted.append(
+                    LegacySearchHit(each.name, fitting[-1].version, fitting[-1].summary or "")
+                )
         self.assertEqual(found, wanted)
 
     def test_refused(self) -> None:
@@ -87,7 +116,9 @@ class SearchTests(SynchronousTestCase):
             ({"name": []}, None),
         ):
             self.assertRaises(ValueError, LegacySearchQuery.read, criteria, kind)
-        self.assertEqual(len(LegacySearchQuery.read({"name": ["x"] * MOST_WORDS}, "or").names), MOST_WORDS)
+        self.assertEqual(
+            len(LegacySearchQuery.read({"name": ["x"] * MOST_WORDS}, "or").names), MOST_WORDS
+        )
 
 
 def _in_name(word: str, name: str) -> bool:

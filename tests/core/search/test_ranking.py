@@ -37,7 +37,9 @@ CARDS = st.builds(
     summary=WORDS,
     keywords=st.lists(WORDS, max_size=2).map(tuple),
     license=WORDS,
-    classifiers=st.lists(st.sampled_from(["A :: B", "A :: B :: C", "a::d", "E"]), max_size=2).map(tuple),
+    classifiers=st.lists(st.sampled_from(["A :: B", "A :: B :: C", "a::d", "E"]), max_size=2).map(
+        tuple
+    ),
     pythons=st.none() | st.frozensets(st.sampled_from(["2", "2.7", "3", "3.12"])),
     updated=st.none() | st.integers(0, 50).map(lambda days: MOMENT + timedelta(days=days)),
 )
@@ -60,7 +62,10 @@ class WordsTests(SynchronousTestCase):
 
     def test_words(self) -> None:
         """Case, accents and everything between words do not matter."""
-        self.assertEqual(words_of("My_Pkg, Größe: naïve C++ (3.12)\0"), ("my", "pkg", "grosse", "naive", "c", "3", "12"))
+        self.assertEqual(
+            words_of("My_Pkg, Größe: naïve C++ (3.12)\0"),
+            ("my", "pkg", "grosse", "naive", "c", "3", "12"),
+        )
 
     @given(st.text(max_size=400), st.integers(0, 20))
     @settings(max_examples=100, deadline=None, database=None)
@@ -94,7 +99,9 @@ class TierTests(SynchronousTestCase):
     """How well something fits."""
 
     def test_tiers(self) -> None:
-        """The name, its beginning, a word of it, something in it, a keyword, the summary: the first of them that is so."""
+        """The name, its beginning, a word of it, something in it, a keyword, the summary: the first
+        of them that is so.
+        """
         known = card("flask-login", keywords=("session cookies",), summary="User management")
         for text, found in (
             ("Flask.Login", Tier.NAME),
@@ -118,7 +125,9 @@ class TierTests(SynchronousTestCase):
 
     def test_short(self) -> None:
         """Short words are whole words everywhere but at the beginning of names."""
-        self.assertEqual(tier(SearchQuery.read("qt"), card("bindings", summary="for Qt 6")), Tier.SUMMARY)
+        self.assertEqual(
+            tier(SearchQuery.read("qt"), card("bindings", summary="for Qt 6")), Tier.SUMMARY
+        )
         self.assertIsNone(tier(SearchQuery.read("q"), card("bindings", summary="for Qt 6")))
 
     @given(QUERIES, CARDS)
@@ -157,7 +166,9 @@ class OrderTests(SynchronousTestCase):
     def test_ranked(self, query: SearchQuery, cards: list[Card]) -> None:
         """All that fit are there, each once, and none before a better one."""
         found = ranked(query, cards)
-        fitting = {each.name for each in cards if fits(query, each) and tier(query, each) is not None}
+        fitting = {
+            each.name for each in cards if fits(query, each) and tier(query, each) is not None
+        }
         self.assertEqual((len(found), {each.name for each in found}), (len(fitting), fitting))
         ranks = [rank(query, each) for each in found]
         self.assertEqual(ranks, sorted(ranks))

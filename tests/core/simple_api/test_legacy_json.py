@@ -22,12 +22,16 @@ def words(text: str) -> set[str]:
 
 
 INFO = words(
-    "name version summary description description_content_type keywords license license_expression license_files classifiers "
-    "author author_email maintainer maintainer_email requires_python platform downloads package_url project_url project_urls "
-    "release_url requires_dist provides_extra docs_url bugtrack_url home_page download_url yanked yanked_reason dynamic"
+    "name version summary description description_content_type keywords license "
+    "license_expression license_files classifiers "
+    "author author_email maintainer maintainer_email requires_python platform downloads "
+    "package_url project_url project_urls "
+    "release_url requires_dist provides_extra docs_url bugtrack_url home_page download_url yanked "
+    "yanked_reason dynamic"
 )
 FILE = words(
-    "filename packagetype python_version has_sig comment_text md5_digest digests core-metadata size downloads upload_time "
+    "filename packagetype python_version has_sig comment_text md5_digest digests core-metadata "
+    "size downloads upload_time "
     "upload_time_iso_8601 url requires_python yanked yanked_reason"
 )
 METADATA = b"""\
@@ -52,7 +56,9 @@ A *long* text.
 """
 
 
-def legacy(project: Project, version: str | None = None, metadata: bytes | None = None) -> dict[str, Any]:
+def legacy(
+    project: Project, version: str | None = None, metadata: bytes | None = None
+) -> dict[str, Any]:
     """The document, checked for its keys."""
     page = render_legacy(project, version, metadata, base_url="https://host/")
     assert page is not None
@@ -61,7 +67,10 @@ def legacy(project: Project, version: str | None = None, metadata: bytes | None 
     keys = {"info", "urls", "releases", "last_serial", "ownership"}
     assert document.keys() == (keys if version is None else keys - {"releases"}), document.keys()
     assert document["info"].keys() == INFO, document["info"].keys() ^ INFO
-    for file in [*document["urls"], *(file for files in document.get("releases", {}).values() for file in files)]:
+    for file in [
+        *document["urls"],
+        *(file for files in document.get("releases", {}).values() for file in files),
+    ]:
         assert file.keys() == FILE, file.keys() ^ FILE
     return document
 
@@ -75,7 +84,9 @@ class LegacyTests(SynchronousTestCase):
             self.assertNotIn("vulnerabilities", legacy(a_project(a_file()), version))
 
     def test_info(self) -> None:
-        """What core metadata says is told under the keys of the public index; UNKNOWN is nothing."""
+        """What core metadata says is told under the keys of the public index;
+        UNKNOWN is nothing.
+        """
         info = legacy(a_project(a_file()), None, METADATA)["info"]
         expected = {
             "name": "DeMo",
@@ -102,8 +113,17 @@ class LegacyTests(SynchronousTestCase):
         self.assertEqual({key: info[key] for key in expected}, expected)
 
     def test_file(self) -> None:
-        """A file is told with absolute URL below ``/packages``, where bandersnatch wants it, and with its hashes (C112)."""
-        file = a_file("demo-1.0+x-py3-none-any.whl", "1.0+x", md5="c" * 32, metadata_sha256="d" * 64, signed=True, yanked="why")
+        """A file is told with absolute URL below ``/packages``, where bandersnatch wants it, and
+        with its hashes (C112).
+        """
+        file = a_file(
+            "demo-1.0+x-py3-none-any.whl",
+            "1.0+x",
+            md5="c" * 32,
+            metadata_sha256="d" * 64,
+            signed=True,
+            yanked="why",
+        )
         document = legacy(a_project(file))
         self.assertEqual(
             document["urls"],
@@ -129,7 +149,9 @@ class LegacyTests(SynchronousTestCase):
             ],
         )
         self.assertEqual(document["releases"], {"1.0+x": document["urls"]})
-        self.assertEqual((document["info"]["yanked"], document["info"]["yanked_reason"]), (True, "why"))
+        self.assertEqual(
+            (document["info"]["yanked"], document["info"]["yanked_reason"]), (True, "why")
+        )
         self.assertEqual(document["last_serial"], 5)
 
     def test_kinds(self) -> None:
@@ -147,37 +169,65 @@ class LegacyTests(SynchronousTestCase):
             self.assertEqual((file["packagetype"], file["python_version"]), expected, filename)
 
     def test_one_release(self) -> None:
-        """A release is found by any spelling of its version, and told without the other releases (C80)."""
+        """A release is found by any spelling of its version, and told without the other releases
+        (C80).
+        """
         project = a_project(a_file(), a_file("demo-2.0.tar.gz", "2.0"))
         for spelling in ("1.0", "1.0.0", "v1", "1.0.0.0"):
             document = legacy(project, spelling)
             self.assertEqual(document["info"]["version"], "1.0")
-            self.assertEqual([file["filename"] for file in document["urls"]], ["demo-1.0-py3-none-any.whl"])
+            self.assertEqual(
+                [file["filename"] for file in document["urls"]], ["demo-1.0-py3-none-any.whl"]
+            )
 
     def test_no_such_release(self) -> None:
-        """What is not there is None: another version, no version at all, endless ones, or a project without files."""
+        """What is not there is None: another version, no version at all, endless ones, or a project
+        without files.
+        """
         project = a_project(a_file())
-        for version in ("1.1", "", "bogus", "../1.0", "1." * 50_000 + "0", "9" * 5000, "\x00", "\ud800"):
-            self.assertIsNone(render_legacy(project, version, None, base_url="https://host"), version[:20])
+        for version in (
+            "1.1",
+            "",
+            "bogus",
+            "../1.0",
+            "1." * 50_000 + "0",
+            "9" * 5000,
+            "\x00",
+            "\ud800",
+        ):
+            self.assertIsNone(
+                render_legacy(project, version, None, base_url="https://host"), version[:20]
+            )
         self.assertIsNone(render_legacy(a_project(), None, None, base_url="https://host"))
 
     def test_without_metadata(self) -> None:
         """Where no metadata is stored, the files themselves say what they can."""
         info = legacy(a_project(a_file(summary="Shows", requires_python=">=3.8")))["info"]
-        self.assertEqual((info["name"], info["summary"], info["requires_python"]), ("demo", "Shows", ">=3.8"))
+        self.assertEqual(
+            (info["name"], info["summary"], info["requires_python"]), ("demo", "Shows", ">=3.8")
+        )
 
     def test_foreign_name(self) -> None:
         """Metadata of another project does not rename this one."""
         self.assertEqual(
-            legacy(a_project(a_file()), None, b"Metadata-Version: 2.1\nName: other\nVersion: 1\n")["info"]["name"], "demo"
+            legacy(a_project(a_file()), None, b"Metadata-Version: 2.1\nName: other\nVersion: 1\n")[
+                "info"
+            ]["name"],
+            "demo",
         )
 
     @settings(max_examples=30, deadline=None, database=None)
     @given(
-        projects, st.binary() | st.binary(max_size=40).map(lambda odd: METADATA.replace(b"things", odd).replace(b"Docs", odd))
+        projects,
+        st.binary()
+        | st.binary(max_size=40).map(
+            lambda odd: METADATA.replace(b"things", odd).replace(b"Docs", odd)
+        ),
     )
     def test_any_project_and_metadata(self, project: Project, metadata: bytes) -> None:
-        """Any project with any bytes for metadata gives a whole document, or None exactly if it has no files."""
+        """Any project with any bytes for metadata gives a whole document, or None exactly if it has
+        no files.
+        """
         if project.files:
             legacy(project, None, metadata)
             legacy(project, project.files[0].version, metadata)
@@ -189,7 +239,10 @@ class LegacyTests(SynchronousTestCase):
         for metadata in (
             b"Summary: \xff\xfe\nAuthor: =?utf-8?q?=ff?=\n",
             b"Content-Type: multipart/mixed; boundary=x\n\n--x\n\nA\n--x--\n",
-            b"Name: a\nName: b\nSummary: \x00\nProject-URL: no comma\nProject-URL: ,\nProject-URL: a,b\nProject-URL: a,c\n",
+            (
+                b"Name: a\nName: b\nSummary: \x00\nProject-URL: no comma\nProject-URL: "
+                b",\nProject-URL: a,b\nProject-URL: a,c\n"
+            ),
             b"Description: x\n\nand a body\xff",
             b"Classifier: \xe2\x82\n" * 100,
         ):
@@ -217,7 +270,12 @@ class ReleaseTests(SynchronousTestCase):
 
     def test_reason_of_a_yank_is_unchanged(self) -> None:
         """The reason of a yank comes as it was written, with the white space around it."""
-        for reason, expected in ((" why \n", " why \n"), ("UNKNOWN", "UNKNOWN"), ("", None), ("  ", None)):
+        for reason, expected in (
+            (" why \n", " why \n"),
+            ("UNKNOWN", "UNKNOWN"),
+            ("", None),
+            ("  ", None),
+        ):
             document = legacy(a_project(a_file(yanked=reason)))
             self.assertEqual(document["urls"][0]["yanked_reason"], expected)
             self.assertEqual(document["info"]["yanked_reason"], expected)
@@ -229,12 +287,17 @@ class ReleaseTests(SynchronousTestCase):
         self.assertIsNone(releases(project)[0].yanked_reason)
 
     def test_spelling(self) -> None:
-        """A release keeps the spelling of the file that came first; where nobody knows, of the first in order."""
+        """A release keeps the spelling of the file that came first; where nobody knows, of the
+        first in order.
+        """
         late = a_file("demo-1.0-py3-none-any.whl", "1.0", uploaded=MOMENT + timedelta(seconds=1))
         early = a_file("demo-1.0.0.tar.gz", "1.0.0")
         self.assertEqual([r.version for r in releases(a_project(late, early))], ["1.0.0"])
         self.assertEqual(len(releases(a_project(late, early))[0].files), 2)
-        unknown = a_project(a_file("demo-1.0-b.zip", "1.0", uploaded=None), a_file("demo-1.0.0.zip", "1.0.0", uploaded=None))
+        unknown = a_project(
+            a_file("demo-1.0-b.zip", "1.0", uploaded=None),
+            a_file("demo-1.0.0.zip", "1.0.0", uploaded=None),
+        )
         self.assertEqual([r.version for r in releases(unknown)], ["1.0"])
 
     def test_strange_version(self) -> None:
@@ -244,7 +307,9 @@ class ReleaseTests(SynchronousTestCase):
         self.assertIsNone(choose_release(project, "Strange"))
 
     def test_describing_file(self) -> None:
-        """A wheel's metadata goes before an sdist's; without stored metadata there is no file to read."""
+        """A wheel's metadata goes before an sdist's; without stored metadata there is no file to
+        read.
+        """
         sdist = a_file("demo-1.0.tar.gz", metadata_sha256="e" * 64)
         bare = a_file("demo-1.0-cp39-cp39-any.whl")
         wheel = a_file("demo-1.0.0-py3-none-any.whl", "1.0.0", metadata_sha256="f" * 64)
@@ -260,7 +325,9 @@ class ReleaseTests(SynchronousTestCase):
     @settings(max_examples=30, deadline=None, database=None)
     @given(projects)
     def test_every_file_is_in_one_release(self, project: Project) -> None:
-        """Releases divide the files, in order, and each is found under the version of each of its files."""
+        """Releases divide the files, in order, and each is found under the version of each of its
+        files.
+        """
         found = releases(project)
         self.assertEqual([file for release in found for file in release.files], list(project.files))
         for release in found:

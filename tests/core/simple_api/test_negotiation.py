@@ -21,8 +21,14 @@ CLIENTS = {
     "pypi-simple 1.8": (f"{J}, {H}, text/html;q=0.01", Format.JSON),
     "bandersnatch 6.8": (J, Format.JSON),
     "hatch 1.18 publish, pipenv 2026.10 lock, curl": ("*/*", Format.TEXT_HTML),
-    "Firefox": ("text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8", Format.TEXT_HTML),
-    "Java's URLConnection": ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", Format.TEXT_HTML),
+    "Firefox": (
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+        Format.TEXT_HTML,
+    ),
+    "Java's URLConnection": (
+        "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
+        Format.TEXT_HTML,
+    ),
 }
 
 RULES = {
@@ -32,7 +38,10 @@ RULES = {
     "all HTML refused, anything else goes": (f"{H};q=0, text/html;q=0, */*", Format.JSON),
     "C11": ("application/vnd.pypi.simple.latest+json", Format.JSON),
     "latest as HTML": ("application/vnd.pypi.simple.latest+html", Format.HTML_V1),
-    "latest counts as v1": (f"{J};q=0.1, application/vnd.pypi.simple.latest+json, {H};q=0.5", Format.JSON),
+    "latest counts as v1": (
+        f"{J};q=0.1, application/vnd.pypi.simple.latest+json, {H};q=0.5",
+        Format.JSON,
+    ),
     "C12": ("application/vnd.pypi.simple.v2+json", None),
     "v2 with a way out": ("application/vnd.pypi.simple.v2+json, text/html;q=0.1", Format.TEXT_HTML),
     "C13": ("application/*", Format.JSON),
@@ -63,19 +72,30 @@ class NegotiateTests(SynchronousTestCase):
             self.assertIs(negotiate(accept, None), expected, client)
 
     def test_rules(self) -> None:
-        """Qualities, wildcards, ties, ``latest`` and unreadable headers give the one right answer (C8 to C13)."""
+        """Qualities, wildcards, ties, ``latest`` and unreadable headers give the one right answer
+        (C8 to C13).
+        """
         for rule, (accept, expected) in RULES.items():
             self.assertIs(negotiate(accept, None), expected, rule)
 
     def test_format_goes_before_accept(self) -> None:
-        """``?format=`` names one content type and beats Accept, its ``+`` quoted or arriving as a space (C14)."""
-        for format in (J, J.replace("+", " "), J.upper(), "application/vnd.pypi.simple.latest+json"):
+        """``?format=`` names one content type and beats Accept, its ``+`` quoted or arriving as a
+        space (C14).
+        """
+        for format in (
+            J,
+            J.replace("+", " "),
+            J.upper(),
+            "application/vnd.pypi.simple.latest+json",
+        ):
             self.assertIs(negotiate("text/html", format), Format.JSON)
         self.assertIs(negotiate(J, H), Format.HTML_V1)
         self.assertIs(negotiate(J, "text/html"), Format.TEXT_HTML)
 
     def test_bogus_format(self) -> None:
-        """A ``?format=`` that names no content type of ours is not acceptable, whatever Accept says."""
+        """A ``?format=`` that names no content type of ours is not acceptable, whatever Accept
+        says.
+        """
         for format in (
             "",
             "bogus",
@@ -89,7 +109,9 @@ class NegotiateTests(SynchronousTestCase):
             self.assertIs(negotiate("*/*", format), None, repr(format))
 
     def test_content_types(self) -> None:
-        """The types that clients compare whole have no parameters; text/html names its encoding (C3)."""
+        """The types that clients compare whole have no parameters; text/html names its encoding
+        (C3).
+        """
         self.assertEqual([format.value for format in Format], [J, H, "text/html; charset=utf-8"])
 
     def test_endless_header(self) -> None:
@@ -111,8 +133,12 @@ class NegotiateTests(SynchronousTestCase):
         st.sampled_from([";q=", "; q=", " ;  Q ="]),
         st.permutations([0, 1, 2]),
     )
-    def test_highest_quality_wins(self, qualities: dict[str, int], comma: str, q: str, order: list[int]) -> None:
-        """Of types named with qualities the highest is served; what is refused or not named never is."""
+    def test_highest_quality_wins(
+        self, qualities: dict[str, int], comma: str, q: str, order: list[int]
+    ) -> None:
+        """Of types named with qualities the highest is served; what is refused or not named never
+        is.
+        """
         parts = [f"{name}{q}{quality / 1000:.3f}" for name, quality in qualities.items()]
         chosen = negotiate(comma.join(parts[place] for place in order if place < len(parts)))
         best = max(qualities.values())

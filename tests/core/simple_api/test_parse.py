@@ -14,7 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadFilename, BadListing
 from pypid.core.model import File, Project, Status
 from pypid.core.packaging.listed_names import is_mutable, version_of
-from pypid.core.packaging.names import ALL_SDIST_SUFFIXES, UPSTREAM_SDIST_SUFFIXES, parse_filename, project_name
+from pypid.core.packaging.names import (
+    ALL_SDIST_SUFFIXES,
+    UPSTREAM_SDIST_SUFFIXES,
+    parse_filename,
+    project_name,
+)
 from pypid.core.packaging.tags import fit_of
 from pypid.core.simple_api.json_elements import LARGEST_ELEMENT, SLICE, elements
 from pypid.core.simple_api.negotiation import Format
@@ -41,7 +46,9 @@ modest = settings(max_examples=30, deadline=None, database=None)
 
 TRICKY = st.recursive(
     st.text(alphabet='{}[],"\\ab :', max_size=12) | st.just('"files":[{') | st.integers(0, 99),
-    lambda more: st.lists(more, max_size=3) | st.dictionaries(st.text(max_size=3), more, max_size=3),
+    lambda more: (
+        st.lists(more, max_size=3) | st.dictionaries(st.text(max_size=3), more, max_size=3)
+    ),
 )
 """JSON whose texts look like JSON."""
 
@@ -53,7 +60,9 @@ def entry(**said: Any) -> dict[str, Any]:
 
 def document(*files: Any, **more: Any) -> bytes:
     """A page with these files."""
-    return json.dumps({"meta": {"api-version": "1.1"}, "name": "demo", "files": files, **more}).encode()
+    return json.dumps(
+        {"meta": {"api-version": "1.1"}, "name": "demo", "files": files, **more}
+    ).encode()
 
 
 def read(*files: Any, **more: Any) -> ParsedListing:
@@ -68,8 +77,12 @@ def one(**said: Any) -> File:
 
 
 def rendered(listing: ParsedListing) -> dict[str, Any]:
-    """The listing as clients get it from us, which uv's strictest reading accepts; HTML says the same files."""
-    project = Project(name=DEMO, files=listing.files, status=listing.status, status_reason=listing.status_reason)
+    """The listing as clients get it from us, which uv's strictest reading accepts; HTML says the
+    same files.
+    """
+    project = Project(
+        name=DEMO, files=listing.files, status=listing.status, status_reason=listing.status_reason
+    )
     said = strict(render_project(project, Format.JSON))
     anchors = Reader(render_project(project, Format.TEXT_HTML)).anchors
     assert len(anchors) == len(said["files"]) == len(listing.files)
@@ -78,7 +91,9 @@ def rendered(listing: ParsedListing) -> dict[str, Any]:
         assert isinstance(file["yanked"], bool | str) and isinstance(file["hashes"], dict)
         if "upload-time" in file:
             assert file["upload-time"].endswith("Z"), file
-    assert said["meta"]["api-version"] == "1.0" or all(isinstance(file["size"], int) for file in said["files"])
+    assert said["meta"]["api-version"] == "1.0" or all(
+        isinstance(file["size"], int) for file in said["files"]
+    )
     return said
 
 
@@ -128,7 +143,9 @@ class FileTests(SynchronousTestCase):
         )
 
     def test_nulls(self) -> None:
-        """Optional keys that are null or empty, as bandersnatch's mirrors write them, count as not there (C34)."""
+        """Optional keys that are null or empty, as bandersnatch's mirrors write them, count as not
+        there (C34).
+        """
         bare = one()
         for nothing in (None, "", "  "):
             keys = (
@@ -158,7 +175,9 @@ class FileTests(SynchronousTestCase):
         self.assertIsNone(one(size="12").size)
 
     def test_yanked(self) -> None:
-        """True is yanked without a reason; false, null and an empty text are not yanked; a reason is kept as it is."""
+        """True is yanked without a reason; false, null and an empty text are not yanked; a reason
+        is kept as it is.
+        """
         for said, meant in (
             (True, ""),
             ("why", "why"),
@@ -195,7 +214,9 @@ class FileTests(SynchronousTestCase):
             self.assertIsNone(moment_of(text))
 
     def test_hashes(self) -> None:
-        """Hashes that are none are left out; where there is no sha256, the strongest other is kept to check downloads by."""
+        """Hashes that are none are left out; where there is no sha256, the strongest other is kept
+        to check downloads by.
+        """
         self.assertEqual(one(hashes={"SHA256": SHA.upper()}).sha256, SHA)
         for nonsense in (
             None,
@@ -207,7 +228,9 @@ class FileTests(SynchronousTestCase):
             {"": ""},
             {"sha256": "²" * 64},
         ):
-            self.assertEqual((one(hashes=nonsense).sha256, one(hashes=nonsense).digest), (None, None))
+            self.assertEqual(
+                (one(hashes=nonsense).sha256, one(hashes=nonsense).digest), (None, None)
+            )
         for hashes, digest in (
             ({"sha256": SHA, "sha512": "1" * 128}, None),
             ({"sha384": "2" * 96, "sha512": "1" * 128}, "sha512=" + "1" * 128),
@@ -218,7 +241,9 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(one(hashes={"md5": "5" * 32, "blake2b_256": SHA}).md5, "5" * 32)
 
     def test_metadata(self) -> None:
-        """Core metadata is offered with a hash, or by a mere true; the newest of its three names counts (PEP 714)."""
+        """Core metadata is offered with a hash, or by a mere true; the newest of its three names
+        counts (PEP 714).
+        """
         for said, offered, digest in (
             ({"core-metadata": {"sha256": SHA}}, True, SHA),
             ({"core-metadata": True}, True, None),
@@ -251,7 +276,9 @@ class FileTests(SynchronousTestCase):
             self.assertEqual((listing.files, listing.left_out), ((), 1), url)
 
     def test_names_disagree(self) -> None:
-        """pip takes the name from the URL, uv from the entry: a file for which they differ is left out."""
+        """pip takes the name from the URL, uv from the entry: a file for which they differ is left
+        out.
+        """
         self.assertEqual(read(entry(filename="demo-2.0-py3-none-any.whl")).files, ())
         plus = "demo-1.0+local.1-py3-none-any.whl"
         [file] = read(entry(filename=plus, url=f"https://x/{plus.replace('+', '%2B')}")).files
@@ -261,17 +288,23 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(len(read(no_name).files), 1)
 
     def test_other_names(self) -> None:
-        """Files of other projects, of no version, or of no kind that installers take are left out."""
+        """Files of other projects, of no version, or of no kind that installers take
+        are left out.
+        """
         for name in (
             "other-1.0.tar.gz", "demo-x-py3-none-any.whl", "demo-1.0.exe", "demo-1.0.whl", ".", "..", "demo-1.0.tar.gz.asc",
             "demo-" + "9" * 300 + ".tar.gz", "demo-1.0%2f.tar.gz", "demo.tar.gz",
         ):  # fmt: skip
             self.assertEqual(read(entry(filename=name, url=f"https://x/{name}")).files, (), name)
         many = "demo-" + "9" * 200 + ".tar.gz"
-        self.assertEqual(read(entry(filename=many, url=f"https://x/{many}")).files[0].version, "9" * 200)
+        self.assertEqual(
+            read(entry(filename=many, url=f"https://x/{many}")).files[0].version, "9" * 200
+        )
 
     def test_hyphens_in_versions_of_sdists(self) -> None:
-        """The version of an sdist is what stands behind the project's name, as pip and uv have it."""
+        """The version of an sdist is what stands behind the project's name, as pip and
+        uv have it.
+        """
         for name, filename, version in (
             ("docutils", "docutils-0.15.1-post1.tar.gz", "0.15.1.post1"),
             ("cffi", "cffi-1.2.0-1.tar.gz", "1.2.0.post1"),
@@ -305,7 +338,9 @@ class FileTests(SynchronousTestCase):
             self.assertIsNone(version_of(f"demo-1.0{suffix}", project_name("demo")), suffix)
 
     def test_old_versions_of_sdists(self) -> None:
-        """An sdist whose version PEP 440 does not know is listed with what is written, for installers that take it."""
+        """An sdist whose version PEP 440 does not know is listed with what is written, for
+        installers that take it.
+        """
         for name, filename, version in (
             ("mercurial", "mercurial-4.x-rc.tar.gz", "4.x-rc"),
             ("spam", "spam-trunk.zip", "trunk"),
@@ -313,12 +348,16 @@ class FileTests(SynchronousTestCase):
         ):
             self.assertEqual(version_of(filename, project_name(name)), version, filename)
             [file] = read_json(
-                document(entry(filename=filename, url=f"https://x/{filename}"), name=name), project_name(name), BASE
+                document(entry(filename=filename, url=f"https://x/{filename}"), name=name),
+                project_name(name),
+                BASE,
             ).files
             self.assertEqual(file.version, version)
 
     def test_variants(self) -> None:
-        """Wheels of variants, and the list of a release's variants, which may change, are files (PEP 825, C37)."""
+        """Wheels of variants, and the list of a release's variants, which may change, are files
+        (PEP 825, C37).
+        """
         for name in (
             "demo-1.0-cp312-cp312-linux_x86_64-cu12.whl",
             "demo-1.0-1-py3-none-any-x8664v3.whl",
@@ -327,7 +366,12 @@ class FileTests(SynchronousTestCase):
             [file] = read(entry(filename=name, url=f"https://x/{name}")).files
             self.assertEqual(file.version, "1.0")
             self.assertEqual(is_mutable(name), name.endswith(".json"))
-        self.assertEqual(read(entry(filename="other-1.0-variants.json", url="https://x/other-1.0-variants.json")).files, ())
+        self.assertEqual(
+            read(
+                entry(filename="other-1.0-variants.json", url="https://x/other-1.0-variants.json")
+            ).files,
+            (),
+        )
 
     @modest
     @given(st.dictionaries(st.sampled_from([*sorted(entry(size=1, yanked=1)), "core-metadata"]),
@@ -347,33 +391,57 @@ class PageTests(SynchronousTestCase):
         """A file that is there twice counts once, and files are in order of their version."""
         listing = read(*(entry(filename=name, url=f"https://{host}/{name}") for name, host in (
             ("demo-10.0.tar.gz", "a"), ("demo-9.0.tar.gz", "a"), ("demo-10.0.tar.gz", "b"))))  # fmt: skip
-        self.assertEqual([file.source for file in listing.files], ["https://a/demo-9.0.tar.gz", "https://a/demo-10.0.tar.gz"])
+        self.assertEqual(
+            [file.source for file in listing.files],
+            ["https://a/demo-9.0.tar.gz", "https://a/demo-10.0.tar.gz"],
+        )
         self.assertEqual(listing.left_out, 1)
 
     def test_unknown_keys(self) -> None:
         """Version 1.5 with namespaces, and keys that nobody knows, are read (C34)."""
         listing = read(
-            entry(new=[1]), meta={"api-version": "1.5", "x": 1}, namespaces=[{"name": "demo", "owned": True}], y=None
+            entry(new=[1]),
+            meta={"api-version": "1.5", "x": 1},
+            namespaces=[{"name": "demo", "owned": True}],
+            y=None,
         )
         self.assertEqual(len(listing.files), 1)
 
     def test_page_that_says_nothing_is_doubtful(self) -> None:
-        """JSON without files, ``meta`` and ``name`` may be an error all the same; with one of them it is a listing."""
-        for said, doubtful in (({}, True), ({"name": "demo"}, False), ({"meta": {"api-version": "1.0"}}, False)):
+        """JSON without files, ``meta`` and ``name`` may be an error all the same; with one of them
+        it is a listing.
+        """
+        for said, doubtful in (
+            ({}, True),
+            ({"name": "demo"}, False),
+            ({"meta": {"api-version": "1.0"}}, False),
+        ):
             listing = read_json(json.dumps({"files": [], **said}).encode(), DEMO, BASE)
             self.assertEqual((listing.files, listing.is_doubtful), ((), doubtful))
-        self.assertFalse(read_json(json.dumps({"files": [entry()]}).encode(), DEMO, BASE).is_doubtful)
+        self.assertFalse(
+            read_json(json.dumps({"files": [entry()]}).encode(), DEMO, BASE).is_doubtful
+        )
 
     def test_versions(self) -> None:
         """A page without a version is 1.0; another major is refused (PEP 629)."""
-        for meta in ({}, None, {"api-version": None}, {"api-version": "1.99"}, {"api-version": 1.1}, {"api-version": 1}, []):
+        for meta in (
+            {},
+            None,
+            {"api-version": None},
+            {"api-version": "1.99"},
+            {"api-version": 1.1},
+            {"api-version": 1},
+            [],
+        ):
             self.assertEqual(len(read(entry(), meta=meta).files), 1)
         for version in ("2.0", "0.9", "", "x", [], {}, 2, 10**18, "1" * 5000, "10.0"):
             with self.assertRaises(BadListing):
                 read(entry(), meta={"api-version": version})
 
     def test_status(self) -> None:
-        """Status markers are read as an object or a text (PEP 792); one that is not known counts as active."""
+        """Status markers are read as an object or a text (PEP 792); one that is not known counts as
+        active.
+        """
         for said, meant in (
             ({"status": "quarantined", "reason": "bad"}, (Status.QUARANTINED, "bad")),
             ("archived", (Status.ARCHIVED, "")),
@@ -387,7 +455,9 @@ class PageTests(SynchronousTestCase):
             self.assertEqual((listing.status, listing.status_reason), meant)
 
     def test_other_project(self) -> None:
-        """The page of another project is refused; a name that is spelled otherwise, or missing, is not."""
+        """The page of another project is refused; a name that is spelled otherwise, or missing, is
+        not.
+        """
         for name in ("Demo", "DEMO", None, 5):
             self.assertEqual(len(read(entry(), name=name).files), 1)
         for name in ("other", "", "-", "x" * 1000):
@@ -410,7 +480,10 @@ class PageTests(SynchronousTestCase):
                 read_json(bad, DEMO, BASE)
 
     @modest
-    @given(st.binary(max_size=300) | st.text(alphabet='{}[]",:1ae\\ <>/"files"', max_size=60).map(str.encode))
+    @given(
+        st.binary(max_size=300)
+        | st.text(alphabet='{}[]",:1ae\\ <>/"files"', max_size=60).map(str.encode)
+    )
     def test_any_bytes(self, data: bytes) -> None:
         """Any bytes are a listing or `BadListing`, as a page and as a list of names."""
         for question in (
@@ -424,11 +497,15 @@ class PageTests(SynchronousTestCase):
                 continue
 
     def test_slices(self) -> None:
-        """A page of 10,000 files is read in dozens of slices, and what comes out is valid for clients."""
+        """A page of 10,000 files is read in dozens of slices, and what comes out is valid for
+        clients.
+        """
         files = []
         for number in range(2000):
             name = f"demo-1.{number}.tar.gz"
-            files.append(entry(filename=name, url=f"https://files.example/{number:064x}/{name}", size=number))
+            files.append(
+                entry(filename=name, url=f"https://files.example/{number:064x}/{name}", size=number)
+            )
         slices = slices_of_page(document(*files), "", DEMO, BASE)
         self.assertGreater(sum(1 for _ in slices), 15)
         listing = read_page(document(*files), "", DEMO, BASE)
@@ -454,13 +531,19 @@ class ElementTests(SynchronousTestCase):
     @settings(modest, max_examples=30)
     @given(
         st.lists(st.dictionaries(st.text(max_size=8), TRICKY, max_size=4), max_size=9),
-        st.dictionaries(st.text(min_size=1, max_size=4).filter(lambda key: key != "files"), TRICKY, max_size=4),
+        st.dictionaries(
+            st.text(min_size=1, max_size=4).filter(lambda key: key != "files"), TRICKY, max_size=4
+        ),
         st.booleans(),
         st.sampled_from([None, 2]),
         st.integers(0, 400),
     )
-    def test_equals_json(self, files: list[Any], more: dict[str, Any], first: bool, indent: int | None, padding: int) -> None:
-        """Whatever is in the texts, the elements and the rest are those that a plain JSON parser finds."""
+    def test_equals_json(
+        self, files: list[Any], more: dict[str, Any], first: bool, indent: int | None, padding: int
+    ) -> None:
+        """Whatever is in the texts, the elements and the rest are those that a plain JSON parser
+        finds.
+        """
         whole = {"files": files, **more} if first else {**more, "files": files}
         data = json.dumps(whole, indent=indent).encode()
         found, again = self.both(b" " * padding + data)
@@ -468,16 +551,26 @@ class ElementTests(SynchronousTestCase):
         self.assertEqual(again, whole)
 
     def test_long(self) -> None:
-        """Elements that are longer than a slice, and texts full of what looks like the end of one, are cut rightly too."""
+        """Elements that are longer than a slice, and texts full of what looks like the end of one,
+        are cut rightly too.
+        """
         tricky = '"},{"files":[{' * 50
-        files = [{"a": tricky, "n": n} for n in range(300)] + [{"a": "}" * (3 * SLICE)}] + [{"b": n} for n in range(30_000)]
+        files = (
+            [{"a": tricky, "n": n} for n in range(300)]
+            + [{"a": "}" * (3 * SLICE)}]
+            + [{"b": n} for n in range(30_000)]
+        )
         data = json.dumps({"x": '"files": [', "files": files, "versions": ["}"] * 100}).encode()
         self.assertEqual(self.both(data)[0], files)
 
     def test_too_long(self) -> None:
         """An element, or what stands around the array, beyond a bound is refused."""
         huge = "x" * (LARGEST_ELEMENT + 1)
-        for document in ({"files": [{"a": huge * 2}]}, {"a": huge, "files": []}, {"files": [], "a": huge}):
+        for document in (
+            {"files": [{"a": huge * 2}]},
+            {"a": huge, "files": []},
+            {"files": [], "a": huge},
+        ):
             with self.assertRaises(BadListing):
                 self.both(json.dumps(document).encode())
 

@@ -1,4 +1,6 @@
-"""Pages in HTML: links and what their attributes say; the same as JSON, wherever both can say it."""
+"""Pages in HTML: links and what their attributes say; the same as JSON, wherever both
+can say it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ modest = settings(max_examples=30, deadline=None, database=None)
 
 INDEXES = {
     "public index": (
-        '<!DOCTYPE html>\n<html>\n  <head>\n    <meta name="pypi:repository-version" content="1.4">\n'
+        '<!DOCTYPE html>\n<html>\n  <head>\n    <meta name="pypi:repository-version" '
+        'content="1.4">\n'
         "    <title>Links for demo</title>\n  </head>\n  <body>\n    <h1>Links for demo</h1>\n",
         '<a href="https://files.example/p/{file}#sha256=' + SHA + '">{file}</a><br />\n',
         "</body>\n</html>\n<!--SERIAL 21-->",
@@ -60,7 +63,8 @@ INDEXES = {
     ),
     "apache": (
         '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 3.2 Final//EN">\n<html>\n <head>\n'
-        "  <title>Index of /simple/demo</title>\n </head>\n <body>\n<h1>Index of /simple/demo</h1>\n"
+        "  <title>Index of /simple/demo</title>\n </head>\n <body>\n<h1>Index of "
+        "/simple/demo</h1>\n"
         '<table><tr><td><a href="/simple/">Parent Directory</a></td></tr>',
         '<tr><td><a href="{file}">{file}</a></td></tr>',
         "</table></body></html>",
@@ -73,7 +77,8 @@ INDEXES = {
         "</ul>\n<hr>\n</body>\n</html>",
     ),
     "artifactory": (
-        '<!DOCTYPE html>\n<html>\n<head>\n<title>Simple Index</title>\n<meta name="api-version" value="2" />\n'
+        '<!DOCTYPE html>\n<html>\n<head>\n<title>Simple Index</title>\n<meta name="api-version" '
+        'value="2" />\n'
         "</head>\n<body>\n",
         '<a href="../../packages/demo/{file}#sha256=' + SHA + '" rel="internal">{file}</a><br/>\n',
         "</body>\n</html>",
@@ -86,7 +91,8 @@ INDEXES = {
     ),
     "dumb-pypi": (
         '<!DOCTYPE html>\n<html>\n<head>\n<meta name="pypi:repository-version" content="1.0">\n'
-        "<title>demo</title>\n</head>\n<body>\n<h1>demo</h1>\n<p>Generated on 2026-01-01.</p>\n<ul>\n",
+        "<title>demo</title>\n</head>\n<body>\n<h1>demo</h1>\n<p>Generated on "
+        "2026-01-01.</p>\n<ul>\n",
         '<li><a href="../../packages/{file}#sha256=' + SHA + '">{file}</a></li>\n',
         "</ul></body></html>",
     ),
@@ -101,12 +107,15 @@ PAGES_WITHOUT_FILES = {what: before + after for what, (before, _, after) in INDE
 }
 OTHER_PAGES = {
     "nginx 502": "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
-    "<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n",
+    "<center><h1>502 Bad "
+    "Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n",
     "bare heading": "<h1>Service Unavailable</h1>",
     "maintenance": "<!DOCTYPE html><html><head><title>Down for maintenance</title></head>"
     "<body><h1>We will be back soon</h1><p>demo and all others are being moved.</p></body></html>",
-    "captive portal": '<html><head><title>Guest WiFi</title><meta http-equiv="refresh" content="0; url=/welcome"></head>'
-    '<body><h1>Welcome</h1><a href="/terms">Terms</a><form action="/accept"><input type="submit"></form></body></html>',
+    "captive portal": '<html><head><title>Guest WiFi</title><meta http-equiv="refresh" content="0; '
+    'url=/welcome"></head>'
+    '<body><h1>Welcome</h1><a href="/terms">Terms</a><form action="/accept"><input '
+    'type="submit"></form></body></html>',
     "another project": "<h1>Links for other</h1>",
     "log-in that leads back": "<title>Log in to see demo</title><form action='/login?next=/simple/demo/'>",
     "no heading": "<html><body></body></html>",
@@ -197,7 +206,8 @@ class LinkTests(SynchronousTestCase):
     def test_everything(self) -> None:
         """Everything that a link can say."""
         file = one(
-            f'href="../../f/{NAME}#sha256={SHA}" data-requires-python="&gt;=3.8,&lt;4" data-core-metadata="sha256={SHA}" '
+            f'href="../../f/{NAME}#sha256={SHA}" data-requires-python="&gt;=3.8,&lt;4" '
+            f'data-core-metadata="sha256={SHA}" '
             'data-yanked="a &quot;b&quot; &lt;c&gt;" data-provenance="https://x/p" data-size="12" '
             'data-upload-time="2026-01-02T03:04:05Z" data-gpg-sig="true"'
         )
@@ -220,7 +230,9 @@ class LinkTests(SynchronousTestCase):
         )
 
     def test_spellings(self) -> None:
-        """Attributes without quotes, in other case, with space around, or twice (the first counts), are read."""
+        """Attributes without quotes, in other case, with space around, or twice (the first counts),
+        are read.
+        """
         for attributes in (
             f"href={NAME}",
             f"HREF='{NAME}'",
@@ -233,7 +245,9 @@ class LinkTests(SynchronousTestCase):
             self.assertEqual(one(attributes).filename, NAME, attributes)
 
     def test_hashes(self) -> None:
-        """The hash is in the fragment, perhaps beside others; a fragment that is none is no hash."""
+        """The hash is in the fragment, perhaps beside others; a fragment that is none
+        is no hash.
+        """
         for fragment, sha256, digest in (
             (f"sha256={SHA}", SHA, None),
             (f"sha256={SHA.upper()}", SHA, None),
@@ -248,7 +262,9 @@ class LinkTests(SynchronousTestCase):
             self.assertEqual((file.sha256, file.digest), (sha256, digest), fragment[:80])
 
     def test_metadata(self) -> None:
-        """Core metadata is offered with a hash or by a mere true, under the new name or the old one, never by false."""
+        """Core metadata is offered with a hash or by a mere true, under the new name or the old
+        one, never by false.
+        """
         for said, offered, digest in (
             (f'data-core-metadata="sha256={SHA}"', True, SHA),
             ('data-core-metadata="true"', True, None),
@@ -285,7 +301,9 @@ class PageTests(SynchronousTestCase):
     """What is understood of a whole page."""
 
     def test_base(self) -> None:
-        """The first <base> says what links count from, absolute or relative; one that is none is ignored."""
+        """The first <base> says what links count from, absolute or relative; one that is none is
+        ignored.
+        """
         for base, source in (
             ('<base href="https://files.example/x/">', "https://files.example/x/"),
             ('<base href="../../f/">', "https://index.example/f/"),
@@ -298,7 +316,8 @@ class PageTests(SynchronousTestCase):
     def test_metas(self) -> None:
         """Version and status are in <meta>; another major is refused."""
         status = (
-            '<meta name="pypi:project-status" content="archived"><meta name="pypi:project-status-reason" content="a &amp; b">'
+            '<meta name="pypi:project-status" content="archived"><meta '
+            'name="pypi:project-status-reason" content="a &amp; b">'
         )
         listing = read(f'{status}<a href="{NAME}">x</a>')
         self.assertEqual((listing.status, listing.status_reason), (Status.ARCHIVED, "a & b"))
@@ -306,14 +325,21 @@ class PageTests(SynchronousTestCase):
             read(f'<meta content="{version}" name="pypi:repository-version"><a href="{NAME}">x</a>')
         for version in ("2.0", "x", "1" * 5000):
             with self.assertRaises(BadListing):
-                read(f'<meta name="pypi:repository-version" content="{version}"><a href="{NAME}">x</a>')
+                read(
+                    f'<meta name="pypi:repository-version" content="{version}"><a '
+                    f'href="{NAME}">x</a>'
+                )
 
     def test_other_links(self) -> None:
-        """Links to other things than files of the project are left out; comments and scripts are none."""
+        """Links to other things than files of the project are left out; comments and scripts are
+        none.
+        """
         listing = read(
-            f'<!-- <a href="demo-0.1.tar.gz">x</a> --><script>"<a href=demo-0.2.tar.gz>"</script><a href="../">up</a>'
+            f'<!-- <a href="demo-0.1.tar.gz">x</a> --><script>"<a '
+            f'href=demo-0.2.tar.gz>"</script><a href="../">up</a>'
             '<a name="x">x</a>'
-            f'<a href="mailto:x@example">x</a><a href="http://[">x</a><a href="other-1.0.tar.gz">x</a><a href="{NAME}">x</a>'
+            f'<a href="mailto:x@example">x</a><a href="http://[">x</a><a '
+            f'href="other-1.0.tar.gz">x</a><a href="{NAME}">x</a>'
         )
         self.assertEqual([file.filename for file in listing.files], [NAME])
 
@@ -323,7 +349,9 @@ class PageTests(SynchronousTestCase):
             listing = read(html)
             self.assertEqual((listing.files, listing.is_doubtful), ((), True), what)
         status = '<meta name="pypi:project-status" content="quarantined">'
-        self.assertFalse(read(f'<meta name="pypi:repository-version" content="1.4">{status}').is_doubtful)
+        self.assertFalse(
+            read(f'<meta name="pypi:repository-version" content="1.4">{status}').is_doubtful
+        )
         self.assertFalse(read(f'<a href="{NAME}">x</a>').is_doubtful)
 
     def test_other_page_without_files_is_no_listing(self) -> None:
@@ -345,13 +373,19 @@ class PageTests(SynchronousTestCase):
     def test_hostile_headings(self) -> None:
         """A heading without an end, and very many of them, take linear time."""
         begun = process_time()
-        for hostile in ("<h1>" + "links for " * 300_000, "<h1>links for x</h1>" * 50_000, "<title>" * 200_000):
+        for hostile in (
+            "<h1>" + "links for " * 300_000,
+            "<h1>links for x</h1>" * 50_000,
+            "<title>" * 200_000,
+        ):
             with self.assertRaises(BadListing):
                 read(hostile)
         self.assertLess(process_time() - begun, 10)
 
     def test_encodings(self) -> None:
-        """Pages are UTF-8, or what they say if that is one of the old ones; broken bytes spoil a character, not the page."""
+        """Pages are UTF-8, or what they say if that is one of the old ones; broken bytes spoil a
+        character, not the page.
+        """
         html = f'<a href="{NAME}" data-yanked="ä">x</a>'
         for encoding, content_type in (
             ("utf-8", ""),
@@ -366,7 +400,19 @@ class PageTests(SynchronousTestCase):
     def test_hostile(self) -> None:
         """Tags that never end, and pages of nothing but beginnings of tags, take a bounded time."""
         begun = process_time()
-        for beginning in ("<a ", "<!--", "</", "<a href='", "<![CDATA[", "<a x=", "<?", "&", "<!", "<script>", "<a/"):
+        for beginning in (
+            "<a ",
+            "<!--",
+            "</",
+            "<a href='",
+            "<![CDATA[",
+            "<a x=",
+            "<?",
+            "&",
+            "<!",
+            "<script>",
+            "<a/",
+        ):
             with self.assertRaises(BadListing):
                 read(beginning * (5 * LONGEST_TAG // 4 // len(beginning)))
         self.assertLess(process_time() - begun, 10)
@@ -374,7 +420,9 @@ class PageTests(SynchronousTestCase):
     @modest
     @given(st.text(max_size=200) | st.text(alphabet="<>ahref='\"/! -=#&;", max_size=200))
     def test_any_text(self, text: str) -> None:
-        """Any text is a listing or `BadListing`, as a page and as a list of names, in any encoding."""
+        """Any text is a listing or `BadListing`, as a page and as a list of names,
+        in any encoding.
+        """
         for question in (
             lambda: read(text),
             lambda: read_names(text.encode()),
@@ -386,9 +434,14 @@ class PageTests(SynchronousTestCase):
                 continue
 
     @modest
-    @given(st.lists(st.sampled_from(FRAGMENTS), max_size=12), st.lists(st.integers(1, 90), min_size=1, max_size=9))
+    @given(
+        st.lists(st.sampled_from(FRAGMENTS), max_size=12),
+        st.lists(st.integers(1, 90), min_size=1, max_size=9),
+    )
     def test_usual_links(self, fragments: list[str], lengths: list[int]) -> None:
-        """What goes past Python's parser, in pieces of any length, is what the parser would have said of the whole."""
+        """What goes past Python's parser, in pieces of any length, is what the parser would have
+        said of the whole.
+        """
         text = "".join(fragments)
         parser, page = _Page(), _Page()
         parser.feed(text)
@@ -407,7 +460,9 @@ class PageTests(SynchronousTestCase):
     @settings(modest, max_examples=50)
     @given(st.lists(LINKS, min_size=1, max_size=3))
     def test_same_with_care(self, links: list[str]) -> None:
-        """What is understood of links at once is what is understood of them with care, attribute by attribute."""
+        """What is understood of links at once is what is understood of them with care, attribute by
+        attribute.
+        """
         text = "\n".join(links)
         parser = _Page()
         parser.feed(text)
@@ -420,12 +475,20 @@ class PageTests(SynchronousTestCase):
         self.assertEqual((found.files, found.left_out), (listing.files, listing.left_out))
 
     def test_most_links_need_no_care(self) -> None:
-        """Links as the public index, its mirrors and pypid write them are understood at once; what differs is not."""
+        """Links as the public index, its mirrors and pypid write them are understood at once; what
+        differs is not.
+        """
         href = f'href="https://files.example:8080/a/b/{NAME}#sha256={SHA}"'
         for attributes in (
             "",
-            'data-requires-python="&gt;=3.8" data-dist-info-metadata="true" data-core-metadata="true" data-yanked="a &lt; b"',
-            f'data-size="12" data-upload-time="2026-01-02T03:04:05.06Z" data-core-metadata="sha256={SHA}"',
+            (
+                'data-requires-python="&gt;=3.8" data-dist-info-metadata="true" '
+                'data-core-metadata="true" data-yanked="a &lt; b"'
+            ),
+            (
+                f'data-size="12" data-upload-time="2026-01-02T03:04:05.06Z" '
+                f'data-core-metadata="sha256={SHA}"'
+            ),
         ):
             links: list[Usual] = []
             text = f"<a {href} {attributes}>{NAME}</a><br/>"
@@ -444,11 +507,16 @@ class PageTests(SynchronousTestCase):
             self.assertEqual(usual_links(odd, 0, []), 0, odd)
 
     def test_usual_links_are_fast(self) -> None:
-        """Python's parser is not asked about links as all tools write them, wherever the pieces of the page end."""
+        """Python's parser is not asked about links as all tools write them, wherever the pieces of
+        the page end.
+        """
         asked: list[str] = []
         self.patch(_Page, "feed", lambda page, text: asked.append(text))
         page = _Page()
-        link = f'<a href="../../x-1.0.tar.gz#sha256={SHA}" data-requires-python="&gt;=3.8">x-1.0.tar.gz</a><br />\n'
+        link = (
+            f'<a href="../../x-1.0.tar.gz#sha256={SHA}" '
+            f'data-requires-python="&gt;=3.8">x-1.0.tar.gz</a><br />\n'
+        )
         text = link * 100
         for start in range(0, len(text), 777):
             page.take(text[start : start + 777])
@@ -476,19 +544,33 @@ class PageTests(SynchronousTestCase):
         )
     )
     def test_same_as_json(self, files: list[dict[str, Any]]) -> None:
-        """JSON and HTML of one page give the same files; and what we make of them gives them once more."""
+        """JSON and HTML of one page give the same files; and what we make of them gives them once
+        more.
+        """
         entries, lines = [], ["<html><body><h1>demo</h1>"]
         for said in files:
             name = f"demo-{said.pop('version')}.tar.gz"
             entries.append({"filename": name, "url": name, "hashes": {"sha256": SHA}, **said})
-            attributes = "".join(f' data-{key}="{escape(in_html(value))}"' for key, value in said.items())
+            attributes = "".join(
+                f' data-{key}="{escape(in_html(value))}"' for key, value in said.items()
+            )
             lines.append(f'<a href="{name}#sha256={SHA}"{attributes}>{name}</a>')
         page = json.dumps({"name": "demo", "files": entries}).encode()
-        from_json, from_html = read_json(page, DEMO, BASE), read("".join([*lines, "</body></html>"]))
-        self.assertEqual([plain(file) for file in from_html.files], [plain(file) for file in from_json.files])
+        from_json, from_html = (
+            read_json(page, DEMO, BASE),
+            read("".join([*lines, "</body></html>"])),
+        )
+        self.assertEqual(
+            [plain(file) for file in from_html.files], [plain(file) for file in from_json.files]
+        )
         project = Project(name=DEMO, files=in_order(from_json.files))
-        again = [read_page(render_project(project, format).body, "", DEMO, BASE) for format in (Format.JSON, Format.TEXT_HTML)]
-        self.assertEqual([plain(file) for file in again[0].files], [plain(file) for file in again[1].files])
+        again = [
+            read_page(render_project(project, format).body, "", DEMO, BASE)
+            for format in (Format.JSON, Format.TEXT_HTML)
+        ]
+        self.assertEqual(
+            [plain(file) for file in again[0].files], [plain(file) for file in again[1].files]
+        )
 
 
 def in_html(value: object) -> str:
@@ -499,6 +581,12 @@ def in_html(value: object) -> str:
 
 
 def plain(file: File) -> File:
-    """The file without what HTML cannot express: in attributes, a reason that is true, and line ends and control characters."""
-    yanked = None if file.yanked is None else "".join(c for c in file.yanked if c.isprintable()).replace("\ufffd", "")
+    """The file without what HTML cannot express: in attributes, a reason that is true, and line
+    ends and control characters.
+    """
+    yanked = (
+        None
+        if file.yanked is None
+        else "".join(c for c in file.yanked if c.isprintable()).replace("\ufffd", "")
+    )
     return replace(file, yanked="true" if yanked == "" else yanked)

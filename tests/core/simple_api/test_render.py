@@ -29,7 +29,12 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
 def a_file(filename: str = "demo-1.0-py3-none-any.whl", version: str = "1.0", **more: Any) -> File:
     """A file of ours, with what is always known."""
-    known: dict[str, Any] = {"sha256": "a" * 64, "size": 12, "uploaded": MOMENT, "key": f"demo/{filename}"}
+    known: dict[str, Any] = {
+        "sha256": "a" * 64,
+        "size": 12,
+        "uploaded": MOMENT,
+        "key": f"demo/{filename}",
+    }
     return File(project=NAME, filename=filename, version=version, **{**known, **more})
 
 
@@ -76,7 +81,9 @@ class Reader(HTMLParser):
 
 
 def strict(page: RenderedPage) -> dict[str, Any]:
-    """The JSON page as the strictest client reads it: uv for null and types, the specification for the rest."""
+    """The JSON page as the strictest client reads it: uv for null and types, the specification for
+    the rest.
+    """
 
     def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         assert len(dict(pairs)) == len(pairs), pairs
@@ -84,7 +91,9 @@ def strict(page: RenderedPage) -> dict[str, Any]:
         return dict(pairs)
 
     document: dict[str, Any] = json.loads(page.body.decode("utf-8"), object_pairs_hook=no_repeats)
-    assert document.keys() == {"meta", "name", "project-status", "versions", "files"}, document.keys()
+    assert document.keys() == {"meta", "name", "project-status", "versions", "files"}, (
+        document.keys()
+    )
     assert document["meta"].keys() == {"api-version", "_last-serial"}
     assert document["project-status"].keys() <= {"status", "reason"}
     assert len(set(map(Version, document["versions"]))) == len(document["versions"])
@@ -109,10 +118,18 @@ def check(file: dict[str, Any], version: str) -> None:
     assert file.keys() >= {"filename", "url", "hashes", "yanked"}, file
     assert file.keys() - {"filename", "url", "hashes"} <= OPTIONAL.keys(), file
     for key, kind in OPTIONAL.items():
-        assert isinstance(file.get(key, kind() if isinstance(kind, type) else True), kind), (key, file)
-    assert file.get("core-metadata") is not False  # a mere true is right where the hash is not known (PEP 714)
+        assert isinstance(file.get(key, kind() if isinstance(kind, type) else True), kind), (
+            key,
+            file,
+        )
+    assert (
+        file.get("core-metadata") is not False
+    )  # a mere true is right where the hash is not known (PEP 714)
     assert "size" in file or version == "1.0"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", file.get("upload-time", "2026-01-01T00:00:00Z"))
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z",
+        file.get("upload-time", "2026-01-01T00:00:00Z"),
+    )
     assert "dist-info-metadata" not in file  # pip 22.3 to 23.1 crash on it
     assert unquote(file["url"].rpartition("/")[2]) == file["filename"], file
     assert file.get("provenance", "https://").startswith("https://")
@@ -122,7 +139,9 @@ def same(reader: Reader, document: dict[str, Any]) -> None:
     """The HTML page says what the JSON page says."""
     assert reader.texts == [file["filename"] for file in document["files"]]
     assert reader.metas["pypi:project-status"] == document["project-status"]["status"]
-    assert reader.metas.get("pypi:project-status-reason") == document["project-status"].get("reason")
+    assert reader.metas.get("pypi:project-status-reason") == document["project-status"].get(
+        "reason"
+    )
     for anchor, file in zip(reader.anchors, document["files"], strict=True):
         said = dict(anchor)
         url, fragment = urldefrag(said.pop("href") or "")
@@ -143,8 +162,20 @@ def same(reader: Reader, document: dict[str, Any]) -> None:
         assert said == expected, (said, expected)
 
 
-odd_text = st.text(st.characters() | st.sampled_from("\"'<>&;\n\r\t\x00\x1b\x85\u2028\ud800\ufffe")) | st.sampled_from(
-    ['a "b" <c>', "&amp;", "<!-- -->", "--><script>alert(1)</script>", "a\r\nb", " ", "\x00", "]]>", "&#x27;"]
+odd_text = st.text(
+    st.characters() | st.sampled_from("\"'<>&;\n\r\t\x00\x1b\x85\u2028\ud800\ufffe")
+) | st.sampled_from(
+    [
+        'a "b" <c>',
+        "&amp;",
+        "<!-- -->",
+        "--><script>alert(1)</script>",
+        "a\r\nb",
+        " ",
+        "\x00",
+        "]]>",
+        "&#x27;",
+    ]
 )
 hexes = st.sampled_from(["0" * 64, "ab" * 32])
 versions = st.sampled_from(["1.0", "1.0.0", "1.0+cu118", "1!2.0", "2.0rc1", "0.1.dev3"])
@@ -154,7 +185,17 @@ versions = st.sampled_from(["1.0", "1.0.0", "1.0+cu118", "1!2.0", "2.0rc1", "0.1
 def files(draw: st.DrawFn) -> File:
     """Ours and theirs, known well or hardly."""
     version = draw(versions)
-    tail = draw(st.sampled_from(["-py3-none-any.whl", "-1-cp311-cp311-linux_x86_64.whl", ".tar.gz", ".zip", "-variants.json"]))
+    tail = draw(
+        st.sampled_from(
+            [
+                "-py3-none-any.whl",
+                "-1-cp311-cp311-linux_x86_64.whl",
+                ".tar.gz",
+                ".zip",
+                "-variants.json",
+            ]
+        )
+    )
     return File(
         project=NAME,
         filename=f"demo-{version}{tail}",
@@ -163,9 +204,9 @@ def files(draw: st.DrawFn) -> File:
         size=draw(st.none() | st.integers(0, 2**40)),
         uploaded=draw(
             st.none()
-            | st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])).filter(
-                lambda moment: 2 <= moment.year <= 9998
-            )
+            | st.datetimes(
+                timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])
+            ).filter(lambda moment: 2 <= moment.year <= 9998)
         ),
         requires_python=draw(st.none() | odd_text),
         metadata_sha256=draw(st.none() | hexes),
@@ -180,7 +221,9 @@ def files(draw: st.DrawFn) -> File:
 projects = st.builds(
     Project,
     name=st.just(NAME),
-    files=st.lists(files(), max_size=4, unique_by=lambda file: file.filename).map(tuple).map(in_order),
+    files=st.lists(files(), max_size=4, unique_by=lambda file: file.filename)
+    .map(tuple)
+    .map(in_order),
     status=st.sampled_from(Status),
     status_reason=odd_text,
     serial=st.integers(0, 2**53),
@@ -193,11 +236,16 @@ class AnyProjectTests(SynchronousTestCase):
     @settings(max_examples=30, deadline=None, database=None)
     @given(projects, st.sampled_from([None, PROVENANCE, "http://host/integrity/"]))
     def test_html_and_json_agree(self, project: Project, provenance_url: str | None) -> None:
-        """The JSON page is strictly right, and the HTML pages say the same (C22 to C27, C29, C32)."""
+        """The JSON page is strictly right, and the HTML pages say the same (C22 to
+        C27, C29, C32).
+        """
         document = strict(render_project(project, Format.JSON, provenance_url=provenance_url))
         self.assertEqual(document["name"], "demo")
         self.assertEqual(document["meta"]["_last-serial"], project.serial)
-        self.assertEqual([file["filename"] for file in document["files"]], [file.filename for file in project.files])
+        self.assertEqual(
+            [file["filename"] for file in document["files"]],
+            [file.filename for file in project.files],
+        )
         shown = set(map(Version, document["versions"]))
         self.assertEqual(shown, {Version(file.version) for file in project.files})
         for format in HTML:
@@ -212,12 +260,16 @@ class AnyProjectTests(SynchronousTestCase):
     def test_hatch_can_read_it(self, project: Project) -> None:
         """hatch's regular expression finds exactly the file names."""
         html = render_project(project, Format.TEXT_HTML).body.decode()
-        self.assertEqual(re.findall(r"<a [^>]+>([^<]+)</a>", html), [file.filename for file in project.files])
+        self.assertEqual(
+            re.findall(r"<a [^>]+>([^<]+)</a>", html), [file.filename for file in project.files]
+        )
 
     @settings(max_examples=30, deadline=None, database=None)
     @given(projects, projects)
     def test_etag(self, one: Project, other: Project) -> None:
-        """Equal projects give equal pages; pages have one ETag exactly if they are the same bytes of the same type (C100)."""
+        """Equal projects give equal pages; pages have one ETag exactly if they are the same bytes
+        of the same type (C100).
+        """
         for format in Format:
             self.assertEqual(render_project(one, format), render_project(evolve(one), format))
         pages = [render_project(project, format) for project in (one, other) for format in Format]
@@ -230,7 +282,9 @@ class AnyProjectTests(SynchronousTestCase):
     @settings(max_examples=50, deadline=None, database=None)
     @given(odd_text)
     def test_plain(self, text: str) -> None:
-        """What `plain` gives can be encoded, has no control characters but tab and line feed, and stays as it is."""
+        """What `plain` gives can be encoded, has no control characters but tab and line feed, and
+        stays as it is.
+        """
         result = plain(text)
         result.encode()
         self.assertNotRegex(result, "[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -270,9 +324,12 @@ class DetailTests(SynchronousTestCase):
         )
 
     def test_html(self) -> None:
-        """An HTML page begins with its doctype, names version and encoding, and shows a reader what counts (C1, C118)."""
+        """An HTML page begins with its doctype, names version and encoding, and shows a reader what
+        counts (C1, C118).
+        """
         page = render_project(
-            a_project(a_file(yanked="bad <b>"), status=Status.ARCHIVED, status_reason="see x"), Format.TEXT_HTML
+            a_project(a_file(yanked="bad <b>"), status=Status.ARCHIVED, status_reason="see x"),
+            Format.TEXT_HTML,
         )
         text = page.body.decode()
         self.assertTrue(text.startswith("<!DOCTYPE html>\n"))
@@ -291,7 +348,9 @@ class DetailTests(SynchronousTestCase):
         same(Reader(render_project(project, Format.TEXT_HTML)), document)
 
     def test_yank_reasons(self) -> None:
-        """A reason comes back as it was written; an empty one is true in JSON and empty in HTML (C29)."""
+        """A reason comes back as it was written; an empty one is true in JSON and empty in HTML
+        (C29).
+        """
         for reason, expected in (
             ('a "b" <c>', 'a "b" <c>'),
             ("", True),
@@ -306,45 +365,68 @@ class DetailTests(SynchronousTestCase):
             same(Reader(render_project(project, Format.HTML_V1)), document)
 
     def test_metadata_is_never_denied_in_html(self) -> None:
-        """Without metadata there is no attribute: pip takes even ``"false"`` for a promise (C27)."""
+        """Without metadata there is no attribute: pip takes even ``"false"`` for
+        a promise (C27).
+        """
         anchor = Reader(render_project(a_project(a_file()), Format.TEXT_HTML)).anchors[0]
-        self.assertFalse([key for key in anchor if "metadata" in key or "gpg" in key or "yanked" in key])
+        self.assertFalse(
+            [key for key in anchor if "metadata" in key or "gpg" in key or "yanked" in key]
+        )
 
     def test_local_version(self) -> None:
         """``+`` and ``!`` are quoted in URLs, of files and of provenance."""
         file = a_file("demo-1!1.0+cu118.tar.gz", "1!1.0+cu118", attested=True)
-        (entry,) = strict(render_project(a_project(file), Format.JSON, provenance_url=PROVENANCE))["files"]
+        (entry,) = strict(render_project(a_project(file), Format.JSON, provenance_url=PROVENANCE))[
+            "files"
+        ]
         self.assertEqual(entry["url"], "../../packages/demo/demo-1%211.0%2Bcu118.tar.gz")
         self.assertEqual(
-            entry["provenance"], "https://host/integrity/demo/1%211.0%2Bcu118/demo-1%211.0%2Bcu118.tar.gz/provenance"
+            entry["provenance"],
+            "https://host/integrity/demo/1%211.0%2Bcu118/demo-1%211.0%2Bcu118.tar.gz/provenance",
         )
 
     def test_theirs(self) -> None:
-        """URLs point at us, never at the source, and relative ones lead from the page to ``/packages/``."""
+        """URLs point at us, never at the source, and relative ones lead from the page to
+        ``/packages/``.
+        """
         file = a_file(source="https://elsewhere/demo.whl", key=None)
         page = render_project(a_project(file), Format.JSON)
         self.assertNotIn(b"elsewhere", page.body)
         url = strict(page)["files"][0]["url"]
-        self.assertEqual(urljoin("https://host/simple/demo/", url), "https://host/packages/demo/demo-1.0-py3-none-any.whl")
-        absolute = strict(render_project(a_project(file), Format.JSON, files_url="https://cdn/f/"))["files"][0]["url"]
+        self.assertEqual(
+            urljoin("https://host/simple/demo/", url),
+            "https://host/packages/demo/demo-1.0-py3-none-any.whl",
+        )
+        absolute = strict(render_project(a_project(file), Format.JSON, files_url="https://cdn/f/"))[
+            "files"
+        ][0]["url"]
         self.assertEqual(absolute, "https://cdn/f/demo/demo-1.0-py3-none-any.whl")
 
     def test_hostile_filename(self) -> None:
         """A file name of theirs cannot leave its segment of the URL, nor its attribute."""
         project = a_project(a_file('../"><b>?#%2f\ud800.whl'))
         document = strict(render_project(project, Format.JSON))
-        self.assertRegex(document["files"][0]["url"], r"\A\.\./\.\./packages/demo/[A-Za-z0-9.%_~-]+\Z")
+        self.assertRegex(
+            document["files"][0]["url"], r"\A\.\./\.\./packages/demo/[A-Za-z0-9.%_~-]+\Z"
+        )
         same(Reader(render_project(project, Format.TEXT_HTML)), document)
 
     def test_unknown_size(self) -> None:
-        """One size unknown makes the JSON page 1.0, which does not promise sizes; the rest is still said (C35)."""
-        project = a_project(a_file(), a_file("demo-2.0.tar.gz", "2.0", size=None, sha256=None, yanked=""))
+        """One size unknown makes the JSON page 1.0, which does not promise sizes; the rest is still
+        said (C35).
+        """
+        project = a_project(
+            a_file(), a_file("demo-2.0.tar.gz", "2.0", size=None, sha256=None, yanked="")
+        )
         document = strict(render_project(project, Format.JSON))
         self.assertEqual(document["meta"]["api-version"], "1.0")
         self.assertEqual([file.get("size") for file in document["files"]], [12, None])
         self.assertIn("upload-time", document["files"][1])
         self.assertEqual(document["files"][1]["hashes"], {})
-        self.assertEqual(Reader(render_project(project, Format.TEXT_HTML)).metas["pypi:repository-version"], "1.4")
+        self.assertEqual(
+            Reader(render_project(project, Format.TEXT_HTML)).metas["pypi:repository-version"],
+            "1.4",
+        )
 
     def test_provenance_needs_https(self) -> None:
         """Provenance is named only where it is stored and its URL is absolute and secure (C31)."""
@@ -355,8 +437,12 @@ class DetailTests(SynchronousTestCase):
             (attested, "/i/"),
             (a_project(a_file()), PROVENANCE),
         ):
-            self.assertNotIn(b"provenance", render_project(project, Format.JSON, provenance_url=base).body)
-            self.assertNotIn(b"provenance", render_project(project, Format.TEXT_HTML, provenance_url=base).body)
+            self.assertNotIn(
+                b"provenance", render_project(project, Format.JSON, provenance_url=base).body
+            )
+            self.assertNotIn(
+                b"provenance", render_project(project, Format.TEXT_HTML, provenance_url=base).body
+            )
 
     def test_upload_times(self) -> None:
         """Any time zone becomes UTC; whole seconds have no fraction (C24)."""
@@ -365,14 +451,18 @@ class DetailTests(SynchronousTestCase):
             (MOMENT.astimezone(east), "2026-01-02T03:04:05.678901Z"),
             (MOMENT.replace(microsecond=0), "2026-01-02T03:04:05Z"),
         ):
-            (entry,) = strict(render_project(a_project(a_file(uploaded=moment)), Format.JSON))["files"]
+            (entry,) = strict(render_project(a_project(a_file(uploaded=moment)), Format.JSON))[
+                "files"
+            ]
             self.assertEqual(entry["upload-time"], text)
 
     def test_equal_versions_are_one(self) -> None:
         """``1.0`` and ``1.0.0`` are one version, spelled as the file that came first (C80)."""
         later = a_file("demo-1.0.tar.gz", "1.0", uploaded=MOMENT + timedelta(days=1))
         first = a_file("demo-1.0.0-py3-none-any.whl", "1.0.0")
-        self.assertEqual(strict(render_project(a_project(later, first), Format.JSON))["versions"], ["1.0.0"])
+        self.assertEqual(
+            strict(render_project(a_project(later, first), Format.JSON))["versions"], ["1.0.0"]
+        )
 
     def test_each_change_shows(self) -> None:
         """Whatever of a file clients can see, its change is another page and another ETag."""
@@ -382,13 +472,19 @@ class DetailTests(SynchronousTestCase):
             {"metadata_sha256": "c" * 64}, {"yanked": ""}, {"signed": True}, {"attested": True},
         ]  # fmt: skip
         for format in Format:
-            projects = [a_project(file), *(a_project(replace(file, **change)) for change in changes)]
+            projects = [
+                a_project(file),
+                *(a_project(replace(file, **change)) for change in changes),
+            ]
             projects += [
                 a_project(file, status=Status.DEPRECATED),
                 a_project(file, status_reason="x"),
                 evolve(projects[0], serial=6),
             ]
-            etags = {render_project(project, format, provenance_url=PROVENANCE).etag for project in projects}
+            etags = {
+                render_project(project, format, provenance_url=PROVENANCE).etag
+                for project in projects
+            }
             self.assertEqual(len(etags), len(projects))
 
 
@@ -402,7 +498,9 @@ class NamesTests(SynchronousTestCase):
     )
 
     def test_json(self) -> None:
-        """Names and serials, as bandersnatch wants them; quarantined projects are left out (C28, C33)."""
+        """Names and serials, as bandersnatch wants them; quarantined projects are left out (C28,
+        C33).
+        """
         page = render_names(self.names, Format.JSON)
         self.assertEqual(
             json.loads(page.body),
@@ -430,5 +528,9 @@ class NamesTests(SynchronousTestCase):
 
     def test_etags(self) -> None:
         """Each representation has its own ETag, and a new serial is another page."""
-        etags = {render_names(self.names, format, serial=serial).etag for format in Format for serial in (None, 10)}
+        etags = {
+            render_names(self.names, format, serial=serial).etag
+            for format in Format
+            for serial in (None, 10)
+        }
         self.assertEqual(len(etags), 6)

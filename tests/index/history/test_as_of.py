@@ -12,7 +12,13 @@ from twisted.internet.defer import Deferred
 
 from pypid.core.model import Blob, File, Project, Status
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.documents import Recording, StorageIdentity, dump, dump_project, load_project
+from pypid.core.records.documents import (
+    Recording,
+    StorageIdentity,
+    dump,
+    dump_project,
+    load_project,
+)
 from pypid.core.records.file_history import MOST_DELETED, MOST_EVENTS
 from pypid.core.records.history import Spans, spans, was_any
 from pypid.flow import start
@@ -59,9 +65,13 @@ class MomentCase(IndexCase):
         self.clock.advance(seconds)
         return self.index.world.now()
 
-    def then(self, before: datetime, index: Index | None = None, recorded: datetime | None = None) -> tuple[Seen, int]:
+    def then(
+        self, before: datetime, index: Index | None = None, recorded: datetime | None = None
+    ) -> tuple[Seen, int]:
         """What was there, and how much more is not to be had."""
-        found = self.have(then_of(index or self.index, SPAM, RequestContext(before=before), recorded)).then
+        found = self.have(
+            then_of(index or self.index, SPAM, RequestContext(before=before), recorded)
+        ).then
         return said(found.project.files), found.gone
 
     def project(self) -> Project:
@@ -72,7 +82,9 @@ class HistoryTests(MomentCase):
     """A project of ours."""
 
     def test_yanks(self) -> None:
-        """A file is yanked from the moment in which it was until it was un-yanked, with the reason of then."""
+        """A file is yanked from the moment in which it was until it was un-yanked, with the reason
+        of then.
+        """
         self.publish(sent())
         for reason in ("first", "second", None, ""):
             self.later()
@@ -83,11 +95,16 @@ class HistoryTests(MomentCase):
         self.later()
         start = self.index.world.now() - timedelta(seconds=270)
         for index in (self.index, self.compared(self.restarted())):
-            yanks = [self.then(start + timedelta(minutes=number), index)[0][WHEEL][1] for number in range(5)]
+            yanks = [
+                self.then(start + timedelta(minutes=number), index)[0][WHEEL][1]
+                for number in range(5)
+            ]
             self.assertEqual(yanks, [None, "first", "second", None, ""])
 
     def test_deleted_and_back(self) -> None:
-        """A deleted file is not shown, but counted; once the same bytes are back it was there before, and not in between."""
+        """A deleted file is not shown, but counted; once the same bytes are back it was there
+        before, and not in between.
+        """
         self.publish(sent())
         there = self.later()
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
@@ -103,7 +120,9 @@ class HistoryTests(MomentCase):
         self.assertLess(self.then(there)[0][WHEEL][2], gap)
 
     def test_yanked_and_deleted(self) -> None:
-        """A file that was yanked, and then deleted, and is back was yanked then; the one that came back is not."""
+        """A file that was yanked, and then deleted, and is back was yanked then; the one that came
+        back is not.
+        """
         self.publish(sent())
         self.later()
         self.have(self.index.yank(SPAM, [WHEEL], "bad"))
@@ -111,10 +130,14 @@ class HistoryTests(MomentCase):
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
         self.later()
         self.publish(sent())
-        self.assertEqual([self.then(moment)[0][WHEEL][1] for moment in (yanked, self.later())], ["bad", None])
+        self.assertEqual(
+            [self.then(moment)[0][WHEEL][1] for moment in (yanked, self.later())], ["bad", None]
+        )
 
     def test_overwritten(self) -> None:
-        """Bytes that were overwritten are not to be had, and so not shown; they are, if they come back."""
+        """Bytes that were overwritten are not to be had, and so not shown; they are, if they come
+        back.
+        """
         self.publish(sent(b"one"))
         one = self.later()
         self.publish(sent(b"two"), overwrite=True)
@@ -125,7 +148,9 @@ class HistoryTests(MomentCase):
         self.assertEqual(self.then(two), ({}, 1))
 
     def test_before_the_history(self) -> None:
-        """What was yanked before pypid noted when is yanked at every moment; what was un-yanked since was yanked before."""
+        """What was yanked before pypid noted when is yanked at every moment; what was un-yanked
+        since was yanked before.
+        """
         self.publish(sent())
         there = self.later()
         self.put(f"spam/{WHEEL}.yanked.json", b'{"reason":"old","format":1}')
@@ -136,16 +161,23 @@ class HistoryTests(MomentCase):
         self.assertEqual(self.then(self.later(), index)[0][WHEEL][1], None)
 
     def test_broken_off(self) -> None:
-        """A yank that was noted and then not made, or the contrary, shows what is so from then on."""
+        """A yank that was noted and then not made, or the contrary, shows what is so
+        from then on.
+        """
         self.publish(sent())
         there = self.later()
         self.have(self.index.yank(SPAM, [WHEEL], "bad"))
         self.have(self.store.delete(f"spam/{WHEEL}.yanked.json"))
         index = self.compared(self.restarted())
         now = self.later()
-        self.assertEqual([self.then(moment, index)[0][WHEEL][1] for moment in (there, now)], [None, None])
+        self.assertEqual(
+            [self.then(moment, index)[0][WHEEL][1] for moment in (there, now)], [None, None]
+        )
         self.have(index.yank(SPAM, [WHEEL], "really"))
-        self.assertEqual([self.then(moment, index)[0][WHEEL][1] for moment in (now, self.later())], [None, "really"])
+        self.assertEqual(
+            [self.then(moment, index)[0][WHEEL][1] for moment in (now, self.later())],
+            [None, "really"],
+        )
 
     def test_damaged(self) -> None:
         """A history that cannot be read hides no file, and is begun anew by the next change."""
@@ -166,7 +198,10 @@ class HistoryTests(MomentCase):
         self.assertEqual(self.then(there), ({}, 0))
         self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
         self.assertEqual(list(self.then(there)[0]), [WHEEL])
-        self.assertIs(self.have(then_of(self.index, SPAM, RequestContext(before=there))).then.project.status, Status.ARCHIVED)
+        self.assertIs(
+            self.have(then_of(self.index, SPAM, RequestContext(before=there))).then.project.status,
+            Status.ARCHIVED,
+        )
 
     def test_released(self) -> None:
         """A name that is given back has no history left."""
@@ -177,7 +212,9 @@ class HistoryTests(MomentCase):
         self.assertEqual([key for key in self.keys() if key.startswith("spam/")], [])
 
     def test_bounds(self) -> None:
-        """Of one file the last changes are known, and of deleted files the last ones; the line of a project stays small."""
+        """Of one file the last changes are known, and of deleted files the last ones; the line of a
+        project stays small.
+        """
         self.publish(sent())
         for number in range(MOST_EVENTS * 2):
             self.later()
@@ -189,7 +226,9 @@ class HistoryTests(MomentCase):
             self.later(1)
             self.have(self.index.delete(SPAM, [name], "carol"))
         self.assertEqual(len(self.project().history), MOST_DELETED + 1)
-        self.assertEqual(self.project().history, self.have(self.compared(self.restarted()).project(SPAM)).history)
+        self.assertEqual(
+            self.project().history, self.have(self.compared(self.restarted()).project(SPAM)).history
+        )
 
     def test_lines(self) -> None:
         """The history is in a project's line; a line without one is read as before."""
@@ -203,7 +242,9 @@ class HistoryTests(MomentCase):
     @given(st.lists(steps, min_size=1, max_size=14), st.booleans())
     @settings(max_examples=80, deadline=None, database=None)
     def test_any_history(self, taken: list[Step], restarted: bool) -> None:
-        """What is told of any moment, whatever happened since, is what was seen in it, but for bytes that are gone."""
+        """What is told of any moment, whatever happened since, is what was seen in it, but for
+        bytes that are gone.
+        """
         self.setUp()
         lived: list[tuple[datetime, Seen]] = []
         for step in taken:
@@ -211,7 +252,13 @@ class HistoryTests(MomentCase):
             try:
                 match step.does:
                     case "publish" | "overwrite":
-                        self.have(publishing(self.index, sent(step.data, name), overwrite=step.does == "overwrite"))
+                        self.have(
+                            publishing(
+                                self.index,
+                                sent(step.data, name),
+                                overwrite=step.does == "overwrite",
+                            )
+                        )
                     case "yank":
                         self.have(self.index.yank(SPAM, [name], step.data.decode()))
                     case "unyank":
@@ -230,7 +277,9 @@ class HistoryTests(MomentCase):
         index = self.compared(self.restarted()) if restarted else self.index
         now = said(self.have(index.project(SPAM)).files)
         for moment, seen in lived:
-            there = {name: file for name, file in seen.items() if name in now and now[name][0] == file[0]}
+            there = {
+                name: file for name, file in seen.items() if name in now and now[name][0] == file[0]
+            }
             self.assertEqual(self.then(moment, index), (there, len(seen) - len(there)))
             own = self.have(index.project(SPAM))
             self.assertEqual(was_any(spans(own, None), moment), bool(there))
@@ -246,11 +295,20 @@ class RecordedTests(MomentCase):
         self.put(".pypid/storage.json", dump(StorageIdentity("x", recorded=begun)))
         recorded = self.have(Recorded().since(self.index))
         self.assertEqual(recorded, begun)
-        self.assertEqual(self.have(then_of(self.index, SPAM, RequestContext(before=there), recorded)).then.since, begun)
-        self.assertIsNone(self.have(then_of(self.index, SPAM, RequestContext(before=self.later()), recorded)).then.since)
+        self.assertEqual(
+            self.have(then_of(self.index, SPAM, RequestContext(before=there), recorded)).then.since,
+            begun,
+        )
+        self.assertIsNone(
+            self.have(
+                then_of(self.index, SPAM, RequestContext(before=self.later()), recorded)
+            ).then.since
+        )
 
     def test_older_storage(self) -> None:
-        """In one that was made by an older pypid it is written down once; another node takes it from there."""
+        """In one that was made by an older pypid it is written down once; another node takes it
+        from there.
+        """
         self.put(".pypid/storage.json", dump(StorageIdentity("x")))
         begun = self.later()
         self.assertEqual(self.have(Recorded().since(self.index)), begun)
@@ -276,14 +334,18 @@ class SpannedTests(MomentCase):
         one = self.later()
         self.publish(sent(b"x", "eggs-1.0.tar.gz"))
         both = self.later()
-        self.assertEqual([names(moment) for moment in (nothing, one, both)], [[], ["spam"], ["eggs", "spam"]])
+        self.assertEqual(
+            [names(moment) for moment in (nothing, one, both)], [[], ["spam"], ["eggs", "spam"]]
+        )
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
         self.assertEqual([names(moment) for moment in (one, both)], [[], ["eggs"]])
         self.publish(sent())
         self.assertEqual([names(moment) for moment in (one, both)], [["spam"], ["eggs", "spam"]])
 
     def test_once(self) -> None:
-        """Whoever asks for many moments has each project looked at once, also where all are asked for at the same time."""
+        """Whoever asks for many moments has each project looked at once, also where all are asked
+        for at the same time.
+        """
         self.have(self.index.reconcile())
         self.publish(sent())
         self.publish(sent(b"x", "eggs-1.0.tar.gz"))
@@ -302,7 +364,9 @@ class SpannedTests(MomentCase):
         asked = [start(spanned.names(listed, moment)) for moment in moments]
         waiting.callback(None)
         for one in asked:
-            self.assertEqual([summary.name for summary in self.successResultOf(one)], ["eggs", "spam"])
+            self.assertEqual(
+                [summary.name for summary in self.successResultOf(one)], ["eggs", "spam"]
+            )
         self.assertEqual(looked, ["eggs", "spam"])
         self.have(self.index.yank(SPAM, [WHEEL], "bad"))
         listed = self.have(self.index.stored_names())
@@ -315,10 +379,14 @@ class NodesTests(SqliteNodesCase):
     """Nodes with a catalog in common."""
 
     def then(self, node: Index, before: datetime) -> Seen:
-        return said(self.have(then_of(node, SPAM, RequestContext(before=before))).then.project.files)
+        return said(
+            self.have(then_of(node, SPAM, RequestContext(before=before))).then.project.files
+        )
 
     def test_seen_elsewhere(self) -> None:
-        """What one node has noted another one tells, within a second; each notes on top of what the other has noted."""
+        """What one node has noted another one tells, within a second; each notes on top of what the
+        other has noted.
+        """
         self.have(self.here.reconcile())
         self.publish(self.here, sent())
         self.go(1)
@@ -332,10 +400,14 @@ class NodesTests(SqliteNodesCase):
         self.publish(self.there, sent())
         self.go(1)
         for node in (self.here, self.there, self.node()):
-            self.assertEqual([self.then(node, moment)[WHEEL][1] for moment in (there, yanked)], [None, "bad"])
+            self.assertEqual(
+                [self.then(node, moment)[WHEEL][1] for moment in (there, yanked)], [None, "bad"]
+            )
 
     def test_older_node(self) -> None:
-        """What an older pypid leaves out of the shared catalog is read again by the next comparison of a newer one."""
+        """What an older pypid leaves out of the shared catalog is read again by the next comparison
+        of a newer one.
+        """
         self.have(self.here.reconcile())
         self.publish(self.here, sent())
         self.have(self.here.yank(SPAM, [WHEEL], "bad"))
@@ -343,7 +415,9 @@ class NodesTests(SqliteNodesCase):
         digest = blake2b(digest_size=16)
         for blob in listing:
             digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}\n".encode())
-        forgets = self.here.catalog.edit(SPAM, lambda held: held and evolve(held, history=()), mark=digest.hexdigest())
+        forgets = self.here.catalog.edit(
+            SPAM, lambda held: held and evolve(held, history=()), mark=digest.hexdigest()
+        )
         self.assertEqual(getattr(self.have(forgets), "history", None), ())
         self.have(self.here.reconcile())
         held = self.have(self.here.catalog.ours(SPAM))

@@ -30,7 +30,9 @@ class FolderTests(IndexCase):
         super().setUp()
         self.root = Path(self.mktemp()).absolute()
         self.root.mkdir()
-        self.store = self.have(files.open(files.FilesSettings(str(self.root)), evolve(world(), random=os.urandom)))
+        self.store = self.have(
+            files.open(files.FilesSettings(str(self.root)), evolve(world(), random=os.urandom))
+        )
         self.index = self.restarted()
 
     def drop(self, where: str, data: bytes) -> None:
@@ -42,7 +44,9 @@ class FolderTests(IndexCase):
     def seen(self) -> dict[str, object]:
         """All files that are not pypid's, as the system sees them."""
         ours = (".json", ".metadata")
-        paths = [path for path in self.root.rglob("*") if path.is_file() and not path.name.endswith(ours)]
+        paths = [
+            path for path in self.root.rglob("*") if path.is_file() and not path.name.endswith(ours)
+        ]
         return {
             str(path.relative_to(self.root)): (
                 path.stat().st_ino,
@@ -67,7 +71,9 @@ class FolderTests(IndexCase):
     )
 
     def test_layouts(self) -> None:
-        """Flat, nested or a folder for each project: all is listed; nothing is moved, renamed or rewritten, once or again."""
+        """Flat, nested or a folder for each project: all is listed; nothing is moved, renamed or
+        rewritten, once or again.
+        """
         distributions = {
             wheel_filename(): wheel(),
             "spam-1.0.tar.gz": sdist(),
@@ -88,7 +94,9 @@ class FolderTests(IndexCase):
             records = {path: path.read_bytes() for path in self.root.rglob("*.json")}
             self.assertEqual(self.outcomes(), {})
             self.assertEqual(self.outcomes(), {})
-            self.assertEqual({path: path.read_bytes() for path in self.root.rglob("*.json")}, records)
+            self.assertEqual(
+                {path: path.read_bytes() for path in self.root.rglob("*.json")}, records
+            )
             self.assertEqual(self.seen(), before)
             for name in ("spam", "eggs-ham"):
                 for file in self.have(self.restarted().project(project_name(name))).files:
@@ -104,7 +112,9 @@ class FolderTests(IndexCase):
         self.assertEqual(list(self.files(self.compared())), [WHEEL])
 
     def test_broken(self) -> None:
-        """What cannot be served is refused with its reason and left as it is; all else is taken in."""
+        """What cannot be served is refused with its reason and left as it is; all else
+        is taken in.
+        """
         self.drop(wheel_filename(), wheel())
         self.drop("eggs-1.0-py3-none-any.whl", wheel("eggs")[:-30])
         self.drop("ham-1.0-py3-none-any.whl", b"")
@@ -132,7 +142,9 @@ class FolderTests(IndexCase):
         self.assertEqual(self.files(self.compared()), {WHEEL: odd})
 
     def test_files_that_an_upload_would_refuse_stay_listed(self) -> None:
-        """A wheel with requirements and scripts that an upload is refused for is adopted, rebuilt and served."""
+        """A wheel with requirements and scripts that an upload is refused for is adopted, rebuilt
+        and served.
+        """
         data = wheel(
             extra=[("Requires-Dist", "foo >= dog")],
             files={"spam-1.0.dist-info/entry_points.txt": b"[console_scripts]\n../../evil = m:f\n"},
@@ -146,12 +158,19 @@ class FolderTests(IndexCase):
         self.assertEqual(self.files(self.index), {WHEEL: data})
 
     def test_duplicates(self) -> None:
-        """Of two files of one name the first by path is taken in, the other refused and left; also the next time."""
+        """Of two files of one name the first by path is taken in, the other refused and left; also
+        the next time.
+        """
         self.drop(f"b/{WHEEL}", wheel())
         self.drop(f"a/{WHEEL}", wheel(extra=[("License", "other")]))
-        for expected in ({f"a/{WHEEL}": "adopted", f"b/{WHEEL}": "refused"}, {f"b/{WHEEL}": "refused"}):
+        for expected in (
+            {f"a/{WHEEL}": "adopted", f"b/{WHEEL}": "refused"},
+            {f"b/{WHEEL}": "refused"},
+        ):
             self.assertEqual(self.outcomes(), expected)
-            self.assertEqual(self.files(self.compared()), {WHEEL: wheel(extra=[("License", "other")])})
+            self.assertEqual(
+                self.files(self.compared()), {WHEEL: wheel(extra=[("License", "other")])}
+            )
 
     def test_spellings(self) -> None:
         """Names that differ only in spelling are files of one project."""
@@ -167,7 +186,9 @@ class FolderTests(IndexCase):
         self.compared()
 
     def test_metadata_of_others(self) -> None:
-        """Metadata that somebody laid beside a file is not written over: if it is not the file's own, none is served."""
+        """Metadata that somebody laid beside a file is not written over: if it is not the file's
+        own, none is served.
+        """
         self.drop(f"spam/{WHEEL}", wheel())
         for there, served in ((b"Metadata-Version: 9\n", False), (metadata(), True)):
             self.drop(f"spam/{WHEEL}.metadata", there)
@@ -215,7 +236,9 @@ class FolderTests(IndexCase):
         self.assertEqual(self.files(self.compared()), {WHEEL: data})
 
     def test_appended_afterwards(self) -> None:
-        """A file that somebody goes on writing to after it was taken in is not listed with bytes that it does not have."""
+        """A file that somebody goes on writing to after it was taken in is not listed with bytes
+        that it does not have.
+        """
         self.drop(WHEEL, wheel())
         self.adopt()
         self.drop(WHEEL, wheel() + b"more")
@@ -226,7 +249,9 @@ class MeanwhileTests(IndexCase):
     """Adopting while others change the same, and while the storage fails."""
 
     def test_published_meanwhile(self) -> None:
-        """A dropped file whose name is being published: one of them is the file, whole, whoever comes first."""
+        """A dropped file whose name is being published: one of them is the file, whole, whoever
+        comes first.
+        """
         data = wheel()
         for where in (f"spam/{WHEEL}", f"wheels/{WHEEL}"):
             for step in range(40):
@@ -242,7 +267,9 @@ class MeanwhileTests(IndexCase):
                 gated.all(lambda number: number - 1)
                 self.successResultOf(adopting)
                 outcome: list[Any] = []
-                publish.addErrback(lambda failure: failure.trap(AlreadyExists)).addCallback(outcome.append)
+                publish.addErrback(lambda failure: failure.trap(AlreadyExists)).addCallback(
+                    outcome.append
+                )
                 expected = b"other" if outcome == [PublishOutcome.PUBLISHED] else data
                 self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: expected})
                 self.at_rest(index)
@@ -263,7 +290,9 @@ class MeanwhileTests(IndexCase):
         self.assertEqual([each.outcome for each in adopted], [Result.REFUSED, Result.ADOPTED])
 
     def test_storage_fails(self) -> None:
-        """Whichever operation fails, what was taken in is whole, and doing it again takes in the rest."""
+        """Whichever operation fails, what was taken in is whole, and doing it again takes in the
+        rest.
+        """
         data = {WHEEL: wheel(), "spam-1.0.tar.gz": sdist()}
         for late in (False, True):
             for nth in range(1, 60):
@@ -282,7 +311,9 @@ class MeanwhileTests(IndexCase):
         self.fail("more than 59 operations")
 
     def test_shared(self) -> None:
-        """On storage that others write to, a young file may be another node's publish: it is left alone for 15 minutes."""
+        """On storage that others write to, a young file may be another node's publish: it is left
+        alone for 15 minutes.
+        """
         self.put(f"spam/{WHEEL}", wheel())
         index = self.restarted(shared=True)
         _, adopted = self.have(index.rebuild("dave"))

@@ -1,4 +1,6 @@
-"""Copying one storage into another: everything arrives, nothing is replaced, and a copy that broke off is gone on with."""
+"""Copying one storage into another: everything arrives, nothing is replaced, and a copy that broke
+off is gone on with.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,10 @@ class CopyCase(Awaiting, SynchronousTestCase):
 
     def all_in(self, blobs: MemoryBlobs) -> Mapping[str, bytes]:
         async def read() -> Mapping[str, bytes]:
-            return {blob.key: await whole(await blobs.read(blob.key), 100) async for blob in blobs.list()}
+            return {
+                blob.key: await whole(await blobs.read(blob.key), 100)
+                async for blob in blobs.list()
+            }
 
         return self.have(read())
 
@@ -65,10 +70,16 @@ class RecordedTests(CopyCase):
     """Since when changes are noted with their moments."""
 
     def test_goes_along(self) -> None:
-        """The target is a storage of its own, and all that was noted in the source is there, too: it says so."""
+        """The target is a storage of its own, and all that was noted in the source is there, too:
+        it says so.
+        """
         since = self.world.now()
         self.put(self.source, STORAGE_IDENTITY, dump(StorageIdentity("one", recorded=since)))
-        self.put(self.target, STORAGE_IDENTITY, dump(StorageIdentity("two", recorded=since + timedelta(days=9))))
+        self.put(
+            self.target,
+            STORAGE_IDENTITY,
+            dump(StorageIdentity("two", recorded=since + timedelta(days=9))),
+        )
         for _ in range(2):
             self.copy()
             index = Index(self.target, MemoryCatalog(), Nothing(), Policy(), self.world)
@@ -79,8 +90,14 @@ class DescribedTests(CopyCase):
     """Files that a pypicloud described in a bucket."""
 
     def test_goes_along(self) -> None:
-        """What is said of a file is said in the next bucket, too; in a folder it lies beside, as with pypicloud."""
-        source, bucket, folder = Described(self.world.now), Described(self.world.now), MemoryBlobs(self.world.now)
+        """What is said of a file is said in the next bucket, too; in a folder it lies beside, as
+        with pypicloud.
+        """
+        source, bucket, folder = (
+            Described(self.world.now),
+            Described(self.world.now),
+            MemoryBlobs(self.world.now),
+        )
         said = {"name": "spam", "version": "1.0", "requires-python": ">=3.8", "uploader": "alice"}
         self.have(source.write_described(FILE, BytesBody(b"x"), said))
         self.put(source, RECORD, b"{}")
@@ -88,13 +105,20 @@ class DescribedTests(CopyCase):
         self.assertEqual(bucket.said, {FILE: said})
         self.have(Copier(source, folder, self.world, None, (source, None)).copy())
         found = self.all_in(folder)
-        self.assertEqual(json.loads(found[f"{FILE}.meta"]), {"requires_python": ">=3.8", "uploader": "alice"})
+        self.assertEqual(
+            json.loads(found[f"{FILE}.meta"]), {"requires_python": ">=3.8", "uploader": "alice"}
+        )
         self.assertEqual(set(found), {FILE, f"{FILE}.meta", RECORD})
 
 
 class CopyTests(CopyCase):
     @settings(max_examples=30, deadline=None, database=None)
-    @given(st.dictionaries(st.sampled_from([FILE, RECORD, "a/b", ".kept/x/y", "spam/project.json"]), st.binary(max_size=20)))
+    @given(
+        st.dictionaries(
+            st.sampled_from([FILE, RECORD, "a/b", ".kept/x/y", "spam/project.json"]),
+            st.binary(max_size=20),
+        )
+    )
     def test_everything(self, files: Mapping[str, bytes]) -> None:
         """What lies in the source lies in the target afterwards, byte for byte."""
         self.setUp()
@@ -113,7 +137,9 @@ class CopyTests(CopyCase):
         self.assertEqual(self.all_in(self.target), {})
 
     def test_broken_off(self) -> None:
-        """A copy that breaks off has written no record whose bytes are not there, and the next one writes only the rest."""
+        """A copy that breaks off has written no record whose bytes are not there, and the next one
+        writes only the rest.
+        """
         for key in (FILE, RECORD, "eggs/eggs-1.tar.gz", "eggs/eggs-1.tar.gz.record.json"):
             self.put(self.source, key, b"x")
         self.target.room = 3
@@ -133,7 +159,9 @@ class CopyTests(CopyCase):
         self.assertEqual(self.all_in(self.target)[FILE], b"old")
 
     def test_marks_first(self) -> None:
-        """Wherever a copy breaks off, no file is named whose yank, or whose project's status, has not come along."""
+        """Wherever a copy breaks off, no file is named whose yank, or whose project's status, has
+        not come along.
+        """
         marks = {f"{FILE}.yanked.json", "spam/project.json"}
         for key in (FILE, RECORD, *marks):
             self.put(self.source, key, b"x")

@@ -33,13 +33,19 @@ class ManageTests(IndexCase):
         return self.have((index or self.index).project(SPAM))
 
     def test_yank(self) -> None:
-        """A yank is there after a restart, its reason can be changed, and an un-yank takes it off; again is no error."""
+        """A yank is there after a restart, its reason can be changed, and an un-yank takes it off;
+        again is no error.
+        """
         for reason in ("", "breaks", "breaks\tand\n\u00fcberhaupt \U0001f40d"):
             self.have(self.index.yank(SPAM, [WHEEL], reason))
-            self.assertEqual([file.yanked for file in self.project(self.compared()).files], [reason, None])
+            self.assertEqual(
+                [file.yanked for file in self.project(self.compared()).files], [reason, None]
+            )
         for _ in range(2):
             self.have(self.index.unyank(SPAM, [WHEEL]))
-        self.assertEqual([file.yanked for file in self.project(self.compared()).files], [None, None])
+        self.assertEqual(
+            [file.yanked for file in self.project(self.compared()).files], [None, None]
+        )
 
     def test_reasons(self) -> None:
         """A reason may be long, not endless, and holds no control characters."""
@@ -49,7 +55,9 @@ class ManageTests(IndexCase):
             self.refused(self.index.set_status(SPAM, Status.ACTIVE, reason), BadRequest)
 
     def test_not_there(self) -> None:
-        """What is not there cannot be changed, and nothing is written; not even to the files that are there."""
+        """What is not there cannot be changed, and nothing is written; not even to the files that
+        are there.
+        """
         before = self.keys()
         eggs = project_name("eggs")
         for name, error in ((SPAM, NoSuchFile), (eggs, NoSuchProject)):
@@ -64,7 +72,9 @@ class ManageTests(IndexCase):
         self.at_rest()
 
     def test_status(self) -> None:
-        """A quarantined project shows no file and is not listed, its files cannot be had; what it was comes back."""
+        """A quarantined project shows no file and is not listed, its files cannot be had; what it
+        was comes back.
+        """
         for status in Status:
             self.have(self.index.set_status(SPAM, status, "why"))
             for index in (self.compared(), self.compared(self.restarted())):
@@ -76,7 +86,9 @@ class ManageTests(IndexCase):
                     self.refused(index.file(SPAM, WHEEL), NoSuchFile)
 
     def test_delete(self) -> None:
-        """A deleted file leaves its tombstone and its history; the project stays ours, empty, also after a restart."""
+        """A deleted file leaves its tombstone and its history; the project stays ours, empty, also
+        after a restart.
+        """
         self.have(self.index.yank(SPAM, [WHEEL], ""))
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
         self.assertEqual([key for key in self.keys() if WHEEL in key], LEFT)
@@ -86,14 +98,18 @@ class ManageTests(IndexCase):
         self.have(self.index.delete_project(SPAM, "carol"))
 
     def test_delete_overwritten(self) -> None:
-        """A file that was overwritten goes with all that is its own; the tombstone is of the bytes that were there last."""
+        """A file that was overwritten goes with all that is its own; the tombstone is of the bytes
+        that were there last.
+        """
         self.publish(signed(b"over"), overwrite=True)
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
         self.assertEqual([key for key in self.keys() if WHEEL in key], LEFT)
         self.assertEqual(self.publish(signed(b"over")), PublishOutcome.PUBLISHED)
 
     def test_delete_what_another_overwrote(self) -> None:
-        """A node that has not heard of an overwrite yet deletes what is there, not what it remembers."""
+        """A node that has not heard of an overwrite yet deletes what is there, not what it
+        remembers.
+        """
         other = self.restarted()
         self.publish(signed(b"over"), overwrite=True, index=other)
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
@@ -106,7 +122,9 @@ class ManageTests(IndexCase):
             self.assertEqual(self.have(self.index.release(SPAM, spelling)), {WHEEL, SDIST})
 
     def test_release_name(self) -> None:
-        """A name is given back when it has no files, not before; tombstones and status go, and it is nobody's."""
+        """A name is given back when it has no files, not before; tombstones and status go, and it
+        is nobody's.
+        """
         self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
         self.refused(self.index.release_name(SPAM), BadRequest)
         self.have(self.index.delete_project(SPAM, "carol"))
@@ -136,7 +154,9 @@ class StormTests(IndexCase):
         ("release", lambda index: index.release_name(SPAM)),
     )
 
-    def storms(self, error: Callable[[], BaseException], for_good: bool) -> Iterator[tuple[str, Change, Index, bool]]:
+    def storms(
+        self, error: Callable[[], BaseException], for_good: bool
+    ) -> Iterator[tuple[str, Change, Index, bool]]:
         """Each change, with each of its operations failing: before and after it is done."""
         for name, change in self.changes:
             for late in (False, True):
@@ -165,7 +185,9 @@ class StormTests(IndexCase):
         return Index(self.store, index.catalog, index.upstream, index.policy, index.world)
 
     def test_storage_fails(self) -> None:
-        """No page lies meanwhile; the catalog is in step after a comparison, and doing it again ends well."""
+        """No page lies meanwhile; the catalog is in step after a comparison, and doing it again
+        ends well.
+        """
         for name, change, index, _ in self.storms(lambda: StorageDown("away."), for_good=False):
             self.at_rest(index)
             calm = self.calm(index)
@@ -173,14 +195,18 @@ class StormTests(IndexCase):
             self.again(name, change, self.compared(calm))
 
     def test_failure_is_seen_at_once(self) -> None:
-        """After one failure in the middle the catalog says what the storage holds, without a comparison."""
+        """After one failure in the middle the catalog says what the storage holds, without a
+        comparison.
+        """
         for _, _, index, _ in self.storms(lambda: StorageDown("away."), for_good=False):
             anew = self.restarted()
             self.have(anew.reconcile())
             self.assertEqual(self.have(everything(index)), self.have(everything(anew)))
 
     def test_process_dies(self) -> None:
-        """Wherever the process dies no page lies after a restart; doing it again ends well, and so does coming back."""
+        """Wherever the process dies no page lies after a restart; doing it again ends well, and so
+        does coming back.
+        """
         for name, change, _, _ in self.storms(Died, for_good=True):
             index = self.compared(self.restarted())
             self.files(index)
@@ -191,7 +217,9 @@ class StormTests(IndexCase):
 
     def again(self, name: str, change: Change, index: Index) -> None:
         try:
-            self.have(change(index)) if name != "delete" else self.have(index.delete_project(SPAM, "carol"))
+            self.have(change(index)) if name != "delete" else self.have(
+                index.delete_project(SPAM, "carol")
+            )
         except AssertionError:
             self.assertEqual(name, "release")  # it was given back
         held = self.have(self.compared(index).parts.ours(SPAM))
@@ -206,4 +234,6 @@ class StormTests(IndexCase):
                 self.assertIs(held.status, Status.QUARANTINED)
             case _:
                 assert isinstance(held, Project)
-                self.assertEqual([file.yanked for file in held.files], ["why" if name == "yank" else None] * 2)
+                self.assertEqual(
+                    [file.yanked for file in held.files], ["why" if name == "yank" else None] * 2
+                )

@@ -12,7 +12,15 @@ from twisted.internet.defer import CancelledError
 
 from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesSettings
-from pypid.core.errors import AlreadyExists, Busy, NameUsedUp, ProjectClosed, PypidError, StorageDown, StorageFull
+from pypid.core.errors import (
+    AlreadyExists,
+    Busy,
+    NameUsedUp,
+    ProjectClosed,
+    PypidError,
+    StorageDown,
+    StorageFull,
+)
 from pypid.core.model import Status
 from pypid.core.records.layout import SET_ASIDE, Plan
 from pypid.flow import is_patient, start
@@ -31,14 +39,18 @@ class PublishTests(IndexCase):
     """What comes of one publish after another."""
 
     def test_is_published(self) -> None:
-        """A published file is listed with its bytes, its metadata and what else was sent, and is there after a restart."""
+        """A published file is listed with its bytes, its metadata and what else was sent, and is
+        there after a restart.
+        """
         self.assertEqual(self.publish(signed()), PublishOutcome.PUBLISHED)
         self.assertEqual(self.files(), {WHEEL: b"spam"})
         self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"spam"})
         self.at_rest()
 
     def test_publish_is_patient_with_the_storage(self) -> None:
-        """Everything that a publish asks of the storage is worth waiting for; nothing that is asked afterwards."""
+        """Everything that a publish asks of the storage is worth waiting for; nothing that is asked
+        afterwards.
+        """
         patience: list[bool] = []
 
         class Asked(Watched):
@@ -53,7 +65,9 @@ class PublishTests(IndexCase):
         self.assertEqual(set(patience), {False})
 
     def test_again(self) -> None:
-        """The same bytes again change nothing; other bytes are refused, with the hash of those that are there."""
+        """The same bytes again change nothing; other bytes are refused, with the hash of those that
+        are there.
+        """
         self.publish(sent())
         self.assertEqual(self.publish(sent()), PublishOutcome.UNCHANGED)
         error = self.refused(publishing(self.index, sent(b"other")), AlreadyExists)
@@ -62,11 +76,15 @@ class PublishTests(IndexCase):
         self.assertEqual(self.files(self.compared()), {WHEEL: b"spam"})
 
     def test_overwrites(self) -> None:
-        """Where it is allowed other bytes take the place of the older ones, back and forth, and leave when they were there."""
+        """Where it is allowed other bytes take the place of the older ones, back and forth, and
+        leave when they were there.
+        """
         for data in (b"one", b"two", b"one", b"three"):
             outcome = self.publish(signed(data), overwrite=True)
             self.assertEqual(self.files(self.compared()), {WHEEL: data})
-            self.assertEqual(len([key for key in self.keys() if not key.endswith(".history.json")]), 5)
+            self.assertEqual(
+                len([key for key in self.keys() if not key.endswith(".history.json")]), 5
+            )
         self.assertEqual(outcome, PublishOutcome.OVERWRITTEN)
 
     def test_beside_an_overwrite(self) -> None:
@@ -77,7 +95,9 @@ class PublishTests(IndexCase):
         self.assertEqual(self.have(self.index.signature(file)), b"signature of two")
         self.assertEqual(self.have(self.index.provenance(file)), b'{"of": "two"}')
         self.publish(sent(b"three"), overwrite=True)
-        self.assertEqual([key for key in self.keys() if key.endswith((".asc", ".provenance.json"))], [])
+        self.assertEqual(
+            [key for key in self.keys() if key.endswith((".asc", ".provenance.json"))], []
+        )
 
     def test_overwritten_stays_yanked(self) -> None:
         """The yank of a file stays when its bytes are overwritten: only an un-yank takes it off."""
@@ -90,7 +110,9 @@ class PublishTests(IndexCase):
         self.assertIsNone(self.have(self.compared().file(SPAM, WHEEL)).yanked)
 
     def test_closed(self) -> None:
-        """An archived or quarantined project takes nothing, also when only the storage knows of its status yet."""
+        """An archived or quarantined project takes nothing, also when only the storage knows of its
+        status yet.
+        """
         self.publish(sent())
         for status in (Status.ARCHIVED, Status.QUARANTINED):
             self.have(self.index.set_status(SPAM, status, ""))
@@ -98,7 +120,9 @@ class PublishTests(IndexCase):
                 self.refused(publishing(index, sent(filename="spam-2.0.tar.gz")), ProjectClosed)
 
     def test_tombstone(self) -> None:
-        """A deleted file's name is used up; the same bytes may come back, and are not yanked any more."""
+        """A deleted file's name is used up; the same bytes may come back, and are not yanked any
+        more.
+        """
         self.publish(sent())
         self.have(self.index.yank(SPAM, [WHEEL], "broken"))
         self.have(self.index.delete(SPAM, [WHEEL], "alice"))
@@ -115,7 +139,9 @@ class PublishTests(IndexCase):
         self.flushLoggedErrors()
 
     def test_damaged_record(self) -> None:
-        """A record that cannot be read, or is of a newer format, is not written over, and its bytes stay."""
+        """A record that cannot be read, or is of a newer format, is not written over, and its bytes
+        stay.
+        """
         for damage in (b"", b"{", b'{"format": 2, "project": "spam", "file": {}}', b"[]" * 999_999):
             self.put(RECORD, damage)
             self.put(f"spam/{WHEEL}", b"theirs")
@@ -124,7 +150,9 @@ class PublishTests(IndexCase):
             self.assertEqual((self.get(RECORD), self.get(f"spam/{WHEEL}")), (damage, b"theirs"))
 
     def test_lost_bytes_come_back(self) -> None:
-        """Bytes that the storage has lost are put back by publishing the same file again; other bytes are refused."""
+        """Bytes that the storage has lost are put back by publishing the same file again; other
+        bytes are refused.
+        """
         self.publish(signed())
         for index in (self.index, self.restarted()):
             self.have(self.store.delete(f"spam/{WHEEL}"))
@@ -134,7 +162,9 @@ class PublishTests(IndexCase):
             self.assertEqual(self.files(self.compared(index)), {WHEEL: b"spam"})
 
     def test_cut_bytes_come_back(self) -> None:
-        """Bytes that a disk has cut short are not listed, and are made whole by publishing the file again."""
+        """Bytes that a disk has cut short are not listed, and are made whole by publishing the file
+        again.
+        """
         self.publish(sent())
         self.put(f"spam/{WHEEL}", b"sp")
         self.assertEqual(self.files(self.compared(self.restarted())), {})
@@ -150,7 +180,9 @@ class OrphanTests(IndexCase):
         return [self.get(key) for key in self.have(contents(self.store, SET_ASIDE))]
 
     def test_other_bytes_are_kept(self) -> None:
-        """Other bytes, put there by hand or by a publish that broke off, are set aside whole; the publish goes through."""
+        """Other bytes, put there by hand or by a publish that broke off, are set aside whole; the
+        publish goes through.
+        """
         self.put(f"spam/{WHEEL}", b"dropped")
         self.publish(sent())
         self.assertEqual(self.files(self.compared()), {WHEEL: b"spam"})
@@ -169,7 +201,9 @@ class OrphanTests(IndexCase):
         for nth in range(1, 50):
             storm = Storm(self.store, nth, lambda: StorageFull("storage"))
             outcome = start(publishing(self.restarted(storm), sent()))
-            if not storm.struck or storm.asked[nth - 1].startswith("delete"):  # what is left over then is found by a check
+            if not storm.struck or storm.asked[nth - 1].startswith(
+                "delete"
+            ):  # what is left over then is found by a check
                 self.assertEqual(self.successResultOf(outcome), PublishOutcome.PUBLISHED)
                 break
             self.failureResultOf(outcome, StorageFull)
@@ -188,8 +222,8 @@ class OrphanTests(IndexCase):
         self.assertEqual(sorted(self.aside()), [b"one", b"two"])
 
     def test_shared(self) -> None:
-        """On storage that others write to, young bytes belong to another publish, which is waited for for a few seconds; after
-        15 minutes nobody holds them.
+        """On storage that others write to, young bytes belong to another publish, which is waited
+        for for a few seconds; after 15 minutes nobody holds them.
         """
         index = self.restarted(shared=True)
         self.put(f"spam/{WHEEL}", b"dropped")
@@ -205,7 +239,9 @@ class OrphanTests(IndexCase):
         self.assertEqual(self.publish(sent(), index=index), PublishOutcome.PUBLISHED)
 
     def test_lost_to_another(self) -> None:
-        """A publisher whose name another has taken before it commits, commits nothing, and leaves the other's alone."""
+        """A publisher whose name another has taken before it commits, commits nothing, and leaves
+        the other's alone.
+        """
         gated = Gated(self.store)
         slow = start(publishing(self.restarted(gated, shared=True), sent(b"slow")))
         while not gated.asked[-1].startswith("write spam/") or "metadata" not in gated.asked[-1]:
@@ -218,8 +254,8 @@ class OrphanTests(IndexCase):
         self.assertEqual(self.files(anew), {WHEEL: b"fast"})
 
     def test_another_under_way(self) -> None:
-        """Where the other has not committed yet, the record decides: each has bytes of its own, and takes away only those if
-        it loses.
+        """Where the other has not committed yet, the record decides: each has bytes of its own, and
+        takes away only those if it loses.
         """
         slow_gate, fast_gate = Gated(self.store), Gated(self.store)
         slow = start(publishing(self.restarted(slow_gate, shared=True), sent(b"slow")))
@@ -243,8 +279,14 @@ class FailureTests(IndexCase):
     def storms(
         self, error: Callable[[], BaseException], what: Sent, overwrite: bool, *, once: bool = True
     ) -> Iterator[tuple[bool, Index]]:
-        """One publish for each operation that can fail, before and after it is done; for good, and `once`."""
-        for late, for_good in ((False, True), (True, True), *(((False, False), (True, False)) if once else ())):
+        """One publish for each operation that can fail, before and after it is done; for good, and
+        `once`.
+        """
+        for late, for_good in (
+            (False, True),
+            (True, True),
+            *(((False, False), (True, False)) if once else ()),
+        ):
             for nth in range(1, 99):
                 self.setUp()
                 if overwrite:
@@ -254,7 +296,8 @@ class FailureTests(IndexCase):
                 outcome = start(publishing(index, what, overwrite=overwrite))
                 if not storm.struck:
                     self.assertEqual(
-                        self.successResultOf(outcome), PublishOutcome.OVERWRITTEN if overwrite else PublishOutcome.PUBLISHED
+                        self.successResultOf(outcome),
+                        PublishOutcome.OVERWRITTEN if overwrite else PublishOutcome.PUBLISHED,
                     )
                     break
                 failed: list[object] = []
@@ -274,8 +317,13 @@ class FailureTests(IndexCase):
         self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"spam"})
 
     def test_storage_fails(self) -> None:
-        """Whichever operation fails: nothing is listed that is not there, what is acknowledged is, and trying again works."""
-        errors: tuple[Callable[[], PypidError], ...] = (lambda: StorageDown("away."), lambda: StorageFull("storage"))
+        """Whichever operation fails: nothing is listed that is not there, what is acknowledged is,
+        and trying again works.
+        """
+        errors: tuple[Callable[[], PypidError], ...] = (
+            lambda: StorageDown("away."),
+            lambda: StorageFull("storage"),
+        )
         for overwrite in (False, True):
             for error in errors:
                 for failed, struck in self.storms(error, signed(), overwrite):
@@ -296,14 +344,18 @@ class FailureTests(IndexCase):
             self.assertEqual(self.keys(), [], storm.asked[-1])
 
     def test_process_dies(self) -> None:
-        """Wherever the process dies: after a restart the file is published whole or not at all, and publishing goes on."""
+        """Wherever the process dies: after a restart the file is published whole or not at all, and
+        publishing goes on.
+        """
         for overwrite in (False, True):
             for failed, index in self.storms(Died, signed(), overwrite, once=False):
                 self.assertTrue(failed)
                 self.check(failed, overwrite, index)
 
     def test_client_goes_away(self) -> None:
-        """A publish whose client goes away at any moment goes to its end, and no lock stays held."""
+        """A publish whose client goes away at any moment goes to its end, and no
+        lock stays held.
+        """
         for overwrite in (False, True):
             for step in range(99):
                 self.setUp()
@@ -347,10 +399,16 @@ class KilledTests(IndexCase):
     def setUp(self) -> None:
         super().setUp()
         self.root = Path(self.mktemp()).absolute()
-        self.store = self.have(files.open(FilesSettings(str(self.root), create=True), evolve(world(), random=os.urandom)))
+        self.store = self.have(
+            files.open(
+                FilesSettings(str(self.root), create=True), evolve(world(), random=os.urandom)
+            )
+        )
 
     def test_killed_at_each_step(self) -> None:
-        """Killed at any system call of a publish, the file is there whole or not at all, and publishing again goes well."""
+        """Killed at any system call of a publish, the file is there whole or not at all, and
+        publishing again goes well.
+        """
         modules = (disk, draft, files, walk)
         for nth in range(1, 400):
             for path in sorted(self.root.glob("spam/*")):
@@ -366,7 +424,10 @@ class KilledTests(IndexCase):
             if ended:
                 self.assertEqual(found, {WHEEL: b"spam"})
                 return
-            self.assertIn(self.publish(signed(), index=self.restarted()), (PublishOutcome.PUBLISHED, PublishOutcome.UNCHANGED))
+            self.assertIn(
+                self.publish(signed(), index=self.restarted()),
+                (PublishOutcome.PUBLISHED, PublishOutcome.UNCHANGED),
+            )
             self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"spam"})
         self.fail("a publish of more than 400 system calls")
 
@@ -399,13 +460,17 @@ class TwoProcessesTests(IndexCase):
         self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"first"})
 
     def test_bytes_of_the_winner_stay_where_a_path_is_fixed(self) -> None:
-        """The same holds where a pypicloud looks at one path only: there new bytes go once their record is first."""
+        """The same holds where a pypicloud looks at one path only: there new bytes go once their
+        record is first.
+        """
         self.plan = Plan(pypicloud=True, folders=True)
         self.lose()
         self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"first"})
 
     def test_young_bytes_in_a_leased_storage_belong_to_a_publish_under_way(self) -> None:
-        """In a bucket, young bytes without a record are left alone unless the lease proves that their writer has gone."""
+        """In a bucket, young bytes without a record are left alone unless the lease proves that
+        their writer has gone.
+        """
         held = [False]
         index = index_over(self.store, self.clock, is_sole=lambda: held[0])
         self.put(f"spam/{WHEEL}", b"under way")

@@ -1,4 +1,6 @@
-"""What a pypicloud left in a bucket or a folder becomes ours, where it lies; and what lies there besides."""
+"""What a pypicloud left in a bucket or a folder becomes ours, where it lies; and what lies there
+besides.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -40,15 +42,27 @@ class Nosy(ScriptedUpstream):
         super().__init__()
         self.names_asked: list[str] = []
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         self.names_asked.append(name)
-        return Listing(name=name, index="https://x.example/simple/", asked=world().now(), files=(theirs_of(name),))
+        return Listing(
+            name=name,
+            index="https://x.example/simple/",
+            asked=world().now(),
+            files=(theirs_of(name),),
+        )
 
 
 def theirs_of(name: ProjectName) -> File:
     """A file of theirs."""
     return File(
-        project=name, filename=f"{name}-99.0.tar.gz", version="99.0", sha256="0" * 64, size=None, source="https://x.example/y"
+        project=name,
+        filename=f"{name}-99.0.tar.gz",
+        version="99.0",
+        sha256="0" * 64,
+        size=None,
+        source="https://x.example/y",
     )
 
 
@@ -98,9 +112,16 @@ class PrivateTests(TakeOverCase):
     """Nobody upstream hears of a private name, however long it takes to take in what is there."""
 
     def test_never_asked_meanwhile(self) -> None:
-        """From the start on until all is taken in, no request for a name that is not known yet goes to another index."""
+        """From the start on until all is taken in, no request for a name that is not known yet goes
+        to another index.
+        """
         filename = "private-1.0.tar.gz"
-        self.left(f"{hashed(filename)}/private/{filename}", sdist("private"), name="private", version="1.0")
+        self.left(
+            f"{hashed(filename)}/private/{filename}",
+            sdist("private"),
+            name="private",
+            version="1.0",
+        )
         self.left("loose/odd.exe", b"MZ", name="odd", version="1")
         steps = 0
         while True:
@@ -120,7 +141,10 @@ class PrivateTests(TakeOverCase):
                     gated.go()
             done = starting.called
             asking = [start(index.project(PRIVATE)), start(index.project(project_name("odd")))]
-            asking += [start(index.file(PRIVATE, "private-99.0.tar.gz")), start(index.metadata(theirs_of(PRIVATE)))]
+            asking += [
+                start(index.file(PRIVATE, "private-99.0.tar.gz")),
+                start(index.metadata(theirs_of(PRIVATE))),
+            ]
             gated.all()
             for asked in asking:
                 asked.addErrback(lambda failure: failure.trap(PypidError) and None)
@@ -143,7 +167,9 @@ class PrivateTests(TakeOverCase):
         self.assertEqual(upstream.names_asked, ["public"])
 
     def test_never_half(self) -> None:
-        """A project comes into view with all its files: an older release is never the newest for a moment."""
+        """A project comes into view with all its files: an older release is never the newest for a
+        moment.
+        """
         filenames = [f"spam-{number}.0.tar.gz" for number in range(1, 9)]
         for filename in filenames:
             self.left(f"{hashed(filename)}/spam/{filename}", sdist(version=filename[5:8]))
@@ -161,7 +187,9 @@ class PrivateTests(TakeOverCase):
         self.assertEqual(seen, {0, 8})
 
     def test_unknown_meanwhile(self) -> None:
-        """Until then a name that is not known is not known yet: to be asked for again, and not to be published."""
+        """Until then a name that is not known is not known yet: to be asked for again, and not to
+        be published.
+        """
         self.assertIs(self.have(self.index.parts.ours(SPAM)), Presence.UNKNOWN)
         self.assertIs(self.have(self.index.parts.ours_now(SPAM)), Presence.UNKNOWN)
         self.refused(self.index.project(SPAM), NotYetKnown)
@@ -176,7 +204,9 @@ class PrivateTests(TakeOverCase):
         self.assertIs(self.have(self.index.parts.ours(PRIVATE)), Presence.ABSENT)
 
     def test_refused_stay_ours(self) -> None:
-        """The name of a file that cannot be taken in is still not asked upstream: a pypicloud served it as private."""
+        """The name of a file that cannot be taken in is still not asked upstream: a pypicloud
+        served it as private.
+        """
         self.left("private/private-1.0-final-2.tar.gz", b"", name="private")
         self.left("tools/setup-7.exe", b"MZ", name="Our_Tools", version="7")
         self.left("aaaa/eggs-2.0.tar.gz", b"", name="ham", version="2.0")
@@ -187,8 +217,9 @@ class PrivateTests(TakeOverCase):
         self.assertEqual(self.have(restarted.project(project_name("our-tools"))).files, ())
 
     def test_listed_by_name(self) -> None:
-        """What no installer of today takes, and of which nothing is said, a pypicloud listed by its name: it stays ours,
-        however much else lies in the bucket."""
+        """What no installer of today takes, and of which nothing is said, a pypicloud listed by its
+        name: it stays ours, however much else lies in the bucket.
+        """
         self.patch(reconcile, "MOST_FOREIGN", 1)
         self.put("assets/a.png", b"x")
         self.put("assets/notes-1.txt", b"x")
@@ -198,27 +229,57 @@ class PrivateTests(TakeOverCase):
         self.started()
         for name in ("tools", "old-name", "more-tools"):
             self.assertEqual(self.have(self.index.project(project_name(name))).files, (), name)
-        self.assertEqual({summary.name for summary in self.have(self.index.names())}, {"tools", "old-name", "more-tools"})
+        self.assertEqual(
+            {summary.name for summary in self.have(self.index.names())},
+            {"tools", "old-name", "more-tools"},
+        )
 
 
 class TakeOverTests(TakeOverCase):
     """What is taken over, and what is told."""
 
     def test_bucket(self) -> None:
-        """With and without hash and metadata: all is served, nothing is moved or rewritten; what was said is taken over."""
+        """With and without hash and metadata: all is served, nothing is moved or rewritten; what
+        was said is taken over.
+        """
         data, older = wheel(metadata_bytes=metadata(summary="Späm")), sdist(version="0.9")
-        said = {"hash_sha256": sha256(data).hexdigest(), "hash_md5": "0" * 32, "uploader": "alice", "requires_python": ">=3.8"}
-        self.left(f"{hashed(WHEEL)}/spam/{WHEEL}", data, name="spam", version="1.0", summary="Spam", **said)
+        said = {
+            "hash_sha256": sha256(data).hexdigest(),
+            "hash_md5": "0" * 32,
+            "uploader": "alice",
+            "requires_python": ">=3.8",
+        }
+        self.left(
+            f"{hashed(WHEEL)}/spam/{WHEEL}",
+            data,
+            name="spam",
+            version="1.0",
+            summary="Spam",
+            **said,
+        )
         self.left("spam/spam-0.9.tar.gz", older)
-        self.left("Foo_Bar/Foo_Bar-1.0.tar.gz", sdist("Foo_Bar", top="Foo_Bar-1.0"), name="foo-bar", uploader="bob")
+        self.left(
+            "Foo_Bar/Foo_Bar-1.0.tar.gz",
+            sdist("Foo_Bar", top="Foo_Bar-1.0"),
+            name="foo-bar",
+            uploader="bob",
+        )
         before = {key: self.get(key) for key in self.keys()}
         self.clock.advance(100)
         self.started()
         self.assertEqual(
-            self.files(), {WHEEL: data, "spam-0.9.tar.gz": older, "Foo_Bar-1.0.tar.gz": before["Foo_Bar/Foo_Bar-1.0.tar.gz"]}
+            self.files(),
+            {
+                WHEEL: data,
+                "spam-0.9.tar.gz": older,
+                "Foo_Bar-1.0.tar.gz": before["Foo_Bar/Foo_Bar-1.0.tar.gz"],
+            },
         )
         file = self.file("spam", WHEEL)
-        self.assertEqual((file.uploader, file.requires_python, file.md5, file.blake2b_256), ("alice", ">=3.8", "0" * 32, None))
+        self.assertEqual(
+            (file.uploader, file.requires_python, file.md5, file.blake2b_256),
+            ("alice", ">=3.8", "0" * 32, None),
+        )
         self.assertEqual((file.summary, file.uploaded), ("Späm", world().now()))
         self.assertIsNotNone(file.metadata_sha256)
         self.assertEqual(self.file("foo-bar", "Foo_Bar-1.0.tar.gz").uploader, "bob")
@@ -227,10 +288,24 @@ class TakeOverTests(TakeOverCase):
         self.compared()
 
     def test_reads_no_more_than_it_must(self) -> None:
-        """Of a described wheel the end is read, of a described sdist nothing; what nobody described is read whole."""
+        """Of a described wheel the end is read, of a described sdist nothing; what nobody described
+        is read whole.
+        """
         large = wheel(files={"spam.py": bytes(range(256)) * 4000}, compression=0)
-        self.left(f"spam/{WHEEL}", large, name="spam", version="1.0", hash_sha256=sha256(large).hexdigest())
-        self.left(f"spam/{SDIST}", sdist(), name="spam", hash_sha256=sha256(sdist()).hexdigest(), requires_python=">=3")
+        self.left(
+            f"spam/{WHEEL}",
+            large,
+            name="spam",
+            version="1.0",
+            hash_sha256=sha256(large).hexdigest(),
+        )
+        self.left(
+            f"spam/{SDIST}",
+            sdist(),
+            name="spam",
+            hash_sha256=sha256(sdist()).hexdigest(),
+            requires_python=">=3",
+        )
         self.left("spam/spam-0.9.tar.gz", sdist(version="0.9"))
         reads: list[tuple[str, Span | None]] = []
 
@@ -242,9 +317,16 @@ class TakeOverTests(TakeOverCase):
 
         self.started(self.restarted(Counting(self.store)))
         self.assertEqual(
-            [key for key, span in reads if span is None and not key.endswith((".metadata", ".meta"))], ["spam-0.9.tar.gz"]
+            [
+                key
+                for key, span in reads
+                if span is None and not key.endswith((".metadata", ".meta"))
+            ],
+            ["spam-0.9.tar.gz"],
         )
-        self.assertLess(sum(span.stop - span.start for _, span in reads if span is not None), 1 << 17)
+        self.assertLess(
+            sum(span.stop - span.start for _, span in reads if span is not None), 1 << 17
+        )
         self.started()
         self.assertEqual(self.file("spam", SDIST).requires_python, ">=3")
         self.assertEqual(set(self.files()), {WHEEL, SDIST, "spam-0.9.tar.gz"})
@@ -272,7 +354,9 @@ class TakeOverTests(TakeOverCase):
         )
 
     def test_broken_off(self) -> None:
-        """Wherever it breaks off, what was taken in stays, nothing is proven absent, and the next start takes in the rest."""
+        """Wherever it breaks off, what was taken in stays, nothing is proven absent, and the next
+        start takes in the rest.
+        """
         for late in (False, True):
             for nth in range(1, 80):
                 self.setUp()
@@ -282,8 +366,14 @@ class TakeOverTests(TakeOverCase):
                 storm = Storm(self.store, nth, lambda: StorageDown("away."), late=late)
                 index = self.restarted(storm)
                 start(index.reconcile()).addErrback(lambda failure: failure.trap(StorageDown))
-                if self.have(index.catalog.is_complete()):  # one file that cannot be read holds up no other
-                    self.assertEqual([each.name for each in self.have(index.names())], ["eggs", "spam"], (late, nth))
+                if self.have(
+                    index.catalog.is_complete()
+                ):  # one file that cannot be read holds up no other
+                    self.assertEqual(
+                        [each.name for each in self.have(index.names())],
+                        ["eggs", "spam"],
+                        (late, nth),
+                    )
                 self.at_rest(index)
                 self.started(self.restarted())
                 self.started()
@@ -294,7 +384,9 @@ class TakeOverTests(TakeOverCase):
                 self.fail("more than 79 operations")
 
     def test_overwritten_meanwhile(self) -> None:
-        """What a pypicloud has overwritten while it had the storage is served as it is now, and told; damage is not."""
+        """What a pypicloud has overwritten while it had the storage is served as it is now, and
+        told; damage is not.
+        """
         other = wheel(extra=[("License", "x")])
         self.started()
         self.publish(sent(wheel()))
@@ -304,17 +396,30 @@ class TakeOverTests(TakeOverCase):
         self.left(where, other[:-1], **self.store.said[where])
         self.started(self.restarted())
         self.assertEqual(len(self.told("a record of this name is there")), 1)
-        self.left(where, other, name="spam", version="1.0", hash_sha256=sha256(other).hexdigest(), uploader="bob")
+        self.left(
+            where,
+            other,
+            name="spam",
+            version="1.0",
+            hash_sha256=sha256(other).hexdigest(),
+            uploader="bob",
+        )
         self.index = self.started(self.restarted())
         self.assertEqual(len(self.told("a pypicloud has overwritten it")), 1)
         self.assertEqual(self.files(), {WHEEL: other})
-        self.assertEqual((self.file("spam", WHEEL).uploader, self.file("spam", WHEEL).yanked), ("bob", "bad"))
+        self.assertEqual(
+            (self.file("spam", WHEEL).uploader, self.file("spam", WHEEL).yanked), ("bob", "bad")
+        )
         self.compared()
 
     def test_claims(self) -> None:
-        """Two keys for one name: of the same bytes one is taken and the other left; of others that one which pypicloud would
-        have served, the last of the listing, and the other is refused."""
-        for other, outcome in ((wheel(), Result.LEFT), (wheel(extra=[("License", "x")]), Result.REFUSED)):
+        """Two keys for one name: of the same bytes one is taken and the other left; of others that
+        one which pypicloud would have served, the last of the listing, and the other is refused.
+        """
+        for other, outcome in (
+            (wheel(), Result.LEFT),
+            (wheel(extra=[("License", "x")]), Result.REFUSED),
+        ):
             self.setUp()
             self.left(f"{hashed(WHEEL)}/spam/{WHEEL}", other, name="spam")
             self.left(f"spam/{WHEEL}", wheel(), name="spam")
@@ -326,12 +431,19 @@ class TakeOverTests(TakeOverCase):
             self.assertEqual(self.files(), {WHEEL: wheel()})
 
     def test_broken_archives(self) -> None:
-        """What pypicloud served is served, however broken, without core metadata; but no other bytes than were uploaded."""
+        """What pypicloud served is served, however broken, without core metadata; but no other
+        bytes than were uploaded.
+        """
         broken, cut = wheel()[:-30], sdist("cut")
         self.left(f"spam/{WHEEL}", broken, name="spam", hash_sha256=sha256(broken).hexdigest())
         self.left("ham/ham-1.0.tar.gz", b"<html>404</html>", name="ham")
         self.left("eggs/eggs-1.0-py3-none-any.whl", wheel("spam"), name="eggs", uploader="bob")
-        self.left("cut/cut-1.0-py3-none-any.whl", wheel("cut")[:-9], name="cut", hash_sha256=sha256(cut).hexdigest())
+        self.left(
+            "cut/cut-1.0-py3-none-any.whl",
+            wheel("cut")[:-9],
+            name="cut",
+            hash_sha256=sha256(cut).hexdigest(),
+        )
         self.left("nil/nil-1.0.tar.gz", b"", name="nil", hash_sha256=sha256(b"").hexdigest())
         self.started()
         self.assertEqual(set(self.files()), {WHEEL, "ham-1.0.tar.gz", "eggs-1.0-py3-none-any.whl"})
@@ -341,7 +453,9 @@ class TakeOverTests(TakeOverCase):
         self.assertEqual(len(self.told("is refused")), 2)
 
     def test_whoever_fetched_them(self) -> None:
-        """Projects of which nobody uploaded anything are named once, with what to do; they are ours."""
+        """Projects of which nobody uploaded anything are named once, with what to do; they are
+        ours.
+        """
         self.left("requests/requests-1.0.tar.gz", sdist("requests"), name="requests")
         self.left(f"spam/{WHEEL}", wheel(), name="spam", uploader="alice")
         self.left("spam/spam-0.9.tar.gz", sdist(version="0.9"), name="spam")
@@ -370,7 +484,9 @@ class TakeOverTests(TakeOverCase):
             self.assertIn(word, line)
 
     def test_folder_in_a_bucket(self) -> None:
-        """What lies beside a file is read in a bucket, too, if nothing else is said: somebody has copied a folder there."""
+        """What lies beside a file is read in a bucket, too, if nothing else is said: somebody has
+        copied a folder there.
+        """
         self.put(f"spam/1.0/{WHEEL}", wheel())
         self.put(f"spam/1.0/{WHEEL}.meta", b'{"uploader": "alice"}')
         self.started()
@@ -378,8 +494,13 @@ class TakeOverTests(TakeOverCase):
         self.assertEqual((self.told("left alone: 1"), self.told(".meta is")), ([], []))
 
     def test_archived(self) -> None:
-        """What lies in an archive is served if it is described, and else refused until it is restored."""
-        for key, said in ((f"spam/{WHEEL}", {"hash_sha256": sha256(wheel()).hexdigest()}), (f"spam/{SDIST}", {})):
+        """What lies in an archive is served if it is described, and else refused until it is
+        restored.
+        """
+        for key, said in (
+            (f"spam/{WHEEL}", {"hash_sha256": sha256(wheel()).hexdigest()}),
+            (f"spam/{SDIST}", {}),
+        ):
             self.left(key, wheel(), **said)
 
         class Frozen(Watched):
@@ -409,9 +530,17 @@ class FolderTests(TakeOverCase):
         self.put(f"{where}.meta", json.dumps(said).encode())
 
     def test_folder(self) -> None:
-        """What the JSON beside a file says is taken over; where it is broken it is ignored, and told once."""
+        """What the JSON beside a file says is taken over; where it is broken it is ignored, and
+        told once.
+        """
         data = wheel()
-        self.left_file(f"spam/1.0/{WHEEL}", data, hash_sha256=sha256(data).hexdigest(), uploader="alice", summary="Ünicode")
+        self.left_file(
+            f"spam/1.0/{WHEEL}",
+            data,
+            hash_sha256=sha256(data).hexdigest(),
+            uploader="alice",
+            summary="Ünicode",
+        )
         self.put("spam/0.9/spam-0.9.tar.gz", sdist(version="0.9"))
         self.put("spam/0.9/spam-0.9.tar.gz.meta", b'{"uploader": ')
         self.put("eggs/1.0/eggs-1.0.tar.gz", sdist("eggs"))
@@ -425,7 +554,9 @@ class FolderTests(TakeOverCase):
         self.assertEqual(self.told("ignored"), [])
 
     def test_spellings(self) -> None:
-        """Folders of one project in other spellings are one; of two files of one name pypicloud's own path is believed."""
+        """Folders of one project in other spellings are one; of two files of one name pypicloud's
+        own path is believed.
+        """
         other = wheel(extra=[("License", "x")])
         self.left_file(f"Spam/1.0/{WHEEL}", other)
         self.left_file(f"spam/1.0/{WHEEL}", wheel())
@@ -435,7 +566,9 @@ class FolderTests(TakeOverCase):
         self.assertEqual(len(self.told(f"Spam/1.0/{WHEEL} is refused")), 1)
 
     def test_foreign(self) -> None:
-        """Of what is no distribution that is told which pypicloud listed: all that lies where its files lie."""
+        """Of what is no distribution that is told which pypicloud listed: all that lies where its
+        files lie.
+        """
         self.put("spam/1.0/spam.exe", b"MZ")
         self.put("README", b"x")
         self.put("a/b/c/d.txt", b"x")

@@ -29,8 +29,13 @@ class CheckTests(IndexCase):
             self.clock.advance(UNDER_WAY.total_seconds())
         return self.have(self.index.check(sweep=sweep, hashes=hashes))
 
-    def found(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> dict[str, StorageProblem]:
-        return {each.key: each.wrong for each in self.check(sweep=sweep, hashes=hashes, old=old).findings}
+    def found(
+        self, *, sweep: bool = False, hashes: bool = False, old: bool = True
+    ) -> dict[str, StorageProblem]:
+        return {
+            each.key: each.wrong
+            for each in self.check(sweep=sweep, hashes=hashes, old=old).findings
+        }
 
     def test_nothing_wrong(self) -> None:
         """After every kind of change there is nothing to find, and nothing to sweep."""
@@ -46,7 +51,9 @@ class CheckTests(IndexCase):
         self.assertEqual(self.keys(), before)
 
     def test_lost_bytes(self) -> None:
-        """A record whose bytes are gone is found, beside its project or elsewhere; the advice names the record."""
+        """A record whose bytes are gone is found, beside its project or elsewhere; the advice names
+        the record.
+        """
         self.have(self.store.delete(f"spam/{WHEEL}"))
         found = self.check(sweep=True)
         self.assertEqual(
@@ -58,7 +65,9 @@ class CheckTests(IndexCase):
         self.assertEqual(self.found(), {})
 
     def test_check_puts_published_bytes_back_from_a_copy_set_aside(self) -> None:
-        """Where the bytes that a record names were replaced by others and kept aside, a sweep puts them back."""
+        """Where the bytes that a record names were replaced by others and kept aside, a sweep puts
+        them back.
+        """
         aside = self.index.parts.plan.aside(SPAM, WHEEL, digests(b"spam").sha256 or "")
         for data in (b"evil", None):
             self.put(aside, b"spam")
@@ -67,13 +76,17 @@ class CheckTests(IndexCase):
                 self.put(f"spam/{WHEEL}", data)
             self.assertIn(aside, [f.copy for f in self.check(hashes=True).findings])
             found = self.check(hashes=True, sweep=True)
-            self.assertEqual([each.key for each in found.findings if each.mended], [f"spam/{WHEEL}"])
+            self.assertEqual(
+                [each.key for each in found.findings if each.mended], [f"spam/{WHEEL}"]
+            )
             self.assertEqual(self.get(f"spam/{WHEEL}"), b"spam")
             self.assertEqual(self.files(self.index)[WHEEL], b"spam")
             self.assertEqual(set(self.found(hashes=True).values()), {StorageProblem.SET_ASIDE})
 
     def test_lost_bytes_elsewhere(self) -> None:
-        """The same for a file that was adopted where it lay; one that nobody adopted is found as such."""
+        """The same for a file that was adopted where it lay; one that nobody adopted is found as
+        such.
+        """
         where = f"wheels/{wheel_of('eggs')}"
         self.put(where, wheel("eggs"))
         self.assertEqual(self.found(old=False), {})
@@ -92,7 +105,9 @@ class CheckTests(IndexCase):
         self.assertEqual(self.found(hashes=True), {f"spam/{WHEEL}": StorageProblem.OTHER_BYTES})
 
     def test_documents(self) -> None:
-        """Documents that a record promises and that are gone, or other metadata than was published, are found."""
+        """Documents that a record promises and that are gone, or other metadata than was published,
+        are found.
+        """
         for suffix in (".metadata", ".asc", ".provenance.json"):
             self.setUp()
             self.have(self.store.delete(f"spam/{WHEEL}{suffix}"))
@@ -100,11 +115,14 @@ class CheckTests(IndexCase):
         self.setUp()
         self.put(f"spam/{WHEEL}.metadata", b"Metadata-Version: 9\n")
         self.assertEqual(
-            (self.found(), self.found(hashes=True)), ({}, {f"spam/{WHEEL}.metadata": StorageProblem.OTHER_DOCUMENT})
+            (self.found(), self.found(hashes=True)),
+            ({}, {f"spam/{WHEEL}.metadata": StorageProblem.OTHER_DOCUMENT}),
         )
 
     def test_damaged(self) -> None:
-        """Documents that cannot be read are found and never removed; nor is what a damaged record may refer to."""
+        """Documents that cannot be read are found and never removed; nor is what a damaged record
+        may refer to.
+        """
         damaged = [
             f"spam/{WHEEL}.record.json",
             f"spam/{SDIST}.yanked.json",
@@ -114,15 +132,24 @@ class CheckTests(IndexCase):
         for where in damaged:
             self.put(where, b"{")
         before = self.keys()
-        self.assertEqual(self.found(sweep=True, hashes=True), dict.fromkeys(damaged, StorageProblem.DAMAGED))
+        self.assertEqual(
+            self.found(sweep=True, hashes=True), dict.fromkeys(damaged, StorageProblem.DAMAGED)
+        )
         self.assertEqual(self.keys(), before)
 
     def test_left_over(self) -> None:
-        """What is ours and nothing refers to is removed, once it is old enough; and nothing else is."""
+        """What is ours and nothing refers to is removed, once it is old enough; and nothing else
+        is.
+        """
         before = self.keys()
         rest = [
             f"spam/spam-9.0.tar.gz{kind.value}"
-            for kind in (ObjectKind.METADATA, ObjectKind.YANKED, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
+            for kind in (
+                ObjectKind.METADATA,
+                ObjectKind.YANKED,
+                ObjectKind.SIGNATURE,
+                ObjectKind.PROVENANCE,
+            )
         ]
         rest += [LEFT, f"{LEFT}.metadata", f"{LEFT}.asc", f"{LEFT}.provenance.json"]
         for where in rest:
@@ -136,7 +163,13 @@ class CheckTests(IndexCase):
     def test_what_others_laid_there(self) -> None:
         """A distribution that could be taken in stays, with all that somebody laid beside it."""
         dropped = "spam/spam-9.0.tar.gz"
-        others = [dropped, f"{dropped}.asc", f"{dropped}.metadata", f"spam/{SDIST}.asc", "spam/x.txt"]
+        others = [
+            dropped,
+            f"{dropped}.asc",
+            f"{dropped}.metadata",
+            f"spam/{SDIST}.asc",
+            "spam/x.txt",
+        ]
         for where in others:
             self.put(where, b"theirs")
         self.assertEqual(self.found(sweep=True), {dropped: StorageProblem.NO_RECORD})
@@ -156,7 +189,9 @@ class CheckTests(IndexCase):
             self.have(self.index.delete(SPAM, [WHEEL], "carol"))
             self.put(f"spam/{WHEEL}", data)
             found = self.check(sweep=True)
-            self.assertEqual([(each.key, each.swept) for each in found.findings], [(f"spam/{WHEEL}", swept)])
+            self.assertEqual(
+                [(each.key, each.swept) for each in found.findings], [(f"spam/{WHEEL}", swept)]
+            )
 
     def test_published_meanwhile(self) -> None:
         """What comes to be referred to between finding and removing stays."""
@@ -171,7 +206,13 @@ class CheckTests(IndexCase):
                     await publishing(this.index, sent(b"over"), overwrite=True)
                 return await self._blobs.stat(key)
 
-        parts = Index(Late(self.store), self.index.catalog, self.index.upstream, self.index.policy, self.index.world).parts
+        parts = Index(
+            Late(self.store),
+            self.index.catalog,
+            self.index.upstream,
+            self.index.policy,
+            self.index.world,
+        ).parts
         (finding,) = self.have(Checker(parts).check(sweep=True)).findings
         self.assertFalse(finding.swept)
         self.assertEqual(self.files(self.compared()), {WHEEL: b"over", SDIST: b"sdist"})
@@ -181,7 +222,9 @@ class AfterCrashTests(IndexCase):
     """What crashes leave is swept, and nothing that is published."""
 
     def test_after_each_crash(self) -> None:
-        """Wherever a process died, a sweep leaves what is published, and at most a file that could be taken in."""
+        """Wherever a process died, a sweep leaves what is published, and at most a file that could
+        be taken in.
+        """
         changes = (
             lambda index: publishing(index, signed()),
             lambda index: publishing(index, signed(b"over"), overwrite=True),
@@ -198,7 +241,9 @@ class AfterCrashTests(IndexCase):
                 before = self.files(self.compared(self.restarted()))
                 self.have(self.restarted().check(sweep=True))
                 self.assertEqual(self.files(self.compared(self.restarted())), before)
-                left = {each.wrong for each in self.have(self.restarted().check(hashes=True)).findings}
+                left = {
+                    each.wrong for each in self.have(self.restarted().check(hashes=True)).findings
+                }
                 self.assertLessEqual(left, {StorageProblem.NO_RECORD, StorageProblem.LEFT_OVER})
                 if not storm.struck:
                     self.assertEqual(left, set())

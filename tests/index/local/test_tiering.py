@@ -1,4 +1,6 @@
-"""Moving files into other storage classes, asking them back out of an archive, and what is left of uploads in parts."""
+"""Moving files into other storage classes, asking them back out of an archive, and what is left of
+uploads in parts.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -70,7 +72,9 @@ class Shelves(MemoryBlobs):
     async def standing(self, key: str) -> ArchiveState:
         found = await super().stat(key)
         readable = not self._is_archived(key) or key in self.restored
-        return ArchiveState(storage_class=self.classes.get(key, "STANDARD"), size=found.size, readable=readable)
+        return ArchiveState(
+            storage_class=self.classes.get(key, "STANDARD"), size=found.size, readable=readable
+        )
 
     async def move(self, key: str, storage_class: str) -> None:
         if self.waits is not None:
@@ -118,7 +122,12 @@ class TierCase(IndexCase):
         return evolve(index, bucket=bucket, links=links)
 
     async def tier(
-        self, storage_class: str = "GLACIER_IR", keep: int = 1, *, dry: bool = False, of_file: Any = lambda moved: None
+        self,
+        storage_class: str = "GLACIER_IR",
+        keep: int = 1,
+        *,
+        dry: bool = False,
+        of_file: Any = lambda moved: None,
     ) -> Tiered:
         """What is older than ten days."""
         found = await tierer(self.index.parts, self.index.bucket, None, of_file)
@@ -135,13 +144,19 @@ class TierTests(TierCase):
     """`Tierer`."""
 
     def test_moves(self) -> None:
-        """Only the bytes go, each file is told of, and a second run has nothing to do; a dry run does nothing."""
+        """Only the bytes go, each file is told of, and a second run has nothing to do; a dry run
+        does nothing.
+        """
         told: list[Moved] = []
         due = NAMES[:2]
-        self.assertEqual(self.outcomes(self.tier(dry=True)), dict.fromkeys(due, TieringOutcome.WOULD_MOVE))
+        self.assertEqual(
+            self.outcomes(self.tier(dry=True)), dict.fromkeys(due, TieringOutcome.WOULD_MOVE)
+        )
         self.assertEqual(self.shelves.classes, {})
         found = self.have(self.tier(of_file=told.append))
-        self.assertEqual((found.projects, found.files, sorted(moved.filename for moved in told)), (1, 3, due))
+        self.assertEqual(
+            (found.projects, found.files, sorted(moved.filename for moved in told)), (1, 3, due)
+        )
         self.assertEqual({moved.before for moved in told}, {"STANDARD"})
         self.assertEqual(self.shelves.classes, {f"spam/{name}": "GLACIER_IR" for name in due})
         self.assertEqual(self.outcomes(self.tier()), dict.fromkeys(due, TieringOutcome.THERE))
@@ -156,7 +171,9 @@ class TierTests(TierCase):
         self.assertEqual(self.outcomes(self.tier()), dict.fromkeys(NAMES[:2], TieringOutcome.MOVED))
 
     def test_archive(self) -> None:
-        """What goes into an archive is known to lie there: by the catalog, by a process that compares, after a restart."""
+        """What goes into an archive is known to lie there: by the catalog, by a process that
+        compares, after a restart.
+        """
         other = self.started()
         self.have(other.reconcile())
         self.assertEqual(self.outcomes(self.tier("GLACIER", 2)), {NAMES[0]: TieringOutcome.MOVED})
@@ -164,15 +181,21 @@ class TierTests(TierCase):
         self.assertFalse(self.have(other.file(SPAM, NAMES[0])).archived)
         for index in other, self.started():
             self.have(index.reconcile())
-            self.assertEqual([self.have(index.file(SPAM, name)).archived for name in NAMES], [True, False, False])
+            self.assertEqual(
+                [self.have(index.file(SPAM, name)).archived for name in NAMES], [True, False, False]
+            )
         self.compared()
-        self.assertEqual(self.outcomes(self.tier("STANDARD", 2)), {NAMES[0]: TieringOutcome.ARCHIVED})
+        self.assertEqual(
+            self.outcomes(self.tier("STANDARD", 2)), {NAMES[0]: TieringOutcome.ARCHIVED}
+        )
         self.shelves.restored.add(f"spam/{NAMES[0]}")
         self.assertEqual(self.outcomes(self.tier("STANDARD", 2)), {NAMES[0]: TieringOutcome.MOVED})
         self.assertFalse(self.file(NAMES[0]).archived)
 
     def test_noted_before(self) -> None:
-        """From the moment that a file may be in an archive nobody is sent there; if it did not come there they are again."""
+        """From the moment that a file may be in an archive nobody is sent there; if it did not come
+        there they are again.
+        """
         self.shelves.waits = Deferred()
         tiering = start(self.tier("GLACIER", 2))
         self.assertTrue(self.file(NAMES[0]).archived)
@@ -184,9 +207,14 @@ class TierTests(TierCase):
         self.at_rest()
 
     def test_failures(self) -> None:
-        """What is missing or refused is told of that file, and the others go; a class that is unknown ends it."""
+        """What is missing or refused is told of that file, and the others go; a class that is
+        unknown ends it.
+        """
         self.have(self.shelves.delete(f"spam/{NAMES[0]}"))
-        self.assertEqual(self.outcomes(self.tier()), {NAMES[0]: TieringOutcome.FAILED, NAMES[1]: TieringOutcome.MOVED})
+        self.assertEqual(
+            self.outcomes(self.tier()),
+            {NAMES[0]: TieringOutcome.FAILED, NAMES[1]: TieringOutcome.MOVED},
+        )
         self.shelves.failure = BadRequest("no such class")
         self.refused(self.tier("NO_SUCH"), BadRequest)
         self.shelves.failure = Missing("x")
@@ -219,7 +247,9 @@ class ArchiveTests(TierCase):
         self.have(self.tier("GLACIER", 2))
 
     def test_asked_back_once(self) -> None:
-        """It is no redirect; whoever wants it is told to come back, and it is asked back once in a long time."""
+        """It is no redirect; whoever wants it is told to come back, and it is asked back once in a
+        long time.
+        """
         found = self.file(NAMES[0])
         self.assertIsNone(self.have(self.index.link(found)))
         for _ in range(3):
@@ -244,7 +274,9 @@ class ArchiveTests(TierCase):
         self.assertEqual(len(self.shelves.asked), 2)
 
     def test_others_moved_it(self) -> None:
-        """What a rule of the bucket moved, and we do not know yet, is asked back as well, where it is read through us."""
+        """What a rule of the bucket moved, and we do not know yet, is asked back as well, where it
+        is read through us.
+        """
         found = self.file(NAMES[1])
         self.shelves.classes[f"spam/{NAMES[1]}"] = "DEEP_ARCHIVE"
         self.refused(self.index.open(found), Archived)
@@ -259,7 +291,9 @@ class ArchiveTests(TierCase):
         self.assertEqual(adopted.outcome.value, "adopted", adopted)
         self.shelves.classes["old/eggs-1.0.tar.gz"] = "GLACIER"
         self.have(self.index.reconcile())
-        self.assertTrue(self.have(self.index.file(project_name("eggs"), "eggs-1.0.tar.gz")).archived)
+        self.assertTrue(
+            self.have(self.index.file(project_name("eggs"), "eggs-1.0.tar.gz")).archived
+        )
 
     def test_cannot_be_asked(self) -> None:
         """Where it cannot be asked for they are told the same, and the next one tries again."""
@@ -301,20 +335,26 @@ class UnfinishedTests(TierCase):
         self.shelves.uploads = [self.theirs, self.old, self.young]
 
     def test_found(self) -> None:
-        """Those that are older than any publish takes are found, and swept if that is wanted; a young one stays."""
+        """Those that are older than any publish takes are found, and swept if that is wanted; a
+        young one stays.
+        """
         findings = self.have(self.index.check()).findings
         self.assertEqual([each.key for each in findings], [self.theirs.key, self.old.key])
         self.assertEqual({each.wrong for each in findings}, {StorageProblem.UNFINISHED})
         self.assertIn("begun 2026-04-10 23:45 UTC", findings[0].advice)
         self.assertEqual(len(self.shelves.uploads), 3)
-        self.assertTrue(all(each.swept for each in self.have(self.index.check(sweep=True)).findings))
+        self.assertTrue(
+            all(each.swept for each in self.have(self.index.check(sweep=True)).findings)
+        )
         self.assertEqual(self.shelves.uploads, [self.young])
         self.assertEqual(self.have(self.index.check()).findings, ())
 
     def test_stays(self) -> None:
         """What cannot be taken away is not said to have gone."""
         self.shelves.failure = StorageDown("it denies access.")
-        self.assertFalse(any(each.swept for each in self.have(self.index.check(sweep=True)).findings))
+        self.assertFalse(
+            any(each.swept for each in self.have(self.index.check(sweep=True)).findings)
+        )
 
     def test_under_way(self) -> None:
         """A publish of the same file here ends first, however long it takes."""

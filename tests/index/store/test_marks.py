@@ -29,7 +29,9 @@ class MarkingTests(IndexCase):
         return self.have(mark_changed((index or self.index).parts))
 
     def test_changed_projects_are_not_read_again_after_they_were_marked(self) -> None:
-        """A project that was published to, yanked and deleted from is marked by one listing, and not read when compared."""
+        """A project that was published to, yanked and deleted from is marked by one listing, and
+        not read when compared.
+        """
         self.assertEqual(self.have(self.index.catalog.mark(SPAM)), None)
         self.assertEqual(self.marked(), 1)
         self.assertEqual([what for what in self.watched.asked if not what.startswith("list")], [])

@@ -44,11 +44,15 @@ class CompareTests(IndexCase):
     def reads(self, index: Index) -> list[str]:
         """What a comparison reads, besides the listings of all, and of what is kept of theirs."""
         watched = Watched(self.store)
-        self.have(Index(watched, index.catalog, index.upstream, index.policy, index.world).reconcile())
+        self.have(
+            Index(watched, index.catalog, index.upstream, index.policy, index.world).reconcile()
+        )
         return [asked for asked in watched.asked if asked not in ("list ", "list .kept/")]
 
     def test_unchanged_is_not_read(self) -> None:
-        """What has not changed since the last comparison is not read again, not even where files lie elsewhere."""
+        """What has not changed since the last comparison is not read again, not even where files
+        lie elsewhere.
+        """
         for name in ("spam", "eggs", "ham"):
             self.publish(sent(name.encode(), f"{name}-1.0.tar.gz"))
         self.put(f"wheels/{WHEEL}", wheel())
@@ -83,7 +87,9 @@ class CompareTests(IndexCase):
         self.refused(self.index.project(SPAM), NoSuchProject)
 
     def test_listing_that_fails(self) -> None:
-        """A listing that fails midway proves no absence, forgets nothing, and keeps what was read so far."""
+        """A listing that fails midway proves no absence, forgets nothing, and keeps what was read
+        so far.
+        """
         for name in ("a", "b", "spam"):
             self.publish(sent(name.encode(), f"{name}-1.0.tar.gz"))
 
@@ -97,13 +103,17 @@ class CompareTests(IndexCase):
 
         for index in (self.index, self.restarted()):
             held = self.have(everything(index))
-            broken = Index(Broken(self.store), index.catalog, index.upstream, index.policy, index.world)
+            broken = Index(
+                Broken(self.store), index.catalog, index.upstream, index.policy, index.world
+            )
             self.refused(broken.reconcile(), StorageDown)
             self.assertFalse(self.have(index.catalog.is_complete()))
             self.assertEqual(set(self.have(everything(index))), {*held, "a"})
 
     def test_one_project_that_cannot_be_read(self) -> None:
-        """One project that the storage does not give keeps no other from being known; absence is not proven."""
+        """One project that the storage does not give keeps no other from being known; absence is
+        not proven.
+        """
         for name in ("a", "spam", "z"):
             self.publish(sent(name.encode(), f"{name}-1.0.tar.gz"))
 
@@ -120,9 +130,17 @@ class CompareTests(IndexCase):
         self.refused(index.project(SPAM), StorageDown)
 
     def test_adopted_elsewhere_goes_and_comes(self) -> None:
-        """A file that was adopted where it lay is not listed once it is gone, or has changed, and is when it is back."""
+        """A file that was adopted where it lay is not listed once it is gone, or has changed, and
+        is when it is back.
+        """
         data = wheel()
-        for where in (WHEEL, f"wheels/{WHEEL}", f"wheels/deep/er/{WHEEL}", f"spam/sub/{WHEEL}", f"zzz/{WHEEL}"):
+        for where in (
+            WHEEL,
+            f"wheels/{WHEEL}",
+            f"wheels/deep/er/{WHEEL}",
+            f"spam/sub/{WHEEL}",
+            f"zzz/{WHEEL}",
+        ):
             self.setUp()
             self.put(where, data)
             self.have(self.index.rebuild("dave"))
@@ -138,7 +156,9 @@ class CompareTests(IndexCase):
             self.assertEqual(self.have(self.index.reconcile()).strays, ())
 
     def test_foreign(self) -> None:
-        """What is neither a distribution nor ours is skipped, with one line in the log however much it is."""
+        """What is neither a distribution nor ours is skipped, with one line in the log however much
+        it is.
+        """
         self.publish(signed())
         self.publish(signed(b"over"), overwrite=True)
         self.put(f".pypid/set-aside/spam/0/{WHEEL}", b"")
@@ -148,7 +168,11 @@ class CompareTests(IndexCase):
         self.put("README", b"")
         self.put("wheels/not-a-wheel.whl", b"")
         lines: list[str] = []
-        self.patch(Reconciler.reconcile.__globals__["_log"], "info", lambda text, **fields: lines.append(text.format(**fields)))
+        self.patch(
+            Reconciler.reconcile.__globals__["_log"],
+            "info",
+            lambda text, **fields: lines.append(text.format(**fields)),
+        )
         self.assertEqual(self.have(self.index.reconcile()).strays, ())
         self.assertEqual(len(lines), 1)
         self.assertTrue(lines[0].startswith("101 objects"), lines)
@@ -173,7 +197,9 @@ class CompareTests(IndexCase):
         self.assertRegex(told[-1], r"comparing with the storage: \d+ objects, \d+ projects read")
 
     def test_published_meanwhile(self) -> None:
-        """What is published while the listing is under way is not forgotten, wherever the listing is."""
+        """What is published while the listing is under way is not forgotten, wherever the listing
+        is.
+        """
         for name in ("b", "m", "y"):
             self.publish(sent(name.encode(), f"{name}-1.0.tar.gz"))
         index = self.restarted()
@@ -198,12 +224,20 @@ class CompareTests(IndexCase):
 
 
 class BehindTests(IndexCase):
-    """Whatever is done behind the catalog's back, a comparison brings it up to what the storage holds."""
+    """Whatever is done behind the catalog's back, a comparison brings it up to what the storage
+    holds.
+    """
 
     def test_anything_behind_its_back(self) -> None:
-        """After any sequence of changes by others, the catalog compared is the catalog made from nothing."""
+        """After any sequence of changes by others, the catalog compared is the catalog made from
+        nothing.
+        """
         modest = settings(
-            max_examples=25, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=25,
+            stateful_step_count=25,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         )
         stateful.run_state_machine_as_test(lambda: _Behind(self), settings=modest)  # type: ignore[arg-type]
 
@@ -267,7 +301,9 @@ class _Behind(stateful.RuleBasedStateMachine):
     @stateful.rule(which=st.integers(0, 50), how=st.sampled_from(("remove", "damage")))
     def spoil(self, which: int, how: str) -> None:
         stored = self.case.keys()
-        keys = [key for key in stored if how == "remove" or not key.endswith(".metadata")]  # that shows in its hash only
+        keys = [
+            key for key in stored if how == "remove" or not key.endswith(".metadata")
+        ]  # that shows in its hash only
         if keys and how == "remove":
             self.case.have(self.case.store.delete(keys[which % len(keys)]))
         elif keys:
@@ -302,7 +338,9 @@ class TurnTests(TestCase):
     timeout = 120
 
     async def test_keeps_the_reactor_free(self) -> None:
-        """Thousands of files, some adopted elsewhere, are compared without a long turn of the reactor; again is quick."""
+        """Thousands of files, some adopted elsewhere, are compared without a long turn of the
+        reactor; again is quick.
+        """
         count = 1000
         root = Path(self.mktemp())
         await deferToThread(_fill, root, count)
@@ -326,23 +364,37 @@ class TurnTests(TestCase):
         found = await index.reconcile()
         again = await index.reconcile()
         watch.stop()
-        self.assertEqual((found.projects, found.changed, len(found.strays)), (count, count, count // 10))
+        self.assertEqual(
+            (found.projects, found.changed, len(found.strays)), (count, count, count // 10)
+        )
         self.assertEqual((again.changed, len(again.strays)), (0, count // 10))
         self.assertGreater(len(turns), 20)
         self.assertLess(max(turns), 0.1)  # 0.005 is what we have, on a machine of our own
 
 
 def _fill(root: Path, count: int) -> None:
-    """A storage of so many projects with a file each; every tenth lies elsewhere, and as many strays."""
+    """A storage of so many projects with a file each; every tenth lies elsewhere, and as many
+    strays.
+    """
     root.mkdir()
     for number in range(count):
         name = project_name(f"p{number:05d}")
         filename = f"{name}-1.0.tar.gz"
         where = f"wheels/{number % 7}/{filename}" if number % 10 == 0 else key(name, filename)
         file = File(
-            project=name, filename=filename, version="1.0", sha256="0" * 64, size=0, uploaded=BEGINNING, key=where, md5="0" * 32
+            project=name,
+            filename=filename,
+            version="1.0",
+            sha256="0" * 64,
+            size=0,
+            uploaded=BEGINNING,
+            key=where,
+            md5="0" * 32,
         )
-        for path, data in ((where, b""), (key(name, filename, ObjectKind.RECORD), dump_record(file))):
+        for path, data in (
+            (where, b""),
+            (key(name, filename, ObjectKind.RECORD), dump_record(file)),
+        ):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_bytes(data)
         if number % 10 == 0:

@@ -21,7 +21,9 @@ SDIST = "spam-1.0.tar.gz"
 
 
 class DamageTests(IndexCase):
-    """Documents that are torn, foreign, or of a newer version: what they hide is never shown by accident."""
+    """Documents that are torn, foreign, or of a newer version: what they hide is never shown by
+    accident.
+    """
 
     def setUp(self) -> None:
         super().setUp()
@@ -36,10 +38,18 @@ class DamageTests(IndexCase):
         assert project is not None
         return project
 
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from((".record.json", ".yanked.json")), st.integers(0, 600), st.binary(max_size=3))
+    @settings(
+        max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(
+        st.sampled_from((".record.json", ".yanked.json")),
+        st.integers(0, 600),
+        st.binary(max_size=3),
+    )
     def test_torn(self, suffix: str, at: int, noise: bytes) -> None:
-        """However a record or a mark is torn: the other file is there, and no file is shown that should not be."""
+        """However a record or a mark is torn: the other file is there, and no file is shown that
+        should not be.
+        """
         self.setUp()
         self.have(self.index.yank(SPAM, [WHEEL], "broken"))
         where = f"spam/{WHEEL}{suffix}"
@@ -57,7 +67,14 @@ class DamageTests(IndexCase):
 
     def test_damaged_yank(self) -> None:
         """A yank that cannot be read, or is of a newer format, is a yank without a reason."""
-        for damage in (b"", b"{", b"\xff", b'{"reason": "x", "format": 2}', b'{"reason": 5}', b"null"):
+        for damage in (
+            b"",
+            b"{",
+            b"\xff",
+            b'{"reason": "x", "format": 2}',
+            b'{"reason": 5}',
+            b"null",
+        ):
             self.put(f"spam/{WHEEL}.yanked.json", damage)
             file = self.project().file(WHEEL)
             assert file is not None
@@ -73,7 +90,9 @@ class DamageTests(IndexCase):
         self.assertEqual(len(self.files(self.compared())), 2)
 
     def test_records_of_others(self) -> None:
-        """A record that is another file's or project's, or that lacks what every file has, lists nothing."""
+        """A record that is another file's or project's, or that lacks what every file has, lists
+        nothing.
+        """
         file = self.have(records.read_record(self.store, SPAM, WHEEL))
         assert file is not None
         changes: tuple[dict[str, object], ...] = (
@@ -93,7 +112,9 @@ class DamageTests(IndexCase):
             self.assertIsNone(self.read().mark, change)
 
     def test_damage_is_looked_at_again(self) -> None:
-        """A project of which something could not be read is read at each comparison, and is there when it is mended."""
+        """A project of which something could not be read is read at each comparison, and is there
+        when it is mended.
+        """
         whole = self.get(RECORD)
         self.put(RECORD, b"{")
         index = self.compared(self.restarted())
@@ -110,7 +131,9 @@ class DamageTests(IndexCase):
         self.refused(records.read_bytes(self.store, RECORD, 100), Unreadable)
 
     def test_foreign_in_the_folder(self) -> None:
-        """Objects that mean nothing to us are left alone; a distribution of another project is not this one's."""
+        """Objects that mean nothing to us are left alone; a distribution of another project is not
+        this one's.
+        """
         for name in (
             "README",
             "eggs-1.0.tar.gz",
@@ -134,7 +157,9 @@ class FailingDiskTests(IndexCase):
     """A disk that fails while a document is read."""
 
     def test_unreadable_is_not_absent(self) -> None:
-        """A document that the disk does not give is no absence: the storage is down; one that got shorter is damaged."""
+        """A document that the disk does not give is no absence: the storage is down; one that got
+        shorter is damaged.
+        """
 
         class Failing(Watched):
             error: Exception = OSError("the disk reports errors")

@@ -31,7 +31,9 @@ DESCRIBED = metadata("spam")
 KEPT = kept_key(SPAM, WHEEL)
 
 
-def keeping(index: Index, file: File, data: bytes, described: bytes | None = None) -> Coroutine[Any, Any, File]:
+def keeping(
+    index: Index, file: File, data: bytes, described: bytes | None = None
+) -> Coroutine[Any, Any, File]:
     """Keep the file."""
 
     async def body() -> Body:
@@ -55,15 +57,24 @@ class AuditCase(IndexCase):
             self.clock.advance(UNDER_WAY.total_seconds())
         return self.have(self.index.check(sweep=sweep, hashes=hashes))
 
-    def found(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> dict[str, StorageProblem]:
-        return {each.key: each.wrong for each in self.check(sweep=sweep, hashes=hashes, old=old).findings}
+    def found(
+        self, *, sweep: bool = False, hashes: bool = False, old: bool = True
+    ) -> dict[str, StorageProblem]:
+        return {
+            each.key: each.wrong
+            for each in self.check(sweep=sweep, hashes=hashes, old=old).findings
+        }
 
     def sweeps(self, hashes: bool = False) -> None:
-        """All that is found is removed, and then nothing is wrong; the catalog holds what the storage does; ours stays."""
+        """All that is found is removed, and then nothing is wrong; the catalog holds what the
+        storage does; ours stays.
+        """
         self.assertTrue(all(each.swept for each in self.check(sweep=True, hashes=hashes).findings))
         self.assertEqual(self.found(hashes=True), {})
         self.assertEqual(self.kept(), self.kept(self.restarted()))
-        self.assertLessEqual({key for key in self.before if not key.startswith(".kept/")}, set(self.keys()))
+        self.assertLessEqual(
+            {key for key in self.before if not key.startswith(".kept/")}, set(self.keys())
+        )
 
     def kept(self, index: Index | None = None) -> tuple[File, ...]:
         """What an index knows to be kept."""
@@ -74,7 +85,9 @@ class AuditCase(IndexCase):
 
     def heard(self, *files: File) -> None:
         """Upstream has listed these, and no others."""
-        said = Listing(name=SPAM, files=files, asked=self.index.world.now(), index="https://up.example/simple/")
+        said = Listing(
+            name=SPAM, files=files, asked=self.index.world.now(), index="https://up.example/simple/"
+        )
 
         def told(heard: UpstreamEntry) -> UpstreamEntry:
             return evolve(heard, said=said)
@@ -88,11 +101,15 @@ class AuditTests(AuditCase):
     def test_nothing_wrong(self) -> None:
         """What is kept is counted, nothing is wrong with it, and nothing of it is swept."""
         found = self.check(sweep=True, hashes=True)
-        self.assertEqual((found.findings, found.files, found.kept, found.objects), ((), 1, 2, len(self.before)))
+        self.assertEqual(
+            (found.findings, found.files, found.kept, found.objects), ((), 1, 2, len(self.before))
+        )
         self.assertEqual(self.keys(), self.before)
 
     def test_lost_bytes(self) -> None:
-        """A record whose bytes are gone, or cut short, is found, and removed with all that lies beside it."""
+        """A record whose bytes are gone, or cut short, is found, and removed with all that lies
+        beside it.
+        """
         for data in (None, DATA[:-1]):
             self.setUp()
             if data is None:
@@ -109,7 +126,9 @@ class AuditTests(AuditCase):
             self.assertEqual(self.keys(), self.before)
 
     def test_other_bytes(self) -> None:
-        """Other bytes of the same length are found by their hash only, and go: installers would refuse them."""
+        """Other bytes of the same length are found by their hash only, and go: installers would
+        refuse them.
+        """
         self.put(KEPT, noise(5001)[:5000])
         self.assertEqual(self.found(), {})
         self.assertEqual(self.found(hashes=True), {KEPT: StorageProblem.OTHER_BYTES})
@@ -121,7 +140,9 @@ class AuditTests(AuditCase):
         self.assertIsNotNone(self.kept()[0].metadata_sha256)
         self.put(f"{KEPT}.metadata", b"Metadata-Version: 9\n")
         self.assertEqual(self.found(), {})
-        self.assertEqual(self.found(hashes=True), {f"{KEPT}.metadata": StorageProblem.OTHER_DOCUMENT})
+        self.assertEqual(
+            self.found(hashes=True), {f"{KEPT}.metadata": StorageProblem.OTHER_DOCUMENT}
+        )
         self.sweeps(hashes=True)
         self.assertEqual(len(self.names()), 2)
         self.assertIsNone(self.kept()[0].metadata_sha256)
@@ -132,8 +153,15 @@ class AuditTests(AuditCase):
         self.assertEqual(self.found(hashes=True), {})
 
     def test_damaged(self) -> None:
-        """A record that cannot be read, or is another file's, is found, and its bytes go with it."""
-        for data in (b"{", b"", dump_record(replace(SDIST, key=KEPT)), dump_record(replace(FILE, key=f"spam/{WHEEL}"))):
+        """A record that cannot be read, or is another file's, is found, and its bytes
+        go with it.
+        """
+        for data in (
+            b"{",
+            b"",
+            dump_record(replace(SDIST, key=KEPT)),
+            dump_record(replace(FILE, key=f"spam/{WHEEL}")),
+        ):
             self.setUp()
             where = kept_key(SPAM, WHEEL, ObjectKind.RECORD)
             self.put(where, data)
@@ -142,7 +170,9 @@ class AuditTests(AuditCase):
             self.assertEqual([key for key in self.keys() if key.startswith(KEPT)], [])
 
     def test_left_over(self) -> None:
-        """Bytes that no record names are found once they are old, and removed; those of other files stay."""
+        """Bytes that no record names are found once they are old, and removed; those of other files
+        stay.
+        """
         orphans = [
             kept_key(SPAM, "spam-3.0.tar.gz"),
             kept_beside_key(SPAM, WHEEL, "ab" * 32),
@@ -158,7 +188,9 @@ class AuditTests(AuditCase):
         self.assertEqual(self.keys(), self.before)
 
     def test_other_key(self) -> None:
-        """Where the record names bytes beside, these are the file's, and what lies under the plain name is left over."""
+        """Where the record names bytes beside, these are the file's, and what lies under the plain
+        name is left over.
+        """
         self.setUp()
         self.have(keeping(self.index, listed(OTHER, WHEEL), OTHER, DESCRIBED))
         beside = kept_beside_key(SPAM, WHEEL, digests(OTHER).sha256)
@@ -170,7 +202,9 @@ class AuditTests(AuditCase):
         self.sweeps()
 
     def test_metadata_alone(self) -> None:
-        """Metadata without its file is not wrong while upstream may list that; once it does not, it is left over."""
+        """Metadata without its file is not wrong while upstream may list that; once it does not, it
+        is left over.
+        """
         where = kept_key(SPAM, "spam-3.0-py3-none-any.whl", ObjectKind.METADATA)
         self.put(where, DESCRIBED)
         self.assertEqual(self.found(), {})
@@ -183,7 +217,12 @@ class AuditTests(AuditCase):
 
     def test_others(self) -> None:
         """What is not in the layout of kept files is nobody's business here."""
-        for key in (".kept/strange", ".kept/spam/x/y", ".kept/spam/README.txt", ".kept/spam/eggs-1.0.tar.gz"):
+        for key in (
+            ".kept/strange",
+            ".kept/spam/x/y",
+            ".kept/spam/README.txt",
+            ".kept/spam/eggs-1.0.tar.gz",
+        ):
             self.put(key, b"x")
         self.assertEqual(self.found(sweep=True), {})
         self.assertEqual(len(self.keys()), len(self.before) + 4)
@@ -197,7 +236,10 @@ class AuditTests(AuditCase):
         class Late(Storm):
             async def _before(self, what: str) -> None:
                 await super()._before(what)
-                if what == f"stat {kept_key(SPAM, third.filename)}" and third.filename not in this.names():
+                if (
+                    what == f"stat {kept_key(SPAM, third.filename)}"
+                    and third.filename not in this.names()
+                ):
                     await keeping(this.index, third, DATA)
 
         late = self.restarted(Late(self.store, 1 << 30, Died))
@@ -211,9 +253,13 @@ class AfterCrashTests(AuditCase):
     """What crashes leave is swept, and what is kept whole is not."""
 
     def test_after_each_crash(self) -> None:
-        """Wherever a process died while it kept, replaced or forgot a file, a sweep leaves what can be served, whole."""
+        """Wherever a process died while it kept, replaced or forgot a file, a sweep leaves what can
+        be served, whole.
+        """
         changes = (
-            lambda index: keeping(index, listed(noise(100), "spam-3.0.tar.gz"), noise(100), DESCRIBED),
+            lambda index: keeping(
+                index, listed(noise(100), "spam-3.0.tar.gz"), noise(100), DESCRIBED
+            ),
             lambda index: keeping(index, listed(OTHER, WHEEL), OTHER, DESCRIBED),
             lambda index: index.keeper.forget(SPAM, WHEEL),
         )
@@ -228,7 +274,9 @@ class AfterCrashTests(AuditCase):
                 self.sweeps()
                 self.assertEqual(self.kept(), before)
                 for file in self.kept():
-                    self.assertEqual(digests(self.have(self.read(file.key or ""))).sha256, file.sha256)
+                    self.assertEqual(
+                        digests(self.have(self.read(file.key or ""))).sha256, file.sha256
+                    )
                 if not storm.struck:
                     break
             else:

@@ -1,4 +1,6 @@
-"""Files of theirs in the storage: `pypid.index.upstream.cache_store` and `pypid.index.upstream.cached_records`."""
+"""Files of theirs in the storage: `pypid.index.upstream.cache_store` and
+`pypid.index.upstream.cached_records`.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -45,7 +47,13 @@ def digests_of(data: bytes) -> Digests:
 class KeptCase(KeeperCase):
     """Each test with files to keep."""
 
-    def keep(self, file: File, data: bytes, described: bytes | None = None, into: CacheStore | None = None) -> File:
+    def keep(
+        self,
+        file: File,
+        data: bytes,
+        described: bytes | None = None,
+        into: CacheStore | None = None,
+    ) -> File:
         async def body() -> Body:
             return BytesBody(data)
 
@@ -65,7 +73,9 @@ class KeepingTests(KeptCase):
     """Bytes, metadata, record, catalog."""
 
     def test_what_the_storage_says(self) -> None:
-        """What the catalog holds of a kept file is what is read from the storage again, also through a snapshot's line."""
+        """What the catalog holds of a kept file is what is read from the storage again, also
+        through a snapshot's line.
+        """
         data = wheel()
         file = listed(
             data,
@@ -80,12 +90,19 @@ class KeepingTests(KeptCase):
         heard = self.have(self.catalog.theirs(SPAM))
         self.assertEqual(heard.kept, (kept,))
         self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
-        self.assertEqual(load_heard(dump_heard(evolve(heard, touched=(("spam", 7),)))), evolve(heard, touched=(("spam", 7),)))
+        self.assertEqual(
+            load_heard(dump_heard(evolve(heard, touched=(("spam", 7),)))),
+            evolve(heard, touched=(("spam", 7),)),
+        )
         self.assertEqual(self.get(kept_key(SPAM, file.filename, ObjectKind.METADATA)), metadata())
-        self.assertEqual((kept.metadata_sha256, kept.md5), (sha256_of(metadata()), digests_of(data).md5))
+        self.assertEqual(
+            (kept.metadata_sha256, kept.md5), (sha256_of(metadata()), digests_of(data).md5)
+        )
 
     def test_metadata_that_is_not_the_listed_one(self) -> None:
-        """Metadata in the wheel that has not the hash that upstream lists is not kept; what was fetched before is."""
+        """Metadata in the wheel that has not the hash that upstream lists is not kept; what was
+        fetched before is.
+        """
         data = wheel()
         file = listed(data, wheel_filename(), metadata_sha256=sha256_of(b"theirs"))
         where = kept_key(SPAM, file.filename, ObjectKind.METADATA)
@@ -98,7 +115,9 @@ class KeepingTests(KeptCase):
         self.assertEqual(self.get(where), b"theirs")
 
     def test_bytes_without_a_record(self) -> None:
-        """What a crash left under the name is used if it is the same, and else left alone: the new bytes go beside it."""
+        """What a crash left under the name is used if it is the same, and else left alone: the new
+        bytes go beside it.
+        """
         data, file = noise(1000), listed(noise(1000))
         plain = kept_key(SPAM, file.filename)
         self.put(plain, data)
@@ -114,7 +133,9 @@ class KeepingTests(KeptCase):
             self.assertEqual(self.stored(), [])
 
     def test_records_that_cannot_be_trusted(self) -> None:
-        """A record that is torn, another file's, or names bytes that are ours, are not there or not so long, keeps nothing."""
+        """A record that is torn, another file's, or names bytes that are ours, are not there or not
+        so long, keeps nothing.
+        """
         data = noise(1000)
         file = listed(data)
         kept = self.keep(file, data)
@@ -132,18 +153,33 @@ class KeepingTests(KeptCase):
         ):
             self.put(where, bad)
             self.assertEqual(self.have(read_kept(self.blobs, SPAM)), ())
-            self.assertIsNone(self.have(CacheStore(self.blobs, MemoryCatalog(), world().blocking).find(file)))
+            self.assertIsNone(
+                self.have(CacheStore(self.blobs, MemoryCatalog(), world().blocking).find(file))
+            )
             self.assertEqual(self.keep(file, data), kept)
             self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
 
     def test_copies(self) -> None:
-        """A kept file is a copy of what is listed by the strongest hash that is listed, and by its size."""
+        """A kept file is a copy of what is listed by the strongest hash that is listed, and by its
+        size.
+        """
         data = noise(1000)
         kept = self.keep(listed(data, digest="sha512=12"), data)
         self.assertTrue(is_copy(kept, listed(data)))
-        for same in ({}, {"md5": kept.md5}, {"digest": "sha512=12"}, {"blake2b_256": kept.blake2b_256}, {"size": None}):
+        for same in (
+            {},
+            {"md5": kept.md5},
+            {"digest": "sha512=12"},
+            {"blake2b_256": kept.blake2b_256},
+            {"size": None},
+        ):
             self.assertTrue(is_copy(kept, listed(data, sha256=None, **same)), same)
-        for other in ({"md5": "12" * 16}, {"digest": "sha512=34"}, {"blake2b_256": "12" * 32}, {"size": 1}):
+        for other in (
+            {"md5": "12" * 16},
+            {"digest": "sha512=34"},
+            {"blake2b_256": "12" * 32},
+            {"size": 1},
+        ):
             self.assertFalse(is_copy(kept, listed(data, sha256=None, **other)), other)
         self.assertFalse(is_copy(kept, listed(data, sha256="12" * 32)))
 
@@ -157,13 +193,19 @@ class ComparingTests(KeptCase):
         for number in range(3):
             data = wheel("spam" if number < 2 else "eggs", f"{number}.0")
             name = "spam" if number < 2 else "eggs"
-            self.files.append(self.keep(listed(data, wheel_filename(name, f"{number}.0")), data, b"described"))
+            self.files.append(
+                self.keep(listed(data, wheel_filename(name, f"{number}.0")), data, b"described")
+            )
 
     def compared(self, catalog: MemoryCatalog) -> int:
         return self.have(CacheStore(self.blobs, catalog, world().blocking).compare())
 
     def held(self, catalog: MemoryCatalog) -> list[File]:
-        return [file for name in ("spam", "eggs") for file in self.have(catalog.theirs(project_name(name))).kept]
+        return [
+            file
+            for name in ("spam", "eggs")
+            for file in self.have(catalog.theirs(project_name(name))).kept
+        ]
 
     def test_from_nothing(self) -> None:
         """An empty catalog holds all that is kept afterwards; the next comparison reads nothing."""
@@ -173,7 +215,9 @@ class ComparingTests(KeptCase):
         self.assertEqual((self.compared(catalog), self.compared(self.catalog)), (0, 0))
 
     def test_changes(self) -> None:
-        """Bytes, records and metadata that have gone or come since are seen; what upstream said is not touched."""
+        """Bytes, records and metadata that have gone or come since are seen; what upstream said is
+        not touched.
+        """
         spam = self.files[0]
         self.have(self.blobs.delete(f"{spam.key}.metadata"))
         self.assertEqual(self.compared(self.catalog), 1)
@@ -197,7 +241,8 @@ class ComparingTests(KeptCase):
         self.assertEqual(self.compared(self.catalog), 2)
         self.assertEqual(self.held(self.catalog), [])
         self.assertEqual(
-            self.have(self.catalog.theirs(SPAM)), UpstreamEntry(name=SPAM, serial=self.have(self.catalog.theirs(SPAM)).serial)
+            self.have(self.catalog.theirs(SPAM)),
+            UpstreamEntry(name=SPAM, serial=self.have(self.catalog.theirs(SPAM)).serial),
         )
 
 
@@ -205,16 +250,26 @@ class ListedNameTests(KeptCase):
     """Files whose names say what they are only to those who know the project."""
 
     def test_names_of_upstream_are_found_again(self) -> None:
-        """An sdist with a hyphen in its version, and a wheel of a variant, are kept files for a new process, too."""
+        """An sdist with a hyphen in its version, and a wheel of a variant, are kept files for a new
+        process, too.
+        """
         for filename in ("spam-1.2.0-1.tar.gz", "spam-1.0-py3-none-any-cu12.whl"):
             data = filename.encode()
             file = File(
-                project=SPAM, filename=filename, version="1.0", sha256=sha256_of(data), size=len(data), source="https://x/y"
+                project=SPAM,
+                filename=filename,
+                version="1.0",
+                sha256=sha256_of(data),
+                size=len(data),
+                source="https://x/y",
             )
             self.keep(file, data)
         self.catalog = MemoryCatalog()
         found = self.have(read_kept(self.blobs, SPAM))
-        self.assertEqual({file.filename for file in found}, {"spam-1.2.0-1.tar.gz", "spam-1.0-py3-none-any-cu12.whl"})
+        self.assertEqual(
+            {file.filename for file in found},
+            {"spam-1.2.0-1.tar.gz", "spam-1.0-py3-none-any-cu12.whl"},
+        )
         self.assertEqual([place(key) for key in self.stored() if place(key) is not None], [])
 
 
@@ -231,7 +286,9 @@ class CrashTests(KeptCase):
 
     def reopen(self) -> None:
         """As a process that starts now: an empty catalog, and the same folder."""
-        self.blobs = self.have(files.open(FilesSettings(str(self.root)), evolve(world(), random=os.urandom)))
+        self.blobs = self.have(
+            files.open(FilesSettings(str(self.root)), evolve(world(), random=os.urandom))
+        )
         self.catalog = MemoryCatalog()
         self.keeper = self.another()
 
@@ -244,7 +301,9 @@ class CrashTests(KeptCase):
         return self.successResultOf(self.client(self.file).ended)
 
     def look(self) -> None:
-        """Whatever happened, the storage has the whole file or none, nothing of ours; and the next request works."""
+        """Whatever happened, the storage has the whole file or none, nothing of ours; and the next
+        request works.
+        """
         self.script(os)
         self.reopen()
         self.assertEqual([place(key) for key in self.stored() if place(key) is not None], [])
@@ -271,7 +330,9 @@ class CrashTests(KeptCase):
         self.assertGreater(nth, 20)
 
     def test_is_refused(self) -> None:
-        """Full at any odd step, broken at any even one: nothing wrong is kept, and the next request has and keeps the file."""
+        """Full at any odd step, broken at any even one: nothing wrong is kept, and the next request
+        has and keeps the file.
+        """
         for first, number in ((1, errno.ENOSPC), (2, errno.EIO)):
             nth = first
             script = None
@@ -290,7 +351,9 @@ class NeverOursTests(IndexCase):
     """Bytes below ``.kept/``, whatever became of their records, never become ours."""
 
     def test_rebuild_and_check(self) -> None:
-        """Kept bytes without a record (a crash) are neither adopted nor reported, and make no name ours."""
+        """Kept bytes without a record (a crash) are neither adopted nor reported, and make no name
+        ours.
+        """
         where = ".kept/spam/spam-1.0.tar.gz"
         self.put(where, sdist())
         found, adopted = self.have(self.index.rebuild("root"))

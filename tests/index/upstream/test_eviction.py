@@ -33,9 +33,13 @@ class SurplusTests(KeeperCase):
         return CacheInventory(self.blobs, self.catalog, keeper.touches, keeper.world)
 
     def test_goes(self) -> None:
-        """Files that are not wanted go before those that are; ours, and what is not in our layout, stay."""
+        """Files that are not wanted go before those that are; ours, and what is not in our layout,
+        stay.
+        """
         clock = Clock()
-        keeper = FileCache(self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder)
+        keeper = FileCache(
+            self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder
+        )
         files = [listed(noise(1000 + number), f"spam-{number}.tar.gz") for number in range(3)]
         for file in files:
             clock.advance(10)
@@ -43,12 +47,24 @@ class SurplusTests(KeeperCase):
             self.successResultOf(Client(keeper, file).ended)
         clock.advance(10)
         self.successResultOf(Client(keeper, files[0]).ended)
-        for key in ("spam/spam-9.0.tar.gz", ".kept/strange", ".kept/eggs/eggs-1.0-py3-none-any.whl.metadata"):
+        for key in (
+            "spam/spam-9.0.tar.gz",
+            ".kept/strange",
+            ".kept/eggs/eggs-1.0-py3-none-any.whl.metadata",
+        ):
             self.have(self.blobs.write(key, BytesBody(b"x" * 5000)))
         found = self.held(keeper)
-        self.assertEqual([file.filename for file in found], ["eggs-1.0-py3-none-any.whl", *(file.filename for file in files)])
-        kept = [blob for blob in self.have(contents(self.blobs, ".kept/")) if blob != ".kept/strange"]
-        self.assertEqual(sum(file.size for file in found), sum(self.have(self.blobs.stat(key)).size for key in kept))
+        self.assertEqual(
+            [file.filename for file in found],
+            ["eggs-1.0-py3-none-any.whl", *(file.filename for file in files)],
+        )
+        kept = [
+            blob for blob in self.have(contents(self.blobs, ".kept/")) if blob != ".kept/strange"
+        ]
+        self.assertEqual(
+            sum(file.size for file in found),
+            sum(self.have(self.blobs.stat(key)).size for key in kept),
+        )
         self.assertEqual(self.have(self.stock(keeper).lying(SPAM))[0].size, found[1].size)
         going = surplus(found, 2 * max(file.size for file in found if file.project == SPAM))
         self.assertEqual([file.filename for file in going], [found[0].filename, "spam-1.tar.gz"])
@@ -61,7 +77,10 @@ class SurplusTests(KeeperCase):
 
 
 FILES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12).map(
-    lambda files: [InventoryEntry(SPAM, f"spam-{number}.tar.gz", size, wanted) for number, (size, wanted) in enumerate(files)]
+    lambda files: [
+        InventoryEntry(SPAM, f"spam-{number}.tar.gz", size, wanted)
+        for number, (size, wanted) in enumerate(files)
+    ]
 )
 
 
@@ -75,22 +94,29 @@ class RuleTests(SynchronousTestCase):
     @given(FILES, st.integers(0, 60))
     @settings(max_examples=60, deadline=None, database=None)
     def test_enough_and_no_more(self, files: list[InventoryEntry], limit: int) -> None:
-        """What stays fits, nothing goes that need not, and nothing that goes was wanted later than anything that stays; but
-        files that alone are too large go, and nothing for them.
+        """What stays fits, nothing goes that need not, and nothing that goes was wanted later than
+        anything that stays; but files that alone are too large go, and nothing for them.
         """
         going = surplus(files, limit)
-        self.assertEqual([file for file in files if file.size > limit], [file for file in going if file.size > limit])
+        self.assertEqual(
+            [file for file in files if file.size > limit],
+            [file for file in going if file.size > limit],
+        )
         staying = [file for file in files if file not in going]
         self.assertLessEqual(sum_of(staying), limit)
         old = [file for file in going if file.size <= limit]
         if old:
             self.assertGreater(sum_of(staying) + old[-1].size, limit)
-            self.assertLessEqual(max(file.wanted for file in old), min((file.wanted for file in staying), default=99))
+            self.assertLessEqual(
+                max(file.wanted for file in old), min((file.wanted for file in staying), default=99)
+            )
 
     @given(FILES, st.integers(0, 60), st.integers(0, 60))
     @settings(max_examples=60, deadline=None, database=None)
     def test_target(self, files: list[InventoryEntry], limit: int, less: int) -> None:
-        """With a target nothing goes that would not go for it, and nothing at all where the limit is kept."""
+        """With a target nothing goes that would not go for it, and nothing at all where the limit
+        is kept.
+        """
         target = max(0, limit - less)
         going = surplus(files, limit, target)
         fitting = [file for file in files if file.size <= limit]
@@ -98,4 +124,6 @@ class RuleTests(SynchronousTestCase):
             self.assertEqual(going, [file for file in files if file.size > limit])
         else:
             self.assertLessEqual(sum_of([file for file in files if file not in going]), target)
-            self.assertGreater(sum_of(fitting) - sum_of(going[len(files) - len(fitting) : -1]), target)
+            self.assertGreater(
+                sum_of(fitting) - sum_of(going[len(files) - len(fitting) : -1]), target
+            )

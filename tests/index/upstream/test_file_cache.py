@@ -1,4 +1,6 @@
-"""Files of theirs on their way to clients and into the storage: `pypid.index.upstream.file_cache`."""
+"""Files of theirs on their way to clients and into
+the storage: `pypid.index.upstream.file_cache`.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -63,7 +65,9 @@ class StreamingTests(KeeperCase):
     """The bytes go to clients as they come, and into the storage once."""
 
     def test_first_and_second(self) -> None:
-        """The first request fetches and stores; the second is served from the storage, and upstream is asked once."""
+        """The first request fetches and stores; the second is served from the storage, and upstream
+        is asked once.
+        """
         for size in (0, 1, HELD - 1, HELD, HELD + 1, BIG, 3 << 20):
             data = noise(size)
             file = listed(data, f"spam-{size}.tar.gz")
@@ -74,14 +78,19 @@ class StreamingTests(KeeperCase):
             self.upstream.answers.clear()
             kept = self.kept(file)
             assert kept is not None
-            self.assertEqual((kept.key, kept.sha256, kept.size), (kept_key(file.project, file.filename), file.sha256, size))
+            self.assertEqual(
+                (kept.key, kept.sha256, kept.size),
+                (kept_key(file.project, file.filename), file.sha256, size),
+            )
             self.assertEqual(self.successResultOf(self.client(file).ended), data)
             self.assertEqual(self.successResultOf(self.client(file, Span(0, size)).ended), data)
         self.assertEqual(len(self.upstream.asked), 7)
         self.assertEqual(self.spooled(), [])
 
     def test_as_it_comes(self) -> None:
-        """What has come is at the client at once, but for the last 64 KiB, which come when the hash is right."""
+        """What has come is at the client at once, but for the last 64 KiB, which come when the hash
+        is right.
+        """
         data = noise(BIG)
         file = listed(data)
         body = self.fed(file, size=BIG)
@@ -97,7 +106,9 @@ class StreamingTests(KeeperCase):
         self.assertEqual(self.successResultOf(client.ended), data)
 
     def test_nobody_says_the_size(self) -> None:
-        """Without a Content-Length and a size on the page the client is always 64 KiB behind, and gets all in the end."""
+        """Without a Content-Length and a size on the page the client is always 64 KiB behind, and
+        gets all in the end.
+        """
         data = noise(BIG)
         file = listed(data, size=None)
         body = self.fed(file, data[:200_000])
@@ -109,7 +120,9 @@ class StreamingTests(KeeperCase):
         self.assertEqual(getattr(self.kept(file), "size", None), BIG)
 
     def test_twenty(self) -> None:
-        """Twenty clients, early, late and very late ones, are one fetch, and all have all the bytes."""
+        """Twenty clients, early, late and very late ones, are one fetch, and all have all the
+        bytes.
+        """
         data = noise(BIG)
         file = listed(data)
         body = self.fed(file, size=BIG)
@@ -126,7 +139,9 @@ class StreamingTests(KeeperCase):
         self.assertEqual(self.spooled(), [])
 
     def test_slow(self) -> None:
-        """A client who stops reading holds up neither the others nor the storage, and may go on when all is long over."""
+        """A client who stops reading holds up neither the others nor the storage, and may go on
+        when all is long over.
+        """
         self.patch(growing_module, "PIECE", 1000)
         data = noise(BIG)
         file = listed(data)
@@ -143,7 +158,9 @@ class StreamingTests(KeeperCase):
         self.assertEqual(open_files(), before)
 
     def test_joins_at_the_last_moment(self) -> None:
-        """Who came when all was proven and was being stored has the file, also if the spool has gone when it is read."""
+        """Who came when all was proven and was being stored has the file, also if the spool has
+        gone when it is read.
+        """
         self.patch(growing_module, "PIECE", 1000)
         data = noise(BIG)
         file = listed(data)
@@ -170,7 +187,9 @@ class StreamingTests(KeeperCase):
         self.assertEqual(open_files(), before)
 
     def test_out_of_memory_or_out_of_the_file(self) -> None:
-        """Who keeps up has the bytes before they are written; of those that are written a bounded part stays in memory."""
+        """Who keeps up has the bytes before they are written; of those that are written a bounded
+        part stays in memory.
+        """
         turns = Turns()
         self.folder = self.enterContext(on_a_disk(self.folder))
         sweep(self.folder)
@@ -194,13 +213,19 @@ class StreamingTests(KeeperCase):
         self.assertLess(sum(len(piece) for _, piece in growing._recent), 60_000)
         body.feed(None)
         turns.all()
-        self.assertEqual((self.successResultOf(client.ended), self.successResultOf(late.ended)), (data, data))
+        self.assertEqual(
+            (self.successResultOf(client.ended), self.successResultOf(late.ended)), (data, data)
+        )
 
     def test_trickles(self) -> None:
-        """An upstream that sends a byte now and then is given up after a minute, and nothing of it is stored."""
+        """An upstream that sends a byte now and then is given up after a minute, and nothing of it
+        is stored.
+        """
         file = listed(noise(200 * KIB))
         clock = Clock()
-        self.keeper = FileCache(self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder)
+        self.keeper = FileCache(
+            self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder
+        )
         body = self.fed(file, b"x", size=file.size)
         client = self.client(file)
         for _ in range(7):
@@ -227,7 +252,9 @@ class StreamingTests(KeeperCase):
         self.assertEqual(self.successResultOf(self.client(file).ended), data)
 
     def test_the_next_one_sees_the_storage(self) -> None:
-        """With an empty catalog (a start without a snapshot, another node) what the storage holds is not fetched again."""
+        """With an empty catalog (a start without a snapshot, another node) what the storage holds
+        is not fetched again.
+        """
         data = noise(BIG)
         file = listed(data)
         self.fed(file, data, None)
@@ -237,7 +264,9 @@ class StreamingTests(KeeperCase):
         self.assertEqual(len(self.upstream.asked), 1)
 
     def test_gone_from_the_storage(self) -> None:
-        """A kept file that somebody removed from the storage is fetched again; until then it does not count as kept."""
+        """A kept file that somebody removed from the storage is fetched again; until then it does
+        not count as kept.
+        """
         data = noise(BIG)
         file = listed(data)
         self.fed(file, data, None)
@@ -251,7 +280,9 @@ class StreamingTests(KeeperCase):
         self.assertIn(kept_key(file.project, file.filename), self.stored())
 
     def test_other_bytes_under_the_name(self) -> None:
-        """If upstream's file becomes another, who was shown the new hash gets the new bytes, and each is kept in turn."""
+        """If upstream's file becomes another, who was shown the new hash gets the new bytes, and
+        each is kept in turn.
+        """
         for data in (noise(BIG), b"x" * BIG, b"y" * BIG, noise(1000), noise(BIG)):
             file = listed(data)
             self.fed(file, data, None)
@@ -276,12 +307,16 @@ class HashTests(KeeperCase):
             file = listed(data, f"spam-{number}.tar.gz", sha256=None, **{key: value})
             self.fed(file, *cut(data, 100_000), None)
             self.assertEqual(self.successResultOf(self.client(file).ended), data, key)
-            self.assertEqual(getattr(self.kept(file), "sha256", None), hashlib.sha256(data).hexdigest())
+            self.assertEqual(
+                getattr(self.kept(file), "sha256", None), hashlib.sha256(data).hexdigest()
+            )
             self.upstream.answers.clear()
             self.assertEqual(self.successResultOf(self.client(file).ended), data, key)
 
     def test_wrong(self) -> None:
-        """Wrong bytes: nothing is stored, no client has the last 64 KiB (of a small file, anything), and the log has both."""
+        """Wrong bytes: nothing is stored, no client has the last 64 KiB (of a small file,
+        anything), and the log has both.
+        """
         for size in (1, HELD, HELD + 1, BIG, 3 << 20):
             data, wrong = noise(size), noise(size)[:-1] + b"\0"
             if data == wrong:
@@ -307,7 +342,9 @@ class HashTests(KeeperCase):
         self.assertEqual((self.stored(), self.spooled()), ([], []))
 
     def test_another_hash_is_another_file(self) -> None:
-        """Two clients who were shown different hashes of one name are two fetches: nobody gets what he was not shown."""
+        """Two clients who were shown different hashes of one name are two fetches: nobody gets what
+        he was not shown.
+        """
         old, new = noise(BIG), noise(BIG + 1)
         bodies = [self.fed(listed(old)), None]
         first = self.client(listed(old))
@@ -317,13 +354,21 @@ class HashTests(KeeperCase):
             assert body is not None
             body.feed(data)
             body.feed(None)
-        self.assertEqual((self.successResultOf(first.ended), self.successResultOf(second.ended)), (old, new))
+        self.assertEqual(
+            (self.successResultOf(first.ended), self.successResultOf(second.ended)), (old, new)
+        )
 
 
 class BadLuckTests(KeeperCase):
     """An upstream that breaks off or lies, a disk that is full, a storage that is away."""
 
-    def fails(self, file: File, kind: type[Exception], body: Fed | None = None, *rest: bytes | Exception | None) -> Client:
+    def fails(
+        self,
+        file: File,
+        kind: type[Exception],
+        body: Fed | None = None,
+        *rest: bytes | Exception | None,
+    ) -> Client:
         client = self.client(file)
         for piece in rest:
             assert body is not None
@@ -333,18 +378,24 @@ class BadLuckTests(KeeperCase):
         return client
 
     def test_truncated(self) -> None:
-        """A body that ends early, with or without saying so, stores nothing; the next request tries again."""
+        """A body that ends early, with or without saying so, stores nothing; the next request tries
+        again.
+        """
         data = noise(BIG)
         file = listed(data)
         for end in (None, UpstreamDown("it broke off.")):
             body = self.fed(file, size=BIG)
-            self.assertEqual(len(self.fails(file, UpstreamDown, body, data[:-1], end).got), BIG - HELD)
+            self.assertEqual(
+                len(self.fails(file, UpstreamDown, body, data[:-1], end).got), BIG - HELD
+            )
             self.assertTrue(body.closed)
         self.fed(file, data, None)
         self.assertEqual(self.successResultOf(self.client(file).ended), data)
 
     def test_lies_about_the_length(self) -> None:
-        """A Content-Length other than the page's size is refused before a byte is taken; more bytes than announced, at once."""
+        """A Content-Length other than the page's size is refused before a byte is taken; more bytes
+        than announced, at once.
+        """
         data = noise(BIG)
         file = listed(data)
         for size in (BIG - 1, BIG + 1):
@@ -353,7 +404,10 @@ class BadLuckTests(KeeperCase):
             self.assertTrue(body.closed)
         for announced, shown in ((BIG, BIG), (BIG, None), (None, BIG)):
             body = self.fed(file, size=announced)
-            self.assertEqual(len(self.fails(listed(data, size=shown), WrongBytes, body, data, b"x").got), BIG - HELD)
+            self.assertEqual(
+                len(self.fails(listed(data, size=shown), WrongBytes, body, data, b"x").got),
+                BIG - HELD,
+            )
             self.assertTrue(body.closed)
 
     def test_without_end(self) -> None:
@@ -394,7 +448,9 @@ class BadLuckTests(KeeperCase):
         body.feed(data[500_000:])
         body.feed(None)
         self.failureResultOf(client.ended, StorageFull)
-        self.assertEqual((len(client.got), self.stored(), self.spooled()), (len(data) - HELD, [], []))
+        self.assertEqual(
+            (len(client.got), self.stored(), self.spooled()), (len(data) - HELD, [], [])
+        )
 
     def test_no_spool(self) -> None:
         """A spool that cannot be written is `StorageDown`."""
@@ -405,7 +461,9 @@ class BadLuckTests(KeeperCase):
         self.folder.mkdir()
 
     def test_storage_fails(self) -> None:
-        """If the storage cannot take the file, clients have it all the same, and the next request fetches it again."""
+        """If the storage cannot take the file, clients have it all the same, and the next request
+        fetches it again.
+        """
         data = noise(BIG)
         file = listed(data, "spam-1.0-py3-none-any.whl")
         for nth in (1, 2, 3):
@@ -465,24 +523,32 @@ class SpanTests(KeeperCase):
     """Parts of a file that is not kept."""
 
     def test_straight_from_upstream(self) -> None:
-        """Who reads parts of a file gets them from upstream; nothing is stored, and the whole is never fetched."""
+        """Who reads parts of a file gets them from upstream; nothing is stored, and the whole is
+        never fetched.
+        """
         data = noise(5 << 20)
         file = listed(data)
         assert file.source is not None
         self.upstream.sends(file.source, data)
         for span in (Span(len(data) - 1000, len(data)), Span(0, 1), Span(5, 70_000)):
-            self.assertEqual(self.successResultOf(self.client(file, span).ended), data[span.start : span.stop])
+            self.assertEqual(
+                self.successResultOf(self.client(file, span).ended), data[span.start : span.stop]
+            )
             self.assertEqual(self.upstream.asked[-1], (file.source, span))
         self.assertEqual((self.stored(), self.spooled(), len(self.keeper._growing)), ([], [], 0))
 
     def test_from_the_spool(self) -> None:
-        """While the whole is fetched, what has come, or is near, comes from the spool; what is far is asked for."""
+        """While the whole is fetched, what has come, or is near, comes from the spool; what is far
+        is asked for.
+        """
         data = noise(5 << 20)
         file = listed(data)
         body = self.fed(file, data[: 2 << 20], size=len(data))
         whole_of_it = self.client(file)
         there, near = Span(1 << 20, (1 << 20) + 9), Span(2 << 20, (2 << 20) + NEAR)
-        self.assertEqual(self.successResultOf(self.client(file, there).ended), data[there.start : there.stop])
+        self.assertEqual(
+            self.successResultOf(self.client(file, there).ended), data[there.start : there.stop]
+        )
         waiting = self.client(file, near)
         self.assertEqual(waiting.size, NEAR)
         far = Span(len(data) - 9, len(data))
@@ -501,7 +567,9 @@ class SpanTests(KeeperCase):
         self.assertEqual(len(self.upstream.asked), 2)
 
     def test_goes_on_after_a_failure(self) -> None:
-        """A client who goes on with the rest of a file whose fetch broke off starts it again, and it is kept."""
+        """A client who goes on with the rest of a file whose fetch broke off starts it again, and
+        it is kept.
+        """
         data = noise(5 << 20)
         file = listed(data)
         self.fed(file, data[: 2 << 20], UpstreamDown("it broke off."), size=len(data))
@@ -516,12 +584,18 @@ class SpanTests(KeeperCase):
     @given(
         st.integers(1, 400),
         st.lists(st.integers(1, 200), min_size=1, max_size=5),
-        st.lists(st.tuples(st.integers(0, 8), st.integers(0, 400), st.integers(1, 400)), max_size=6),
+        st.lists(
+            st.tuples(st.integers(0, 8), st.integers(0, 400), st.integers(1, 400)), max_size=6
+        ),
         st.booleans(),
     )
     @settings(max_examples=30, deadline=None, database=None)
-    def test_any(self, size: int, pieces: list[int], spans: list[tuple[int, int, int]], announced: bool) -> None:
-        """Whatever comes in whatever pieces, each span that is asked for at whatever time has the file's bytes."""
+    def test_any(
+        self, size: int, pieces: list[int], spans: list[tuple[int, int, int]], announced: bool
+    ) -> None:
+        """Whatever comes in whatever pieces, each span that is asked for at whatever time has the
+        file's bytes.
+        """
         self.patch(growing_module, "HELD_BACK", 64)
         self.patch(growing_module, "NEAR", 50)
         self.patch(growing_module, "PIECE", 17)
@@ -556,7 +630,9 @@ class CancellationTests(KeeperCase):
     """A client may go away at any moment."""
 
     def test_at_every_turn(self) -> None:
-        """Whenever one of two clients goes away, the other has the file, it is kept, and no file is left open or spooled."""
+        """Whenever one of two clients goes away, the other has the file, it is kept, and no file is
+        left open or spooled.
+        """
         self.patch(keeping_module, "BATCH", 30_000)
         data = noise(BIG)
         before = open_files()
@@ -584,7 +660,9 @@ class CancellationTests(KeeperCase):
             at += 1
 
     def test_stopped_at_every_turn(self) -> None:
-        """Whenever pypid is stopped, the spool is empty then, and what is in the storage is whole or nobody's."""
+        """Whenever pypid is stopped, the spool is empty then, and what is in the storage is whole
+        or nobody's.
+        """
         data = noise(BIG)
         for at in range(14):
             turns = Turns()
@@ -615,7 +693,10 @@ class TwoNodesTests(KeeperCase):
     def test_at_every_turn(self) -> None:
         """However their steps fall, both serve the file afterwards, and one copy is stored."""
         data = noise(BIG)
-        for file in (listed(data, "spam-1.0-py3-none-any.whl"), listed(data, sha256=None, size=None)):
+        for file in (
+            listed(data, "spam-1.0-py3-none-any.whl"),
+            listed(data, sha256=None, size=None),
+        ):
             for head_start in range(12):
                 self.have(self.keeper.forget(file.project, file.filename))
                 one, other = Turns(), Turns()
@@ -643,7 +724,9 @@ class TwoNodesTests(KeeperCase):
             self.have(self.keeper.forget(file.project, file.filename))
 
     def test_other_bytes_at_once(self) -> None:
-        """Without a hash two nodes may be sent different bytes: one of them is kept, and its record is of its bytes."""
+        """Without a hash two nodes may be sent different bytes: one of them is kept, and its record
+        is of its bytes.
+        """
         file = listed(b"", sha256=None, size=None)
         for head_start in range(12):
             self.have(self.keeper.forget(file.project, file.filename))
@@ -659,17 +742,24 @@ class TwoNodesTests(KeeperCase):
                 for turns in (other, one):
                     if turns:
                         turns.turn()
-            self.assertEqual([self.successResultOf(client.ended) for client in clients], [noise(1000), noise(2000)])
+            self.assertEqual(
+                [self.successResultOf(client.ended) for client in clients],
+                [noise(1000), noise(2000)],
+            )
             (kept,) = self.have(read_kept(self.blobs, file.project))
             assert kept.key is not None
-            self.assertEqual(hashlib.sha256(self.have(_read(self.blobs, kept.key))).hexdigest(), kept.sha256)
+            self.assertEqual(
+                hashlib.sha256(self.have(_read(self.blobs, kept.key))).hexdigest(), kept.sha256
+            )
 
 
 class ForgettingTests(KeeperCase):
     """Kept files that go, and what is known of their use."""
 
     def test_forgets(self) -> None:
-        """A forgotten file is gone from the storage and the catalog, and is fetched again; ours are not touched."""
+        """A forgotten file is gone from the storage and the catalog, and is fetched again; ours are
+        not touched.
+        """
         data = noise(1000)
         file = listed(data)
         self.fed(file, data, None)
@@ -682,7 +772,9 @@ class ForgettingTests(KeeperCase):
         self.assertEqual(self.successResultOf(self.client(file).ended), data)
 
     def test_touched(self) -> None:
-        """When a file was wanted last is written down to the hour, takes no serial, and goes with the file."""
+        """When a file was wanted last is written down to the hour, takes no serial, and goes with
+        the file.
+        """
         data = noise(1000)
         file = listed(data)
         self.fed(file, data, None)

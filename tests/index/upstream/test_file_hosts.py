@@ -43,7 +43,9 @@ class FileHostsTests(Awaiting, SynchronousTestCase):
         return BytesBody(b"bytes")
 
     def fetch(self, *answers: PypidError | None, url: str = URL) -> PypidError | None:
-        """Fetch the URL, with these answers; returns what it fails with once all retries are over."""
+        """Fetch the URL, with these answers; returns what it fails with once all
+        retries are over.
+        """
         self.answers = list(answers)
         result: list[object] = []
         start(self.hosts.fetch(url, self.ask)).addBoth(result.append)
@@ -76,7 +78,14 @@ class FileHostsTests(Awaiting, SynchronousTestCase):
 
     def test_other_failures_are_not_retried(self) -> None:
         """Nor is what says itself that it takes longer."""
-        for failure in (answers(403), answers(501), answers(503, 30), SILENT, REFUSES, NotThere("spam-1.0.tar.gz")):
+        for failure in (
+            answers(403),
+            answers(501),
+            answers(503, 30),
+            SILENT,
+            REFUSES,
+            NotThere("spam-1.0.tar.gz"),
+        ):
             self.hosts, self.asked = FileHostBreakers(world(self.clock)), 0
             self.assertIs(self.fetch(failure), failure)
             self.assertEqual(self.asked, 1)
@@ -100,7 +109,11 @@ class FileHostsTests(Awaiting, SynchronousTestCase):
         for number in range(STRIKES):
             self.assertIs(self.fetch(REFUSES, url=f"{URL}?{number}"), REFUSES)
         self.assertIs(self.fetch(url=f"{URL}?new"), REFUSES)
-        for other in ("https://files.example:8443/x", "http://files.example/x", "https://other.example/x"):
+        for other in (
+            "https://files.example:8443/x",
+            "http://files.example/x",
+            "https://other.example/x",
+        ):
             self.assertIsNone(self.fetch(url=other))
         self.clock.advance(FIRST_PAUSE.total_seconds())
         self.assertIsNone(self.fetch(url=f"{URL}?new"))
@@ -116,5 +129,7 @@ class FileHostsTests(Awaiting, SynchronousTestCase):
         """However many URLs and hosts fail."""
         for number in range(MOST_BREAKERS):
             self.answers = [SILENT]
-            self.refused(self.hosts.fetch(f"https://host-{number}.example/x", self.ask), UpstreamDown)
+            self.refused(
+                self.hosts.fetch(f"https://host-{number}.example/x", self.ask), UpstreamDown
+            )
         self.assertEqual(len(self.hosts._breakers), MOST_BREAKERS)

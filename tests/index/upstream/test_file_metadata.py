@@ -34,13 +34,20 @@ class DescribingTests(KeeperCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.data = wheel(metadata_bytes=TEXT, files={f"spam/{number}.bin": noise(70_000 + number) for number in range(5)})
+        self.data = wheel(
+            metadata_bytes=TEXT,
+            files={f"spam/{number}.bin": noise(70_000 + number) for number in range(5)},
+        )
         self.file = listed(self.data, wheel_filename())
         self.where = kept_key(self.file.project, self.file.filename, ObjectKind.METADATA)
         assert self.file.source is not None
         self.source = self.file.source
-        said = Listing(name=self.file.project, files=(self.file,), asked=BEGINNING, index="https://x/")
-        self.have(self.catalog.edit_theirs(self.file.project, lambda heard: evolve(heard, said=said)))
+        said = Listing(
+            name=self.file.project, files=(self.file,), asked=BEGINNING, index="https://x/"
+        )
+        self.have(
+            self.catalog.edit_theirs(self.file.project, lambda heard: evolve(heard, said=said))
+        )
 
     def get(self, file: File) -> bytes:
         return self.have(self.keeper.metadata(file))
@@ -52,7 +59,9 @@ class DescribingTests(KeeperCase):
         return offering(file, heard.kept_file(file.filename), reachable=True)
 
     def test_offered(self) -> None:
-        """What upstream offers is fetched once, though the file itself is not kept, and is found again by its hash."""
+        """What upstream offers is fetched once, though the file itself is not kept, and is found
+        again by its hash.
+        """
         self.upstream.sends(self.source + ".metadata", TEXT)
         file = replace(self.file, metadata_sha256=sha256_of(TEXT), metadata_offered=True)
         self.assertEqual((self.get(file), self.get(file)), (TEXT, TEXT))
@@ -69,7 +78,9 @@ class DescribingTests(KeeperCase):
         self.assertEqual(len(self.upstream.asked), 1)
 
     def test_our_copy_cannot_be_read(self) -> None:
-        """Where our copy of the wheel breaks off, or lies in an archive, its metadata comes from upstream."""
+        """Where our copy of the wheel breaks off, or lies in an archive, its metadata comes from
+        upstream.
+        """
         for error in (EOFError("short"), OSError("disk"), Archived()):
             self.setUp()
             self.upstream.sends(self.source, self.data)
@@ -81,7 +92,11 @@ class DescribingTests(KeeperCase):
             usual = self.blobs.read
 
             async def read(
-                key: str, span: Span | None = None, error: Exception = error, where: str | None = held.key, usual: Any = usual
+                key: str,
+                span: Span | None = None,
+                error: Exception = error,
+                where: str | None = held.key,
+                usual: Any = usual,
             ) -> Body:
                 return Fed(error) if key == where else await usual(key, span)
 
@@ -92,7 +107,10 @@ class DescribingTests(KeeperCase):
         """Other bytes than listed, or more than 8 MiB, are neither given nor kept."""
         for body in (Fed(b"wrong", None), Fed(b"x" * LARGEST_METADATA, b"x")):
             self.upstream.feeds(self.source + ".metadata", body)
-            error = self.refused(self.keeper.metadata(replace(self.file, metadata_sha256=sha256_of(TEXT))), WrongBytes)
+            error = self.refused(
+                self.keeper.metadata(replace(self.file, metadata_sha256=sha256_of(TEXT))),
+                WrongBytes,
+            )
             self.assertIn(f"{self.file.filename}.metadata", str(error))
             self.assertTrue(body.closed)
         self.assertEqual(self.stored(), [])
@@ -106,20 +124,30 @@ class DescribingTests(KeeperCase):
         self.assertEqual(self.get(self.file), TEXT)
 
     def test_out_of_the_wheel(self) -> None:
-        """Where upstream has none it is read out of the wheel, of which no more than the parts that matter are fetched."""
+        """Where upstream has none it is read out of the wheel, of which no more than the parts that
+        matter are fetched.
+        """
         self.upstream.sends(self.source, self.data)
-        for file in (self.file, replace(self.file, metadata_offered=True), replace(self.file, size=None)):
+        for file in (
+            self.file,
+            replace(self.file, metadata_offered=True),
+            replace(self.file, size=None),
+        ):
             self.have(self.blobs.delete(self.where))
             self.upstream.asked.clear()
             self.assertEqual(self.get(file), TEXT)
-            parts = [span for url, span in self.upstream.asked if url == self.source and span is not None]
+            parts = [
+                span for url, span in self.upstream.asked if url == self.source and span is not None
+            ]
             self.assertLessEqual(sum(span.stop - span.start for span in parts), 100_000)
             self.assertLessEqual(len(parts), 3)
             self.assertEqual(self.said().metadata_sha256, sha256_of(TEXT))
         self.assertEqual(self.stored(), [self.where])
 
     def test_out_of_the_kept_wheel(self) -> None:
-        """A wheel that is kept has its metadata beside it from the start; if that has gone, it is read out of it again."""
+        """A wheel that is kept has its metadata beside it from the start; if that has gone, it is
+        read out of it again.
+        """
         self.fed(self.file, self.data, None)
         self.successResultOf(self.client(self.file).ended)
         self.upstream.answers.clear()
@@ -166,7 +194,9 @@ class DescribingTests(KeeperCase):
         self.assertEqual(len(self.upstream.asked), 1)
 
     def test_beside_the_path(self) -> None:
-        """``.metadata`` goes behind the path of the file's URL, not behind its query or fragment."""
+        """``.metadata`` goes behind the path of the file's URL, not behind its
+        query or fragment.
+        """
         file = replace(self.file, source=self.source + "?token=1#sha256=ab", metadata_offered=True)
         self.upstream.sends(self.source + ".metadata?token=1", TEXT)
         self.assertEqual(self.get(file), TEXT)

@@ -1,4 +1,6 @@
-"""Who talks upstream: that only what may be told is told, and how it is known that upstream is away."""
+"""Who talks upstream: that only what may be told is told, and how it is known that upstream is
+away.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -55,7 +57,9 @@ class OutageTests(SynchronousTestCase):
         self.assertIs(self.outage.error, REFUSES)
 
     def test_strikes(self) -> None:
-        """Failures that may concern one page only count when there are three, one after the other."""
+        """Failures that may concern one page only count when there are three, one
+        after the other.
+        """
         for _ in range(STRIKES - 1):
             self.outage.failed(ANSWERS_500)
             self.assertFalse(self.outage.is_down)
@@ -66,14 +70,18 @@ class OutageTests(SynchronousTestCase):
         self.assertIs(self.outage.error, ANSWERS_500)
 
     def test_probes(self) -> None:
-        """While it is down one question is let through for each pause, everybody else gets the error at once."""
+        """While it is down one question is let through for each pause, everybody else gets the
+        error at once.
+        """
         self.outage.failed(REFUSES)
         self.assertFalse(self.outage.may_probe())
         self.pass_time(FIRST_PAUSE - SECOND)
         self.assertFalse(self.outage.may_probe())
         self.pass_time(SECOND)
         self.assertEqual([self.outage.may_probe() for _ in range(3)], [True, False, False])
-        self.pass_time(FIRST_PAUSE)  # whoever was let through never came back (its client went away)
+        self.pass_time(
+            FIRST_PAUSE
+        )  # whoever was let through never came back (its client went away)
         self.assertEqual([self.outage.may_probe() for _ in range(3)], [True, False, False])
 
     def test_pause_ends_although_the_wall_clock_was_set(self) -> None:
@@ -88,7 +96,9 @@ class OutageTests(SynchronousTestCase):
             self.assertTrue(outage.may_probe())
 
     def test_longer_pauses(self) -> None:
-        """With each failed probe the pause is twice as long, up to a minute; an answer ends it all."""
+        """With each failed probe the pause is twice as long, up to a minute; an answer
+        ends it all.
+        """
         self.outage.failed(REFUSES)
         expected = FIRST_PAUSE
         for _ in range(8):
@@ -106,7 +116,9 @@ class OutageTests(SynchronousTestCase):
         self.assertTrue(self.outage.may_probe())
 
     def test_other_failure_of_a_probe(self) -> None:
-        """A probe that gets an answer of no use (500) does not end the outage, and does not let everybody through."""
+        """A probe that gets an answer of no use (500) does not end the outage, and does not let
+        everybody through.
+        """
         self.outage.failed(REFUSES)
         self.pass_time(FIRST_PAUSE)
         self.assertTrue(self.outage.may_probe())
@@ -114,11 +126,16 @@ class OutageTests(SynchronousTestCase):
         self.assertTrue(self.outage.is_down)
         self.assertFalse(self.outage.may_probe())
 
-    @given(st.lists(st.sampled_from(["refuses", "500", "answers", "second", "minute", "probe"]), max_size=40))
+    @given(
+        st.lists(
+            st.sampled_from(["refuses", "500", "answers", "second", "minute", "probe"]), max_size=40
+        )
+    )
     @settings(max_examples=50, deadline=None, database=None)
     def test_any_history(self, history: list[str]) -> None:
-        """However it went: after an answer it is up, after a failed connection down, never is anybody let through twice within
-        the shortest pause, and after the longest one somebody always is.
+        """However it went: after an answer it is up, after a failed connection down, never is
+        anybody let through twice within the shortest pause, and after the longest one somebody
+        always is.
         """
         clock = Clock()
         outage = CircuitBreaker(world(clock))
@@ -138,7 +155,9 @@ class OutageTests(SynchronousTestCase):
                     last = None
                 case "probe" if outage.is_down:
                     if outage.may_probe():
-                        self.assertTrue(last is None or clock.seconds() >= last + FIRST_PAUSE.total_seconds())
+                        self.assertTrue(
+                            last is None or clock.seconds() >= last + FIRST_PAUSE.total_seconds()
+                        )
                         last = clock.seconds()
                 case _:
                     clock.advance(60 if event == "minute" else 1)
@@ -159,7 +178,9 @@ class Upstream:
         if self.answer is not None:
             raise self.answer
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         self._said()
         return Listing(name=name, files=None, asked=BEGINNING, index="https://up.example/simple/")
 
@@ -167,7 +188,9 @@ class Upstream:
         self._said()
         return ()
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+    async def fetch(
+        self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
+    ) -> Body:
         self._said()
         return BytesBody(b"bytes")
 
@@ -217,7 +240,12 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
                 assert isinstance(error, UnknownOwner)
                 self.assertIs(error.why, why)
             self.ours = Presence.ABSENT
-            for policy in ({"mode": Mode.OFFLINE}, {"reserved": ("sp*",)}, {"deny": ("Spam",)}, {"allow": ()}):
+            for policy in (
+                {"mode": Mode.OFFLINE},
+                {"reserved": ("sp*",)},
+                {"deny": ("Spam",)},
+                {"allow": ()},
+            ):
                 self.refused(ask(self.envoy(**policy), ()), UnknownOwner)
             self.assertEqual(self.upstream.asked, 0)
             self.have(ask(envoy, ()))
@@ -279,7 +307,14 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
         """403 for some packages (a firewall in front of the index) shows that the index works; 401
         is for all of them.
         """
-        for status, is_down in ((400, False), (403, False), (451, False), (401, True), (429, True), (500, True)):
+        for status, is_down in (
+            (400, False),
+            (403, False),
+            (451, False),
+            (401, True),
+            (429, True),
+            (500, True),
+        ):
             envoy = self.envoy()
             self.upstream.answer = UpstreamDown(f"it answers HTTP {status}.", status=status)
             for _ in range(STRIKES):

@@ -1,4 +1,6 @@
-"""What upstream says of projects: asked once for many and remembered, believed while it cannot be asked."""
+"""What upstream says of projects: asked once for many and remembered, believed while it cannot be
+asked.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -51,18 +53,29 @@ class Upstream:
         self.asked: list[tuple[str, bool]] = []
         """The names, and whether something was known of them."""
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         self.asked.append((name, known is not None))
         if self.waits is not None:
             await self.waits
         if self.fails is not None:
             raise self.fails
-        return Listing(name=name, files=self.files, asked=self.now(), index=INDEX, etag='"1"', is_doubtful=self.is_doubtful)
+        return Listing(
+            name=name,
+            files=self.files,
+            asked=self.now(),
+            index=INDEX,
+            etag='"1"',
+            is_doubtful=self.is_doubtful,
+        )
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         raise NotImplementedError
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+    async def fetch(
+        self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
+    ) -> Body:
         raise NotImplementedError
 
 
@@ -91,7 +104,12 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
         outside = world(self.clock, wall=self.wall)
         self.outage = CircuitBreaker(outside)
         envoy = UpstreamGate(
-            self.upstream, Policy(mode=Mode.CACHE), "pypid-here", nothing, self.outage, FileHostBreakers(outside)
+            self.upstream,
+            Policy(mode=Mode.CACHE),
+            "pypid-here",
+            nothing,
+            self.outage,
+            FileHostBreakers(outside),
         )
         self.kept = CacheStore(self.blobs, self.catalog, outside.blocking)
         return UpstreamListings(envoy, self.kept, self.catalog, outside, TTL, TIMEOUT)
@@ -126,7 +144,9 @@ class AskingTests(CorrespondentCase):
     """While upstream is there."""
 
     def test_fresh(self) -> None:
-        """What it said is believed for the ttl and not a second longer; then it is asked with what is known."""
+        """What it said is believed for the ttl and not a second longer; then it is asked with what
+        is known.
+        """
         first = self.theirs()
         self.assertTrue(first.reachable)
         self.pass_time(TTL - timedelta(seconds=1))
@@ -135,13 +155,17 @@ class AskingTests(CorrespondentCase):
         self.pass_time(timedelta(seconds=1))
         again = self.theirs()
         self.assertEqual(self.upstream.asked, [(SPAM, False), (SPAM, True)])
-        self.assertEqual(again.serial, first.serial)  # nothing that can be seen has changed: the page is the same
+        self.assertEqual(
+            again.serial, first.serial
+        )  # nothing that can be seen has changed: the page is the same
         self.pass_time(TTL - timedelta(seconds=1))
         self.theirs()
         self.assertEqual(self.times(), 2)
 
     def test_listing_from_the_future_is_not_fresh(self) -> None:
-        """What was asked before the clock was set back is asked again at once, not for as long as the step was."""
+        """What was asked before the clock was set back is asked again at once, not for as long as
+        the step was.
+        """
         self.theirs()
         self.wall.step(-86400)
         self.theirs()
@@ -171,7 +195,9 @@ class AskingTests(CorrespondentCase):
         self.assertEqual(self.times(), 2)
 
     def test_one_flight(self) -> None:
-        """Twenty who want a page at once cause one question, whose answer all of them get; even if the first goes away."""
+        """Twenty who want a page at once cause one question, whose answer all of them get; even if
+        the first goes away.
+        """
         self.upstream.waits = Deferred()
         waiting = [start(self.made.theirs(SPAM)) for _ in range(20)]
         waiting[0].cancel()
@@ -285,7 +311,10 @@ class SlowTests(CorrespondentCase):
         self.assertNoResult(waiting)
         self.pass_time(timedelta(seconds=1))
         stale = self.successResultOf(waiting)
-        self.assertEqual((stale.said, stale.reachable, type(stale.failure)), (self.first.said, False, UpstreamDown))
+        self.assertEqual(
+            (stale.said, stale.reachable, type(stale.failure)),
+            (self.first.said, False, UpstreamDown),
+        )
         self.assertNoResult(second)
         third = self.theirs()
         self.assertEqual((third.said, str(third.failure)), (self.first.said, str(stale.failure)))
@@ -342,7 +371,9 @@ class AwayTests(CorrespondentCase):
     """While it cannot be asked."""
 
     def test_stale(self) -> None:
-        """What it said last is told, with what it failed with, and one line of the log says from when that is."""
+        """What it said last is told, with what it failed with, and one line of the log says from
+        when that is.
+        """
         first = self.theirs()
         self.pass_time(TTL)
         for failure in (REFUSES, ANSWERS_500, BadListing("it is no page.")):
@@ -350,12 +381,20 @@ class AwayTests(CorrespondentCase):
             del self.warnings[:]
             self.upstream.fails = failure
             stale = self.theirs()
-            self.assertEqual((stale.said, stale.reachable, stale.failure), (first.said, False, failure))
-            [line] = [line for line in self.warnings if "what it said at 2026-01-01 00:00:00 UTC is served" in line]
+            self.assertEqual(
+                (stale.said, stale.reachable, stale.failure), (first.said, False, failure)
+            )
+            [line] = [
+                line
+                for line in self.warnings
+                if "what it said at 2026-01-01 00:00:00 UTC is served" in line
+            ]
             self.assertIn(str(failure), line)
 
     def test_nothing_known(self) -> None:
-        """Where nothing is known of a project, that upstream failed is what is said; never that there is none."""
+        """Where nothing is known of a project, that upstream failed is what is said; never that
+        there is none.
+        """
         for failure in (REFUSES, ANSWERS_500, BadListing("it is no page.")):
             self.made = self.another()
             self.upstream.fails = failure
@@ -369,11 +408,15 @@ class AwayTests(CorrespondentCase):
         self.made = self.another()
         self.upstream.fails = REFUSES
         found = self.theirs()
-        self.assertEqual(([file.filename for file in found.kept], found.said), ([kept.filename], None))
+        self.assertEqual(
+            ([file.filename for file in found.kept], found.said), ([kept.filename], None)
+        )
         self.assertFalse(found.reachable)
 
     def test_pause_for_a_project(self) -> None:
-        """A page that failed is not asked for again for a moment, with the same answer; others are."""
+        """A page that failed is not asked for again for a moment, with the same
+        answer; others are.
+        """
         self.upstream.fails = ANSWERS_500
         for _ in range(3):
             self.assertIs(self.refused(self.made.theirs(SPAM), UpstreamDown), ANSWERS_500)
@@ -386,8 +429,8 @@ class AwayTests(CorrespondentCase):
         self.assertEqual(self.times(), 2)
 
     def test_outage(self) -> None:
-        """Once no connection can be made nobody waits for one: every project is told as it is known, a fresh one too, and one
-        question now and then finds out when it is over.
+        """Once no connection can be made nobody waits for one: every project is told as it is
+        known, a fresh one too, and one question now and then finds out when it is over.
         """
         self.theirs()
         self.theirs(EGGS)
@@ -417,7 +460,9 @@ class AwayTests(CorrespondentCase):
         self.assertFalse(self.theirs(EGGS).reachable)
 
     def test_slow_failure(self) -> None:
-        """Those who wait for a question that fails all get what is known; the next ones do not wait."""
+        """Those who wait for a question that fails all get what is known; the next ones do not
+        wait.
+        """
         self.theirs()
         self.pass_time(TTL)
         self.upstream.waits = Deferred()

@@ -85,17 +85,23 @@ class KeepingCase(Awaiting, SynchronousTestCase):
 
 class RoundTripTests(KeepingCase):
     def test_files(self) -> None:
-        """What is of record comes into a new folder, mode 0600; and in the bucket nobody can read it."""
+        """What is of record comes into a new folder, mode 0600; and in the bucket nobody can read
+        it.
+        """
         (self.state / "admin.json").write_bytes(b"the hash")
         self.assertTrue(self.have(self.keeper.copy()))
         self.assertEqual(self.copies(), [f"{COPIES}admin.json"])
-        self.assertNotIn(b"the hash", self.have(whole(self.have(self.store.read(f"{COPIES}admin.json")), 1000)))
+        self.assertNotIn(
+            b"the hash", self.have(whole(self.have(self.store.read(f"{COPIES}admin.json")), 1000))
+        )
         state = self.restored()
         self.assertEqual((state / "admin.json").read_bytes(), b"the hash")
         self.assertEqual({path.stat().st_mode & 0o777 for path in state.iterdir()}, {0o600})
 
     def test_database(self) -> None:
-        """Of a database what is committed is copied, also what is in its log only; what is under way is not."""
+        """Of a database what is committed is copied, also what is in its log only; what is under
+        way is not.
+        """
         people = self.database()
         people.execute("insert into people values ('ann')")
         people.commit()
@@ -121,23 +127,31 @@ class ChangesTests(KeepingCase):
         return [asked.replace(COPIES, "") for asked in watched.asked]
 
     def test_changes_only(self) -> None:
-        """What did not change is not copied again, not even after a restart; what did is, each time."""
+        """What did not change is not copied again, not even after a restart; what did is, each
+        time.
+        """
         self.assertEqual(self.written(self.keeper), [])
         (self.state / "admin.json").write_bytes(b"1")
-        self.assertEqual([self.written(self.keeper), self.written(self.keeper)], [["write admin.json"], []])
+        self.assertEqual(
+            [self.written(self.keeper), self.written(self.keeper)], [["write admin.json"], []]
+        )
         self.assertEqual(self.written(self.keeps(self.state)), [])
         records.put(self.state, "admin.json", b"1")  # written again, the same
         self.assertEqual(self.written(self.keeper), [])
         records.put(self.state, "admin.json", b"2")
         self.assertEqual(self.written(self.keeper), ["write admin.json"])
         people = self.database()
-        self.assertEqual([self.written(self.keeper), self.written(self.keeper)], [["write accounts.db"], []])
+        self.assertEqual(
+            [self.written(self.keeper), self.written(self.keeper)], [["write accounts.db"], []]
+        )
         people.execute("insert into people values ('ann')")
         people.commit()
         self.assertEqual(self.written(self.keeper), ["write accounts.db"])
 
     def test_one_unreadable(self) -> None:
-        """A database that cannot be read is said, once, and keeps nothing else from being copied."""
+        """A database that cannot be read is said, once, and keeps nothing else
+        from being copied.
+        """
         self.keeper.kept = (PEOPLE, ADMIN)
         (self.state / "accounts.db").write_bytes(b"no database" * 100)
         (self.state / "admin.json").write_bytes(b"1")
@@ -156,12 +170,16 @@ class ChangesTests(KeepingCase):
         (self.state / "admin.json").write_bytes(b"1")
         self.have(self.keeper.copy())
         self.assertEqual(self.written(self.keeps(self.state, SECRET + "x")), ["write admin.json"])
-        self.assertEqual(self.written(self.keeps(self.state, SECRET + "x", "bucket-2")), ["write admin.json"])
+        self.assertEqual(
+            self.written(self.keeps(self.state, SECRET + "x", "bucket-2")), ["write admin.json"]
+        )
         (self.state / FILE).write_bytes(b"torn")
         self.assertEqual(self.written(self.keeps(self.state)), ["write admin.json"])
 
     def test_deleted(self) -> None:
-        """What was deleted has no copy after a while; a folder that goes as a whole takes none with it."""
+        """What was deleted has no copy after a while; a folder that goes as a whole takes none with
+        it.
+        """
         for name in "admin.json", "accounts.db":
             (self.state / name).write_bytes(b"1") if name == "admin.json" else self.database()
         self.have(self.keeper.copy())
@@ -213,7 +231,10 @@ class RefusedTests(KeepingCase):
 
     def test_wrong(self) -> None:
         """Another secret is refused, by name, with what to do; and none at all."""
-        self.assertIn("admin.json was sealed with another [server] secret. Set the one", self.refusal("another"))
+        self.assertIn(
+            "admin.json was sealed with another [server] secret. Set the one",
+            self.refusal("another"),
+        )
         self.assertIn("which is not set", self.refusal(None))
 
     def test_damaged(self) -> None:
@@ -271,12 +292,18 @@ class CrashTests(KeepingCase):
                 if is_new(state, self.kept):
                     self.have(self.keeps(state).restore())
                 for record in self.kept:
-                    self.assertEqual((state / record.name).read_bytes(), record.name.encode(), (nth, scripted.failed))
+                    self.assertEqual(
+                        (state / record.name).read_bytes(),
+                        record.name.encode(),
+                        (nth, scripted.failed),
+                    )
             self.assertGreater(nth, 8)
 
     def test_killed_while_copying(self) -> None:
         """However far it came, the next look ends it, and a new machine gets all as it is."""
-        self.store = self.have(files.open(files.FilesSettings(str(self.folder())), self.world))  # the child's writes last
+        self.store = self.have(
+            files.open(files.FilesSettings(str(self.folder())), self.world)
+        )  # the child's writes last
         for nth in range(1, 7):
             self.assertTrue(markers.read_marker(self.state))
             for record in self.kept:
@@ -289,4 +316,6 @@ class CrashTests(KeepingCase):
             in_child(copy)
             self.have(self.keeps(self.state).copy())
             new = self.restored()
-            self.assertEqual({(new / record.name).read_bytes() for record in self.kept}, {b"new %d" % nth})
+            self.assertEqual(
+                {(new / record.name).read_bytes() for record in self.kept}, {b"new %d" % nth}
+            )

@@ -35,7 +35,9 @@ class SealingTests(SynchronousTestCase):
         self.assertEqual(unseal(secret, name, self.sealed(data, secret, name)), data)
 
     def test_says_nothing(self) -> None:
-        """Neither the bytes nor the secret can be seen, and the same bytes are sealed differently each time."""
+        """Neither the bytes nor the secret can be seen, and the same bytes are sealed differently
+        each time.
+        """
         first, second = self.sealed(b"hash of a password"), self.sealed(b"hash of a password")
         self.assertNotIn(b"password", first)
         self.assertNotIn(SECRET.encode(), first)
@@ -44,18 +46,26 @@ class SealingTests(SynchronousTestCase):
         self.assertEqual((len(names), name_of(SECRET) in names), (2, False))
 
     def test_copies_of_older_versions_are_read(self) -> None:
-        """A copy whose head names the secret without a salt, as older versions wrote it, comes back."""
+        """A copy whose head names the secret without a salt, as older versions wrote it, comes
+        back.
+        """
         with patch.object(sealing, "name_of", lambda secret, salt=b"": name_of(secret)):
             sealed = self.sealed(b"data")
         self.assertEqual(json.loads(sealed.partition(b"\n")[0])["key"], name_of(SECRET))
         self.assertEqual(unseal(SECRET, "admin.json", sealed), b"data")
 
     def test_changed(self) -> None:
-        """A bit changed anywhere, cut off anywhere, or put in another's place: it is refused, never half read."""
+        """A bit changed anywhere, cut off anywhere, or put in another's place: it is refused, never
+        half read.
+        """
         sealed = self.sealed(b"data")
         for place in range(len(sealed)):
             with self.assertRaises((Unreadable, WrongSecret)):
-                unseal(SECRET, "admin.json", sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :])
+                unseal(
+                    SECRET,
+                    "admin.json",
+                    sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :],
+                )
             with self.assertRaises((Unreadable, WrongSecret)):
                 unseal(SECRET, "admin.json", sealed[:place])
         with self.assertRaises(Unreadable):

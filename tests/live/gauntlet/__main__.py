@@ -47,13 +47,28 @@ class Result:
 
 
 def run(kind: str, folder: Path, deadline: float) -> list[Result]:
-    """Run one kind to its end, or to the deadline; a process that ends otherwise is a failure of the kind."""
+    """Run one kind to its end, or to the deadline; a process that ends otherwise is a failure of
+    the kind.
+    """
     results = folder / f"{kind}.jsonl"
     begun = time.monotonic()
     environ = {**os.environ, "GAUNTLET": "full", "GAUNTLET_RESULTS": str(results)}
-    command = [*with_us(), sys.executable, "-m", "twisted.trial", f"--temp-directory={folder / kind}", KINDS[kind]]
+    command = [
+        *with_us(),
+        sys.executable,
+        "-m",
+        "twisted.trial",
+        f"--temp-directory={folder / kind}",
+        KINDS[kind],
+    ]
     with subprocess.Popen(
-        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     ) as process:
         try:
             said, _ = process.communicate(timeout=max(deadline - time.monotonic(), 1))
@@ -63,16 +78,23 @@ def run(kind: str, folder: Path, deadline: float) -> list[Result]:
         finally:
             kill_group(process.pid)
     seconds = time.monotonic() - begun
-    found = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    found = (
+        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    )
     if not found:
         return [Result(kind, 0, (said.strip()[-2000:],), seconds)]
-    return [Result(each["kind"], each["trials"], tuple(each["failures"]), seconds) for each in found]
+    return [
+        Result(each["kind"], each["trials"], tuple(each["failures"]), seconds) for each in found
+    ]
 
 
 def table(results: list[Result]) -> str:
     """The results, and the first failures of each kind."""
     lines = [f"{'kind':44} {'trials':>8} {'failures':>9} {'seconds':>8}"]
-    lines += [f"{each.kind:44} {each.trials:8} {len(each.failures):9} {each.seconds:8.0f}" for each in results]
+    lines += [
+        f"{each.kind:44} {each.trials:8} {len(each.failures):9} {each.seconds:8.0f}"
+        for each in results
+    ]
     for each in results:
         lines += [f"{each.kind}: {failure}" for failure in each.failures[:SHOWN]]
         if len(each.failures) > SHOWN:
@@ -83,13 +105,18 @@ def table(results: list[Result]) -> str:
 def main(arguments: list[str]) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.live.gauntlet", description=__doc__)
-    parser.add_argument("-j", type=int, default=2, metavar="JOBS", help="kinds that run at the same time")
+    parser.add_argument(
+        "-j", type=int, default=2, metavar="JOBS", help="kinds that run at the same time"
+    )
     parser.add_argument("kinds", nargs="*", help=f"some of: {' '.join(KINDS)}; default: all")
     options = parser.parse_args(arguments)
     if unknown := set(options.kinds) - set(KINDS):
         parser.error(f"no such kind: {' '.join(sorted(unknown))}")
     deadline = time.monotonic() + WITHIN
-    with TemporaryDirectory(prefix="pypid-gauntlet-") as folder, ThreadPoolExecutor(options.j) as jobs:
+    with (
+        TemporaryDirectory(prefix="pypid-gauntlet-") as folder,
+        ThreadPoolExecutor(options.j) as jobs,
+    ):
         runs = [jobs.submit(run, kind, Path(folder), deadline) for kind in options.kinds or KINDS]
         results = [result for each in runs for result in each.result()]
     print(table(results))

@@ -60,12 +60,16 @@ class Index:
         (self.folder / "pypid.ini").write_text(configuration(self.folder, self.port, settings))
 
     def start(self, wait: bool = True) -> None:
-        """Start it; wait until it answers, and not until it has compared its storage, or do not wait."""
+        """Start it; wait until it answers, and not until it has compared its storage, or do not
+        wait.
+        """
         self.starts += 1
         command: Sequence[str | Path] = [BIN / "pypid", "serve", "-c", self.folder / "pypid.ini"]
         environ = clean_environ(**self.shim.environ, TMPDIR=str(self.folder / "tmp"))
         log = self.folder / f"log-{self.starts}"
-        self.running = self._process.enter_context(running(command, log, cwd=self.folder, environ=environ))
+        self.running = self._process.enter_context(
+            running(command, log, cwd=self.folder, environ=environ)
+        )
         if wait:
             self.wait_until_answers()
 
@@ -92,7 +96,9 @@ class Index:
             return False
         return True
 
-    def ask(self, method: str, path: str, document: object = None, **headers: str) -> Answered | None:
+    def ask(
+        self, method: str, path: str, document: object = None, **headers: str
+    ) -> Answered | None:
         """Ask as the administrator; None where the connection broke before the answer was whole."""
         try:
             return ask(self.port, path, {**ADMIN, **headers}, method=method, document=document)
@@ -107,7 +113,10 @@ class Index:
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
             for name, value in fields.items()
         )
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{artifact.filename}"\r\n\r\n'
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="content"; '
+            f'filename="{artifact.filename}"\r\n\r\n'
+        )
         body = (parts + head).encode() + artifact.data + f"\r\n--{boundary}--\r\n".encode()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
@@ -121,7 +130,9 @@ class Index:
             connection.close()
 
     def see(self, project: str) -> tuple[Page, list[str]]:
-        """Look at a project as a client does; with the problems: files that do not download with their hash."""
+        """Look at a project as a client does; with the problems: files that do not download with
+        their hash.
+        """
         answer = self.ask("GET", f"/simple/{project}/", Accept=J)
         if answer is None:
             return Page(0), ["no answer"]
@@ -133,11 +144,18 @@ class Index:
             digest = file["hashes"]["sha256"]
             files.append((file["filename"], digest, bool(file.get("yanked"))))
             got = self.ask(
-                "GET", urlsplit(file["url"]).path if file["url"].startswith("http") else self._path(project, file["url"])
+                "GET",
+                urlsplit(file["url"]).path
+                if file["url"].startswith("http")
+                else self._path(project, file["url"]),
             )
             if got is None or got.status != 200 or sha256(got.body).hexdigest() != digest:
-                problems.append(f"{file['filename']} is listed and does not download: {got and got.status}")
-        return Page(200, page.get("project-status", {}).get("status", "active"), tuple(sorted(files))), problems
+                problems.append(
+                    f"{file['filename']} is listed and does not download: {got and got.status}"
+                )
+        return Page(
+            200, page.get("project-status", {}).get("status", "active"), tuple(sorted(files))
+        ), problems
 
     @staticmethod
     def _path(project: str, url: str) -> str:
@@ -148,7 +166,11 @@ class Index:
 
     def tracebacks(self) -> list[str]:
         """Return the logs that hold a traceback."""
-        return [log.name for log in sorted(self.folder.glob("log-*")) if "Traceback" in log.read_text(errors="replace")]
+        return [
+            log.name
+            for log in sorted(self.folder.glob("log-*"))
+            if "Traceback" in log.read_text(errors="replace")
+        ]
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""Kill pypid at each file-system call of each operation; after a restart all that was acknowledged is in force."""
+"""Kill pypid at each file-system call of each operation; after a restart all that was acknowledged
+is in force.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,11 @@ class Operation:
         """Whether a project may look so after the operation was cut off."""
         if page in (before, after):
             return True
-        return self.stepwise and page.status == 200 and set(after.files) <= set(page.files) <= set(before.files)
+        return (
+            self.stepwise
+            and page.status == 200
+            and set(after.files) <= set(page.files) <= set(before.files)
+        )
 
 
 def _publish(version: str, content: str = "") -> Act:
@@ -48,7 +54,9 @@ def _file(project: str) -> str:
 
 def _call(method: str, path: str, document: object = None) -> Act:
     """A call of the HTTP API; ``{p}`` is the project and ``{f}`` its file."""
-    return lambda index, project: index.ask(method, path.format(p=project, f=_file(project)), document)
+    return lambda index, project: index.ask(
+        method, path.format(p=project, f=_file(project)), document
+    )
 
 
 PUBLISH = _publish("1.0", "one")
@@ -64,8 +72,15 @@ OPERATIONS = (
     Operation("overwrite", _publish("1.0", "other"), (PUBLISH,)),
     Operation("yank", YANK, (PUBLISH,)),
     Operation("unyank", _call("DELETE", "/api/projects/{p}/releases/1.0/yank"), (PUBLISH, YANK)),
-    Operation("delete-file", _call("DELETE", "/api/projects/{p}/files/{f}"), (PUBLISH, _publish("2.0"))),
-    Operation("delete-project", _call("DELETE", "/api/projects/{p}"), (PUBLISH, _publish("2.0")), stepwise=True),
+    Operation(
+        "delete-file", _call("DELETE", "/api/projects/{p}/files/{f}"), (PUBLISH, _publish("2.0"))
+    ),
+    Operation(
+        "delete-project",
+        _call("DELETE", "/api/projects/{p}"),
+        (PUBLISH, _publish("2.0")),
+        stepwise=True,
+    ),
     Operation("quarantine", QUARANTINE, (PUBLISH,)),
     Operation("reactivate", _call("PUT", STATUS, {"status": "active"}), (PUBLISH, QUARANTINE)),
     Operation("cache", FETCH, (PAGE,), upstream=True),
@@ -76,7 +91,9 @@ MOST = 1
 
 
 def alike(page: Page, project: str) -> Page:
-    """The page without the project's name, and with a letter for each known file instead of its hash."""
+    """The page without the project's name, and with a letter for each known file instead of its
+    hash.
+    """
     known = {
         digest: letter
         for letter, artifact in (
@@ -88,7 +105,10 @@ def alike(page: Page, project: str) -> Page:
         for digest in [_digest(artifact.data)]
     }
     escaped = re.sub("[-_.]+", "_", project)
-    files = tuple((name.replace(escaped, "p"), known.get(digest, digest), yanked) for name, digest, yanked in page.files)
+    files = tuple(
+        (name.replace(escaped, "p"), known.get(digest, digest), yanked)
+        for name, digest, yanked in page.files
+    )
     return evolve(page, files=files)
 
 
@@ -113,25 +133,37 @@ class Kills:
         project = f"{PREFIX if operation.upstream else ''}{operation.name}-{self._number}"
         for act in operation.prepare:
             answer = act(self.index, project)
-            assert answer is not None and answer.status < 300, (operation.name, answer and (answer.status, answer.body))
+            assert answer is not None and answer.status < 300, (
+                operation.name,
+                answer and (answer.status, answer.body),
+            )
         return project
 
     def undisturbed(self, operation: Operation) -> tuple[Page, Page, int]:
-        """What clients see before and after the operation, and the number of calls at which it can be killed."""
+        """What clients see before and after the operation, and the number of calls at which it can
+        be killed.
+        """
         project = self.project(operation)
         before = alike(self.index.see(project)[0], project)
         self.index.shim.arm(Action.KILL, nth=1 << 30)
         answer = operation.act(self.index, project)
         count = self.index.shim.count
         self.index.shim.disarm()
-        assert answer is not None and answer.status < 300, (operation.name, answer and (answer.status, answer.body))
+        assert answer is not None and answer.status < 300, (
+            operation.name,
+            answer and (answer.status, answer.body),
+        )
         after, problems = self.index.see(project)
         assert not problems, problems
         self.seen[project] = after
         return before, alike(after, project), count
 
-    def kill_at(self, operation: Operation, nth: int, action: Action, before: Page, after: Page) -> bool:
-        """Kill it at call number `nth` of the operation and look after the restart; whether there were so many calls."""
+    def kill_at(
+        self, operation: Operation, nth: int, action: Action, before: Page, after: Page
+    ) -> bool:
+        """Kill it at call number `nth` of the operation and look after the restart; whether there
+        were so many calls.
+        """
         project = self.project(operation)
         shim = self.index.shim
         shim.arm(action, nth=nth)
@@ -148,19 +180,27 @@ class Kills:
         self.seen[project] = page
         now = alike(page, project)
         if not (now == after if acknowledged else operation.may_leave(now, before, after)):
-            problems.append(f"acknowledged: {acknowledged}; before {before}, after {after}, now {now}")
-        self.tally.trial(f"{operation.name}, killed at {call} number {nth} ({action.name.lower()})", *problems)
+            problems.append(
+                f"acknowledged: {acknowledged}; before {before}, after {after}, now {now}"
+            )
+        self.tally.trial(
+            f"{operation.name}, killed at {call} number {nth} ({action.name.lower()})", *problems
+        )
         return struck
 
     def at_the_start(self, nth: int) -> bool:
-        """Kill it at a call of its start, and start it again: nothing has changed. Whether there were so many calls."""
+        """Kill it at a call of its start, and start it again: nothing has changed. Whether there
+        were so many calls.
+        """
         self.index.kill()
         self.index.shim.arm(Action.KILL, nth=nth)
         self.index.start(wait=False)
         return self._ended(nth, "start")
 
     def at_the_end(self, nth: int) -> bool:
-        """Kill it at a call of an orderly stop, which writes the catalog dump; nothing has changed afterwards."""
+        """Kill it at a call of an orderly stop, which writes the catalog dump; nothing has changed
+        afterwards.
+        """
         self.index.publish(wheel(f"stopped-{nth}"))
         self.seen[f"stopped-{nth}"] = self.index.see(f"stopped-{nth}")[0]
         self.index.shim.arm(Action.KILL, nth=nth)
@@ -169,7 +209,9 @@ class Kills:
 
     def _ended(self, nth: int, what: str) -> bool:
         for _ in range(600):
-            if self.index.has_died(0.05) or ("compared with the storage" in self.index.running.output() and what == "start"):
+            if self.index.has_died(0.05) or (
+                "compared with the storage" in self.index.running.output() and what == "start"
+            ):
                 break
         struck, call = self.index.shim.struck > 0, self.index.shim.last
         self.index.shim.disarm()

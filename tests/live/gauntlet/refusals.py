@@ -1,4 +1,6 @@
-"""Have the system refuse calls: clients get an answer, what is acknowledged is durable, and afterwards all works again."""
+"""Have the system refuse calls: clients get an answer, what is acknowledged is durable, and
+afterwards all works again.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,17 @@ from tests.live.gauntlet.shim import Action, Call
 from tests.live.gauntlet.tally import FULL, Tally, sampled
 from tests.live.projects import wheel
 
-CALLS: Final = (Call.OPEN, Call.WRITE, Call.FSYNC, Call.RENAME, Call.UNLINK, Call.MKDIR, Call.LINK, Call.READ, Call.STAT)
+CALLS: Final = (
+    Call.OPEN,
+    Call.WRITE,
+    Call.FSYNC,
+    Call.RENAME,
+    Call.UNLINK,
+    Call.MKDIR,
+    Call.LINK,
+    Call.READ,
+    Call.STAT,
+)
 ERRORS: Final = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EMFILE, errno.EROFS, errno.EDQUOT)
 FOLDERS: Final = {"storage": STORAGE, "state": STATE, "temporary": TEMPORARY}
 KNOWN: Final = "known"
@@ -26,9 +38,13 @@ RECOVERS_WITHIN: Final = 10.0
 
 
 def combinations() -> Iterator[tuple[Call, int, str]]:
-    """Each call, errno and folder; in the short form each call with one of the errnos in one of the folders."""
+    """Each call, errno and folder; in the short form each call with one of the errnos in one of the
+    folders.
+    """
     if FULL:
-        yield from ((call, error, folder) for folder in FOLDERS for call in CALLS for error in ERRORS)
+        yield from (
+            (call, error, folder) for folder in FOLDERS for call in CALLS for error in ERRORS
+        )
     else:
         yield from zip(CALLS, cycle(ERRORS), cycle(FOLDERS), strict=False)
 
@@ -62,7 +78,10 @@ class Refusals:
         project = self.name(f"up-{operation.name}" if operation.upstream else operation.name)
         for act in operation.prepare:
             answer = act(self.index, project)
-            assert answer is not None and answer.status < 300, (operation.name, answer and (answer.status, answer.body))
+            assert answer is not None and answer.status < 300, (
+                operation.name,
+                answer and (answer.status, answer.body),
+            )
         return project
 
     def all_calls(self, call: Call, error: int, folder: str) -> None:
@@ -72,7 +91,9 @@ class Refusals:
         self.index.shim.arm(Action.FAIL, calls=(call,), folders=(FOLDERS[folder],), error=error)
         found = problems_of(self.index.ask("GET", "/health"), "/health")
         found += problems_of(PAGE(self.index, KNOWN), "a known page")
-        found += problems_of(FETCH(self.index, KNOWN), "a known file", may_break=call in (Call.READ, Call.OPEN))
+        found += problems_of(
+            FETCH(self.index, KNOWN), "a known file", may_break=call in (Call.READ, Call.OPEN)
+        )
         told = {}
         for operation, project in projects.items():
             answer = told[operation] = operation.act(self.index, project)
@@ -87,12 +108,16 @@ class Refusals:
             page, trouble = self.index.see(project)
             answer = told[operation]
             if answer is not None and 400 <= answer.status < 500 and page != pages[operation]:
-                trouble.append(f"{operation.name} was refused with {answer.status}, and {project} has changed")
+                trouble.append(
+                    f"{operation.name} was refused with {answer.status}, and {project} has changed"
+                )
             found += trouble
             self.acknowledged[project] = page
         self.tally.trial(f"{call.name.lower()} {errno.errorcode[error]} in {folder}", *found)
 
-    def one_call(self, operation: Operation, nth: int, error: int, before: Page, after: Page) -> None:
+    def one_call(
+        self, operation: Operation, nth: int, error: int, before: Page, after: Page
+    ) -> None:
         """Refuse call number `nth` of an operation."""
         project = self.prepared(operation)
         self.index.shim.arm(Action.FAIL, nth=nth, error=error)
@@ -105,7 +130,9 @@ class Refusals:
         found += trouble
         now = alike(page, project)
         if not (now == after if acknowledged else operation.may_leave(now, before, after)):
-            found.append(f"answered {answer and answer.status}; before {before}, after {after}, now {now}")
+            found.append(
+                f"answered {answer and answer.status}; before {before}, after {after}, now {now}"
+            )
         again = operation.act(self.index, project)
         found += problems_of(again, f"{operation.name} once more")
         self.acknowledged[project] = self.index.see(project)[0]
@@ -116,13 +143,26 @@ class Refusals:
         deadline = time.monotonic() + RECOVERS_WITHIN
         while True:
             project = self.name("again")
-            answers = [self.index.publish(wheel(project)), YANK(self.index, project), FETCH(self.index, KNOWN)]
-            answers += [PAGE(self.index, f"up-{project}"), FETCH(self.index, f"up-{project}"), QUARANTINE(self.index, project)]
+            answers = [
+                self.index.publish(wheel(project)),
+                YANK(self.index, project),
+                FETCH(self.index, KNOWN),
+            ]
+            answers += [
+                PAGE(self.index, f"up-{project}"),
+                FETCH(self.index, f"up-{project}"),
+                QUARANTINE(self.index, project),
+            ]
             bad = [answer for answer in answers if answer is None or answer.status >= 300]
             if not bad:
                 return []
             if time.monotonic() > deadline:
-                return [f"does not work again: {[answer and (answer.status, answer.body[:200]) for answer in answers]}"]
+                return [
+                    (
+                        f"does not work again: "
+                        f"{[answer and (answer.status, answer.body[:200]) for answer in answers]}"
+                    )
+                ]
             time.sleep(0.2)
 
     def after_a_crash(self, what: str) -> None:
@@ -148,7 +188,10 @@ def run(index: Index, tally: Tally) -> None:
             refusals.all_calls(call, error, folder)
         except AssertionError as failed:  # the others are tried all the same
             index.shim.disarm()
-            tally.trial(f"{call.name.lower()} {errno.errorcode[error]} in {folder}", f"cannot be tried: {failed}")
+            tally.trial(
+                f"{call.name.lower()} {errno.errorcode[error]} in {folder}",
+                f"cannot be tried: {failed}",
+            )
         if FULL and error == ERRORS[-1]:
             refusals.after_a_crash(f"{call.name.lower()} in {folder}")
     errors = cycle(ERRORS)

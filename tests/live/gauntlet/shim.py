@@ -1,4 +1,6 @@
-"""A process whose file-system calls fail, or that is killed at one of them, as the test chooses (`shim.c`)."""
+"""A process whose file-system calls fail, or that is killed at one of them, as the test chooses
+(`shim.c`).
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,19 @@ class Call(IntEnum):
     TRUNCATE = 9
 
 
-CHANGES: Final = (Call.OPEN, Call.WRITE, Call.FSYNC, Call.RENAME, Call.UNLINK, Call.MKDIR, Call.LINK, Call.TRUNCATE)
-"""The calls at which a process is killed: what another call leaves behind is what the next of these finds."""
+CHANGES: Final = (
+    Call.OPEN,
+    Call.WRITE,
+    Call.FSYNC,
+    Call.RENAME,
+    Call.UNLINK,
+    Call.MKDIR,
+    Call.LINK,
+    Call.TRUNCATE,
+)
+"""The calls at which a process is killed: what another call leaves behind is what the next of these
+finds.
+"""
 
 
 class Action(Enum):
@@ -73,10 +86,20 @@ class Shim:
         folders: Iterable[int] | None = None,
         error: int = 0,
     ) -> None:
-        """From now on take the action at the matching call number `nth` (from 1), or at each of them (0)."""
+        """From now on take the action at the matching call number `nth` (from 1), or at each of
+        them (0).
+        """
         self.disarm()
         which = range(len(self._folders)) if folders is None else folders
-        values = (sum(1 << call for call in calls), sum(1 << number for number in which), error, nth, 0, 0, 0)
+        values = (
+            sum(1 << call for call in calls),
+            sum(1 << number for number in which),
+            error,
+            nth,
+            0,
+            0,
+            0,
+        )
         self._mapped[4 : _LAYOUT.size] = struct.pack("7I", *values)
         self._mapped[:4] = struct.pack("I", action.value)
 

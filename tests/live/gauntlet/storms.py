@@ -36,7 +36,10 @@ class Model:
             return Page(404)
         if self.quarantined:
             return Page(200, "quarantined")
-        files = ((wheel(project, version).filename, digest, yanked) for version, (digest, yanked) in self.files.items())
+        files = (
+            (wheel(project, version).filename, digest, yanked)
+            for version, (digest, yanked) in self.files.items()
+        )
         return Page(200, "active", tuple(sorted(files)))
 
 
@@ -54,21 +57,31 @@ def step(model: Model, project: str, chance: random.Random) -> Step:
             version = f"{model.next}.0"
             artifact = wheel(project, version)
             files = {**model.files, version: (sha256(artifact.data).hexdigest(), False)}
-            return evolve(model, files=files, next=model.next + 1), lambda index, _: index.publish(artifact)
+            return evolve(model, files=files, next=model.next + 1), lambda index, _: index.publish(
+                artifact
+            )
         case "status":
             status = "active" if model.quarantined else "quarantined"
-            document = {"status": status, "reason": "x"} if status != "active" else {"status": status}
+            document = (
+                {"status": status, "reason": "x"} if status != "active" else {"status": status}
+            )
             changed = evolve(model, quarantined=not model.quarantined)
-            return changed, lambda index, _: index.ask("PUT", f"/api/projects/{project}/status", document)
+            return changed, lambda index, _: index.ask(
+                "PUT", f"/api/projects/{project}/status", document
+            )
         case "delete" if len(model.files) > 1:
             version = chance.choice(sorted(model.files))
             files = {other: kept for other, kept in model.files.items() if other != version}
-            return evolve(model, files=files), lambda index, _: index.ask("DELETE", f"{release}/{version}")
+            return evolve(model, files=files), lambda index, _: index.ask(
+                "DELETE", f"{release}/{version}"
+            )
         case what:
             version, yanked = chance.choice(sorted(model.files)), what == "yank"
             files = {**model.files, version: (model.files[version][0], yanked)}
             method, document = ("PUT", {"reason": "x"}) if yanked else ("DELETE", None)
-            return evolve(model, files=files), lambda index, _: index.ask(method, f"{release}/{version}/yank", document)
+            return evolve(model, files=files), lambda index, _: index.ask(
+                method, f"{release}/{version}/yank", document
+            )
 
 
 class Storm:
@@ -78,7 +91,9 @@ class Storm:
         self.index = index
         self.tally = tally
         self.chance = random.Random(seed)
-        self.models: dict[str, list[Model]] = {f"storm-{number}": [Model()] for number in range(PROJECTS)}
+        self.models: dict[str, list[Model]] = {
+            f"storm-{number}": [Model()] for number in range(PROJECTS)
+        }
         self.answers = 0
         self.refused: list[str] = []
         self._over = threading.Event()
@@ -106,7 +121,9 @@ class Storm:
         self._over.clear()
         names = list(self.models)
         clients = [
-            threading.Thread(target=self.client, args=(names[first::CLIENTS], self.chance.random()), daemon=True)
+            threading.Thread(
+                target=self.client, args=(names[first::CLIENTS], self.chance.random()), daemon=True
+            )
             for first in range(CLIENTS)
         ]
         for client in clients:
@@ -127,7 +144,9 @@ class Storm:
             found += problems
             fitting = [model for model in models if model.page(project) == page]
             if not fitting:
-                found.append(f"{project} is {page}, allowed are {[model.page(project) for model in models]}")
+                found.append(
+                    f"{project} is {page}, allowed are {[model.page(project) for model in models]}"
+                )
             self.models[project] = fitting[-1:] or models[-1:]
         self.tally.trial(f"kill number {number}", *found)
 

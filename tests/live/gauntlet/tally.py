@@ -28,13 +28,21 @@ class Tally:
         self.failures += [f"{name}: {problem}" for problem in problems]
 
     def close(self) -> None:
-        """Write the counts down for the table. Raises `AssertionError` if there were failures, or no trials at all."""
+        """Write the counts down for the table. Raises `AssertionError` if there were failures, or
+        no trials at all.
+        """
         if _RESULTS:
             with Path(_RESULTS).open("a") as results:
-                results.write(json.dumps({"kind": self.kind, "trials": self.trials, "failures": self.failures}) + "\n")
+                results.write(
+                    json.dumps(
+                        {"kind": self.kind, "trials": self.trials, "failures": self.failures}
+                    )
+                    + "\n"
+                )
         assert self.trials, f"{self.kind}: nothing was tried"
-        assert not self.failures, f"{self.kind}: {len(self.failures)} failures in {self.trials} trials\n" + "\n".join(
-            self.failures[:50]
+        assert not self.failures, (
+            f"{self.kind}: {len(self.failures)} failures in {self.trials} trials\n"
+            + "\n".join(self.failures[:50])
         )
 
 

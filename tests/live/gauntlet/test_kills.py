@@ -11,7 +11,9 @@ class KillTests(SynchronousTestCase):
     """A pypid under the shim."""
 
     def test_acknowledged_changes_survive_a_kill_at_any_file_system_call(self) -> None:
-        """After a kill at a file-system call and a restart, acknowledged changes are in force and listed files download."""
+        """After a kill at a file-system call and a restart, acknowledged changes are in force and
+        listed files download.
+        """
         tally = Tally("kill at a file-system call")
         with index() as made:
             kills.run(made, tally)

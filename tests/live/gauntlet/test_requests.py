@@ -9,21 +9,60 @@ from typing import Final
 
 from pypid.core.permissions import Rules
 from tests.live.gauntlet.tally import FULL, Tally
-from tests.web.crowd import ANYBODY, CLAIMED, IS, LICENSED, OWN, PLAIN, Who, ask, crowded, elsewhere, file_of, register
+from tests.web.crowd import (
+    ANYBODY,
+    CLAIMED,
+    IS,
+    LICENSED,
+    OWN,
+    PLAIN,
+    Who,
+    ask,
+    crowded,
+    elsewhere,
+    file_of,
+    register,
+)
 from tests.web.test_matrix import KINDS, classes, expected, fits, target_of
 from tests.web.whole import Answer, Pypid, WholeCase, basic
 
-METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND")
+METHODS: Final = (
+    "GET",
+    "HEAD",
+    "OPTIONS",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "TRACE",
+    "CONNECT",
+    "PROPFIND",
+)
 SAFE: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "CONNECT")
 WRONG: Final = Who("wrong password", (basic("dan", "not dan's"),))
-NO_TOKEN: Final = Who("unknown token", (basic("__token__", "pypid-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),))
+NO_TOKEN: Final = Who(
+    "unknown token", (basic("__token__", "pypid-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),)
+)
 WHO: Final = tuple(IS[name] for name in ("anonymous", "rita", "wendy", "ada", "token to read"))
 """Nobody in particular, a reader, a writer, an administrator and a token."""
 OUTSIDERS: Final = ("anonymous", "wrong password", "unknown token")
 HIDDEN: Final = (OWN, CLAIMED, LICENSED)
-BODIES: Final = (b"{}", None, b"", b"\xff\x00[[[", b"[]", json.dumps({"name": "x" * 9000, "projects": 7, "": None}).encode())
+BODIES: Final = (
+    b"{}",
+    None,
+    b"",
+    b"\xff\x00[[[",
+    b"[]",
+    json.dumps({"name": "x" * 9000, "projects": 7, "": None}).encode(),
+)
 """What is sent with POST, PUT, PATCH and DELETE; the tables of the matrix hold for the first."""
-REGISTRATION: Final = ("/api/user/<name>", "/api/user/password", "/acct/login", "/acct/tokenRegister", "/api/register")
+REGISTRATION: Final = (
+    "/api/user/<name>",
+    "/api/user/password",
+    "/acct/login",
+    "/acct/tokenRegister",
+    "/api/register",
+)
 """Routes that refuse everybody while registration is closed."""
 EVERY: Final = 1 if FULL else 41
 """The short form takes one in so many questions."""
@@ -44,7 +83,11 @@ class RequestTests(WholeCase):
             register(pypid, folder)
             for project in (PLAIN, OWN):
                 pypid.face.rules = Rules()
-                self.published(self.publish(*file_of(project), user=None, headers=IS["ada"].headers, pypid=pypid))
+                self.published(
+                    self.publish(
+                        *file_of(project), user=None, headers=IS["ada"].headers, pypid=pypid
+                    )
+                )
             pypid.face.rules = rules
             self.pypids[id(rules)] = pypid
         return self.pypids[id(rules)]
@@ -60,7 +103,9 @@ class RequestTests(WholeCase):
                             yield rule, method, kind, who, body
 
     def test_every_route_answers_every_method_and_identity_within_the_matrix(self) -> None:
-        """No answer is a 500 or a traceback, names a hidden project to outsiders, or is not what the matrix says."""
+        """No answer is a 500 or a traceback, names a hidden project to outsiders, or is not what
+        the matrix says.
+        """
         tally = Tally("routes x methods x identities")
         for number, (rule, method, kind, who, body) in enumerate(self.questions()):
             if number % EVERY:
@@ -71,18 +116,24 @@ class RequestTests(WholeCase):
             try:
                 answer = ask(pypid, method, target, *who.headers, body=body)
             except Exception as error:  # a trial that failed, whatever it was
-                tally.trial(f"{method} {rule}, {kind}, {who.name}, body {BODIES.index(body)}", repr(error))
+                tally.trial(
+                    f"{method} {rule}, {kind}, {who.name}, body {BODIES.index(body)}", repr(error)
+                )
                 self.pypids.clear()
                 continue
             problems = self.problems(answer, rule, method, kind, who, body)
             problems += self.hidden(answer, target, who)
-            tally.trial(f"{method} {rule}, {kind}, {who.name}, body {BODIES.index(body)}", *problems)
+            tally.trial(
+                f"{method} {rule}, {kind}, {who.name}, body {BODIES.index(body)}", *problems
+            )
             if method not in ("GET", "HEAD", "OPTIONS") and answer.status < 400:
                 del self.pypids[id(rules)]
         tally.close()
 
     @staticmethod
-    def problems(answer: Answer, rule: str, method: str, kind: str, who: Who, body: bytes | None) -> list[str]:
+    def problems(
+        answer: Answer, rule: str, method: str, kind: str, who: Who, body: bytes | None
+    ) -> list[str]:
         """What is wrong with the answer's status and text."""
         text = answer.body.decode("latin-1")
         if "Traceback (most recent" in text or 'File "' in text:
@@ -91,7 +142,9 @@ class RequestTests(WholeCase):
             return [f"500 {text[:200]}"]
         if (rule, method) not in classes():
             return (
-                [] if 400 <= answer.status < 500 or method == "OPTIONS" else [f"{answer.status} for a method that is not there"]
+                []
+                if 400 <= answer.status < 500 or method == "OPTIONS"
+                else [f"{answer.status} for a method that is not there"]
             )
         if who in (WRONG, NO_TOKEN):
             letter = expected(rule, method, kind)[0]
@@ -111,4 +164,8 @@ class RequestTests(WholeCase):
             return []
         text = f"{answer.head} {answer.body.decode('latin-1')}"
         names = {spelling for name in HIDDEN for spelling in (name, name.replace("-", "_"))}
-        return [f"names {name}" for name in names if name in text and name.replace("_", "-") not in target]
+        return [
+            f"names {name}"
+            for name in names
+            if name in text and name.replace("_", "-") not in target
+        ]

@@ -17,7 +17,9 @@ from tests.upstream.proxy import Memory, ProxyCase
 
 CACHED: Final = noise(1000)
 WITHIN: Final = 12.0
-"""Seconds until a client has its answer: pypid waits 10 for a page that comes slowly, and pip gives up after 15."""
+"""Seconds until a client has its answer: pypid waits 10 for a page that comes slowly, and pip gives
+up after 15.
+"""
 MOST_MEMORY: Final = 200 * MIB
 HTML: Final = "text/html; charset=utf-8"
 
@@ -33,9 +35,8 @@ MAINTENANCE: Final = b"""<!DOCTYPE html><html><head><title>We'll be right back</
 <p>The service is being upgraded. See the <a href="https://status.example.com/">status page</a>.</p></body></html>"""
 PORTAL: Final = b"""<!DOCTYPE html><html><head><title>Guest Wi-Fi</title></head><body><form action="/login" method="post">
 <a href="/terms">Terms of use</a><input name="user"><input type="submit" value="Connect"></form></body></html>"""
-LOGIN: Final = (
-    b"""<!DOCTYPE html><html><head><title>Sign in</title></head><body><a href="/sso?next=/simple/">Sign in</a></body></html>"""
-)
+LOGIN: Final = b"""<!DOCTYPE html><html><head><title>Sign in</title></head>
+<body><a href="/sso?next=/simple/">Sign in</a></body></html>"""
 
 
 async def trickles(talk: Talk) -> None:
@@ -61,7 +62,9 @@ async def trickles_headers(talk: Talk) -> None:
 
 
 def bad_pages() -> dict[str, Script]:
-    """Answers to the question for a project's page that are none; all but those of `PAGE_FAULTS` have status 200."""
+    """Answers to the question for a project's page that are none; all but those of `PAGE_FAULTS`
+    have status 200.
+    """
     return {
         "nginx's 502 page": says(NGINX, Content_Type="text/html"),
         "a bare heading": says(b"<h1>It works!</h1>", Content_Type=HTML),
@@ -76,19 +79,33 @@ def bad_pages() -> dict[str, Script]:
         "a picture": says(b"\x89PNG\r\n\x1a\n" + bytes(100), Content_Type="image/png"),
         "JSON of an API": says(b'{"error": "internal"}', Content_Type="application/json"),
         "JSON null": says(b"null", Content_Type=J),
-        "JSON without files": says(b'{"meta": {"api-version": "1.1"}, "name": "x"}', Content_Type=J),
+        "JSON without files": says(
+            b'{"meta": {"api-version": "1.1"}, "name": "x"}', Content_Type=J
+        ),
         "JSON that says it is HTML": says(b'{"files": []}', Content_Type=HTML),
         "HTML that says it is JSON": says(NGINX, Content_Type=J),
         "deep JSON": says(b"[" * 100_000, Content_Type=J),
-        "large numbers": says(b'{"meta": {"api-version": ' + b"9" * 100_000 + b"}}", Content_Type=J),
+        "large numbers": says(
+            b'{"meta": {"api-version": ' + b"9" * 100_000 + b"}}", Content_Type=J
+        ),
         "no UTF-8": says(b'{"name": "\xff\xfe"}', Content_Type=J),
         "the wrong project": says(listing("another"), Content_Type=J),
-        "the wrong project in HTML": says(b"<html><head><title>Links for another</title></head></html>", Content_Type=HTML),
-        "gzip in gzip": says(gzip.compress(gzip.compress(NGINX)), Content_Encoding="gzip", Content_Type=HTML),
-        "early hints, and no more": raw(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 1.0, None),
+        "the wrong project in HTML": says(
+            b"<html><head><title>Links for another</title></head></html>", Content_Type=HTML
+        ),
+        "gzip in gzip": says(
+            gzip.compress(gzip.compress(NGINX)), Content_Encoding="gzip", Content_Type=HTML
+        ),
+        "early hints, and no more": raw(
+            b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 1.0, None
+        ),
         "endless interim answers": raw(*[b"HTTP/1.1 102 Processing\r\n\r\n" * 1000] * 20, None),
-        "a protocol switch": raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", 1.0, None),
-        "two lengths": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}    ", None),
+        "a protocol switch": raw(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", 1.0, None
+        ),
+        "two lengths": raw(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}    ", None
+        ),
         "a negative length": raw(head("Content-Length: -1") + b"{}", None),
         "chunks without end": raw(head("Transfer-Encoding: chunked") + b"5\r\nhello\r\n", None),
         "chunks that are none": raw(head("Transfer-Encoding: chunked") + b"zz\r\nhello\r\n", None),
@@ -111,7 +128,9 @@ SHORT: Final = (
 
 
 class UpstreamPageTests(ProxyCase):
-    """A pypid in front of an upstream index that answers nonsense for a project that pypid knows."""
+    """A pypid in front of an upstream index that answers nonsense for a project
+    that pypid knows.
+    """
 
     timeout = 600
 
@@ -120,7 +139,9 @@ class UpstreamPageTests(ProxyCase):
         await super().setUp()
 
     async def test_cached_files_stay_installable_whatever_upstream_answers(self) -> None:
-        """The page lists the cached file, which downloads, in bounded time and memory; the next good page is believed."""
+        """The page lists the cached file, which downloads, in bounded time and memory; the next
+        good page is believed.
+        """
         tally = Tally("bad upstream pages")
         for number, (what, script) in enumerate(bad_pages().items()):
             if FULL or what in SHORT:
@@ -130,7 +151,9 @@ class UpstreamPageTests(ProxyCase):
                 name = f"round-{number}"
                 self.fake.scripts.update(around(f"/simple/{name}/", ways))
                 circle = self.fake.scripts[f"/simple/{name}/"]
-                tally.trial(f"{ways} redirects in a circle", *await self.problems(name, "a circle", circle))
+                tally.trial(
+                    f"{ways} redirects in a circle", *await self.problems(name, "a circle", circle)
+                )
         tally.close()
 
     async def problems(self, name: str, what: str, script: Script) -> list[str]:

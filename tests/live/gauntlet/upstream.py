@@ -1,4 +1,6 @@
-"""An upstream index in a thread, which has one wheel of every project that it is asked for below ``up-``."""
+"""An upstream index in a thread, which has one wheel of every project that it is asked for below
+``up-``.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ class _Handler(BaseHTTPRequestHandler):
         if folder == "files":
             return self._answer(200, "application/octet-stream", artifact.data)
         digest = sha256(artifact.data).hexdigest()
-        file = {"filename": artifact.filename, "url": f"/files/{project}/{artifact.filename}", "hashes": {"sha256": digest}}
+        file = {
+            "filename": artifact.filename,
+            "url": f"/files/{project}/{artifact.filename}",
+            "hashes": {"sha256": digest},
+        }
         page = {
             "meta": {"api-version": "1.1"},
             "name": project,

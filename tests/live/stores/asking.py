@@ -1,4 +1,6 @@
-"""A store that runs: its buckets, what it can do, and questions to it that are signed by the tests themselves."""
+"""A store that runs: its buckets, what it can do, and questions to it that are signed by the tests
+themselves.
+"""
 
 import json
 import re
@@ -24,10 +26,14 @@ ANSWERS_WITHIN: Final = 60.0
 
 @frozen
 class Abilities:
-    """What differs between stores; tests/live/test_stores.py proves each, the presence and the absence."""
+    """What differs between stores; tests/live/test_stores.py proves each, the presence and the
+    absence.
+    """
 
     exclusive: bool
-    """Of several writers at once with ``If-None-Match: *`` exactly one wins. (Where one is there already, all are refused.)"""
+    """Of several writers at once with ``If-None-Match: *`` exactly one wins. (Where one is there
+    already, all are refused.)
+    """
     exclusive_multipart: bool
     """The same header is looked at, too, where an upload in parts is completed."""
     checks_sha256: bool
@@ -74,7 +80,9 @@ class Store:
     keys: Keys
     can: Abilities
     running: Running
-    """Its process, or the one of several that answers: stop it, or let it wait, if the store is your own."""
+    """Its process, or the one of several that answers: stop it, or let it wait, if the store is
+    your own.
+    """
     secure_endpoint: str | None = None
     """https, of the same store, with a certificate by `authority`."""
     authority: Path | None = None
@@ -114,10 +122,14 @@ class Store:
         region: str | None = None,
         at: datetime | None = None,
     ) -> Answer:
-        """Ask with a signature; `path` ("/bucket/key") and `query` are not quoted. `at`: as if it were then."""
+        """Ask with a signature; `path` ("/bucket/key") and `query` are not quoted. `at`: as if it
+        were then.
+        """
         signer = Signer(keys or self.keys, region or self.region, at)
         signed = signer.headers(method, self.host, path, query, headers, body)
-        return self.send(method, quoted(path) + (f"?{queried(query)}" if query else ""), body, signed)
+        return self.send(
+            method, quoted(path) + (f"?{queried(query)}" if query else ""), body, signed
+        )
 
     def link(
         self,
@@ -129,41 +141,64 @@ class Store:
         at: datetime | None = None,
     ) -> str:
         """Path and query of a signed URL to GET `path`; see `send`."""
-        return Signer(keys or self.keys, self.region, at).link("GET", self.host, path, seconds, query)
+        return Signer(keys or self.keys, self.region, at).link(
+            "GET", self.host, path, seconds, query
+        )
 
-    def send(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] = NOTHING) -> Answer:
+    def send(
+        self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] = NOTHING
+    ) -> Answer:
         """Ask with nothing but these headers; `target` is quoted."""
         connection = HTTPConnection(self.host, timeout=ANSWERS_WITHIN)
         try:
-            connection.request(method, target, body or None, {**headers, "Content-Length": str(len(body))})
+            connection.request(
+                method, target, body or None, {**headers, "Content-Length": str(len(body))}
+            )
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         finally:
             connection.close()
 
     def deny(self, bucket: str, *actions: str) -> None:
-        """From now on these (``s3:ListBucket``) are denied in the bucket, to everybody; none: all is allowed again."""
+        """From now on these (``s3:ListBucket``) are denied in the bucket, to everybody; none: all
+        is allowed again.
+        """
         resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
         statement = {"Effect": "Deny", "Principal": "*", "Action": actions, "Resource": resources}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]}).encode()
-        answer = self.ask("PUT" if actions else "DELETE", f"/{bucket}", policy if actions else b"", {"policy": ""})
+        answer = self.ask(
+            "PUT" if actions else "DELETE", f"/{bucket}", policy if actions else b"", {"policy": ""}
+        )
         assert answer.status in (200, 204), f"{self.name}: {answer.status} {answer.body!r}"
 
     def temporary(self) -> Keys:
-        """Keys that end after 15 minutes, the least that there is, with a session token (``GetSessionToken``)."""
+        """Keys that end after 15 minutes, the least that there is, with a session token
+        (``GetSessionToken``).
+        """
         answer = self.act("GetSessionToken", "2011-06-15", DurationSeconds="900")
-        (access,), (secret,), (token,) = map(answer.find, ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+        (access,), (secret,), (token,) = map(
+            answer.find, ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        )
         return Keys(access, secret, token)
 
     def act(self, action: str, version: str, **parameters: str) -> Answer:
         """One action of STS or IAM; raises `AssertionError` unless it is done."""
         form = urlencode({"Action": action, "Version": version, **parameters}).encode()
-        answer = self.ask("POST", "/", form, headers={"content-type": "application/x-www-form-urlencoded; charset=utf-8"})
-        assert answer.status == 200, f"{self.name} does not {action}: {answer.status} {answer.body!r}"
+        answer = self.ask(
+            "POST",
+            "/",
+            form,
+            headers={"content-type": "application/x-www-form-urlencoded; charset=utf-8"},
+        )
+        assert answer.status == 200, (
+            f"{self.name} does not {action}: {answer.status} {answer.body!r}"
+        )
         return answer
 
     def until_answers(self, within: float = 30.0) -> None:
-        """Wait until a signed question is answered. Raises `AssertionError` with the log if it ends, or when time is up."""
+        """Wait until a signed question is answered. Raises `AssertionError` with the log if it
+        ends, or when time is up.
+        """
         deadline = time.monotonic() + within
         while time.monotonic() < deadline and self.running.process.poll() is None:
             with suppress(OSError, HTTPException):

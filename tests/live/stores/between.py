@@ -12,7 +12,9 @@ from attrs import define, field, frozen
 
 from tests.live.stores.asking import Store
 
-HEAD: Final = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) (/\S*) HTTP/1\.1\r\n((?:[!-9;-~]+:[^\r\n]*\r\n)+)\r\n")
+HEAD: Final = re.compile(
+    rb"(GET|HEAD|PUT|POST|DELETE) (/\S*) HTTP/1\.1\r\n((?:[!-9;-~]+:[^\r\n]*\r\n)+)\r\n"
+)
 """Of a request, among the bytes of a connection. (The bodies that tests send hold none.)"""
 
 
@@ -32,7 +34,9 @@ class Heard:
 
 @define
 class Between:
-    """In front of `store`: its `endpoint` is what pypid and clients are told, and what they sign for."""
+    """In front of `store`: its `endpoint` is what pypid and clients are told, and what they sign
+    for.
+    """
 
     store: Store
     listener: socket.socket = field(factory=lambda: socket.create_server(("127.0.0.1", 0)))
@@ -76,7 +80,11 @@ def pass_on(source: socket.socket, sink: socket.socket, into: bytearray | None) 
 def _heard(match: re.Match[bytes]) -> Heard:
     lines = match[3].decode("latin-1").splitlines()
     pairs = (line.partition(":") for line in lines)
-    return Heard(match[1].decode(), match[2].decode(), {name.lower(): value.strip() for name, _, value in pairs})
+    return Heard(
+        match[1].decode(),
+        match[2].decode(),
+        {name.lower(): value.strip() for name, _, value in pairs},
+    )
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""moto_server: it verifies no signature, so it proves nothing of what is asked; but objects come back from its archives.
+"""moto_server: it verifies no signature, so it proves nothing of what is asked; but objects come
+back from its archives.
 
 No other store here has them (``GLACIER``, ``InvalidObjectState``, ``RestoreObject``).
 """
@@ -48,5 +49,7 @@ def restores_take(store: Store, looks: int) -> None:
     body = json.dumps({"model_name": "s3::keyrestore", "transition": transition}).encode()
     url = f"{store.endpoint}/moto-api/state-manager/set-transition"
     headers = {"Content-Type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(url, body, headers, method="POST"), timeout=30) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(url, body, headers, method="POST"), timeout=30
+    ) as answer:
         assert answer.status in (200, 201), answer.status

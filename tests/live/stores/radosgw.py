@@ -1,7 +1,9 @@
-"""Ceph's radosgw: the gateway, one monitor and one OSD that keeps all in memory. Nothing of it is left on the machine.
+"""Ceph's radosgw: the gateway, one monitor and one OSD that keeps all in memory. Nothing of it is
+left on the machine.
 
-What Debian's packages (``radosgw``, ``ceph-mon``, ``ceph-osd``) would start as services is not touched: each process gets a
-configuration of its own, writes below one folder, and may run as anybody.
+What Debian's packages (``radosgw``, ``ceph-mon``, ``ceph-osd``) would start as services is not
+touched: each process gets a configuration of its own, writes below one folder, and may run as
+anybody.
 """
 
 import json
@@ -87,10 +89,14 @@ rgw sts key = {sts_key}
 
 @contextmanager
 def radosgw() -> Iterator[Store]:
-    """A new one, empty; ended by its pids. Raises `unittest.SkipTest` where a program is missing, `Unavailable` in CI."""
+    """A new one, empty; ended by its pids. Raises `unittest.SkipTest` where a program is missing,
+    `Unavailable` in CI.
+    """
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
-        reason = f"radosgw: no {' '.join(missing)} on this machine (Debian: radosgw ceph-mon ceph-osd)"
+        reason = (
+            f"radosgw: no {' '.join(missing)} on this machine (Debian: radosgw ceph-mon ceph-osd)"
+        )
         raise Unavailable(reason) if in_ci() else SkipTest(reason)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch("pypid-rgw-"))
@@ -99,10 +105,13 @@ def radosgw() -> Iterator[Store]:
         places = {"mon_port": free_port(), "port": free_port(), "secure_port": free_port()}
         made = {"fsid": uuid4(), "kms_key": b64encode(b"k" * 32).decode(), "sts_key": "s" * 16}
         certificate = f"ssl_certificate={folder / 'chain.pem'} ssl_private_key={folder / 'key.pem'}"
-        (folder / "conf").write_text(CONFIGURATION.format(folder=folder, certificate=certificate, **places, **made))
+        (folder / "conf").write_text(
+            CONFIGURATION.format(folder=folder, certificate=certificate, **places, **made)
+        )
         cluster(stack, folder, str(made["fsid"]), places["mon_port"])
         prepare(folder)
-        # radosgw insists on cephx and on encryption towards the monitor unless it is told on its command line
+        # radosgw insists on cephx and on encryption towards the monitor unless it is told on its
+        # command line
         free = ["--auth-client-required=none", "--ms-mon-client-mode=crc"]
         gateway = daemon(stack, folder, "radosgw", "-n", "client.rgw", *free)
         store = Store(
@@ -118,7 +127,9 @@ def radosgw() -> Iterator[Store]:
         store.until_answers()
         everything = {"Effect": "Allow", "Action": ["sts:*"], "Resource": ["*"]}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [everything]})
-        store.act("PutUserPolicy", "2010-05-08", UserName="pypid", PolicyName="all", PolicyDocument=policy)
+        store.act(
+            "PutUserPolicy", "2010-05-08", UserName="pypid", PolicyName="all", PolicyDocument=policy
+        )
         yield store
 
 
@@ -126,7 +137,17 @@ def cluster(stack: ExitStack, folder: Path, fsid: str, port: int) -> None:
     """A monitor, and one OSD, which need not be up yet."""
     (folder / "mon").mkdir()
     (folder / "osd").mkdir()
-    once(folder, "monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v2:127.0.0.1:{port}]", folder / "monmap")
+    once(
+        folder,
+        "monmaptool",
+        "--create",
+        "--fsid",
+        fsid,
+        "--addv",
+        "a",
+        f"[v2:127.0.0.1:{port}]",
+        folder / "monmap",
+    )
     once(folder, "ceph-mon", "-i", "a", "--mkfs", "--monmap", folder / "monmap")
     daemon(stack, folder, "ceph-mon", "-i", "a")
     once(folder, "ceph", "--connect-timeout", "30", "osd", "create")
@@ -136,10 +157,21 @@ def cluster(stack: ExitStack, folder: Path, fsid: str, port: int) -> None:
 
 def prepare(folder: Path) -> None:
     """The user, and storage classes beside STANDARD."""
-    names = ["--uid=pypid", "--display-name=pypid", f"--access-key={KEYS.access}", f"--secret={KEYS.secret}"]
-    once(folder, "radosgw-admin", "user", "create", *names, "--max-buckets=0", "--caps=user-policy=*")
+    names = [
+        "--uid=pypid",
+        "--display-name=pypid",
+        f"--access-key={KEYS.access}",
+        f"--secret={KEYS.secret}",
+    ]
+    once(
+        folder, "radosgw-admin", "user", "create", *names, "--max-buckets=0", "--caps=user-policy=*"
+    )
     for name in CAN.classes[1:]:
-        where = ["--rgw-zonegroup=default", "--placement-id=default-placement", f"--storage-class={name}"]
+        where = [
+            "--rgw-zonegroup=default",
+            "--placement-id=default-placement",
+            f"--storage-class={name}",
+        ]
         once(folder, "radosgw-admin", "zonegroup", "placement", "add", *where)
         where[0], pool = "--rgw-zone=default", "--data-pool=default.rgw.buckets.data"
         once(folder, "radosgw-admin", "zone", "placement", "add", *where, pool)

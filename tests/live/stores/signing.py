@@ -1,4 +1,5 @@
-"""Signatures of AWS's version 4, written from its description alone: what signs here shares no line with what pypid uses.
+"""Signatures of AWS's version 4, written from its description alone: what signs here shares no line
+with what pypid uses.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html
 """
@@ -34,9 +35,17 @@ class Signer:
     at: datetime | None = None
 
     def headers(
-        self, method: str, host: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        host: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
     ) -> dict[str, str]:
-        """The headers that say who asks, and all that were given; `path` and `query` are not quoted."""
+        """The headers that say who asks, and all that were given; `path` and `query` are not
+        quoted.
+        """
         stamp = self._stamp()
         checksum = sha256(body).hexdigest()
         sent = {**headers, "host": host, "x-amz-date": stamp, "x-amz-content-sha256": checksum}
@@ -50,8 +59,12 @@ class Signer:
         )
         return sent
 
-    def link(self, method: str, host: str, path: str, seconds: int, query: Mapping[str, str] = NOTHING) -> str:
-        """Path and query, quoted, with which `method` can be asked for so many seconds by anybody."""
+    def link(
+        self, method: str, host: str, path: str, seconds: int, query: Mapping[str, str] = NOTHING
+    ) -> str:
+        """Path and query, quoted, with which `method` can be asked for so many
+        seconds by anybody.
+        """
         stamp = self._stamp()
         asked = {
             **query,
@@ -73,10 +86,18 @@ class Signer:
         return f"{stamp[:8]}/{self.region}/s3/aws4_request"
 
     def _signature(
-        self, stamp: str, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], checksum: str
+        self,
+        stamp: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        checksum: str,
     ) -> str:
         listed = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
-        request = "\n".join((method, quoted(path), queried(query), listed, ";".join(sorted(headers)), checksum))
+        request = "\n".join(
+            (method, quoted(path), queried(query), listed, ";".join(sorted(headers)), checksum)
+        )
         scope = self._scope(stamp)
         text = "\n".join(("AWS4-HMAC-SHA256", stamp, scope, sha256(request.encode()).hexdigest()))
         key = f"AWS4{self.keys.secret}".encode()
@@ -86,10 +107,14 @@ class Signer:
 
 
 def quoted(path: str) -> str:
-    """A path as it is sent, and signed: S3 quotes it once, all but letters, digits and ``-._~/``."""
+    """A path as it is sent, and signed: S3 quotes it once, all but letters,
+    digits and ``-._~/``.
+    """
     return quote(path, safe="/~")
 
 
 def queried(query: Mapping[str, str]) -> str:
     """A query as it is sent, and signed: in the order of its names, each with a ``=``."""
-    return "&".join(sorted(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query.items()))
+    return "&".join(
+        sorted(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query.items())
+    )

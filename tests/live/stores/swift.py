@@ -1,4 +1,6 @@
-"""OpenStack Swift with its S3 API: proxy, account, container and object server in one process (see swift_server.py)."""
+"""OpenStack Swift with its S3 API: proxy, account, container and object server in one process (see
+swift_server.py).
+"""
 
 import os
 import signal
@@ -31,8 +33,8 @@ CAN: Final = Abilities(
 def swift() -> Iterator[Store]:
     """A new one, empty; ended by its pid.
 
-    Raises `unittest.SkipTest` where Swift cannot be installed or the scratch folder has no extended attributes; in CI
-    `Unavailable`.
+    Raises `unittest.SkipTest` where Swift cannot be installed or the scratch folder has no extended
+    attributes; in CI `Unavailable`.
     """
     python = client("swift")
     with ExitStack() as stack:
@@ -44,7 +46,16 @@ def swift() -> Iterator[Store]:
             raise Unavailable(reason) if in_ci() else SkipTest(reason) from error
         port = free_port()
         server = Path(__file__).with_name("swift_server.py")
-        line: list[str | Path] = [python, "-I", server, folder, str(port), REGION, KEYS.access, KEYS.secret]
+        line: list[str | Path] = [
+            python,
+            "-I",
+            server,
+            folder,
+            str(port),
+            REGION,
+            KEYS.access,
+            KEYS.secret,
+        ]
         process = stack.enter_context(running(line, folder / "log", cwd=folder))
         stack.callback(process.stop, signal.SIGKILL)
         store = Store("swift", f"http://127.0.0.1:{port}", REGION, KEYS, CAN, process)

@@ -1,7 +1,9 @@
-"""``python swift_server.py FOLDER PORT REGION ACCESS SECRET``: all of a small Swift in one process, until it is ended.
+"""``python swift_server.py FOLDER PORT REGION ACCESS SECRET``: all of a small Swift in one process,
+until it is ended.
 
-Run by the Python of an environment that has Swift (``swift`` in tests/live/clients.py); nothing of pypid is imported. Its
-configuration and its one "disk" are below FOLDER, PORT of 127.0.0.1 is the proxy's. What it logs goes to the standard error.
+Run by the Python of an environment that has Swift (``swift`` in tests/live/clients.py); nothing of
+pypid is imported. Its configuration and its one "disk" are below FOLDER, PORT of 127.0.0.1 is the
+proxy's. What it logs goes to the standard error.
 """
 
 # Swift is not installed where mypy runs
@@ -68,7 +70,8 @@ use = egg:swift#dlo
 
 
 class Cache:
-    """What memcached is to a real Swift, as much as the proxy asks of it: without, it looks for the bucket at each request.
+    """What memcached is to a real Swift, as much as the proxy asks of it: without, it looks for the
+    bucket at each request.
 
     Nothing in it ends by itself: the proxy, the only one, takes out what it changes.
     """
@@ -100,7 +103,17 @@ def with_cache(app: Application) -> Application:
 def ring(folder: Path, kind: str, port: int) -> None:
     """One device holds the only replica of everything."""
     builder = RingBuilder(2, 1, 0)
-    builder.add_dev({"id": 0, "region": 1, "zone": 1, "ip": "127.0.0.1", "port": port, "device": "disk", "weight": 1})
+    builder.add_dev(
+        {
+            "id": 0,
+            "region": 1,
+            "zone": 1,
+            "ip": "127.0.0.1",
+            "port": port,
+            "device": "disk",
+            "weight": 1,
+        }
+    )
     builder.rebalance()
     builder.get_ring().save(str(folder / f"{kind}.ring.gz"))
 
@@ -121,14 +134,25 @@ def main(folder: Path, port: int, region: str, access: str, secret: str) -> None
         (folder / f"{kind}.conf").write_text(BACKEND.format(folder=folder, kind=kind))
         servers.append((kind, socket))
     user = access.replace(":", "_")
-    (folder / "proxy.conf").write_text(PROXY.format(folder=folder, region=region, user=user, secret=secret))
+    (folder / "proxy.conf").write_text(
+        PROXY.format(folder=folder, region=region, user=user, secret=secret)
+    )
     servers.append(("proxy", listen(("127.0.0.1", port), backlog=500)))
     running = []
     for kind, socket in servers:
         app = loadapp(str(folder / f"{kind}.conf"), global_conf={"log_name": kind})
         pool = GreenPool(500)
         app = with_cache(app) if kind == "proxy" else app
-        running.append(spawn(wsgi.server, socket, app, log_output=False, custom_pool=pool, capitalize_response_headers=False))
+        running.append(
+            spawn(
+                wsgi.server,
+                socket,
+                app,
+                log_output=False,
+                custom_pool=pool,
+                capitalize_response_headers=False,
+            )
+        )
     for thread in running:
         thread.wait()
 

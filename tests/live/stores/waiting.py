@@ -1,6 +1,7 @@
 """`pypid.blobs.s3` towards a store, under a reactor that runs while a test waits, and only then.
 
-So a test that was written for a store that answers at once is a test of one that is asked over sockets.
+So a test that was written for a store that answers at once is a test of one that is asked over
+sockets.
 """
 
 # trial's assertions are not annotated

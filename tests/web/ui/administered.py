@@ -1,4 +1,6 @@
-"""A whole pypid with accounts, another index behind it, and browsers of an administrator and of somebody who is none."""
+"""A whole pypid with accounts, another index behind it, and browsers of an administrator and of
+somebody who is none.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ Header = tuple[str, str]
 
 
 def unchunked(raw: bytes) -> tuple[str, dict[str, str], str]:
-    """The status line, the head and the text of an answer that was sent in chunks, as far as it has come."""
+    """The status line, the head and the text of an answer that was sent in chunks, as far as it has
+    come.
+    """
     head, _, rest = raw.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     fields = dict(line.split(": ", 1) for line in lines)
@@ -53,7 +57,9 @@ class AdministeredCase(WholeCase):
 
     def log_in(self, user: str) -> tuple[Header, str]:
         """The cookie of a new session, and its token against CSRF."""
-        answer = self.pypid.api("POST", "/api/session", {"user": user, "password": PASSWORDS[user]}, user=None)
+        answer = self.pypid.api(
+            "POST", "/api/session", {"user": user, "password": PASSWORDS[user]}, user=None
+        )
         return cookie_of(answer), answer.json["csrf_token"]
 
     def look(self, target: str, user: str | None = "ada") -> Answer:

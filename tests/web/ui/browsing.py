@@ -1,4 +1,6 @@
-"""Somebody with a browser before a whole pypid: a cookie that is kept, the token that each page has, forms that are sent."""
+"""Somebody with a browser before a whole pypid: a cookie that is kept, the token that each page
+has, forms that are sent.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,11 @@ class Browser:
 
     def log_in(self, user: str, password: str | None = None, back: str = "") -> Answer:
         """By the form; the token is that of the next page."""
-        said = {"user": user, "password": PASSWORDS[user] if password is None else password, "next": back}
+        said = {
+            "user": user,
+            "password": PASSWORDS[user] if password is None else password,
+            "next": back,
+        }
         answer = self.post("/account/login", **said)
         if answer.status == 303:
             self.get("/account/")
@@ -64,7 +70,9 @@ class Browser:
 
 
 class BrowsedCase(WholeCase):
-    """A pypid with accounts, whose ``[access]`` says `people` of them; ada administers it, alice may publish."""
+    """A pypid with accounts, whose ``[access]`` says `people` of them; ada administers it, alice
+    may publish.
+    """
 
     people = AccountSettings()
     configured: Configured | None = None
@@ -74,7 +82,9 @@ class BrowsedCase(WholeCase):
         super().setUp()
         self.pypid.face.settings = evolve(self.pypid.face.settings, people=self.people)
         folder = Path(self.mktemp())
-        self.peopled = Peopled(self.pypid, folder, configured=self.configured, directory=self.directory)
+        self.peopled = Peopled(
+            self.pypid, folder, configured=self.configured, directory=self.directory
+        )
         self.browser = Browser(self.pypid)
 
     def as_user(self, user: str, password: str | None = None) -> Browser:
@@ -84,12 +94,22 @@ class BrowsedCase(WholeCase):
         return browser
 
     def have_account(
-        self, name: str, password: str = "", *, admin: bool = False, standing: AccountStatus = AccountStatus.ACTIVE
+        self,
+        name: str,
+        password: str = "",
+        *,
+        admin: bool = False,
+        standing: AccountStatus = AccountStatus.ACTIVE,
     ) -> None:
         """An account of the database."""
         now = self.pypid.world.now()
         account = Account(
-            name=name, hash=CHEAP.hash(password or f"{name}'s"), admin=admin, standing=standing, created=now, changed=now
+            name=name,
+            hash=CHEAP.hash(password or f"{name}'s"),
+            admin=admin,
+            standing=standing,
+            created=now,
+            changed=now,
         )
         have(self.peopled.accounts.add_user(account))
 

@@ -8,7 +8,12 @@ from tests.web.peopled import have
 from tests.web.ui.browsing import BROWSER, BrowsedCase, Browser
 from tests.web.whole import PASSWORDS, basic
 
-NEW = {"name": "CI <i>of</i> spam", "actions": ["read", "publish"], "projects": "spam acme-*", "expires": "30d"}
+NEW = {
+    "name": "CI <i>of</i> spam",
+    "actions": ["read", "publish"],
+    "projects": "spam acme-*",
+    "expires": "30d",
+}
 SECRET = re.compile(r"pypi-[A-Za-z0-9_-]{40,}")
 
 
@@ -31,7 +36,9 @@ class AccountTests(BrowsedCase):
             self.assertEqual(self.browser.post(f"/account/{path}").status, 401, path)
 
     def test_by_token(self) -> None:
-        """Whoever has come by a token sees that one, and makes none and changes no password by it."""
+        """Whoever has come by a token sees that one, and makes none and changes no
+        password by it.
+        """
         browser = self.as_user("alice")
         [secret, *_] = SECRET.findall(browser.post("/account/tokens", **NEW).text)
         browser.post("/account/tokens", **{**NEW, "name": "another one"})
@@ -41,7 +48,10 @@ class AccountTests(BrowsedCase):
         self.assertNotIn("another one", page.text)
         self.assertNotIn('action="../account/tokens"', page.text)
         before = len(self.done())
-        for path, said in (("tokens", NEW), ("password", {"current": "alice's", "password": "x" * 9, "again": "x" * 9})):
+        for path, said in (
+            ("tokens", NEW),
+            ("password", {"current": "alice's", "password": "x" * 9, "again": "x" * 9}),
+        ):
             answer = self.browser.post(f"/account/{path}", by_token, **said)
             self.assertEqual(answer.status, 403, path)
             self.assertIn("cannot be done with a token", answer.text)
@@ -56,15 +66,25 @@ class TokenTests(BrowsedCase):
         self.browser = self.as_user("alice")
 
     def test_shown_once(self) -> None:
-        """The secret is on the answer that makes the token, which nobody keeps, and nowhere else: no page, log or address."""
+        """The secret is on the answer that makes the token, which nobody keeps, and nowhere else:
+        no page, log or address.
+        """
         answer = self.browser.post("/account/tokens", **NEW)
         self.assertEqual((answer.status, answer["cache-control"]), (201, "private, no-store"))
         [secret] = set(SECRET.findall(answer.text))
-        for words in ("twine", "UV_PUBLISH_TOKEN", "netrc", "http://index.example/legacy/", "CI &lt;i&gt;of"):
+        for words in (
+            "twine",
+            "UV_PUBLISH_TOKEN",
+            "netrc",
+            "http://index.example/legacy/",
+            "CI &lt;i&gt;of",
+        ):
             self.assertIn(words, answer.text)
         self.assertNotIn("<i>", answer.text)
         [token] = have(self.peopled.accounts.tokens("alice"))
-        self.assertEqual((token.name, token.scope.projects), ("CI <i>of</i> spam", ("spam", "acme-*")))
+        self.assertEqual(
+            (token.name, token.scope.projects), ("CI <i>of</i> spam", ("spam", "acme-*"))
+        )
         page = self.browser.get("/account/").text
         self.assertIn(token.id, page)
         self.assertNotIn(secret, page)
@@ -72,7 +92,9 @@ class TokenTests(BrowsedCase):
         self.assertNotIn(secret, self.browser.get("/account/tokens").text)
         self.never_told(secret)
         self.assertEqual(self.done(), [("alice", "make-token", token.id)])
-        self.assertEqual(self.pypid.get("/api/me", None, basic("__token__", secret)).json["user"], "alice")
+        self.assertEqual(
+            self.pypid.get("/api/me", None, basic("__token__", secret)).json["user"], "alice"
+        )
 
     def test_expiry(self) -> None:
         """It expires after a time out of the list, never, or with a day that was chosen."""
@@ -82,7 +104,9 @@ class TokenTests(BrowsedCase):
             ({"expires": "own", "until": "2026-02-03"}, "2026-02-03T23:59:59"),
         ):
             self.pypid.clock.advance(1)
-            self.assertEqual(self.browser.post("/account/tokens", **{**NEW, **said}).status, 201, said)
+            self.assertEqual(
+                self.browser.post("/account/tokens", **{**NEW, **said}).status, 201, said
+            )
             found = have(self.peopled.accounts.tokens("alice"))[-1].expires
             self.assertEqual(found and found.isoformat()[: len(expires or "")], expires)
 
@@ -121,7 +145,10 @@ class TokenTests(BrowsedCase):
         """Revoked is revoked."""
         answer = self.browser.post("/account/tokens", **NEW)
         [token] = have(self.peopled.accounts.tokens())
-        self.went(self.browser.post("/account/tokens/revoke", id=token.id), "../../account/?done=token-revoked")
+        self.went(
+            self.browser.post("/account/tokens/revoke", id=token.id),
+            "../../account/?done=token-revoked",
+        )
         self.assertIn("revoked", self.browser.get("/account/").text)
         secret = SECRET.findall(answer.text)[0]
         self.assertEqual(self.pypid.get("/api/me", None, basic("__token__", secret)).status, 401)
@@ -129,8 +156,13 @@ class TokenTests(BrowsedCase):
     def test_csrf(self) -> None:
         """Without the token of this very session nothing is made."""
         for other in ("", "0" * 64, self.as_user("alice").token):
-            self.assertEqual(self.browser.post("/account/tokens", **NEW, csrf_token=other).status, 403)
-        self.assertEqual(self.browser.post("/account/tokens", ("Origin", "https://evil.example"), **NEW).status, 403)
+            self.assertEqual(
+                self.browser.post("/account/tokens", **NEW, csrf_token=other).status, 403
+            )
+        self.assertEqual(
+            self.browser.post("/account/tokens", ("Origin", "https://evil.example"), **NEW).status,
+            403,
+        )
         self.assertEqual(have(self.peopled.accounts.tokens()), [])
 
 
@@ -145,7 +177,8 @@ class PasswordTests(BrowsedCase):
     def change(self, browser: Browser, **said: str) -> None:
         """Nothing changes, and it is said why."""
         answer = browser.post(
-            "/account/password", **{"current": "zoe's", "password": "new-secret", "again": "new-secret", **said}
+            "/account/password",
+            **{"current": "zoe's", "password": "new-secret", "again": "new-secret", **said},
         )
         self.assertEqual(answer.status, 400, answer)
         self.assertIn('id="problems"', answer.text)
@@ -160,9 +193,13 @@ class PasswordTests(BrowsedCase):
         self.change(browser, again="other-secret")
         self.change(browser, password="short1", again="short1")
         self.assertEqual(self.done(), [])
-        answer = browser.post("/account/password", current="zoe's", password="new-secret", again="new-secret")
+        answer = browser.post(
+            "/account/password", current="zoe's", password="new-secret", again="new-secret"
+        )
         self.went(answer, "../account/login?done=password-changed")
-        self.assertEqual([each.get("/account/").status for each in (browser, elsewhere)], [303, 303])
+        self.assertEqual(
+            [each.get("/account/").status for each in (browser, elsewhere)], [303, 303]
+        )
         self.assertEqual(self.browser.log_in("zoe", "zoe's").status, 403)
         self.as_user("zoe", "new-secret")
         self.assertEqual(self.done(), [("zoe", "set-password", "zoe")])
@@ -170,11 +207,15 @@ class PasswordTests(BrowsedCase):
         self.never_told("new-secret")
 
     def test_administrator(self) -> None:
-        """An administrator has to say the current one, too: a window that was left open gives nobody the account for good."""
+        """An administrator has to say the current one, too: a window that was left open gives
+        nobody the account for good.
+        """
         browser = self.as_user("boss", "boss's")
         self.change(browser, current="wrong-one")
         self.went(
-            browser.post("/account/password", current="boss's", password="new-secret", again="new-secret"),
+            browser.post(
+                "/account/password", current="boss's", password="new-secret", again="new-secret"
+            ),
             "../account/login?done=password-changed",
         )
 
@@ -185,7 +226,12 @@ class PasswordTests(BrowsedCase):
         self.assertIn("[users]", page.text)
         self.assertNotIn('action="../account/password"', page.text)
         self.change(browser, current=PASSWORDS["alice"] + "-")
-        answer = browser.post("/account/password", current=PASSWORDS["alice"], password="new-secret", again="new-secret")
+        answer = browser.post(
+            "/account/password",
+            current=PASSWORDS["alice"],
+            password="new-secret",
+            again="new-secret",
+        )
         self.said_wrong(answer, 400, "[users]")
 
 
@@ -200,4 +246,6 @@ class DirectoryTests(BrowsedCase):
         page = browser.get("/account/").text
         self.assertIn("a directory or another service", page)
         self.assertIn("staff", page)
-        self.assertEqual(browser.post("/account/tokens", **{**NEW, "actions": ["read"]}).status, 201)
+        self.assertEqual(
+            browser.post("/account/tokens", **{**NEW, "actions": ["read"]}).status, 201
+        )

@@ -19,7 +19,12 @@ class ComparePageTests(WholeCase):
     """Somebody who compares releases in a browser."""
 
     def see(self, query: str = "", project: str = "spam", user: str | None = None) -> Answer:
-        answer = self.pypid.get(f"/project/{project}/-/compare{query}", BROWSER, ("Accept-Encoding", "identity"), user=user)
+        answer = self.pypid.get(
+            f"/project/{project}/-/compare{query}",
+            BROWSER,
+            ("Accept-Encoding", "identity"),
+            user=user,
+        )
         if answer.status == 200:
             seen = Seen(answer.text)
             self.assertEqual((seen.headings, seen.odd), (1, []))
@@ -27,7 +32,8 @@ class ComparePageTests(WholeCase):
 
     def have_both(self) -> None:
         self.have_wheel(
-            extra=[("Requires-Dist", "eggs>=1")], files={"spam/a.py": b"one\ntwo\n", "b.py": b"b", "same.py": b"same"}
+            extra=[("Requires-Dist", "eggs>=1")],
+            files={"spam/a.py": b"one\ntwo\n", "b.py": b"b", "same.py": b"same"},
         )
         self.have_wheel(
             version="2.0",
@@ -37,8 +43,12 @@ class ComparePageTests(WholeCase):
         self.have_sdist()
 
     def test_much_metadata(self) -> None:
-        """Of many values, each long and of what nobody can see, so many are shown, and how many there are besides."""
-        said = [("Classifier", f"{number}{chr(0x202E) * 2000}") for number in range(MOST_VALUES + 7)]
+        """Of many values, each long and of what nobody can see, so many are shown, and how many
+        there are besides.
+        """
+        said = [
+            ("Classifier", f"{number}{chr(0x202E) * 2000}") for number in range(MOST_VALUES + 7)
+        ]
         self.have_adopted_wheel(extra=[("Requires-Dist", f"a; {'(' * 490}os_name=='a'{')' * 490}")])
         self.have_wheel(version="2.0", extra=said)
         answer = self.see()
@@ -47,7 +57,9 @@ class ComparePageTests(WholeCase):
         self.assertLess(answer.text.count("\\u202e"), MOST_VALUES * LONGEST_VALUE + 1)
 
     def test_everything(self) -> None:
-        """Without a choice the newest is compared with the one before it; each difference has a word."""
+        """Without a choice the newest is compared with the one before it; each difference has a
+        word.
+        """
         self.have_both()
         page = self.see().text
         self.assertEqual(page, self.see("?from=1.0&to=2.0").text.replace("?from=1.0&to=2.0", ""))
@@ -87,7 +99,9 @@ class ComparePageTests(WholeCase):
         self.assertIn("no two files of one kind", self.see().text)
 
     def test_not_there(self) -> None:
-        """A version that is not there, or a project, is 404; another spelling of the project leads to the right one."""
+        """A version that is not there, or a project, is 404; another spelling of the project leads
+        to the right one.
+        """
         self.have_both()
         for query in ("?from=7", "?to=7", "?from=%3Cb%3E&to=1.0"):
             self.assertEqual(self.see(query).status, 404, query)

@@ -20,7 +20,9 @@ class ConfigurationTests(AdministeredCase):
 
     def test_shown(self) -> None:
         """Each value with where it stands, as `check-config` prints it."""
-        config = parse("[log]\nlevel = warn\n", filename="pypid.ini", environ={"PYPID_LOG_FORMAT": "json"})
+        config = parse(
+            "[log]\nlevel = warn\n", filename="pypid.ini", environ={"PYPID_LOG_FORMAT": "json"}
+        )
         self.use(config)
         text = self.page(URL)
         for words in ("[log]", "pypid.ini:2", "PYPID_LOG_FORMAT", "a restart", "a reload"):
@@ -28,12 +30,22 @@ class ConfigurationTests(AdministeredCase):
         document = self.pypid.api("GET", "/api/configuration").json
         self.assertEqual(document["text"], describe(config))
         [section] = [each for each in document["sections"] if each["section"] == "log"]
-        level = {"key": "level", "value": "warn", "origin": "pypid.ini:2", "takes_effect": "reload", "waits": False}
+        level = {
+            "key": "level",
+            "value": "warn",
+            "origin": "pypid.ini:2",
+            "takes_effect": "reload",
+            "waits": False,
+        }
         self.assertEqual(section["keys"][0], level)
 
     def test_secrets(self) -> None:
-        """No secret of any key is on the page or in the JSON, nor a hash of a password, nor who logs in at an index."""
-        config = parse(f"{with_secrets()}[users]\nalice = {HASH}\n", filename="x.ini", not_yet=frozenset())
+        """No secret of any key is on the page or in the JSON, nor a hash of a password, nor who
+        logs in at an index.
+        """
+        config = parse(
+            f"{with_secrets()}[users]\nalice = {HASH}\n", filename="x.ini", not_yet=frozenset()
+        )
         for started, read in ((config, config), (Config(), config), (config, Config())):
             self.use(started, read)
             text = self.page(URL) + self.pypid.api("GET", "/api/configuration").text
@@ -52,7 +64,12 @@ class ConfigurationTests(AdministeredCase):
 
     def test_hostile(self) -> None:
         """Whatever the file says is text."""
-        self.use(parse("[groups]\n<b>x</b> = bob\n[server]\nstate = <script>alert(1)</script>\n", filename="<i>.ini"))
+        self.use(
+            parse(
+                "[groups]\n<b>x</b> = bob\n[server]\nstate = <script>alert(1)</script>\n",
+                filename="<i>.ini",
+            )
+        )
         text = self.look(URL).text
         for tag in ("<b>", "<script>a", "<i>"):
             self.assertNotIn(tag, text)
@@ -69,7 +86,9 @@ class ConfigurationTests(AdministeredCase):
     def test_unknown(self) -> None:
         """Where nobody has said it there is none."""
         self.assertIn("not known here", self.page(URL))
-        self.assertEqual(self.pypid.api("GET", "/api/configuration").json, {"text": "", "sections": []})
+        self.assertEqual(
+            self.pypid.api("GET", "/api/configuration").json, {"text": "", "sections": []}
+        )
 
 
 class LogLevelTests(AdministeredCase):
@@ -87,7 +106,9 @@ class LogLevelTests(AdministeredCase):
         self.send("/manage/log-level", level="default")
         self.assertEqual(self.threshold.in_force, "warn")
         done = self.peopled.done(what="set-log-level")
-        self.assertEqual(done, [("ada", "set-log-level", "debug"), ("ada", "set-log-level", "default")])
+        self.assertEqual(
+            done, [("ada", "set-log-level", "debug"), ("ada", "set-log-level", "default")]
+        )
 
     def test_refused(self) -> None:
         """Other words are none."""
@@ -96,7 +117,9 @@ class LogLevelTests(AdministeredCase):
         self.assertEqual(self.threshold.in_force, "warn")
 
     def test_elsewhere(self) -> None:
-        """Where twistd writes the log there is no form, and one that is sent all the same is refused."""
+        """Where twistd writes the log there is no form, and one that is sent all the same is
+        refused.
+        """
         self.pypid.face.loudness = None
         self.assertNotIn("<select", self.page(URL))
         self.assertEqual(self.send("/manage/log-level", level="debug").status, 501)

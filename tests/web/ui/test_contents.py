@@ -37,9 +37,18 @@ def folders(answer: Answer) -> list[str]:
 class ContentsPageTests(WholeCase):
     """Somebody who looks into files in a browser."""
 
-    def see(self, filename: str, query: str = "", project: str = "spam", pypid: Pypid | None = None, **options: Any) -> Answer:
+    def see(
+        self,
+        filename: str,
+        query: str = "",
+        project: str = "spam",
+        pypid: Pypid | None = None,
+        **options: Any,
+    ) -> Answer:
         target = f"/project/{project}/-/contents/{filename}{query}"
-        answer = (pypid or self.pypid).get(target, BROWSER, ("Accept-Encoding", "identity"), **options)
+        answer = (pypid or self.pypid).get(
+            target, BROWSER, ("Accept-Encoding", "identity"), **options
+        )
         if answer.status in (200, 422):
             seen = Seen(answer.text)
             self.assertEqual((seen.headings, seen.odd), (1, []))
@@ -51,8 +60,12 @@ class ContentsPageTests(WholeCase):
         filename, _ = self.have_wheel(files={"spam/__init__.py": b"one = 1\r\n\ntwo = '<&'\n"})
         answer = self.see(filename)
         self.assertEqual(answer.status, 200)
-        self.assertEqual((folders(answer), paths(answer)), (["spam%2F", "spam-1.0.dist-info%2F"], []))
-        self.assertEqual(paths(self.see(filename, f"?in={folders(answer)[0]}")), ["spam%2F__init__.py"])
+        self.assertEqual(
+            (folders(answer), paths(answer)), (["spam%2F", "spam-1.0.dist-info%2F"], [])
+        )
+        self.assertEqual(
+            paths(self.see(filename, f"?in={folders(answer)[0]}")), ["spam%2F__init__.py"]
+        )
         page = self.see(filename, "?path=spam%2F__init__.py").text
         self.assertIn('href="?in=spam%2F"', page)
         self.assertIn('<li id="L1"><code>one = 1</code></li>', page)
@@ -63,13 +76,17 @@ class ContentsPageTests(WholeCase):
     def test_sdist(self) -> None:
         """Sdists, too."""
         filename, _ = self.have_sdist(files={"a.py": b"x\n", "image.png": b"\x89PNG\0"})
-        self.assertIn("spam-1.0%2Fa.py", paths(self.see(filename, f"?in={folders(self.see(filename))[0]}")))
+        self.assertIn(
+            "spam-1.0%2Fa.py", paths(self.see(filename, f"?in={folders(self.see(filename))[0]}"))
+        )
         self.assertIn("no text", self.see(filename, "?path=spam-1.0/image.png").text)
 
     def test_long_lists(self) -> None:
         """A list comes in pages, and can be narrowed; a text, too; a line has an end."""
         files = {f"spam/{number:04}.py": b"" for number in range(MEMBERS + 5)}
-        files["long.txt"] = b"".join(b"%d\n" % number for number in range(LINES + 7)) + b"y" * (LONGEST_LINE + 1000)
+        files["long.txt"] = b"".join(b"%d\n" % number for number in range(LINES + 7)) + b"y" * (
+            LONGEST_LINE + 1000
+        )
         filename, _ = self.have_wheel(files=files)
         self.assertEqual(len(paths(self.see(filename, "?in=spam/"))), MEMBERS)
         self.assertIn("?in=spam%2F&amp;page=2", self.see(filename, "?in=spam/").text)
@@ -87,7 +104,16 @@ class ContentsPageTests(WholeCase):
         upstream = Elsewhere()
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
-            for name in (XSS, f"a{TURNED}b", "../up", "javascript:alert(1)", '"onmouseover="x', "x" * 3000, "a\nb", "a&find=b"):
+            for name in (
+                XSS,
+                f"a{TURNED}b",
+                "../up",
+                "javascript:alert(1)",
+                '"onmouseover="x',
+                "x" * 3000,
+                "a\nb",
+                "a&find=b",
+            ):
                 archive.writestr(name, f"{XSS}{TURNED}\x1b[2J\n")
         upstream.has("ham", wheel_filename("ham"), file.getvalue())
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
@@ -121,11 +147,15 @@ class ContentsPageTests(WholeCase):
         self.assertIn("../../../../packages/ham/ham-1.0.tar.gz", answer.text)
 
     def test_not_there(self) -> None:
-        """What is not there is a page of 404; other spellings lead to the right one, with all that was asked."""
+        """What is not there is a page of 404; other spellings lead to the right one, with all that
+        was asked.
+        """
         filename, _ = self.have_wheel()
         for target in (f"{filename}?path=nothing", f"{filename}?in=nothing/", "spam-9.tar.gz"):
             answer = self.see(target)
-            self.assertEqual((answer.status, answer["content-type"]), (404, "text/html; charset=utf-8"))
+            self.assertEqual(
+                (answer.status, answer["content-type"]), (404, "text/html; charset=utf-8")
+            )
         answer = self.see(filename, "?path=spam.py", "SPAM")
         self.assertEqual(answer.status, 301)
         self.assertIn(f"spam/-/contents/{filename}?path=spam.py", answer["location"] or "")

@@ -8,7 +8,9 @@ from tests.web.whole import HOST
 
 class OthersTests(BrowsedCase):
     def test_after_a_form(self) -> None:
-        """The page that tells what a form has done first hears of what was done elsewhere, for whoever is logged in."""
+        """The page that tells what a form has done first hears of what was done elsewhere, for
+        whoever is logged in.
+        """
         heard: list[int] = []
 
         async def catch_up() -> None:
@@ -26,18 +28,29 @@ class OthersTests(BrowsedCase):
 
 class ProxiesTests(BrowsedCase):
     def test_told(self) -> None:
-        """Whose form is refused because a proxy changes the Host is told both, and what an administrator has to set."""
+        """Whose form is refused because a proxy changes the Host is told both, and what an
+        administrator has to set.
+        """
         said = {"user": "alice", "password": "x"}
-        answer = self.browser.post("/account/login", ("Origin", "https://packages.example.org"), **said)
+        answer = self.browser.post(
+            "/account/login", ("Origin", "https://packages.example.org"), **said
+        )
         self.assertEqual(answer.status, 403)
-        for word in ("https://packages.example.org", f"asked for as {HOST}", "public_url", "proxy_set_header Host $http_host"):
+        for word in (
+            "https://packages.example.org",
+            f"asked for as {HOST}",
+            "public_url",
+            "proxy_set_header Host $http_host",
+        ):
             self.assertIn(word, answer.text)
         self.assertNotIn("Log in</a></li>\n</ul>\n<p", answer.text)
 
     def test_hostile(self) -> None:
         """Whatever the Origin is comes back as text, and not much of it."""
         for origin in ("x://<script>alert(1)</script>", "https://" + "x" * 5000, "null", "://"):
-            answer = self.browser.post("/account/login", ("Origin", origin), user="alice", password="x")
+            answer = self.browser.post(
+                "/account/login", ("Origin", origin), user="alice", password="x"
+            )
             self.assertEqual(answer.status, 403)
             self.assertNotIn("<script>alert", answer.text)
             self.assertNotIn("x" * 300, answer.text)

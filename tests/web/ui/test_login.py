@@ -21,7 +21,9 @@ class LoginTests(BrowsedCase):
     def test_whole_life(self) -> None:
         """Whoever wants to see a page is led to the form, back to the page, and out again."""
         asked = self.browser.get("/account/?page=1")
-        self.assertEqual((asked.status, asked["location"]), (303, "../account/login?next=account%2F%3Fpage%3D1"))
+        self.assertEqual(
+            (asked.status, asked["location"]), (303, "../account/login?next=account%2F%3Fpage%3D1")
+        )
         form = self.browser.get("/account/login?next=account%2F%3Fpage%3D1")
         self.assertIn('<input type="hidden" name="next" value="account/?page=1">', form.text)
         self.assertIn("Log in to continue", form.text)
@@ -32,11 +34,16 @@ class LoginTests(BrowsedCase):
         self.went(self.browser.post("/account/logout"), "../account/login?done=logged-out")
         self.assertIsNone(self.browser.cookie)
         self.assertEqual(self.browser.get("/").status, 303)
-        self.assertEqual(self.peopled.done(), [("alice", "begin-session", "alice"), ("alice", "end-session", "alice")])
+        self.assertEqual(
+            self.peopled.done(),
+            [("alice", "begin-session", "alice"), ("alice", "end-session", "alice")],
+        )
         self.never_told(PASSWORDS["alice"])
 
     def test_wrong(self) -> None:
-        """A wrong password and a name that nobody has are answered alike, with the form and the name, never the password."""
+        """A wrong password and a name that nobody has are answered alike, with the form and the
+        name, never the password.
+        """
         self.have_account("zoe")
         told = set()
         for user in ("alice", "nobody", "zoe", "ada"):
@@ -48,8 +55,17 @@ class LoginTests(BrowsedCase):
         self.assertEqual(len(told), 1)
 
     def test_hostile(self) -> None:
-        """What was typed comes back as text only; what cannot be anybody is refused like the rest."""
-        for user in ('"><script>alert(1)</script>', "x" * 5000, "__token__", "__session__", "al\nice", ""):
+        """What was typed comes back as text only; what cannot be anybody is refused
+        like the rest.
+        """
+        for user in (
+            '"><script>alert(1)</script>',
+            "x" * 5000,
+            "__token__",
+            "__session__",
+            "al\nice",
+            "",
+        ):
             answer = self.browser.log_in(user, "x")
             self.said_wrong(answer, 403)
             self.assertNotIn("<script>alert", answer.text)
@@ -100,31 +116,46 @@ class LoginTests(BrowsedCase):
         self.assertEqual(Browser(self.pypid, cookie=first).get("/account/").status, 303)
 
     def test_never_packed_together(self) -> None:
-        """The token against CSRF is not compressed with what a link can have a page repeat: the length would tell of both."""
+        """The token against CSRF is not compressed with what a link can have a page repeat: the
+        length would tell of both.
+        """
         mine, packed = self.as_user("alice"), ("Accept-Encoding", "gzip")
         said = f"/search?q=csrf-token%20content%20{mine.token[:9]}"
         answer = mine.get(said, packed)
         self.assertEqual((answer["content-encoding"], mine.token in answer.text), (None, True))
         self.assertEqual(mine.get("/", packed)["content-encoding"], "gzip")
-        self.assertEqual(Browser(self.pypid).get("/account/login?next=upload", packed)["content-encoding"], "gzip")
+        self.assertEqual(
+            Browser(self.pypid).get("/account/login?next=upload", packed)["content-encoding"],
+            "gzip",
+        )
 
     def test_other_site(self) -> None:
         """A form on another site logs nobody in, and nobody out."""
         for origin in ("https://evil.example", "null"):
-            answer = self.browser.post("/account/login", ("Origin", origin), user="bob", password=PASSWORDS["bob"])
+            answer = self.browser.post(
+                "/account/login", ("Origin", origin), user="bob", password=PASSWORDS["bob"]
+            )
             self.assertEqual((answer.status, answer["set-cookie"]), (403, None))
         mine = self.as_user("alice")
-        self.assertEqual(mine.post("/account/logout", ("Origin", "https://evil.example")).status, 403)
+        self.assertEqual(
+            mine.post("/account/logout", ("Origin", "https://evil.example")).status, 403
+        )
         self.assertEqual(mine.post("/account/logout", csrf_token="").status, 403)
         self.assertEqual(mine.get("/account/").status, 200)
         without_cookie = Browser(self.pypid).post("/account/logout")
         self.assertEqual((without_cookie.status, without_cookie["set-cookie"]), (303, None))
 
     def test_no_form(self) -> None:
-        """What is no form is refused, and a wrong password in the head of the request is 401, as everywhere."""
-        answer = self.pypid.ask("POST", "/account/login", ("Content-Type", "application/json"), OURS, body=b"{}")
+        """What is no form is refused, and a wrong password in the head of the request is 401, as
+        everywhere.
+        """
+        answer = self.pypid.ask(
+            "POST", "/account/login", ("Content-Type", "application/json"), OURS, body=b"{}"
+        )
         self.assertEqual(answer.status, 400)
-        answer = self.pypid.ask("POST", "/account/login", FORM, basic("alice", "wrong"), body=b"user=alice&password=x")
+        answer = self.pypid.ask(
+            "POST", "/account/login", FORM, basic("alice", "wrong"), body=b"user=alice&password=x"
+        )
         self.assertEqual(answer.status, 401)
 
     def test_register(self) -> None:

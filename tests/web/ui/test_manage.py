@@ -21,7 +21,9 @@ PAGES = ("", "why", "upstream", "storage", "snapshots", "configuration")
 
 class WhoTests(AdministeredCase):
     def test_strangers(self) -> None:
-        """Somebody unknown is sent to log in and come back; who is no administrator is refused, and learns nothing."""
+        """Somebody unknown is sent to log in and come back; who is no administrator is refused, and
+        learns nothing.
+        """
         for page in PAGES:
             answer = self.look(f"/manage/{page}", None)
             self.assertEqual(answer.status, 303)
@@ -33,7 +35,14 @@ class WhoTests(AdministeredCase):
     def test_forms(self) -> None:
         """Nobody else's form, and none without its token, does anything."""
         before = self.keys()
-        for target in ("upstream/purge", "rebuild", "check", "snapshots", "snapshots/delete", "log-level"):
+        for target in (
+            "upstream/purge",
+            "rebuild",
+            "check",
+            "snapshots",
+            "snapshots/delete",
+            "log-level",
+        ):
             fields = {"what": "all", "confirm": "everything", "name": "x", "level": "debug"}
             self.assertEqual(self.send(f"/manage/{target}", "bob", **fields).status, 403, target)
             cookie, token = self.browsers["ada"]
@@ -45,10 +54,23 @@ class WhoTests(AdministeredCase):
     def test_address(self) -> None:
         """The links hold below any path: each begins with the relative way to the root."""
         text = self.page("/manage/")
-        for page in ("users", "groups", "rights", "tokens", "audit", "upstream", "storage", "snapshots", "configuration"):
+        for page in (
+            "users",
+            "groups",
+            "rights",
+            "tokens",
+            "audit",
+            "upstream",
+            "storage",
+            "snapshots",
+            "configuration",
+        ):
             self.assertIn(f'href="../manage/{page}"', text)
         self.assertIn('<a href="../manage/" aria-current="page">Overview</a>', text)
-        self.assertIn('<a href="../manage/storage" aria-current="page">Storage</a>', self.page("/manage/storage"))
+        self.assertIn(
+            '<a href="../manage/storage" aria-current="page">Storage</a>',
+            self.page("/manage/storage"),
+        )
 
 
 class HealthTests(AdministeredCase):
@@ -83,7 +105,12 @@ class HealthTests(AdministeredCase):
         """An outage is told with its beginning and the error; offline is no outage."""
         self.pypid.clock.advance(90)
         self.pypid.index.envoy.outage.failed(UpstreamDown(NASTY, unreachable=True))
-        self.has("Upstream", "away", NASTY, f"Since {BEGINNING + timedelta(seconds=91):%-d %b %Y %H:%M} UTC")
+        self.has(
+            "Upstream",
+            "away",
+            NASTY,
+            f"Since {BEGINNING + timedelta(seconds=91):%-d %b %Y %H:%M} UTC",
+        )
         self.assertNotIn("<script>alert", self.look("/manage/").text)
 
     def test_comparing(self) -> None:
@@ -136,7 +163,13 @@ class PeopleTests(AdministeredCase):
     def test_pending(self) -> None:
         """Who has registered and waits is told, with the way to the users."""
         self.assertNotIn("registered", self.page("/manage/"))
-        account = Account(name="newcomer", hash="x", standing=AccountStatus.PENDING, created=BEGINNING, changed=BEGINNING)
+        account = Account(
+            name="newcomer",
+            hash="x",
+            standing=AccountStatus.PENDING,
+            created=BEGINNING,
+            changed=BEGINNING,
+        )
         self.have(self.peopled.accounts.add_user(account))
         self.assertIn("1 person has registered and waits", self.page("/manage/"))
 
@@ -148,7 +181,9 @@ class WhyTests(AdministeredCase):
         self.assertEqual((answer.status, answer["location"]), (303, "../project/ham-spam/-/why"))
 
     def test_no_name(self) -> None:
-        """Without a name there is the form; with what is none the form again, and what is wrong with it."""
+        """Without a name there is the form; with what is none the form again, and what is wrong
+        with it.
+        """
         self.assertIn('name="name"', self.page("/manage/why"))
         answer = self.look("/manage/why?name=%3Cb%3E")
         self.assertEqual(answer.status, 400)
@@ -159,7 +194,9 @@ class WhyTests(AdministeredCase):
 
 class DiskTests(AdministeredCase):
     def test_hanging(self) -> None:
-        """A disk that hangs takes one thread, however many ask, and nobody waits for it for long."""
+        """A disk that hangs takes one thread, however many ask, and nobody waits for
+        it for long.
+        """
         calls: list[Deferred[Disk | None]] = []
 
         def blocking(call: object, *arguments: object) -> Deferred[Disk | None]:

@@ -1,4 +1,6 @@
-"""How pages are made: the head, the way to the root, errors, the login; and what holds for each of them."""
+"""How pages are made: the head, the way to the root, errors, the login; and what holds for each of
+them.
+"""
 
 from __future__ import annotations
 
@@ -64,13 +66,17 @@ class PageTests(WholeCase):
     """One page, as a browser asks for it."""
 
     def test_head(self) -> None:
-        """A page lets in nothing but our own style, script and icon, and is for nobody's cache who knows who asks."""
+        """A page lets in nothing but our own style, script and icon, and is for nobody's cache who
+        knows who asks.
+        """
         answer = self.pypid.get("/", BROWSER)
         policy = answer["content-security-policy"] or ""
         self.assertIn("default-src 'none'", policy)
         self.assertNotIn("unsafe", policy)
         self.assertEqual(answer["cache-control"], "private, no-cache")
-        self.assertEqual(self.pypid.get("/", BROWSER, user="alice")["cache-control"], "private, no-store")
+        self.assertEqual(
+            self.pypid.get("/", BROWSER, user="alice")["cache-control"], "private, no-store"
+        )
         self.assertEqual(answer["x-content-type-options"], "nosniff")
         seen = Seen(answer.text)
         self.assertEqual((seen.headings, seen.odd), (1, []))
@@ -85,22 +91,38 @@ class PageTests(WholeCase):
         self.assertEqual(gzip.decompress(answer.body).decode(), self.pypid.get("/", BROWSER).text)
 
     def test_error(self) -> None:
-        """Errors are pages for browsers, with links that hold where they stand, and texts for everybody else."""
+        """Errors are pages for browsers, with links that hold where they stand, and texts for
+        everybody else.
+        """
         answer = self.pypid.get("/simple/<b>x/", BROWSER)
         self.assertEqual((answer.status, answer["content-type"]), (404, "text/html; charset=utf-8"))
         missing = self.pypid.get("/simple/nothing/", BROWSER).text
         self.assertIn('href="../../search?q=nothing"', missing)
         self.assertIn("../../_/ui/", missing)
         self.assertNotIn("<b>x", answer.text)
-        self.assertEqual(self.pypid.get("/simple/nothing/")["content-type"], "text/plain; charset=utf-8")
-        self.assertEqual(self.pypid.get("/packages/nothing/nothing-1.0.tar.gz", "application/json").json["title"], "Not Found")
+        self.assertEqual(
+            self.pypid.get("/simple/nothing/")["content-type"], "text/plain; charset=utf-8"
+        )
+        self.assertEqual(
+            self.pypid.get("/packages/nothing/nothing-1.0.tar.gz", "application/json").json[
+                "title"
+            ],
+            "Not Found",
+        )
 
     def test_assets(self) -> None:
-        """A file of the site may be kept for ever at the address that a page of today names, and at no other."""
+        """A file of the site may be kept for ever at the address that a page of today names, and at
+        no other.
+        """
         for name in ASSETS:
             answer = self.pypid.get(f"/_/ui/{DIGEST}/{name}")
-            self.assertEqual((answer.status, answer["cache-control"]), (200, "public, max-age=31536000, immutable"))
-            self.assertEqual(self.pypid.get(f"/_/ui/old/{name}")["cache-control"], "public, no-cache")
+            self.assertEqual(
+                (answer.status, answer["cache-control"]),
+                (200, "public, max-age=31536000, immutable"),
+            )
+            self.assertEqual(
+                self.pypid.get(f"/_/ui/old/{name}")["cache-control"], "public, no-cache"
+            )
             packed = self.pypid.get(f"/_/ui/{DIGEST}/{name}", None, ("Accept-Encoding", "gzip"))
             self.assertEqual(gzip.decompress(packed.body), answer.body)
         self.assertEqual(self.pypid.get("/_/ui/x/../../etc").status, 404)
@@ -119,12 +141,18 @@ class LoginTests(SynchronousTestCase):
         self.pypid = Registering(Path(self.mktemp()), AccountSettings(), rules=PRIVATE)
 
     def test_sent(self) -> None:
-        """A browser that asks for a page that nobody unknown may see is sent to log in, and then back."""
+        """A browser that asks for a page that nobody unknown may see is sent to log in, and then
+        back.
+        """
         answer = self.pypid.get("/?q=a%20b", BROWSER)
-        self.assertEqual((answer.status, answer["location"]), (303, "./account/login?next=%3Fq%3Da%2520b"))
+        self.assertEqual(
+            (answer.status, answer["location"]), (303, "./account/login?next=%3Fq%3Da%2520b")
+        )
 
     def test_not_sent(self) -> None:
-        """Programs, browsers at addresses of programs, and whoever sent a wrong password get the challenge."""
+        """Programs, browsers at addresses of programs, and whoever sent a wrong password get the
+        challenge.
+        """
         for path, accept, *headers in (
             ("/", "*/*"),
             ("/", None),
@@ -132,10 +160,16 @@ class LoginTests(SynchronousTestCase):
             ("/", BROWSER, basic("alice", "wrong")),
         ):
             answer = self.pypid.get(path, accept, *headers)
-            self.assertEqual((answer.status, (answer["www-authenticate"] or "")[:5]), (401, "Basic"), (path, accept))
+            self.assertEqual(
+                (answer.status, (answer["www-authenticate"] or "")[:5]),
+                (401, "Basic"),
+                (path, accept),
+            )
 
     def test_without_accounts(self) -> None:
-        """Where nobody can begin a session there is no page to log in, and so the browser asks for the password."""
+        """Where nobody can begin a session there is no page to log in, and so the browser asks for
+        the password.
+        """
         pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
         self.assertEqual(pypid.get("/", BROWSER).status, 401)
 
@@ -145,7 +179,9 @@ class EveryFormTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         rules = Rules(
-            read=PRIVATE.read, write=Principals(users=frozenset({"alice"})), delete=Principals(users=frozenset({"alice"}))
+            read=PRIVATE.read,
+            write=Principals(users=frozenset({"alice"})),
+            delete=Principals(users=frozenset({"alice"})),
         )
         self.pypid = Registering(Path(self.mktemp()), AccountSettings(), rules=rules)
 
@@ -158,19 +194,34 @@ class EveryFormTests(SynchronousTestCase):
 
     def send(self, rule: str, *headers: tuple[str, str], **texts: str) -> Answer:
         """The answer to a form."""
-        return self.pypid.ask("POST", target_of(rule, "acme-plain"), FORM, ("Accept", BROWSER), *headers, body=form(**texts))
+        return self.pypid.ask(
+            "POST",
+            target_of(rule, "acme-plain"),
+            FORM,
+            ("Accept", BROWSER),
+            *headers,
+            body=form(**texts),
+        )
 
     def test_csrf(self) -> None:
-        """No form does anything by a cookie alone, with another session's token, or from another site."""
+        """No form does anything by a cookie alone, with another session's token, or from another
+        site.
+        """
         cookie, _ = self.log_in()
         _, others = self.log_in()
         before = len(self.pypid.deeds())
-        rules = [route.rule for route in guarded_routes(app) if route.page and "POST" in route.methods and not route.entrance]
+        rules = [
+            route.rule
+            for route in guarded_routes(app)
+            if route.page and "POST" in route.methods and not route.entrance
+        ]
         for rule in rules:
             self.assertEqual(self.send(rule, cookie, OURS).status, 403, rule)
             self.assertEqual(self.send(rule, cookie, OURS, csrf_token=others).status, 403, rule)
             self.assertEqual(self.send(rule, cookie, OURS, csrf_token="").status, 403, rule)
-            self.assertEqual(self.send(rule, cookie, ("Origin", "https://evil.example")).status, 403, rule)
+            self.assertEqual(
+                self.send(rule, cookie, ("Origin", "https://evil.example")).status, 403, rule
+            )
         self.assertEqual(len(self.pypid.deeds()), before)
 
     def test_routes(self) -> None:
@@ -183,8 +234,12 @@ class EveryFormTests(SynchronousTestCase):
         """Each form that is posted carries the token, and no template marks anything as safe."""
         for path in sorted(TEMPLATES.glob("*.html")):
             text = path.read_text()
-            self.assertNotRegex(text, r"\|\s*safe\b|autoescape\s+false|\bstyle=|\son[a-z]+=", path.name)
-            for found in re.finditer(r'<form\b[^>]*method="post".*?</form>', text, re.DOTALL | re.IGNORECASE):
+            self.assertNotRegex(
+                text, r"\|\s*safe\b|autoescape\s+false|\bstyle=|\son[a-z]+=", path.name
+            )
+            for found in re.finditer(
+                r'<form\b[^>]*method="post".*?</form>', text, re.DOTALL | re.IGNORECASE
+            ):
                 self.assertIn("csrf_field()", found[0], path.name)
 
     def test_markup(self) -> None:
@@ -198,10 +253,17 @@ class FieldsTests(SynchronousTestCase):
     """Forms, read."""
 
     def test_read(self) -> None:
-        """Names and texts come out as they went in; a ticked box is there, and the last of several texts counts."""
+        """Names and texts come out as they went in; a ticked box is there, and the last of several
+        texts counts.
+        """
         found = now(read_fields(BytesBody(b"a=1&a=2&box=on&empty=&umlaut=%C3%A4+b&lines=x%0D%0Ay")))
-        self.assertEqual((found.text("a"), found.all("a"), found.flag("box")), ("2", ["1", "2"], True))
-        self.assertEqual((found.text("empty", "x"), found.text("none", "x"), found.flag("none")), ("", "x", False))
+        self.assertEqual(
+            (found.text("a"), found.all("a"), found.flag("box")), ("2", ["1", "2"], True)
+        )
+        self.assertEqual(
+            (found.text("empty", "x"), found.text("none", "x"), found.flag("none")),
+            ("", "x", False),
+        )
         self.assertEqual((found.text("umlaut"), found.text("lines")), ("ä b", "x\ny"))
 
     def test_repr(self) -> None:
@@ -223,7 +285,13 @@ class WayBackTests(SynchronousTestCase):
 
     def test_ours(self) -> None:
         """Paths of ours, with what stands behind the question mark."""
-        for path in ("project/spam/", "search?q=a%20b&page=2", "", "manage/audit?what=yank", "project/a/1.0%2Bx/"):
+        for path in (
+            "project/spam/",
+            "search?q=a%20b&page=2",
+            "",
+            "manage/audit?what=yank",
+            "project/a/1.0%2Bx/",
+        ):
             self.assertEqual(way_back(path), path)
 
     @settings(max_examples=200, deadline=None, database=None)
@@ -238,7 +306,9 @@ class WayBackTests(SynchronousTestCase):
     @example("a\r\nSet-Cookie: x=1")
     @given(st.text(max_size=60))
     def test_nowhere_else(self, text: str) -> None:
-        """Behind a relative root nothing of it leads to another host, another folder, or another line of the head."""
+        """Behind a relative root nothing of it leads to another host, another folder, or another
+        line of the head.
+        """
         found = way_back(text)
         url = urljoin("https://index.example/pre/fix/account/login", "../" + found)
         self.assertEqual(urlsplit(url)[:2], ("https", "index.example"))

@@ -51,7 +51,9 @@ class DoorTests(AdminCase):
     rules = Rules(read=AUTHENTICATED, write=RULES.write)
 
     def test_doors(self) -> None:
-        """For an administrator each page is there; others are refused, and strangers sent to log in."""
+        """For an administrator each page is there; others are refused, and strangers sent to log
+        in.
+        """
         bob = self.as_user("bob")
         for path in PAGES:
             page = self.browser.get(path)
@@ -65,12 +67,16 @@ class DoorTests(AdminCase):
         """What is not there is 404, for administrators."""
         for path in ("/manage/users/nobody", "/manage/groups/none", "/project/-/-/rights"):
             self.assertEqual(self.browser.get(path).status, 404, path)
-        self.assertEqual(self.browser.post("/manage/users/nobody/change", standing="disabled").status, 404)
+        self.assertEqual(
+            self.browser.post("/manage/users/nobody/change", standing="disabled").status, 404
+        )
         self.assertEqual(self.browser.post("/manage/groups/none/join", user="bob").status, 404)
         self.assertEqual(self.browser.post("/manage/tokens/revoke", id="x").status, 404)
 
     def test_forms(self) -> None:
-        """A form by somebody who administers nothing, or without the token of the session, changes nothing."""
+        """A form by somebody who administers nothing, or without the token of the session, changes
+        nothing.
+        """
         bob = self.as_user("bob")
         forms = (
             ("/manage/users", {"name": "eve"}),
@@ -87,7 +93,9 @@ class DoorTests(AdminCase):
         before = self.done()
         for path, said in forms:
             self.assertEqual(bob.post(path, **said).status, 403, path)
-            self.assertEqual(self.browser.post(path, **said, csrf_token=bob.token).status, 403, path)
+            self.assertEqual(
+                self.browser.post(path, **said, csrf_token=bob.token).status, 403, path
+            )
             self.assertEqual(self.browser.post(path, ("Origin", "null"), **said).status, 403, path)
             self.assertEqual(type(bob)(self.pypid).post(path, **said).status, 401, path)
         self.assertEqual(self.done(), before)
@@ -97,7 +105,9 @@ class UserTests(AdminCase):
     """Users."""
 
     def test_new(self) -> None:
-        """A password that pypid makes is shown once, and holds; one that was typed is shown nowhere."""
+        """A password that pypid makes is shown once, and holds; one that was typed is shown
+        nowhere.
+        """
         answer = self.browser.post("/manage/users", name="eve", password="")
         self.assertEqual((answer.status, answer["cache-control"]), (201, "private, no-store"))
         [password] = MADE.findall(answer.text)
@@ -116,7 +126,9 @@ class UserTests(AdminCase):
             self.assertNotIn("<i>", answer.text)
 
     def test_list(self) -> None:
-        """A hundred on a page, found by a part of the name; those of the configuration are among them."""
+        """A hundred on a page, found by a part of the name; those of the configuration are among
+        them.
+        """
         for n in range(120):
             self.have_account(f"user{n:03}")
         page = self.browser.get("/manage/users").text
@@ -128,7 +140,9 @@ class UserTests(AdminCase):
         self.assertIn("Nobody has", self.browser.get("/manage/users?q=%3Cnone%3E").text)
 
     def test_change(self) -> None:
-        """Disabled, enabled, made an administrator and no longer; the sessions of who is disabled end."""
+        """Disabled, enabled, made an administrator and no longer; the sessions of who is disabled
+        end.
+        """
         zoe = self.as_user("zoe", "zoe's")
         there = "../../../manage/users/zoe?done=user-changed"
         self.went(self.browser.post("/manage/users/zoe/change", standing="disabled"), there)
@@ -155,9 +169,14 @@ class UserTests(AdminCase):
     def test_remove(self) -> None:
         """Whoever removes an account has to type its name."""
         for confirm in ("", "Zoe", "bob"):
-            self.said_wrong(self.browser.post("/manage/users/zoe/remove", confirm=confirm), 400, "type zoe")
+            self.said_wrong(
+                self.browser.post("/manage/users/zoe/remove", confirm=confirm), 400, "type zoe"
+            )
         self.said_wrong(self.browser.post("/manage/users/zoe/remove", waiting="yes"), 400)
-        self.went(self.browser.post("/manage/users/zoe/remove", confirm="zoe"), "../../../manage/users?done=user-removed")
+        self.went(
+            self.browser.post("/manage/users/zoe/remove", confirm="zoe"),
+            "../../../manage/users?done=user-removed",
+        )
         self.assertIsNone(self.standing("zoe"))
 
     def test_pending(self) -> None:
@@ -167,17 +186,32 @@ class UserTests(AdminCase):
         self.assertIn("2 registrations wait", self.browser.get("/manage/users").text)
         approved = self.browser.post("/manage/users/max/change", standing="active", waiting="yes")
         self.went(approved, "../../../manage/users?done=user-approved")
-        self.went(self.browser.post("/manage/users/eve/remove", waiting="yes"), "../../../manage/users?done=user-refused")
+        self.went(
+            self.browser.post("/manage/users/eve/remove", waiting="yes"),
+            "../../../manage/users?done=user-refused",
+        )
         self.assertEqual((self.standing("max"), self.standing("eve")), (AccountStatus.ACTIVE, None))
-        self.assertEqual(self.done(), [("ada", "change-user", "max"), ("ada", "remove-user", "eve")])
+        self.assertEqual(
+            self.done(), [("ada", "change-user", "max"), ("ada", "remove-user", "eve")]
+        )
 
     def test_elsewhere(self) -> None:
-        """Who stands in the configuration is shown, with where that is changed, and without forms."""
+        """Who stands in the configuration is shown, with where that is changed,
+        and without forms.
+        """
         page = self.browser.get("/manage/users/bob").text
         self.assertIn("[users] of the configuration", page)
         self.assertNotIn("/users/bob/", page.replace('href="../../manage/users/bob"', ""))
-        for path, said in (("change", {"standing": "disabled"}), ("password", {}), ("remove", {"confirm": "bob"})):
-            self.said_wrong(self.browser.post(f"/manage/users/bob/{path}", **said), 409, "cannot be changed here")
+        for path, said in (
+            ("change", {"standing": "disabled"}),
+            ("password", {}),
+            ("remove", {"confirm": "bob"}),
+        ):
+            self.said_wrong(
+                self.browser.post(f"/manage/users/bob/{path}", **said),
+                409,
+                "cannot be changed here",
+            )
         self.assertEqual(self.done(), [])
 
 
@@ -186,7 +220,10 @@ class GroupTests(AdminCase):
 
     def test_life(self) -> None:
         """Made, joined, left, removed."""
-        self.went(self.browser.post("/manage/groups", name="cooks"), "../manage/groups/cooks?done=group-added")
+        self.went(
+            self.browser.post("/manage/groups", name="cooks"),
+            "../manage/groups/cooks?done=group-added",
+        )
         there = "../../../manage/groups/cooks?done="
         self.went(self.browser.post("/manage/groups/cooks/join", user="zoe"), there + "joined")
         self.assertIn("zoe", self.browser.get("/manage/groups/cooks").text)
@@ -195,12 +232,18 @@ class GroupTests(AdminCase):
         self.assertIn("is it spelled right?", warned.text)
         self.assertNotIn("<b>typo", warned.text)
         self.went(self.browser.post("/manage/groups/cooks/leave", user="zoe"), there + "left")
-        self.said_wrong(self.browser.post("/manage/groups/cooks/join", user="a b"), 400, 'value="a b"')
-        self.said_wrong(self.browser.post("/manage/groups/cooks/remove", confirm="cook"), 400, "type cooks")
+        self.said_wrong(
+            self.browser.post("/manage/groups/cooks/join", user="a b"), 400, 'value="a b"'
+        )
+        self.said_wrong(
+            self.browser.post("/manage/groups/cooks/remove", confirm="cook"), 400, "type cooks"
+        )
         removed = self.browser.post("/manage/groups/cooks/remove", confirm="cooks")
         self.went(removed, "../../../manage/groups?done=group-removed")
         whats = [what for _, what, _ in self.done()]
-        self.assertEqual(whats, ["add-group", "join-group", "join-group", "leave-group", "remove-group"])
+        self.assertEqual(
+            whats, ["add-group", "join-group", "join-group", "leave-group", "remove-group"]
+        )
         for name, status in (("devs", 409), ("ops", 409), ("a:b", 400)):
             self.said_wrong(self.browser.post("/manage/groups", name=name), status)
 
@@ -210,28 +253,36 @@ class GroupTests(AdminCase):
         for words in ("[groups] of the configuration", "bob", "eggs"):
             self.assertIn(words, page)
         self.assertNotIn("/groups/ops/", page)
-        self.said_wrong(self.browser.post("/manage/groups/ops/join", user="zoe"), 409, "cannot be changed here")
+        self.said_wrong(
+            self.browser.post("/manage/groups/ops/join", user="zoe"), 409, "cannot be changed here"
+        )
 
 
 class RightTests(AdminCase):
     """Rights."""
 
     def test_one_gains(self) -> None:
-        """The first right takes the project out of the defaults, which is said before and after; who was given it gains."""
+        """The first right takes the project out of the defaults, which is said before and after;
+        who was given it gains.
+        """
         self.published(self.publish(*self.have_wheel("spam")))
         zoe = self.as_user("zoe", "zoe's")
         page = self.browser.get("/project/spam/-/rights").text
         self.assertIn('href="../../../project/spam/"', page)
         self.assertIn("everyone", page)
         self.assertIn("takes the project out of the defaults", page)
-        answer = self.browser.post("/project/spam/-/rights", kind="group", name="devs", right="rw", do="grant")
+        answer = self.browser.post(
+            "/project/spam/-/rights", kind="group", name="devs", right="rw", do="grant"
+        )
         self.assertEqual(answer.status, 200)
         for words in ("This is the first right of spam", "the group devs", "read and write"):
             self.assertIn(words, answer.text)
         self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 403)
         self.assertEqual(zoe.get("/simple/spam/").status, 200)
         there = "../../../project/spam/-/rights?done="
-        given = self.browser.post("/project/spam/-/rights", kind="authenticated", name="ignored", right="r")
+        given = self.browser.post(
+            "/project/spam/-/rights", kind="authenticated", name="ignored", right="r"
+        )
         self.went(given, there + "right-given")
         taken = self.browser.post("/project/spam/-/rights", kind="authenticated", do="withdraw")
         self.went(taken, there + "right-taken")
@@ -240,10 +291,15 @@ class RightTests(AdminCase):
         self.assertIn("This is the last right of spam", last.text)
         self.assertIn("it can be read by", last.text)
         self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 403)
-        last = self.browser.post("/project/spam/-/rights", kind="group", name="devs", do="withdraw", last="yes")
+        last = self.browser.post(
+            "/project/spam/-/rights", kind="group", name="devs", do="withdraw", last="yes"
+        )
         self.assertIn("That was the last right of spam", last.text)
         whats = [deed for deed in self.done() if deed[0] == "ada"]
-        self.assertEqual([what for _, what, _ in whats], ["set-right", "set-right", "remove-right", "remove-right"])
+        self.assertEqual(
+            [what for _, what, _ in whats],
+            ["set-right", "set-right", "remove-right", "remove-right"],
+        )
 
     def test_mistakes(self) -> None:
         """What is wrong is said, and what was typed stays."""
@@ -278,16 +334,26 @@ class TokenTests(AdminCase):
     """Everybody's tokens."""
 
     def test_revoke(self) -> None:
-        """Found by user, name or id, and revoked by an administrator, under the administrator's name."""
+        """Found by user, name or id, and revoked by an administrator, under the administrator's
+        name.
+        """
         zoe = self.as_user("zoe", "zoe's")
         said = {"name": "lap<b>top", "actions": "read", "expires": "never"}
         self.assertEqual(zoe.post("/account/tokens", **said).status, 201)
         [token] = have(self.peopled.accounts.tokens())
-        for path in ("/manage/tokens", f"/manage/tokens?q={token.id}", "/manage/tokens?q=ZOE", "/manage/users/zoe"):
+        for path in (
+            "/manage/tokens",
+            f"/manage/tokens?q={token.id}",
+            "/manage/tokens?q=ZOE",
+            "/manage/users/zoe",
+        ):
             page = self.browser.get(path).text
             self.assertIn(token.id, page)
             self.assertNotIn("<b>top", page)
-        self.went(self.browser.post("/manage/tokens/revoke", id=token.id), "../../manage/tokens?done=token-revoked")
+        self.went(
+            self.browser.post("/manage/tokens/revoke", id=token.id),
+            "../../manage/tokens?done=token-revoked",
+        )
         self.assertNotIn(token.id, self.browser.get("/manage/tokens").text)
         self.assertIn(token.id, self.browser.get("/manage/tokens?state=all").text)
         self.assertEqual(self.done()[-1], ("ada", "revoke-token", token.id))
@@ -309,10 +375,21 @@ class AuditTests(AdminCase):
         self.assertIn("devs/somebody0<", second)
         self.assertNotIn("somebody104", second)
         self.assertNotIn('rel="next"', second)
-        found = self.browser.get("/manage/audit?what=join-group&who=ada&subject=devs%2Fsomebody7").text
+        found = self.browser.get(
+            "/manage/audit?what=join-group&who=ada&subject=devs%2Fsomebody7"
+        ).text
         self.assertEqual(found.count("<tr>"), 2)
-        self.assertIn("There is no such line", self.browser.get("/manage/audit?who=%3Cscript%3E").text)
-        for odd in ("before=x", "before=99999999999999999999999", "before=-1", "who=%00", "%ff=%fe", "a=" + "b" * 5000):
+        self.assertIn(
+            "There is no such line", self.browser.get("/manage/audit?who=%3Cscript%3E").text
+        )
+        for odd in (
+            "before=x",
+            "before=99999999999999999999999",
+            "before=-1",
+            "who=%00",
+            "%ff=%fe",
+            "a=" + "b" * 5000,
+        ):
             self.assertEqual(self.browser.get(f"/manage/audit?{odd}").status, 200, odd)
 
 
@@ -329,7 +406,13 @@ class HostileTests(AdminCase):
     def test_escaped(self) -> None:
         """They are texts on every page."""
         have(self.peopled.accounts.join("devs", HOSTILE))
-        for path in ("/manage/users", "/manage/groups", "/manage/groups/devs", "/manage/rights", "/project/eggs/-/rights"):
+        for path in (
+            "/manage/users",
+            "/manage/groups",
+            "/manage/groups/devs",
+            "/manage/rights",
+            "/project/eggs/-/rights",
+        ):
             page = self.browser.get(path)
             self.assertEqual(page.status, 200)
             self.assertNotIn("<svg", page.text, path)

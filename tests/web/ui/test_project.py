@@ -43,7 +43,13 @@ LIMIT = 100_000
 class ProjectCase(WholeCase):
     """Somebody who looks at projects in a browser."""
 
-    def see(self, path: str = "", project: str = "spam", pypid: Pypid | None = None, user: str | None = None) -> Answer:
+    def see(
+        self,
+        path: str = "",
+        project: str = "spam",
+        pypid: Pypid | None = None,
+        user: str | None = None,
+    ) -> Answer:
         """A page about a project, which is right in all that every page has to be right in."""
         plain = ("Accept-Encoding", "identity")
         answer = (pypid or self.pypid).get(f"/project/{project}/{path}", BROWSER, plain, user=user)
@@ -68,14 +74,26 @@ class ProjectPageTests(ProjectCase):
     """A project of ours."""
 
     def test_release(self) -> None:
-        """Without a version it is of the release that installers choose: what describes it, its files and how to have it."""
+        """Without a version it is of the release that installers choose: what describes it, its
+        files and how to have it.
+        """
         self.have_wheel(version="0.9")
         self.have_sdist(version="1.0", extra=[("Classifier", "Typing :: Typed")])
-        self.have_wheel(version="1.0", requires_python=">=3.9", extra=[("Author-email", "Terry <t@example.org>")])
+        self.have_wheel(
+            version="1.0",
+            requires_python=">=3.9",
+            extra=[("Author-email", "Terry <t@example.org>")],
+        )
         self.have_wheel(version="2.0b1")
         answer, words = self.see(), self.told()
         self.assertIn("spam 1.0 Lovely spam ours", words)
-        self.assertIn("pip install --index-url http://index.example/simple/ --trusted-host index.example spam<", answer.text)
+        self.assertIn(
+            (
+                "pip install --index-url http://index.example/simple/ --trusted-host index.example "
+                "spam<"
+            ),
+            answer.text,
+        )
         self.assertIn('href="../../packages/spam/spam-1.0-py3-none-any.whl"', answer.text)
         self.assertIn('href="../../packages/spam/spam-1.0.tar.gz"', answer.text)
         self.assertIn('href="../../project/spam/-/contents/spam-1.0.tar.gz"', answer.text)
@@ -84,14 +102,20 @@ class ProjectPageTests(ProjectCase):
         self.assertIn("by alice", words)
         self.assertIn(
             sha256(
-                wheel(version="1.0", requires_python=">=3.9", extra=[("Author-email", "Terry <t@example.org>")])
+                wheel(
+                    version="1.0",
+                    requires_python=">=3.9",
+                    extra=[("Author-email", "Terry <t@example.org>")],
+                )
             ).hexdigest(),
             words,
         )
         self.assertIn("Files 2 Versions 3", words)
 
     def test_version(self) -> None:
-        """A release has its page, in any spelling of its version, and says that there is a newer one, and how to have this."""
+        """A release has its page, in any spelling of its version, and says that there is a newer
+        one, and how to have this.
+        """
         self.have_wheel(version="1.0")
         self.have_wheel(version="2.0")
         for version in ("1.0", "1.0.0", "v1"):
@@ -103,14 +127,21 @@ class ProjectPageTests(ProjectCase):
         self.assertEqual(self.see("%3Cscript%3E/").status, 404)
 
     def test_prerelease(self) -> None:
-        """A pre-release says what installers take, and is installed by its exact version, also where there is nothing else."""
+        """A pre-release says what installers take, and is installed by its exact version, also
+        where there is nothing else.
+        """
         self.have_wheel(version="2.0a1")
         self.assertIn("spam==2.0a1", self.told())
         self.have_wheel(version="1.0")
-        self.assertIn("This is a pre-release. Without being asked for it installers take 1.0", self.told("2.0a1/"))
+        self.assertIn(
+            "This is a pre-release. Without being asked for it installers take 1.0",
+            self.told("2.0a1/"),
+        )
 
     def test_spellings(self) -> None:
-        """Another spelling of the name leads to the normalised one, and an address without its slash to the one with it."""
+        """Another spelling of the name leads to the normalised one, and an address without its
+        slash to the one with it.
+        """
         self.have_wheel()
         for path, where in (
             ("/project/Spam/", "../spam/"),
@@ -138,14 +169,18 @@ class ProjectPageTests(ProjectCase):
     def test_quarantined_dependency_is_marked(self) -> None:
         """Whoever looks at a release sees that it needs something that cannot be installed now."""
         self.have_wheel("ham", "1.0")
-        needs = metadata("spam", "1.0", extra=(("Requires-Dist", "ham>=1"), ("Requires-Dist", "eggs")))
+        needs = metadata(
+            "spam", "1.0", extra=(("Requires-Dist", "ham>=1"), ("Requires-Dist", "eggs"))
+        )
         self.have_wheel("spam", "1.0", metadata_bytes=needs)
         self.assertNotIn("quarantined", self.told())
         self.have(self.pypid.index.set_status(project_name("ham"), Status.QUARANTINED, ""))
         self.assertRegex(self.told(), r"ham\s+quarantined\s+&gt;=1")
 
     def test_status(self) -> None:
-        """The project's status is said, with its reason; of a project in quarantine no file is shown, and it has a page."""
+        """The project's status is said, with its reason; of a project in quarantine no file is
+        shown, and it has a page.
+        """
         self.have_wheel()
         self.have(self.pypid.index.set_status(SPAM, Status.DEPRECATED, "Take <eggs>."))
         words = self.told()
@@ -158,7 +193,9 @@ class ProjectPageTests(ProjectCase):
         self.assertEqual(self.see("1.0/").status, 404)
 
     def test_empty(self) -> None:
-        """A project of ours without files has a page, which tells its publishers how to go on, and nobody else."""
+        """A project of ours without files has a page, which tells its publishers how to go on, and
+        nobody else.
+        """
         self.have_wheel()
         self.have(self.pypid.index.delete_project(SPAM, "ada"))
         self.assertIn("no file of it is here", self.told())
@@ -178,14 +215,18 @@ class ProjectPageTests(ProjectCase):
         self.assertIn("spam 2.0", self.told())
 
     def test_description(self) -> None:
-        """The README is shown; a release without one, and one whose files say nothing, have words for that."""
+        """The README is shown; a release without one, and one whose files say nothing, have words
+        for that.
+        """
         self.have_wheel(metadata_bytes=metadata(description="All about *spam*"))
         self.assertIn("All about *spam*", self.told())
         self.have_wheel("eggs")
         self.assertIn("Nobody has described this release.", self.told(project="eggs"))
 
     def test_inside(self) -> None:
-        """Of an old sdist, whose metadata lie beside it for nobody, what it says inside is shown."""
+        """Of an old sdist, whose metadata lie beside it for nobody, what it says
+        inside is shown.
+        """
         told = metadata("bacon", description="All about bacon", extra=[("Requires-Dist", "eggs")])
         self.have_sdist("bacon", metadata_bytes=told)
         words = self.told(project="bacon")
@@ -212,9 +253,12 @@ class ProjectPageTests(ProjectCase):
     def test_dependencies(self) -> None:
         """What it needs leads to pages of projects, with conditions, in groups by extra."""
         needs = [
-            ("Requires-Dist", text) for text in ("Eggs.Fried[hot]>=1; python_version<'4'", "tea; extra == 'drinks'", "!odd")
+            ("Requires-Dist", text)
+            for text in ("Eggs.Fried[hot]>=1; python_version<'4'", "tea; extra == 'drinks'", "!odd")
         ]
-        self.have_adopted_wheel(metadata_bytes=metadata(extra=[*needs, ("Provides-Extra", "drinks")]))
+        self.have_adopted_wheel(
+            metadata_bytes=metadata(extra=[*needs, ("Provides-Extra", "drinks")])
+        )
         answer = self.see()
         self.assertIn('<a href="../../project/eggs-fried/">Eggs.Fried</a>', answer.text)
         self.assertIn('<a href="../../project/tea/">tea</a>', answer.text)
@@ -222,11 +266,16 @@ class ProjectPageTests(ProjectCase):
         self.assertIn("!odd", answer.text)
 
     def test_hostile(self) -> None:
-        """Whatever metadata hold, the page has no element of theirs, and no link that leads anywhere but to a web page."""
+        """Whatever metadata hold, the page has no element of theirs, and no link that leads
+        anywhere but to a web page.
+        """
         names = ("Author", "Author-email", "Maintainer", "License", "Keywords", "Classifier", "Requires-Dist", "Provides-Extra",
             "Platform", "Home-page", "Download-URL", "Description-Content-Type")  # fmt: skip
         extra = [(name, XSS) for name in names]
-        extra += [("Project-URL", f"{XSS}, javascript:alert(1)"), ("Project-URL", 'Home, https://x.example/"onclick=alert(1)')]
+        extra += [
+            ("Project-URL", f"{XSS}, javascript:alert(1)"),
+            ("Project-URL", 'Home, https://x.example/"onclick=alert(1)'),
+        ]
         self.have_adopted_wheel(metadata_bytes=metadata(summary=XSS, extra=extra, description=XSS))
         self.have(self.pypid.index.yank(SPAM, ["spam-1.0-py3-none-any.whl"], XSS))
         self.have(self.pypid.index.set_status(SPAM, Status.ARCHIVED, XSS))
@@ -237,13 +286,25 @@ class ProjectPageTests(ProjectCase):
             self.assertNotIn("49", re.sub(r'datetime="[^"]*"|[0-9a-f]{12,}…?', "", page))
             links = re.findall(r'(?:href|src|action)="([^"]*)"', page)
             self.assertEqual(
-                [link for link in links if ":" in link and not link.startswith(("http://", "https://", "mailto:"))], []
+                [
+                    link
+                    for link in links
+                    if ":" in link and not link.startswith(("http://", "https://", "mailto:"))
+                ],
+                [],
             )
 
     def test_upstream_links(self) -> None:
-        """A link that somebody gave tells nobody that it was followed, and is no word of ours for its sake."""
-        self.have_wheel(metadata_bytes=metadata(extra=[("Project-URL", "Chat, https://chat.example/x")]))
-        self.assertIn('<a href="https://chat.example/x" rel="nofollow noopener noreferrer">Chat</a>', self.see().text)
+        """A link that somebody gave tells nobody that it was followed, and is no word of ours for
+        its sake.
+        """
+        self.have_wheel(
+            metadata_bytes=metadata(extra=[("Project-URL", "Chat, https://chat.example/x")])
+        )
+        self.assertIn(
+            '<a href="https://chat.example/x" rel="nofollow noopener noreferrer">Chat</a>',
+            self.see().text,
+        )
 
     def test_storage_away(self) -> None:
         """Metadata of ours that cannot be read now are an error, which is told as a page."""
@@ -265,10 +326,15 @@ class ManyTests(ProjectCase):
     """Projects with very much in them."""
 
     def test_size(self) -> None:
-        """Of a release of thousands of files so many are shown, the rest is counted; the page stays below 100 kB."""
+        """Of a release of thousands of files so many are shown, the rest is counted; the page stays
+        below 100 kB.
+        """
         self.have_wheel(metadata_bytes=metadata(description="word " * 20_000))
         project = self.have(self.pypid.index.project(SPAM))
-        tags = [f"cp3{number}-cp3{number}-manylinux_2_{number}_x86_64.manylinux2014_x86_64" for number in range(MANY)]
+        tags = [
+            f"cp3{number}-cp3{number}-manylinux_2_{number}_x86_64.manylinux2014_x86_64"
+            for number in range(MANY)
+        ]
         names = [wheel_filename("spam", "1.0", tag=tag) for tag in tags]
         digests = [sha256(name.encode()).hexdigest() for name in names]
         more = [
@@ -293,12 +359,21 @@ class WaysTests(ProjectCase):
     def test_ways(self) -> None:
         """Who may publish finds the settings, and why something is hidden; nobody else does."""
         self.have_wheel()
-        for user, ways in ((None, []), ("bob", []), ("alice", ["settings", "why"]), ("ada", ["settings", "why"])):
+        for user, ways in (
+            (None, []),
+            ("bob", []),
+            ("alice", ["settings", "why"]),
+            ("ada", ["settings", "why"]),
+        ):
             page = self.see(user=user).text
-            self.assertEqual(re.findall(r'href="../../project/spam/-/(settings|rights|why)"', page), ways, user)
+            self.assertEqual(
+                re.findall(r'href="../../project/spam/-/(settings|rights|why)"', page), ways, user
+            )
 
     def test_private(self) -> None:
-        """An index that is not for everybody sends who is nobody to log in, and says to others how programs do."""
+        """An index that is not for everybody sends who is nobody to log in, and says to others how
+        programs do.
+        """
         pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
         self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))
         self.assertIn(self.see(pypid=pypid).status, (303, 401))
@@ -313,7 +388,12 @@ class TheirsTests(ProjectCase):
     def setUp(self) -> None:
         self.upstream = Elsewhere()
         policy = Policy(mode=Mode.CACHE)
-        self.pypid = Pypid(Path(self.mktemp()), rules=Rules(fetch=AUTHENTICATED), policy=policy, upstream=self.upstream)
+        self.pypid = Pypid(
+            Path(self.mktemp()),
+            rules=Rules(fetch=AUTHENTICATED),
+            policy=policy,
+            upstream=self.upstream,
+        )
         self.have(self.pypid.index.reconcile())
         data = wheel("spam", metadata_bytes=metadata(description="From elsewhere"))
         self.file = self.upstream.has("spam", wheel_filename("spam"), data)
@@ -329,14 +409,22 @@ class TheirsTests(ProjectCase):
         """Where the description cannot be had now the page says so, and has everything else."""
         self.upstream.has_beside(self.file, metadata())
         self.see(user="bob")
-        self.upstream.has("spam", wheel_filename("spam", "2.0"), b"no wheel", metadata_sha256="0" * 64, metadata_offered=True)
+        self.upstream.has(
+            "spam",
+            wheel_filename("spam", "2.0"),
+            b"no wheel",
+            metadata_sha256="0" * 64,
+            metadata_offered=True,
+        )
         self.pypid.clock.advance(3600)
         words = self.told(user="bob")
         self.assertIn("The description is not known here yet", words)
         self.assertIn("spam-2.0-py3-none-any.whl", words)
 
     def test_name(self) -> None:
-        """The name is shown as its authors spell it; metadata that are another project's give it no other name."""
+        """The name is shown as its authors spell it; metadata that are another project's give it no
+        other name.
+        """
         self.upstream.has_beside(self.file, metadata("SpAm"))
         self.assertIn("<h1>SpAm <span", self.see(user="bob").text)
         file = self.upstream.has("eggs", wheel_filename("eggs"), wheel("eggs"))
@@ -344,27 +432,41 @@ class TheirsTests(ProjectCase):
         self.assertIn("<h1>eggs <span", self.see(project="eggs", user="bob").text)
 
     def test_digest(self) -> None:
-        """Of another project nothing is shown because its metadata have the digest that upstream says here."""
+        """Of another project nothing is shown because its metadata have the digest that upstream
+        says here.
+        """
         secret = metadata("ours", description="not for everybody")
         self.published(self.publish(wheel_filename("ours"), wheel("ours", metadata_bytes=secret)))
         self.assertIn("not for everybody", self.told(project="ours", user="bob"))
         digest = sha256(secret).hexdigest()
-        self.upstream.has("eggs", wheel_filename("eggs"), b"no wheel", metadata_sha256=digest, metadata_offered=True)
+        self.upstream.has(
+            "eggs",
+            wheel_filename("eggs"),
+            b"no wheel",
+            metadata_sha256=digest,
+            metadata_offered=True,
+        )
         self.assertNotIn("not for everybody", self.told(project="eggs", user="bob"))
 
     def test_down(self) -> None:
-        """While upstream is away the page of what was never looked at is an error; nothing is made up."""
+        """While upstream is away the page of what was never looked at is an error; nothing is made
+        up.
+        """
         self.upstream.away = UpstreamDown("refused")
         self.assertEqual(self.see(user="bob").status, 503)
 
     def test_not_fetching(self) -> None:
-        """Who may not have it fetched from there sees nothing of what is not here, and makes nobody ask."""
+        """Who may not have it fetched from there sees nothing of what is not here, and makes nobody
+        ask.
+        """
         self.assertEqual(self.see().status, 401)
         self.assertEqual(self.upstream.heard, [])
 
     def test_unknown_hash(self) -> None:
         """A file of theirs of which hash, size and time are unknown is shown all the same."""
-        self.upstream.has("eggs", sdist_filename("eggs"), sdist("eggs"), None, sha256=None, size=None)
+        self.upstream.has(
+            "eggs", sdist_filename("eggs"), sdist("eggs"), None, sha256=None, size=None
+        )
         words = self.told(project="eggs", user="bob")
         self.assertIn("SHA-256 unknown", words)
         self.assertIn("size unknown", words)
@@ -383,13 +485,21 @@ class SignedTests(AttestedCase):
     """Files that came with attestations."""
 
     def test_signer(self) -> None:
-        """Who signed is said, by service, repository and workflow, and links lead to the provenance object."""
+        """Who signed is said, by service, repository and workflow, and links lead to the provenance
+        object.
+        """
         self.published(self.attested(attestation()))
         page = self.pypid.get("/project/spam/", BROWSER).text
-        publisher = json.loads(self.pypid.get(f"/integrity/spam/1.0/{FILENAME}/provenance").body)["attestation_bundles"][0][
-            "publisher"
-        ]
-        self.assertIn(f'<a href="https://github.com/{publisher["repository"]}" rel="nofollow noopener noreferrer">', page)
+        publisher = json.loads(self.pypid.get(f"/integrity/spam/1.0/{FILENAME}/provenance").body)[
+            "attestation_bundles"
+        ][0]["publisher"]
+        self.assertIn(
+            (
+                f'<a href="https://github.com/{publisher["repository"]}" rel="nofollow noopener '
+                f'noreferrer">'
+            ),
+            page,
+        )
         self.assertIn(publisher["workflow"], page)
         self.assertIn(f'href="../../integrity/spam/1.0/{FILENAME}/provenance"', page)
 
@@ -418,10 +528,16 @@ class PeopleTests(WholeCase):
         self.assertNotIn('-/rights"', self.see("alice"))
 
     def test_plot(self) -> None:
-        """Downloads of the last 90 days are drawn, where there were any, and drawn anew after a minute."""
+        """Downloads of the last 90 days are drawn, where there were any, and drawn anew after a
+        minute.
+        """
         self.assertNotIn("<svg", self.see())
         download = DownloadEntry(
-            when=self.pypid.world.now(), sha256="0" * 64, project=SPAM, filename=wheel_filename(), who="bob"
+            when=self.pypid.world.now(),
+            sha256="0" * 64,
+            project=SPAM,
+            filename=wheel_filename(),
+            who="bob",
         )
         self.pypid.face.downloads.note(download)
         self.assertNotIn("<svg", self.see())

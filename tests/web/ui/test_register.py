@@ -62,15 +62,25 @@ class OpenTests(BrowsedCase):
 
     def test_too_many(self) -> None:
         """Ten from one place within an hour; then it is said when to come again."""
-        answers = [self.browser.post("/account/register", **{**NEW, "user": f"zoe{n}"}) for n in range(11)]
+        answers = [
+            self.browser.post("/account/register", **{**NEW, "user": f"zoe{n}"}) for n in range(11)
+        ]
         self.said_wrong(answers[-1], 429, "Too many registrations")
         self.assertGreater(int(answers[-1]["retry-after"] or 0), 0)
 
     def test_other_site(self) -> None:
         """No other site registers anybody; the cookie of a session is not looked at."""
-        self.assertEqual(self.browser.post("/account/register", ("Origin", "https://evil.example"), **NEW).status, 403)
+        self.assertEqual(
+            self.browser.post(
+                "/account/register", ("Origin", "https://evil.example"), **NEW
+            ).status,
+            403,
+        )
         self.assertIsNone(self.standing("zoe"))
-        self.went(self.as_user("alice").post("/account/register", **NEW, csrf_token=""), "../account/login?done=registered")
+        self.went(
+            self.as_user("alice").post("/account/register", **NEW, csrf_token=""),
+            "../account/login?done=registered",
+        )
         self.assertEqual(self.done(), [("anonymous", "register-user", "zoe")])
 
 
@@ -99,7 +109,9 @@ class InvitationTests(BrowsedCase):
         self.assertEqual((answer.status, answer["cache-control"]), (201, "private, no-store"))
         found = set(re.findall(r"pypid-invitation-[\w-]+", answer.text))
         self.assertEqual(len(found), 1)
-        self.assertIn("http://index.example/account/register#invitation=pypid-invitation-", answer.text)
+        self.assertIn(
+            "http://index.example/account/register#invitation=pypid-invitation-", answer.text
+        )
         return found.pop()
 
     def test_once(self) -> None:
@@ -109,10 +121,19 @@ class InvitationTests(BrowsedCase):
         [_, (_, _, id)] = self.peopled.done()
         self.assertIn(id, ada.get("/manage/users").text)
         self.assertNotIn(secret, ada.get("/manage/users").text)
-        self.assertIn(f'value="{secret}"', self.browser.get(f"/account/register?token={secret}").text)
+        self.assertIn(
+            f'value="{secret}"', self.browser.get(f"/account/register?token={secret}").text
+        )
         self.said_wrong(self.browser.post("/account/register", **NEW), 403, "invitation")
-        self.said_wrong(self.browser.post("/account/register", **NEW, token=secret[:-1] + "_"), 400, "no invitation")
-        self.went(self.browser.post("/account/register", **NEW, token=f" {secret} "), "../account/login?done=registered")
+        self.said_wrong(
+            self.browser.post("/account/register", **NEW, token=secret[:-1] + "_"),
+            400,
+            "no invitation",
+        )
+        self.went(
+            self.browser.post("/account/register", **NEW, token=f" {secret} "),
+            "../account/login?done=registered",
+        )
         answer = self.browser.post("/account/register", **{**NEW, "user": "yan"}, token=secret)
         self.said_wrong(answer, 400, secret)
         self.assertNotIn(id, ada.get("/manage/users").text)
@@ -143,14 +164,18 @@ class InvitationTests(BrowsedCase):
 class RiddleTests(BrowsedCase):
     """Where robots are kept out."""
 
-    people: ClassVar[AccountSettings] = AccountSettings(registration=Registration.OPEN, captcha=True)
+    people: ClassVar[AccountSettings] = AccountSettings(
+        registration=Registration.OPEN, captcha=True
+    )
 
     def setUp(self) -> None:
         super().setUp()
         self.patch(riddles, "COST", 2)
         self.patch(riddles, "FEWEST", 3)
         self.patch(riddles, "MOST", 4)
-        self.patch(__import__("altcha", fromlist=["v2"]).v2, "time", Stopped(self.pypid.world.now()))
+        self.patch(
+            __import__("altcha", fromlist=["v2"]).v2, "time", Stopped(self.pypid.world.now())
+        )
 
     def test_riddle(self) -> None:
         """The form says where riddles are, and takes a solution, once."""
@@ -158,8 +183,13 @@ class RiddleTests(BrowsedCase):
         self.assertIn('data-riddle="../api/captcha"', page)
         self.assertIn("<noscript>", page)
         self.said_wrong(self.browser.post("/account/register", **NEW), 400, "JavaScript")
-        self.said_wrong(self.browser.post("/account/register", **NEW, captcha="AAAA"), 400, "riddle")
+        self.said_wrong(
+            self.browser.post("/account/register", **NEW, captcha="AAAA"), 400, "riddle"
+        )
         solution = widget(self.pypid.get("/api/captcha").json)
-        self.went(self.browser.post("/account/register", **NEW, captcha=solution), "../account/login?done=registered")
+        self.went(
+            self.browser.post("/account/register", **NEW, captcha=solution),
+            "../account/login?done=registered",
+        )
         answer = self.browser.post("/account/register", **{**NEW, "user": "yan"}, captcha=solution)
         self.said_wrong(answer, 400, "used already")

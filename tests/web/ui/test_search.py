@@ -14,7 +14,9 @@ class SearchPageTests(SearchingCase):
     def page(self, user: str | None = None, status: int = 200, **asked: object) -> str:
         """Its text."""
         answer: Answer = self.pypid.get(f"/search?{urlencode(asked)}", "text/html", user=user)
-        self.assertEqual((answer.status, answer["content-type"]), (status, "text/html; charset=utf-8"), answer)
+        self.assertEqual(
+            (answer.status, answer["content-type"]), (status, "text/html; charset=utf-8"), answer
+        )
         return answer.text
 
     def test_found(self) -> None:
@@ -32,7 +34,9 @@ class SearchPageTests(SearchingCase):
         self.assertIn("spam-secret", self.page("bob", q="food"))
 
     def test_form(self) -> None:
-        """What was asked is in the form again, whatever it was, and the filters are open where there are any."""
+        """What was asked is in the form again, whatever it was, and the filters are open where
+        there are any.
+        """
         text = self.page(q='"><script>', license="MIT", source="ours")
         self.assertIn('value="&#34;&gt;&lt;script&gt;"', text)
         self.assertIn("<details open>", text)

@@ -13,14 +13,20 @@ class SnapshotsTests(AdministeredCase):
         return [each["name"] for each in self.pypid.api("GET", "/api/snapshots").json["snapshots"]]
 
     def test_made(self) -> None:
-        """One is made of now, and then listed with its index URL; it is in the audit log as a POST is."""
+        """One is made of now, and then listed with its index URL; it is in the audit log as a POST
+        is.
+        """
         answer = self.send(URL, name="release-42", note=NASTY)
-        self.assertEqual((answer.status, answer["location"]), (303, "../manage/snapshots?done=snapshot-made"))
+        self.assertEqual(
+            (answer.status, answer["location"]), (303, "../manage/snapshots?done=snapshot-made")
+        )
         self.assertIn("The snapshot was made.", self.page(f"{URL}?done=snapshot-made"))
         self.assertIn("http://index.example/snapshots/release-42/simple/", self.page(URL))
         self.assertNotIn("<script>alert", self.look(URL).text)
         self.assertIn(NASTY, self.page(URL))
-        self.assertEqual(self.peopled.done(what="make-snapshot"), [("ada", "make-snapshot", "release-42")])
+        self.assertEqual(
+            self.peopled.done(what="make-snapshot"), [("ada", "make-snapshot", "release-42")]
+        )
 
     def test_moment(self) -> None:
         """One is made of a day that is over."""
@@ -55,9 +61,14 @@ class SnapshotsTests(AdministeredCase):
         self.assertEqual(self.send(f"{URL}/delete", name="three", confirm="three").status, 400)
         self.assertEqual(self.names(), ["one", "two"])
         answer = self.send(f"{URL}/delete", name="one", confirm="one")
-        self.assertEqual((answer.status, answer["location"]), (303, "../../manage/snapshots?done=snapshot-deleted"))
+        self.assertEqual(
+            (answer.status, answer["location"]),
+            (303, "../../manage/snapshots?done=snapshot-deleted"),
+        )
         self.assertEqual(self.names(), ["two"])
-        self.assertEqual(self.peopled.done(what="delete-snapshot"), [("ada", "delete-snapshot", "one")])
+        self.assertEqual(
+            self.peopled.done(what="delete-snapshot"), [("ada", "delete-snapshot", "one")]
+        )
 
     def test_many(self) -> None:
         """A hundred are on a page, the newest first."""

@@ -65,7 +65,9 @@ class PageTests(StorageCase):
         self.assertIn("project/many0/", second)
         self.assertEqual(first.count('<th scope="row">') + second.count('<th scope="row">'), 152)
         for odd in ("0", "-1", "99999", "x", "9" * 50, "²"):
-            self.assertEqual(self.look(f"/manage/storage?page={odd}").status, 400 if not odd.isascii() else 200)
+            self.assertEqual(
+                self.look(f"/manage/storage?page={odd}").status, 400 if not odd.isascii() else 200
+            )
 
     def test_twin(self) -> None:
         """The same as JSON, for programs."""
@@ -84,7 +86,9 @@ class PageTests(StorageCase):
 
 class RebuildTests(StorageCase):
     def test_rebuild(self) -> None:
-        """What somebody put there is taken in, and the page tells of it, and of what could not be; it is in the audit log."""
+        """What somebody put there is taken in, and the page tells of it, and of what could not be;
+        it is in the audit log.
+        """
         good, bad = wheel_filename("eggs"), wheel_filename("other")
         self.lay(f"eggs/{good}", wheel("eggs"))
         self.lay(f"other/{bad}", wheel("third"))
@@ -100,7 +104,9 @@ class RebuildTests(StorageCase):
         self.assertEqual((deed.who, deed.subject, deed.details["adopted"]), ("ada", "storage", "1"))
 
     def test_one(self) -> None:
-        """One project can be named, in any spelling; what is no name is told, with what was typed."""
+        """One project can be named, in any spelling; what is no name is told, with
+        what was typed.
+        """
         self.lay(f"eggs/{wheel_filename('eggs')}", wheel("eggs"))
         self.assertIn("Rebuilding eggs", self.done("/manage/rebuild", project="Eggs "))
         self.assertEqual(self.peopled.done(what="rebuild"), [("ada", "rebuild", "eggs")])
@@ -109,7 +115,9 @@ class RebuildTests(StorageCase):
         self.assertIn('value="&lt;b&gt;!"', answer.text)
 
     def test_as_it_goes_on(self) -> None:
-        """The head is sent at once, as much of it as browsers want before they show anything; then lines, as they come."""
+        """The head is sent at once, as much of it as browsers want before they show anything; then
+        lines, as they come.
+        """
         for number in range(3):
             self.have_sdist("spam", f"{number + 2}.0")
         told: list[str] = []
@@ -172,7 +180,9 @@ class RebuildTests(StorageCase):
         self.assertIn("gone", deed.details["broke-off"])
 
     def test_gone_client(self) -> None:
-        """A client that goes away breaks nothing: what it asked for ends, it is written down, and the next one can ask."""
+        """A client that goes away breaks nothing: what it asked for ends, it is written down, and
+        the next one can ask.
+        """
         waiting: Deferred[None] = Deferred()
 
         async def until() -> None:
@@ -199,7 +209,9 @@ class CheckTests(StorageCase):
         self.assertEqual(self.peopled.done(what="sweep"), [])
 
     def test_findings(self) -> None:
-        """What is wrong is told by what it is, each with what to do about it; nothing is removed."""
+        """What is wrong is told by what it is, each with what to do about it;
+        nothing is removed.
+        """
         self.lay(f"eggs/{sdist_filename('eggs')}", sdist("eggs"))
         before = self.keys()
         text = self.done("/manage/check")
@@ -208,10 +220,14 @@ class CheckTests(StorageCase):
         self.assertEqual(self.keys(), before)
 
     def test_sweep(self) -> None:
-        """What nothing refers to is removed only where the word is typed beside the box; then it is in the audit log."""
+        """What nothing refers to is removed only where the word is typed beside the box; then it is
+        in the audit log.
+        """
         filename, data = self.have_wheel("eggs")
         [left] = [key for key in self.keys() if key.endswith(f"/{filename}")]
-        self.assertEqual(self.pypid.api("DELETE", f"/api/projects/eggs/files/{filename}").status, 200)
+        self.assertEqual(
+            self.pypid.api("DELETE", f"/api/projects/eggs/files/{filename}").status, 200
+        )
         self.lay(left, data)  # as if the delete had broken off
         before = self.keys()
         for confirm in ("", "yes", "Sweep!"):

@@ -1,4 +1,6 @@
-"""Publishing in the page: several files in one form, by people in browsers, and by those who try what they may not."""
+"""Publishing in the page: several files in one form, by people in browsers, and by those who try
+what they may not.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ AS_PAGE, AS_JSON = ("Accept", "text/html"), ("Accept", "application/json")
 Header = tuple[str, str]
 
 
-def file(filename: str, data: bytes, headers: str = "\r\nContent-Type: application/octet-stream") -> Part:
+def file(
+    filename: str, data: bytes, headers: str = "\r\nContent-Type: application/octet-stream"
+) -> Part:
     """A file of the form, as a browser sends it."""
     return (f'name="files"; filename="{filename}"{headers}', data)
 
@@ -53,7 +57,13 @@ class UploadCase(SynchronousTestCase):
         answer = self.pypid.say("POST", "/api/session", {"user": user, "password": PASSWORDS[user]})
         return cookie_of(answer), answer.json["csrf_token"]
 
-    def post(self, parts: Sequence[Part], *headers: Header, body: bytes | None = None, user: str | None = None) -> Answer:
+    def post(
+        self,
+        parts: Sequence[Part],
+        *headers: Header,
+        body: bytes | None = None,
+        user: str | None = None,
+    ) -> Answer:
         """The answer to this form."""
         sent = form(parts, "limit") if body is None else body
         accepts = () if any(name == "Accept" for name, _ in headers) else (AS_PAGE,)
@@ -61,26 +71,36 @@ class UploadCase(SynchronousTestCase):
 
     def send(self, *files: Part, before: Sequence[Part] = (), accept: Header = AS_JSON) -> Answer:
         """The answer to the form with these files, as alice's browser sends it."""
-        return self.post([text("csrf_token", self.token), *before, *files], self.cookie, OURS, accept)
+        return self.post(
+            [text("csrf_token", self.token), *before, *files], self.cookie, OURS, accept
+        )
 
     def outcomes(self, answer: Answer) -> list[tuple[str, str, int]]:
         """What a JSON answer says of each file."""
-        return [(found["filename"], found["outcome"], found["status"]) for found in answer.json["files"]]
+        return [
+            (found["filename"], found["outcome"], found["status"]) for found in answer.json["files"]
+        ]
 
     def listed(self, project: str = "spam") -> list[str]:
         """The files of a project; none where there is none."""
-        answer = self.pypid.get(f"/simple/{project}/", "application/vnd.pypi.simple.v1+json", user="ada")
+        answer = self.pypid.get(
+            f"/simple/{project}/", "application/vnd.pypi.simple.v1+json", user="ada"
+        )
         return [] if answer.status == 404 else [found["filename"] for found in answer.json["files"]]
 
     def nothing_left(self) -> None:
         """The spool is empty."""
-        self.assertEqual([path.name for path in self.spool.iterdir() if path.name.startswith(PREFIX)], [])
+        self.assertEqual(
+            [path.name for path in self.spool.iterdir() if path.name.startswith(PREFIX)], []
+        )
 
     def nothing_changed(self) -> None:
         """Nothing is published, stored, or written down as published."""
         self.nothing_left()
         self.assertEqual(self.pypid.names("ada"), [])
-        self.assertEqual([deed.what for deed in self.pypid.deeds() if deed.what == "publish-file"], [])
+        self.assertEqual(
+            [deed.what for deed in self.pypid.deeds() if deed.what == "publish-file"], []
+        )
 
 
 PRIVATE_TO_ADMINS = Rules(write=NOBODY)
@@ -91,13 +111,17 @@ class FormTests(UploadCase):
     """What comes of a form."""
 
     def test_page(self) -> None:
-        """The page has a form that takes several files, whose first field is the session's token."""
+        """The page has a form that takes several files, whose first field is
+        the session's token.
+        """
         answer = self.pypid.get("/upload", "text/html", self.cookie)
         self.assertEqual(answer.status, 200)
         inside = answer.text.partition('id="upload"')[2].partition("</form>")[0]
         self.assertIn('enctype="multipart/form-data"', inside)
         first = inside.index("<input")
-        self.assertEqual(inside.index(f'<input type="hidden" name="csrf_token" value="{self.token}">'), first)
+        self.assertEqual(
+            inside.index(f'<input type="hidden" name="csrf_token" value="{self.token}">'), first
+        )
         self.assertIn('name="files" multiple required', inside)
         self.assertNotIn('name="overwrite"', inside)
 
@@ -122,7 +146,10 @@ class FormTests(UploadCase):
     def test_json(self) -> None:
         """To a script the same is told in JSON, with a status for each file."""
         answer = self.send(file(*WHEEL), file(wheel_filename("spam", "2.0"), b"no archive"))
-        self.assertEqual((answer.status, answer["content-type"], answer.json["problems"]), (200, "application/json", []))
+        self.assertEqual(
+            (answer.status, answer["content-type"], answer.json["problems"]),
+            (200, "application/json", []),
+        )
         first, second = answer.json["files"]
         self.assertEqual(
             first,
@@ -136,7 +163,9 @@ class FormTests(UploadCase):
                 "status": 200,
             },
         )
-        self.assertEqual((second["outcome"], second["status"], second["version"]), ("refused", 400, None))
+        self.assertEqual(
+            (second["outcome"], second["status"], second["version"]), ("refused", 400, None)
+        )
         self.assertIn("not a zip archive", second["problems"][0])
 
     def test_audit(self) -> None:
@@ -155,28 +184,48 @@ class FormTests(UploadCase):
         self.assertEqual(by_page.details["outcome"], "published")
 
     def test_again(self) -> None:
-        """The same bytes again change nothing; other bytes of that name are refused, also in one form."""
+        """The same bytes again change nothing; other bytes of that name are refused, also in one
+        form.
+        """
         other = wheel(files={"other.py": b"!"})
         answer = self.send(file(*WHEEL), file(*WHEEL), file(WHEEL[0], other))
-        outcomes = [(WHEEL[0], "published", 200), (WHEEL[0], "unchanged", 200), (WHEEL[0], "refused", 400)]
+        outcomes = [
+            (WHEEL[0], "published", 200),
+            (WHEEL[0], "unchanged", 200),
+            (WHEEL[0], "refused", 400),
+        ]
         self.assertEqual(self.outcomes(answer), outcomes)
         self.assertIn("File already exists", answer.json["files"][2]["problems"][0])
-        self.assertEqual(self.pypid.file_on("spam", WHEEL[0])["hashes"]["sha256"], sha256(WHEEL[1]).hexdigest())
+        self.assertEqual(
+            self.pypid.file_on("spam", WHEEL[0])["hashes"]["sha256"], sha256(WHEEL[1]).hexdigest()
+        )
 
     def test_overwriting(self) -> None:
-        """Who may overwrite does so by a box that is ticked before the files, and by nothing else."""
+        """Who may overwrite does so by a box that is ticked before the files, and
+        by nothing else.
+        """
         other = wheel(files={"other.py": b"!"})
         box = text("overwrite", "yes")
         self.begin(Rules(write=RULES.write, overwrite=AUTHENTICATED))
         self.assertIn('name="overwrite"', self.pypid.get("/upload", "text/html", self.cookie).text)
         self.send(file(*WHEEL))
-        self.assertEqual(self.outcomes(self.send(file(WHEEL[0], other))), [(WHEEL[0], "refused", 400)])
-        answer = self.post([text("csrf_token", self.token), file(WHEEL[0], other), box], self.cookie, AS_JSON)
+        self.assertEqual(
+            self.outcomes(self.send(file(WHEEL[0], other))), [(WHEEL[0], "refused", 400)]
+        )
+        answer = self.post(
+            [text("csrf_token", self.token), file(WHEEL[0], other), box], self.cookie, AS_JSON
+        )
         self.assertEqual(self.outcomes(answer), [(WHEEL[0], "refused", 400)])
-        self.assertEqual(self.outcomes(self.send(file(WHEEL[0], other), before=[box])), [(WHEEL[0], "overwritten", 200)])
+        self.assertEqual(
+            self.outcomes(self.send(file(WHEEL[0], other), before=[box])),
+            [(WHEEL[0], "overwritten", 200)],
+        )
         self.begin(RULES)
         self.send(file(*WHEEL))
-        self.assertEqual(self.outcomes(self.send(file(WHEEL[0], other), before=[box])), [(WHEEL[0], "refused", 400)])
+        self.assertEqual(
+            self.outcomes(self.send(file(WHEEL[0], other), before=[box])),
+            [(WHEEL[0], "refused", 400)],
+        )
 
     def test_no_file(self) -> None:
         """A form in which no file was chosen says so, and one that is none is 400."""
@@ -185,13 +234,17 @@ class FormTests(UploadCase):
             self.assertEqual((answer.status, "No file was chosen" in answer.text), (400, True))
         kind = ("Content-Type", "application/x-www-form-urlencoded")
         for headers, status in (((), 403), ((("X-CSRF-Token", self.token),), 400)):
-            answer = self.pypid.ask("POST", "/upload", kind, self.cookie, AS_JSON, *headers, body=b"files=x")
+            answer = self.pypid.ask(
+                "POST", "/upload", kind, self.cookie, AS_JSON, *headers, body=b"files=x"
+            )
             self.assertEqual(answer.status, status)
         self.nothing_changed()
 
     def test_in_pieces(self) -> None:
         """However the network cuts the form, what comes of it is the same."""
-        body = form([text("csrf_token", self.token), file(*WHEEL), file("x.pdf", b"x" * 300)], "limit")
+        body = form(
+            [text("csrf_token", self.token), file(*WHEEL), file("x.pdf", b"x" * 300)], "limit"
+        )
         first = self.outcomes(self.post((), self.cookie, AS_JSON, body=body))
         self.assertEqual(first, [(WHEEL[0], "published", 200), ("x.pdf", "refused", 400)])
 
@@ -199,12 +252,23 @@ class FormTests(UploadCase):
         @given(cuts=st.lists(st.integers(1, len(body) - 1), max_size=6))
         def in_pieces(cuts: list[int]) -> None:
             connection = self.pypid.connect()
-            connection.send(spelled("POST", "/upload", KIND, self.cookie, AS_JSON, ("Content-Length", str(len(body)))))
+            connection.send(
+                spelled(
+                    "POST",
+                    "/upload",
+                    KIND,
+                    self.cookie,
+                    AS_JSON,
+                    ("Content-Length", str(len(body))),
+                )
+            )
             for begin, end in pairwise(sorted({0, len(body), *cuts})):
                 connection.send(body[begin:end])
             answer = connection.answer("POST")
             assert answer is not None
-            self.assertEqual(self.outcomes(answer), [(WHEEL[0], "unchanged", 200), ("x.pdf", "refused", 400)])
+            self.assertEqual(
+                self.outcomes(answer), [(WHEEL[0], "unchanged", 200), ("x.pdf", "refused", 400)]
+            )
             connection.lose(ConnectionDone())
 
         in_pieces()
@@ -214,7 +278,9 @@ class ForgedTests(UploadCase):
     """Forms that alice has not sent."""
 
     def test_csrf(self) -> None:
-        """Without the token, with a wrong one, another session's, or one behind the file it is 403, and nothing is stored."""
+        """Without the token, with a wrong one, another session's, or one behind the file it is 403,
+        and nothing is stored.
+        """
         _, another = self.log_in("bob")
         for parts in (
             [file(*WHEEL)],
@@ -242,7 +308,9 @@ class ForgedTests(UploadCase):
     def test_refused_before_the_file(self) -> None:
         """A wrong token is refused while the file is still to come."""
         connection = self.pypid.connect()
-        connection.send(spelled("POST", "/upload", KIND, self.cookie, AS_JSON, ("Content-Length", "1000000")))
+        connection.send(
+            spelled("POST", "/upload", KIND, self.cookie, AS_JSON, ("Content-Length", "1000000"))
+        )
         connection.send(form([text("csrf_token", "wrong"), file(*WHEEL)], "limit")[:200])
         answer = connection.answer("POST")
         assert answer is not None
@@ -251,7 +319,9 @@ class ForgedTests(UploadCase):
         self.nothing_changed()
 
     def test_ended_meanwhile(self) -> None:
-        """Whose session ends, or who may publish no more, while a form is coming, publishes no file that comes after that."""
+        """Whose session ends, or who may publish no more, while a form is coming, publishes no file
+        that comes after that.
+        """
         for change in ("logs out", "may publish no more"):
             with self.subTest(change=change):
                 self.begin(RULES)
@@ -259,21 +329,31 @@ class ForgedTests(UploadCase):
                 half = sent.index(SDIST[0].encode())
                 connection = self.pypid.connect()
                 length = ("Content-Length", str(len(sent)))
-                connection.send(spelled("POST", "/upload", KIND, self.cookie, OURS, AS_JSON, length) + sent[:half])
+                connection.send(
+                    spelled("POST", "/upload", KIND, self.cookie, OURS, AS_JSON, length)
+                    + sent[:half]
+                )
                 self.assertEqual(self.listed(), [WHEEL[0]])
                 if change == "logs out":
-                    self.pypid.say("DELETE", "/api/session", None, self.cookie, ("X-CSRF-Token", self.token))
+                    self.pypid.say(
+                        "DELETE", "/api/session", None, self.cookie, ("X-CSRF-Token", self.token)
+                    )
                 else:
                     self.pypid.face.rules = PRIVATE_TO_ADMINS
                 connection.send(sent[half:])
                 answer = connection.answer("POST")
                 assert answer is not None
-                self.assertEqual(self.outcomes(answer), [(WHEEL[0], "published", 200), (SDIST[0], "refused", 403)])
+                self.assertEqual(
+                    self.outcomes(answer),
+                    [(WHEEL[0], "published", 200), (SDIST[0], "refused", 403)],
+                )
                 self.assertEqual(self.listed(), [WHEEL[0]])
                 self.nothing_left()
 
     def test_another_site(self) -> None:
-        """What a page of another site has a browser send is 403, by a session and by a password alike."""
+        """What a page of another site has a browser send is 403, by a session and by a password
+        alike.
+        """
         parts = [text("csrf_token", self.token), file(*WHEEL)]
         for origin in ("https://evil.example", "null", "http://index.example:81"):
             self.assertEqual(self.post(parts, self.cookie, ("Origin", origin)).status, 403)
@@ -282,7 +362,10 @@ class ForgedTests(UploadCase):
 
     def test_by_password(self) -> None:
         """Who sends a password or a token has no session, and needs no token of one."""
-        self.assertEqual(self.outcomes(self.post([file(*WHEEL)], AS_JSON, user="alice")), [(WHEEL[0], "published", 200)])
+        self.assertEqual(
+            self.outcomes(self.post([file(*WHEEL)], AS_JSON, user="alice")),
+            [(WHEEL[0], "published", 200)],
+        )
         again = self.post([file(*SDIST)], AS_JSON, basic("alice", "wrong"))
         self.assertEqual((again.status, self.listed()), (401, [WHEEL[0]]))
 
@@ -291,14 +374,20 @@ class RightsTests(UploadCase):
     """Who may publish what."""
 
     def test_without_the_right(self) -> None:
-        """Who may not publish is refused before the file has come: a browser is sent to log in, all else is 401 or 403."""
+        """Who may not publish is refused before the file has come: a browser is sent to log in, all
+        else is 401 or 403.
+        """
         self.assertEqual(self.pypid.get("/upload", "text/html").status, 303)
         self.assertEqual(self.pypid.get("/upload").status, 401)
         cookie, token = self.log_in("bob")
         self.assertEqual(self.pypid.get("/upload", "text/html", cookie).status, 403)
-        self.assertEqual(self.post([text("csrf_token", token), file(*WHEEL)], cookie, OURS).status, 403)
+        self.assertEqual(
+            self.post([text("csrf_token", token), file(*WHEEL)], cookie, OURS).status, 403
+        )
         self.assertEqual(self.post([file(*WHEEL)]).status, 401)
-        self.assertEqual(self.post([file(*WHEEL)], ("Cookie", "pypid_session=" + "A" * 43)).status, 401)
+        self.assertEqual(
+            self.post([file(*WHEEL)], ("Cookie", "pypid_session=" + "A" * 43)).status, 401
+        )
         connection = self.pypid.connect()
         connection.send(spelled("POST", "/upload", KIND, cookie, ("Content-Length", "1000000")))
         answer = connection.answer("POST")
@@ -308,14 +397,25 @@ class RightsTests(UploadCase):
         self.nothing_changed()
 
     def test_some_projects(self) -> None:
-        """Who may publish only some projects sees the page, which names them, and is refused any other file of a form."""
+        """Who may publish only some projects sees the page, which names them, and is refused any
+        other file of a form.
+        """
         alice = Principals(users=frozenset({"alice"}))
         own, others = Grants(alice, alice), Grants(EVERYONE, Principals(users=frozenset({"bob"})))
-        self.begin(Rules(write=Principals(), projects={project_name("spam"): own, project_name("eggs"): others}))
+        self.begin(
+            Rules(
+                write=Principals(),
+                projects={project_name("spam"): own, project_name("eggs"): others},
+            )
+        )
         page = self.pypid.get("/upload", "text/html", self.cookie).text
         self.assertIn('You may publish <a href="./project/spam/">spam</a>.', page)
         self.assertNotIn("eggs", page)
-        answer = self.send(file(*WHEEL), file(wheel_filename("eggs"), wheel("eggs")), file(wheel_filename("ham"), wheel("ham")))
+        answer = self.send(
+            file(*WHEEL),
+            file(wheel_filename("eggs"), wheel("eggs")),
+            file(wheel_filename("ham"), wheel("ham")),
+        )
         self.assertEqual([found["status"] for found in answer.json["files"]], [200, 403, 403])
         self.assertEqual(self.pypid.names("ada"), ["spam"])
 
@@ -325,21 +425,38 @@ class HostileTests(UploadCase):
 
     def test_names(self) -> None:
         """A file name that is none, or leads elsewhere, is refused, and shown as mere text."""
-        names = ("../spam-1.0.tar.gz", "/etc/spam-1.0.tar.gz", "C:\\spam-1.0.tar.gz", ".spam-1.0.tar.gz", "spam-1.0.tar.gz\x00")
-        names += ("<script>alert(1)</script>-1.0.tar.gz", "spam-1.0.tar.gz/..", "a" * 300 + "-1.0.tar.gz", "spam‮-1.0.tar.gz")
+        names = (
+            "../spam-1.0.tar.gz",
+            "/etc/spam-1.0.tar.gz",
+            "C:\\spam-1.0.tar.gz",
+            ".spam-1.0.tar.gz",
+            "spam-1.0.tar.gz\x00",
+        )
+        names += (
+            "<script>alert(1)</script>-1.0.tar.gz",
+            "spam-1.0.tar.gz/..",
+            "a" * 300 + "-1.0.tar.gz",
+            "spam‮-1.0.tar.gz",
+        )
         for name in names:
             answer = self.send(file(name, sdist()), accept=AS_PAGE)
             self.assertEqual(answer.status, 400, name)
             self.assertNotIn("<script>alert", answer.text)
-        answer = self.send(('name="files"; filename="x"; filename*=UTF-8\'\'%2e%2e%2fspam-1.0.tar.gz', sdist()))
+        answer = self.send(
+            ('name="files"; filename="x"; filename*=UTF-8\'\'%2e%2e%2fspam-1.0.tar.gz', sdist())
+        )
         self.assertEqual(answer.json["files"][0]["outcome"], "refused")
         self.nothing_changed()
 
     def test_cut_off(self) -> None:
-        """A body that ends in a file publishes those before it, and says of this one that it was cut off."""
+        """A body that ends in a file publishes those before it, and says of this one that it was
+        cut off.
+        """
         whole = form([text("csrf_token", self.token), file(*WHEEL), file(*SDIST)], "limit")
         answer = self.post((), self.cookie, AS_JSON, body=whole[:-60])
-        self.assertEqual(self.outcomes(answer), [(WHEEL[0], "published", 200), (SDIST[0], "refused", 400)])
+        self.assertEqual(
+            self.outcomes(answer), [(WHEEL[0], "published", 200), (SDIST[0], "refused", 400)]
+        )
         self.assertIn("cut off", answer.json["files"][1]["problems"][0])
         self.assertEqual(self.listed(), [WHEEL[0]])
         self.nothing_left()
@@ -348,27 +465,37 @@ class HostileTests(UploadCase):
         """A connection that is lost in a file leaves those before it, and nothing of this one."""
         whole = form([text("csrf_token", self.token), file(*WHEEL), file(*SDIST)], "limit")
         connection = self.pypid.connect()
-        connection.send(spelled("POST", "/upload", KIND, self.cookie, ("Content-Length", str(len(whole)))))
+        connection.send(
+            spelled("POST", "/upload", KIND, self.cookie, ("Content-Length", str(len(whole))))
+        )
         connection.send(whole[:-60])
         connection.lose(ConnectionDone())
         self.assertEqual(self.listed(), [WHEEL[0]])
         self.nothing_left()
 
     def test_many_parts(self) -> None:
-        """Of a form of ten thousand parts, or of too many files, no more are read than a form may have."""
+        """Of a form of ten thousand parts, or of too many files, no more are read than a form may
+        have.
+        """
         answer = self.send(*[text("x", "y")] * 10_000)
         self.assertEqual((answer.status, "more than" in answer.text), (400, True))
         answer = self.send(*[file(f"{number}.pdf", b"") for number in range(MOST_FILES + 5)])
         self.assertEqual((answer.status, len(answer.json["files"])), (400, MOST_FILES))
         self.assertIn("50 files", answer.json["problems"][0])
-        answer = self.send(*[file(f"{number}.pdf", b"") for number in range(10_000)], accept=AS_PAGE)
+        answer = self.send(
+            *[file(f"{number}.pdf", b"") for number in range(10_000)], accept=AS_PAGE
+        )
         self.assertEqual(answer.status, 400)
         self.nothing_changed()
 
     def test_large_field(self) -> None:
         """A field that is no file is small."""
         for name in ("csrf_token", "files", "other"):
-            answer = self.post([text("csrf_token", self.token), text(name, "x" * 2000), file(*WHEEL)], self.cookie, AS_JSON)
+            answer = self.post(
+                [text("csrf_token", self.token), text(name, "x" * 2000), file(*WHEEL)],
+                self.cookie,
+                AS_JSON,
+            )
             self.assertEqual((answer.status, "larger than" in answer.text), (400, True))
         self.nothing_changed()
 
@@ -387,19 +514,29 @@ class HostileTests(UploadCase):
             for whole in (body, token + body):
                 answer = self.post((), self.cookie, AS_JSON, body=whole)
                 self.assertIn(answer.status, (400, 403), whole)
-        for kind in ("multipart/form-data", "multipart/form-data; boundary=", "text/plain", "multipart/mixed; boundary=limit"):
+        for kind in (
+            "multipart/form-data",
+            "multipart/form-data; boundary=",
+            "text/plain",
+            "multipart/mixed; boundary=limit",
+        ):
             headers = (("Content-Type", kind), self.cookie, AS_JSON, ("X-CSRF-Token", self.token))
             answer = self.pypid.ask("POST", "/upload", *headers, body=b"--limit--")
             self.assertEqual(answer.status, 400, kind)
         self.nothing_changed()
 
     def test_damaged(self) -> None:
-        """Whatever is changed in a form on its way, the answer is never 500, and the spool is empty."""
+        """Whatever is changed in a form on its way, the answer is never 500, and the spool is
+        empty.
+        """
 
         @settings(max_examples=40, deadline=None, database=None)
         @given(at=st.integers(0, 3000), gone=st.integers(0, 300), put=st.binary(max_size=40))
         def damaged(at: int, gone: int, put: bytes) -> None:
-            whole = form([text("csrf_token", self.token), file(*WHEEL), file(*SDIST), file("x.pdf", b"x")], "limit")
+            whole = form(
+                [text("csrf_token", self.token), file(*WHEEL), file(*SDIST), file("x.pdf", b"x")],
+                "limit",
+            )
             at = min(at, len(whole))
             answer = self.post((), self.cookie, AS_JSON, body=whole[:at] + put + whole[at + gone :])
             self.assertIn(answer.status, (200, 400, 403))
@@ -412,14 +549,23 @@ class TroubleTests(UploadCase):
     """What cannot be taken just now, or at all."""
 
     def test_too_large(self) -> None:
-        """A file over [server] max_upload is refused, and the others of the form are taken; a form that cannot be is 413."""
+        """A file over [server] max_upload is refused, and the others of the form are taken; a form
+        that cannot be is 413.
+        """
         self.pypid.face.settings = evolve(self.pypid.face.settings, max_upload=2000)
         answer = self.send(file(wheel_filename("big"), bytes(5000)), file(*WHEEL))
-        self.assertEqual(self.outcomes(answer), [(wheel_filename("big"), "refused", 413), (WHEEL[0], "published", 200)])
+        self.assertEqual(
+            self.outcomes(answer),
+            [(wheel_filename("big"), "refused", 413), (WHEEL[0], "published", 200)],
+        )
         self.assertIn("max_upload", answer.json["files"][0]["problems"][0])
-        self.assertEqual(self.send(file(wheel_filename("big"), bytes(5000)), accept=AS_PAGE).status, 413)
+        self.assertEqual(
+            self.send(file(wheel_filename("big"), bytes(5000)), accept=AS_PAGE).status, 413
+        )
         connection = self.pypid.connect()
-        connection.send(spelled("POST", "/upload", KIND, self.cookie, AS_JSON, ("Content-Length", str(1 << 40))))
+        connection.send(
+            spelled("POST", "/upload", KIND, self.cookie, AS_JSON, ("Content-Length", str(1 << 40)))
+        )
         answer_early = connection.answer("POST")
         assert answer_early is not None
         self.assertEqual(answer_early.status, 413)
@@ -427,9 +573,13 @@ class TroubleTests(UploadCase):
         self.nothing_left()
 
     def test_no_space(self) -> None:
-        """A storage without space, or one that is away, is told of each file, which can be sent again."""
+        """A storage without space, or one that is away, is told of each file, which can be sent
+        again.
+        """
         for error, status in ((StorageFull("storage"), 507), (StorageDown("it is away"), 503)):
-            self.pypid.blobs.failing = lambda key, error=error: error if key.endswith(".whl") else None  # type: ignore[misc]
+            self.pypid.blobs.failing = lambda key, error=error: (
+                error if key.endswith(".whl") else None
+            )  # type: ignore[misc]
             answer = self.send(file(*WHEEL), accept=AS_PAGE)
             self.assertEqual(answer.status, status)
             answer = self.send(file(*WHEEL))

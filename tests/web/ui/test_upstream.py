@@ -27,10 +27,19 @@ class PageTests(AdministeredCase):
     )
 
     def test_in_force(self) -> None:
-        """Mode, indexes, freshness, cooldown and rules are told in words; what is not restricted is not listed."""
-        self.pypid.face.settings = evolve(self.pypid.face.settings, indexes=("https://a.example/simple", "https://b.example/"))
+        """Mode, indexes, freshness, cooldown and rules are told in words; what is not restricted is
+        not listed.
+        """
+        self.pypid.face.settings = evolve(
+            self.pypid.face.settings, indexes=("https://a.example/simple", "https://b.example/")
+        )
         text = self.page("/manage/upstream")
-        for words in ("is fetched from upstream", "https://a.example/simple", "in this order", "asked again after 10m"):
+        for words in (
+            "is fetched from upstream",
+            "https://a.example/simple",
+            "in this order",
+            "asked again after 10m",
+        ):
             self.assertIn(words, text)
         for words in ("acme-*</span>: 14d", "Never asked upstream:", "evil", "mixed"):
             self.assertIn(words, text)
@@ -72,14 +81,25 @@ class PageTests(AdministeredCase):
     def test_twin(self) -> None:
         """The same as JSON."""
         document = self.pypid.api("GET", "/api/upstream").json
-        self.assertEqual((document["mode"], document["ttl"], document["cooldown"]), ("cache", "10m", "0 ham=0 acme-*=14d"))
-        self.assertEqual((document["reserved"], document["allow"], document["deny"]), (["acme-*"], ["*"], ["evil"]))
+        self.assertEqual(
+            (document["mode"], document["ttl"], document["cooldown"]),
+            ("cache", "10m", "0 ham=0 acme-*=14d"),
+        )
+        self.assertEqual(
+            (document["reserved"], document["allow"], document["deny"]),
+            (["acme-*"], ["*"], ["evil"]),
+        )
         self.assertEqual((document["kept"], document["limit"]), (1, None))
 
     def test_no_password(self) -> None:
         """Of the indexes no name and no password is told."""
-        config = parse("[upstream]\nurl = https://u:hunter2@a.example/simple http://b:hunter2@b.example\n", filename="x")
-        self.assertEqual(indexes_of(config), ("https://(set)@a.example/simple", "http://(set)@b.example"))
+        config = parse(
+            "[upstream]\nurl = https://u:hunter2@a.example/simple http://b:hunter2@b.example\n",
+            filename="x",
+        )
+        self.assertEqual(
+            indexes_of(config), ("https://(set)@a.example/simple", "http://(set)@b.example")
+        )
 
 
 class PurgeTests(AdministeredCase):
@@ -107,13 +127,20 @@ class PurgeTests(AdministeredCase):
         text = self.done("/manage/upstream/purge", what="project", project=" HAM ")
         self.assertIn("1 file of 1 project was taken away", text)
         self.assertEqual(self.kept(), {"eggs"})
-        self.assertIn("nothing of that", self.done("/manage/upstream/purge", what="project", project="ham"))
+        self.assertIn(
+            "nothing of that", self.done("/manage/upstream/purge", what="project", project="ham")
+        )
         [first, _] = self.peopled.deeds(what="purge-cache")
-        self.assertEqual((first.who, first.subject, first.details["files"]), ("ada", "ham", f"ham/{HAM}"))
+        self.assertEqual(
+            (first.who, first.subject, first.details["files"]), ("ada", "ham", f"ham/{HAM}")
+        )
 
     def test_older(self) -> None:
         """What nobody wanted for so long, of all or of one project."""
-        self.assertIn("Only what nobody wanted for 30m", self.done("/manage/upstream/purge", what="older", older_than="30m"))
+        self.assertIn(
+            "Only what nobody wanted for 30m",
+            self.done("/manage/upstream/purge", what="older", older_than="30m"),
+        )
         self.assertEqual(self.kept(), {"eggs"})
         self.done("/manage/upstream/purge", what="project", project="eggs", older_than="1d")
         self.assertEqual(self.kept(), {"eggs"})
@@ -140,7 +167,9 @@ class PurgeTests(AdministeredCase):
 
     def test_values_kept(self) -> None:
         """What was typed is there again, as text."""
-        answer = self.send("/manage/upstream/purge", what="project", project=NASTY, older_than=NASTY)
+        answer = self.send(
+            "/manage/upstream/purge", what="project", project=NASTY, older_than=NASTY
+        )
         self.assertNotIn("<b onmouse", answer.text)
         self.assertEqual(answer.text.count("&lt;b onmouseover=alert(1)&gt;"), 2)
 
@@ -158,5 +187,7 @@ class PurgeTests(AdministeredCase):
 
     def test_streamed(self) -> None:
         """The page begins at once: to take a hundred thousand files away takes its time."""
-        text = unchunked(self.begin("/manage/upstream/purge", what="project", project="ham").rest())[2]
+        text = unchunked(
+            self.begin("/manage/upstream/purge", what="project", project="ham").rest()
+        )[2]
         self.assertLess(text.index("What is kept is being listed."), text.index("Done"))

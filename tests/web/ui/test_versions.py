@@ -44,9 +44,14 @@ class VersionsTests(ProjectCase):
         project = self.have(self.pypid.index.project(SPAM))
         [first] = project.files
         more = [
-            replace(first, filename=f"spam-2.{number}-py3-none-any.whl", version=f"2.{number}") for number in range(2 * LINES)
+            replace(first, filename=f"spam-2.{number}-py3-none-any.whl", version=f"2.{number}")
+            for number in range(2 * LINES)
         ]
-        self.have(self.pypid.catalog.edit(SPAM, lambda before: evolve(project, files=in_order((first, *more)))))
+        self.have(
+            self.pypid.catalog.edit(
+                SPAM, lambda before: evolve(project, files=in_order((first, *more)))
+            )
+        )
         pages = [self.versions(f"?page={number}") for number in (1, 2, 3)]
         self.assertEqual([len(page) for page in pages], [LINES, LINES, 1])
         self.assertEqual((pages[0][0], pages[2]), (f"2.{2 * LINES - 1}", ["1.0"]))
@@ -56,7 +61,9 @@ class VersionsTests(ProjectCase):
         self.assertIn('rel="next" href="?page=2"', self.see("-/versions").text)
 
     def test_redirect(self) -> None:
-        """An address with a slash too many leads to the right one; there is no such page of what is not there."""
+        """An address with a slash too many leads to the right one; there is no such page of what is
+        not there.
+        """
         self.have_wheel()
         answer = self.pypid.get("/project/spam/-/versions/", BROWSER)
         self.assertEqual((answer.status, answer["location"]), (301, "../versions"))

@@ -21,7 +21,9 @@ def url(project: str) -> str:
 
 
 class WhyTests(AdministeredCase):
-    policy = Policy(mode=Mode.CACHE, reserved=("acme-*",), deny=("evil",), cooldown=COOLDOWN.parse("0 young=3d"))
+    policy = Policy(
+        mode=Mode.CACHE, reserved=("acme-*",), deny=("evil",), cooldown=COOLDOWN.parse("0 young=3d")
+    )
 
     def test_standing(self) -> None:
         """The standing of a name, in words, whether there is such a project or not."""
@@ -35,7 +37,9 @@ class WhyTests(AdministeredCase):
             self.assertIn(words, self.page(url(project)), project)
 
     def test_hidden(self) -> None:
-        """Each hidden file with the rule that hides it, and until when; where upstream's answer came from, and when."""
+        """Each hidden file with the rule that hides it, and until when; where upstream's answer
+        came from, and when.
+        """
         name = sdist_filename("young")
         self.upstream.has("young", name, b"x", BEGINNING + timedelta(hours=-1))
         self.pypid.get("/simple/young/", J)
@@ -73,15 +77,21 @@ class WhyTests(AdministeredCase):
         """Other spellings lead to the one address; what is no name is not there."""
         for other in (url("Spam"), url("spam") + "/"):
             answer = self.look(other)
-            self.assertEqual((answer.status, urljoin(other, answer["location"] or "")), (301, url("spam")))
+            self.assertEqual(
+                (answer.status, urljoin(other, answer["location"] or "")), (301, url("spam"))
+            )
         self.assertEqual(self.look(url("-x")).status, 404)
 
     def test_who(self) -> None:
-        """Who may not publish is refused, and so is who may publish and not read: the page tells of files."""
+        """Who may not publish is refused, and so is who may publish and not read: the page tells of
+        files.
+        """
         self.assertEqual(self.look(url("spam"), "bob").status, 403)
         self.assertEqual(self.look(url("spam"), None).status, 303)
         self.peopled.defaults = self.pypid.face.rules = Rules(
-            read=Principals(users=frozenset({"alice"})), write=AUTHENTICATED, fetch=Principals(users=frozenset({"alice"}))
+            read=Principals(users=frozenset({"alice"})),
+            write=AUTHENTICATED,
+            fetch=Principals(users=frozenset({"alice"})),
         )
         answer = self.look(url("spam"), "bob")
         self.assertEqual(answer.status, 403)

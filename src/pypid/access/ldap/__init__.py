@@ -1,7 +1,8 @@
-"""Users and groups out of a directory: OpenLDAP, FreeIPA, Active Directory. Needs python-ldap (``pypid[ldap]``).
+"""Users and groups out of a directory: OpenLDAP, FreeIPA, Active Directory. Needs python-ldap
+(``pypid[ldap]``).
 
-Each question has a connection of its own, which ends with it: nothing has to be found broken first when the directory comes
-back after a restart, or a firewall has forgotten an idle connection.
+Each question has a connection of its own, which ends with it: nothing has to be found broken first
+when the directory comes back after a restart, or a firewall has forgotten an idle connection.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ def _groups(text: str | None) -> str:
 
 @frozen(kw_only=True)
 class LdapSourceSettings:
-    """``[ldap]``. The filters are those of `core.accounts.ldap_filters`; None, or nothing, stands for its defaults.
+    """``[ldap]``. The filters are those of `core.accounts.ldap_filters`; None, or nothing, stands
+    for its defaults.
 
-    `bind_dn` None: the directory is searched by nobody in particular. `group_base_dn` None: groups are below `base_dn`, too.
-    `ca_certificates`: a PEM file, trusted beside the system's. `step` and `patience` in seconds: for one answer of the
-    directory, and for all that has to be asked and waited for to know one user.
+    `bind_dn` None: the directory is searched by nobody in particular. `group_base_dn` None: groups
+    are below `base_dn`, too. `ca_certificates`: a PEM file, trusted beside the system's. `step` and
+    `patience` in seconds: for one answer of the directory, and for all that has to be asked and
+    waited for to know one user.
     """
 
     url: str
@@ -51,7 +54,8 @@ class LdapSourceSettings:
 
 
 def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople:
-    """The source; the directory itself is not asked yet. Reads a file: call it in a thread, or before the reactor runs.
+    """The source; the directory itself is not asked yet. Reads a file: call it in a thread, or
+    before the reactor runs.
 
     Raises `CannotStart` where python-ldap is missing, and for certificates that cannot be read.
     """
@@ -59,7 +63,8 @@ def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople
         import ldap  # noqa: F401  # looked for before its users are imported, so that what is missing is said in words
     except ImportError:
         raise CannotStart(
-            "[access] backend = ldap needs python-ldap, which is built where it is installed: pip install 'pypid[ldap]' (on "
+            "[access] backend = ldap needs python-ldap, which is built where it is installed: pip "
+            "install 'pypid[ldap]' (on "
             "Debian first: apt install gcc python3-dev libldap2-dev libsasl2-dev)."
         ) from None
     from pypid.access.ldap.route import DirectoryRoute, is_encrypted_first
@@ -67,7 +72,9 @@ def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople
 
     start_tls = is_encrypted_first(settings.url, settings.ca_certificates is not None)
     return LdapPeople(
-        settings, world, DirectoryRoute(settings.url, _trust(settings), settings.step, reactor, start_tls=start_tls)
+        settings,
+        world,
+        DirectoryRoute(settings.url, _trust(settings), settings.step, reactor, start_tls=start_tls),
     )
 
 

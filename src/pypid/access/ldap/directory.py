@@ -23,12 +23,16 @@ _MEANT_FOR_THE_USER = (
     ldap.CONSTRAINT_VIOLATION,  # 389 Directory Server: too many wrong passwords
     ldap.UNWILLING_TO_PERFORM,  # 389 Directory Server: the account is not active
 )
-"""What a bind fails with when the fault is in the user's password or account, and not in the directory."""
+"""What a bind fails with when the fault is in the user's password or account, and not in the
+directory.
+"""
 
 
 @define
 class DirectoryConnection:
-    """An open connection. Everything raises `ldap.LDAPError`; what takes longer than a step, or is due, `ldap.TIMEOUT`."""
+    """An open connection. Everything raises `ldap.LDAPError`; what takes longer than a step, or is
+    due, `ldap.TIMEOUT`.
+    """
 
     _link: Any
     _step: float
@@ -43,8 +47,8 @@ class DirectoryConnection:
     def proves(self, dn: str, password: str) -> bool:
         """Whether it is the user's password.
 
-        Neither may be empty: a server takes a bind without a password, or without a name, for one of nobody, and says yes (RFC
-        4513, 5.1.2).
+        Neither may be empty: a server takes a bind without a password, or without a name, for one
+        of nobody, and says yes (RFC 4513, 5.1.2).
         """
         if not dn or not password:
             return False
@@ -55,15 +59,21 @@ class DirectoryConnection:
         return True
 
     def search(self, base: str, filter: str, attribute: str, most: int) -> Sequence[DirectoryEntry]:
-        """The entries below `base`, with this one attribute. More than `most` are `ldap.SIZELIMIT_EXCEEDED`.
+        """The entries below `base`, with this one attribute. More than `most` are
+        `ldap.SIZELIMIT_EXCEEDED`.
 
-        Other servers that might know more (search result references: Active Directory always has some) are not asked.
+        Other servers that might know more (search result references: Active Directory always has
+        some) are not asked.
         """
         seconds = self._limit()
         try:
-            found = self._link.search_ext_s(base, ldap.SCOPE_SUBTREE, filter, [attribute], timeout=seconds, sizelimit=most)
+            found = self._link.search_ext_s(
+                base, ldap.SCOPE_SUBTREE, filter, [attribute], timeout=seconds, sizelimit=most
+            )
         except ldap.NO_SUCH_OBJECT:
-            raise ldap.NO_SUCH_OBJECT({"desc": f"there is no {base!r}, or bind_dn may not see it ([ldap])"}) from None
+            raise ldap.NO_SUCH_OBJECT(
+                {"desc": f"there is no {base!r}, or bind_dn may not see it ([ldap])"}
+            ) from None
         return [DirectoryEntry.of(dn, attributes) for dn, attributes in found if dn]
 
     def _limit(self) -> float:
@@ -76,9 +86,11 @@ class DirectoryConnection:
 
 
 @contextmanager
-def connected(descriptor: int, settings: LdapSourceSettings, left: Callable[[], float]) -> Iterator[DirectoryConnection]:
-    """The connection that `descriptor` is the end of, for as long as `left` (seconds) says, logged in as `bind_dn` if there is
-    one. Closes it.
+def connected(
+    descriptor: int, settings: LdapSourceSettings, left: Callable[[], float]
+) -> Iterator[DirectoryConnection]:
+    """The connection that `descriptor` is the end of, for as long as `left` (seconds) says, logged
+    in as `bind_dn` if there is one. Closes it.
     """
     try:
         link = ldap.initialize(_NOWHERE, fileno=descriptor)
@@ -94,7 +106,9 @@ def connected(descriptor: int, settings: LdapSourceSettings, left: Callable[[], 
             try:
                 connection.log_in(settings.bind_dn, settings.bind_password or "")
             except ldap.INVALID_CREDENTIALS:
-                raise ldap.INVALID_CREDENTIALS({"desc": "bind_dn or bind_password of [ldap] is wrong"}) from None
+                raise ldap.INVALID_CREDENTIALS(
+                    {"desc": "bind_dn or bind_password of [ldap] is wrong"}
+                ) from None
         yield connection
     finally:
         link.unbind_ext_s()

@@ -1,4 +1,6 @@
-"""What the directory says, read: entries, their one name, the groups that they are in. Nothing is asked here."""
+"""What the directory says, read: entries, their one name, the groups that they are in. Nothing is
+asked here.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,16 @@ MOST_GROUPS = 1000
 
 
 def key_of(dn: str) -> Key:
-    """The name in lower case, and without what is written in more than one way. Raises `ldap.LDAPError` for what is none."""
+    """The name in lower case, and without what is written in more than one way. Raises
+    `ldap.LDAPError` for what is none.
+    """
     return tuple(
-        tuple(sorted((attribute.casefold(), " ".join(value.casefold().split())) for attribute, value, _ in rdn))
+        tuple(
+            sorted(
+                (attribute.casefold(), " ".join(value.casefold().split()))
+                for attribute, value, _ in rdn
+            )
+        )
         for rdn in ldap.dn.str2dn(dn)
     )
 
@@ -42,7 +51,8 @@ class DirectoryEntry:
         return cls(dn, {attribute.lower(): given for attribute, given in values.items()})
 
     def only(self, attribute: str) -> str | None:
-        """The one value of the attribute, as the directory spells it; of several the one that its name begins with.
+        """The one value of the attribute, as the directory spells it; of several the one that its
+        name begins with.
 
         None: there is none, or it cannot be said which.
         """
@@ -52,14 +62,19 @@ class DirectoryEntry:
             return None
         if len(given) <= 1:
             return given[0] if given else None
-        first = [value for name, value, _ in ldap.dn.str2dn(self.dn)[0] if name.lower() == attribute.lower()]
+        first = [
+            value
+            for name, value, _ in ldap.dn.str2dn(self.dn)[0]
+            if name.lower() == attribute.lower()
+        ]
         return first[0] if first and first[0] in given else None
 
 
 def groups_of(
     search: Callable[[str], Sequence[DirectoryEntry]], group_filter: str, dn: str, user: str
 ) -> Sequence[DirectoryEntry]:
-    """The groups that the user is in, and those that these are in, and so on; each once, also where they go in a circle.
+    """The groups that the user is in, and those that these are in, and so on; each once, also where
+    they go in a circle.
 
     `search` gives the entries for a filter. Raises `ldap.SIZELIMIT_EXCEEDED` beyond `MOST_GROUPS`.
     """
@@ -74,7 +89,10 @@ def groups_of(
         known |= {key: entry for key, entry in new.items() if key not in known}
         if len(known) > MOST_GROUPS:
             raise ldap.SIZELIMIT_EXCEEDED(
-                {"desc": "Size limit exceeded", "info": f"more than {MOST_GROUPS} groups of one user"}
+                {
+                    "desc": "Size limit exceeded",
+                    "info": f"more than {MOST_GROUPS} groups of one user",
+                }
             )
         if not members or "{dn}" not in group_filter:
             break
@@ -82,5 +100,7 @@ def groups_of(
 
 
 def _any_of(group_filter: str, members: Sequence[str], user: str) -> str:
-    filters = [filled(group_filter, ldap.filter.escape_filter_chars, user=user, dn=dn) for dn in members]
+    filters = [
+        filled(group_filter, ldap.filter.escape_filter_chars, user=user, dn=dn) for dn in members
+    ]
     return filters[0] if len(filters) == 1 else f"(|{''.join(filters)})"

@@ -1,9 +1,12 @@
-"""The way to the directory: a connection of Twisted's, of which libldap gets the end of a pair of sockets.
+"""The way to the directory: a connection of Twisted's, of which libldap gets the end of a pair of
+sockets.
 
-libldap could connect by itself, but not all of it would end: looking for an address is not bounded, and in a TLS handshake with
-somebody who says nothing it turns in circles for ever (2.5 with GnuTLS, which is Debian's). Whom it trusts depends on what it
-was built with, on ldap.conf and on the environment. And what it opens anew by itself, it opens without StartTLS. Here all is as
-with every other server that pypid asks; and whatever libldap waits for ends when the connection is ended (decision 0017).
+libldap could connect by itself, but not all of it would end: looking for an address is not bounded,
+and in a TLS handshake with somebody who says nothing it turns in circles for ever (2.5 with GnuTLS,
+which is Debian's). Whom it trusts depends on what it was built with, on ldap.conf and on the
+environment. And what it opens anew by itself, it opens without StartTLS. Here all is as with every
+other server that pypid asks; and whatever libldap waits for ends when the connection is ended
+(decision 0017).
 """
 
 # Twisted's endpoints and transports are not annotated
@@ -57,7 +60,9 @@ class _Side(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost = reason
-        if self.other is not None and self.other.lost is None:  # a transport that is lost can do nothing of this
+        if (
+            self.other is not None and self.other.lost is None
+        ):  # a transport that is lost can do nothing of this
             self.other.transport.unregisterProducer()
             self.other.transport.loseConnection()
         self.closed.callback(None)
@@ -129,19 +134,25 @@ class Pipe:
 class DirectoryRoute:
     """How the directory is reached. `url` is that of the configuration."""
 
-    def __init__(self, url: str, trust: Trust, step: float, reactor: Any, *, start_tls: bool) -> None:
+    def __init__(
+        self, url: str, trust: Trust, step: float, reactor: Any, *, start_tls: bool
+    ) -> None:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("ascii")
         port = parts.port or _PORTS[parts.scheme]
         self._reactor = reactor
         self._start_tls = start_tls
         self._creator = trust.creatorForNetloc(host, port)
-        self._endpoint: Any = HostnameEndpoint(resolving_once(reactor), host.decode("ascii"), port, timeout=step)
+        self._endpoint: Any = HostnameEndpoint(
+            resolving_once(reactor), host.decode("ascii"), port, timeout=step
+        )
         if parts.scheme == "ldaps":
             self._endpoint = wrapClientTLS(self._creator, self._endpoint)
 
     async def open(self, within: float) -> Pipe:
-        """A new connection. Raises `Fault`, and Twisted's `TimeoutError` when it took longer than `within` seconds."""
+        """A new connection. Raises `Fault`, and Twisted's `TimeoutError` when it took longer than
+        `within` seconds.
+        """
         far: _Far = await start(self._connected()).addTimeout(within, self._reactor)
         try:
             ours, theirs = socket.socketpair()
@@ -188,8 +199,11 @@ def _once(protocol: Protocol) -> Factory:
 
 
 def is_encrypted_first(url: str, certificates_are_named: bool) -> bool:
-    """Whether StartTLS has to succeed before anything is said: with ``ldap://``, unless it stays on this machine.
+    """Whether StartTLS has to succeed before anything is said: with ``ldap://``, unless it stays on
+    this machine.
 
     There, too, if certificates are named to check it by.
     """
-    return urlsplit(url).scheme == "ldap" and (certificates_are_named or is_readable_on_the_way(url))
+    return urlsplit(url).scheme == "ldap" and (
+        certificates_are_named or is_readable_on_the_way(url)
+    )

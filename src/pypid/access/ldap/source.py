@@ -42,22 +42,27 @@ class _Person:
 
 @frozen
 class _Refused:
-    """Known, and it is not to be: a wrong password, or (then there is something for the log) not one entry with one name."""
+    """Known, and it is not to be: a wrong password, or (then there is something for the log) not
+    one entry with one name.
+    """
 
     why: str = ""
 
 
 class LdapPeople:
-    """Users and groups of a directory. Names are compared exactly: as the directory spells them, in `name_attribute`.
+    """Users and groups of a directory. Names are compared exactly: as the directory spells them, in
+    `name_attribute`.
 
-    (To the directory ``Alice`` is ``alice``. Here she would be somebody else, with other rights; or, made ``alice``, somebody
-    whom another source knows by that name.)
+    (To the directory ``Alice`` is ``alice``. Here she would be somebody else, with other rights;
+    or, made ``alice``, somebody whom another source knows by that name.)
     """
 
     _log = Logger()
 
     def __init__(self, settings: LdapSourceSettings, world: World, way: DirectoryRoute) -> None:
-        """Raises `CannotStart` for an `admin_group` that is meant for a distinguished name, and is none."""
+        """Raises `CannotStart` for an `admin_group` that is meant for a distinguished name, and is
+        none.
+        """
         self._world = world
         self._patience = settings.patience
         self._question = _Question(settings, _admins(settings.admin_group))
@@ -89,7 +94,9 @@ class LdapPeople:
         except ValueError:
             return None
         if len(self._turns.waiting) >= MOST_WAITING:
-            raise Busy("Too many people are being looked up in the directory at once.", retry_after=2)
+            raise Busy(
+                "Too many people are being looked up in the directory at once.", retry_after=2
+            )
         asked = start(self._in_turn(user, password)).addTimeout(self._patience, self._world.clock)
         try:
             answer = await asked
@@ -105,13 +112,17 @@ class LdapPeople:
         # the turn is over when the thread is done, and not when nobody waits for it any more
         return await shielded(self._asked(user, password, until))
 
-    async def _asked(self, user: str, password: str | None, until: float) -> _Person | _Refused | None:
+    async def _asked(
+        self, user: str, password: str | None, until: float
+    ) -> _Person | _Refused | None:
         def left() -> float:
             return until - self._world.clock.seconds()
 
         try:
             pipe = await self._way.open(max(left(), 0.01))
-            answer = await self._by(pipe, partial(self._question.ask, user, password, left, pipe.descriptor), left())
+            answer = await self._by(
+                pipe, partial(self._question.ask, user, password, left, pipe.descriptor), left()
+            )
         except Fault as fault:
             trouble = fault.reason
         except (TimeoutError, ldap.TIMEOUT):
@@ -128,8 +139,12 @@ class LdapPeople:
         self._tell_trouble(trouble)
         raise _away()
 
-    async def _by(self, pipe: Pipe, ask: Callable[[], _Person | _Refused | None], left: float) -> _Person | _Refused | None:
-        """What is asked over the connection; when the time is up, the connection ends, and so does the thread."""
+    async def _by(
+        self, pipe: Pipe, ask: Callable[[], _Person | _Refused | None], left: float
+    ) -> _Person | _Refused | None:
+        """What is asked over the connection; when the time is up, the connection ends, and so does
+        the thread.
+        """
         late = self._world.clock.callLater(max(left, 0), pipe.abort)
         try:
             return await self._world.blocking(ask)
@@ -151,7 +166,10 @@ class LdapPeople:
         match answer:
             case _Person(_, left_out):
                 for name in left_out:
-                    self._tell_once(name, "The group {name!r} of the directory is left out: no rule could name it")
+                    self._tell_once(
+                        name,
+                        "The group {name!r} of the directory is left out: no rule could name it",
+                    )
             case _Refused(why) if why:
                 self._tell_once(why, "A user of the directory cannot log in: {name}")
             case _:
@@ -171,7 +189,10 @@ class LdapPeople:
         now = self._world.clock.seconds()
         if trouble != self._trouble or now - self._trouble_told >= _SAY_AGAIN:
             self._trouble, self._trouble_told = trouble, now
-            self._log.error("The LDAP directory cannot be asked, so its users cannot log in: {trouble}", trouble=trouble)
+            self._log.error(
+                "The LDAP directory cannot be asked, so its users cannot log in: {trouble}",
+                trouble=trouble,
+            )
 
 
 @frozen
@@ -181,8 +202,11 @@ class _Question:
     settings: LdapSourceSettings
     admins: Key | str | None
 
-    def ask(self, user: str, password: str | None, left: Callable[[], float], descriptor: int) -> _Person | _Refused | None:
-        """Who the user is, within the seconds that are `left`; with a password, only if it is the right one.
+    def ask(
+        self, user: str, password: str | None, left: Callable[[], float], descriptor: int
+    ) -> _Person | _Refused | None:
+        """Who the user is, within the seconds that are `left`; with a password, only if it is the
+        right one.
 
         `descriptor` is the connection, which is closed.
         """
@@ -191,11 +215,15 @@ class _Question:
             if not isinstance(entry, DirectoryEntry):
                 return entry
             groups = self._groups(connection, entry, user)
-            if password is not None and not (is_usable(password) and connection.proves(entry.dn, password)):
+            if password is not None and not (
+                is_usable(password) and connection.proves(entry.dn, password)
+            ):
                 return _Refused()
             return self._person(user, groups)
 
-    def _entry(self, connection: DirectoryConnection, user: str) -> DirectoryEntry | _Refused | None:
+    def _entry(
+        self, connection: DirectoryConnection, user: str
+    ) -> DirectoryEntry | _Refused | None:
         settings = self.settings
         attribute = name_attribute(settings.user_filter)
         filter = filled(settings.user_filter, ldap.filter.escape_filter_chars, user=user)
@@ -208,20 +236,31 @@ class _Question:
         [entry] = found
         name = entry.only(attribute)
         if name is None:
-            return _Refused(f"{entry.dn!r} has no {attribute}, or several and none of them in its distinguished name")
+            return _Refused(
+                f"{entry.dn!r} has no {attribute}, or several and none of them in its "
+                f"distinguished name"
+            )
         return entry if name == user else None
 
-    def _groups(self, connection: DirectoryConnection, entry: DirectoryEntry, user: str) -> tuple[DirectoryEntry, ...]:
+    def _groups(
+        self, connection: DirectoryConnection, entry: DirectoryEntry, user: str
+    ) -> tuple[DirectoryEntry, ...]:
         settings = self.settings
         base = settings.group_base_dn or settings.base_dn
         return tuple(
-            groups_of(lambda filter: connection.search(base, filter, "cn", MOST_GROUPS), settings.group_filter, entry.dn, user)
+            groups_of(
+                lambda filter: connection.search(base, filter, "cn", MOST_GROUPS),
+                settings.group_filter,
+                entry.dn,
+                user,
+            )
         )
 
     def _person(self, user: str, groups: tuple[DirectoryEntry, ...]) -> _Person:
         names = {group.dn: group.only("cn") for group in groups}
         admin = self.admins is not None and any(
-            name == self.admins if isinstance(self.admins, str) else key_of(dn) == self.admins for dn, name in names.items()
+            name == self.admins if isinstance(self.admins, str) else key_of(dn) == self.admins
+            for dn, name in names.items()
         )
         good = frozenset(name for name in names.values() if name is not None and _is_name(name))
         left_out = sorted(name or dn for dn, name in names.items() if name not in good)
@@ -235,7 +274,10 @@ def _admins(group: str | None) -> Key | str | None:
     try:
         return key_of(group)
     except ldap.LDAPError:
-        raise CannotStart(f"[ldap] admin_group: {group!r} is neither the name of a group nor a distinguished name.") from None
+        raise CannotStart(
+            f"[ldap] admin_group: {group!r} is neither the name of a group nor a distinguished "
+            f"name."
+        ) from None
 
 
 def _is_name(name: str) -> bool:
@@ -253,8 +295,13 @@ def _away() -> PeopleUnknown:
 def _said(error: ldap.LDAPError) -> str:
     """What libldap and the server say of it, in a line."""
     told = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-    texts = [str(told[part]) for part in ("desc", "info") if told.get(part)] or [type(error).__name__]
-    return shortened(" / ".join("".join(c if c.isprintable() else " " for c in text).strip() for text in texts), 300)
+    texts = [str(told[part]) for part in ("desc", "info") if told.get(part)] or [
+        type(error).__name__
+    ]
+    return shortened(
+        " / ".join("".join(c if c.isprintable() else " " for c in text).strip() for text in texts),
+        300,
+    )
 
 
 _: type[People] = LdapPeople

@@ -1,4 +1,6 @@
-"""Asking for encryption (StartTLS, RFC 4511, 4.14), as bytes: it is done before libldap has the connection."""
+"""Asking for encryption (StartTLS, RFC 4511, 4.14), as bytes: it is done before libldap has the
+connection.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ _MOST = 4096
 def answer(heard: bytes) -> bool:
     """Whether what was `heard` is the yes, whole; False: there is more to come.
 
-    Raises `ValueError` with the reason for a no, for what is no answer, and for anything behind it: that would be taken for
-    what was said under encryption.
+    Raises `ValueError` with the reason for a no, for what is no answer, and for anything behind it:
+    that would be taken for what was said under encryption.
     """
     whole = _element(heard, 0x30)
     if whole is None:
@@ -27,12 +29,18 @@ def answer(heard: bytes) -> bool:
     if not number or not code:
         raise ValueError("its answer to StartTLS is no LDAP.")
     if number[0] != b"\1" or code[0] != b"\0":
-        raise ValueError(f"it does not want to encrypt (StartTLS, result {code[0].hex() or '?'}); ldaps:// may be what it has.")
+        raise ValueError(
+            f"it does not want to encrypt (StartTLS, result {code[0].hex() or '?'}); ldaps:// "
+            f"may "
+            f"be what it has."
+        )
     return True
 
 
 def _element(data: bytes, tag: int) -> tuple[bytes, bytes] | None:
-    """The content of the element that `data` begins with, and what is behind it; None: it is not whole yet."""
+    """The content of the element that `data` begins with, and what is behind it; None: it is not
+    whole yet.
+    """
     if data[:1] != bytes([tag])[: len(data)]:
         raise ValueError("its answer to StartTLS is no LDAP.")
     if len(data) < 2:

@@ -31,14 +31,18 @@ PATIENCE = 10.0
 FRESH = 3600.0
 """Seconds that keys are good for: then a key that the issuer has withdrawn is known no more."""
 AGAIN = 60.0
-"""Seconds between two questions for keys that are not known. Whoever makes up a key's name makes us ask no more often."""
+"""Seconds between two questions for keys that are not known. Whoever makes up a key's name makes us
+ask no more often.
+"""
 AFTER_FAILURE = 10.0
 """Seconds until an issuer that was away is asked again."""
 
 
 @frozen(kw_only=True)
 class Trusted:
-    """What the configuration says of an issuer. `name` stands behind ``issuer:``; `url` is without its last slash."""
+    """What the configuration says of an issuer. `name` stands behind ``issuer:``; `url` is without
+    its last slash.
+    """
 
     name: str
     url: str
@@ -48,7 +52,9 @@ class Trusted:
 
 @frozen
 class _Known:
-    """What was heard of an issuer: how it spells itself, its keys, and when it was asked (by the reactor's clock)."""
+    """What was heard of an issuer: how it spells itself, its keys, and when it was asked (by the
+    reactor's clock).
+    """
 
     issuer: str
     keys: tuple[IssuerKey, ...] = field(repr=False)
@@ -68,17 +74,26 @@ class Keyring:
     _flights: Flights[str, _Known] = field(factory=Flights, init=False, repr=False)
 
     async def keys_for(self, token: Unproven) -> tuple[str, tuple[IssuerKey, ...]]:
-        """How the issuer spells itself, and the keys that the token may have been signed with, at least one.
+        """How the issuer spells itself, and the keys that the token may have been signed with, at
+        least one.
 
         Raises `MintRefused` where it has no such key, `PeopleUnknown` where it cannot be asked.
         """
         known = self._known
-        is_new = known is not None and not fitting(known.keys, token) and self._since(self._asked) >= AGAIN
+        is_new = (
+            known is not None
+            and not fitting(known.keys, token)
+            and self._since(self._asked) >= AGAIN
+        )
         if known is None or is_new or self._since(known.asked) >= FRESH:
             known = await self._flights.single(self.url, self._fetch)
         keys = fitting(known.keys, token)
         if not keys:
-            raise refused("The token was signed with a key that its issuer does not have (kid), or did not have a minute ago.")
+            raise refused(
+                "The token was signed with a key that its issuer does not have (kid), or did "
+                "not "
+                "have a minute ago."
+            )
         return known.issuer, keys
 
     def _since(self, moment: float) -> float:
@@ -91,7 +106,9 @@ class Keyring:
         try:
             self._known = await self._ask(self._asked)
         except Fault as fault:
-            problem = "the keys of {issuer} cannot be had, so nobody can publish by its word: {reason}"
+            problem = (
+                "the keys of {issuer} cannot be had, so nobody can publish by its word: {reason}"
+            )
             _log.warn(problem, issuer=self.url, reason=fault.reason)
             raise self._away() from None
         return self._known
@@ -104,25 +121,45 @@ class Keyring:
             said = read_object(await fetch(self.agent, self.world.clock, self.url + DISCOVERY))
             issuer, where = said.get("issuer"), said.get("jwks_uri")
             if not isinstance(issuer, str) or issuer.removesuffix("/") != self.url:
-                raise Fault("its discovery document is about another issuer. Correct the url in the configuration.")
+                raise Fault(
+                    "its discovery document is about another issuer. Correct the url in the "
+                    "configuration."
+                )
             if not isinstance(where, str) or not _can_be_asked(where, self.url):
-                raise Fault("its discovery document does not say where its keys are (jwks_uri), by https.")
-            keys = await self.world.blocking(read_keys, await fetch(self.agent, self.world.clock, where))
+                raise Fault(
+                    "its discovery document does not say where its keys are (jwks_uri), by https."
+                )
+            keys = await self.world.blocking(
+                read_keys, await fetch(self.agent, self.world.clock, where)
+            )
         except ValueError as error:
             raise Fault(f"what it answers cannot be read: {error}.") from None
         return _Known(issuer, keys, now)
 
 
 def _can_be_asked(url: str, issuer: str) -> bool:
-    """Whether it is a URL, and as safe as the issuer's. Raises `ValueError` for what only looks like one."""
+    """Whether it is a URL, and as safe as the issuer's. Raises `ValueError` for what only looks
+    like one.
+    """
     parts = urlsplit(url)
-    if not (url.isascii() and url.isprintable()) or " " in url or "@" in parts.netloc or parts.port == 0:
+    if (
+        not (url.isascii() and url.isprintable())
+        or " " in url
+        or "@" in parts.netloc
+        or parts.port == 0
+    ):
         return False
-    return is_safe(url) and bool(parts.hostname) and (parts.scheme == "https" or issuer.startswith("http:"))
+    return (
+        is_safe(url)
+        and bool(parts.hostname)
+        and (parts.scheme == "https" or issuer.startswith("http:"))
+    )
 
 
 async def fetch(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
-    """The bytes at the URL; redirects are not followed. Raises `Fault`, also where it is too long or takes too long."""
+    """The bytes at the URL; redirects are not followed. Raises `Fault`, also where it is too long
+    or takes too long.
+    """
     late: list[bool] = []
     asked = Deferred.fromCoroutine(_get(agent, clock, url))
 

@@ -1,4 +1,6 @@
-"""The keys of an issuer (JWKS, RFC 7517), and whether one of them made a signature. Blocks: not for the reactor thread."""
+"""The keys of an issuer (JWKS, RFC 7517), and whether one of them made a signature. Blocks: not for
+the reactor thread.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class IssuerKey:
 
 
 def read_keys(data: bytes) -> tuple[IssuerKey, ...]:
-    """The keys of a JWKS that signatures can be checked with; all others are passed over. Raises `ValueError` if it is none."""
+    """The keys of a JWKS that signatures can be checked with; all others are passed over. Raises
+    `ValueError` if it is none.
+    """
     listed = read_object(data).get("keys")
     if not isinstance(listed, list):
         raise ValueError("there is no list of keys in it")
@@ -70,7 +74,12 @@ def _public(described: Mapping[str, Any], algorithm: str) -> Any:
 
     try:
         public = jwt.PyJWK(dict(described), algorithm).key
-    except (jwt.PyJWTError, ValueError, TypeError, AttributeError):  # what a damaged key raises depends on where it is damaged
+    except (
+        jwt.PyJWTError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ):  # what a damaged key raises depends on where it is damaged
         return None
     if isinstance(public, RSAPublicKey) and public.key_size < SHORTEST_RSA:
         return None
@@ -80,7 +89,9 @@ def _public(described: Mapping[str, Any], algorithm: str) -> Any:
 
 
 def fitting(keys: Sequence[IssuerKey], token: Unproven) -> tuple[IssuerKey, ...]:
-    """Those keys that the token may have been signed with; if it names none, the only one there is (OIDC Core, 10.1)."""
+    """Those keys that the token may have been signed with; if it names none, the only one there is
+    (OIDC Core, 10.1).
+    """
     suited = tuple(key for key in keys if token.algorithm in key.algorithms)
     if token.key_id is None:
         return suited if len(suited) == 1 else ()
@@ -95,10 +106,13 @@ def proven_claims(token: Unproven, keys: Sequence[IssuerKey]) -> dict[str, Any]:
     checker = jwt.PyJWS(algorithms=[token.algorithm])
     for key in keys:
         try:
-            payload = checker.decode_complete(token.token, key.public, algorithms=[token.algorithm])["payload"]
+            payload = checker.decode_complete(
+                token.token, key.public, algorithms=[token.algorithm]
+            )["payload"]
             return read_object(payload)
         except (jwt.PyJWTError, ValueError):
             continue
     raise refused(
-        f"The token's signature is not good: it was not made with the key {shortened(str(token.key_id))!r} of the issuer."
+        f"The token's signature is not good: it was not made with the key "
+        f"{shortened(str(token.key_id))!r} of the issuer."
     )

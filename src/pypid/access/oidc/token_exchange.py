@@ -1,4 +1,6 @@
-"""Identity tokens in exchange for tokens of ours: what a workflow shows once, and publishes with for a quarter of an hour."""
+"""Identity tokens in exchange for tokens of ours: what a workflow shows once, and publishes with
+for a quarter of an hour.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from pypid.access.oidc.keys import proven_claims
 from pypid.access.tokens import new_token
 from pypid.core.accounts.entries import AuditEntry, Minted, Token
 from pypid.core.accounts.identity_tokens import LEEWAY, Proven, judge, refused, take_apart
-from pypid.core.accounts.trusted_publishers import allowed_projects, forge_of, parse_allowance, publisher_of, told
+from pypid.core.accounts.trusted_publishers import (
+    allowed_projects,
+    forge_of,
+    parse_allowance,
+    publisher_of,
+    told,
+)
 from pypid.core.configuration.ini import printable
 from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.errors import Busy, MintRefused
@@ -49,7 +57,9 @@ class TrustedPublishing:
     agent: IAgent = field(repr=False)
     _trusted: tuple[Trusted, ...] = field(default=(), init=False)
     _keyrings: Mapping[str, Keyring] = field(factory=dict, init=False, repr=False)
-    _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False)
+    _turns: DeferredSemaphore = field(
+        factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False
+    )
 
     def trust(self, trusted: Sequence[Trusted]) -> None:
         """Go on with these issuers; what is known of the keys of those that stay is kept."""
@@ -59,16 +69,23 @@ class TrustedPublishing:
 
     @property
     def audience(self) -> str | None:
-        """As `Publishers.audience`. Clients do not say whose token they are going to get: the first issuer's audience it is."""
+        """As `Publishers.audience`. Clients do not say whose token they are going to get: the first
+        issuer's audience it is.
+        """
         return self._trusted[0].audience if self._trusted else None
 
     async def mint(self, jwt: str, address: str) -> Minted:
         """As `Publishers.mint`."""
         if not self._trusted:
-            raise refused("No issuer is trusted here: an administrator can name one ([issuer:github]).", "not-enabled")
+            raise refused(
+                "No issuer is trusted here: an administrator can name one ([issuer:github]).",
+                "not-enabled",
+            )
         if len(self._turns.waiting) >= WAITING:
             raise Busy("Too many tokens are asked for at once.")
-        minted: Minted = await self._turns.run(lambda: Deferred.fromCoroutine(self._mint(jwt, address)))
+        minted: Minted = await self._turns.run(
+            lambda: Deferred.fromCoroutine(self._mint(jwt, address))
+        )
         return minted
 
     async def _mint(self, jwt: str, address: str) -> Minted:
@@ -78,8 +95,12 @@ class TrustedPublishing:
             raise _no_rule(trusted, proven)
         return await shielded(self._give(trusted, proven, projects, address))
 
-    async def _give(self, trusted: Trusted, proven: Proven, projects: tuple[str, ...], address: str) -> Minted:
-        """To its end, even if the client is gone by then: no token is given that the audit log does not know."""
+    async def _give(
+        self, trusted: Trusted, proven: Proven, projects: tuple[str, ...], address: str
+    ) -> Minted:
+        """To its end, even if the client is gone by then: no token is given that the audit log does
+        not know.
+        """
         await self._use_up(trusted, proven)
         now = self.world.now()
         user = publisher_of(trusted.name, proven.subject)
@@ -98,29 +119,48 @@ class TrustedPublishing:
 
     async def _prove(self, jwt: str) -> tuple[Trusted, Proven]:
         token = take_apart(jwt)
-        trusted = next((each for each in self._trusted if each.url == token.issuer.removesuffix("/")), None)
+        trusted = next(
+            (each for each in self._trusted if each.url == token.issuer.removesuffix("/")), None
+        )
         if trusted is None:
-            raise refused("The token's issuer is not trusted here (iss): an administrator can name it ([issuer:...] url).")
+            raise refused(
+                "The token's issuer is not trusted here (iss): an administrator can name it "
+                "([issuer:...] url)."
+            )
         issuer, keys = await self._keyrings[trusted.url].keys_for(token)
         claims = await self.world.blocking(proven_claims, token, keys)
-        return trusted, judge(claims, issuer=issuer, audience=trusted.audience, now=self.world.now())
+        return trusted, judge(
+            claims, issuer=issuer, audience=trusted.audience, now=self.world.now()
+        )
 
     async def _use_up(self, trusted: Trusted, proven: Proven) -> None:
-        """Last of all, so that a token that was refused for a mistake in the configuration can be shown again."""
+        """Last of all, so that a token that was refused for a mistake in the configuration can be
+        shown again.
+        """
         value = sha256(f"{trusted.url}\n{proven.id}".encode()).hexdigest()
         if not await self.accounts.once(USED, value, proven.expires + LEEWAY):
             raise refused("The token was used before: ask for a new one.", "invalid-reuse-token")
 
 
 def _no_rule(trusted: Trusted, proven: Proven) -> MintRefused:
-    said = ", ".join(f"{name}={value}" for name, value in [("sub", proven.subject), *told(proven.claims).items()])
+    said = ", ".join(
+        f"{name}={value}" for name, value in [("sub", proven.subject), *told(proven.claims).items()]
+    )
     return refused(
-        f"No rule of [issuer:{trusted.name}] allow fits this token. It says: {printable(said, 1000)}.", "invalid-publisher"
+        (
+            f"No rule of [issuer:{trusted.name}] allow fits this token. It says: "
+            f"{printable(said, 1000)}."
+        ),
+        "invalid-publisher",
     )
 
 
 def _deed(trusted: Trusted, proven: Proven, token: Token, address: str) -> AuditEntry:
-    details = {"issuer": trusted.url, "projects": " ".join(token.scope.projects), **told(proven.claims)}
+    details = {
+        "issuer": trusted.url,
+        "projects": " ".join(token.scope.projects),
+        **told(proven.claims),
+    }
     return AuditEntry(
         when=token.created,
         who=token.user,
@@ -132,22 +172,28 @@ def _deed(trusted: Trusted, proven: Proven, token: Token, address: str) -> Audit
     )
 
 
-# --- the way in -------------------------------------------------------------------------------------------------
+# --- the way in -----------------------------------------------------------------------------------
 
 
 def connected(reactor: Any) -> HttpConnections:
-    """How issuers are reached: verified by the system's authorities (OpenSSL's SSL_CERT_FILE names others)."""
+    """How issuers are reached: verified by the system's authorities (OpenSSL's SSL_CERT_FILE names
+    others).
+    """
     return connections(reactor, Trust(), 10.0, idle=2, idle_time=30, again=True)
 
 
 def trusted_by(issuers: Mapping[str, IssuerSettings]) -> tuple[Trusted, ...]:
-    """The issuers of a configuration (`Config.issuers`), which was checked; those without a url are none."""
+    """The issuers of a configuration (`Config.issuers`), which was checked; those without a url are
+    none.
+    """
     return tuple(
         Trusted(
             name=name,
             url=said.url,
             audience=said.audience,
-            allowances=tuple(parse_allowance(line, forge_of(name, said.url)) for line in said.allow),
+            allowances=tuple(
+                parse_allowance(line, forge_of(name, said.url)) for line in said.allow
+            ),
         )
         for name, said in issuers.items()
         if said.url is not None
@@ -161,10 +207,11 @@ def open(
     world: World,
     reached: HttpConnections,
 ) -> TrustedPublishing:
-    """What goes into `face.publishers`; `reached` is `connected(reactor)`, whoever made it closes it at the end.
+    """What goes into `face.publishers`; `reached` is `connected(reactor)`, whoever made it closes
+    it at the end.
 
-    On a reload: ``publishers.trust(trusted_by(config.issuers))``. Without any issuer it answers ``not-enabled``, so that it may
-    always be there.
+    On a reload: ``publishers.trust(trusted_by(config.issuers))``. Without any issuer it answers
+    ``not-enabled``, so that it may always be there.
     """
     publishing = TrustedPublishing(accounts, journal, world, reached.agent)
     publishing.trust(trusted_by(issuers))

@@ -15,7 +15,14 @@ from pypid.access.sql.state_in_force import NAME, Current
 from pypid.access.sql.texts import LONGEST_NAME, new_name, sound, storable
 from pypid.core.accounts.entries import Account, Session, Token
 from pypid.core.accounts.rights import NAMED, Right, Whom
-from pypid.core.errors import BadRequest, NoSuchGroup, NoSuchToken, NoSuchUser, PeopleUnknown, PypidError
+from pypid.core.errors import (
+    BadRequest,
+    NoSuchGroup,
+    NoSuchToken,
+    NoSuchUser,
+    PeopleUnknown,
+    PypidError,
+)
 from pypid.core.packaging.names import ProjectName
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow import World, shielded
@@ -32,10 +39,14 @@ T = TypeVar("T")
 
 
 class SqlAccounts:
-    """`Accounts` out of a database. Beside what the socket says, a bad name is `BadRequest`, and a full disk `StorageFull`."""
+    """`Accounts` out of a database. Beside what the socket says, a bad name is `BadRequest`, and a
+    full disk `StorageFull`.
+    """
 
     def __init__(self, database: Database, world: World) -> None:
-        """`current` is what it says now: its `on_change` tells of every change, its `known` holds the rights."""
+        """`current` is what it says now: its `on_change` tells of every change, its `known` holds
+        the rights.
+        """
         self.current = Current(database, world)
         self._world = world
         self._uses: dict[str, tuple[datetime, str]] = {}
@@ -70,7 +81,9 @@ class SqlAccounts:
         await self._change(lambda writing: writing.remove_user(name))
 
     async def rehash(self, name: str, old: str, new: str) -> None:
-        """Put another hash of the same password in place of the `old` one, if that is still there; no session ends by it."""
+        """Put another hash of the same password in place of the `old` one, if that is still there;
+        no session ends by it.
+        """
         await self._change(lambda writing: writing.rehash(name, old, new))
 
     # --- groups and rights ---
@@ -119,7 +132,9 @@ class SqlAccounts:
         return await self._change(lambda writing: writing.merge(dump))
 
     async def inherit(self, dump: Dump) -> Merged | None:
-        """As `merge`, where nobody is there and nobody was ever inherited; else None, and nothing is done."""
+        """As `merge`, where nobody is there and nobody was ever inherited; else None, and nothing
+        is done.
+        """
         return await self._change(lambda writing: writing.inherit(dump, _INHERITED))
 
     async def may_inherit(self) -> bool:
@@ -152,7 +167,11 @@ class SqlAccounts:
 
     async def token(self, digest: str) -> Token | None:
         found = self.current.roll().by_digest.get(digest)
-        if found is None or found.revoked is not None or (found.expires is not None and found.expires <= self._world.now()):
+        if (
+            found is None
+            or found.revoked is not None
+            or (found.expires is not None and found.expires <= self._world.now())
+        ):
             return None
         return found
 
@@ -161,7 +180,12 @@ class SqlAccounts:
             self._uses[id] = self._world.now(), storable(address, LONGEST_NAME)
 
     async def add_token(self, token: Token) -> None:
-        cleaned = evolve(token, name=storable(token.name), user=storable(token.user), used_from=storable(token.used_from))
+        cleaned = evolve(
+            token,
+            name=storable(token.name),
+            user=storable(token.user),
+            used_from=storable(token.used_from),
+        )
         await self._change(lambda writing: writing.add_token(cleaned))
 
     async def revoke_token(self, id: str) -> Token:
@@ -189,15 +213,20 @@ class SqlAccounts:
     # --- from time to time ---
 
     async def open(self) -> None:
-        """Read the database, if there is one: call it at every start. Raises `CannotStart` (see `Current.open`)."""
+        """Read the database, if there is one: call it at every start. Raises `CannotStart` (see
+        `Current.open`).
+        """
         await self.current.open()
 
     async def poll(self) -> None:
-        """See whether another node has changed something: call it every `current.POLL` seconds. Never fails."""
+        """See whether another node has changed something: call it every `current.POLL` seconds.
+        Never fails.
+        """
         await self.current.poll()
 
     async def tend(self) -> None:
-        """Write down which tokens were used, and remove what has ended long enough ago. Call it each minute.
+        """Write down which tokens were used, and remove what has ended long enough ago. Call it
+        each minute.
 
         What cannot be done now is done the next time.
         """
@@ -251,7 +280,9 @@ def _has_ended(roll: AccountsState, now: datetime) -> bool:
     """Whether a sweep would find something, about."""
     if any(session.expires <= now for session in roll.sessions.values()):
         return True
-    ends = (end for token in roll.tokens for end in (token.expires, token.revoked) if end is not None)
+    ends = (
+        end for token in roll.tokens for end in (token.expires, token.revoked) if end is not None
+    )
     return any(end <= now - KEPT for end in ends)
 
 

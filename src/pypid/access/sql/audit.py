@@ -1,4 +1,6 @@
-"""The audit log in a database. What cannot be written waits, in order, and is written once it can be."""
+"""The audit log in a database. What cannot be written waits, in order, and is written once it can
+be.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class _Failed:
 
 
 class SqlJournal:
-    """`Journal` in a database, which may be that of the accounts. Call `retry` every few seconds."""
+    """`Journal` in a database, which may be that of the accounts. Call `retry`
+    every few seconds.
+    """
 
     _log = Logger()
 
@@ -85,13 +89,20 @@ class SqlJournal:
 
     def _fail(self, reason: str) -> None:
         if self._failed is None or self._failed.reason != reason:
-            said = "The audit log cannot be written, which is tried again (lines that wait: {count}): {error}"
+            said = (
+                "The audit log cannot be written, which is tried again (lines that wait: "
+                "{count}): {error}"
+            )
             self._log.error(said, count=len(self._waiting), error=reason)
         self._failed = _Failed(reason)
 
     def _tell(self, deed: AuditEntry) -> None:
         self._log.error(
-            "The audit log could not take this: {when} {who!r} {what} {subject!r} from {where!r}, token {token!r}, {details!r}",
+            (
+                "The audit log could not take this: {when} {who!r} {what} {subject!r} from "
+                "{where!r}, "
+                "token {token!r}, {details!r}"
+            ),
             when=deed.when.isoformat(),
             who=deed.who,
             what=deed.what,
@@ -115,13 +126,17 @@ class SqlJournal:
         asked = {"who": who, "what": what, "subject": subject}
         wanted = {name: storable(text) for name, text in asked.items() if text is not None}
         try:
-            return await self._database.read(PART, partial(_select, before, max(0, min(most, MOST)), wanted))
+            return await self._database.read(
+                PART, partial(_select, before, max(0, min(most, MOST)), wanted)
+            )
         except (DatabaseAway, DatabaseUnusable) as error:
             self._log.error("The audit log cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
 
     async def has_any(self, what: Sequence[str]) -> bool:
-        """Return whether there is a line of any of these kinds, as far as the audit log can be read."""
+        """Return whether there is a line of any of these kinds, as far as the audit log can be
+        read.
+        """
         if not self._database.is_there():
             return False
         try:
@@ -156,7 +171,9 @@ def _insert(batch: Sequence[AuditEntry], connection: Connection) -> None:
     add_deeds(connection, batch)
 
 
-def _select(before: int | None, most: int, wanted: dict[str, str], connection: Connection) -> Sequence[AuditEntry]:
+def _select(
+    before: int | None, most: int, wanted: dict[str, str], connection: Connection
+) -> Sequence[AuditEntry]:
     from pypid.access.sql.lines import find_deeds
 
     return find_deeds(connection, before, most, wanted)

@@ -1,4 +1,6 @@
-"""What a change of the accounts does to their tables, in a transaction that is under way. Everything here blocks."""
+"""What a change of the accounts does to their tables, in a transaction that is under way.
+Everything here blocks.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ REMEMBERED = 10_000
 
 
 class Writing:
-    """One transaction that changes the accounts. It is the only one, on all nodes: it has taken the serial."""
+    """One transaction that changes the accounts. It is the only one, on all nodes: it has taken the
+    serial.
+    """
 
     def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
@@ -89,7 +93,9 @@ class Writing:
         return account_of(row)
 
     def rehash(self, name: str, old: str, new: str) -> None:
-        """Another hash of the same password, unless there is another password by now. Nothing ends by it."""
+        """Another hash of the same password, unless there is another password by now. Nothing ends
+        by it.
+        """
         condition = (users.c.name == name) & (users.c.hash == old)
         if self._connection.execute(update(users).where(condition).values(hash=new)).rowcount:
             self._touch("user", name)
@@ -97,7 +103,9 @@ class Writing:
     def remove_user(self, name: str) -> None:
         """Raises `NoSuchUser`."""
         self._user(name)
-        for group in self._connection.scalars(select(members.c.group).where(members.c.user == name)):
+        for group in self._connection.scalars(
+            select(members.c.group).where(members.c.user == name)
+        ):
             self._touch("group", group)
         self._connection.execute(delete(members).where(members.c.user == name))
         self._withdraw((rights.c.whom == Whom.USER.value) & (rights.c.name == name))
@@ -109,15 +117,22 @@ class Writing:
     def merge(self, dump: Dump) -> Merged:
         """Add what is not there yet. Raises as `merging.merge`."""
         merged = import_people.merge(self._connection, self._now, dump, self.touched.add)
-        tokened = {*self._connection.scalars(select(tokens.c.user)), *self._connection.scalars(select(sessions.c.user))}
+        tokened = {
+            *self._connection.scalars(select(tokens.c.user)),
+            *self._connection.scalars(select(sessions.c.user)),
+        }
         for name in tokened.intersection(merged.users):  # as in `add_user`
             self._revoke(name)
             self._end_sessions(sessions.c.user == name)
         return merged
 
     def inherit(self, dump: Dump, digest: str) -> Merged | None:
-        """The same where nobody is there yet, and nobody was ever inherited; else None, and nothing is done."""
-        if not import_people.is_empty(self._connection) or import_people.is_marked(self._connection, digest):
+        """The same where nobody is there yet, and nobody was ever inherited; else None, and nothing
+        is done.
+        """
+        if not import_people.is_empty(self._connection) or import_people.is_marked(
+            self._connection, digest
+        ):
             return None
         self._connection.execute(insert(once).values(digest=digest, until=import_people.FOR_EVER))
         return self.merge(dump)
@@ -163,7 +178,12 @@ class Writing:
         if self._has(key & (rights.c.write == right.write)):
             return
         self._connection.execute(delete(rights).where(key))
-        row = {"project": right.project, "whom": right.whom.value, "name": right.name, "write": right.write}
+        row = {
+            "project": right.project,
+            "whom": right.whom.value,
+            "name": right.name,
+            "write": right.write,
+        }
         self._connection.execute(insert(rights).values(row))
         self._touch("right", right.project, right.whom.value, right.name)
 
@@ -251,9 +271,13 @@ def _right(project: ProjectName, whom: Whom, name: str) -> ColumnElement[bool]:
 
 
 def change(
-    connection: Connection, roll: AccountsState | None, now: datetime, work: Callable[[Writing], Any]
+    connection: Connection,
+    roll: AccountsState | None,
+    now: datetime,
+    work: Callable[[Writing], Any],
 ) -> tuple[Any, AccountsState]:
-    """Do `work`, and what it returns; with it the roll as it is then. `roll` is the one before, None: there is none yet.
+    """Do `work`, and what it returns; with it the roll as it is then. `roll` is the one before,
+    None: there is none yet.
 
     Where nothing was touched the serial stays as it was. Raises what `work` raises, `Unusable`.
     """
@@ -264,11 +288,20 @@ def change(
         take(connection, PART, -1)
         now_there = load(connection) if roll is None else follow(connection, roll)
         if (transaction := connection.get_transaction()) is not None:
-            transaction.rollback()  # so that not a byte of a file is another one, and nobody copies it
+            # so that not a byte of a file is another one, and nobody copies it
+            transaction.rollback()
         return done, now_there
     rows = [
-        {"serial": serial, "kind": touch.kind, "key": touch.key, "whom": touch.whom, "name": touch.name}
-        for touch in sorted(writing.touched, key=lambda touch: (touch.kind, touch.key, touch.whom, touch.name))
+        {
+            "serial": serial,
+            "kind": touch.kind,
+            "key": touch.key,
+            "whom": touch.whom,
+            "name": touch.name,
+        }
+        for touch in sorted(
+            writing.touched, key=lambda touch: (touch.kind, touch.key, touch.whom, touch.name)
+        )
     ]
     for begin in range(0, len(rows), AT_ONCE):
         connection.execute(insert(changes), rows[begin : begin + AT_ONCE])

@@ -1,4 +1,6 @@
-"""A database that is opened when it is first needed, asked in threads of its own, and opened again after it was gone."""
+"""A database that is opened when it is first needed, asked in threads of its own, and opened again
+after it was gone.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LONGEST = 8.0
-"""Seconds after which a server that has not answered gets no more time (its connections are cut)."""
+"""Seconds after which a server that has not answered gets no more time (its connections are cut).
+"""
 
 
 class TablesMarker(Protocol):
@@ -39,9 +42,11 @@ class TablesMarker(Protocol):
 
 
 class Database:
-    """One place, for the parts that lie there (``accounts``, ``journal``, ``downloads``); they share its connections.
+    """One place, for the parts that lie there (``accounts``, ``journal``, ``downloads``); they
+    share its connections.
 
-    `blocking` is a `Threads`. Cheap to make: nothing is imported and nothing opened before it is used.
+    `blocking` is a `Threads`. Cheap to make: nothing is imported and nothing opened before it is
+    used.
     """
 
     _log = Logger()
@@ -54,7 +59,9 @@ class Database:
         lived: TablesMarker | None = None,
         reserve: Reserve | None = None,
     ) -> None:
-        """`lived` remembers that a file had tables: one that is lost is then not begun anew. `reserve`: room on a full disk."""
+        """`lived` remembers that a file had tables: one that is lost is then not begun anew.
+        `reserve`: room on a full disk.
+        """
         self.place = place
         self._lived = lived
         self._reserve = reserve
@@ -73,19 +80,24 @@ class Database:
         return self._identity is not None or self.place.is_there()
 
     def refuse_loss(self) -> None:
-        """Raise `Unusable` if the file, which is not there, has been there before. Blocks for a moment."""
+        """Raise `Unusable` if the file, which is not there, has been there before. Blocks for a
+        moment.
+        """
         if self._lived is not None:
             self._lived.refuse_loss()
 
     async def read(self, part: str, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, which sees one state of the part's tables. Raises `DatabaseAway`, `Unusable`, and what `work` raises."""
+        """What `work` returns, which sees one state of the part's tables. Raises `DatabaseAway`,
+        `Unusable`, and what `work` raises.
+        """
         return await self._run(part, work, False)
 
     async def write(self, part: str, work: Callable[[Connection], T]) -> T:
-        """The same, for work that changes something: all of it is durable by then, or nothing, and then that is raised.
+        """The same, for work that changes something: all of it is durable by then, or nothing, and
+        then that is raised.
 
-        Goes on if whoever waits goes away. Also raises `StorageFull`. After `DatabaseAway` it may have happened all the same, where
-        the answer to the last word was lost.
+        Goes on if whoever waits goes away. Also raises `StorageFull`. After `DatabaseAway` it may
+        have happened all the same, where the answer to the last word was lost.
         """
         return await shielded(self._run(part, work, True))
 
@@ -118,9 +130,14 @@ class Database:
         return self._reserve is not None and self._reserve.release()
 
     def note_read_only(self) -> None:
-        """Note that the disk is full: what is open now is used once, so that the next attempt may write again."""
+        """Note that the disk is full: what is open now is used once, so that the next attempt may
+        write again.
+        """
         if not self._told:
-            self._log.warn("the disk is full, only reading works until there is room: {place}", place=self.place)
+            self._log.warn(
+                "the disk is full, only reading works until there is room: {place}",
+                place=self.place,
+            )
         self._is_read_only = self._told = True
 
     def _performed(self, name: str, work: Callable[[Connection], T], writing: bool) -> T:
@@ -158,7 +175,9 @@ class Database:
                 before, self._identity = self._identity, identity
                 if before not in (None, identity):
                     self._dispose()
-                    raise DatabaseAway(f"{self.place.path} has become another file: it is read anew.")
+                    raise DatabaseAway(
+                        f"{self.place.path} has become another file: it is read anew."
+                    )
             if self._engines is None:
                 self._is_read_only = False
                 self._engines = Engines(self.place, self)
@@ -174,7 +193,9 @@ class Database:
             return self._engines
 
     def _note(self, *, made: bool) -> None:
-        """Note that there are tables. Where they were there before a full disk does not matter: the next start notes it."""
+        """Note that there are tables. Where they were there before a full disk does not matter: the
+        next start notes it.
+        """
         if self._lived is None:
             return
         try:
@@ -182,10 +203,15 @@ class Database:
         except OSError as error:
             if made:
                 raise
-            self._log.warn("cannot note that accounts exist, the next start tries again: {error}", error=str(error))
+            self._log.warn(
+                "cannot note that accounts exist, the next start tries again: {error}",
+                error=str(error),
+            )
 
     def _still_there(self) -> None:
-        """Raise `DatabaseAway` if what was just written lies in a file that has no name any more."""
+        """Raise `DatabaseAway` if what was just written lies in a file that has no
+        name any more.
+        """
         if isinstance(self.place, SqliteFile) and _identity(self.place) != self._identity:
             raise DatabaseAway(f"{self.place.path} was replaced")
 
@@ -201,6 +227,8 @@ def _identity(place: SqliteFile) -> tuple[int, int]:
         found = place.path.stat()
     except FileNotFoundError:
         raise DatabaseAway(
-            f"{place.path} is gone. Put it back: until then nobody in it can log in, and nothing in it can be changed."
+            f"{place.path} is gone. Put it back: until then nobody in it can log in, and "
+            f"nothing "
+            f"in it can be changed."
         ) from None
     return found.st_dev, found.st_ino

@@ -1,4 +1,6 @@
-"""How many downloads of a project there were on each day: counted as they come, and kept apart from them. All blocks."""
+"""How many downloads of a project there were on each day: counted as they come, and kept apart from
+them. All blocks.
+"""
 
 from __future__ import annotations
 
@@ -37,35 +39,50 @@ def _add(connection: Connection, counted: Mapping[tuple[str, int], int]) -> None
     more = {"count": days.c["count"] + adding.excluded["count"]}
     adding = adding.on_conflict_do_update(index_elements=[days.c.project, days.c.day], set_=more)
     # in one order: of two nodes none waits for a line of the other that waits for one of its own
-    rows = [{"project": project, "day": day, "count": number} for (project, day), number in sorted(counted.items())]
+    rows = [
+        {"project": project, "day": day, "count": number}
+        for (project, day), number in sorted(counted.items())
+    ]
     connection.execute(adding, rows)
 
 
 def find_days(connection: Connection, project: str, since: date) -> Sequence[tuple[date, int]]:
     """Those with downloads, the oldest first."""
     wanted = (days.c.project == project) & (days.c.day >= (since - _BEGINNING).days)
-    found = connection.execute(select(days.c.day, days.c["count"]).where(wanted).order_by(days.c.day))
+    found = connection.execute(
+        select(days.c.day, days.c["count"]).where(wanted).order_by(days.c.day)
+    )
     return [(_BEGINNING + timedelta(days=day), number) for day, number in found]
 
 
 def forget_days(connection: Connection, begin: datetime, most: int) -> bool:
-    """Remove some of the lines from before the day of `begin`, and the oldest where there are more than `most`; whether there
-    may be more to do."""
+    """Remove some of the lines from before the day of `begin`, and the oldest where there are more
+    than `most`; whether there may be more to do.
+    """
     first = day_of(begin)
     if (connection.scalar(select(func.count()).select_from(days)) or 0) > most:
         first = max(first, (connection.scalar(select(func.min(days.c.day))) or 0) + 1)
     unwanted = select(days.c.project, days.c.day).where(days.c.day < first).limit(AT_ONCE)
-    return connection.execute(delete(days).where(tuple_(days.c.project, days.c.day).in_(unwanted))).rowcount > 0
+    return (
+        connection.execute(
+            delete(days).where(tuple_(days.c.project, days.c.day).in_(unwanted))
+        ).rowcount
+        > 0
+    )
 
 
 def count_older(connection: Connection) -> bool:
-    """Count some of the downloads that were there before days were counted; whether there are more."""
+    """Count some of the downloads that were there before days were counted; whether
+    there are more.
+    """
     last: int | None = connection.scalar(select(uncounted.c.id).with_for_update())
     if last is None:
         return False
     first = max(last - AT_ONCE, 0)
     piece = select(given.c.project, given.c.when).where(given.c.id > first, given.c.id <= last)
-    _add(connection, Counter((project, day_of(when)) for project, when in connection.execute(piece)))
+    _add(
+        connection, Counter((project, day_of(when)) for project, when in connection.execute(piece))
+    )
     if first:
         connection.execute(update(uncounted).values(id=first))
     else:

@@ -79,15 +79,21 @@ class SqlDownloads:
             for _ in batch:
                 self._waiting.popleft()
         if self._reason is not None:
-            self._log.info("The downloads are written down again; {count} were not.", count=self._missed)
+            self._log.info(
+                "The downloads are written down again; {count} were not.", count=self._missed
+            )
         self._reason, self._missed = None, 0
 
-    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[DownloadEntry]:
+    async def of(
+        self, sha256: str, *, most: int = 1000, before: int | None = None
+    ) -> Sequence[DownloadEntry]:
         await self.flush()
         if not self._database.is_there():
             return ()
         try:
-            return await self._database.read(PART, partial(_select, storable(sha256), max(0, min(most, MOST)), before))
+            return await self._database.read(
+                PART, partial(_select, storable(sha256), max(0, min(most, MOST)), before)
+            )
         except (DatabaseAway, DatabaseUnusable) as error:
             self._log.error("The downloads cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
@@ -97,7 +103,9 @@ class SqlDownloads:
         if not self._database.is_there():
             return ()
         if not (self._counted or self._closing):
-            start(self._flights.single("count", self._count))  # what an older pypid left is there soon, and not waited for
+            start(
+                self._flights.single("count", self._count)
+            )  # what an older pypid left is there soon, and not waited for
         try:
             return await self._database.read(PART, partial(_select_days, storable(project), since))
         except (DatabaseAway, DatabaseUnusable) as error:
@@ -112,7 +120,9 @@ class SqlDownloads:
                 more = await self._database.write(PART, _count_older)  # a piece at a time, as below
             self._counted = not more
         except (DatabaseAway, DatabaseUnusable, PypidError) as error:
-            self._log.error("Older downloads cannot be counted, which is tried again: {error}", error=str(error))
+            self._log.error(
+                "Older downloads cannot be counted, which is tried again: {error}", error=str(error)
+            )
 
     async def sweep(self) -> None:
         """Forget what is too old or too much. What fails is logged."""
@@ -125,7 +135,9 @@ class SqlDownloads:
             while await self._database.write(PART, partial(_forget, begin, self._rows)):
                 pass  # a piece at a time, so that nobody else waits long
         except (DatabaseAway, DatabaseUnusable, PypidError) as error:
-            self._log.error("Old downloads cannot be removed, which is tried again: {error}", error=str(error))
+            self._log.error(
+                "Old downloads cannot be removed, which is tried again: {error}", error=str(error)
+            )
 
     async def close(self) -> None:
         """Write what waits; what cannot be written is lost, and the log says how many."""
@@ -133,7 +145,9 @@ class SqlDownloads:
         await self._flights.single("count", self._nothing)  # whoever counts has ended then
         await self.flush()
         if self._waiting:
-            self._log.error("{count} downloads were not written down.", count=len(self._waiting) + self._missed)
+            self._log.error(
+                "{count} downloads were not written down.", count=len(self._waiting) + self._missed
+            )
 
     async def _nothing(self) -> None:
         return
@@ -145,7 +159,9 @@ def _insert(batch: Sequence[DownloadEntry], connection: Connection) -> None:
     add_downloads(connection, [_storable(download) for download in batch])
 
 
-def _select(sha256: str, most: int, before: int | None, connection: Connection) -> Sequence[DownloadEntry]:
+def _select(
+    sha256: str, most: int, before: int | None, connection: Connection
+) -> Sequence[DownloadEntry]:
     from pypid.access.sql.lines import find_downloads
 
     return find_downloads(connection, sha256, most, before)

@@ -1,4 +1,6 @@
-"""SQLAlchemy's engine for a place of accounts, and what its exceptions are to us. Everything here blocks."""
+"""SQLAlchemy's engine for a place of accounts, and what its exceptions are to us. Everything here
+blocks.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Engines:
                 self.engine = self._connections.engine
 
     def cut(self) -> None:
-        """Have everybody who waits for the server wait no longer: it keeps connections and does not answer. Does not block."""
+        """Have everybody who waits for the server wait no longer: it keeps connections and does not
+        answer. Does not block.
+        """
         if self._connections is not None:
             self._connections.cut()
 
@@ -42,10 +46,13 @@ def fault(place: Place, error: BaseException) -> Exception:
     match trouble(error):
         case Trouble.DAMAGED:
             return DatabaseUnusable(
-                "it is damaged. Put a copy of it from a backup in its place; or, if there is none, move it away, and pypid "
+                "it is damaged. Put a copy of it from a backup in its place; or, if there is "
+                "none, move it away, and pypid "
                 "begins a new one."
             )
         case Trouble.FULL:
-            return StorageFull("state folder" if isinstance(place, SqliteFile) else "accounts database")
+            return StorageFull(
+                "state folder" if isinstance(place, SqliteFile) else "accounts database"
+            )
         case _:
             return away(place, error)

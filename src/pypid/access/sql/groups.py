@@ -1,4 +1,6 @@
-"""The groups of the accounts database, where its users may not log in: they may have members whom other sources know."""
+"""The groups of the accounts database, where its users may not log in: they may have members whom
+other sources know.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Taking over people whom somebody else wrote down (a pypicloud), as one change. Everything here blocks.
+"""Taking over people whom somebody else wrote down (a pypicloud), as one change. Everything here
+blocks.
 
 Whoever and whatever is there already stays as it is: what is added is only what is missing.
 """
@@ -25,8 +26,12 @@ FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 """Until when it is known that a pypicloud's people were taken over."""
 
 
-def merge(connection: Connection, now: datetime, dump: Dump, touch: Callable[[Touch], None]) -> Merged:
-    """Add what is not there. Raises `BadRequest` where a group that shall be empty has members here."""
+def merge(
+    connection: Connection, now: datetime, dump: Dump, touch: Callable[[Touch], None]
+) -> Merged:
+    """Add what is not there. Raises `BadRequest` where a group that shall be empty has members
+    here.
+    """
     before = {row.name: row for row in connection.execute(select(users))}
     here = _Here.of(connection)
     added = [account_of(person, now) for person in dump.users if person.name not in before]
@@ -40,9 +45,13 @@ def merge(connection: Connection, now: datetime, dump: Dump, touch: Callable[[To
         row = before.get(person.name)
         if row is None:
             continue
-        if (person.admin and not row.admin) or (not person.pending and row.standing != AccountStatus.ACTIVE.value):
+        if (person.admin and not row.admin) or (
+            not person.pending and row.standing != AccountStatus.ACTIVE.value
+        ):
             weaker.append(person.name)
-        elif row.admin != person.admin or (person.pending and row.standing == AccountStatus.ACTIVE.value):
+        elif row.admin != person.admin or (
+            person.pending and row.standing == AccountStatus.ACTIVE.value
+        ):
             other.append(person.name)
     return Merged(
         users=tuple(account.name for account in added),
@@ -59,14 +68,18 @@ def merge(connection: Connection, now: datetime, dump: Dump, touch: Callable[[To
 
 @frozen
 class _Here:
-    """What was there before: groups with their members, and rights, by name of the group or user that they are given to."""
+    """What was there before: groups with their members, and rights, by name of the group or user
+    that they are given to.
+    """
 
     members: Mapping[str, frozenset[str]]
     given: Mapping[tuple[str, str], frozenset[tuple[str, bool]]]
 
     @classmethod
     def of(cls, connection: Connection) -> _Here:
-        in_groups: dict[str, set[str]] = {name: set() for name in connection.scalars(select(groups.c.name))}
+        in_groups: dict[str, set[str]] = {
+            name: set() for name in connection.scalars(select(groups.c.name))
+        }
         for row in connection.execute(select(members)):
             in_groups.setdefault(row.group, set()).add(row.user)
         given: dict[tuple[str, str], set[tuple[str, bool]]] = {}
@@ -78,33 +91,55 @@ class _Here:
         )
 
     def wider(self, dump: Dump, added: Set[str]) -> Iterator[Oddity]:
-        """Who gets what he had neither there nor here, because a name there and one here are the same."""
+        """Who gets what he had neither there nor here, because a name there and one here are the
+        same.
+        """
         by_dump: dict[tuple[str, str], set[tuple[str, bool]]] = {}
         for right in dump.rights:
-            by_dump.setdefault((right.whom.value, right.name), set()).add((right.project, right.write))
+            by_dump.setdefault((right.whom.value, right.name), set()).add(
+                (right.project, right.write)
+            )
         for name in sorted(self.members.keys() | dump.groups.keys()):
             theirs, ours = dump.groups.get(name, frozenset()), self.members.get(name, frozenset())
-            there, here = by_dump.get((Whom.GROUP.value, name), set()), self.given.get((Whom.GROUP.value, name), frozenset())
+            there, here = (
+                by_dump.get((Whom.GROUP.value, name), set()),
+                self.given.get((Whom.GROUP.value, name), frozenset()),
+            )
             if ours - theirs and _more(there, here):
                 yield grown(name, ours - theirs)
             if theirs - ours and _more(here, there):
                 yield entered(name, theirs - ours)
-        in_some = frozenset[str]().union(*(those - dump.groups.get(name, frozenset()) for name, those in self.members.items()))
+        in_some = frozenset[str]().union(
+            *(those - dump.groups.get(name, frozenset()) for name, those in self.members.items())
+        )
         for name in sorted(added):
             whose = (Whom.USER.value, name)
-            if name in in_some or _more(self.given.get(whose, frozenset()), by_dump.get(whose, set())):
+            if name in in_some or _more(
+                self.given.get(whose, frozenset()), by_dump.get(whose, set())
+            ):
                 yield taken_up(name)
 
 
 def _more(these: Set[tuple[str, bool]], those: Set[tuple[str, bool]]) -> bool:
-    """Whether the first, projects and whether they may be written, give more than the second in some project."""
-    return any((project, write) not in those and (project, True) not in those for project, write in these)
+    """Whether the first, projects and whether they may be written, give more than the second in
+    some project.
+    """
+    return any(
+        (project, write) not in those and (project, True) not in those for project, write in these
+    )
 
 
 def account_of(person: DumpedPerson, now: datetime) -> Account:
     """The account to be."""
     standing = AccountStatus.PENDING if person.pending else AccountStatus.ACTIVE
-    return Account(name=person.name, hash=person.hash, admin=person.admin, standing=standing, created=now, changed=now)
+    return Account(
+        name=person.name,
+        hash=person.hash,
+        admin=person.admin,
+        standing=standing,
+        created=now,
+        changed=now,
+    )
 
 
 def _groups(connection: Connection, dump: Dump, touch: Callable[[Touch], None]) -> tuple[int, int]:
@@ -116,7 +151,8 @@ def _groups(connection: Connection, dump: Dump, touch: Callable[[Touch], None]) 
     for name, those in dump.groups.items():
         if name.startswith(KEPT_CLOSED) and not those and any(group == name for group, _ in held):
             raise BadRequest(
-                f"The group {name!r} has members here, and has to be empty: it keeps projects closed. Take its members out, or "
+                f"The group {name!r} has members here, and has to be empty: it keeps projects "
+                f"closed. Take its members out, or "
                 "rename it, and try again. Nothing was done."
             )
     wanted = {(group, user) for group, those in dump.groups.items() for user in those}
@@ -127,9 +163,15 @@ def _groups(connection: Connection, dump: Dump, touch: Callable[[Touch], None]) 
     return len(fresh), len(joining)
 
 
-def _rights(connection: Connection, wanted: Iterable[Right], touch: Callable[[Touch], None]) -> tuple[int, list[Right]]:
-    """How many were given, or became greater; and those that are greater here than in the dump, and stay so."""
-    held = {(row.project, row.whom, row.name): row.write for row in connection.execute(select(rights))}
+def _rights(
+    connection: Connection, wanted: Iterable[Right], touch: Callable[[Touch], None]
+) -> tuple[int, list[Right]]:
+    """How many were given, or became greater; and those that are greater here than in the dump, and
+    stay so.
+    """
+    held = {
+        (row.project, row.whom, row.name): row.write for row in connection.execute(select(rights))
+    }
     fresh, greater, stronger = [], [], []
     for right in wanted:
         key = (right.project, right.whom.value, right.name)
@@ -140,9 +182,21 @@ def _rights(connection: Connection, wanted: Iterable[Right], touch: Callable[[To
         elif held[key] and not right.write:
             stronger.append(right)
     for right in greater:
-        this = and_(rights.c.project == right.project, rights.c.whom == right.whom.value, rights.c.name == right.name)
+        this = and_(
+            rights.c.project == right.project,
+            rights.c.whom == right.whom.value,
+            rights.c.name == right.name,
+        )
         connection.execute(update(rights).where(this).values(write=True))
-    rows = [{"project": right.project, "whom": right.whom.value, "name": right.name, "write": right.write} for right in fresh]
+    rows = [
+        {
+            "project": right.project,
+            "whom": right.whom.value,
+            "name": right.name,
+            "write": right.write,
+        }
+        for right in fresh
+    ]
     _insert(connection, rights, rows)
     for right in (*fresh, *greater):
         touch(Touch("right", right.project, right.whom.value, right.name))
@@ -154,14 +208,19 @@ def _insert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]
         connection.execute(insert(table), rows[begin : begin + AT_ONCE])
 
 
-# --- once and never again -----------------------------------------------------------------------------------------
+# --- once and never again -------------------------------------------------------------------------
 
 
 def is_marked(connection: Connection, digest: str) -> bool:
     """Whether the mark is there that people were taken over."""
-    return connection.execute(select(once.c.digest).where(once.c.digest == digest)).first() is not None
+    return (
+        connection.execute(select(once.c.digest).where(once.c.digest == digest)).first() is not None
+    )
 
 
 def is_empty(connection: Connection) -> bool:
     """Whether nobody and nothing is written down."""
-    return all(connection.execute(select(table).limit(1)).first() is None for table in (users, groups, members, rights))
+    return all(
+        connection.execute(select(table).limit(1)).first() is None
+        for table in (users, groups, members, rights)
+    )

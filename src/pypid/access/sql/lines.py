@@ -1,4 +1,6 @@
-"""The lines of the audit log and of the downloads: what is only ever added, and asked for the newest first. All blocks."""
+"""The lines of the audit log and of the downloads: what is only ever added, and asked for the
+newest first. All blocks.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _ADD = insert(log)
 
 
 def add_deeds(connection: Connection, deeds: Sequence[AuditEntry]) -> None:
-    """With the next serials, in their order: whoever else adds some waits, so that no serial comes after a later one."""
+    """With the next serials, in their order: whoever else adds some waits, so that no serial comes
+    after a later one.
+    """
     first = take(connection, PARTS["journal"], len(deeds)) - len(deeds) + 1
     rows = [
         {
@@ -43,16 +47,23 @@ def add_deeds(connection: Connection, deeds: Sequence[AuditEntry]) -> None:
 
 def has_any(connection: Connection, what: Sequence[str]) -> bool:
     """Return whether there is a line of any of these kinds."""
-    return connection.execute(select(log.c.serial).where(log.c.what.in_(what)).limit(1)).first() is not None
+    return (
+        connection.execute(select(log.c.serial).where(log.c.what.in_(what)).limit(1)).first()
+        is not None
+    )
 
 
-def find_deeds(connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]) -> Sequence[AuditEntry]:
+def find_deeds(
+    connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]
+) -> Sequence[AuditEntry]:
     """The newest first. A project as ``subject`` is that of its files, too."""
     found = select(log).order_by(log.c.serial.desc()).limit(most)
     if before is not None:
         found = found.where(log.c.serial < max(0, min(before, 1 << 62)))
     for name, text in wanted.items():
-        found = found.where(log.c["head" if name == "subject" and "/" not in text else name] == text)
+        found = found.where(
+            log.c["head" if name == "subject" and "/" not in text else name] == text
+        )
     return [
         AuditEntry(
             when=row.when,
@@ -86,8 +97,12 @@ def add_downloads(connection: Connection, downloads: Sequence[DownloadEntry]) ->
     connection.execute(insert(given), rows)
 
 
-def find_downloads(connection: Connection, sha256: str, most: int, before: int | None) -> Sequence[DownloadEntry]:
-    """Return downloads of a file, newest first; only those with a serial below `before`, if given."""
+def find_downloads(
+    connection: Connection, sha256: str, most: int, before: int | None
+) -> Sequence[DownloadEntry]:
+    """Return downloads of a file, newest first; only those with a serial below
+    `before`, if given.
+    """
     found = select(given).where(given.c.sha256 == sha256).order_by(given.c.id.desc()).limit(most)
     if before is not None:
         found = found.where(given.c.id < before)
@@ -107,7 +122,13 @@ def find_downloads(connection: Connection, sha256: str, most: int, before: int |
 
 
 def forget_downloads(connection: Connection, begin: datetime, rows: int) -> bool:
-    """Remove some of those from before `begin`, and beyond the newest `rows`; whether there may be more of them."""
+    """Remove some of those from before `begin`, and beyond the newest `rows`; whether there may be
+    more of them.
+    """
     newest = connection.scalar(select(func.max(given.c.id))) or 0
-    unwanted = select(given.c.id).where((given.c.when < begin) | (given.c.id <= newest - rows)).limit(AT_ONCE)
+    unwanted = (
+        select(given.c.id)
+        .where((given.c.when < begin) | (given.c.id <= newest - rows))
+        .limit(AT_ONCE)
+    )
     return connection.execute(delete(given).where(given.c.id.in_(unwanted))).rowcount >= AT_ONCE

@@ -26,7 +26,8 @@ _NOT_ACTIVE = {
 class SqlPeople:
     """Who the users of the accounts database are. `verifier` is shared with other sources.
 
-    A hash of another kind than pypid makes is replaced after the login that proved the password, in the background.
+    A hash of another kind than pypid makes is replaced after the login that proved the password, in
+    the background.
     """
 
     _log = Logger()
@@ -57,16 +58,23 @@ class SqlPeople:
         return _identity(account, self._accounts.current.roll().groups.get(user, NO_GROUPS))
 
     async def _proved(self, account: Account, password: str) -> Account:
-        """The account as it is once its password is proved. Raises `Unauthenticated`, also where it has gone meanwhile."""
+        """The account as it is once its password is proved. Raises `Unauthenticated`, also where it
+        has gone meanwhile.
+        """
         while True:
-            if not await self._verifier.check(account.name, password, account.hash or None) or not account.hash:
+            if (
+                not await self._verifier.check(account.name, password, account.hash or None)
+                or not account.hash
+            ):
                 raise Unauthenticated(WRONG)
             now = self._accounts.current.roll().accounts.get(account.name)
             if now is None:
                 raise Unauthenticated(WRONG)
             if now.hash == account.hash:
                 return now
-            account = now  # another password, or another hash of this one, came while it was verified
+            account = (
+                now  # another password, or another hash of this one, came while it was verified
+            )
 
     async def find(self, user: str) -> Identity | None:
         roll = self._accounts.current.roll()
@@ -91,7 +99,10 @@ class SqlPeople:
             better = await self._world.blocking(hash_password, password)
             await self._accounts.rehash(account.name, account.hash, better)
         except PypidError as error:
-            said = "The password hash of {user!r} could not be replaced by a better one; the old one is still used: {error}"
+            said = (
+                "The password hash of {user!r} could not be replaced by a better one; the old one "
+                "is still used: {error}"
+            )
             self._log.warn(said, user=account.name, error=error)
 
     async def close(self) -> None:

@@ -18,6 +18,8 @@ _ACCOUNTS = Named(
 
 
 def place_of(url: str, file: Path, *, of_record: bool = True) -> Place:
-    """The place that `[access] url` names, else `file`. Raises `CannotStart`, without a word of the URL in it."""
+    """The place that `[access] url` names, else `file`. Raises `CannotStart`, without a word of the
+    URL in it.
+    """
     place = _ACCOUNTS.place(url) if url else SqliteFile(file)
     return evolve(place, of_record=of_record) if isinstance(place, SqliteFile) else place

@@ -1,4 +1,6 @@
-"""At the first start in place of a pypicloud: its people become those of our accounts database, which is empty till then."""
+"""At the first start in place of a pypicloud: its people become those of our accounts database,
+which is empty till then.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,21 @@ MOST_NAMED = 20
 
 
 async def inherit(
-    accounts: SqlAccounts, url: str, folders: tuple[Path, ...], world: World, asked_first: Container[str] = ()
+    accounts: SqlAccounts,
+    url: str,
+    folders: tuple[Path, ...],
+    world: World,
+    asked_first: Container[str] = (),
 ) -> Mapping[str, str] | None:
-    """Read pypicloud's database at `url` and take its people over, if nobody is in ours and it was never done before.
+    """Read pypicloud's database at `url` and take its people over, if nobody is in ours and it was
+    never done before.
 
     `asked_first` are users of the configuration: nobody else logs in by such a name.
 
-    What was taken over, for the audit log; None where nothing was read. The log says the same, and all that was odd. Raises
-    `CannotStart`, and then nobody was taken over: also where others are in our database, and pypicloud's rules of some projects
-    are not, for the defaults would hold for these.
+    What was taken over, for the audit log; None where nothing was read. The log says the same, and
+    all that was odd. Raises `CannotStart`, and then nobody was taken over: also where others are in
+    our database, and pypicloud's rules of some projects are not, for the defaults would hold for
+    these.
     """
     try:
         if not await accounts.may_inherit():
@@ -39,20 +47,30 @@ async def inherit(
             return None
         found = await world.blocking(_read, url, folders)
         if found is None:
-            _log.info("pypicloud's database of people (auth.db.url) was one in memory: there is nobody to take over.")
+            _log.info(
+                "pypicloud's database of people (auth.db.url) was one in memory: there is "
+                "nobody "
+                "to take over."
+            )
             return None
         merged = await accounts.inherit(found.dump)
     except PeopleUnknown:
         raise CannotStart(
-            "pypid's own accounts database cannot be asked, so pypicloud's people cannot be taken over into it. Start pypid "
+            "pypid's own accounts database cannot be asked, so pypicloud's people cannot be taken "
+            "over into it. Start pypid "
             "when it answers."
         ) from None
     if merged is None:
         return None
     for oddity in found.oddities:
-        (_log.warn if oddity.grave else _log.info)("of pypicloud's people: {text}", text=oddity.text)
+        (_log.warn if oddity.grave else _log.info)(
+            "of pypicloud's people: {text}", text=oddity.text
+        )
     for name in (name for name in merged.users if name in asked_first):
-        said = "the user {name!r} of pypicloud's cannot log in: somebody of the configuration is called so, and is asked first"
+        said = (
+            "the user {name!r} of pypicloud's cannot log in: somebody of the configuration is "
+            "called so, and is asked first"
+        )
         _log.warn(said, name=name)
     counts = {
         "users": str(len(merged.users)),
@@ -62,30 +80,49 @@ async def inherit(
         "rights": str(merged.rights),
     }
     _log.info(
-        "pypicloud's people were taken over. Users: {users} (administrators: {administrators}, waiting for approval: "
-        "{waiting}), groups: {groups}, rights: {rights}. From now on they are pypid's own: pypicloud's database is not read "
+        "pypicloud's people were taken over. Users: {users} (administrators: {administrators}, "
+        "waiting for approval: "
+        "{waiting}), groups: {groups}, rights: {rights}. From now on they are pypid's own: "
+        "pypicloud's database is not read "
         "again.",
         **counts,
     )
     return counts
 
 
-async def _refuse_without_rules(accounts: SqlAccounts, url: str, folders: tuple[Path, ...], world: World) -> None:
+async def _refuse_without_rules(
+    accounts: SqlAccounts, url: str, folders: tuple[Path, ...], world: World
+) -> None:
     """Raise `CannotStart` where a project has rules in pypicloud's database and none in ours."""
     try:
         found = await world.blocking(_read, url, folders)
     except CannotStart as error:
-        _log.warn("people are in pypid's accounts database, and nobody was taken over of pypicloud's: {error}", error=error)
+        _log.warn(
+            (
+                "people are in pypid's accounts database, and nobody was taken over of "
+                "pypicloud's: "
+                "{error}"
+            ),
+            error=error,
+        )
         return
     if found is None:
         return
-    missing = sorted({right.project for right in found.dump.rights} - {right.project for right in await accounts.rights()})
+    missing = sorted(
+        {right.project for right in found.dump.rights}
+        - {right.project for right in await accounts.rights()}
+    )
     if missing:
-        named = " ".join(missing[:MOST_NAMED]) + (f" and {len(missing) - MOST_NAMED} more" if missing[MOST_NAMED:] else "")
+        named = " ".join(missing[:MOST_NAMED]) + (
+            f" and {len(missing) - MOST_NAMED} more" if missing[MOST_NAMED:] else ""
+        )
         raise CannotStart(
-            "Somebody is in pypid's accounts database already, so pypicloud's people (auth.db.url) are not taken over, and the "
-            f"defaults would hold for projects that have rules there: {named}. Start with a new [server] state; or with what "
-            "`pypid convert-config` makes of this file, bring them by `ppc-export` and `pypid acl import`, and go on with it."
+            "Somebody is in pypid's accounts database already, so pypicloud's people "
+            "(auth.db.url) are not taken over, and the "
+            f"defaults would hold for projects that have rules there: {named}. Start with a new "
+            f"[server] state; or with what "
+            "`pypid convert-config` makes of this file, bring them by `ppc-export` and `pypid acl "
+            "import`, and go on with it."
         )
 
 

@@ -1,4 +1,5 @@
-"""The people of a pypicloud, out of its own database (its ``auth.db.url``), which is read and never written. Blocks.
+"""The people of a pypicloud, out of its own database (its ``auth.db.url``), which is read and never
+written. Blocks.
 
 Source: the tables of pypicloud 1.3.12's ``access/sql.py``.
 """
@@ -29,7 +30,15 @@ from sqlalchemy import (
 
 from pypid.access.sql.engine import Engines, fault
 from pypid.access.sql.place import Server, SqliteFile, place_of
-from pypid.core.accounts.acl_dump import MOST, OURS, AclDocument, DumpedPackages, DumpedUser, ParsedAcl, taken
+from pypid.core.accounts.acl_dump import (
+    MOST,
+    OURS,
+    AclDocument,
+    DumpedPackages,
+    DumpedUser,
+    ParsedAcl,
+    taken,
+)
 from pypid.core.errors import BadRequest, CannotStart, StorageFull
 from pypid.databases.drivers import errors
 from pypid.databases.faults import DatabaseUnusable
@@ -38,34 +47,52 @@ from pypid.databases.sqlite import BEGINNING
 LOCKED = 5.0
 """Seconds that somebody else may keep the file."""
 _EXPORT = (
-    "Or have its people in another way: run `ppc-export CONFIG > acl.json` where pypicloud runs, make a file of pypid's by "
-    "`pypid convert-config CONFIG > pypid.ini`, run `pypid acl import -c pypid.ini -i acl.json`, and start pypid with that "
+    "Or have its people in another way: run `ppc-export CONFIG > acl.json` where pypicloud runs, "
+    "make a file of pypid's by "
+    "`pypid convert-config CONFIG > pypid.ini`, run `pypid acl import -c pypid.ini -i acl.json`, "
+    "and start pypid with that "
     "file."
 )
 _DRIVER = re.compile(r"(postgres|postgresql)(\+\w+)?\Z")
 
 _USERS = table(
-    "pypicloud_users", column("username", Text), column("password", Text), column("admin", Boolean), column("pending", Boolean)
+    "pypicloud_users",
+    column("username", Text),
+    column("password", Text),
+    column("admin", Boolean),
+    column("pending", Boolean),
 )
 _GROUPS = table("pypicloud_groups", column("name", Text))
 _MEMBERS = table("pypicloud_user_groups", column("username", Text), column("group", Text))
 _RIGHTS_OF_USERS = table(
     "pypicloud_user_permissions",
-    *(column("package", Text), column("username", Text), column("read", Boolean), column("write", Boolean)),
+    *(
+        column("package", Text),
+        column("username", Text),
+        column("read", Boolean),
+        column("write", Boolean),
+    ),
 )
 _RIGHTS_OF_GROUPS = table(
     "pypicloud_group_permissions",
-    *(column("package", Text), column("groupname", Text), column("read", Boolean), column("write", Boolean)),
+    *(
+        column("package", Text),
+        column("groupname", Text),
+        column("read", Boolean),
+        column("write", Boolean),
+    ),
 )
 _KEYVALS = table("pypicloud_keyvals", column("key", Text), column("value", Text))
 _NEEDED = (_USERS, _GROUPS, _MEMBERS, _RIGHTS_OF_USERS, _RIGHTS_OF_GROUPS)
 
 
 def read_people(url: str, *folders: Path) -> ParsedAcl | None:
-    """What the database says, with all that is odd in it. None for one in memory, of which pypicloud kept nothing either.
+    """What the database says, with all that is odd in it. None for one in memory, of which
+    pypicloud kept nothing either.
 
-    A relative path of sqlite begins where pypicloud was started; it is looked for in `folders`. Raises `CannotStart`, without
-    the URL in it, where it cannot be read as a whole: nobody's rights may become others because a database is away.
+    A relative path of sqlite begins where pypicloud was started; it is looked for in `folders`.
+    Raises `CannotStart`, without the URL in it, where it cannot be read as a whole: nobody's rights
+    may become others because a database is away.
     """
     place = _place(url, folders)
     if place is None:
@@ -85,7 +112,8 @@ def read_people(url: str, *folders: Path) -> ParsedAcl | None:
 
 def _refuse(why: str) -> NoReturn:
     raise CannotStart(
-        f"pypicloud's database of people (auth.db.url) cannot be read: {why} Make it readable. {_EXPORT}"
+        f"pypicloud's database of people (auth.db.url) cannot be read: {why} Make it readable. "
+        f"{_EXPORT}"
     ) from None
 
 
@@ -110,12 +138,19 @@ def _file(rest: str, folders: tuple[Path, ...]) -> SqliteFile | None:
         return None
     if not rest.startswith("///"):
         _refuse("its URL is none of a file (sqlite:////folder/file).")
-    found = list(dict.fromkeys(path.resolve() for path in (folder / name for folder in folders) if path.exists()))
+    found = list(
+        dict.fromkeys(
+            path.resolve() for path in (folder / name for folder in folders) if path.exists()
+        )
+    )
     match found:
         case [path]:
             return SqliteFile(path)
         case []:
-            _refuse(f"there is no file {name!r} (seen from {' and '.join(map(str, dict.fromkeys(folders)))}).")
+            _refuse(
+                f"there is no file {name!r} (seen from "
+                f"{' and '.join(map(str, dict.fromkeys(folders)))})."
+            )
         case _:
             _refuse(f"it may be each of {', '.join(map(str, found))}. Write its whole path.")
 
@@ -127,7 +162,9 @@ def _from_file(place: SqliteFile) -> AclDocument:
             raise DatabaseUnusable(f"{place.path} is no database of sqlite.")
 
     def connect() -> sqlite3.Connection:
-        opened = sqlite3.connect(f"{place.path.as_uri()}?mode=ro", uri=True, timeout=LOCKED, isolation_level=None)
+        opened = sqlite3.connect(
+            f"{place.path.as_uri()}?mode=ro", uri=True, timeout=LOCKED, isolation_level=None
+        )
         opened.text_factory = _decoded
         return opened
 
@@ -145,13 +182,17 @@ def _decoded(data: bytes) -> str:
 
 def _from_server(place: Server) -> AclDocument:
     engine = Engines(place).engine
-    return _read(engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True))
+    return _read(
+        engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    )
 
 
 def _read(engine: Engine) -> AclDocument:
     try:
         with engine.connect() as connection:
-            if connection.dialect.name == "sqlite":  # one state of all tables; the module would begin none before a SELECT
+            if (
+                connection.dialect.name == "sqlite"
+            ):  # one state of all tables; the module would begin none before a SELECT
                 connection.exec_driver_sql("BEGIN")
             return _document(connection)
     finally:
@@ -163,17 +204,26 @@ def _document(connection: Connection) -> AclDocument:
     missing = sorted(each.name for each in _NEEDED if each.name not in there)
     if missing:
         raise DatabaseUnusable(f"it has no table {missing[0]}, so it is no pypicloud's.")
-    if sum(connection.scalar(select(func.count()).select_from(each)) or 0 for each in _NEEDED) > MOST:
+    if (
+        sum(connection.scalar(select(func.count()).select_from(each)) or 0 for each in _NEEDED)
+        > MOST
+    ):
         raise DatabaseUnusable(f"it names more than {MOST} people, groups and rights.")
     users: list[DumpedUser] = []
     pending: list[DumpedUser] = []
     for name, hash, admin, waits in connection.execute(select(_USERS).order_by("username")):
-        user = DumpedUser(username=_text(name), password=None if hash is None else _text(hash), admin=bool(admin))
+        user = DumpedUser(
+            username=_text(name), password=None if hash is None else _text(hash), admin=bool(admin)
+        )
         (pending if waits else users).append(user)
-    groups: dict[str, list[str]] = {_text(name): [] for name in connection.scalars(select(_GROUPS).order_by("name"))}
+    groups: dict[str, list[str]] = {
+        _text(name): [] for name in connection.scalars(select(_GROUPS).order_by("name"))
+    }
     for name, group in connection.execute(select(_MEMBERS).order_by("group", "username")):
         groups.setdefault(_text(group), []).append(_text(name))
-    of_users, of_groups = (_rights(connection, each) for each in (_RIGHTS_OF_USERS, _RIGHTS_OF_GROUPS))
+    of_users, of_groups = (
+        _rights(connection, each) for each in (_RIGHTS_OF_USERS, _RIGHTS_OF_GROUPS)
+    )
     said = select(_KEYVALS.c.value).where(_KEYVALS.c.key == "allow_register")
     allows = _KEYVALS.name in there and connection.scalar(said) == "true"
     return AclDocument(

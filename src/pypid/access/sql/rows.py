@@ -1,4 +1,6 @@
-"""Rows of the accounts' tables as the values that they stand for: all of them, or those that somebody has touched."""
+"""Rows of the accounts' tables as the values that they stand for: all of them, or those that
+somebody has touched.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ PART = tables.PARTS["accounts"]
 
 @frozen
 class Touch:
-    """A thing that a change has touched. `kind`: user, group, right, token (its id) or session (its digest)."""
+    """A thing that a change has touched. `kind`: user, group, right, token (its id) or session (its
+    digest).
+    """
 
     kind: str
     key: str
@@ -87,7 +91,10 @@ def token_of(row: Row[Any]) -> Token:
         digest=row.digest,
         name=row.name,
         user=row.user,
-        scope=Scope(frozenset(Action[name] for name in json.loads(row.actions)), tuple(json.loads(row.projects))),
+        scope=Scope(
+            frozenset(Action[name] for name in json.loads(row.actions)),
+            tuple(json.loads(row.projects)),
+        ),
         created=row.created,
         expires=row.expires,
         used=row.used,
@@ -109,7 +116,13 @@ def session_row(session: Session) -> dict[str, Any]:
 
 
 def _session_of(row: Row[Any]) -> Session:
-    return Session(digest=row.digest, user=row.user, created=row.created, expires=row.expires, address=row.address)
+    return Session(
+        digest=row.digest,
+        user=row.user,
+        created=row.created,
+        expires=row.expires,
+        address=row.address,
+    )
 
 
 def right_of(row: Row[Any]) -> Right:
@@ -122,7 +135,9 @@ def right_of(row: Row[Any]) -> Right:
 
 def load(connection: Connection) -> AccountsState:
     """Everything. Raises `DatabaseUnusable`."""
-    members: dict[str, set[str]] = {name: set() for name in connection.scalars(select(tables.groups.c.name))}
+    members: dict[str, set[str]] = {
+        name: set() for name in connection.scalars(select(tables.groups.c.name))
+    }
     for group, user in connection.execute(select(tables.members.c.group, tables.members.c.user)):
         members.setdefault(group, set()).add(user)
     return roll_of(
@@ -138,7 +153,9 @@ def load(connection: Connection) -> AccountsState:
 def _serial(connection: Connection) -> int:
     found = standing(connection, PART)
     if found is None or found.version != PART.version:
-        raise DatabaseUnusable("its accounts have changed their version meanwhile. Start pypid again.")
+        raise DatabaseUnusable(
+            "its accounts have changed their version meanwhile. Start pypid again."
+        )
     return found.serial
 
 
@@ -153,9 +170,13 @@ def follow(connection: Connection, roll: AccountsState) -> AccountsState:
     if serial < roll.serial or serial - roll.serial > MOST_TOUCHED:
         return load(connection)
     changes = tables.changes.c
-    rows = connection.execute(select(tables.changes).where(changes.serial > roll.serial).limit(MOST_TOUCHED + 1)).all()
+    rows = connection.execute(
+        select(tables.changes).where(changes.serial > roll.serial).limit(MOST_TOUCHED + 1)
+    ).all()
     touched = {Touch(row.kind, row.key, row.whom, row.name) for row in rows}
-    if len(rows) > MOST_TOUCHED or {row.serial for row in rows} != set(range(roll.serial + 1, serial + 1)):
+    if len(rows) > MOST_TOUCHED or {row.serial for row in rows} != set(
+        range(roll.serial + 1, serial + 1)
+    ):
         return load(connection)
     return roll.patched(patch(connection, serial, touched))
 
@@ -166,11 +187,19 @@ def patch(connection: Connection, serial: int, touched: Collection[Touch]) -> Pa
     for touch in touched:
         keys[touch.kind].append(touch.key)
     accounts: dict[str, Account | None] = dict.fromkeys(keys["user"])
-    accounts.update((row.name, account_of(row)) for row in _those(connection, tables.users, "name", keys["user"]))
+    accounts.update(
+        (row.name, account_of(row))
+        for row in _those(connection, tables.users, "name", keys["user"])
+    )
     tokens: dict[str, Token | None] = dict.fromkeys(keys["token"])
-    tokens.update((row.id, token_of(row)) for row in _those(connection, tables.tokens, "id", keys["token"]))
+    tokens.update(
+        (row.id, token_of(row)) for row in _those(connection, tables.tokens, "id", keys["token"])
+    )
     sessions: dict[str, Session | None] = dict.fromkeys(keys["session"])
-    sessions.update((row.digest, _session_of(row)) for row in _those(connection, tables.sessions, "digest", keys["session"]))
+    sessions.update(
+        (row.digest, _session_of(row))
+        for row in _those(connection, tables.sessions, "digest", keys["session"])
+    )
     return Patch(
         serial=serial,
         accounts=accounts,
@@ -181,16 +210,22 @@ def patch(connection: Connection, serial: int, touched: Collection[Touch]) -> Pa
     )
 
 
-def _those(connection: Connection, table: Table, column: str, keys: Iterable[str]) -> Iterator[Row[Any]]:
+def _those(
+    connection: Connection, table: Table, column: str, keys: Iterable[str]
+) -> Iterator[Row[Any]]:
     wanted = sorted(set(keys))
     key: Column[Any] = table.c[column]
     for begin in range(0, len(wanted), AT_ONCE):
         yield from connection.execute(select(table).where(key.in_(wanted[begin : begin + AT_ONCE])))
 
 
-def _members(connection: Connection, groups: Collection[str]) -> Mapping[str, frozenset[str] | None]:
+def _members(
+    connection: Connection, groups: Collection[str]
+) -> Mapping[str, frozenset[str] | None]:
     found: dict[str, frozenset[str] | None] = dict.fromkeys(groups)
-    users: dict[str, set[str]] = {row.name: set() for row in _those(connection, tables.groups, "name", groups)}
+    users: dict[str, set[str]] = {
+        row.name: set() for row in _those(connection, tables.groups, "name", groups)
+    }
     for row in _those(connection, tables.members, "group", groups):
         users[row.group].add(row.user)
     found.update((group, frozenset(names)) for group, names in users.items())
@@ -198,7 +233,11 @@ def _members(connection: Connection, groups: Collection[str]) -> Mapping[str, fr
 
 
 def _rights(connection: Connection, touched: Iterable[Touch]) -> Mapping[RightKey, Right | None]:
-    keys = [(ProjectName(touch.key), Whom(touch.whom), touch.name) for touch in touched if touch.kind == "right"]
+    keys = [
+        (ProjectName(touch.key), Whom(touch.whom), touch.name)
+        for touch in touched
+        if touch.kind == "right"
+    ]
     found: dict[RightKey, Right | None] = dict.fromkeys(keys)
     for row in _those(connection, tables.rights, "project", (project for project, _, _ in keys)):
         right = right_of(row)

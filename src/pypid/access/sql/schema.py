@@ -1,7 +1,9 @@
-"""Which version of its tables a database has: they are made, brought up to date in one transaction, or left alone.
+"""Which version of its tables a database has: they are made, brought up to date in one transaction,
+or left alone.
 
-There is a row for each part (accounts, journal, downloads). Its `serial` counts the changes; whoever changes the part takes
-that row first, so that one change follows the other, whoever makes them and on whichever node.
+There is a row for each part (accounts, journal, downloads). Its `serial` counts the changes;
+whoever changes the part takes that row first, so that one change follows the other, whoever makes
+them and on whichever node.
 """
 
 from __future__ import annotations
@@ -39,13 +41,21 @@ parts = Table(
     Column("serial", BigInteger, nullable=False),
 )
 _STANDING = select(parts.c.version, parts.c.serial).where(parts.c.part == bindparam("of"))
-_TAKE = update(parts).where(parts.c.part == bindparam("of")).values(serial=parts.c.serial + bindparam("taken"))
-"""Made once: to put them together each time took as long as the disk, and each upload waits for a line of the audit log."""
+_TAKE = (
+    update(parts)
+    .where(parts.c.part == bindparam("of"))
+    .values(serial=parts.c.serial + bindparam("taken"))
+)
+"""Made once: to put them together each time took as long as the disk, and each upload waits for a
+line of the audit log.
+"""
 
 
 @frozen
 class SchemaPart:
-    """Some tables that belong together. `migrations` has what leads from each older version to the next one."""
+    """Some tables that belong together. `migrations` has what leads from each older version to the
+    next one.
+    """
 
     name: str
     version: int
@@ -62,13 +72,16 @@ class SchemaState:
 
 
 def standing(connection: Connection, part: SchemaPart) -> SchemaState | None:
-    """What the row says; None where there is no row. Raises `DatabaseUnusable` where a newer pypid has written it."""
+    """What the row says; None where there is no row. Raises `DatabaseUnusable` where a newer pypid
+    has written it.
+    """
     row = connection.execute(_STANDING, {"of": part.name}).one_or_none()
     if row is None:
         return None
     if row.version > part.version:
         raise DatabaseUnusable(
-            f"its {part.name} are of version {row.version}, and this pypid knows version {part.version}: a newer pypid has "
+            f"its {part.name} are of version {row.version}, and this pypid knows version "
+            f"{part.version}: a newer pypid has "
             "written them. Run that one again, or go back to a copy of the database from before."
         )
     return SchemaState(row.version, row.serial)
@@ -88,7 +101,9 @@ def is_new(connection: Connection, part: SchemaPart) -> bool:
 
 
 def prepare(connection: Connection, part: SchemaPart) -> None:
-    """Make the tables, or bring them up to date, in the transaction that is under way. Raises as `standing`."""
+    """Make the tables, or bring them up to date, in the transaction that is under way. Raises as
+    `standing`.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     _metadata.create_all(connection)
@@ -103,12 +118,15 @@ def prepare(connection: Connection, part: SchemaPart) -> None:
 
 
 def take(connection: Connection, part: SchemaPart, count: int = 1) -> int:
-    """Make the next `count` serials this transaction's, and whoever wants others wait for its end; the last of them.
+    """Make the next `count` serials this transaction's, and whoever wants others wait for its end;
+    the last of them.
 
     Raises `DatabaseUnusable` where another version of the tables is there by now.
     """
     connection.execute(_TAKE, {"of": part.name, "taken": count})
     found = standing(connection, part)
     if found is None or found.version != part.version:
-        raise DatabaseUnusable(f"its {part.name} have changed their version meanwhile. Start pypid again.")
+        raise DatabaseUnusable(
+            f"its {part.name} have changed their version meanwhile. Start pypid again."
+        )
     return found.serial

@@ -1,4 +1,6 @@
-"""All that the accounts database says, at one time, as one value: requests look here and nowhere else. Pure."""
+"""All that the accounts database says, at one time, as one value: requests look here and nowhere
+else. Pure.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def key_of(right: Right) -> RightKey:
 
 @frozen(kw_only=True)
 class Patch:
-    """What one or more changes left behind: values by key, None for what is gone. `serial` is the last change's."""
+    """What one or more changes left behind: values by key, None for what is gone. `serial` is the
+    last change's.
+    """
 
     serial: int
     accounts: Mapping[str, Account | None] = field(factory=dict)
@@ -47,7 +51,8 @@ class Patch:
 class AccountsState:
     """Everybody and everything, after the change with this `serial`.
 
-    What a change does not touch is the same object in the next roll: ``new.rights is old.rights`` where no right changed.
+    What a change does not touch is the same object in the next roll: ``new.rights is old.rights``
+    where no right changed.
     """
 
     serial: int = 0
@@ -73,7 +78,9 @@ class AccountsState:
         return [account.hash for account in self.accounts.values() if account.hash]
 
     def patched(self, patch: Patch) -> AccountsState:
-        """The roll after what the patch says. Takes some milliseconds with ten thousand of each: off the reactor thread."""
+        """The roll after what the patch says. Takes some milliseconds with ten thousand of each:
+        off the reactor thread.
+        """
         by_id = _with(self.by_id, patch.tokens)
         accounts = _with(self.accounts, patch.accounts)
         by_right = _with(self.by_right, patch.rights)

@@ -1,6 +1,8 @@
-"""The roll that is in force: replaced with each change of ours, and of other nodes; unknown once nobody can say what it is.
+"""The roll that is in force: replaced with each change of ours, and of other nodes; unknown once
+nobody can say what it is.
 
-The order is always the same: first the database, durably, and then memory. One change follows the other.
+The order is always the same: first the database, durably, and then memory. One change follows the
+other.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ T = TypeVar("T")
 NAME = "the accounts database"
 PART = "accounts"
 POLL = 1.0
-"""Seconds between two looks at whether another node has changed something, and whether the database is still there."""
+"""Seconds between two looks at whether another node has changed something, and whether the database
+is still there.
+"""
 CONTACT = 5.0
 """Seconds without an answer of a server after which what it said last counts no more."""
 PATIENCE = 2.0
@@ -56,8 +60,9 @@ class _Since:
 class Current:
     """What the accounts database says now.
 
-    `on_change` are called with each new roll, on the reactor thread, and awaited if they take longer: only then is whoever made
-    the change answered. One that raises is logged, and the others are called.
+    `on_change` are called with each new roll, on the reactor thread, and awaited if they take
+    longer: only then is whoever made the change answered. One that raises is logged, and the others
+    are called.
     """
 
     _log = Logger()
@@ -68,7 +73,9 @@ class Current:
         self.on_contact: list[Callable[[], object]] = []
         """Called whenever `until` may be another one."""
         self.on_write: list[Callable[[], object]] = []
-        """Called when this process has changed something itself: other nodes look sooner if somebody tells them."""
+        """Called when this process has changed something itself: other nodes look sooner if
+        somebody tells them.
+        """
         self._world = world
         self._roll: AccountsState | None = None
         self._is_empty = False
@@ -80,7 +87,9 @@ class Current:
 
     @property
     def known(self) -> AccountsState:
-        """What it said last, also while it cannot be asked: for rules, which must not become laxer then."""
+        """What it said last, also while it cannot be asked: for rules, which must not become laxer
+        then.
+        """
         return self._roll or _NOBODY
 
     @property
@@ -122,8 +131,9 @@ class Current:
     async def open(self) -> None:
         """Read it, if it is there; call this at every start, before or after the reactor runs.
 
-        Raises `CannotStart`, with advice, where it is damaged or of a newer version, or a file that may not be read. A server
-        that does not answer is asked again by `poll`; until then everybody in it is unknown.
+        Raises `CannotStart`, with advice, where it is damaged or of a newer version, or a file that
+        may not be read. A server that does not answer is asked again by `poll`; until then
+        everybody in it is unknown.
         """
         try:
             await self._look()
@@ -134,9 +144,13 @@ class Current:
             raise CannotStart(f"The accounts database cannot be used: {error}") from None
 
     async def refresh(self) -> None:
-        """See now what it says. Raises `PeopleUnknown` where that cannot be seen, of a server within `PATIENCE`."""
+        """See now what it says. Raises `PeopleUnknown` where that cannot be seen, of a server
+        within `PATIENCE`.
+        """
         looking = start(self._refresh(self._world.clock.seconds()))
-        if isinstance(self.database.place, Server):  # it may keep connections and not answer; it is asked on
+        if isinstance(
+            self.database.place, Server
+        ):  # it may keep connections and not answer; it is asked on
             looking.addTimeout(PATIENCE, self._world.clock)
         try:
             is_seen = await looking
@@ -147,7 +161,9 @@ class Current:
 
     async def _refresh(self, asked: float) -> bool:
         is_seen = await shielded(self._looks.single(None, self._see))
-        if is_seen and self._heard < asked:  # that was somebody else's look, and may have missed what we want to see
+        if (
+            is_seen and self._heard < asked
+        ):  # that was somebody else's look, and may have missed what we want to see
             return await shielded(self._looks.single(None, self._see))
         return is_seen
 
@@ -159,13 +175,16 @@ class Current:
         return True
 
     def doubt(self) -> None:
-        """What it said last counts no more, however fresh: a change may have gone unheard, and a look at it has failed."""
+        """What it said last counts no more, however fresh: a change may have gone unheard, and a
+        look at it has failed.
+        """
         if isinstance(self.database.place, Server):
             self._heard = float("-inf")
             self._tell_of_contact()
 
     async def poll(self) -> None:
-        """See whether somebody else has changed something, or whether it is there again. Call it every `POLL` seconds.
+        """See whether somebody else has changed something, or whether it is there again. Call it
+        every `POLL` seconds.
 
         What fails is logged, once.
         """
@@ -195,7 +214,9 @@ class Current:
 
     @property
     def _trusted(self) -> AccountsState | None:
-        """The roll, if what came after it can be added to it: not if the database may have been another one meanwhile."""
+        """The roll, if what came after it can be added to it: not if the database may have been
+        another one meanwhile.
+        """
         return None if self._failed else self._roll
 
     async def _hear(self, roll: AccountsState, began: float) -> None:
@@ -233,7 +254,8 @@ class Current:
     async def change(self, work: Callable[[Writing], T]) -> T:
         """Do `work` in the database, and then in memory; what it returns.
 
-        Goes on if whoever waits goes away. Raises what `work` raises, `PeopleUnknown`, `StorageFull`, `Busy`.
+        Goes on if whoever waits goes away. Raises what `work` raises, `PeopleUnknown`,
+        `StorageFull`, `Busy`.
         """
         now = self._world.now()
 
@@ -251,7 +273,9 @@ class Current:
         """Whether nobody said it before. Raises as `change`."""
         now = self._world.now()
 
-        def job(trusted: AccountsState | None, connection: Connection) -> tuple[bool, AccountsState]:
+        def job(
+            trusted: AccountsState | None, connection: Connection
+        ) -> tuple[bool, AccountsState]:
             from pypid.access.sql.changes import say_once
             from pypid.access.sql.rows import load
 
@@ -262,10 +286,14 @@ class Current:
     async def forget(self) -> None:
         """Remove what nobody asks for any more, now and then. What fails is logged."""
         now, seconds = self._world.now(), self._world.clock.seconds()
-        if self._roll is None or (self._forgot is not None and seconds < self._forgot + _FORGET.total_seconds()):
+        if self._roll is None or (
+            self._forgot is not None and seconds < self._forgot + _FORGET.total_seconds()
+        ):
             return
 
-        def job(trusted: AccountsState | None, connection: Connection) -> tuple[None, AccountsState]:
+        def job(
+            trusted: AccountsState | None, connection: Connection
+        ) -> tuple[None, AccountsState]:
             from pypid.access.sql.changes import forget
             from pypid.access.sql.rows import load
 
@@ -277,7 +305,10 @@ class Current:
             await shielded(self._in_turn(job, hears=False))
 
     async def _in_turn(
-        self, job: Callable[[AccountsState | None, Connection], tuple[T, AccountsState]], *, hears: bool = True
+        self,
+        job: Callable[[AccountsState | None, Connection], tuple[T, AccountsState]],
+        *,
+        hears: bool = True,
     ) -> T:
         if len(self._turn.waiting) >= MOST_WAITING:
             raise Busy("Too many changes of the accounts wait for each other.")

@@ -1,4 +1,6 @@
-"""The tables, as SQLAlchemy Core has them. Their names begin with ``pypid_``: a PostgreSQL may hold other people's as well."""
+"""The tables, as SQLAlchemy Core has them. Their names begin with ``pypid_``: a PostgreSQL may hold
+other people's as well.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +137,9 @@ _downloads = MetaData()
 downloads = Table(
     "pypid_downloads",
     _downloads,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column(
+        "id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
     Column("when", TimestampColumn, nullable=False, index=True),
     Column("sha256", Text, nullable=False),
     Column("project", Text, nullable=False),
@@ -145,7 +149,8 @@ downloads = Table(
     Column("token", Text),
     Index("pypid_downloads_sha256", "sha256", "id"),
 )
-days = Table(  # how many there were of a project on a day: a million of them cannot be counted while a page waits
+# how many there were of a project on a day: a million of them cannot be counted while a page waits
+days = Table(
     "pypid_downloads_days",
     _downloads,
     Column("project", Text, primary_key=True),
@@ -154,7 +159,8 @@ days = Table(  # how many there were of a project on a day: a million of them ca
     Index("pypid_downloads_days_day", "day"),
     sqlite_with_rowid=False,
 )
-uncounted = Table(  # one row at most: up to this id downloads are older than `days`, and not counted in it yet
+# one row at most: up to this id downloads are older than `days`, and not counted in it yet
+uncounted = Table(
     "pypid_downloads_uncounted",
     _downloads,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
@@ -162,7 +168,9 @@ uncounted = Table(  # one row at most: up to this id downloads are older than `d
 
 
 def _with_days(connection: Connection) -> None:
-    """From version 1. To count ten million would take longer than a server is waited for: see `days.count_older`."""
+    """From version 1. To count ten million would take longer than a server is waited for: see
+    `days.count_older`.
+    """
     for table in (days, uncounted):
         table.create(connection)
     newest = connection.scalar(select(func.max(downloads.c.id)))

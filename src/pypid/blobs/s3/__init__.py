@@ -17,6 +17,6 @@ Each room knows one thing::
     naming.py       what a browser is told about a key
     probing.py      what this store can do
 
-What AWS alone knows (signatures, the chain of credentials, endpoints) is botocore's, which computes it and sends nothing; only
-credentials are fetched by botocore itself, in threads.
+What AWS alone knows (signatures, the chain of credentials, endpoints) is botocore's, which computes
+it and sends nothing; only credentials are fetched by botocore itself, in threads.
 """

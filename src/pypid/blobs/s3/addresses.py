@@ -1,4 +1,6 @@
-"""Which URL a key has: endpoints by region, and the two ways to name a bucket. The rules are botocore's."""
+"""Which URL a key has: endpoints by region, and the two ways to name a bucket. The rules are
+botocore's.
+"""
 
 # botocore is not annotated
 # mypy: allow-untyped-calls
@@ -34,7 +36,9 @@ class Address:
         return host(self.base)
 
     def url(self, key: str = "", query: Query = ()) -> str:
-        """The URL of the key, or of the bucket itself. What is not a letter, digit or one of ``-._~/`` is percent-encoded."""
+        """The URL of the key, or of the bucket itself. What is not a letter, digit or one of
+        ``-._~/`` is percent-encoded.
+        """
         asked = queried(sorted(query))
         return f"{self.base}/{quoted(key)}" + (f"?{asked}" if asked else "")
 
@@ -48,7 +52,9 @@ def host(url: str) -> str:
 
 def queried(query: Iterable[tuple[str, str]]) -> str:
     """The query as it is signed."""
-    return "&".join([f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in query])
+    return "&".join(
+        [f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in query]
+    )
 
 
 def quoted(key: str) -> str:
@@ -63,22 +69,39 @@ def check(bucket: str, region: str) -> None:
     if not is_region_name(region):
         raise CannotStart(f"[storage] region: {region!r} cannot be a region.")
     if bucket.endswith("--x-s3"):
-        raise CannotStart("[storage] bucket: directory buckets (S3 Express) do not list in order, which pypid needs.")
+        raise CannotStart(
+            "[storage] bucket: directory buckets (S3 Express) do not list in order, which "
+            "pypid "
+            "needs."
+        )
 
 
 def resolve(bucket: str, region: str, endpoint_url: str | None, addressing: Addressing) -> Address:
-    """Where the bucket is reached. Raises `CannotStart` where there can be no such place; blocks."""
+    """Where the bucket is reached. Raises `CannotStart` where there can be no
+    such place; blocks.
+    """
     check(bucket, region)
-    path = addressing is Addressing.PATH or (addressing is Addressing.AUTO and endpoint_url is not None)
+    path = addressing is Addressing.PATH or (
+        addressing is Addressing.AUTO and endpoint_url is not None
+    )
     loader = Loader(include_default_search_paths=True)
-    provider = EndpointProvider(loader.load_service_model("s3", "endpoint-rule-set-1"), loader.load_data("partitions"))
+    provider = EndpointProvider(
+        loader.load_service_model("s3", "endpoint-rule-set-1"), loader.load_data("partitions")
+    )
     wanted = {"Bucket": bucket, "Region": region, "ForcePathStyle": path}
-    known = {"UseFIPS": False, "UseDualStack": False, "Accelerate": False, "UseGlobalEndpoint": False}
+    known = {
+        "UseFIPS": False,
+        "UseDualStack": False,
+        "Accelerate": False,
+        "UseGlobalEndpoint": False,
+    }
     if endpoint_url is not None:
         wanted["Endpoint"] = endpoint_url.rstrip("/")
     try:
         found = provider.resolve_endpoint(**wanted, **known)
     except BotoCoreError as error:
-        raise CannotStart(f"[storage] bucket, region and endpoint_url lead nowhere: {error}") from None
+        raise CannotStart(
+            f"[storage] bucket, region and endpoint_url lead nowhere: {error}"
+        ) from None
     schemes: Sequence[Any] = (found.properties or {}).get("authSchemes") or ({},)
     return Address(found.url.rstrip("/"), schemes[0].get("signingRegion", region))

@@ -1,4 +1,6 @@
-"""One question to S3: signed anew for each try, and tried again where that helps, for a bounded time."""
+"""One question to S3: signed anew for each try, and tried again where that helps, for a bounded
+time.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 SMALL = 1 << 16
 """Bytes of an answer that is not an object's or a listing's."""
 SKEW = timedelta(minutes=4)
-"""S3 refuses signatures that are 15 minutes off; so much less than that says that it is not the clock."""
+"""S3 refuses signatures that are 15 minutes off; so much less than that says that it is not the
+clock.
+"""
 EMPTY = sha256(b"").hexdigest()
 _log = Logger()
 
@@ -61,7 +65,9 @@ class S3Request:
 
     @property
     def content_sha256(self) -> str:
-        """As the signature names it. It is always that of the bytes, so that S3 refuses any others, also without TLS."""
+        """As the signature names it. It is always that of the bytes, so that S3 refuses any others,
+        also without TLS.
+        """
         return EMPTY if self.digest is None else self.digest.hex()
 
 
@@ -76,7 +82,9 @@ class S3Response:
 
 @frozen
 class Told:
-    """A success, and all that was said. `doubtful`: an earlier try may have been carried out, too."""
+    """A success, and all that was said. `doubtful`: an earlier try may have been
+    carried out, too.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -87,7 +95,14 @@ class Told:
 class S3Client:
     """Asks the bucket at `address`. `timeout` is how long, in seconds, it may be silent."""
 
-    def __init__(self, agent: IAgent, address: Address, credentials: Credentials, world: World, timeout: float) -> None:
+    def __init__(
+        self,
+        agent: IAgent,
+        address: Address,
+        credentials: Credentials,
+        world: World,
+        timeout: float,
+    ) -> None:
         self.address = address
         self.credentials = credentials
         self.timeout = timeout
@@ -100,7 +115,9 @@ class S3Client:
         return self._ahead
 
     async def ask(self, question: S3Request) -> S3Response:
-        """The answer, of which the body is still to come. Raises `S3Refusal` and `Fault`, once nothing helps any more."""
+        """The answer, of which the body is still to come. Raises `S3Refusal` and `Fault`, once
+        nothing helps any more.
+        """
         tries = _Tries(self, self._world, question)
         while True:
             keys, ahead = await self.credentials.current(), self._ahead
@@ -109,12 +126,16 @@ class S3Client:
                 if answer.status < 300:
                     return answer
                 async with aclosing(answer.body) as body:
-                    raise refusal(question.operation, answer.status, answer.headers, await _taken(body, SMALL))
+                    raise refusal(
+                        question.operation, answer.status, answer.headers, await _taken(body, SMALL)
+                    )
             except (S3Refusal, Fault) as problem:
                 await tries.again(problem, keys, ahead)
 
     async def tell(self, question: S3Request, most: int = SMALL) -> Told:
-        """The answer with all of its body, at most `most` bytes. An error that comes with a 200 is one. Raises as `ask`."""
+        """The answer with all of its body, at most `most` bytes. An error that comes with a 200 is
+        one. Raises as `ask`.
+        """
         tries = _Tries(self, self._world, question)
         while True:
             keys, ahead = await self.credentials.current(), self._ahead
@@ -132,41 +153,59 @@ class S3Client:
         url = self.address.url(question.key, question.query)
         headers = {**question.headers, "Host": self.address.host}
         at = self._world.now() + self._ahead
-        proven = signed(keys, self.address.region, at, question.method, url, headers, question.content_sha256)
+        proven = signed(
+            keys, self.address.region, at, question.method, url, headers, question.content_sha256
+        )
         proven["User-Agent"] = f"pypid/{__version__}"
         patience = self.timeout * question.patience
         clock = self._world.clock
         began, status = clock.seconds(), "none"
         try:
-            response = await exchange(self._agent, clock, question.method, url, proven, question.payload, patience)
+            response = await exchange(
+                self._agent, clock, question.method, url, proven, question.payload, patience
+            )
             status = str(response.code)
         finally:
             self._world.counts.add(S3, (question.operation, status))
-            self._world.counts.observe(S3_SECONDS, (question.operation,), max(0.0, clock.seconds() - began))
-        return S3Response(response.code, _headers(response), IncomingBody(response, clock, patience))
+            self._world.counts.observe(
+                S3_SECONDS, (question.operation,), max(0.0, clock.seconds() - began)
+            )
+        return S3Response(
+            response.code, _headers(response), IncomingBody(response, clock, patience)
+        )
 
     def correct_clock(self, problem: S3Refusal, signed_ahead: timedelta) -> bool:
-        """Take the time from an answer that says that ours is wrong. Return whether a new try is signed at another time.
+        """Take the time from an answer that says that ours is wrong. Return whether a new try is
+        signed at another time.
 
-        `signed_ahead` is the offset that the refused try was signed with: of several requests that were in flight together,
-        the first one to come back corrects the clock for all.
+        `signed_ahead` is the offset that the refused try was signed with: of several requests that
+        were in flight together, the first one to come back corrects the clock for all.
         """
         if problem.date is None:
             return False
         ahead = problem.date - self._world.now()
         if abs(ahead - self._ahead) < SKEW:
             return abs(signed_ahead - self._ahead) >= SKEW
-        _log.warn("The clock of S3 is {ahead:.0f} s ahead of ours: one of them is wrong", ahead=ahead.total_seconds())
+        _log.warn(
+            "The clock of S3 is {ahead:.0f} s ahead of ours: one of them is wrong",
+            ahead=ahead.total_seconds(),
+        )
         self._ahead = ahead
         return True
 
     async def explain(self, problem: S3Refusal) -> None:
-        """Find out why a HEAD was refused: ask for a listing, which is refused with a reason if keys or clock are at fault."""
-        question = S3Request("ListObjectsV2", "GET", query=(("list-type", "2"), ("prefix", ""), ("max-keys", "1")))
+        """Find out why a HEAD was refused: ask for a listing, which is refused with a reason if
+        keys or clock are at fault.
+        """
+        question = S3Request(
+            "ListObjectsV2", "GET", query=(("list-type", "2"), ("prefix", ""), ("max-keys", "1"))
+        )
         try:
             answer = await self._once(question, await self.credentials.current())
             async with aclosing(answer.body) as body:
-                told = refusal(question.operation, answer.status, answer.headers, await _taken(body, SMALL))
+                told = refusal(
+                    question.operation, answer.status, answer.headers, await _taken(body, SMALL)
+                )
         except (Fault, StorageDown):
             return
         if answer.status >= 300 and told.remedy in (Remedy.OTHER_KEYS, Remedy.OTHER_TIME):
@@ -174,7 +213,9 @@ class S3Client:
 
     def failed(self, problem: S3Refusal | Fault, question: S3Request) -> StorageDown | StorageFull:
         """What to raise in the end; the log gets the cause."""
-        _log.error("{operation} in S3 failed: {problem}", operation=question.operation, problem=problem)
+        _log.error(
+            "{operation} in S3 failed: {problem}", operation=question.operation, problem=problem
+        )
         return down(problem)
 
 
@@ -231,18 +272,26 @@ class _Tries:
         return False
 
     def _pause(self, problem: S3Refusal | Fault) -> float:
-        """Longer each time, and by chance shorter than that ("full jitter"): who was refused together does not come back so."""
+        """Longer each time, and by chance shorter than that ("full jitter"): who was refused
+        together does not come back so.
+        """
         if isinstance(problem, S3Refusal) and problem.remedy is not Remedy.AGAIN:
             return 0.0
         longest = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0**self._count)
         chance = int.from_bytes(self._world.random(4), "big") / 2**32
-        asked_for = min(problem.retry_after, LONGEST_PAUSE) if isinstance(problem, S3Refusal) else 0.0
+        asked_for = (
+            min(problem.retry_after, LONGEST_PAUSE) if isinstance(problem, S3Refusal) else 0.0
+        )
         least = LEAST_PATIENT_PAUSE if self._count >= TRIES else 0.0
         return max(asked_for, least, longest * chance)
 
 
 def _may_be_done(problem: S3Refusal | Fault) -> bool:
-    return problem.heard if isinstance(problem, Fault) else problem.status >= 500 or problem.status == 200
+    return (
+        problem.heard
+        if isinstance(problem, Fault)
+        else problem.status >= 500 or problem.status == 200
+    )
 
 
 def _is_error(data: bytes) -> bool:

@@ -30,7 +30,9 @@ COPY_PART = 512 << 20
 AT_ONCE = 4
 """Parts that are copied at the same time."""
 COPYING = 20.0
-"""How many times as long as usual a copy may take: nothing passes through here, and nothing is heard until it is done."""
+"""How many times as long as usual a copy may take: nothing passes through here, and nothing is
+heard until it is done.
+"""
 RESTORED_DAYS = 7
 """How long a restored copy stays."""
 SHELF = "INTELLIGENT_TIERING"
@@ -66,15 +68,22 @@ class Classes:
         is_archived = storage_class in ARCHIVES or "x-amz-archive-status" in head
         is_back = 'ongoing-request="false"' in head.get("x-amz-restore", "")
         return ArchiveState(
-            storage_class=storage_class, size=int(head.get("content-length", "0")), readable=is_back or not is_archived
+            storage_class=storage_class,
+            size=int(head.get("content-length", "0")),
+            readable=is_back or not is_archived,
         )
 
     async def move(self, key: str, storage_class: str) -> None:
         """Copy the object onto itself."""
         head = await self._head(key)
         etag = plain_etag(head.get("etag", ""))
-        said = {name: text for name, text in head.items() if name in _SAID or name.startswith(_META)}
-        source = {"x-amz-copy-source": f"/{self.bucket}/{quoted(self.prefix + key)}", "x-amz-copy-source-if-match": f'"{etag}"'}
+        said = {
+            name: text for name, text in head.items() if name in _SAID or name.startswith(_META)
+        }
+        source = {
+            "x-amz-copy-source": f"/{self.bucket}/{quoted(self.prefix + key)}",
+            "x-amz-copy-source-if-match": f'"{etag}"',
+        }
         wanted = {**said, CLASS: storage_class}
         size = int(head.get("content-length", "0"))
         question = S3Request("CopyObject", "PUT", self.prefix + key, patience=COPYING)
@@ -83,12 +92,20 @@ class Classes:
                 await self._copy_in_parts(self.prefix + key, size, source, wanted)
                 return
             headers = {**source, **wanted, "x-amz-metadata-directive": "REPLACE"}
-            await self.asker.tell(S3Request("CopyObject", "PUT", self.prefix + key, (), headers, patience=COPYING))
+            await self.asker.tell(
+                S3Request("CopyObject", "PUT", self.prefix + key, (), headers, patience=COPYING)
+            )
         except S3Refusal as problem:
-            if problem.doubtful and problem.status == 412 and (await self.standing(key)).storage_class == storage_class:
+            if (
+                problem.doubtful
+                and problem.status == 412
+                and (await self.standing(key)).storage_class == storage_class
+            ):
                 return  # an earlier try did it, and its answer was lost
             if problem.status in (400, 501) and problem.code in _UNKNOWN_CLASS:
-                raise BadRequest(f"The storage refuses the storage class {storage_class} ({problem.code}).") from None
+                raise BadRequest(
+                    f"The storage refuses the storage class {storage_class} ({problem.code})."
+                ) from None
             raise await self._failed(problem, question, key) from problem
         except Fault as problem:
             raise await self._failed(problem, question, key) from problem
@@ -100,10 +117,16 @@ class Classes:
             return
         days = "" if head.get(CLASS) == SHELF else f"<Days>{RESTORED_DAYS}</Days>"
         tier = "<GlacierJobParameters><Tier>Standard</Tier></GlacierJobParameters>"
-        body = BytesPayload((f'<RestoreRequest xmlns="{multipart.NAMESPACE}">{days}{tier}</RestoreRequest>'.encode(),))
+        body = BytesPayload(
+            (
+                f'<RestoreRequest xmlns="{multipart.NAMESPACE}">{days}{tier}</RestoreRequest>'.encode(),
+            )
+        )
         hashed = await digest(body, self.blocking)
         headers = {"Content-Type": "application/xml"}
-        question = S3Request("RestoreObject", "POST", self.prefix + key, (("restore", ""),), headers, body, hashed)
+        question = S3Request(
+            "RestoreObject", "POST", self.prefix + key, (("restore", ""),), headers, body, hashed
+        )
         try:
             await self.asker.tell(question)
         except S3Refusal as problem:
@@ -136,7 +159,10 @@ class Classes:
 
     async def _failed(self, problem: S3Refusal | Fault, question: S3Request, key: str) -> Exception:
         """What to raise; an archive is nothing for the log."""
-        if isinstance(problem, S3Refusal) and problem.code in ("InvalidObjectState", "ObjectNotInActiveTierError"):
+        if isinstance(problem, S3Refusal) and problem.code in (
+            "InvalidObjectState",
+            "ObjectNotInActiveTierError",
+        ):
             return Archived()
         if isinstance(problem, S3Refusal) and problem.status == 412:
             return StorageDown("other bytes came in place of these meanwhile.")
@@ -144,7 +170,9 @@ class Classes:
 
     # --- large ones ---
 
-    async def _copy_in_parts(self, key: str, size: int, source: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    async def _copy_in_parts(
+        self, key: str, size: int, source: Mapping[str, str], wanted: Mapping[str, str]
+    ) -> None:
         upload = await multipart.create(self.asker, key, wanted)
         spans = [(first, min(first + COPY_PART, size) - 1) for first in range(0, size, COPY_PART)]
         parts: list[UploadPart] = []
@@ -165,7 +193,9 @@ class Classes:
     ) -> UploadPart:
         query = (("partNumber", str(number)), ("uploadId", upload.upload_id))
         headers = {**source, "x-amz-copy-source-range": f"bytes={first}-{last}"}
-        told = await self.asker.tell(S3Request("UploadPartCopy", "PUT", upload.key, query, headers, patience=COPYING))
+        told = await self.asker.tell(
+            S3Request("UploadPartCopy", "PUT", upload.key, query, headers, patience=COPYING)
+        )
         root = parsed(told.data)
         said = {} if root is None else {local(child): child.text or "" for child in root}
         if not said.get("ETag"):

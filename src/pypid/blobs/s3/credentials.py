@@ -1,7 +1,8 @@
 """Whose keys sign: those of the configuration, or what botocore's chain finds.
 
-The chain (environment, shared files, web identity, container, instance) blocks: it reads files and asks AWS's services by
-itself. So it runs in threads, at the start, and again in time before keys end.
+The chain (environment, shared files, web identity, container, instance) blocks: it reads files and
+asks AWS's services by itself. So it runs in threads, at the start, and again in time before keys
+end.
 """
 
 # botocore is not annotated
@@ -22,11 +23,15 @@ from pypid.core.errors import StorageDown
 from pypid.flow import Flights, World, start
 
 EARLY = timedelta(minutes=15)
-"""So long before their end new keys are fetched, while the old ones go on signing. botocore's chain thinks likewise."""
+"""So long before their end new keys are fetched, while the old ones go on signing. botocore's chain
+thinks likewise.
+"""
 LATE = timedelta(minutes=2)
 """So long before their end nothing is signed with them any more."""
 PAUSE = timedelta(seconds=20)
-"""How long to wait before trying again to fetch new keys, while the old ones are good or the chain has no others."""
+"""How long to wait before trying again to fetch new keys, while the old ones are good or the chain
+has no others.
+"""
 _log = Logger()
 
 
@@ -41,7 +46,9 @@ class Credentials(Protocol):
         """Keys that are good now, and for some time. Raises `StorageDown` where there are none."""
 
     async def renewed(self, refused: Keys) -> Keys:
-        """Other keys than those, which the store does not take any more; the same where there are no others."""
+        """Other keys than those, which the store does not take any more; the same where there are
+        no others.
+        """
 
 
 @frozen
@@ -71,7 +78,8 @@ class BotocoreChain:
         self._keys: Keys | None = None
         self._fetched: float | None = None
         self._in_vain: float | None = None
-        """When other keys than refused ones were looked for, and not found (seconds of the clock)."""
+        """When other keys than refused ones were looked for, and not found (seconds of the clock).
+        """
         self._flights: Flights[None, Keys] = Flights()
 
     @property
@@ -89,7 +97,9 @@ class BotocoreChain:
             return await self._fetch(fresh=False)
         if not self._tried_lately():
             self._fetched = self._world.clock.seconds()
-            start(self._fetch(fresh=False)).addErrback(lambda _: None)  # was logged; the old ones are good for a while
+            start(self._fetch(fresh=False)).addErrback(
+                lambda _: None
+            )  # was logged; the old ones are good for a while
         return keys
 
     async def renewed(self, refused: Keys) -> Keys:
@@ -106,7 +116,10 @@ class BotocoreChain:
         return found
 
     def _tried_lately(self) -> bool:
-        return self._fetched is not None and self._world.clock.seconds() - self._fetched < PAUSE.total_seconds()
+        return (
+            self._fetched is not None
+            and self._world.clock.seconds() - self._fetched < PAUSE.total_seconds()
+        )
 
     async def _fetch(self, *, fresh: bool) -> Keys:
         return await self._flights.single(None, lambda: self._flight(fresh))
@@ -119,15 +132,28 @@ class BotocoreChain:
         return self._keys
 
     def _resolve(self, fresh: bool) -> Keys:
-        """Blocks. botocore fetches new keys itself where these are about to end; `fresh`: begin at the beginning."""
+        """Blocks. botocore fetches new keys itself where these are about to end; `fresh`: begin at
+        the beginning.
+        """
         try:
             if self._source is None or fresh:
                 self._source = self._session().get_credentials()
             if self._source is None:
-                raise LookupError("the AWS chain has none: set access_key and secret_key, or see that it finds some")
+                raise LookupError(
+                    "the AWS chain has none: set access_key and secret_key, or see that it "
+                    "finds "
+                    "some"
+                )
             found = self._source.get_frozen_credentials()
             expires = getattr(self._source, "_expiry_time", None)
-        except (BotoCoreError, ClientError, LookupError, OSError, RuntimeError, ValueError) as error:
+        except (
+            BotoCoreError,
+            ClientError,
+            LookupError,
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:
             _log.error("No credentials for S3: {error}", error=error)
             raise StorageDown("its credentials cannot be had.") from error
         return Keys(found.access_key, found.secret_key, found.token, expires)
@@ -137,8 +163,13 @@ def of(access: str | None, secret: str | None, token: str | None, world: World) 
     """Those that are given, else the chain's. Raises `ValueError` where half of them is given."""
     if not access and not secret:
         if token:
-            raise ValueError("session_token belongs to access_key and secret_key, which are not set")
+            raise ValueError(
+                "session_token belongs to access_key and secret_key, which are not set"
+            )
         return BotocoreChain(world)
     if not access or not secret:
-        raise ValueError("access_key and secret_key belong together: set both, or none for the standard AWS chain")
+        raise ValueError(
+            "access_key and secret_key belong together: set both, or none for the standard AWS "
+            "chain"
+        )
     return FixedCredentials(Keys(access, secret, token or None))

@@ -23,12 +23,16 @@ from pypid.http_client.faults import Fault
 LONGEST_PAGE = 8 << 20
 """Bytes: a thousand keys of 1,024 bytes, each percent-encoded, and what is said of them."""
 SCRATCH = ".pypid/tmp/"
-"""Where `probing` tries what the store can do; as in a folder (`blobs.files`), nothing below it is a blob."""
+"""Where `probing` tries what the store can do; as in a folder (`blobs.files`), nothing below it is
+a blob.
+"""
 
 
 @frozen
 class ListPage:
-    """Some blobs, in order; `folders` is what keys have in common up to a delimiter. `token` asks for the next page, if any."""
+    """Some blobs, in order; `folders` is what keys have in common up to a delimiter. `token` asks
+    for the next page, if any.
+    """
 
     blobs: Sequence[Blob]
     folders: Sequence[str]
@@ -44,10 +48,23 @@ class Lister:
         self._world = world
 
     async def page(
-        self, prefix: str, *, token: str | None = None, after: str | None = None, delimiter: str = "", most: int = 1000
+        self,
+        prefix: str,
+        *,
+        token: str | None = None,
+        after: str | None = None,
+        delimiter: str = "",
+        most: int = 1000,
     ) -> ListPage:
-        """One page of the keys that begin with `prefix`, after the key `after`. Raises `StorageDown`."""
-        query = {"list-type": "2", "prefix": self._prefix + prefix, "encoding-type": "url", "max-keys": str(most)}
+        """One page of the keys that begin with `prefix`, after the key `after`. Raises
+        `StorageDown`.
+        """
+        query = {
+            "list-type": "2",
+            "prefix": self._prefix + prefix,
+            "encoding-type": "url",
+            "max-keys": str(most),
+        }
         if token is not None:
             query["continuation-token"] = token
         elif after is not None:
@@ -68,7 +85,9 @@ def _page(data: bytes, prefix: str) -> ListPage:
     said = {local(child): child.text or "" for child in root}
     is_encoded = said.get("EncodingType", "").lower() == "url"
     found = (_blob(child, prefix, is_encoded) for child in root if local(child) == "Contents")
-    folders = (_folder(child, prefix, is_encoded) for child in root if local(child) == "CommonPrefixes")
+    folders = (
+        _folder(child, prefix, is_encoded) for child in root if local(child) == "CommonPrefixes"
+    )
     token = said.get("NextContinuationToken") or None
     match said.get("IsTruncated", ""):
         case "true" if token is not None:
@@ -77,7 +96,9 @@ def _page(data: bytes, prefix: str) -> ListPage:
             token = None
         case _:
             raise Fault("its listing does not say whether it ends.")
-    return ListPage(tuple(blob for blob in found if blob is not None), tuple(filter(None, folders)), token)
+    return ListPage(
+        tuple(blob for blob in found if blob is not None), tuple(filter(None, folders)), token
+    )
 
 
 def _root(data: bytes, name: str) -> ElementTree.Element:
@@ -88,7 +109,9 @@ def _root(data: bytes, name: str) -> ElementTree.Element:
 
 
 def _blob(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> Blob | None:
-    """None for what is no blob of ours: markers of folders, keys that lead nowhere, and our own scratch."""
+    """None for what is no blob of ours: markers of folders, keys that lead nowhere, and our own
+    scratch.
+    """
     said = {local(child): child.text or "" for child in entry}
     key = _ours(said.get("Key", ""), prefix, is_encoded)
     if key is None or key.startswith(SCRATCH) or parts(key) is None:
@@ -96,11 +119,24 @@ def _blob(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> Blob | N
     modified = _date(said.get("LastModified", ""))
     if not said.get("Size", "").isdigit() or modified is None:
         raise Fault("its listing lacks an object's size or date.")
-    return Blob(key, int(said["Size"]), modified, plain_etag(said.get("ETag", "")), said.get("StorageClass") in ARCHIVES)
+    return Blob(
+        key,
+        int(said["Size"]),
+        modified,
+        plain_etag(said.get("ETag", "")),
+        said.get("StorageClass") in ARCHIVES,
+    )
 
 
 def _folder(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> str | None:
-    return next((_ours(child.text or "", prefix, is_encoded) for child in entry if local(child) == "Prefix"), None)
+    return next(
+        (
+            _ours(child.text or "", prefix, is_encoded)
+            for child in entry
+            if local(child) == "Prefix"
+        ),
+        None,
+    )
 
 
 def _ours(text: str, prefix: str, is_encoded: bool) -> str | None:
@@ -117,11 +153,19 @@ def _date(text: str) -> datetime | None:
         found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
+    return (
+        (found if found.tzinfo else found.replace(tzinfo=UTC))
+        .astimezone(UTC)
+        .replace(microsecond=0)
+    )
 
 
-async def unfinished(asker: S3Client, prefix: str) -> AsyncGenerator[tuple[MultipartUpload, datetime]]:
-    """The multipart uploads that were begun and neither ended nor taken away, and when. Raises `StorageDown`."""
+async def unfinished(
+    asker: S3Client, prefix: str
+) -> AsyncGenerator[tuple[MultipartUpload, datetime]]:
+    """The multipart uploads that were begun and neither ended nor taken away, and when. Raises
+    `StorageDown`.
+    """
     marks: dict[str, str] = {}
     while True:
         query = {"uploads": "", "prefix": prefix, "encoding-type": "url", **marks}
@@ -137,7 +181,9 @@ async def unfinished(asker: S3Client, prefix: str) -> AsyncGenerator[tuple[Multi
             if local(entry) == "Upload":
                 told_of = {local(child): child.text or "" for child in entry}
                 text = told_of.get("Key", "")
-                key = _ours(text if is_encoded else unquote(text), prefix, is_encoded)  # radosgw encodes, and does not say so
+                key = _ours(
+                    text if is_encoded else unquote(text), prefix, is_encoded
+                )  # radosgw encodes, and does not say so
                 begun = _date(told_of.get("Initiated", ""))
                 if key is not None and begun is not None:
                     yield MultipartUpload(prefix + key, told_of.get("UploadId", "")), begun

@@ -16,7 +16,9 @@ from pypid.http_client.faults import Fault
 CLASS = "x-amz-storage-class"
 """Not said of what has none."""
 MARK = "x-amz-meta-pypid-write"
-"""Kept with each object: which of our writes made it. So one that was repeated, because its answer got lost, is known again."""
+"""Kept with each object: which of our writes made it. So one that was repeated, because its answer
+got lost, is known again.
+"""
 
 
 META = "x-amz-meta-"
@@ -24,7 +26,9 @@ META = "x-amz-meta-"
 
 @frozen
 class ObjectHead:
-    """An object. `mark` is "" where the store, or another program, set none. `said` is its user metadata, the mark left out."""
+    """An object. `mark` is "" where the store, or another program, set none. `said` is its user
+    metadata, the mark left out.
+    """
 
     blob: Blob
     mark: str
@@ -32,14 +36,20 @@ class ObjectHead:
 
 
 def seen(key: str, headers: Mapping[str, str]) -> ObjectHead:
-    """What the head of an answer says of the object. Raises `Fault` where it lacks what every S3 says."""
+    """What the head of an answer says of the object. Raises `Fault` where it lacks what every S3
+    says.
+    """
     length = headers.get("content-length", "")
     modified = http_date(headers.get("last-modified", ""))
     etag = plain_etag(headers.get("etag", ""))
     if not length.isdigit() or modified is None or not etag:
         raise Fault("its answer lacks an object's length, date or ETag: this is no S3.")
     archived = headers.get(CLASS) in ARCHIVES
-    said = {name.removeprefix(META): text for name, text in headers.items() if name.startswith(META) and name != MARK}
+    said = {
+        name.removeprefix(META): text
+        for name, text in headers.items()
+        if name.startswith(META) and name != MARK
+    }
     return ObjectHead(Blob(key, int(length), modified, etag, archived), headers.get(MARK, ""), said)
 
 
@@ -63,7 +73,9 @@ async def look(asker: S3Client, prefix: str, key: str) -> ObjectHead | None:
 
 
 async def must_be_there(asker: S3Client) -> None:
-    """Raise `StorageDown` unless the bucket is there: without it every object seems to be missing."""
+    """Raise `StorageDown` unless the bucket is there: without it every object seems
+    to be missing.
+    """
     question = S3Request("HeadBucket", "HEAD")
     try:
         await asker.tell(question)
@@ -75,7 +87,9 @@ async def must_be_there(asker: S3Client) -> None:
         raise asker.failed(problem, question) from problem
 
 
-async def absent(asker: S3Client, problem: S3Refusal | Fault, question: S3Request, key: str) -> Missing | StorageDown:
+async def absent(
+    asker: S3Client, problem: S3Refusal | Fault, question: S3Request, key: str
+) -> Missing | StorageDown:
     """What to raise for a refusal to give an object: `Missing` where it certainly is not there."""
     if isinstance(problem, S3Refusal) and problem.status == 404:
         if problem.code in ("NoSuchKey", "NoSuchVersion"):

@@ -1,4 +1,6 @@
-"""Large objects: sent in parts, each repeated by itself where it fails, and put together at the end or taken away."""
+"""Large objects: sent in parts, each repeated by itself where it fails, and put together at the end
+or taken away.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _log = Logger()
 
 @frozen
 class MultipartUpload:
-    """One that was begun. `key` is the whole one, in the bucket. `checked`: the store keeps checksums of its parts."""
+    """One that was begun. `key` is the whole one, in the bucket. `checked`: the store keeps
+    checksums of its parts.
+    """
 
     key: str
     upload_id: str
@@ -52,18 +56,30 @@ def checksum(digest_: bytes) -> str:
 
 async def create(asker: S3Client, key: str, headers: Mapping[str, str]) -> MultipartUpload:
     """Begin. Raises `S3Refusal` and `Fault`, as all here."""
-    told = await asker.tell(S3Request("CreateMultipartUpload", "POST", key, (("uploads", ""),), headers))
+    told = await asker.tell(
+        S3Request("CreateMultipartUpload", "POST", key, (("uploads", ""),), headers)
+    )
     root = parsed(told.data)
-    upload_id = "" if root is None else next((child.text or "" for child in root if local(child) == "UploadId"), "")
+    upload_id = (
+        ""
+        if root is None
+        else next((child.text or "" for child in root if local(child) == "UploadId"), "")
+    )
     if not upload_id:
         raise Fault("it began a multipart upload and does not say how to go on.")
     return MultipartUpload(key, upload_id, told.headers.get(ALGORITHM, "").upper() == "SHA256")
 
 
 async def send(
-    asker: S3Client, blocking: Blocking, upload: MultipartUpload, parts: AsyncIterator[Payload], at_once: int
+    asker: S3Client,
+    blocking: Blocking,
+    upload: MultipartUpload,
+    parts: AsyncIterator[Payload],
+    at_once: int,
 ) -> Sequence[UploadPart]:
-    """All the parts, `at_once` of them at a time. Raises also what the parts raise, and then nothing is under way any more."""
+    """All the parts, `at_once` of them at a time. Raises also what the parts raise, and then
+    nothing is under way any more.
+    """
     under_way: deque[Deferred[UploadPart]] = deque()
     sent: list[UploadPart] = []
     number = 0
@@ -84,18 +100,24 @@ async def send(
 
 
 async def _first(under_way: deque[Deferred[UploadPart]]) -> UploadPart:
-    """What the oldest comes to; it stays in the queue while we wait, so that whoever gives up can cancel it."""
+    """What the oldest comes to; it stays in the queue while we wait, so that whoever gives up can
+    cancel it.
+    """
     part = await under_way[0]
     under_way.popleft()
     return part
 
 
-async def send_part(asker: S3Client, blocking: Blocking, upload: MultipartUpload, number: int, payload: Payload) -> UploadPart:
+async def send_part(
+    asker: S3Client, blocking: Blocking, upload: MultipartUpload, number: int, payload: Payload
+) -> UploadPart:
     """One part."""
     hashed = await digest(payload, blocking)
     query = (("partNumber", str(number)), ("uploadId", upload.upload_id))
     headers = {CHECKSUM: checksum(hashed)} if upload.checked else {}
-    told = await asker.tell(S3Request("UploadPart", "PUT", upload.key, query, headers, payload, hashed))
+    told = await asker.tell(
+        S3Request("UploadPart", "PUT", upload.key, query, headers, payload, hashed)
+    )
     etag = plain_etag(told.headers.get("etag", ""))
     if not etag:
         raise Fault("it took a part and gives no ETag for it.")
@@ -103,16 +125,30 @@ async def send_part(asker: S3Client, blocking: Blocking, upload: MultipartUpload
 
 
 async def complete(
-    asker: S3Client, blocking: Blocking, upload: MultipartUpload, parts: Sequence[UploadPart], headers: Mapping[str, str]
+    asker: S3Client,
+    blocking: Blocking,
+    upload: MultipartUpload,
+    parts: Sequence[UploadPart],
+    headers: Mapping[str, str],
 ) -> tuple[Told, str]:
-    """Put the parts together: from now on the object is there. Returns the answer and the object's ETag."""
+    """Put the parts together: from now on the object is there. Returns the answer and the object's
+    ETag.
+    """
     body = BytesPayload((_manifest(parts),))
     hashed = await digest(body, blocking)
     query = (("uploadId", upload.upload_id),)
     sent = {"Content-Type": "application/xml", **headers}
-    told = await asker.tell(S3Request("CompleteMultipartUpload", "POST", upload.key, query, sent, body, hashed, ASSEMBLY))
+    told = await asker.tell(
+        S3Request(
+            "CompleteMultipartUpload", "POST", upload.key, query, sent, body, hashed, ASSEMBLY
+        )
+    )
     root = parsed(told.data)
-    etag = "" if root is None else next((child.text or "" for child in root if local(child) == "ETag"), "")
+    etag = (
+        ""
+        if root is None
+        else next((child.text or "" for child in root if local(child) == "ETag"), "")
+    )
     return told, plain_etag(etag)
 
 
@@ -127,11 +163,25 @@ def _manifest(parts: Sequence[UploadPart]) -> bytes:
 
 
 async def abort(asker: S3Client, upload: MultipartUpload) -> None:
-    """Take the parts away; what fails is logged (and found later among those that are unfinished)."""
+    """Take the parts away; what fails is logged (and found later among those
+    that are unfinished).
+    """
     try:
-        await asker.tell(S3Request("AbortMultipartUpload", "DELETE", upload.key, (("uploadId", upload.upload_id),)))
+        await asker.tell(
+            S3Request(
+                "AbortMultipartUpload", "DELETE", upload.key, (("uploadId", upload.upload_id),)
+            )
+        )
     except S3Refusal as problem:
         if problem.code != "NoSuchUpload":
-            _log.warn("An unfinished upload of {key!r} stays in S3: {problem}", key=upload.key, problem=problem)
+            _log.warn(
+                "An unfinished upload of {key!r} stays in S3: {problem}",
+                key=upload.key,
+                problem=problem,
+            )
     except Fault as problem:
-        _log.warn("An unfinished upload of {key!r} stays in S3: {problem}", key=upload.key, problem=problem)
+        _log.warn(
+            "An unfinished upload of {key!r} stays in S3: {problem}",
+            key=upload.key,
+            problem=problem,
+        )

@@ -1,6 +1,7 @@
 """What is sent to S3: bytes that can be sent twice, since a request may have to be repeated.
 
-A body comes once. What lies in a file is read from there again; all else is collected into parts of some megabytes.
+A body comes once. What lies in a file is read from there again; all else is collected into parts of
+some megabytes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ HELD_PART = 8 * MEBI
 """The parts of what is collected in memory: of one body, four are there at a time at most."""
 MOST_PARTS = 10_000
 SENT = 1 << 18
-"""Bytes handed to the connection at a time. It must take them within the time that it may be silent."""
+"""Bytes handed to the connection at a time. It must take them within the time that it may be
+silent.
+"""
 AT_ONCE = 1 << 16
 """What is hashed on the spot: the way to a thread and back takes longer."""
 
@@ -49,7 +52,9 @@ class BytesPayload:
 
 @frozen
 class FilePayload:
-    """The bytes `start` up to `stop` of an open file. Raises `EOFError` where the file is shorter."""
+    """The bytes `start` up to `stop` of an open file. Raises `EOFError` where the
+    file is shorter.
+    """
 
     file: Any = field(repr=False)
     start: int
@@ -68,7 +73,9 @@ class FilePayload:
             yield piece
 
     def at(self, position: int) -> bytes:
-        """The next bytes from there. Blocks. (Unlike a read after a seek, it may be done in several threads at once.)"""
+        """The next bytes from there. Blocks. (Unlike a read after a seek, it may be done in several
+        threads at once.)
+        """
         piece = os.pread(self.file.fileno(), min(SENT, self.stop - position), position)
         if not piece:
             raise EOFError("the file is shorter than it was")
@@ -108,9 +115,11 @@ def _stretch_digest(stretch: FilePayload) -> bytes:
 
 
 async def parts_of(body: Body, blocking: Blocking) -> AsyncGenerator[Payload]:
-    """The body as parts for separate requests, at least one, which may be empty. All but the last are of one size.
+    """The body as parts for separate requests, at least one, which may be empty. All but the last
+    are of one size.
 
-    Raises `EOFError` where the body is not as long as it said, before the last part is given. Close it by hand.
+    Raises `EOFError` where the body is not as long as it said, before the last part is given. Close
+    it by hand.
     """
     match body:
         case BytesBody(data=data) if len(data) <= SINGLE:

@@ -21,11 +21,15 @@ TEXT = BytesPayload((b"pypid tries here what this store can do; this may be dele
 RACERS = 4
 """Writers at the same moment, of whom one must win."""
 OPENSTACK = "x-openstack-request-id"
-"""Swift says so; and that several who write at once may all be told that they won, we know, and need no luck to find out."""
+"""Swift says so; and that several who write at once may all be told that they won, we know, and
+need no luck to find out.
+"""
 
 
 async def probe(asker: S3Client, key: str, wishes: Mapping[str, str], world: World) -> Ability:
-    """Try it with the key (the whole one, in the bucket), which nobody else uses. Raises `S3Refusal` and `Fault`."""
+    """Try it with the key (the whole one, in the bucket), which nobody else uses. Raises
+    `S3Refusal` and `Fault`.
+    """
     probing = _Probing(asker, key, wishes, world)
     gone = S3Request("DeleteObject", "DELETE", key)
     try:
@@ -62,7 +66,9 @@ class _Probing:
         return False, False
 
     async def races(self, checksums: bool, gone: S3Request) -> bool:
-        """Whether at most one of several at once wins; twice, since the first time they are held up by connecting."""
+        """Whether at most one of several at once wins; twice, since the first time they are held up
+        by connecting.
+        """
         first = await self._race(checksums)
         await self.asker.tell(gone)
         return first and await self._race(checksums)
@@ -94,14 +100,18 @@ class _Probing:
     async def in_parts(self) -> tuple[bool, bool]:
         """The same of what is sent in parts. The object is there by now."""
         try:
-            upload = await multipart.create(self.asker, self.key, {**self.wishes, ALGORITHM: "SHA256"})
+            upload = await multipart.create(
+                self.asker, self.key, {**self.wishes, ALGORITHM: "SHA256"}
+            )
         except S3Refusal as problem:
             if not problem.is_unknown_wish:
                 raise
             upload = await multipart.create(self.asker, self.key, self.wishes)
         try:
             part = await multipart.send_part(self.asker, self.world.blocking, upload, 1, TEXT)
-            await multipart.complete(self.asker, self.world.blocking, upload, (part,), ONLY_IF_ABSENT)
+            await multipart.complete(
+                self.asker, self.world.blocking, upload, (part,), ONLY_IF_ABSENT
+            )
         except S3Refusal as problem:
             await multipart.abort(self.asker, upload)
             if problem.status in (304, 412) or problem.is_unknown_wish:

@@ -1,4 +1,6 @@
-"""A body out of S3: exactly the bytes that it should have, of one version, also where the connection breaks meanwhile."""
+"""A body out of S3: exactly the bytes that it should have, of one version, also where the
+connection breaks meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ async def read(asker: S3Client, prefix: str, key: str, span: Span | None) -> Bod
         raise
 
 
-def _opened(asker: S3Client, prefix: str, key: str, answer: S3Response, span: Span | None) -> ObjectReader:
+def _opened(
+    asker: S3Client, prefix: str, key: str, answer: S3Response, span: Span | None
+) -> ObjectReader:
     length, etag = answer.body.size, plain_etag(answer.headers.get("etag", ""))
     if length is None or not etag:
         raise StorageDown("its answer lacks an object's length or ETag: this is no S3.")
@@ -76,9 +80,13 @@ def _content_range(answer: S3Response) -> tuple[int | None, int | None, int | No
 
 
 class ObjectReader:
-    """A `Body` of the bytes `span` of one version of an object. Raises `StorageDown` rather than ending early."""
+    """A `Body` of the bytes `span` of one version of an object. Raises `StorageDown` rather than
+    ending early.
+    """
 
-    def __init__(self, asker: S3Client, full: str, answer: S3Response, span: Span, etag: str) -> None:
+    def __init__(
+        self, asker: S3Client, full: str, answer: S3Response, span: Span, etag: str
+    ) -> None:
         self._asker = asker
         self._full = full
         self._answer = answer
@@ -114,7 +122,9 @@ class ObjectReader:
                 raise StorageDown("its answer is longer than it said.")
 
     async def _go_on(self, problem: Fault, breaks: int) -> None:
-        """Ask for the rest of the same version. (``If-Match`` is of no use: radosgw wants ETags without quotes, Swift none.)"""
+        """Ask for the rest of the same version. (``If-Match`` is of no use: radosgw wants ETags
+        without quotes, Swift none.)
+        """
         question = _question(self._full, Span(self._position, self._span.stop))
         if breaks > RESUMED:
             raise self._asker.failed(problem, question) from problem

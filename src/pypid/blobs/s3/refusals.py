@@ -54,7 +54,9 @@ _FULL = frozenset(
         "XMinioStorageFull",
     }
 )
-_UNKNOWN_WISH = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented", "UnsupportedOperation"})
+_UNKNOWN_WISH = frozenset(
+    {"InvalidArgument", "InvalidRequest", "NotImplemented", "UnsupportedOperation"}
+)
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _SHOWN = 300
 
@@ -69,13 +71,20 @@ class Remedy(Enum):
 
 
 class S3Refusal(Exception):
-    """An answer that is none of those that were hoped for. Its text is for the log: no secret, no signature.
+    """An answer that is none of those that were hoped for. Its text is for the log: no secret, no
+    signature.
 
-    `code` is S3's word for it, "" where it said none (as to HEAD). `doubtful`: an earlier try may have been carried out.
+    `code` is S3's word for it, "" where it said none (as to HEAD). `doubtful`: an earlier try may
+    have been carried out.
     """
 
     def __init__(
-        self, operation: str, status: int, code: str = "", message: str = "", headers: Mapping[str, str] = MappingProxyType({})
+        self,
+        operation: str,
+        status: int,
+        code: str = "",
+        message: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__(operation, status, code)
         self.operation = operation
@@ -92,7 +101,11 @@ class S3Refusal(Exception):
         return f"{said}{told}{self._advice()}"
 
     def _advice(self) -> str:
-        if self.code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthorizationHeaderMalformed"):
+        if self.code in (
+            "SignatureDoesNotMatch",
+            "InvalidAccessKeyId",
+            "AuthorizationHeaderMalformed",
+        ):
             region = f" It names the region {self.region!r}." if self.region else ""
             return f": access_key, secret_key or region is not the right one.{region}"
         if self.code in _OTHER_TIME:
@@ -104,7 +117,8 @@ class S3Refusal(Exception):
         permission = PERMISSIONS.get(self.operation, "s3:*")
         if self.status in (401, 403) and not self.code:
             return (
-                f", without a reason: the access key was deleted, its secret replaced, the clock differs, or the credentials "
+                f", without a reason: the access key was deleted, its secret replaced, the clock "
+                f"differs, or the credentials "
                 f"need the permission {permission} for this bucket."
             )
         if self.status in (401, 403) and self.remedy is Remedy.NONE and self.code not in _FULL:
@@ -128,7 +142,9 @@ class S3Refusal(Exception):
 
     @property
     def is_mute(self) -> bool:
-        """Whether it is a refusal that does not say why, as to HEAD: the keys, the clock or a permission may be behind it."""
+        """Whether it is a refusal that does not say why, as to HEAD: the keys, the clock or a
+        permission may be behind it.
+        """
         return not self.code and self.status in (400, 401, 403)
 
     @property
@@ -152,7 +168,10 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
     {
         "AbortMultipartUpload": "s3:AbortMultipartUpload",
         "CompleteMultipartUpload": "s3:PutObject",
-        "CopyObject": "s3:GetObject and s3:PutObject (and s3:GetObjectTagging and s3:PutObjectTagging, where it has tags)",
+        "CopyObject": (
+            "s3:GetObject and s3:PutObject (and s3:GetObjectTagging and s3:PutObjectTagging, "
+            "where it has tags)"
+        ),
         "CreateMultipartUpload": "s3:PutObject (and with aws:kms, kms:GenerateDataKey and kms:Decrypt)",
         "DeleteObject": "s3:DeleteObject",
         "GetObject": "s3:GetObject (and s3:ListBucket, to tell what is missing from what is forbidden)",
@@ -170,7 +189,9 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
 
 
 def parsed(data: bytes) -> ElementTree.Element | None:
-    """The XML document; None for what is none, or has declarations of its own (entities can grow without an end)."""
+    """The XML document; None for what is none, or has declarations of its own (entities can grow
+    without an end).
+    """
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         return None
     try:
@@ -185,11 +206,21 @@ def refusal(operation: str, status: int, headers: Mapping[str, str], data: bytes
     code = message = region = ""
     if root is not None and local(root) == "Error":
         said = {local(child): (child.text or "").strip() for child in root}
-        code, message, region = said.get("Code", ""), said.get("Message", ""), said.get("Region", "")
-    kept = {name: headers[name] for name in ("date", "retry-after", "x-amz-bucket-region") if name in headers}
+        code, message, region = (
+            said.get("Code", ""),
+            said.get("Message", ""),
+            said.get("Region", ""),
+        )
+    kept = {
+        name: headers[name]
+        for name in ("date", "retry-after", "x-amz-bucket-region")
+        if name in headers
+    }
     if region and _CODE.match(region):
         kept.setdefault("x-amz-bucket-region", region)
-    return S3Refusal(operation, status, code if _CODE.match(code) else "", _printable(message), kept)
+    return S3Refusal(
+        operation, status, code if _CODE.match(code) else "", _printable(message), kept
+    )
 
 
 def down(problem: S3Refusal | Fault) -> StorageDown | StorageFull:

@@ -1,4 +1,6 @@
-"""Signatures: AWS's version 4 in headers and in URLs, and CloudFront's. Pure; the algorithms are botocore's."""
+"""Signatures: AWS's version 4 in headers and in URLs, and CloudFront's. Pure; the algorithms are
+botocore's.
+"""
 
 # botocore is not annotated
 # mypy: allow-untyped-calls, disable-error-code="misc"
@@ -36,9 +38,11 @@ class Keys:
 
     @property
     def signer(self) -> str:
-        """Identify the keys without telling them: others that are in force sign URLs that replace those of these.
+        """Identify the keys without telling them: others that are in force sign URLs that replace
+        those of these.
 
-        All temporary keys count as one signer: each URL ends with the keys that signed it, and each node has keys of its own.
+        All temporary keys count as one signer: each URL ends with the keys that signed it, and each
+        node has keys of its own.
         """
         if self.expires is not None:
             return "temporary"
@@ -50,16 +54,26 @@ class Keys:
 
 
 def signed(
-    keys: Keys, region: str, at: datetime, method: str, url: str, headers: Mapping[str, str], content_sha256: str
+    keys: Keys,
+    region: str,
+    at: datetime,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    content_sha256: str,
 ) -> dict[str, str]:
-    """The headers, and those that prove who asks. `at` is the time where the other side is, in UTC."""
+    """The headers, and those that prove who asks. `at` is the time where the other side
+    is, in UTC.
+    """
     request = AWSRequest(method=method, url=url, headers=dict(headers))
     _InHeaders(keys, region, at, content_sha256).add_auth(request)
     return dict(request.headers.items())
 
 
 def presigned(keys: Keys, region: str, at: datetime, url: str, seconds: int) -> str:
-    """The URL, which may have a query, with a signature that lets whoever holds it GET it for so many seconds."""
+    """The URL, which may have a query, with a signature that lets whoever holds it GET it for so
+    many seconds.
+    """
     request = AWSRequest(method="GET", url=url, headers={"Host": host(url)})
     _InQuery(keys, region, at, seconds).add_auth(request)
     return str(request.url)
@@ -94,7 +108,9 @@ class _InQuery(S3SigV4QueryAuth):
         self._inject_signature_to_request(request, self.signature(told, request))
 
     def _modify_request_before_signing(self, request: AWSRequest) -> None:
-        """As botocore's, which takes all of the query apart and puts it together again: half of the time of a signature."""
+        """As botocore's, which takes all of the query apart and puts it together again: half of the
+        time of a signature.
+        """
         said = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Credential": self.scope(request),
@@ -109,7 +125,9 @@ class _InQuery(S3SigV4QueryAuth):
 
 @frozen
 class CloudFront:
-    """Signs URLs of a CloudFront distribution, in front of the bucket, with a canned policy (RSA and SHA-1: so it demands)."""
+    """Signs URLs of a CloudFront distribution, in front of the bucket, with a canned policy (RSA
+    and SHA-1: so it demands).
+    """
 
     domain: str
     key_name: str
@@ -130,13 +148,19 @@ def cloudfront(domain: str, key_id: str, key_file: str) -> CloudFront:
     except OSError as error:
         raise CannotStart(f"{where} cannot be read: {error.strerror}.") from None
     except (ValueError, TypeError):  # TypeError: it is encrypted
-        raise CannotStart(f"{where} is no PEM file with a private key that has no passphrase.") from None
+        raise CannotStart(
+            f"{where} is no PEM file with a private key that has no passphrase."
+        ) from None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise CannotStart(f"{where} is no RSA key, and CloudFront's canned policies need one.")
 
     def sign(message: bytes) -> bytes:
         return key.sign(message, padding.PKCS1v15(), hashes.SHA1())
 
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     key_name = sha256(b"pypid signer\0" + key_id.encode() + b"\0" + public).hexdigest()[:16]
-    return CloudFront(domain.removeprefix("https://").rstrip("/"), key_name, CloudFrontSigner(key_id, sign))
+    return CloudFront(
+        domain.removeprefix("https://").rstrip("/"), key_name, CloudFrontSigner(key_id, sign)
+    )

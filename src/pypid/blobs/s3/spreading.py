@@ -1,7 +1,8 @@
 """A long listing, many pages at a time, and yet in the order of the keys.
 
-Each page of a listing names the next one, so that one listing is as slow as all its pages one after the other. Several that
-begin at different keys are not. Where to begin is asked of the store: its folders, which come a thousand at a time.
+Each page of a listing names the next one, so that one listing is as slow as all its pages one after
+the other. Several that begin at different keys are not. Where to begin is asked of the store: its
+folders, which come a thousand at a time.
 """
 
 from __future__ import annotations
@@ -24,13 +25,18 @@ T = TypeVar("T")
 AT_ONCE = 16
 """Listings under way."""
 PAGES = 4
-"""How long each is meant to be; so many folders are taken together as the first page makes one expect."""
+"""How long each is meant to be; so many folders are taken together as the first page makes one
+expect.
+"""
 AHEAD = 12
-"""Pages that one of them may be ahead of whoever takes them. (A page of blobs needs about 400 kB.)"""
+"""Pages that one of them may be ahead of whoever takes them. (A page of blobs needs about 400 kB.)
+"""
 
 
 async def listed(lister: Lister, prefix: str) -> AsyncGenerator[Blob]:
-    """Every blob whose key begins with `prefix`, in order, each once. Raises `StorageDown`. Close it by hand."""
+    """Every blob whose key begins with `prefix`, in order, each once. Raises `StorageDown`. Close
+    it by hand.
+    """
     last = None
     async with aclosing(_pages(lister, prefix)) as pages:
         async for page in pages:
@@ -154,7 +160,9 @@ class _Spread:
         count = 0
         token: str | None = None
         while True:
-            page = await self._lister.page(self._prefix, token=token, after=after if token is None else None, delimiter="/")
+            page = await self._lister.page(
+                self._prefix, token=token, after=after if token is None else None, delimiter="/"
+            )
             token = page.token
             for folder in page.folders:
                 count += 1
@@ -172,7 +180,9 @@ class _Spread:
     async def _list(self, stretch: _Stretch) -> None:
         page = await self._lister.page(self._prefix, after=stretch.after)
         while True:
-            within = tuple(blob for blob in page.blobs if stretch.until is None or blob.key <= stretch.until)
+            within = tuple(
+                blob for blob in page.blobs if stretch.until is None or blob.key <= stretch.until
+            )
             if within:
                 await stretch.queue.put(ListPage(within, (), None))
             if len(within) < len(page.blobs) or page.token is None:

@@ -1,6 +1,8 @@
-"""Blobs in a bucket of S3, or of what speaks its language. The key is the object's, behind a prefix.
+"""Blobs in a bucket of S3, or of what speaks its language. The key is the object's, behind a
+prefix.
 
-Nothing that matters is kept here: what a bucket holds is read from it. See the package for its rooms.
+Nothing that matters is kept here: what a bucket holds is read from it. See the package for its
+rooms.
 """
 
 from __future__ import annotations
@@ -43,21 +45,28 @@ from pypid.ports import Blobs, Body, Describing
 CONNECTING = 10.0
 """Seconds in which a connection is made."""
 IDLE, IDLE_TIME = 24, 15
-"""Connections that wait to be used again, and for how many seconds: S3 closes them a little later."""
+"""Connections that wait to be used again, and for how many seconds: S3 closes them a little later.
+"""
 CLOSING = 10.0
-"""Seconds that uploads which were given up get to be taken away at the end; `pypid check` finds what stays."""
+"""Seconds that uploads which were given up get to be taken away at the end; `pypid check` finds
+what stays.
+"""
 LONGEST_KEY = 1024
 """Bytes of UTF-8 (S3, "Object key naming guidelines")."""
 LONGEST_LINK = timedelta(days=7)
 """SigV4 knows no longer ones."""
 KEPT_BY_CLIENTS = f"private, max-age={int(LONGEST_LINK.total_seconds())}, immutable"
-"""What lies under a key of ours is not replaced by other bytes; without this pip asks again before it uses its cache."""
+"""What lies under a key of ours is not replaced by other bytes; without this pip asks again before
+it uses its cache.
+"""
 
 
 @frozen(kw_only=True)
 class S3Settings:
-    """Which bucket, and how. `timeout`: seconds that the store may be silent. `ca_certificates`: a PEM file, trusted beside the
-    system's. `cloudfront_*`: all three, for signed URLs of a CloudFront distribution in place of S3's."""
+    """Which bucket, and how. `timeout`: seconds that the store may be silent. `ca_certificates`: a
+    PEM file, trusted beside the system's. `cloudfront_*`: all three, for signed URLs of a
+    CloudFront distribution in place of S3's.
+    """
 
     bucket: str
     prefix: str = ""
@@ -76,14 +85,21 @@ class S3Settings:
     cloudfront_key_file: str | None = None
     timeout: float = 30.0
     page_type: Callable[[str], str | None] = field(default=lambda key: None, repr=False)
-    """The Content-Type of what is a page under its key, for browsers and installers; None for files."""
+    """The Content-Type of what is a page under its key, for browsers and installers; None for
+    files.
+    """
 
     def wishes(self) -> Mapping[str, str]:
-        """The headers that every object is written with. Raises `CannotStart` where they cannot be."""
+        """The headers that every object is written with. Raises `CannotStart` where
+        they cannot be.
+        """
         if self.kms_key_id and self.encryption is not Encryption.KMS:
             raise CannotStart("[storage] kms_key_id needs server_side_encryption = aws:kms.")
         if self.storage_class in ARCHIVES:
-            raise CannotStart(f"[storage] storage_class: what lies in {self.storage_class} cannot be read at once.")
+            raise CannotStart(
+                f"[storage] storage_class: what lies in {self.storage_class} cannot be read at "
+                f"once."
+            )
         said = {
             "x-amz-server-side-encryption": self.encryption.value if self.encryption else None,
             "x-amz-server-side-encryption-aws-kms-key-id": self.kms_key_id,
@@ -116,7 +132,9 @@ class S3Blobs:
 
     @property
     def exclusive(self) -> bool:
-        """Whether exactly one of several writers of a key wins, wherever they are; else only if they are in this process."""
+        """Whether exactly one of several writers of a key wins, wherever they are; else only if
+        they are in this process.
+        """
         return self._writer.ability.exclusive
 
     async def read(self, key: str, span: Span | None = None) -> Body:
@@ -128,11 +146,17 @@ class S3Blobs:
     async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
         return await self.write_described(key, body, NOTHING_SAID, replace=replace)
 
-    async def write_described(self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False) -> Blob:
+    async def write_described(
+        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
+    ) -> Blob:
         async with aclosing(body):
             must_be_key(key)
             if not self._is_possible(key):
-                raise ValueError(f"{key[:80]!r} is longer than S3's keys can be, or where pypid tries what the store can do")
+                raise ValueError(
+                    f"{key[:80]!r} is longer than S3's keys can be, or where pypid tries what "
+                    f"the "
+                    f"store can do"
+                )
             return await self._writer.write(key, body, replace=replace, said=description)
 
     async def delete(self, key: str) -> None:
@@ -167,8 +191,11 @@ class S3Blobs:
             async for blob in found:
                 yield blob
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
-        """A URL that gives the object to whoever GETs it. It ends earlier where the keys that signed it do.
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
+        """A URL that gives the object to whoever GETs it. It ends earlier where the keys that
+        signed it do.
 
         It is saved as `filename`, or else under the name that the key has.
 
@@ -178,9 +205,13 @@ class S3Blobs:
         now = self._world.now().replace(microsecond=0)
         if self._front is not None:
             expires = now + lifetime
-            return SignedUrl(self._front.link(self._prefix + key, expires), expires, self._front.key_name)
+            return SignedUrl(
+                self._front.link(self._prefix + key, expires), expires, self._front.key_name
+            )
         keys = await self._asker.credentials.current()
-        lasting = min(lifetime, LONGEST_LINK, lifetime if keys.expires is None else keys.expires - now)
+        lasting = min(
+            lifetime, LONGEST_LINK, lifetime if keys.expires is None else keys.expires - now
+        )
         seconds = max(1, int(lasting.total_seconds()))
         query = (
             ("response-cache-control", KEPT_BY_CLIENTS),
@@ -203,7 +234,8 @@ class S3Blobs:
     # --- beyond `Blobs` ---
 
     async def leftovers(self) -> AsyncGenerator[tuple[multipart.MultipartUpload, datetime]]:
-        """The uploads in parts that a crash left unfinished, and when they began; those under way are among them.
+        """The uploads in parts that a crash left unfinished, and when they began; those under way
+        are among them.
 
         They take up space, and no listing shows them. Raises `StorageDown`. Close it by hand.
         """
@@ -229,7 +261,11 @@ class S3Blobs:
         await closed
 
     def _is_possible(self, key: str) -> bool:
-        return parts(key) is not None and not key.startswith(SCRATCH) and len((self._prefix + key).encode()) <= LONGEST_KEY
+        return (
+            parts(key) is not None
+            and not key.startswith(SCRATCH)
+            and len((self._prefix + key).encode()) <= LONGEST_KEY
+        )
 
     def _must_be_possible(self, key: str) -> None:
         if not self._is_possible(key):
@@ -245,16 +281,24 @@ def _is_text(text: str) -> bool:
 
 
 async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
-    """The store in the bucket, which is there, lets us in and has been asked what it can do; `reactor` is the network.
+    """The store in the bucket, which is there, lets us in and has been asked what it can do;
+    `reactor` is the network.
 
-    Raises `CannotStart`, which says what is missing: a bucket, a permission, credentials, an answer.
+    Raises `CannotStart`, which says what is missing: a bucket, a permission, credentials, an
+    answer.
     """
     wishes = settings.wishes()
     if parts(settings.prefix + "x") is None:
-        raise CannotStart(f"[storage] prefix: {settings.prefix!r} cannot be what keys begin with (no '/' before it, no '//').")
+        raise CannotStart(
+            f"[storage] prefix: {settings.prefix!r} cannot be what keys begin with (no '/' "
+            f"before "
+            f"it, no '//')."
+        )
     given = _credentials(settings, world)
     address, trust, front = await world.blocking(_prepared, settings)
-    reached = connections(reactor, trust, min(CONNECTING, settings.timeout), idle=IDLE, idle_time=IDLE_TIME)
+    reached = connections(
+        reactor, trust, min(CONNECTING, settings.timeout), idle=IDLE, idle_time=IDLE_TIME
+    )
     asker = S3Client(reached.agent, address, given, world, settings.timeout)
     where = f"The bucket {settings.bucket!r} at {urlsplit(address.base).netloc}"
     try:
@@ -273,7 +317,9 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
 
 
 def check(settings: S3Settings) -> None:
-    """Raise `CannotStart` for settings that no later try can mend: headers, names, and files that are needed. Blocks."""
+    """Raise `CannotStart` for settings that no later try can mend: headers, names, and files that
+    are needed. Blocks.
+    """
     settings.wishes()
     addresses.check(settings.bucket, settings.region)
     _trust(settings.ca_certificates)
@@ -282,14 +328,18 @@ def check(settings: S3Settings) -> None:
 
 def _credentials(settings: S3Settings, world: World) -> Credentials:
     try:
-        return credentials.of(settings.access_key, settings.secret_key, settings.session_token, world)
+        return credentials.of(
+            settings.access_key, settings.secret_key, settings.session_token, world
+        )
     except ValueError as error:
         raise CannotStart(f"[storage] {error}.") from None
 
 
 def _prepared(settings: S3Settings) -> tuple[addresses.Address, Trust, CloudFront | None]:
     """Blocks."""
-    address = addresses.resolve(settings.bucket, settings.region, settings.endpoint_url, settings.addressing)
+    address = addresses.resolve(
+        settings.bucket, settings.region, settings.endpoint_url, settings.addressing
+    )
     return address, _trust(settings.ca_certificates), _front(settings)
 
 
@@ -304,11 +354,18 @@ def _trust(file: str | None) -> Trust:
 
 
 def _front(settings: S3Settings) -> CloudFront | None:
-    domain, key_id, key_file = settings.cloudfront_domain, settings.cloudfront_key_id, settings.cloudfront_key_file
+    domain, key_id, key_file = (
+        settings.cloudfront_domain,
+        settings.cloudfront_key_id,
+        settings.cloudfront_key_file,
+    )
     if not (domain or key_id or key_file):
         return None
     if not (domain and key_id and key_file):
-        raise CannotStart("[storage] cloudfront_domain, cloudfront_key_id and cloudfront_key_file belong together.")
+        raise CannotStart(
+            "[storage] cloudfront_domain, cloudfront_key_id and cloudfront_key_file belong "
+            "together."
+        )
     return cloudfront(domain, key_id, key_file)
 
 

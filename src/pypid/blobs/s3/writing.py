@@ -33,7 +33,8 @@ _log = Logger()
 
 @frozen
 class Ability:
-    """What a store can do. `once`, `once_in_parts`: write only where nothing is. `checksums`: keep SHA-256s that are sent.
+    """What a store can do. `once`, `once_in_parts`: write only where nothing is. `checksums`: keep
+    SHA-256s that are sent.
 
     `exact`: `once` also holds for those who write at the same moment (not in Swift).
     """
@@ -46,13 +47,16 @@ class Ability:
 
     @property
     def exclusive(self) -> bool:
-        """Whether exactly one of several writers wins, wherever they are; else only if they are in this process."""
+        """Whether exactly one of several writers wins, wherever they are; else only if they are in
+        this process.
+        """
         return self.once and self.once_in_parts and self.exact
 
 
 class Writer:
-    """Writes. `wishes` are the headers that every object is written with (encryption, storage class); `page_type` is the
-    Content-Type of what is a page under its key, and None for files."""
+    """Writes. `wishes` are the headers that every object is written with (encryption, storage
+    class); `page_type` is the Content-Type of what is a page under its key, and None for files.
+    """
 
     def __init__(
         self,
@@ -72,7 +76,9 @@ class Writer:
         self._locks: Locks[str] = Locks()
         self._aborting: set[Deferred[None]] = set()
 
-    async def write(self, key: str, body: Body, *, replace: bool, said: Mapping[str, str] = NOTHING_SAID) -> Blob:
+    async def write(
+        self, key: str, body: Body, *, replace: bool, said: Mapping[str, str] = NOTHING_SAID
+    ) -> Blob:
         """Store the body, which the caller closes. `said` is kept with it, as user metadata."""
         async with aclosing(parts_of(body, self._world.blocking)) as parts:
             first = await anext(parts, NOTHING)
@@ -94,7 +100,9 @@ class Writer:
 
     # --- in one go ---
 
-    async def _put(self, key: str, payload: Payload, replace: bool, said: Mapping[str, str]) -> Blob:
+    async def _put(
+        self, key: str, payload: Payload, replace: bool, said: Mapping[str, str]
+    ) -> Blob:
         hashed = await digest(payload, self._world.blocking)
         mark = self._mark()
         headers = self._headers(key, mark, said)
@@ -103,17 +111,26 @@ class Writer:
         if self.ability.once and not replace:
             headers.update(ONLY_IF_ABSENT)
         async with self._alone(key, replace):
-            question = S3Request("PutObject", "PUT", self._prefix + key, (), headers, payload, hashed)
+            question = S3Request(
+                "PutObject", "PUT", self._prefix + key, (), headers, payload, hashed
+            )
             try:
                 told = await self._asker.tell(question)
             except S3Refusal as problem:
                 return (await self._refused(key, mark, replace, problem)).blob
-        return await self._looked_after(key, mark, payload.size, told, plain_etag(told.headers.get("etag", "")))
+        return await self._looked_after(
+            key, mark, payload.size, told, plain_etag(told.headers.get("etag", ""))
+        )
 
     # --- in parts ---
 
     async def _in_parts(
-        self, key: str, parts: AsyncIterator[Payload], replace: bool, at_once: int, said: Mapping[str, str]
+        self,
+        key: str,
+        parts: AsyncIterator[Payload],
+        replace: bool,
+        at_once: int,
+        said: Mapping[str, str],
     ) -> Blob:
         if not replace and await look(self._asker, self._prefix, key) is not None:
             raise Exists(key)  # early: it may be gigabytes
@@ -151,7 +168,10 @@ class Writer:
 
     def _headers(self, key: str, mark: str, said: Mapping[str, str]) -> dict[str, str]:
         page = self._page_type(key)  # which a browser is to show, and not to save
-        said_of_it = {"Content-Type": content_type(key), "Content-Disposition": disposition(file_name(key))}
+        said_of_it = {
+            "Content-Type": content_type(key),
+            "Content-Disposition": disposition(file_name(key)),
+        }
         usual = {**(said_of_it if page is None else {"Content-Type": page}), MARK: mark}
         return {**{META + name: text for name, text in said.items()}, **usual, **self._wishes}
 
@@ -159,19 +179,30 @@ class Writer:
     async def _alone(self, key: str, replace: bool) -> AsyncIterator[None]:
         """Let one at a time try; where the store lets several writers win, look first.
 
-        That it lets one win may be chance: a store that fails only sometimes cannot be told by trying.
+        That it lets one win may be chance: a store that fails only sometimes cannot be told by
+        trying.
         """
         async with self._locks.hold(key):
-            if not self.ability.exclusive and not replace and await look(self._asker, self._prefix, key) is not None:
+            if (
+                not self.ability.exclusive
+                and not replace
+                and await look(self._asker, self._prefix, key) is not None
+            ):
                 raise Exists(key)
             yield
 
     async def _refused(self, key: str, mark: str, replace: bool, problem: S3Refusal) -> ObjectHead:
-        """The object, where it was an earlier try of ours that made it (so that this one came too late); else raises."""
+        """The object, where it was an earlier try of ours that made it (so that this one came too
+        late); else raises.
+        """
         late = problem.status in (304, 409, 412) or problem.code == "NoSuchUpload"
         if not late:
             raise problem
-        there = await look(self._asker, self._prefix, key) if problem.doubtful or problem.status == 409 else None
+        there = (
+            await look(self._asker, self._prefix, key)
+            if problem.doubtful or problem.status == 409
+            else None
+        )
         if there is not None and there.mark == mark:
             return there
         if not replace and (problem.status in (304, 412) or there is not None):
@@ -179,18 +210,26 @@ class Writer:
         raise problem
 
     async def _looked_after(self, key: str, mark: str, size: int, told: Told, etag: str) -> Blob:
-        """What a listing says of the object that was just written, whose date only the store knows."""
+        """What a listing says of the object that was just written, whose date only
+        the store knows.
+        """
         try:
             there = await look(self._asker, self._prefix, key)
         except PypidError:
             there = None  # it is stored all the same
-        if there is None or (there.mark != mark and there.blob.etag != etag):  # and replaced, or deleted, meanwhile
+        if there is None or (
+            there.mark != mark and there.blob.etag != etag
+        ):  # and replaced, or deleted, meanwhile
             if not etag:  # every S3 gives one: this was some proxy's 200
                 raise StorageDown("its answer to a write lacks an ETag: this is no S3.")
-            modified = http_date(told.headers.get("date", "")) or self._world.now().replace(microsecond=0)
+            modified = http_date(told.headers.get("date", "")) or self._world.now().replace(
+                microsecond=0
+            )
             return Blob(key, size, modified, etag)
         if there.blob.size != size:
-            _log.error("S3 keeps {kept} bytes of {sent} that were sent", kept=there.blob.size, sent=size)
+            _log.error(
+                "S3 keeps {kept} bytes of {sent} that were sent", kept=there.blob.size, sent=size
+            )
             raise StorageDown("it keeps other bytes than were sent.")
         return there.blob
 

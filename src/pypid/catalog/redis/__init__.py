@@ -14,13 +14,17 @@ NEEDS = ("txredisapi", "hiredis")
 
 
 def open(url: str, world: World, reactor: Any) -> Engine:
-    """The engine at `[cache] url`; it connects when it is used. `reactor` makes connections, and has the world's clock.
+    """The engine at `[cache] url`; it connects when it is used. `reactor` makes connections, and
+    has the world's clock.
 
-    Raises `CannotStart` for a URL that cannot be used, and where what speaks to Redis is not installed.
+    Raises `CannotStart` for a URL that cannot be used, and where what speaks to Redis is not
+    installed.
     """
     place = place_of(url)
     if not all(map(find_spec, NEEDS)):
-        raise CannotStart("[cache] backend = redis needs txredisapi and hiredis: pip install 'pypid[redis]'.")
+        raise CannotStart(
+            "[cache] backend = redis needs txredisapi and hiredis: pip install 'pypid[redis]'."
+        )
 
     from pypid.catalog.redis.engine import RedisEngine
 

@@ -1,4 +1,6 @@
-"""Connections to the server: made when they are needed, a few that are kept, each used by one question at a time."""
+"""Connections to the server: made when they are needed, a few that are kept, each used by one
+question at a time.
+"""
 
 # Twisted's endpoint for Unix sockets is not annotated
 # mypy: allow-untyped-calls
@@ -10,7 +12,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, TimeoutError
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    DeferredSemaphore,
+    TimeoutError,
+)
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -28,9 +36,13 @@ CONNECTIONS = 4
 REACHED_WITHIN = 3.0
 """Seconds for a connection to be made."""
 IDLE = 30.0
-"""Seconds after which a connection is not used again: somebody on the way may have forgotten it, and say nothing."""
+"""Seconds after which a connection is not used again: somebody on the way may have forgotten it,
+and say nothing.
+"""
 OLDEST = 5
-"""The first Redis with streams, whose scripts may write after they asked for something that changes."""
+"""The first Redis with streams, whose scripts may write after they asked for something that
+changes.
+"""
 
 
 class _Wires(Factory):
@@ -59,12 +71,16 @@ class RedisConnections:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[RedisWire]:
-        """A connection, for as long as it is held. Raises `DatabaseAway` and `DatabaseUnusable`, where none can be had."""
+        """A connection, for as long as it is held. Raises `DatabaseAway` and `DatabaseUnusable`,
+        where none can be had.
+        """
         turn = self._free.acquire()
         try:
             await turn.addTimeout(PATIENCE, self._clock)
         except TimeoutError:
-            raise DatabaseAway(f"{self.place.server} does not answer: others wait already") from None
+            raise DatabaseAway(
+                f"{self.place.server} does not answer: others wait already"
+            ) from None
         closings = self._closings
         try:
             wire = self._kept() or await self.open()
@@ -130,7 +146,9 @@ class RedisConnections:
         """Say who we are, and hear which process that is."""
         place = self.place
         if place.password:
-            await wire.ask("AUTH", *([place.user] if place.user else []), place.password, patience=patience)
+            await wire.ask(
+                "AUTH", *([place.user] if place.user else []), place.password, patience=patience
+            )
         if place.database:
             await wire.ask("SELECT", place.database, patience=patience)
         told = await wire.ask("INFO", patience=patience)
@@ -139,18 +157,24 @@ class RedisConnections:
         wire.run = said.get("run_id", "")
         if not wire.run or not said.get("redis_version", "0").partition(".")[0].isdecimal():
             raise DatabaseUnusable(
-                "it does not say which process it is (INFO, run_id), so nobody could tell whether it lost something."
+                "it does not say which process it is (INFO, run_id), so nobody could tell "
+                "whether "
+                "it lost something."
             )
         if int(said["redis_version"].partition(".")[0]) < OLDEST:
-            raise DatabaseUnusable(f"it is a Redis {said['redis_version'][:20]}. Use Redis {OLDEST} or later.")
+            raise DatabaseUnusable(
+                f"it is a Redis {said['redis_version'][:20]}. Use Redis {OLDEST} or later."
+            )
         self._note_policy(said.get("maxmemory_policy", "noeviction"))
 
     def _note_policy(self, policy: str) -> None:
         was, self._policy = self._policy, policy
         if policy not in ("noeviction", was):
             _log.warn(
-                "The Redis of the shared catalog throws keys away where memory is short (maxmemory-policy {policy}): then the "
-                "catalog is begun anew, and compared with the storage again, or leases end too early. Set it to noeviction.",
+                "The Redis of the shared catalog throws keys away where memory is short "
+                "(maxmemory-policy {policy}): then the "
+                "catalog is begun anew, and compared with the storage again, or leases end too "
+                "early. Set it to noeviction.",
                 policy=policy,
             )
 

@@ -1,7 +1,8 @@
 """An `Engine` that is a Redis: each question is one script (`catalog.redis.scripts`).
 
-What was awaited every node sees, and it is as durable as the server makes it: not at all, to the last second, or wholly. That
-is enough: the storage is the truth, and a server that was started again, or took another one's place, begins anew.
+What was awaited every node sees, and it is as durable as the server makes it: not at all, to the
+last second, or wholly. That is enough: the storage is the truth, and a server that was started
+again, or took another one's place, begins anew.
 """
 
 from __future__ import annotations
@@ -47,9 +48,13 @@ from pypid.flow import World, shielded
 T = TypeVar("T")
 
 ONCE_MORE = 0.5
-"""Seconds after which a change of which nobody knows whether it happened is tried again: a server that restarts may be back."""
+"""Seconds after which a change of which nobody knows whether it happened is tried again: a server
+that restarts may be back.
+"""
 GAP = 10_000
-"""Added to the last known serial where something was lost: others may have been given meanwhile, of which nobody knows here."""
+"""Added to the last known serial where something was lost: others may have been given meanwhile, of
+which nobody knows here.
+"""
 MOST_EPOCHS = 5
 TIDIED = 1000
 """Rows at a time."""
@@ -60,7 +65,8 @@ LONGEST_TIME = 18
 _KINDS = frozenset(kind.value for kind in RowKind)
 _HELD = re.compile(rb"(?P<serial>[0-9]{1,18})(?P<mark>[+-])")
 _LOST = EngineState("", 0, 0, False, 0)
-"""What is there is not to be believed, or nothing is: `open` begins anew. No copy is of this epoch."""
+"""What is there is not to be believed, or nothing is: `open` begins anew. No copy is of this epoch.
+"""
 
 
 class RedisEngine:
@@ -71,7 +77,9 @@ class RedisEngine:
         self._world = world
         self._connections = RedisConnections(place, reactor, world.clock)
         self._prefix = b"{%s}:" % place.prefix.encode()
-        self._keys = [self._prefix + name for name in (b"standing", b"lines", b"order", b"gone", b"news")]
+        self._keys = [
+            self._prefix + name for name in (b"standing", b"lines", b"order", b"gone", b"news")
+        ]
         self._known: tuple[str, int] | None = None
         """Whose rows they are, and their serial when they were opened."""
 
@@ -107,7 +115,9 @@ class RedisEngine:
             raise ValueError(f"{change.name} is taken out of where it is not")
         wanted = b"-" if change.line is None else b"+" + change.line
         where = _field(change.kind, change.name)
-        answer = await self._repeated(scripts.SWAP, epoch, where, change.expected, int(change.seen), wanted)
+        answer = await self._repeated(
+            scripts.SWAP, epoch, where, change.expected, int(change.seen), wanted
+        )
         if answer[0] == b"CONFLICT":
             return Conflict(_row(change.kind, change.name, *answer[1:]) if answer[1:] else None)
         return CatalogRow(change.kind, change.name, int(answer[1]), int(answer[2]), change.line)
@@ -127,13 +137,17 @@ class RedisEngine:
 
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
         milliseconds = max(1, round(seconds * 1000))
-        return bool(await self._alone(scripts.LEASE, b"lease:" + name.encode(), holder, milliseconds))
+        return bool(
+            await self._alone(scripts.LEASE, b"lease:" + name.encode(), holder, milliseconds)
+        )
 
     async def release(self, name: str, holder: str) -> None:
         await self._alone(scripts.RELEASE, b"lease:" + name.encode(), holder)
 
     async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
-        held = await self._with_one(lambda wire: wire.ask("GET", self._prefix + b"link:" + key.encode()))
+        held = await self._with_one(
+            lambda wire: wire.ask("GET", self._prefix + b"link:" + key.encode())
+        )
         link = None if held is None else _link(held)
         return None if link is None or link.expires <= good_after else link
 
@@ -141,7 +155,15 @@ class RedisEngine:
         # counted from here, and not as a time of the day: the server's clock may be another one
         milliseconds = max(1, (link.expires - self._world.now()) // timedelta(milliseconds=1))
         written = b"%d %s" % (_ticks(link.expires), link.url.encode())
-        return _link(await self._alone(scripts.KEEP_LINK, b"link:" + key.encode(), _ticks(good_after), written, milliseconds))
+        return _link(
+            await self._alone(
+                scripts.KEEP_LINK,
+                b"link:" + key.encode(),
+                _ticks(good_after),
+                written,
+                milliseconds,
+            )
+        )
 
     def follow(self, heard: Callable[[Beat], None]) -> Feed:
         return StreamFeed(self._connections, self._keys[-1], self._look, self._world.clock, heard)
@@ -159,7 +181,9 @@ class RedisEngine:
         return _state(answer), answer[6]
 
     async def _with_one(self, job: Callable[[RedisWire], Awaitable[T]]) -> T:
-        """What comes of it on a connection; again, at once, where that turns out to be closed. (All may be done twice.)"""
+        """What comes of it on a connection; again, at once, where that turns out to be closed. (All
+        may be done twice.)
+        """
         for again in (True, False):
             try:
                 async with self._connections.one() as wire:
@@ -177,7 +201,9 @@ class RedisEngine:
         return await shielded(self._read(script, *words))
 
     async def _repeated(self, script: Script, *words: Word) -> list[Any]:
-        """The same, for what may be done twice: it is done again where the first time was cut short."""
+        """The same, for what may be done twice: it is done again where the first time was cut
+        short.
+        """
         return await shielded(self._twice(script, *words))
 
     async def _twice(self, script: Script, *words: Word) -> list[Any]:
@@ -205,11 +231,19 @@ class RedisEngine:
 
     async def _alone(self, script: Script, key: bytes, *words: Word) -> Any:
         """A script about one key, which has nothing to do with rows."""
-        return await shielded(self._with_one(lambda wire: wire.run_script(script, [self._prefix + key], *words)))
+        return await shielded(
+            self._with_one(lambda wire: wire.run_script(script, [self._prefix + key], *words))
+        )
 
-    async def _on(self, wire: RedisWire, script: Script, *words: Word, patience: float = PATIENCE) -> list[Any]:
-        """The answer of a script about rows. Raises `Anew` where they are not to be believed, too."""
-        answer: list[Any] = await wire.run_script(script, self._keys, scripts.SCHEMA, wire.run, *words, patience=patience)
+    async def _on(
+        self, wire: RedisWire, script: Script, *words: Word, patience: float = PATIENCE
+    ) -> list[Any]:
+        """The answer of a script about rows. Raises `Anew` where they are not to
+        be believed, too.
+        """
+        answer: list[Any] = await wire.run_script(
+            script, self._keys, scripts.SCHEMA, wire.run, *words, patience=patience
+        )
         match answer[0]:
             case b"OK" | b"CONFLICT":
                 return answer
@@ -217,13 +251,16 @@ class RedisEngine:
                 raise Anew
             case b"SCHEMA":
                 raise DatabaseUnusable(
-                    f"it was begun anew by another version of pypid, with keys of version {answer[1].decode()} (this one: "
+                    f"it was begun anew by another version of pypid, with keys of version "
+                    f"{answer[1].decode()} (this one: "
                     f"{scripts.SCHEMA}). Run the same version everywhere, and start this one again."
                 )
             case b"IDENTITY":
                 raise CannotStart(
-                    "The shared catalog ([cache] url) is that of another storage. Give each storage a catalog of its own "
-                    "(another database, or ?prefix=NAME); where this is a copy of the storage that the catalog was made of, "
+                    "The shared catalog ([cache] url) is that of another storage. Give each "
+                    "storage a catalog of its own "
+                    "(another database, or ?prefix=NAME); where this is a copy of the storage "
+                    "that the catalog was made of, "
                     "begin with an empty one."
                 )
             case b"REPLICA":
@@ -240,7 +277,8 @@ def _state(answer: list[Any]) -> EngineState:
         return EngineState(epoch.decode(), int(version), int(serial), complete == b"1", int(rights))
     except (ValueError, AttributeError):
         raise DatabaseUnusable(
-            "it holds what no pypid has written. Take its keys away (or a ?prefix=), and it is filled anew."
+            "it holds what no pypid has written. Take its keys away (or a ?prefix=), and it is "
+            "filled anew."
         ) from None
 
 
@@ -255,7 +293,9 @@ def _unfield(field: bytes) -> tuple[RowKind, ProjectName] | None:
 
 
 def _row(kind: RowKind, name: ProjectName, version: bytes, held: bytes) -> CatalogRow:
-    """`held` is the row's serial, and ``+`` with its line, or ``-``; what is damaged is a line that nobody can read."""
+    """`held` is the row's serial, and ``+`` with its line, or ``-``; what is damaged is a line that
+    nobody can read.
+    """
     match = _HELD.match(held)
     if match is None:
         return CatalogRow(kind, name, int(version), 0, held)
@@ -265,7 +305,9 @@ def _row(kind: RowKind, name: ProjectName, version: bytes, held: bytes) -> Catal
 
 def _link(held: bytes) -> SignedUrl:
     ends, _, url = held.partition(b" ")
-    if not (ends.isdigit() and len(ends) < LONGEST_TIME):  # nobody of us has written it: it has ended long ago
+    if not (
+        ends.isdigit() and len(ends) < LONGEST_TIME
+    ):  # nobody of us has written it: it has ended long ago
         return SignedUrl("", _BEGINNING)
     return SignedUrl(url.decode(errors="replace"), _BEGINNING + int(ends) * _TICK)
 

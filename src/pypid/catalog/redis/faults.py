@@ -1,4 +1,6 @@
-"""What a server, its driver or the network says, as an exception of `catalog.engine`, with what to do about it."""
+"""What a server, its driver or the network says, as an exception of `catalog.engine`, with what to
+do about it.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +12,49 @@ from twisted.internet.defer import TimeoutError
 from pypid.catalog.engine import DatabaseAway, DatabaseFull, DatabaseUnusable
 from pypid.catalog.redis.place import RedisPlace
 
-_NOT_ALLOWED = "its user may not do what is needed. Give it the keys and commands that docs/scale.rst names (ACL SETUSER)."
+_NOT_ALLOWED = (
+    "its user may not do what is needed. Give it the keys and commands that docs/scale.rst names "
+    "(ACL SETUSER)."
+)
 _UNUSABLE = {
-    "NOAUTH": "it wants a password: write it into [cache] url, redis://:password@host or redis://user:password@host.",
-    "WRONGPASS": "it refuses the user or the password of [cache] url. Correct them there (quoted), or in the server's ACL.",
-    "invalid password": "it refuses the password of [cache] url. Correct it there (quoted), or in the server's requirepass.",
+    "NOAUTH": (
+        "it wants a password: write it into [cache] url, redis://:password@host or "
+        "redis://user:password@host."
+    ),
+    "WRONGPASS": (
+        "it refuses the user or the password of [cache] url. Correct them there (quoted), or in "
+        "the server's ACL."
+    ),
+    "invalid password": (
+        "it refuses the password of [cache] url. Correct it there (quoted), or in the server's "
+        "requirepass."
+    ),
     "without any password configured": "it has no password, and [cache] url has one. Take it out, or set requirepass there.",
     "no password is set": "it has no password, and [cache] url has one. Take it out, or set requirepass there.",
-    "arguments for 'auth'": "it knows no users (they came with Redis 6). Take the user out of [cache] url, not the password.",
+    "arguments for 'auth'": (
+        "it knows no users (they came with Redis 6). Take the user out of [cache] url, not the "
+        "password."
+    ),
     "user executing the script": _NOT_ALLOWED,
     "NOPERM": _NOT_ALLOWED,
-    "DENIED": "it is in protected mode: it has no password, and talks to its own machine only. Set one (requirepass).",
+    "DENIED": (
+        "it is in protected mode: it has no password, and talks to its own machine only. Set one "
+        "(requirepass)."
+    ),
     "DB index is out of range": "it has no database of that number. Correct the end of [cache] url.",
     "SELECT is not allowed": "a Redis Cluster has database 0 only. Correct the end of [cache] url.",
-    "MOVED": "it is a node of a Redis Cluster without our keys: give the address of the master that has them (CLUSTER SLOTS).",
-    "WRONGTYPE": "keys with pypid's prefix are somebody else's. Give it another database, or another ?prefix= in [cache] url.",
-    "unknown command": "it lacks a command that Redis has since version 5, or that was renamed. Use Redis 5 or later.",
+    "MOVED": (
+        "it is a node of a Redis Cluster without our keys: give the address of the master that "
+        "has them (CLUSTER SLOTS)."
+    ),
+    "WRONGTYPE": (
+        "keys with pypid's prefix are somebody else's. Give it another database, or another "
+        "?prefix= in [cache] url."
+    ),
+    "unknown command": (
+        "it lacks a command that Redis has since version 5, or that was renamed. Use Redis 5 or "
+        "later."
+    ),
     "Unknown Redis command": "it lacks a command that Redis has since version 5. Use Redis 5 or later.",
 }
 _AWAY = {
@@ -45,7 +74,9 @@ _AWAY = {
 
 
 class Lost(DatabaseAway):
-    """The connection was closed, perhaps long before it was used: what was asked may be asked again at once."""
+    """The connection was closed, perhaps long before it was used: what was asked may be asked again
+    at once.
+    """
 
 
 _NO_ROOM = "OOM command not allowed"
@@ -55,7 +86,8 @@ def refusal(place: RedisPlace, text: str) -> Exception:
     """The exception that says what an error of the server says."""
     if _NO_ROOM in text:
         return DatabaseFull(
-            "it has no memory left (maxmemory). Give it more: a catalog needs about twice the bytes of its lines"
+            "it has no memory left (maxmemory). Give it more: a catalog needs about twice the "
+            "bytes of its lines"
         )
     for word, reason in _UNUSABLE.items():
         if word in text:
@@ -68,20 +100,32 @@ def refusal(place: RedisPlace, text: str) -> Exception:
 
 def loss(place: RedisPlace, error: BaseException) -> Exception:
     """The exception that says that a connection was not made, or is lost."""
-    if isinstance(error, VerificationError) or (isinstance(error, SSL.Error) and "certificate" in repr(error.args)):
+    if isinstance(error, VerificationError) or (
+        isinstance(error, SSL.Error) and "certificate" in repr(error.args)
+    ):
         return DatabaseUnusable(
-            f"the certificate of {place.server} is not believed: it has to be that of the host in [cache] url, and of one of "
-            "the system's authorities (Debian: /usr/local/share/ca-certificates, update-ca-certificates)."
+            f"the certificate of {place.server} is not believed: it has to be that of the host in "
+            f"[cache] url, and of one of "
+            "the system's authorities (Debian: /usr/local/share/ca-certificates, "
+            "update-ca-certificates)."
         )
     if isinstance(error, SSL.Error):
-        return DatabaseAway(_short(place, f"TLS with {place.server} failed: {error.args}. Is this port one for TLS?"))
+        return DatabaseAway(
+            _short(
+                place, f"TLS with {place.server} failed: {error.args}. Is this port one for TLS?"
+            )
+        )
     if isinstance(error, TimeoutError | network.TimeoutError):
         return DatabaseAway(f"{place.server} does not answer")
-    if isinstance(error, network.ConnectionDone | network.ConnectionLost) and not isinstance(error, network.ConnectionAborted):
+    if isinstance(error, network.ConnectionDone | network.ConnectionLost) and not isinstance(
+        error, network.ConnectionAborted
+    ):
         return Lost(f"{place.server} closed the connection")
     if isinstance(error, network.ConnectionAborted):
         return DatabaseAway(f"the connection to {place.server} was closed here")
-    return DatabaseAway(_short(place, f"{place.server} cannot be reached: {type(error).__name__}: {error}"))
+    return DatabaseAway(
+        _short(place, f"{place.server} cannot be reached: {type(error).__name__}: {error}")
+    )
 
 
 def _short(place: RedisPlace, text: str) -> str:

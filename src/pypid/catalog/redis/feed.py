@@ -1,7 +1,9 @@
-"""A feed: on a connection of its own it waits for an entry of the stream, or a heartbeat, and then asks for the state.
+"""A feed: on a connection of its own it waits for an entry of the stream, or a heartbeat, and then
+asks for the state.
 
-The entries say nothing: what they would tell is in the state, which is asked for anyway, and so one that is lost, or trimmed,
-is not missed. The state names the last entry, so that one which comes before we wait ends the wait at once.
+The entries say nothing: what they would tell is in the state, which is asked for anyway, and so one
+that is lost, or trimmed, is not missed. The state names the last entry, so that one which comes
+before we wait ends the wait at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Where a Redis is, and how it is entered: what `[cache] url` says. A password is a secret, and so is what may be one."""
+"""Where a Redis is, and how it is entered: what `[cache] url` says. A password is a secret, and so
+is what may be one.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,14 @@ from pypid.core.errors import CannotStart
 PORT = 6379
 PREFIX = "pypid"
 _ADVICE = (
-    "[cache] url is to be redis://user:password@host:6379/0, rediss:// for TLS, or unix://user:password@/run/redis.sock?db=0 "
-    "(without a user: redis://:password@host); ?prefix=NAME where several catalogs share one database."
+    "[cache] url is to be redis://user:password@host:6379/0, rediss:// for TLS, or "
+    "unix://user:password@/run/redis.sock?db=0 "
+    "(without a user: redis://:password@host); ?prefix=NAME where several catalogs share one "
+    "database."
 )
 _QUOTE = (
-    "In a user name and a password every character but letters, digits and -._~ is written as % and two digits: @ is %40, / is "
+    "In a user name and a password every character but letters, digits and -._~ is written as % "
+    "and two digits: @ is %40, / is "
     "%2F, # is %23."
 )
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -27,7 +32,9 @@ _KNOWN = frozenset(("db", "prefix"))
 
 @frozen
 class Host:
-    """A server on a port; `tls`: with a certificate of one of the system's authorities, for that name."""
+    """A server on a port; `tls`: with a certificate of one of the system's authorities, for that
+    name.
+    """
 
     name: str
     port: int = PORT
@@ -49,7 +56,9 @@ class UnixServer:
 
 @frozen
 class RedisPlace:
-    """A database of a server. All keys begin with `{prefix}:`, so that they are in one slot of a Redis Cluster."""
+    """A database of a server. All keys begin with `{prefix}:`, so that they are in one slot of a
+    Redis Cluster.
+    """
 
     server: Host | UnixServer
     user: str = ""
@@ -58,8 +67,12 @@ class RedisPlace:
     prefix: str = PREFIX
 
     def clean(self, text: str) -> str:
-        """A text of the server or of a driver, fit for the log. (Redis repeats words of a command that it does not know.)"""
-        for secret in sorted({self.password, repr(self.password)[1:-1]} - {""}, key=len, reverse=True):
+        """A text of the server or of a driver, fit for the log. (Redis repeats words of a command
+        that it does not know.)
+        """
+        for secret in sorted(
+            {self.password, repr(self.password)[1:-1]} - {""}, key=len, reverse=True
+        ):
             text = text.replace(secret, "***")
         return text
 
@@ -72,10 +85,13 @@ def place_of(url: str) -> RedisPlace:
     try:
         parts = urlsplit(url)
         port = parts.port
-        words = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        words = dict(
+            parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        )
     except ValueError:
         raise _unreadable() from None
-    # more than one @, or one after the authority: a password that is not quoted was taken for something else
+    # more than one @, or one after the authority: a password that is not quoted was taken for
+    # something else
     if (
         parts.fragment
         or "#" in url
@@ -89,9 +105,15 @@ def place_of(url: str) -> RedisPlace:
         raise CannotStart(f"The URL of the shared catalog has a user and no password. {_ADVICE}")
     prefix = words.get("prefix", PREFIX)
     if not _PREFIX.fullmatch(prefix):
-        raise CannotStart("The prefix in the URL of the shared catalog is to be letters, digits, dots, - and _, 64 at most.")
+        raise CannotStart(
+            "The prefix in the URL of the shared catalog is to be letters, digits, dots, - "
+            "and _, "
+            "64 at most."
+        )
     if scheme == "unix":
-        return RedisPlace(_socket(parts.netloc, parts.path), user, password, _database(words, ""), prefix)
+        return RedisPlace(
+            _socket(parts.netloc, parts.path), user, password, _database(words, ""), prefix
+        )
     name = parts.hostname or ""
     if not _HOST.fullmatch(name) or port == 0:
         raise _unreadable()
@@ -101,7 +123,10 @@ def place_of(url: str) -> RedisPlace:
 
 def _socket(authority: str, path: str) -> UnixServer:
     if authority.rpartition("@")[2] or not path.strip("/") or path.endswith("/"):
-        raise CannotStart(f"The URL of the shared catalog names no socket: an absolute path is to follow unix://. {_ADVICE}")
+        raise CannotStart(
+            f"The URL of the shared catalog names no socket: an absolute path is to follow "
+            f"unix://. {_ADVICE}"
+        )
     return UnixServer(unquote(path))
 
 

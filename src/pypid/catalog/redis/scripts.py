@@ -1,4 +1,5 @@
-"""What is asked of Redis, each one script: nothing comes between its steps, and who reads sees all of it or nothing.
+"""What is asked of Redis, each one script: nothing comes between its steps, and who reads sees all
+of it or nothing.
 
 ``standing``  (hash) one row about all: whose storage it is, schema, epoch, version, serial, ... It has had the fields `schema`,
               `identity` and `serial` in every version, so that each can tell the others.
@@ -9,14 +10,17 @@
 
 Each script that looks at rows first makes sure that they can be believed, or says ``ANEW``:
 
-* `run` is the process that answers and the history of its data: a server that was started again, or that was made the master
-  in place of another one, may lack the last changes, and would go on from an older version with the same numbers.
-* `count` is how many rows there are: a server that throws keys away where memory is short takes `lines` or `order` as a whole.
-* `version` is that of the last row: a script that fails in its middle (its user may not use a command) leaves what it did, and
-  so begins with `order`, and ends with `standing`.
+* `run` is the process that answers and the history of its data: a server that was started again, or
+  that was made the master in place of another one, may lack the last changes, and would go on from
+  an older version with the same numbers.
+* `count` is how many rows there are: a server that throws keys away where memory is short takes
+  `lines` or `order` as a whole.
+* `version` is that of the last row: a script that fails in its middle (its user may not use a
+  command) leaves what it did, and so begins with `order`, and ends with `standing`.
 
-The first write of a script is one that a server without memory refuses. Where something is to be possible all the same (to take
-out or yank, to tell that rights changed) it is one that is never refused: Redis looks at its memory before that one only.
+The first write of a script is one that a server without memory refuses. Where something is to be
+possible all the same (to take out or yank, to tell that rights changed) it is one that is never
+refused: Redis looks at its memory before that one only.
 """
 
 from __future__ import annotations
@@ -27,10 +31,14 @@ from attrs import field, frozen
 
 SCHEMA = 1
 NEWS = 100
-"""About so many entries the stream keeps: they say nothing but "look", and nobody is behind for longer than a heartbeat."""
+"""About so many entries the stream keeps: they say nothing but "look", and nobody is behind for
+longer than a heartbeat.
+"""
 
 SMALL = 512
-"""Bytes by which a line may grow in a server that is full: that a file was yanked has to be seen all the same."""
+"""Bytes by which a line may grow in a server that is full: that a file was yanked has to be seen
+all the same.
+"""
 
 
 @frozen
@@ -41,7 +49,9 @@ class Script:
     digest: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "digest", sha1(self.text.encode(), usedforsecurity=False).hexdigest())
+        object.__setattr__(
+            self, "digest", sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        )
 
 
 _KEYS = """
@@ -107,8 +117,9 @@ return state()
 )
 """ARGV: schema, run, identity, serial, epoch (one that was never used), gap.
 
-`gap` is what is added to the serial that is found: the last ones that were given may be lost with what was lost. `rights` begin
-at the time, for the same reason: a number that some node has seen must not be told of something later.
+`gap` is what is added to the serial that is found: the last ones that were given may be lost with
+what was lost. `rights` begin at the time, for the same reason: a number that some node has seen
+must not be told of something later.
 """
 
 STATE = Script(f"{_BELIEVE}return state()")
@@ -188,9 +199,13 @@ return {'OK', whole(version), its}
 _ALWAYS = "redis.call('HDEL', standing, '') "
 """A server without memory does not refuse what follows."""
 
-SAY_COMPLETE = Script(f"{_OF_EPOCH}{_ALWAYS}redis.call('HSET', standing, 'complete', '1') tell() return state()")
+SAY_COMPLETE = Script(
+    f"{_OF_EPOCH}{_ALWAYS}redis.call('HSET', standing, 'complete', '1') tell() return state()"
+)
 
-NOTE_RIGHTS = Script(f"{_BELIEVE}{_ALWAYS}redis.call('HINCRBY', standing, 'rights', 1) tell() return state()")
+NOTE_RIGHTS = Script(
+    f"{_BELIEVE}{_ALWAYS}redis.call('HINCRBY', standing, 'rights', 1) tell() return state()"
+)
 
 CLEAR = Script(f"{_BELIEVE}{_BEGIN}begin(ARGV[3], now[5]) return state()")
 """ARGV: schema, run, epoch."""
@@ -221,7 +236,9 @@ return 1
 """)
 """ARGV: holder, milliseconds."""
 
-RELEASE = Script("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 1")
+RELEASE = Script(
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 1"
+)
 
 KEEP_LINK = Script("""
 local held = redis.call('GET', KEYS[1])
@@ -230,4 +247,6 @@ if ends and #ends < 18 and tonumber(ends) > tonumber(ARGV[1]) then return held e
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return ARGV[2]
 """)
-"""ARGV: good after, in microseconds since 1970; those of the new one's end, a space, and its URL; milliseconds to keep it."""
+"""ARGV: good after, in microseconds since 1970; those of the new one's end, a space, and its URL;
+milliseconds to keep it.
+"""

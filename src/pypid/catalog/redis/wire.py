@@ -1,12 +1,15 @@
 """One connection: txredisapi's protocol, with what it lacks for us around it.
 
-* Its own pool (`RedisFactory`) tries again after up to ten seconds, in Twisted's global reactor, and logs what the server said
-  of a refused login; so `catalog.redis.connections` makes connections, when they are needed.
-* It says "Lost connection" whatever the reason was: the certificate, or the refusal of a server that has too many clients, is
-  kept here.
+* Its own pool (`RedisFactory`) tries again after up to ten seconds, in Twisted's global reactor,
+  and logs what the server said of a refused login; so `catalog.redis.connections` makes
+  connections, when they are needed.
+* It says "Lost connection" whatever the reason was: the certificate, or the refusal of a server
+  that has too many clients, is kept here.
 * An answer that it cannot read is an error in Twisted's log; here it ends the connection.
-* An answer that nobody asked for would be taken for that to the next question; here it ends the connection.
-* Its parser in Python takes a turn of the reactor for each value, and megabytes line by line; so hiredis is needed.
+* An answer that nobody asked for would be taken for that to the next question; here it ends the
+  connection.
+* Its parser in Python takes a turn of the reactor for each value, and megabytes line by line; so
+  hiredis is needed.
 """
 
 from __future__ import annotations
@@ -27,15 +30,19 @@ from pypid.catalog.redis.place import RedisPlace
 from pypid.catalog.redis.scripts import Script
 
 PATIENCE = 5.0
-"""Seconds without a byte of the server, while an answer is waited for, after which the connection is cut."""
+"""Seconds without a byte of the server, while an answer is waited for, after which the connection
+is cut.
+"""
 
 Word = bytes | str | int
 
 
 class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not annotated
-    """One question at a time. `run`: the process that answers (its ``run_id``), where somebody has asked for it.
+    """One question at a time. `run`: the process that answers (its ``run_id``), where somebody has
+    asked for it.
 
-    What is asked raises `DatabaseAway`, `Unusable` and `DatabaseFull`; who goes away while he waits, or waits too long, cuts the connection.
+    What is asked raises `DatabaseAway`, `Unusable` and `DatabaseFull`; who goes away while he
+    waits, or waits too long, cuts the connection.
     """
 
     run = ""
@@ -72,7 +79,9 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
         except txredisapi.ResponseError as error:
             raise self._refused(error) from None
 
-    async def run_script(self, script: Script, keys: Sequence[bytes], *words: Word, patience: float = PATIENCE) -> Any:
+    async def run_script(
+        self, script: Script, keys: Sequence[bytes], *words: Word, patience: float = PATIENCE
+    ) -> Any:
         """What the script returns."""
         rest = (len(keys), *keys, *words)
         try:
@@ -120,7 +129,11 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
 
     def _lost(self) -> Exception:
         said = self._said or ConnectionDone()
-        return refusal(self.place, str(said)) if isinstance(said, txredisapi.ResponseError) else loss(self.place, said)
+        return (
+            refusal(self.place, str(said))
+            if isinstance(said, txredisapi.ResponseError)
+            else loss(self.place, said)
+        )
 
     # --- txredisapi's ---
 
@@ -136,7 +149,11 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
         if self.replyQueue.waiting:
             super().replyReceived(reply)
         elif self.connected:
-            self._said = reply if isinstance(reply, txredisapi.ResponseError) else txredisapi.InvalidData("it speaks unasked")
+            self._said = (
+                reply
+                if isinstance(reply, txredisapi.ResponseError)
+                else txredisapi.InvalidData("it speaks unasked")
+            )
             self.cut()
 
     def connectionLost(self, why: Failure = connectionDone) -> None:

@@ -1,3 +1,5 @@
-"""The shared catalog in a database: SQLite for the processes of one machine, PostgreSQL for several machines."""
+"""The shared catalog in a database: SQLite for the processes of one machine, PostgreSQL for several
+machines.
+"""
 
 from pypid.catalog.sql.opening import open as open

@@ -45,16 +45,23 @@ T = TypeVar("T")
 _log = Logger()
 
 LONGEST = 6.0
-"""Seconds after which a server that has not answered gets no more time (its connections are cut)."""
+"""Seconds after which a server that has not answered gets no more time (its connections are cut).
+"""
 WRITERS = 2
-"""Of a server, how many changes wait for their turn at once; of a file one. So threads are left for those who read."""
+"""Of a server, how many changes wait for their turn at once; of a file one. So threads are left for
+those who read.
+"""
 ONCE_MORE = 0.5
-"""Seconds after which a change of which nobody knows whether it happened is tried again: a server that restarts may be back."""
+"""Seconds after which a change of which nobody knows whether it happened is tried again: a server
+that restarts may be back.
+"""
 
 
 @frozen
 class SqlSettings:
-    """`feeding` is a thread that the feed has for itself; all else runs in `World.blocking`. `closed` is run after `close`."""
+    """`feeding` is a thread that the feed has for itself; all else runs in `World.blocking`.
+    `closed` is run after `close`.
+    """
 
     place: Place
     feeding: Blocking
@@ -78,11 +85,15 @@ class SqlEngine:
         from pypid.catalog.sql.schema import SCHEMA, prepare
 
         epoch = self._epoch()
-        state, schema = await self._write(lambda connection: prepare(connection, identity, serial, epoch), making=True)
+        state, schema = await self._write(
+            lambda connection: prepare(connection, identity, serial, epoch), making=True
+        )
         if schema is not None:
             _log.warn(
-                "The shared catalog had tables of version {schema}, of {age} pypid. They were made anew, and all is read from "
-                "the storage again. Run the same version everywhere: a node of another one cannot use the catalog from now on.",
+                "The shared catalog had tables of version {schema}, of {age} pypid. They were "
+                "made anew, and all is read from "
+                "the storage again. Run the same version everywhere: a node of another one cannot "
+                "use the catalog from now on.",
                 schema=schema,
                 age="an older" if schema < SCHEMA else "a newer",
             )
@@ -111,7 +122,9 @@ class SqlEngine:
     async def _swap(self, epoch: str, changes: Sequence[RowChange]) -> list[CatalogRow | Conflict]:
         from pypid.catalog.sql import rows
 
-        return await self._repeated(lambda connection: [rows.swap(connection, epoch, change) for change in changes])
+        return await self._repeated(
+            lambda connection: [rows.swap(connection, epoch, change) for change in changes]
+        )
 
     async def say_complete(self, epoch: str) -> EngineState:
         from pypid.catalog.sql import rows
@@ -133,27 +146,37 @@ class SqlEngine:
         from pypid.catalog.sql import rows
 
         now = self._world.now()
-        await _whatever_epoch(self._write(lambda connection: rows.tidy(connection, tombstones, now)))
+        await _whatever_epoch(
+            self._write(lambda connection: rows.tidy(connection, tombstones, now))
+        )
 
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
         from pypid.catalog.sql import rows
 
-        return await _whatever_epoch(self._write(lambda connection: rows.lease(connection, name, holder, seconds)))
+        return await _whatever_epoch(
+            self._write(lambda connection: rows.lease(connection, name, holder, seconds))
+        )
 
     async def release(self, name: str, holder: str) -> None:
         from pypid.catalog.sql import rows
 
-        await _whatever_epoch(self._write(lambda connection: rows.release(connection, name, holder)))
+        await _whatever_epoch(
+            self._write(lambda connection: rows.release(connection, name, holder))
+        )
 
     async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
         from pypid.catalog.sql import rows
 
-        return await _whatever_epoch(self._read(lambda connection: rows.link(connection, key, good_after)))
+        return await _whatever_epoch(
+            self._read(lambda connection: rows.link(connection, key, good_after))
+        )
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
         from pypid.catalog.sql import rows
 
-        return await _whatever_epoch(self._write(lambda connection: rows.keep_link(connection, key, link, good_after)))
+        return await _whatever_epoch(
+            self._write(lambda connection: rows.keep_link(connection, key, link, good_after))
+        )
 
     def follow(self, heard: Callable[[Beat], None]) -> Feed:
         from pypid.catalog.sql.feed import LookingFeed
@@ -176,7 +199,9 @@ class SqlEngine:
         return await shielded(self._run(work, writing=True, making=making))
 
     async def _repeated(self, work: Callable[[Connection], T]) -> T:
-        """The same, for work that may be done twice: it is done again where the first time was cut short."""
+        """The same, for work that may be done twice: it is done again where the first time was cut
+        short.
+        """
         return await shielded(self._twice(work))
 
     async def _twice(self, work: Callable[[Connection], T]) -> T:
@@ -188,7 +213,9 @@ class SqlEngine:
             await deferLater(self._world.clock, ONCE_MORE)
             return await self._run(work, writing=True)
 
-    async def _run(self, work: Callable[[Connection], T], *, writing: bool, making: bool = False) -> T:
+    async def _run(
+        self, work: Callable[[Connection], T], *, writing: bool, making: bool = False
+    ) -> T:
         if not writing:
             return await self._ask(work, writing=False)
         turn = self._turns.acquire()
@@ -203,7 +230,9 @@ class SqlEngine:
         finally:
             self._turns.release()
 
-    async def _ask(self, work: Callable[[Connection], T], *, writing: bool, making: bool = False) -> T:
+    async def _ask(
+        self, work: Callable[[Connection], T], *, writing: bool, making: bool = False
+    ) -> T:
         with no_longer_than(LONGEST, self._place, self._world.clock, self._cut):
             return await self._world.blocking(self._perform, work, writing, making)
 
@@ -227,12 +256,16 @@ class SqlEngine:
             before = driver.which()
             with driver.engine.connect() as connection:
                 done = transact(connection, work, writing)
-            if driver.which() != before:  # what was written lies in a file that has no name any more
+            if (
+                driver.which() != before
+            ):  # what was written lies in a file that has no name any more
                 raise Anew
             return done
         except errors() as error:
             found = fault(self._place, error)
-        raise found  # out here, where it holds no frame of the driver, with a socket in it, until the garbage is collected
+        # out here, where it holds no frame of the driver, with a socket in it, until the garbage is
+        # collected
+        raise found
 
     def _opened(self) -> Sqlite | Postgresql:
         with self._opening:

@@ -14,7 +14,8 @@ def fault(place: Place, error: BaseException) -> Exception:
     match trouble(error):
         case Trouble.DAMAGED:
             return DatabaseUnusable(
-                "its file is damaged. Stop pypid, delete the file (it is made again from the storage), and start."
+                "its file is damaged. Stop pypid, delete the file (it is made again from the "
+                "storage), and start."
             )
         case Trouble.FULL:
             disk = "disk" if isinstance(place, SqliteFile) else "server's disk"
@@ -23,7 +24,8 @@ def fault(place: Place, error: BaseException) -> Exception:
             return Anew()
         case Trouble.OTHER_COLUMNS:
             return DatabaseUnusable(
-                "the tables whose names begin with pypid_catalog are not pypid's: give it a database of its own."
+                "the tables whose names begin with pypid_catalog are not pypid's: give it a "
+                "database of its own."
             )
         case Trouble.AWAY:
             return away(place, error)

@@ -16,14 +16,18 @@ from pypid.flow import Blocking, start
 
 
 class Looking(Protocol):
-    """One connection that is used for nothing else, opened when it is needed. But for `cut` it is used in one thread."""
+    """One connection that is used for nothing else, opened when it is needed. But for `cut` it is
+    used in one thread.
+    """
 
     @property
     def pause(self) -> float:
         """Seconds between two looks."""
 
     def look(self) -> Beat:
-        """The state, soon after it changed, or after `HEARTBEAT` at the latest. Raises `DatabaseAway`, `DatabaseUnusable` and `Anew`."""
+        """The state, soon after it changed, or after `HEARTBEAT` at the latest. Raises
+        `DatabaseAway`, `DatabaseUnusable` and `Anew`.
+        """
 
     def cut(self) -> None:
         """Have `look` wait no longer. Called in another thread; does not block."""
@@ -35,7 +39,13 @@ class Looking(Protocol):
 class LookingFeed:
     """A `Feed`. `feeding` has a thread that nothing else waits for."""
 
-    def __init__(self, looking: Looking, feeding: Blocking, clock: IReactorTime, heard: Callable[[Beat], None]) -> None:
+    def __init__(
+        self,
+        looking: Looking,
+        feeding: Blocking,
+        clock: IReactorTime,
+        heard: Callable[[Beat], None],
+    ) -> None:
         self._looking = looking
         self._feeding = feeding
         self._clock = clock

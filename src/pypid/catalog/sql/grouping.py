@@ -1,6 +1,8 @@
-"""Changes that wait for each other are made in one transaction: one write to the disk, and one word to the other nodes.
+"""Changes that wait for each other are made in one transaction: one write to the disk, and one word
+to the other nodes.
 
-Alone a change waits for nothing. Many at once (a catalog that is filled, a storm of uploads) would each wait for the disk.
+Alone a change waits for nothing. Many at once (a catalog that is filled, a storm of uploads) would
+each wait for the disk.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class _Wanted:
 
 @define(eq=False)
 class Grouping:
-    """One transaction at a time, of all that wait when it begins and fit. Who waits for `longest` seconds waits in vain."""
+    """One transaction at a time, of all that wait when it begins and fit. Who waits for `longest`
+    seconds waits in vain.
+    """
 
     make: Make
     clock: IReactorTime
@@ -80,7 +84,9 @@ class Grouping:
         """Those that waited longest, of one epoch."""
         group = [self._take()]
         size = group[0].size
-        while self._waiting and len(group) < MOST_CHANGES and self._waiting[0].epoch == group[0].epoch:
+        while (
+            self._waiting and len(group) < MOST_CHANGES and self._waiting[0].epoch == group[0].epoch
+        ):
             size += self._waiting[0].size
             if size > MOST_BYTES:
                 break

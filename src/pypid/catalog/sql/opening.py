@@ -21,10 +21,12 @@ THREADS = 4
 
 
 def open(url: str, folder: Path, world: World, reactor: Any) -> Engine:
-    """The engine in the database that `[cache] url` names; an empty one is the file ``catalog.db`` in `folder`.
+    """The engine in the database that `[cache] url` names; an empty one is the file ``catalog.db``
+    in `folder`.
 
-    Nothing is asked yet. Its threads, four and one for its feed, are made when they are needed, and end with `Engine.close`.
-    Raises `CannotStart`, with advice and without a word of the URL, where that cannot be used or its driver is missing.
+    Nothing is asked yet. Its threads, four and one for its feed, are made when they are needed, and
+    end with `Engine.close`. Raises `CannotStart`, with advice and without a word of the URL, where
+    that cannot be used or its driver is missing.
     """
     place = place_of(url, folder)
     if isinstance(place, Server):
@@ -43,5 +45,6 @@ def _see_to_the_driver() -> None:
         import_module("psycopg")
     except ImportError:  # it, or the library of PostgreSQL that it stands on
         raise CannotStart(
-            "[cache] url names a PostgreSQL, which needs the extra postgresql: pip install 'pypid[postgresql]'."
+            "[cache] url names a PostgreSQL, which needs the extra postgresql: pip install "
+            "'pypid[postgresql]'."
         ) from None

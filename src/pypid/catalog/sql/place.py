@@ -11,13 +11,15 @@ __all__ = ["Place", "Server", "SqliteFile", "place_of"]
 FILE = "catalog.db"
 _CATALOG = Named(
     "the shared catalog",
-    "[cache] url is to be empty (sqlite below [server] state), sqlite:///catalog.db (a file on this machine, relative to the "
+    "[cache] url is to be empty (sqlite below [server] state), sqlite:///catalog.db (a file on "
+    "this machine, relative to the "
     "configuration), sqlite:////folder/catalog.db, or postgresql://user:password@host/database.",
 )
 
 
 def place_of(url: str, folder: Path) -> Place:
-    """The place that `[cache] url` names: `FILE` where it is empty; `folder` is what a file is relative to.
+    """The place that `[cache] url` names: `FILE` where it is empty; `folder` is what a file is
+    relative to.
 
     Raises `CannotStart`, without a word of the URL in it.
     """

@@ -41,7 +41,8 @@ class Postgresql(PostgresqlConnections):
 
 
 class PostgresqlListener:
-    """Listens (``LISTEN``), and asks for the state after each notification, and from time to time without any.
+    """Listens (``LISTEN``), and asks for the state after each notification, and from time to time
+    without any.
 
     So a notification that is lost, or that a pooler keeps, costs `HEARTBEAT` and nothing else.
     """

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Double, and_, cast, delete, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    and_,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pypid.catalog.engine import (
@@ -55,12 +67,16 @@ def changes(connection: Connection, since: Position, most: int) -> Slice:
         raise Anew
     later = rows.c.version > since.version
     size = func.coalesce(func.length(rows.c.line), 0)
-    found = connection.execute(select(rows.c.version, size).where(later).order_by(rows.c.version).limit(most + 1)).all()
+    found = connection.execute(
+        select(rows.c.version, size).where(later).order_by(rows.c.version).limit(most + 1)
+    ).all()
     count = _that_fit([size for _, size in found[:most]])
     if not count:
         return Slice((), since, False)
     last = found[count - 1][0]
-    taken = connection.execute(select(rows).where(later, rows.c.version <= last).order_by(rows.c.version))
+    taken = connection.execute(
+        select(rows).where(later, rows.c.version <= last).order_by(rows.c.version)
+    )
     return Slice(tuple(map(_made, taken)), Position(since.epoch, last), count < len(found))
 
 
@@ -77,23 +93,34 @@ def _that_fit(sizes: Sequence[int]) -> int:
 def swap(connection: Connection, epoch: str, change: RowChange) -> CatalogRow | Conflict:
     """As `Engine.swap`."""
     now = standing_of(connection, epoch, take=True).state
-    new = CatalogRow(change.kind, change.name, now.version + 1, now.serial + change.seen, change.line)
+    new = CatalogRow(
+        change.kind, change.name, now.version + 1, now.serial + change.seen, change.line
+    )
     if not change.seen:
         new = _unseen(connection, new)
-    written = _replace(connection, new, change.expected) if change.expected else _add(connection, new)
+    written = (
+        _replace(connection, new, change.expected) if change.expected else _add(connection, new)
+    )
     if not written:
         held = _row(connection, change.kind, change.name)
         if held is not None and held.line == change.line:
             return held
         return Conflict(None if held is None or held.line is None else held)
-    connection.execute(update(standing).values(version=new.version, serial=now.serial + change.seen))
+    connection.execute(
+        update(standing).values(version=new.version, serial=now.serial + change.seen)
+    )
     _tell(connection)
     return new
 
 
 def _unseen(connection: Connection, new: CatalogRow) -> CatalogRow:
     """The row with the serial that it had."""
-    serial = connection.execute(select(rows.c.serial).where(_is(new.kind, new.name))).scalar_one_or_none() or 0
+    serial = (
+        connection.execute(
+            select(rows.c.serial).where(_is(new.kind, new.name))
+        ).scalar_one_or_none()
+        or 0
+    )
     return CatalogRow(new.kind, new.name, new.version, serial, new.line)
 
 
@@ -109,7 +136,13 @@ def _replace(connection: Connection, new: CatalogRow, expected: int) -> bool:
 def _add(connection: Connection, new: CatalogRow) -> bool:
     """Write it where there is none, or one that was taken out."""
     values = {"version": new.version, "serial": new.serial, "line": new.line}
-    return _upsert(connection, rows, {"kind": new.kind.value, "name": new.name, **values}, values, rows.c.line.is_(None))
+    return _upsert(
+        connection,
+        rows,
+        {"kind": new.kind.value, "name": new.name, **values},
+        values,
+        rows.c.line.is_(None),
+    )
 
 
 def say_complete(connection: Connection, epoch: str) -> EngineState:
@@ -143,7 +176,13 @@ def tidy(connection: Connection, tombstones: int, now: datetime) -> None:
     connection.execute(delete(leases).where(leases.c.ends <= _clock(connection)))
     connection.execute(delete(links).where(links.c.ends <= _ticks(now)))
     gone = rows.c.line.is_(None)
-    last = select(rows.c.version).where(gone).order_by(rows.c.version.desc()).offset(tombstones).limit(1)
+    last = (
+        select(rows.c.version)
+        .where(gone)
+        .order_by(rows.c.version.desc())
+        .offset(tombstones)
+        .limit(1)
+    )
     lost = connection.execute(last).scalar_one_or_none()
     if lost is not None:
         connection.execute(delete(rows).where(gone, rows.c.version <= lost))
@@ -168,7 +207,9 @@ def release(connection: Connection, name: str, holder: str) -> None:
 def link(connection: Connection, key: str, good_after: datetime) -> SignedUrl | None:
     """As `Engine.link`."""
     standing_of(connection)
-    asked = select(links.c.url, links.c.ends).where(links.c.key == key, links.c.ends > _ticks(good_after))
+    asked = select(links.c.url, links.c.ends).where(
+        links.c.key == key, links.c.ends > _ticks(good_after)
+    )
     found = connection.execute(asked).one_or_none()
     return None if found is None else SignedUrl(found.url, _BEGINNING + found.ends * _TICK)
 
@@ -182,11 +223,17 @@ def keep_link(connection: Connection, key: str, new: SignedUrl, good_after: date
     return new if kept else link(connection, key, good_after) or new
 
 
-def _upsert(connection: Connection, table: Any, values: dict[str, Any], others: dict[str, Any], where: Any) -> bool:
+def _upsert(
+    connection: Connection, table: Any, values: dict[str, Any], others: dict[str, Any], where: Any
+) -> bool:
     """Insert, or update what is there, if `where` holds of it; whether one of both was done."""
     make: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     keys = list(table.primary_key.columns)
-    made = make(table).values(**values).on_conflict_do_update(index_elements=keys, set_=others, where=where)
+    made = (
+        make(table)
+        .values(**values)
+        .on_conflict_do_update(index_elements=keys, set_=others, where=where)
+    )
     done = connection.execute(made, execution_options={"preserve_rowcount": True})
     return done.rowcount > 0
 
@@ -197,7 +244,9 @@ def _is(kind: RowKind, name: ProjectName) -> ColumnElement[bool]:
 
 def _made(found: Any) -> CatalogRow:
     line = None if found.line is None else bytes(found.line)
-    return CatalogRow(RowKind(found.kind), ProjectName(found.name), found.version, found.serial, line)
+    return CatalogRow(
+        RowKind(found.kind), ProjectName(found.name), found.version, found.serial, line
+    )
 
 
 def _clock(connection: Connection) -> ColumnElement[float]:

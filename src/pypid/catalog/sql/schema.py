@@ -1,8 +1,10 @@
-"""The tables, and which version of them a database has: they are made, or made anew; another version is never read.
+"""The tables, and which version of them a database has: they are made, or made anew; another
+version is never read.
 
-The table `pypid_catalog` has one row and has looked like this in every version, so that each can tell the version, whose
-storage it is and which serial was the last. Whoever changes anything takes that row first (SQLite: the whole file): so changes
-become visible in the order of the versions that they get.
+The table `pypid_catalog` has one row and has looked like this in every version, so that each can
+tell the version, whose storage it is and which serial was the last. Whoever changes anything takes
+that row first (SQLite: the whole file): so changes become visible in the order of the versions that
+they get.
 """
 
 from __future__ import annotations
@@ -53,8 +55,9 @@ standing = Table(
 )
 """`lost` is the last version of which it may be forgotten that a row was taken out.
 
-`place` is the file that the rows were written into (of a server: nothing). A copy that is put in its place is not believed:
-it may be from last week, and SQLite would read the log of changes to the one before into it.
+`place` is the file that the rows were written into (of a server: nothing). A copy that is put in
+its place is not believed: it may be from last week, and SQLite would read the log of changes to the
+one before into it.
 """
 
 _tables = MetaData()
@@ -95,17 +98,22 @@ class CatalogSchemaState:
     lost: int
 
 
-def standing_of(connection: Connection, epoch: str | None = None, *, take: bool = False) -> CatalogSchemaState:
-    """What the row says; `take`: and nobody else changes anything before the end of this transaction.
+def standing_of(
+    connection: Connection, epoch: str | None = None, *, take: bool = False
+) -> CatalogSchemaState:
+    """What the row says; `take`: and nobody else changes anything before the end of this
+    transaction.
 
-    Raises `Anew` where it is of another epoch, and `DatabaseUnusable` where it is of another version.
+    Raises `Anew` where it is of another epoch, and `DatabaseUnusable` where it is of another
+    version.
     """
     found = connection.execute(_TAKE if take else _READ).one_or_none()
     if found is None:
         raise Anew
     if found.schema != SCHEMA:
         raise DatabaseUnusable(
-            f"it was begun anew by another version of pypid, with tables of version {found.schema} (this one: {SCHEMA}). Run "
+            f"it was begun anew by another version of pypid, with tables of version "
+            f"{found.schema} (this one: {SCHEMA}). Run "
             "the same version everywhere, and start this one again."
         )
     if found.place != _place(connection) or epoch not in (None, found.epoch):
@@ -113,11 +121,14 @@ def standing_of(connection: Connection, epoch: str | None = None, *, take: bool 
     return CatalogSchemaState(_state(found), found.lost)
 
 
-def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> tuple[EngineState, int | None]:
-    """Make the tables where they are not there, or of another version, in the transaction that is under way.
+def prepare(
+    connection: Connection, identity: str, serial: int, epoch: str
+) -> tuple[EngineState, int | None]:
+    """Make the tables where they are not there, or of another version, in the transaction that is
+    under way.
 
-    Returns the state, and the version that they were of before, if that was another one. `epoch` is one that was never used.
-    Raises `CannotStart` where they are of another storage.
+    Returns the state, and the version that they were of before, if that was another one. `epoch` is
+    one that was never used. Raises `CannotStart` where they are of another storage.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -125,12 +136,25 @@ def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> t
     found = connection.execute(_TAKE).one_or_none()
     if found is None:
         _begin(connection)
-        first = {"schema": SCHEMA, "identity": identity, "epoch": epoch, "version": 0, "serial": serial, "lost": 0}
-        connection.execute(insert(standing).values(only=1, place=_place(connection), complete=False, rights=0, **first))
+        first = {
+            "schema": SCHEMA,
+            "identity": identity,
+            "epoch": epoch,
+            "version": 0,
+            "serial": serial,
+            "lost": 0,
+        }
+        connection.execute(
+            insert(standing).values(
+                only=1, place=_place(connection), complete=False, rights=0, **first
+            )
+        )
     elif found.identity != identity:
         raise CannotStart(
-            "The shared catalog ([cache] url) is that of another storage. Give each storage a catalog of its own; where this "
-            "is a copy of the storage that the catalog was made of, begin with an empty database or file."
+            "The shared catalog ([cache] url) is that of another storage. Give each storage a "
+            "catalog of its own; where this "
+            "is a copy of the storage that the catalog was made of, begin with an empty database "
+            "or file."
         )
     elif found.schema != SCHEMA or found.place != _place(connection) or not _all_there(connection):
         if found.place != _place(connection):
@@ -143,7 +167,14 @@ def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> t
 
 def begin_anew(connection: Connection, epoch: str, serial: int) -> None:
     """All that the row says of rows that are not there any more."""
-    new = {"schema": SCHEMA, "place": _place(connection), "epoch": epoch, "version": 0, "serial": serial, "lost": 0}
+    new = {
+        "schema": SCHEMA,
+        "place": _place(connection),
+        "epoch": epoch,
+        "version": 0,
+        "serial": serial,
+        "lost": 0,
+    }
     connection.execute(update(standing).values(complete=False, **new))
 
 
@@ -165,7 +196,9 @@ def _check(connection: Connection) -> None:
     found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if found != "ok":
         raise DatabaseUnusable(
-            "its file was replaced while it was in use. Stop pypid, delete it with its -wal and -shm, and start."
+            "its file was replaced while it was in use. Stop pypid, delete it with its -wal "
+            "and "
+            "-shm, and start."
         )
 
 

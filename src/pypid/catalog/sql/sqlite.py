@@ -24,7 +24,8 @@ from pypid.databases.sqlite import BUSY, SqliteConnection, make_file, sqlite_eng
 
 POLL = 0.1
 PRAGMAS: Mapping[str, str | int] = {
-    # what was acknowledged is there after a power cut, too: "complete" stays, and what is not here is then absent
+    # what was acknowledged is there after a power cut, too: "complete" stays, and what is not here
+    # is then absent
     "synchronous": "FULL",
     "journal_size_limit": 1 << 26,
 }
@@ -44,7 +45,9 @@ class Sqlite:
         _make(self.place.path)
 
     def which(self) -> object:
-        """Which file it is. Raises `Anew` where there is none. (One that was put in its place is another epoch.)"""
+        """Which file it is. Raises `Anew` where there is none. (One that was put in its place is
+        another epoch.)
+        """
         found = identity(self.place.path)
         if found is None:
             raise Anew
@@ -87,7 +90,9 @@ def identity(path: Path) -> str | None:
 
 
 def _make(path: Path) -> None:
-    """One process at a time: what is left over of a file that was deleted would be taken for the new one's."""
+    """One process at a time: what is left over of a file that was deleted would be taken for the
+    new one's.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -102,7 +107,9 @@ def _make(path: Path) -> None:
 
 
 class Polling:
-    """Looks at the file's ``data_version``, which another connection's commit changes, on a connection of its own."""
+    """Looks at the file's ``data_version``, which another connection's commit changes, on a
+    connection of its own.
+    """
 
     pause = POLL
 

@@ -1,7 +1,9 @@
-"""pypicloud's dump of its people (``ppc-export``, ``/admin/acl.json.gz``): read, with all that is odd in it, and written. Pure.
+"""pypicloud's dump of its people (``ppc-export``, ``/admin/acl.json.gz``): read, with all that is
+odd in it, and written. Pure.
 
-Source: ``dump`` and ``load`` in pypicloud 1.3.12's ``access/base.py``. What cannot be said here as it was said there becomes
-less, never more; where that is a right that somebody loses, the oddity is `grave`.
+Source: ``dump`` and ``load`` in pypicloud 1.3.12's ``access/base.py``. What cannot be said here as
+it was said there becomes less, never more; where that is a right that somebody loses, the oddity is
+`grave`.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ TAKEN = frozenset({"anonymous", "operator"})
 _GZIP = b"\x1f\x8b"
 
 
-# --- what it says -----------------------------------------------------------------------------------------------
+# --- what it says ---------------------------------------------------------------------------------
 
 
 @frozen(kw_only=True)
@@ -67,8 +69,9 @@ class Dump:
 
 @frozen
 class Oddity:
-    """Something in the dump that is not taken as it stands. `grave`: somebody loses a right by it; `wider`: somebody gets one
-    that he had neither there nor here."""
+    """Something in the dump that is not taken as it stands. `grave`: somebody loses a right by it;
+    `wider`: somebody gets one that he had neither there nor here.
+    """
 
     what: str
     done: str
@@ -89,7 +92,7 @@ class ParsedAcl:
     oddities: tuple[Oddity, ...] = ()
 
 
-# --- the format -------------------------------------------------------------------------------------------------
+# --- the format -----------------------------------------------------------------------------------
 
 
 class DumpedUser(msgspec.Struct):
@@ -119,21 +122,30 @@ class AclDocument(msgspec.Struct):
 
 
 def read_dump(data: bytes) -> ParsedAcl:
-    """The dump in `data`, gzipped or plain. Raises `BadRequest` for what is none, or beyond the bounds.
+    """The dump in `data`, gzipped or plain. Raises `BadRequest` for what is none, or beyond the
+    bounds.
 
-    What it does not say is said in a plain text without a value of the dump: there are hashes in it.
+    What it does not say is said in a plain text without a value of the dump: there are hashes in
+    it.
     """
     try:
         document = msgspec.json.decode(unpacked(data), type=AclDocument)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"This is no dump of pypicloud's people, as ppc-export writes it: {error}.") from None
+        raise BadRequest(
+            f"This is no dump of pypicloud's people, as ppc-export writes it: {error}."
+        ) from None
     except RecursionError:
-        raise BadRequest("This is no dump of pypicloud's people, as ppc-export writes it: it is nested too deeply.") from None
+        raise BadRequest(
+            "This is no dump of pypicloud's people, as ppc-export writes it: it is nested too "
+            "deeply."
+        ) from None
     return taken(document)
 
 
 def unpacked(data: bytes) -> bytes:
-    """The JSON in `data`, gzipped or plain. Raises `BadRequest` for a damaged file, and for one larger than `LARGEST`."""
+    """The JSON in `data`, gzipped or plain. Raises `BadRequest` for a damaged file, and for one
+    larger than `LARGEST`.
+    """
     text = _unpacked(data) if data.startswith(_GZIP) else data
     if len(text) > LARGEST:
         raise _too_large()
@@ -146,32 +158,56 @@ def _unpacked(data: bytes) -> bytes:
     try:
         text = reader.decompress(data, LARGEST + 1)
     except zlib.error:
-        raise BadRequest("This is no dump of pypicloud's people: it begins as gzip does, and is damaged.") from None
+        raise BadRequest(
+            "This is no dump of pypicloud's people: it begins as gzip does, and is damaged."
+        ) from None
     if len(text) <= LARGEST and (not reader.eof or reader.unused_data.strip(b"\0")):
-        raise BadRequest("This is no dump of pypicloud's people: the gzip file is cut off, or goes on behind its end.")
+        raise BadRequest(
+            "This is no dump of pypicloud's people: the gzip file is cut off, or goes on "
+            "behind "
+            "its end."
+        )
     return text
 
 
 def _too_large() -> BadRequest:
-    return BadRequest(f"The dump is larger than {LARGEST} bytes, or names more than {MOST} people, groups and rights.")
+    return BadRequest(
+        f"The dump is larger than {LARGEST} bytes, or names more than {MOST} people, groups "
+        f"and "
+        f"rights."
+    )
 
 
 def taken(document: AclDocument) -> ParsedAcl:
-    """What the document says, as far as it can be said here. Raises `BadRequest` beyond the bounds."""
+    """What the document says, as far as it can be said here. Raises `BadRequest`
+    beyond the bounds.
+    """
     if _count(document) > MOST:
         raise _too_large()
     judge = _Judge()
     users = judge.users(document)
     groups = judge.groups(document.groups)
-    found = rights_in(document.packages.users, document.packages.groups, judge.named, frozenset(groups))
+    found = rights_in(
+        document.packages.users, document.packages.groups, judge.named, frozenset(groups)
+    )
     judge.found(found)
     if found.closed is not None:
         groups[found.closed] = frozenset()
-    if not document.version.startswith(OURS) and not any(right.whom in MANY for right in found.rights):
-        done = "look at /admin/group/everyone and /admin/group/authenticated there, and give those rights (pypid right grant)"
-        judge.odd("pypicloud leaves out of its dump what it gave to everyone and to authenticated", done)
+    if not document.version.startswith(OURS) and not any(
+        right.whom in MANY for right in found.rights
+    ):
+        done = (
+            "look at /admin/group/everyone and /admin/group/authenticated there, and give those "
+            "rights (pypid right grant)"
+        )
+        judge.odd(
+            "pypicloud leaves out of its dump what it gave to everyone and to authenticated", done
+        )
     if document.allow_register:
-        judge.odd("allow_register is on", "whether people may register, [access] registration of the configuration says")
+        judge.odd(
+            "allow_register is on",
+            "whether people may register, [access] registration of the configuration says",
+        )
     dump = Dump(
         users=tuple(sorted(users, key=lambda person: person.name)),
         groups=MappingProxyType(dict(sorted(groups.items()))),
@@ -188,7 +224,11 @@ def _count(document: AclDocument) -> int:
         + len(document.pending_users)
         + len(document.groups)
         + sum(map(len, document.groups.values()))
-        + sum(1 + sum(1 + len(words) for words in these.values()) for kind in packages for these in kind.values())
+        + sum(
+            1 + sum(1 + len(words) for words in these.values())
+            for kind in packages
+            for these in kind.values()
+        )
     )
 
 
@@ -212,7 +252,11 @@ class _Judge:
                 raise ValueError(f"{name!r} is what the audit log calls others by")
         except ValueError as error:
             done = "nothing of it is taken over. Give it another name there, or make it anew here"
-            self.odd(f"the {kind} {shortened(ascii(name))} cannot be called so here ({error})", done, grave=True)
+            self.odd(
+                f"the {kind} {shortened(ascii(name))} cannot be called so here ({error})",
+                done,
+                grave=True,
+            )
             return False
         return True
 
@@ -227,10 +271,15 @@ class _Judge:
                     continue
                 before = found.get(person.name)
                 if before is not None:
-                    done = "the first password counts, and what says less: waiting for approval, no administrator"
+                    done = (
+                        "the first password counts, and what says less: waiting for approval, no "
+                        "administrator"
+                    )
                     self.odd(f"the user {person.name!r} stands there twice", done, grave=True)
                     admin, waits = before.admin and person.admin, before.pending or person.pending
-                    person = DumpedPerson(name=before.name, hash=before.hash, admin=admin, pending=waits)
+                    person = DumpedPerson(
+                        name=before.name, hash=before.hash, admin=admin, pending=waits
+                    )
                 found[person.name] = person
         yield from found.values()
 
@@ -245,19 +294,33 @@ class _Judge:
         if len(stored) > LONGEST_HASH or not stored.isprintable():
             done = "the account is made without a password. Give it one (pypid user password)"
             self.odd(
-                f"the password hash of {name!r} is of more than {LONGEST_HASH} characters, or of odd ones", done, grave=True
+                (
+                    f"the password hash of {name!r} is of more than {LONGEST_HASH} characters, or "
+                    f"of "
+                    f"odd ones"
+                ),
+                done,
+                grave=True,
             )
             stored = ""
         elif not stored.startswith(KNOWN_HASHES):
-            done = "it is kept as it is, and nobody can log in by it. Give the user a new password (pypid user password)"
+            done = (
+                "it is kept as it is, and nobody can log in by it. Give the user a new password "
+                "(pypid user password)"
+            )
             self.odd(f"the password hash of {name!r} is of an unknown kind", done)
-        return DumpedPerson(name=name, hash=stored, admin=user.admin and not pending, pending=pending)
+        return DumpedPerson(
+            name=name, hash=stored, admin=user.admin and not pending, pending=pending
+        )
 
     def groups(self, listed: Mapping[str, list[str]]) -> dict[str, frozenset[str]]:
         found = {}
         for name, members in listed.items():
             if group_or_word(name) is not Whom.GROUP:
-                self.odd(f"there is a group called {name!r}", "its members are passed over: that word stands for many")
+                self.odd(
+                    f"there is a group called {name!r}",
+                    "its members are passed over: that word stands for many",
+                )
             elif self.named("group", name):
                 found[name] = frozenset(member for member in members if self.named("user", member))
         return found
@@ -267,7 +330,7 @@ class _Judge:
             self.odd(what, done, grave=grave)
 
 
-# --- writing ----------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 def document_of(dump: Dump, version: str) -> Mapping[str, Any]:
@@ -277,7 +340,11 @@ def document_of(dump: Dump, version: str) -> Mapping[str, Any]:
     """
     packages: dict[str, dict[str, dict[str, list[str]]]] = {"users": {}, "groups": {}}
     for right in dump.rights:
-        kind, name = ("users", right.name) if right.whom is Whom.USER else ("groups", right.name or right.whom.value)
+        kind, name = (
+            ("users", right.name)
+            if right.whom is Whom.USER
+            else ("groups", right.name or right.whom.value)
+        )
         packages[kind].setdefault(right.project, {})[name] = words_of(write=right.write)
     return {
         "version": OURS + version,
@@ -289,7 +356,11 @@ def document_of(dump: Dump, version: str) -> Mapping[str, Any]:
         ],
         "groups": {name: sorted(members) for name, members in dump.groups.items()},
         "packages": packages,
-        "pending_users": [{"username": person.name, "password": person.hash} for person in dump.users if person.pending],
+        "pending_users": [
+            {"username": person.name, "password": person.hash}
+            for person in dump.users
+            if person.pending
+        ],
     }
 
 

@@ -1,7 +1,8 @@
 """The rights of a pypicloud dump as rights of ours. Pure.
 
-Two things are said there that cannot be said here: that somebody may write a package and not read it, and that a package has
-rules of its own which let nobody in. Nobody gets more than he had by that: see `rights_in`.
+Two things are said there that cannot be said here: that somebody may write a package and not read
+it, and that a package has rules of its own which let nobody in. Nobody gets more than he had by
+that: see `rights_in`.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ Spelled = Mapping[Whose, frozenset[str]]
 
 
 def group_or_word(name: str) -> Whom:
-    """What pypicloud means by the name of a group: ``everyone`` and ``authenticated`` stand for many."""
+    """What pypicloud means by the name of a group: ``everyone`` and ``authenticated`` stand for
+    many.
+    """
     return {"everyone": Whom.EVERYONE, "authenticated": Whom.AUTHENTICATED}.get(name, Whom.GROUP)
 
 
 @frozen
 class AclRights:
-    """The rights, sorted; the name of the empty group that they need, if they do; and what was odd: what, what was done, and
-    whether somebody loses a right."""
+    """The rights, sorted; the name of the empty group that they need, if they do; and what was odd:
+    what, what was done, and whether somebody loses a right.
+    """
 
     rights: tuple[Right, ...]
     closed: str | None
@@ -44,11 +48,13 @@ def rights_in(
     named: Callable[[str, str], bool],
     taken: frozenset[str],
 ) -> AclRights:
-    """The rights of all packages. `named` says whether a ``user`` or a ``group`` can be called so; `taken`: groups there are.
+    """The rights of all packages. `named` says whether a ``user`` or a ``group`` can be called so;
+    `taken`: groups there are.
 
-    Whoever may write but not read gets nothing, unless all may read who are logged in. A package none of whose rules can be
-    said is given to a group without members, so that it does not take the defaults. Of a package in several spellings the
-    rules of the normalised one hold, which is what installers ask; or what all of them say.
+    Whoever may write but not read gets nothing, unless all may read who are logged in. A package
+    none of whose rules can be said is given to a group without members, so that it does not take
+    the defaults. Of a package in several spellings the rules of the normalised one hold, which is
+    what installers ask; or what all of them say.
     """
     judge = _Judge(named)
     by_project: dict[ProjectName, dict[str, dict[Whose, frozenset[str]]]] = {}
@@ -60,11 +66,15 @@ def rights_in(
             rules = by_project.setdefault(project, {}).setdefault(spelling, {})
             for name, words in entries.items():
                 whom = whom_of(name)
-                rules[whom, "" if whom in (Whom.EVERYONE, Whom.AUTHENTICATED) else name] = judge.words(words)
+                rules[whom, "" if whom in (Whom.EVERYONE, Whom.AUTHENTICATED) else name] = (
+                    judge.words(words)
+                )
     rights: list[Right] = []
     shut: list[ProjectName] = []
     for project, spellings in by_project.items():
-        holding = judge.chosen(project, {spelling: these for spelling, these in spellings.items() if these})
+        holding = judge.chosen(
+            project, {spelling: these for spelling, these in spellings.items() if these}
+        )
         found = list(judge.rights(project, holding))
         rights += found
         if not found and any(spellings.values()):
@@ -76,8 +86,13 @@ def rights_in(
         closed = next(name for name in names if name not in used)
         rights += [Right(project, Whom.GROUP, closed) for project in shut]
         for project in shut:
-            done = f"only administrators may read it: its one right is of the group {closed}, in which nobody is"
-            judge.odd(f"none of the rules of {project} can be said here, or they let nobody in", done)
+            done = (
+                f"only administrators may read it: its one right is of the group {closed}, in "
+                f"which nobody is"
+            )
+            judge.odd(
+                f"none of the rules of {project} can be said here, or they let nobody in", done
+            )
     rights.sort(key=lambda right: (right.project, right.whom.value, right.name))
     return AclRights(tuple(rights), closed, tuple(judge.oddities))
 
@@ -96,13 +111,19 @@ class _Judge:
         try:
             return project_name(spelling)
         except BadName:
-            self.odd(f"no project can be called {shortened(ascii(spelling))}", "its rules are passed over: it has no files")
+            self.odd(
+                f"no project can be called {shortened(ascii(spelling))}",
+                "its rules are passed over: it has no files",
+            )
             return None
 
     def words(self, words: list[str]) -> frozenset[str]:
         for word in words:
             if word not in ("read", "write"):
-                self.odd(f"there is a right called {shortened(ascii(word))}", "it is passed over: there are read and write")
+                self.odd(
+                    f"there is a right called {shortened(ascii(word))}",
+                    "it is passed over: there are read and write",
+                )
         return frozenset(words) & {"read", "write"}
 
     def chosen(self, project: ProjectName, spellings: Mapping[str, Spelled]) -> Spelled:
@@ -113,7 +134,10 @@ class _Judge:
                 return {}
             case [only]:
                 if project not in spellings:
-                    self.odd(f"there are rules of {shown}", f"they are those of {project}, however it is spelled")
+                    self.odd(
+                        f"there are rules of {shown}",
+                        f"they are those of {project}, however it is spelled",
+                    )
                 return only
             case [first, *others] as every:
                 common = {
@@ -122,9 +146,19 @@ class _Judge:
                     if all(whose in other for other in others)
                 }
                 rules = spellings.get(project, common)
-                lost = any(words - rules.get(whose, frozenset()) for each in every for whose, words in each.items())
-                which = f"those of {project} hold" if project in spellings else "what all of them give holds"
-                self.odd(f"{shown} are one project, and have rules of their own each", which, grave=lost)
+                lost = any(
+                    words - rules.get(whose, frozenset())
+                    for each in every
+                    for whose, words in each.items()
+                )
+                which = (
+                    f"those of {project} hold"
+                    if project in spellings
+                    else "what all of them give holds"
+                )
+                self.odd(
+                    f"{shown} are one project, and have rules of their own each", which, grave=lost
+                )
                 return rules
         raise AssertionError("there are no other lists")
 
@@ -140,10 +174,14 @@ class _Judge:
                 said = f"{whom.value} {name}".strip()
                 all_read = everyone or (known and whom is not Whom.EVERYONE)
                 if all_read:
-                    self.odd(f"{said} may write {project}, without read", "it is read and write: all may read it anyway")
+                    self.odd(
+                        f"{said} may write {project}, without read",
+                        "it is read and write: all may read it anyway",
+                    )
                     yield Right(project, whom, name, True)
                 else:
                     done = (
-                        "neither is taken over: here whoever may write may read. Grant both if you mean it (pypid right grant)"
+                        "neither is taken over: here whoever may write may read. Grant both if "
+                        "you mean it (pypid right grant)"
                     )
                     self.odd(f"{said} may write {project} and not read it", done, grave=True)

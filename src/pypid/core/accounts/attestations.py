@@ -1,6 +1,8 @@
-"""Attestations (PEP 740) as they come with an upload: their form, and whether they are about the file that came with them.
+"""Attestations (PEP 740) as they come with an upload: their form, and whether they are about the
+file that came with them.
 
-Who signed them is not seen here: `pypid.attestations.verification`. Source: "Index hosted attestations" (packaging.python.org).
+Who signed them is not seen here: `pypid.attestations.verification`. Source: "Index hosted
+attestations" (packaging.python.org).
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from pypid.core.errors import shortened
 
 
 class Predicate(Enum):
-    """What attestations say of a file; the values are their predicate types. Others are refused, as the public index does."""
+    """What attestations say of a file; the values are their predicate types. Others are refused, as
+    the public index does.
+    """
 
     PUBLISH = "https://docs.pypi.org/attestations/publish/v1"
     SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
@@ -65,24 +69,46 @@ class AttestationSubject:
 
 @frozen
 class Attestations:
-    """The attestation `objects` of an upload, each the exact JSON that came, or the `problems` with them."""
+    """The attestation `objects` of an upload, each the exact JSON that came, or the `problems` with
+    them.
+    """
 
     objects: tuple[bytes, ...] = field(default=(), repr=False)
     problems: tuple[str, ...] = ()
 
 
 def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attestations:
-    """Read the form field ``attestations``: a JSON array of attestation objects. Never raises; no field, no attestations."""
+    """Read the form field ``attestations``: a JSON array of attestation objects. Never raises; no
+    field, no attestations.
+    """
     if not texts:
         return Attestations()
     if len(texts) > 1:
-        return Attestations((), ("the field 'attestations' came more than once; send one JSON array with all of them.",))
+        return Attestations(
+            (),
+            (
+                (
+                    "the field 'attestations' came more than once; send one JSON array with all of "
+                    "them."
+                ),
+            ),
+        )
     try:
         objects = msgspec.json.decode(texts[0], type=list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        return Attestations((), (f"the field 'attestations' is not a JSON array of attestation objects: {_reason(error)}",))
+        return Attestations(
+            (),
+            (
+                (
+                    f"the field 'attestations' is not a JSON array of attestation objects: "
+                    f"{_reason(error)}"
+                ),
+            ),
+        )
     if not objects:
-        return Attestations((), ("the field 'attestations' is an empty array; leave the field out.",))
+        return Attestations(
+            (), ("the field 'attestations' is an empty array; leave the field out.",)
+        )
     if len(objects) > len(Predicate):
         most = f"a file can have {len(Predicate)}, one of each kind."
         return Attestations((), (f"there are {len(objects)} attestations; {most}",))
@@ -94,23 +120,36 @@ def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attest
         except ValueError as error:
             problems.append(f"attestation {number}: {error}")
     if len(set(kinds)) < len(kinds):
-        problems.append(f"there are several attestations of the kind {kinds[0].value}; a file can have one of each kind.")
-    return Attestations((), tuple(problems)) if problems else Attestations(tuple(bytes(one) for one in objects))
+        problems.append(
+            f"there are several attestations of the kind {kinds[0].value}; a file can have "
+            f"one of "
+            f"each kind."
+        )
+    return (
+        Attestations((), tuple(problems))
+        if problems
+        else Attestations(tuple(bytes(one) for one in objects))
+    )
 
 
 def check_statement(statement: bytes, about: AttestationSubject) -> Predicate:
-    """What kind of attestation this in-toto statement makes; raises `ValueError` with all the reasons why it is none for the
-    file.
+    """What kind of attestation this in-toto statement makes; raises `ValueError` with all the
+    reasons why it is none for the file.
     """
     try:
         said = msgspec.json.decode(statement, type=_Statement)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise ValueError(f"its statement is not an in-toto statement v1: {_reason(error)}") from None
+        raise ValueError(
+            f"its statement is not an in-toto statement v1: {_reason(error)}"
+        ) from None
     problems = list(_subject_problems(said.subjects, about))
     known = {predicate.value: predicate for predicate in Predicate}
     predicate = known.get(said.predicate_type)
     if predicate is None:
-        problems.append(f"its predicate type is {shortened(said.predicate_type)!r}; known here: {', '.join(known)}")
+        problems.append(
+            f"its predicate type is {shortened(said.predicate_type)!r}; known here: "
+            f"{', '.join(known)}"
+        )
     if problems or predicate is None:
         raise ValueError("; ".join(problems))
     return predicate
@@ -121,7 +160,9 @@ def _statement_in(attestation: bytes) -> bytes:
     try:
         read = msgspec.json.decode(attestation, type=_Attestation)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise ValueError(f"it is not an attestation object of version 1 (PEP 740): {_reason(error)}") from None
+        raise ValueError(
+            f"it is not an attestation object of version 1 (PEP 740): {_reason(error)}"
+        ) from None
     if not read.verification_material.transparency_entries:
         raise ValueError("it has no entry of a transparency log.")
     said = {
@@ -132,7 +173,8 @@ def _statement_in(attestation: bytes) -> bytes:
     statement = b""
     for name, text in said.items():
         try:
-            # pydantic before 2.10 broke the lines of base64, and so did the attestations that were made with it
+            # pydantic before 2.10 broke the lines of base64, and so did the attestations that were
+            # made with it
             statement = b64decode(text.replace("\n", ""), validate=True)
         except ValueError:
             raise ValueError(f"its {name} is not base64.") from None
@@ -153,15 +195,22 @@ def _subject_problems(subjects: Sequence[_Subject], about: AttestationSubject) -
     except ValueError:
         is_same = False
     if not is_same:
-        problems.append(f"it is about the file {shortened(subject.name)!r}, not about {about.filename!r}")
+        problems.append(
+            f"it is about the file {shortened(subject.name)!r}, not about {about.filename!r}"
+        )
     if subject.digest.get("sha256") != about.sha256:
         said = shortened(subject.digest.get("sha256", "none"))
-        problems.append(f"it is about a file with the sha256 digest {said}, but the content that came has {about.sha256}")
+        problems.append(
+            f"it is about a file with the sha256 digest {said}, but the content that came has "
+            f"{about.sha256}"
+        )
     return problems
 
 
 def parsed_filename(filename: str) -> tuple[Any, ...]:
-    """What `pypi_attestations` compares of file names: equal for two spellings of one name. Raises `ValueError`."""
+    """What `pypi_attestations` compares of file names: equal for two spellings of one name. Raises
+    `ValueError`.
+    """
     parse: Callable[[str], tuple[Any, ...]]
     if filename.endswith(".whl"):
         parse = parse_wheel_filename

@@ -1,4 +1,6 @@
-"""Where somebody comes from, as far as it counts: what one customer of a network has is one place. Pure."""
+"""Where somebody comes from, as far as it counts: what one customer of a network has is one place.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ LONGEST = 64
 
 @lru_cache(maxsize=4096)
 def place_of(address: str) -> str:
-    """What is counted as one place: an IPv4 address, the /64 of an IPv6 address; anything else as it is, cut."""
+    """What is counted as one place: an IPv4 address, the /64 of an IPv6 address; anything else as
+    it is, cut.
+    """
     try:
         found = ip_address(address)
     except ValueError:

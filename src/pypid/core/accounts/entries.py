@@ -14,7 +14,9 @@ from pypid.core.permissions import Scope
 TOKEN_USER = "__token__"
 """The user of a `Credential` whose password is a token (as on the public index)."""
 SESSION_USER = "__session__"
-"""The user of a `Credential` whose password is what a session's cookie holds: made by the guard, never out of a header."""
+"""The user of a `Credential` whose password is what a session's cookie holds: made by the guard,
+never out of a header.
+"""
 
 
 class AccountStatus(Enum):
@@ -28,7 +30,9 @@ class AccountStatus(Enum):
 
 @frozen(kw_only=True)
 class Account:
-    """A user in the accounts database. The password's hash is in no repr; empty: nobody can log in with a password."""
+    """A user in the accounts database. The password's hash is in no repr; empty: nobody can log in
+    with a password.
+    """
 
     name: str
     hash: str = field(repr=False, default="")
@@ -36,15 +40,18 @@ class Account:
     standing: AccountStatus = AccountStatus.ACTIVE
     created: datetime
     changed: datetime
-    """When the password, the admin flag or the standing changed last: sessions begun before a new password end by it."""
+    """When the password, the admin flag or the standing changed last: sessions begun before a new
+    password end by it.
+    """
 
 
 @frozen(kw_only=True)
 class Token:
-    """A token as it is stored: never the secret, only its digest (BLAKE2b of 256 random bits needs no slow hash).
+    """A token as it is stored: never the secret, only its digest (BLAKE2b of 256 random bits needs
+    no slow hash).
 
-    `user` is whose it is; for a `publisher` (trusted publishing) the text that stands for the workflow, which is no account's
-    name.
+    `user` is whose it is; for a `publisher` (trusted publishing) the text that stands for the
+    workflow, which is no account's name.
     """
 
     id: str
@@ -64,14 +71,18 @@ class Token:
 
 @frozen
 class Minted:
-    """A token that was made for a workflow (trusted publishing), as it is given to it. The secret is in no repr."""
+    """A token that was made for a workflow (trusted publishing), as it is given to it. The secret
+    is in no repr.
+    """
 
     secret: str = field(repr=False)
     expires: datetime
 
 
 MOST_SESSIONS = 50
-"""Of one user at a time: more than anybody has browsers, and few enough that nobody fills the memory by logging in."""
+"""Of one user at a time: more than anybody has browsers, and few enough that nobody fills the
+memory by logging in.
+"""
 
 
 @frozen(kw_only=True)
@@ -92,7 +103,9 @@ class AuditEntry:
     when: datetime
     who: str
     what: str
-    """A verb and a noun with a dash: ``publish-file``, ``set-right``, ``revoke-token``, ``reload-settings``."""
+    """A verb and a noun with a dash: ``publish-file``, ``set-right``, ``revoke-token``,
+    ``reload-settings``.
+    """
     subject: str
     """What it was done to: a project, ``project/filename``, a user, a token's id."""
     where: str = ""

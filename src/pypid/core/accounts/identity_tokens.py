@@ -1,4 +1,5 @@
-"""Identity tokens of OIDC issuers (JWT, RFC 7519): taken apart without believing a word, and judged once they are proven.
+"""Identity tokens of OIDC issuers (JWT, RFC 7519): taken apart without believing a word, and judged
+once they are proven.
 
 The signature is checked in between, by who has the issuer's keys (`pypid.access.oidc`).
 """
@@ -19,8 +20,12 @@ from pypid.core.errors import MintRefused, shortened
 
 LONGEST = 16 << 10
 """Characters of a token; GitHub's and GitLab's have some 2,000."""
-ALGORITHMS = frozenset({"EdDSA", *(f"{family}{size}" for family in ("RS", "PS", "ES") for size in (256, 384, 512))})
-"""Those that need the issuer's private key. With HS* its public key would do as the secret, and ``none`` needs nothing."""
+ALGORITHMS = frozenset(
+    {"EdDSA", *(f"{family}{size}" for family in ("RS", "PS", "ES") for size in (256, 384, 512))}
+)
+"""Those that need the issuer's private key. With HS* its public key would do as the secret, and
+``none`` needs nothing.
+"""
 LEEWAY = timedelta(seconds=60)
 """How far clocks may be apart."""
 LONGEST_LIFE = timedelta(days=1)
@@ -40,7 +45,9 @@ def refused(description: str, code: str = "invalid-token") -> MintRefused:
 
 @frozen
 class Unproven:
-    """What a token says of itself, and anybody may have written. `key_id` tells which of the issuer's keys to try."""
+    """What a token says of itself, and anybody may have written. `key_id` tells which of the
+    issuer's keys to try.
+    """
 
     token: str = field(repr=False)
     issuer: str
@@ -51,24 +58,32 @@ class Unproven:
 def take_apart(token: str) -> Unproven:
     """Read it. Raises `MintRefused` for what is no token, or no token that can be checked safely.
 
-    What a token says of where its key is (``jku``, ``jwk``, ``x5u``, ``x5c``) is not looked at: keys come from the issuer.
+    What a token says of where its key is (``jku``, ``jwk``, ``x5u``, ``x5c``) is not looked at:
+    keys come from the issuer.
     """
     if len(token) > LONGEST:
         raise refused(f"The token is longer than {LONGEST} characters.")
     parts = token.split(".")
     if len(parts) != 3:
-        raise refused("The token is no signed JWT: it has not three parts with dots between them. Was it cut short?")
+        raise refused(
+            "The token is no signed JWT: it has not three parts with dots between them. Was it "
+            "cut short?"
+        )
     header, claims = (_object(part) for part in parts[:2])
     if not _SEGMENT.match(parts[2]):
         raise refused("The token has no signature.")
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise refused(f"The token's algorithm is not taken here; taken are {', '.join(sorted(ALGORITHMS))}.")
+        raise refused(
+            f"The token's algorithm is not taken here; taken are {', '.join(sorted(ALGORITHMS))}."
+        )
     kind = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind.upper() != "JWT":
         raise refused("The token is not of the type JWT: an ID token is wanted here.")
     if {"crit", "b64", "enc", "zip"} & header.keys():
-        raise refused("The token wants to be read in a way that is not known here (crit, b64, enc, zip).")
+        raise refused(
+            "The token wants to be read in a way that is not known here (crit, b64, enc, zip)."
+        )
     key_id = header.get("kid")
     if key_id is not None and not _is_id(key_id):
         raise refused("The token's kid is no name of a key.")
@@ -84,7 +99,9 @@ def _object(segment: str) -> dict[str, Any]:
             raise ValueError
         return read_object(urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
     except ValueError:
-        raise refused("The token is damaged: it has a part that is no JSON object in base64url.") from None
+        raise refused(
+            "The token is damaged: it has a part that is no JSON object in base64url."
+        ) from None
 
 
 def read_object(data: bytes) -> dict[str, Any]:
@@ -101,7 +118,9 @@ def _is_id(value: object) -> bool:
 
 @frozen
 class Proven:
-    """What the issuer says, and said for us, now. `id` was given to this token alone (``jti``); `claims` are all."""
+    """What the issuer says, and said for us, now. `id` was given to this token alone (``jti``);
+    `claims` are all.
+    """
 
     id: str
     subject: str
@@ -110,24 +129,34 @@ class Proven:
 
 
 def judge(claims: Mapping[str, Any], *, issuer: str, audience: str, now: datetime) -> Proven:
-    """The claims of a token with a good signature. Raises `MintRefused` unless `issuer` made them, for us, and for now."""
+    """The claims of a token with a good signature. Raises `MintRefused` unless `issuer` made them,
+    for us, and for now.
+    """
     if claims.get("iss") != issuer:
         raise refused("The token is of another issuer.")
     if claims.get("aud") not in (audience, [audience]):
         heard = shortened(printable(str(claims.get("aud"))))
         raise refused(
-            f"The token is meant for another audience ({heard}): ask for one for {audience!r}, as the first request told."
+            f"The token is meant for another audience ({heard}): ask for one for "
+            f"{audience!r}, as "
+            f"the first request told."
         )
     issued, expires = _date(claims, "iat"), _date(claims, "exp")
     if now >= expires + LEEWAY:
         raise refused("The token has expired: ask for a new one.")
     begins = _date(claims, "nbf") if "nbf" in claims else issued
     if max(issued, begins) > now + LEEWAY:
-        raise refused("The token is from the future. Compare the clocks of the issuer and of this index.")
+        raise refused(
+            "The token is from the future. Compare the clocks of the issuer and of this index."
+        )
     if expires - issued > LONGEST_LIFE:
-        raise refused(f"The token lives too long: more than {LONGEST_LIFE // timedelta(hours=1)} hours.")
+        raise refused(
+            f"The token lives too long: more than {LONGEST_LIFE // timedelta(hours=1)} hours."
+        )
     if not _is_id(claims.get("jti")):
-        raise refused("The token has no id (jti), so that nobody could tell whether it was used before.")
+        raise refused(
+            "The token has no id (jti), so that nobody could tell whether it was used before."
+        )
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject:
         raise refused("The token does not say whom it is about (sub).")
@@ -136,6 +165,10 @@ def judge(claims: Mapping[str, Any], *, issuer: str, audience: str, now: datetim
 
 def _date(claims: Mapping[str, Any], name: str) -> datetime:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_DATE - 86400:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value <= _LAST_DATE - 86400
+    ):
         raise refused(f"The token has no good {name}: a number of seconds since 1970 is wanted.")
     return datetime.fromtimestamp(value, UTC)

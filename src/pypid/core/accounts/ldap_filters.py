@@ -1,4 +1,6 @@
-"""Search filters of LDAP (RFC 4515) with places for who is looked for, as ``[ldap]`` has them. Nothing is searched here."""
+"""Search filters of LDAP (RFC 4515) with places for who is looked for, as ``[ldap]`` has them.
+Nothing is searched here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ GROUP_FILTER = "(|(member={dn})(uniqueMember={dn})(memberUid={user}))"
 """Which entries are groups of the user's, where ``[ldap] group_filter`` is empty."""
 
 _ITEM = re.compile(
-    r"\((?:[A-Za-z0-9][\w.;-]*(?:=|~=|>=|<=)|(?:[A-Za-z0-9][\w.;-]*)?(?::dn)?(?::[\w.]+)?:=)[^()\0]*\)", re.ASCII
+    r"\((?:[A-Za-z0-9][\w.;-]*(?:=|~=|>=|<=)|(?:[A-Za-z0-9][\w.;-]*)?(?::dn)?(?::[\w.]+)?:=)[^()\0]*\)",
+    re.ASCII,
 )
 _SEVERAL = re.compile(r"\(\s*(?:[&|][\s\0]*|!\s*\0\s*)\)")
 _NAMED = re.compile(r"\(([A-Za-z][A-Za-z0-9-]*)=\{user\}\)")
@@ -24,9 +27,20 @@ def user_filter(text: str) -> str:
     text = _whole(text)
     attributes = _NAMED.findall(text)
     if not attributes:
-        raise ValueError("it has to hold (attribute={user}), as in (uid={user}): the attribute that is the user's name")
-    if "{dn}" in text or len(attributes) != text.count("{user}") or len({name.lower() for name in attributes}) > 1:
-        raise ValueError("{user} stands alone, in (attribute={user}), and for one attribute only: nobody has two names here")
+        raise ValueError(
+            "it has to hold (attribute={user}), as in (uid={user}): the attribute that is the "
+            "user's name"
+        )
+    if (
+        "{dn}" in text
+        or len(attributes) != text.count("{user}")
+        or len({name.lower() for name in attributes}) > 1
+    ):
+        raise ValueError(
+            "{user} stands alone, in (attribute={user}), and for one attribute only: nobody "
+            "has "
+            "two names here"
+        )
     return text
 
 
@@ -47,7 +61,9 @@ def name_attribute(text: str) -> str:
 
 
 def filled(text: str, escape: Callable[[str], str], *, user: str, dn: str = "") -> str:
-    """The filter with what is looked for in its places, once escaped (so that a ``{dn}`` in a name is no place)."""
+    """The filter with what is looked for in its places, once escaped (so that a ``{dn}`` in a name
+    is no place).
+    """
     values = {"user": escape(user), "dn": escape(dn)}
     return _PLACE.sub(lambda place: values[place[1]], text)
 
@@ -60,5 +76,9 @@ def _whole(text: str) -> str:
     while rest != before:
         rest, before = _SEVERAL.sub("\0", rest), rest
     if rest != "\0":
-        raise ValueError("it is no search filter of LDAP (RFC 4515): each condition, and the whole, stands in ( )")
+        raise ValueError(
+            "it is no search filter of LDAP (RFC 4515): each condition, and the whole, stands "
+            "in "
+            "( )"
+        )
     return text

@@ -1,7 +1,8 @@
 """Provenance objects (PEP 740): attestations, and who signed them in the words that clients know.
 
-The identities are those that `pypi_attestations` has models for; what it cannot verify again is not made here.
-Sources: "Index hosted attestations" (packaging.python.org); Fulcio's ``docs/oid-info.md`` for what certificates say.
+The identities are those that `pypi_attestations` has models for; what it cannot verify again is not
+made here. Sources: "Index hosted attestations" (packaging.python.org); Fulcio's
+``docs/oid-info.md`` for what certificates say.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from attrs import field, frozen
 
 
 class CertificateClaim(Enum):
-    """What a certificate of Fulcio says of the job that it was given to; the values are object identifiers."""
+    """What a certificate of Fulcio says of the job that it was given to; the values are object
+    identifiers.
+    """
 
     ISSUER = "1.3.6.1.4.1.57264.1.8"
     BUILD_SIGNER_URI = "1.3.6.1.4.1.57264.1.9"
@@ -26,7 +29,9 @@ class CertificateClaim(Enum):
 
 
 class GitHub(msgspec.Struct, tag_field="kind", tag="GitHub", frozen=True):
-    """A job of GitHub Actions. The environment is not in the certificate, so it is not known here."""
+    """A job of GitHub Actions. The environment is not in the certificate, so it is
+    not known here.
+    """
 
     repository: str
     workflow: str
@@ -60,7 +65,9 @@ Publisher = GitHub | GitLab | Google | CircleCI
 KINDS = "GitHub Actions, gitlab.com, Google Cloud and CircleCI"
 
 _GITHUB, _GITLAB = "https://github.com/", "https://gitlab.com/"
-_CIRCLECI_SIGNER = re.compile(r"https://circleci\.com/api/v2/projects/([^/]+)/pipeline-definitions/([^/]+)")
+_CIRCLECI_SIGNER = re.compile(
+    r"https://circleci\.com/api/v2/projects/([^/]+)/pipeline-definitions/([^/]+)"
+)
 
 
 @frozen
@@ -99,7 +106,10 @@ def _gitlab(claims: Mapping[CertificateClaim, str]) -> Publisher | None:
     repository = _repository(claims, _GITLAB)
     path = _build_config(claims, f"{_GITLAB}{repository}//")
     # clients look at both, so a certificate without one of them could never be verified again
-    complete = CertificateClaim.SOURCE_REPOSITORY_DIGEST in claims and CertificateClaim.SOURCE_REPOSITORY_REF in claims
+    complete = (
+        CertificateClaim.SOURCE_REPOSITORY_DIGEST in claims
+        and CertificateClaim.SOURCE_REPOSITORY_REF in claims
+    )
     return GitLab(repository, path) if repository and path and complete else None
 
 
@@ -107,7 +117,10 @@ def _circleci(claims: Mapping[CertificateClaim, str]) -> Publisher | None:
     signer = _CIRCLECI_SIGNER.fullmatch(claims.get(CertificateClaim.BUILD_SIGNER_URI, ""))
     if signer is None:
         return None
-    origin, ref = claims.get(CertificateClaim.SOURCE_REPOSITORY_URI), claims.get(CertificateClaim.SOURCE_REPOSITORY_REF)
+    origin, ref = (
+        claims.get(CertificateClaim.SOURCE_REPOSITORY_URI),
+        claims.get(CertificateClaim.SOURCE_REPOSITORY_REF),
+    )
     return CircleCI(signer[1], signer[2], origin or None, ref or None)
 
 
@@ -117,11 +130,21 @@ def _repository(claims: Mapping[CertificateClaim, str], host: str) -> str:
 
 
 def _build_config(claims: Mapping[CertificateClaim, str], before: str) -> str:
-    """The path of the file that says how to build, between `before` and the revision; empty if it is of another project."""
+    """The path of the file that says how to build, between `before` and the revision; empty if it
+    is of another project.
+    """
     said = claims.get(CertificateClaim.BUILD_CONFIG_URI, "")
-    for claim in (CertificateClaim.SOURCE_REPOSITORY_REF, CertificateClaim.SOURCE_REPOSITORY_DIGEST):
+    for claim in (
+        CertificateClaim.SOURCE_REPOSITORY_REF,
+        CertificateClaim.SOURCE_REPOSITORY_DIGEST,
+    ):
         after = f"@{claims.get(claim, '')}"
-        if said.startswith(before) and said.endswith(after) and after != "@" and len(said) >= len(before) + len(after):
+        if (
+            said.startswith(before)
+            and said.endswith(after)
+            and after != "@"
+            and len(said) >= len(before) + len(after)
+        ):
             return said[len(before) : -len(after)]
     return ""
 
@@ -131,7 +154,9 @@ def provenance_object(signed: Sequence[Signed]) -> bytes:
     bundles = [
         {
             "publisher": publisher,
-            "attestations": [msgspec.Raw(one.attestation) for one in signed if one.publisher == publisher],
+            "attestations": [
+                msgspec.Raw(one.attestation) for one in signed if one.publisher == publisher
+            ],
         }
         for publisher in dict.fromkeys(one.publisher for one in signed)
     ]

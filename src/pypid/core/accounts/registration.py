@@ -23,7 +23,9 @@ LONGEST_INVITATION = timedelta(days=30)
 USUAL_INVITATION = timedelta(days=7)
 MOST_FROM_A_PLACE = 10
 WHILE = 3600.0
-"""Seconds in which so many may register from one place: that also bounds how many names are tried, to learn which exist."""
+"""Seconds in which so many may register from one place: that also bounds how many names are tried,
+to learn which exist.
+"""
 
 RESERVED = WORDS | {"admin", "administrator", "anonymous", "operator", "pypid", "root"}
 """Names that people would take for somebody else."""
@@ -47,11 +49,13 @@ def standing_of(mode: Registration) -> AccountStatus:
 def registrable(name: str) -> str:
     """`name`, if somebody may choose it for oneself; raises `BadRequest` with the reason.
 
-    ASCII, unlike the names that administrators give: letters of other scripts look like those of somebody else's name.
+    ASCII, unlike the names that administrators give: letters of other scripts look like those of
+    somebody else's name.
     """
     if not _NAME.match(name) or len(name) > LONGEST_NAME:
         raise BadRequest(
-            "This cannot be a user's name here: use letters, digits and . _ @ + - (beginning with a letter or a digit), "
+            "This cannot be a user's name here: use letters, digits and . _ @ + - (beginning with "
+            "a letter or a digit), "
             f"at most {LONGEST_NAME} characters."
         )
     return name
@@ -60,8 +64,8 @@ def registrable(name: str) -> str:
 def refuse_taken(name: str, taken: Iterable[str]) -> None:
     """Raise `NameTaken` where the name is one of these, or `RESERVED`, capital letters or not.
 
-    `taken` has whoever has an account, and every name that a rule, right, group or token mentions: what was granted to
-    somebody is inherited by nobody who comes and takes the name.
+    `taken` has whoever has an account, and every name that a rule, right, group or token mentions:
+    what was granted to somebody is inherited by nobody who comes and takes the name.
     """
     folded = name.casefold()
     if folded in RESERVED or any(folded == other.casefold() for other in taken):
@@ -71,21 +75,30 @@ def refuse_taken(name: str, taken: Iterable[str]) -> None:
 def proper_password(password: str) -> str:
     """`password`, if it is long enough; raises `BadRequest`."""
     if len(password) < SHORTEST_PASSWORD:
-        raise BadRequest(f"The password is too short: it takes at least {SHORTEST_PASSWORD} characters. Choose a longer one.")
+        raise BadRequest(
+            f"The password is too short: it takes at least {SHORTEST_PASSWORD} characters. "
+            f"Choose "
+            f"a longer one."
+        )
     return password
 
 
-# --- invitations ------------------------------------------------------------------------------------------------
+# --- invitations ----------------------------------------------------------------------------------
 
 INVITATION = "pypid-invitation-"
 """What an invitation begins with, so that people and scanners of secrets know what it is."""
 _ID, _TIME, _SIGNATURE = 12, 5, 32
-_NOT_ONE = "This is no invitation that is good here: it is damaged, used up, too old, or of another index. Ask for a new one."
+_NOT_ONE = (
+    "This is no invitation that is good here: it is damaged, used up, too old, or of another "
+    "index. Ask for a new one."
+)
 
 
 @frozen
 class Invitation:
-    """Lets one person register, once, until it `expires`. Signed, so that nothing is stored before it is used."""
+    """Lets one person register, once, until it `expires`. Signed, so that nothing is stored before
+    it is used.
+    """
 
     id: str
     """Public: in the audit log. 24 hexadecimal digits."""
@@ -94,10 +107,18 @@ class Invitation:
     """What is handed to the person."""
 
 
-def invite(key: bytes, now: datetime, lifetime: timedelta, random: Callable[[int], bytes]) -> Invitation:
-    """A new one. Raises `BadRequest` for a lifetime that is none, or beyond `LONGEST_INVITATION`."""
+def invite(
+    key: bytes, now: datetime, lifetime: timedelta, random: Callable[[int], bytes]
+) -> Invitation:
+    """A new one. Raises `BadRequest` for a lifetime that is none,
+    or beyond `LONGEST_INVITATION`.
+    """
     if not timedelta(0) < lifetime <= LONGEST_INVITATION:
-        raise BadRequest(f"An invitation lasts for more than 0 seconds, and at most {LONGEST_INVITATION.days} days.")
+        raise BadRequest(
+            f"An invitation lasts for more than 0 seconds, and at most "
+            f"{LONGEST_INVITATION.days} "
+            f"days."
+        )
     until = int((now + lifetime).timestamp())
     said = random(_ID) + until.to_bytes(_TIME)
     text = urlsafe_b64encode(said + _signed(said, key)).rstrip(b"=").decode("ascii")
@@ -105,7 +126,8 @@ def invite(key: bytes, now: datetime, lifetime: timedelta, random: Callable[[int
 
 
 def read_invitation(secret: str, key: bytes, now: datetime) -> Invitation:
-    """The invitation that was handed over, if it is ours and in time (whether it was used, `Accounts.once` knows).
+    """The invitation that was handed over, if it is ours and in time (whether it was used,
+    `Accounts.once` knows).
 
     Raises `BadRequest`.
     """

@@ -1,4 +1,6 @@
-"""Rights on single projects, as the configuration and the accounts database hold them, and the rules that they make."""
+"""Rights on single projects, as the configuration and the accounts database hold them, and the
+rules that they make.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ NAMED = frozenset({Whom.USER, Whom.GROUP})
 
 @frozen
 class Right:
-    """That somebody may read a project, or read and `write` it. `name` is the user's or the group's, else empty."""
+    """That somebody may read a project, or read and `write` it. `name` is the user's or the
+    group's, else empty.
+    """
 
     project: ProjectName
     whom: Whom
@@ -71,13 +75,16 @@ def _principals(rights: Iterable[Right]) -> Principals:
 def parse_right(key: str, value: str) -> Right:
     """One line of ``[projects]``. Raises `ValueError`, `BadName` with the reason.
 
-    ``<project>.user.<name> = r``: cut at the first ``.user.`` or ``.group.``, else at the last ``.everyone`` or
-    ``.authenticated``; what is left of it is the project's name, what is right the user's or group's, dots and all.
+    ``<project>.user.<name> = r``: cut at the first ``.user.`` or ``.group.``, else at the last
+    ``.everyone`` or ``.authenticated``; what is left of it is the project's name, what is right the
+    user's or group's, dots and all.
     """
     if value not in ("r", "rw"):
         raise ValueError(f"{value[:80]!r} was read; allowed: r, rw")
     project, whom, name = _cut(key)
-    return Right(project_name(project), whom, account_name(name) if whom in NAMED else "", value == "rw")
+    return Right(
+        project_name(project), whom, account_name(name) if whom in NAMED else "", value == "rw"
+    )
 
 
 def _cut(key: str) -> tuple[str, Whom, str]:
@@ -89,20 +96,27 @@ def _cut(key: str) -> tuple[str, Whom, str]:
         if key.endswith(f".{whom.value}"):
             return key[: -len(whom.value) - 1], whom, ""
     raise ValueError(
-        "a rule is called <project>.user.<name>, <project>.group.<name>, <project>.everyone or <project>.authenticated"
+        "a rule is called <project>.user.<name>, <project>.group.<name>, <project>.everyone or "
+        "<project>.authenticated"
     )
 
 
 def repeated(rights: Mapping[str, Right]) -> Mapping[str, str]:
-    """The keys whose rule stands under an earlier key already, in another spelling of the project's name; and that key.
+    """The keys whose rule stands under an earlier key already, in another spelling of the project's
+    name; and that key.
 
-    Of two such rules the weaker one would do nothing, and whoever takes a right away would have to find both.
+    Of two such rules the weaker one would do nothing, and whoever takes a right away would have to
+    find both.
     """
     first: dict[Right, str] = {}
-    earlier = {key: first.setdefault(evolve(right, write=False), key) for key, right in rights.items()}
+    earlier = {
+        key: first.setdefault(evolve(right, write=False), key) for key, right in rights.items()
+    }
     return {key: other for key, other in earlier.items() if other != key}
 
 
 def claimed(projects: Mapping[ProjectName, Grants]) -> frozenset[ProjectName]:
-    """The projects that are ours by their rules, though perhaps nothing of them was published yet: somebody may write them."""
+    """The projects that are ours by their rules, though perhaps nothing of them was published yet:
+    somebody may write them.
+    """
     return frozenset(name for name, grants in projects.items() if grants.write != NOBODY)

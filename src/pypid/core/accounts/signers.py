@@ -1,6 +1,7 @@
 """Who signed a file, out of its provenance object (PEP 740), in words.
 
-Only of objects that are stored here: pypid makes one of attestations whose signatures it has verified (`core.accounts.provenance`).
+Only of objects that are stored here: pypid makes one of attestations whose signatures it has
+verified (`core.accounts.provenance`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from pypid.core.presentation.release_facts import line
 MOST = 4
 """Publishers of one file that are shown."""
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+\Z")
-_FORGES = {"GitHub": ("GitHub Actions", "https://github.com/"), "GitLab": ("GitLab CI", "https://gitlab.com/")}
+_FORGES = {
+    "GitHub": ("GitHub Actions", "https://github.com/"),
+    "GitLab": ("GitLab CI", "https://gitlab.com/"),
+}
 
 
 @frozen
 class Signer:
-    """Somebody who signed: which service vouches for them, of which repository (or account), and by which workflow."""
+    """Somebody who signed: which service vouches for them, of which repository (or account), and by
+    which workflow.
+    """
 
     service: str
     source: str
@@ -54,7 +60,9 @@ def signers_in(provenance: bytes) -> tuple[Signer, ...]:
         read = msgspec.json.decode(provenance, type=_Provenance)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return ()
-    return tuple(dict.fromkeys(_signer(bundle.publisher) for bundle in read.attestation_bundles[:MOST]))
+    return tuple(
+        dict.fromkeys(_signer(bundle.publisher) for bundle in read.attestation_bundles[:MOST])
+    )
 
 
 def _signer(said: _Publisher) -> Signer:
@@ -62,9 +70,13 @@ def _signer(said: _Publisher) -> Signer:
         service, forge = _FORGES[said.kind]
         repository = line(said.repository, 200) or "unknown"
         url = f"{forge}{quote(repository)}" if _REPOSITORY.match(repository) else None
-        return Signer(service, repository, url, line(said.workflow or said.workflow_filepath, 200) or "")
+        return Signer(
+            service, repository, url, line(said.workflow or said.workflow_filepath, 200) or ""
+        )
     if said.kind == "Google":
         return Signer("Google Cloud", line(said.email, 200) or "unknown")
     if said.kind == "CircleCI":
         return Signer("CircleCI", line(said.vcs_origin or said.project_id, 200) or "unknown")
-    return Signer(line(said.kind, 80) or "unknown", line(said.repository or said.email, 200) or "unknown")
+    return Signer(
+        line(said.kind, 80) or "unknown", line(said.repository or said.email, 200) or "unknown"
+    )

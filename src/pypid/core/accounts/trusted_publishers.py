@@ -1,7 +1,9 @@
-"""Trusted publishing: the rules of ``[issuer:*] allow``, and which projects the claims of an identity token may publish.
+"""Trusted publishing: the rules of ``[issuer:*] allow``, and which projects the claims of an
+identity token may publish.
 
-A rule is ``<project glob> <claim>=<value glob> <claim>=<value glob> ...``: all its claims must fit. A rule that lets
-strangers publish is refused: anybody can have a token from GitHub, so one must say at least whose repository it is.
+A rule is ``<project glob> <claim>=<value glob> <claim>=<value glob> ...``: all its claims must fit.
+A rule that lets strangers publish is refused: anybody can have a token from GitHub, so one must say
+at least whose repository it is.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ TOLD = (
     "pipeline_id",
     "job_id",
 )
-"""The claims that are written down with each token, and told to somebody whose token fits no rule: where it came from."""
+"""The claims that are written down with each token, and told to somebody whose token fits no rule:
+where it came from.
+"""
 
 _WILD = re.compile(r"[*?\[]")
 _CLAIM = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*\Z")
@@ -53,13 +57,17 @@ _OWNERS = {
 }
 """The claims that say whose workflow it is."""
 _SUBJECTS = ("repo:", "repository:", "project_path:")
-"""How a ``sub`` begins that says it: GitHub makes it of other claims for whoever wants that, perhaps the environment alone."""
+"""How a ``sub`` begins that says it: GitHub makes it of other claims for whoever wants that,
+perhaps the environment alone.
+"""
 _EVERYBODYS = frozenset({"aud", "iss", "exp", "nbf", "iat", "jti"})
 """The claims that say nothing of who it is; they are checked anyway."""
 
 
 def forge_of(name: str, url: str) -> Forge:
-    """Which forge the issuer of the section ``[issuer:<name>]`` is; what cannot be known is `Forge.OTHER`."""
+    """Which forge the issuer of the section ``[issuer:<name>]`` is; what cannot be known is
+    `Forge.OTHER`.
+    """
     parts = urlsplit(url)
     for forge in (Forge.GITHUB, Forge.GITLAB):
         if forge.value.lower() in f"{name} {parts.hostname or ''}".lower():
@@ -77,7 +85,9 @@ class ClaimCondition:
 
     @property
     def is_firm(self) -> bool:
-        """Whether strangers cannot choose a name that fits: all up to the first ``/`` is said (``acme/*``, not ``acme*``)."""
+        """Whether strangers cannot choose a name that fits: all up to the first ``/`` is said
+        (``acme/*``, not ``acme*``).
+        """
         wild = _WILD.search(self.glob)
         return wild is None or "/" in self.glob[: wild.start()]
 
@@ -115,7 +125,9 @@ class Allowance:
 
     def fits(self, claims: Mapping[str, Any]) -> bool:
         """Whether these are the claims of somebody whom the rule means."""
-        return all(each.claim in claims and each.fits(claims[each.claim]) for each in self.conditions)
+        return all(
+            each.claim in claims and each.fits(claims[each.claim]) for each in self.conditions
+        )
 
 
 def parse_allowance(text: str, forge: Forge) -> Allowance:
@@ -123,16 +135,22 @@ def parse_allowance(text: str, forge: Forge) -> Allowance:
     projects, *rest = text.split() or [""]
     if "=" in projects:
         shown = shortened(printable(projects))
-        raise ValueError(f"a rule begins with the projects, then come the claims: <project glob> {shown}")
+        raise ValueError(
+            f"a rule begins with the projects, then come the claims: <project glob> {shown}"
+        )
     try:
         GLOB.parse(projects)
     except ValueError:
-        raise ValueError(f"{shortened(printable(projects))!r} is no glob of projects; allowed: {GLOB.allowed}") from None
+        raise ValueError(
+            f"{shortened(printable(projects))!r} is no glob of projects; allowed: {GLOB.allowed}"
+        ) from None
     conditions = tuple(_condition(word) for word in rest)
     claims = [condition.claim for condition in conditions]
     twice = next((claim for claim in claims if claims.count(claim) > 1), None)
     if twice is not None:
-        raise ValueError(f"{twice} is there twice, and both would have to fit; write a line for each")
+        raise ValueError(
+            f"{twice} is there twice, and both would have to fit; write a line for each"
+        )
     _demand_owner(conditions, forge)
     return Allowance(projects, conditions)
 
@@ -152,14 +170,18 @@ def _demand_owner(conditions: Sequence[ClaimCondition], forge: Forge) -> None:
     if owners is None:
         if all(each.claim in _EVERYBODYS or each.says_nothing for each in conditions):
             raise ValueError(
-                "everybody with a token of this issuer could publish; name a claim that only the right ones have, like sub="
+                "everybody with a token of this issuer could publish; name a claim that only "
+                "the "
+                "right ones have, like sub="
             )
         return
     said = [each for each in conditions if each.claim in owners]
     if not said:
         advice = f"add one of {', '.join(f'{owner}=' for owner in owners)}"
         raise ValueError(f"everybody on {forge.value} could publish; {advice}")
-    if not any(each.is_firm and (each.claim != "sub" or each.glob.startswith(_SUBJECTS)) for each in said):
+    if not any(
+        each.is_firm and (each.claim != "sub" or each.glob.startswith(_SUBJECTS)) for each in said
+    ):
         which = said[0]
         start = " and begin with repo: or project_path:" if which.claim == "sub" else ""
         raise ValueError(
@@ -169,13 +191,21 @@ def _demand_owner(conditions: Sequence[ClaimCondition], forge: Forge) -> None:
 
 
 def issuer_problems(name: str, url: str | None, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What is wrong with a section ``[issuer:<name>]``: the key, and why. `lines` are the rules of ``allow``."""
+    """What is wrong with a section ``[issuer:<name>]``: the key, and why. `lines` are the rules of
+    ``allow``.
+    """
     if url is None:
         if lines:
             yield "url", "the rules of allow are about tokens of an issuer; say its url"
         return
     if not is_safe(url):
-        yield "url", "keys that come over http can be anybody's: an issuer's URL is https (http on this machine only)"
+        yield (
+            "url",
+            (
+                "keys that come over http can be anybody's: an issuer's URL is https (http on this "
+                "machine only)"
+            ),
+        )
     for number, line in enumerate(lines, 1):
         try:
             parse_allowance(line, forge_of(name, url))
@@ -186,16 +216,22 @@ def issuer_problems(name: str, url: str | None, lines: Sequence[str]) -> Iterato
 def is_safe(url: str) -> bool:
     """Whether it is certain who answers there: by https, or because it is this machine."""
     parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost"))
+    return parts.scheme == "https" or (
+        parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+    )
 
 
 def allowed_projects(allowances: Iterable[Allowance], claims: Mapping[str, Any]) -> tuple[str, ...]:
-    """The globs of projects that somebody with these (proven) claims may publish, in the rules' order; empty: none."""
+    """The globs of projects that somebody with these (proven) claims may publish, in the rules'
+    order; empty: none.
+    """
     return tuple(dict.fromkeys(each.projects for each in allowances if each.fits(claims)))
 
 
 def publisher_of(issuer: str, subject: str) -> str:
-    """The text that stands for a workflow: the issuer's name in the configuration, and its ``sub``. It is no account's name."""
+    """The text that stands for a workflow: the issuer's name in the configuration, and its ``sub``.
+    It is no account's name.
+    """
     return printable(f"{issuer}:{subject}", LONGEST_USER)[:LONGEST_USER]
 
 

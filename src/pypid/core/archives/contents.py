@@ -1,11 +1,13 @@
 """What lies in a distribution: its members, and the beginning of one of them, as people look at it.
 
-Names inside an archive are whatever somebody wrote there. Each member has a `path` for people and for addresses: its name, in
-which a backslash, and all that cannot be printed (control characters, what turns the direction of text, bytes that are no
-UTF-8), stands as Python would escape it. A name that comes twice, or is very long, ends in ``\\#`` and the member's number. So
-no two members have the same path, and none needs more than printable characters.
+Names inside an archive are whatever somebody wrote there. Each member has a `path` for people and
+for addresses: its name, in which a backslash, and all that cannot be printed (control characters,
+what turns the direction of text, bytes that are no UTF-8), stands as Python would escape it. A name
+that comes twice, or is very long, ends in ``\\#`` and the member's number. So no two members have
+the same path, and none needs more than printable characters.
 
-Nothing is judged here (see `archive`): an archive that cannot be followed is `UnusableArchive`, and all else is shown as it is.
+Nothing is judged here (see `archive`): an archive that cannot be followed is `UnusableArchive`, and
+all else is shown as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from pypid.core.archives.tars import TarKind, TarMember, read_tar
 from pypid.core.archives.zips import ZipEntry, begin_entry, zip_entries
 
 MOST_HELD = 20_000
-"""Members of one archive that are held; the largest that people look at (botocore, tensorflow) have some thousands."""
+"""Members of one archive that are held; the largest that people look at (botocore, tensorflow) have
+some thousands.
+"""
 MOST_NAMES = 4 << 20
 """Characters of all their paths."""
 LONGEST_PATH = 250
@@ -41,7 +45,9 @@ _CONTROLS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0)))) - frozenset(
 
 
 class Inner(msgspec.Struct, frozen=True, gc=False):
-    """One member: a file, or a link (folders are left out). Sizes in bytes. Not attrs: there are many, as of `model.File`."""
+    """One member: a file, or a link (folders are left out). Sizes in bytes. Not attrs: there are
+    many, as of `model.File`.
+    """
 
     path: str
     size: int
@@ -80,7 +86,9 @@ class MemberListing:
 
 @frozen
 class ArchiveFolder:
-    """A folder of an archive by its path, which ends in a slash; its members, and those of folders in it. `size` in bytes."""
+    """A folder of an archive by its path, which ends in a slash; its members, and those of folders
+    in it. `size` in bytes.
+    """
 
     path: str
     members: int
@@ -109,10 +117,14 @@ class Text:
 
 
 def printable(name: str) -> str:
-    """`name` with a backslash before each backslash, and an escape in place of what cannot be printed; no two become one."""
+    """`name` with a backslash before each backslash, and an escape in place of what cannot be
+    printed; no two become one.
+    """
     if name.isprintable() and "\\" not in name:
         return name
-    return "".join(letter if letter.isprintable() and letter != "\\" else _escaped(letter) for letter in name)
+    return "".join(
+        letter if letter.isprintable() and letter != "\\" else _escaped(letter) for letter in name
+    )
 
 
 def _escaped(letter: str) -> str:
@@ -125,17 +137,28 @@ def _escaped(letter: str) -> str:
 
 
 def visible(line: str) -> str:
-    """A line of text for a page: what cannot be printed stands as an escape, but for tabs; other backslashes stay."""
+    """A line of text for a page: what cannot be printed stands as an escape, but for tabs; other
+    backslashes stay.
+    """
     if line.isprintable():
         return line
-    # by the letters that there are, and not by each letter: of a megabyte of what cannot be seen that would take seconds
-    return line.translate({ord(each): _escaped(each) for each in set(line) if not each.isprintable() and each not in "\t\xa0"})
+    # by the letters that there are, and not by each letter: of a megabyte of what cannot be seen
+    # that would take seconds
+    return line.translate(
+        {
+            ord(each): _escaped(each)
+            for each in set(line)
+            if not each.isprintable() and each not in "\t\xa0"
+        }
+    )
 
 
 def read_text(data: bytes, *, cut: bool) -> Text | None:
-    """The text that `data` is, or None where it is none: UTF-8 (when `cut`, its last letter may be torn), or older text.
+    """The text that `data` is, or None where it is none: UTF-8 (when `cut`, its last letter may be
+    torn), or older text.
 
-    Older text is taken for Latin-1 if it has no control characters; sources of Python 2 are written so.
+    Older text is taken for Latin-1 if it has no control characters; sources of Python 2 are written
+    so.
     """
     if b"\0" in data:
         return None
@@ -149,9 +172,11 @@ def read_text(data: bytes, *, cut: bool) -> Text | None:
 
 
 def look_in(members: Sequence[Inner], folder: str) -> tuple[list[ArchiveFolder], list[Inner]]:
-    """The folders and the members right below `folder` ("" or a path that ends in a slash), each in order.
+    """The folders and the members right below `folder` ("" or a path that ends in a slash), each in
+    order.
 
-    A folder in which nothing but one folder lies is passed over: what is told is where something begins (``spam-1.0/src/``).
+    A folder in which nothing but one folder lies is passed over: what is told is where something
+    begins (``spam-1.0/src/``).
     """
     below: dict[str, list[Inner]] = {}
     here: list[Inner] = []
@@ -162,32 +187,46 @@ def look_in(members: Sequence[Inner], folder: str) -> tuple[list[ArchiveFolder],
                 below.setdefault(first, []).append(member)
             else:
                 here.append(member)
-    folders = [ArchiveFolder(_shared(its), len(its), sum(member.size for member in its)) for its in below.values()]
-    return sorted(folders, key=lambda each: each.path.split("/")), sorted(here, key=lambda member: member.path)
+    folders = [
+        ArchiveFolder(_shared(its), len(its), sum(member.size for member in its))
+        for its in below.values()
+    ]
+    return sorted(folders, key=lambda each: each.path.split("/")), sorted(
+        here, key=lambda member: member.path
+    )
 
 
 def _shared(members: Sequence[Inner]) -> str:
     """The longest folder that all of them are in."""
-    return "/".join(commonprefix([member.path.rpartition("/")[0].split("/") for member in members])) + "/"
+    return (
+        "/".join(commonprefix([member.path.rpartition("/")[0].split("/") for member in members]))
+        + "/"
+    )
 
 
 def list_members(file: BinaryIO, filename: str) -> MemberListing:
-    """The members of the archive in the seekable `file`, which is named so; blocks. Raises `UnusableArchive`.
+    """The members of the archive in the seekable `file`, which is named so; blocks. Raises
+    `UnusableArchive`.
 
-    Of a zip, a wheel or an egg only the directory is read; a tar is unpacked once, in bounded memory.
+    Of a zip, a wheel or an egg only the directory is read; a tar is unpacked once, in bounded
+    memory.
     """
     return _of_zip(file) if is_zip(filename) else _of_tar(file, filename)
 
 
 def open_zipped(file: BinaryIO, member: Inner) -> OpenedMember:
-    """A member of a zip; blocks. Raises `UnusableArchive` where it is damaged, encrypted, or packed in a way that nobody knows."""
+    """A member of a zip; blocks. Raises `UnusableArchive` where it is damaged, encrypted, or packed
+    in a way that nobody knows.
+    """
     if member.entry is None or member.kind is not TarKind.FILE:
         return OpenedMember(member, b"")
     return OpenedMember(member, begin_entry(file, member.entry, MOST_SHOWN))
 
 
 def open_tarred(file: BinaryIO, filename: str, path: str) -> OpenedMember | None:
-    """The member of a tar that has this path, or None; blocks. Raises `UnusableArchive`, at what comes before it."""
+    """The member of a tar that has this path, or None; blocks. Raises `UnusableArchive`, at what
+    comes before it.
+    """
     stream = Unpacked(file, filename, MOST_UNPACKED)
     listed = _Listed()
 
@@ -248,7 +287,9 @@ class _Listed:
         if path is None:
             return None
         link = (
-            printable(member.link[:LONGEST_PATH])[:LONGEST_PATH] if member.kind in (TarKind.SYMLINK, TarKind.HARDLINK) else ""
+            printable(member.link[:LONGEST_PATH])[:LONGEST_PATH]
+            if member.kind in (TarKind.SYMLINK, TarKind.HARDLINK)
+            else ""
         )
         return Inner(path, member.size, kind=member.kind, link=link)
 
@@ -262,7 +303,9 @@ def _of_zip(file: BinaryIO) -> MemberListing:
         path = None if entry.is_folder else listed.path(entry.name)
         if path is not None:
             kind = _kind(entry.mode)
-            listed.members.append(Inner(path, entry.unpacked, entry.packed, entry.crc, kind, entry=entry))
+            listed.members.append(
+                Inner(path, entry.unpacked, entry.packed, entry.crc, kind, entry=entry)
+            )
     return listed.listing()
 
 

@@ -1,7 +1,8 @@
-"""Streams out of compressed files: bounded in memory, in bytes that come out, and to exactly one stream a file.
+"""Streams out of compressed files: bounded in memory, in bytes that come out, and to exactly one
+stream a file.
 
-Readers disagree about what follows the first gzip, bzip2 or xz stream: some read on, some stop. So nothing may follow it
-but zeros (which all of them skip, and which tape-minded tools append).
+Readers disagree about what follows the first gzip, bzip2 or xz stream: some read on, some stop. So
+nothing may follow it but zeros (which all of them skip, and which tape-minded tools append).
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class Unpacked:
     """The bytes of one compressed file, read forwards once.
 
     `filename` tells the compression (``.gz`` and ``.tgz``, ``.bz2`` and ``.tbz``, ``.xz`` and
-    ``.txz``). `read` and `skip` raise `UnusableArchive` where the stream is damaged, cut off, a bomb, or
-    has more than `most` bytes.
+    ``.txz``). `read` and `skip` raise `UnusableArchive` where the stream is damaged, cut off, a
+    bomb, or has more than `most` bytes.
     """
 
     def __init__(self, file: BinaryIO, filename: str, most: int = MOST_UNPACKED) -> None:
@@ -106,11 +107,17 @@ class Unpacked:
         return self._take(_PIECE)
 
     def finish(self) -> None:
-        """Check that nothing but zeros follows the stream in the file (call it at the end of the stream)."""
+        """Check that nothing but zeros follows the stream in the file (call it at the end of the
+        stream).
+        """
         rest = self._decoder.unused_data
         while rest:
             if rest.strip(b"\0"):
-                raise UnusableArchive("the file has data after its compressed stream; build it anew with a current build tool.")
+                raise UnusableArchive(
+                    "the file has data after its compressed stream; build it anew with a "
+                    "current "
+                    "build tool."
+                )
             rest = self._file.read(_BATCH)
 
     def _take(self, most: int) -> bytes:
@@ -132,11 +139,15 @@ class Unpacked:
         while not self._buffer and not self._decoder.eof:
             data = self._file.read(_BATCH) if self._decoder.needs_input else b""
             if not data and self._decoder.needs_input:
-                raise UnusableArchive("the compressed stream was cut off: build the file anew and upload it again.")
+                raise UnusableArchive(
+                    "the compressed stream was cut off: build the file anew and upload it again."
+                )
             try:
                 self._buffer = self._decoder.decompress(data, _PIECE)
             except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError):
-                raise UnusableArchive("the file is not compressed as its name says, or it is damaged: build it anew.") from None
+                raise UnusableArchive(
+                    "the file is not compressed as its name says, or it is damaged: build it anew."
+                ) from None
         self._unpacked += len(self._buffer)
         if is_bomb(self._unpacked, self._size):
             raise UnusableArchive(BOMB)

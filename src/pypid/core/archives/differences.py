@@ -1,8 +1,10 @@
-"""Two releases of a project compared: which files they have, and what lies in two of these; and two texts.
+"""Two releases of a project compared: which files they have, and what lies in two of these; and two
+texts.
 
-All by values: to compare the other way round gives the same with the sides exchanged, and nothing differs from itself. What
-belongs to the version alone is no difference: members lie in ``spam-1.0.dist-info`` here and in ``spam-2.0.dist-info`` there,
-or below ``spam-1.0/`` and ``spam-2.0/``. (For the metadata see `fielddifferences`.)
+All by values: to compare the other way round gives the same with the sides exchanged, and nothing
+differs from itself. What belongs to the version alone is no difference: members lie in
+``spam-1.0.dist-info`` here and in ``spam-2.0.dist-info`` there, or below ``spam-1.0/`` and
+``spam-2.0/``. (For the metadata see `fielddifferences`.)
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName, project_name
 
 MOST_LINES, CONTEXT = 2000, 3
-"""Lines between the first and the last difference of two texts that are compared; and lines told around each difference."""
+"""Lines between the first and the last difference of two texts that are compared; and lines told
+around each difference.
+"""
 SDIST = "sdist"
 _PURE = "none-any"
 
@@ -31,7 +35,8 @@ _INFO = re.compile(r"(?P<name>.+)-[^-]+(?P<suffix>\.(?:dist-info|data))\Z")
 class Pair:
     """The files of one kind in both releases; at least one of them is there.
 
-    `kind` is the tags of a wheel, with its build number (``py3-none-any``), ``sdist``, or ``egg py3.6``.
+    `kind` is the tags of a wheel, with its build number (``py3-none-any``), ``sdist``, or ``egg
+    py3.6``.
     """
 
     kind: str
@@ -41,7 +46,8 @@ class Pair:
 
 @frozen
 class MemberDifferences:
-    """What differs in the contents of two archives, by path without the version (``spam-*.dist-info/METADATA``), in order.
+    """What differs in the contents of two archives, by path without the version
+    (``spam-*.dist-info/METADATA``), in order.
 
     `same`: how many members do not differ.
     """
@@ -54,7 +60,9 @@ class MemberDifferences:
 
 @frozen
 class DiffLine:
-    """A line of a comparison of two texts: its number in each that has it, from 1. Without both: some are left out here."""
+    """A line of a comparison of two texts: its number in each that has it, from 1. Without both:
+    some are left out here.
+    """
 
     old: int | None
     new: int | None
@@ -68,7 +76,7 @@ class DiffLine:
         return "-" if self.new is None else " "
 
 
-# --- files ----------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def pairs_of(old: Iterable[File], new: Iterable[File]) -> tuple[Pair, ...]:
@@ -78,18 +86,24 @@ def pairs_of(old: Iterable[File], new: Iterable[File]) -> tuple[Pair, ...]:
 
 
 def choose_pair(pairs: Sequence[Pair], kind: str | None = None) -> Pair | None:
-    """The pair of that kind; without one the pair of files in both releases that is told most of: wheels for everybody, other
-    wheels, sdists. None where there is no such pair.
+    """The pair of that kind; without one the pair of files in both releases that is told most of:
+    wheels for everybody, other wheels, sdists. None where there is no such pair.
     """
     if kind is not None:
         return next((pair for pair in pairs if pair.kind == kind), None)
     whole = [pair for pair in pairs if pair.old is not None and pair.new is not None]
-    return min(whole, key=lambda pair: (not pair.kind.endswith(_PURE), pair.kind.startswith((SDIST, "egg"))), default=None)
+    return min(
+        whole,
+        key=lambda pair: (not pair.kind.endswith(_PURE), pair.kind.startswith((SDIST, "egg"))),
+        default=None,
+    )
 
 
 def _by_kind(files: Iterable[File]) -> dict[str, File]:
     found: dict[str, File] = {}
-    last: dict[str, int] = {}  # by kind: else each of thousands of one kind would count from the first
+    last: dict[
+        str, int
+    ] = {}  # by kind: else each of thousands of one kind would count from the first
     for file in sorted(files, key=lambda file: file.filename):
         kind = kind_of(file.filename)
         number = last.get(kind, 0) + 1
@@ -108,11 +122,15 @@ def kind_of(filename: str) -> str:
     return SDIST
 
 
-# --- members --------------------------------------------------------------------------------------------------
+# --- members --------------------------------------------------------------------------------------
 
 
-def member_differences(old: Sequence[Inner], new: Sequence[Inner], project: ProjectName) -> MemberDifferences:
-    """What differs between the members of two archives of the project: by size, CRC-32 where both are known, kind and link."""
+def member_differences(
+    old: Sequence[Inner], new: Sequence[Inner], project: ProjectName
+) -> MemberDifferences:
+    """What differs between the members of two archives of the project: by size, CRC-32 where both
+    are known, kind and link.
+    """
     one, other = _normal(old, project), _normal(new, project)
     changed = {
         path: Changed(one[path][-1], other[path][-1])
@@ -130,7 +148,11 @@ def member_differences(old: Sequence[Inner], new: Sequence[Inner], project: Proj
 def _normal(members: Sequence[Inner], project: ProjectName) -> dict[str, list[Inner]]:
     """By path without the version; mostly one of each."""
     tops = {member.path.partition("/")[0] for member in members}
-    top = f"{next(iter(tops))}/" if len(tops) == 1 and all("/" in member.path for member in members) else ""
+    top = (
+        f"{next(iter(tops))}/"
+        if len(tops) == 1 and all("/" in member.path for member in members)
+        else ""
+    )
     if not _is_top(top, project):
         top = ""
     found: dict[str, list[Inner]] = {}
@@ -175,15 +197,19 @@ def _same(old: Inner, new: Inner) -> bool:
 
 
 def _target(member: Inner) -> str:
-    """Where a link leads to; a hard link's begins with the top folder, which the member's own path begins with."""
+    """Where a link leads to; a hard link's begins with the top folder, which the member's own path
+    begins with.
+    """
     return member.link.removeprefix(member.path.partition("/")[0] + "/")
 
 
-# --- texts ----------------------------------------------------------------------------------------------------
+# --- texts ----------------------------------------------------------------------------------------
 
 
 def text_differences(old: str, new: str) -> tuple[DiffLine, ...] | None:
-    """The lines that differ, with some around them; None where too many would have to be compared."""
+    """The lines that differ, with some around them; None where too many would have
+    to be compared.
+    """
     one, other = old.split("\n"), new.split("\n")
     shortest, first, last = min(len(one), len(other)), 0, 0
     while first < shortest and one[first] == other[first]:

@@ -1,6 +1,8 @@
-"""What is inside a distribution: its metadata, and everything that is wrong with the archive, at once.
+"""What is inside a distribution: its metadata, and everything that is wrong with the archive, at
+once.
 
-The truth about a distribution is the metadata inside it; what a client's form says is a copy at best.
+The truth about a distribution is the metadata inside it; what a client's form says is a copy at
+best.
 """
 
 from __future__ import annotations
@@ -20,15 +22,18 @@ class Inside:
     """What `inspect` found. `problems` is empty for an archive that may be published."""
 
     metadata: bytes | None = field(default=None, repr=False)
-    """The exact bytes of METADATA (wheels) or PKG-INFO; None where there is none that can be read."""
+    """The exact bytes of METADATA (wheels) or PKG-INFO; None where there is none that can be read.
+    """
     problems: tuple[str, ...] = ()
 
 
 def inspect(file: BinaryIO, distribution: Distribution) -> Inside:
-    """Look into the seekable `file`, which is named as `distribution` says; its position does not matter.
+    """Look into the seekable `file`, which is named as `distribution` says; its position does not
+    matter.
 
-    Blocks: run it in a thread. Reads the headers of a wheel, egg or zip only; a tar is unpacked once as a stream. Memory and
-    work are bounded, whatever the bytes are, and no archive makes it raise (only `file` itself can).
+    Blocks: run it in a thread. Reads the headers of a wheel, egg or zip only; a tar is unpacked
+    once as a stream. Memory and work are bounded, whatever the bytes are, and no archive makes it
+    raise (only `file` itself can).
     """
     findings = MemberProblems()
     metadata: bytes | None = None

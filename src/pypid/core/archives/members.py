@@ -13,11 +13,15 @@ MOST_ENTRIES = 200_000
 UNPACKED_FREELY = 256 << 20
 """Bytes that any archive may unpack to; beyond them the ratio is judged."""
 LARGEST_RATIO = 100
-"""Unpacked to packed bytes. Code packs 3 to 10 times (PyPI refuses above 50); a bomb of zeros 1,000 times."""
+"""Unpacked to packed bytes. Code packs 3 to 10 times (PyPI refuses above 50); a bomb of zeros 1,000
+times.
+"""
 MOST_UNPACKED = 16 << 30
 """Bytes that an archive may unpack to, whatever its ratio."""
 LARGEST_PART = 16 << 20
-"""Bytes that are asked for of an archive elsewhere; also for its central directory (50,000 members of 280 characters)."""
+"""Bytes that are asked for of an archive elsewhere; also for its central directory (50,000 members
+of 280 characters).
+"""
 
 _MOST_PROBLEMS = 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -53,14 +57,17 @@ class MemberProblems:
 def path_problem(name: str, *, backslash: bool) -> str | None:
     """What forbids a member of this name, or None.
 
-    `backslash` says whether one may be part of a name: in old sdists it is, in a wheel it never is (PEP 427). Even then
-    the name is also judged as Windows reads it, because an archive is unpacked there too.
+    `backslash` says whether one may be part of a name: in old sdists it is, in a wheel it never is
+    (PEP 427). Even then the name is also judged as Windows reads it, because an archive is unpacked
+    there too.
     """
     shown = repr(shortened(name))
     if _CONTROL.search(name):
         return f"the archive has a member with control characters in its name: {shown}."
     if "\\" in name and not backslash:
-        return f"the archive has a member with a backslash in its name: {shown}; the separator is '/'."
+        return (
+            f"the archive has a member with a backslash in its name: {shown}; the separator is '/'."
+        )
     either = name.replace("\\", "/")
     if either.startswith("/") or _DRIVE.match(either):
         return f"the archive has a member with an absolute name: {shown}."
@@ -77,11 +84,16 @@ def parts(name: str) -> tuple[str, ...]:
 
 
 def is_bomb(unpacked: int, packed: int) -> bool:
-    """Whether `packed` bytes that unpack to `unpacked` are more likely an attack than a distribution."""
-    return unpacked > MOST_UNPACKED or (unpacked > UNPACKED_FREELY and unpacked > LARGEST_RATIO * packed)
+    """Whether `packed` bytes that unpack to `unpacked` are more likely an attack than a
+    distribution.
+    """
+    return unpacked > MOST_UNPACKED or (
+        unpacked > UNPACKED_FREELY and unpacked > LARGEST_RATIO * packed
+    )
 
 
 BOMB = (
-    f"the archive unpacks to more than {LARGEST_RATIO} times its size (or more than {MOST_UNPACKED >> 30} GiB): "
+    f"the archive unpacks to more than {LARGEST_RATIO} times its size (or more than "
+    f"{MOST_UNPACKED >> 30} GiB): "
     "take generated or empty data out of it."
 )

@@ -1,7 +1,7 @@
 """What the metadata of two releases says differently, field by field.
 
-To compare the other way round gives the same with the sides exchanged, and nothing differs from itself. The order of values,
-and white space, make no difference.
+To compare the other way round gives the same with the sides exchanged, and nothing differs from
+itself. The order of values, and white space, make no difference.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ _FIELDS = {
     "description": "Description",
     "metadata_version": "Metadata-Version",
 }
-"""What is compared, by the name that `packaging.metadata` has for it, in the order in which it is shown."""
+"""What is compared, by the name that `packaging.metadata` has for it, in the order in which it is
+shown.
+"""
 
 
 @frozen
@@ -59,8 +61,8 @@ class Changed(Generic[T]):
 class FieldDifference:
     """What differs in one field of the metadata, whose name is spelled as in the specification.
 
-    `changed` pairs what belongs together: the values of a field that comes once, requirements of one project, URLs of one
-    label.
+    `changed` pairs what belongs together: the values of a field that comes once, requirements of
+    one project, URLs of one label.
     """
 
     name: str
@@ -70,7 +72,9 @@ class FieldDifference:
 
 
 def metadata_differences(old: CoreMetadata, new: CoreMetadata) -> tuple[FieldDifference, ...]:
-    """The fields that differ. Of a description only its length is told: as members of the files its lines can be compared."""
+    """The fields that differ. Of a description only its length is told: as members of the files its
+    lines can be compared.
+    """
     found: list[FieldDifference] = []
     for word, name in _FIELDS.items():
         one, other = old.fields.get(word), new.fields.get(word)
@@ -95,8 +99,12 @@ def _single(name: str, old: Sequence[str], new: Sequence[str]) -> FieldDifferenc
     return FieldDifference(name, added=tuple(map(_shown, new)), removed=tuple(map(_shown, old)))
 
 
-def _several(name: str, old: Sequence[str], new: Sequence[str], identity: Callable[[str], str | None]) -> FieldDifference:
-    """Of a field of many values; `identity` says which belong together, None for what stands for itself."""
+def _several(
+    name: str, old: Sequence[str], new: Sequence[str], identity: Callable[[str], str | None]
+) -> FieldDifference:
+    """Of a field of many values; `identity` says which belong together, None for what stands for
+    itself.
+    """
     removed = {value: identity(value) for value in old if value not in new}
     added = {value: identity(value) for value in new if value not in old}
     before, after = _once(removed), _once(added)
@@ -113,7 +121,9 @@ def _several(name: str, old: Sequence[str], new: Sequence[str], identity: Callab
 def _once(values: Mapping[str, str | None]) -> dict[str, str]:
     """The values by identity, of those that only one has."""
     counts = Counter(values.values())
-    return {known: value for value, known in values.items() if known is not None and counts[known] == 1}
+    return {
+        known: value for value, known in values.items() if known is not None and counts[known] == 1
+    }
 
 
 def _required(requirement: str) -> str | None:
@@ -149,7 +159,9 @@ def _texts(value: object) -> tuple[str, ...]:
         case _:
             values = ()
     return tuple(
-        text.encode(errors="replace").decode() for text in values if isinstance(text, str) and text.strip() not in _NOTHING
+        text.encode(errors="replace").decode()
+        for text in values
+        if isinstance(text, str) and text.strip() not in _NOTHING
     )
 
 
@@ -167,7 +179,10 @@ def _canonical(requirement: str) -> str:
 
 
 def _length(description: object) -> tuple[str, ...]:
-    return tuple(f"{len(text)} characters in {text.rstrip().count(chr(10)) + 1} lines" for text in _texts(description))
+    return tuple(
+        f"{len(text)} characters in {text.rstrip().count(chr(10)) + 1} lines"
+        for text in _texts(description)
+    )
 
 
 def _shown(value: str) -> str:

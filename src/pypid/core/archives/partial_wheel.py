@@ -1,7 +1,8 @@
 """METADATA out of a wheel of which only some parts are at hand: says which part it needs next.
 
-The central directory of a zip lies at its end, and build tools put ``.dist-info`` last: the first part is mostly enough.
-Nothing of the wheel is judged here (see `archive`): it is another index's, and its reader checks its hash.
+The central directory of a zip lies at its end, and build tools put ``.dist-info`` last: the first
+part is mostly enough. Nothing of the wheel is judged here (see `archive`): it is another index's,
+and its reader checks its hash.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class WheelParts:
     _parts: list[tuple[int, bytes]] = field(factory=list, repr=False)
 
     def add(self, span: Span, data: bytes) -> None:
-        """Take in what was asked for. Raises `UnusableArchive` where it is not as long as that, or where it is too much in all."""
+        """Take in what was asked for. Raises `UnusableArchive` where it is not as long as that, or
+        where it is too much in all.
+        """
         if len(data) != span.stop - span.start:
             raise UnusableArchive("the file is not as long as it was said to be.")
         if len(self._parts) >= MOST_PARTS:
@@ -62,21 +65,29 @@ def peek(parts: WheelParts, project: ProjectName) -> bytes | Span:
 
 
 def look(parts: WheelParts, reading: Callable[[BinaryIO], T]) -> T | Span:
-    """What `reading` finds in the file (no `Span`), or the part that it needs, to be called again. Raises `UnusableArchive`."""
+    """What `reading` finds in the file (no `Span`), or the part that it needs, to be called again.
+    Raises `UnusableArchive`.
+    """
     try:
         return reading(cast(BinaryIO, _Sparse(parts)))
     except _Needed as needed:
         if needed.span.stop - needed.span.start > LARGEST_PART:
-            raise UnusableArchive("its directory or its metadata is too large to be read by itself.") from None
+            raise UnusableArchive(
+                "its directory or its metadata is too large to be read by itself."
+            ) from None
         return needed.span
 
 
 def metadata_of(file: BinaryIO, project: ProjectName) -> bytes:
-    """The METADATA of a wheel, read through its central directory; blocks. Raises `UnusableArchive`."""
+    """The METADATA of a wheel, read through its central directory; blocks. Raises
+    `UnusableArchive`.
+    """
     members = list_zip(file, MemberProblems())
     found = [entry for name, entry in members.items() if _is_metadata(name)]
     if len(found) != 1 or not _is_named_for(found[0], project):
-        raise UnusableArchive("the wheel does not have exactly one .dist-info/METADATA, of its own project.")
+        raise UnusableArchive(
+            "the wheel does not have exactly one .dist-info/METADATA, of its own project."
+        )
     return read_entry(file, found[0], LONGEST_METADATA)
 
 

@@ -1,7 +1,8 @@
 """What is inside an sdist: its PKG-INFO, and whether it may be unpacked anywhere.
 
-Sources: "Source distribution format" (packaging.python.org), PEP 625 and, for what may be unpacked, PEP 706 (the ``data``
-filter of `tarfile`). Old sdists are met with patience: the spelling of the top folder does not matter.
+Sources: "Source distribution format" (packaging.python.org), PEP 625 and, for what may be unpacked,
+PEP 706 (the ``data`` filter of `tarfile`). Old sdists are met with patience: the spelling of the
+top folder does not matter.
 """
 
 from __future__ import annotations
@@ -17,16 +18,28 @@ from pypid.core.archives.zips import read_entry, read_zip
 from pypid.core.errors import shortened
 from pypid.core.packaging.core_metadata import LONGEST_METADATA
 
-_NO_PKG_INFO = "the sdist has no PKG-INFO in its top folder: build it with a build tool (python -m build --sdist)."
-_MANY_TOPS = "the sdist has several top folders, or files outside of its top folder; everything belongs into <name>-<version>/."
+_NO_PKG_INFO = (
+    "the sdist has no PKG-INFO in its top folder: build it with a build tool (python -m build "
+    "--sdist)."
+)
+_MANY_TOPS = (
+    "the sdist has several top folders, or files outside of its top folder; everything belongs "
+    "into <name>-<version>/."
+)
 
 
 def sdist_metadata(file: BinaryIO, filename: str, findings: MemberProblems) -> bytes | None:
-    """The PKG-INFO of an sdist (``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, ``.zip``), or None; problems to `findings`.
+    """The PKG-INFO of an sdist (``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, ``.zip``), or
+    None; problems to `findings`.
 
-    A tar is read through once, in bounded memory; of a zip only the headers. Raises `UnusableArchive`.
+    A tar is read through once, in bounded memory; of a zip only the headers. Raises
+    `UnusableArchive`.
     """
-    return _from_zip(file, findings) if filename.endswith(".zip") else _from_tar(file, filename, findings)
+    return (
+        _from_zip(file, findings)
+        if filename.endswith(".zip")
+        else _from_tar(file, filename, findings)
+    )
 
 
 def _from_zip(file: BinaryIO, findings: MemberProblems) -> bytes | None:
@@ -34,7 +47,11 @@ def _from_zip(file: BinaryIO, findings: MemberProblems) -> bytes | None:
     tops = {split[0] for split in map(parts, entries) if split}
     if len(tops) != 1:
         findings.add(_MANY_TOPS)
-    places = [entry for name, entry in entries.items() if _is_pkg_info(parts(name)) and not entry.is_folder]
+    places = [
+        entry
+        for name, entry in entries.items()
+        if _is_pkg_info(parts(name)) and not entry.is_folder
+    ]
     if not places:
         findings.add(_NO_PKG_INFO)
     return read_entry(file, places[0], LONGEST_METADATA) if len(places) == len(tops) == 1 else None
@@ -67,7 +84,9 @@ class _Reading:
         if not _is_pkg_info(parts(member.name)) or self.found:
             return False
         if member.size > LONGEST_METADATA:
-            raise UnusableArchive(f"the PKG-INFO is larger than the {LONGEST_METADATA >> 20} MiB that are allowed.")
+            raise UnusableArchive(
+                f"the PKG-INFO is larger than the {LONGEST_METADATA >> 20} MiB that are allowed."
+            )
         return True
 
     def take(self, member: TarMember, data: bytes) -> None:
@@ -80,19 +99,27 @@ class _Reading:
         if split and (len(self.tops) < 2):
             self.tops.add(split[0] if len(split) > 1 or member.kind is TarKind.FOLDER else "")
         if self.links and any(split[:length] in self.links for length in range(1, len(split) + 1)):
-            self.findings.add(f"the sdist writes {shortened(member.name)!r} through a link; put a plain folder there.")
+            self.findings.add(
+                f"the sdist writes {shortened(member.name)!r} through a link; put a plain "
+                f"folder "
+                f"there."
+            )
         if _is_pkg_info(split):
             self._take_pkg_info(member, data)
         if member.kind is TarKind.OTHER:
             self.findings.add(
-                f"{shortened(member.name)!r} in the sdist is a {member.kind.value}; only files, folders and links may be."
+                f"{shortened(member.name)!r} in the sdist is a {member.kind.value}; only "
+                f"files, "
+                f"folders and links may be."
             )
         elif member.kind in (TarKind.SYMLINK, TarKind.HARDLINK):
             self._take_link(member, split)
 
     def _take_pkg_info(self, member: TarMember, data: bytes) -> None:
         if member.kind is not TarKind.FILE:
-            self.findings.add(f"the PKG-INFO of the sdist is a {member.kind.value}; put the file itself there.")
+            self.findings.add(
+                f"the PKG-INFO of the sdist is a {member.kind.value}; put the file itself there."
+            )
         elif self.found:
             self.findings.add("the sdist has several PKG-INFO files in its top folder.")
         else:
@@ -103,7 +130,8 @@ class _Reading:
             self.links.add(split)
         if not stays_inside(member, split):
             self.findings.add(
-                f"the {member.kind.value} {shortened(member.name)!r} in the sdist leads out of its top folder "
+                f"the {member.kind.value} {shortened(member.name)!r} in the sdist leads out of "
+                f"its top folder "
                 f"({shortened(member.link)!r}); put the file itself there."
             )
 
@@ -120,8 +148,8 @@ class _Reading:
 def stays_inside(member: TarMember, split: tuple[str, ...]) -> bool:
     """Whether a link's target lies within the archive's top folder, by the texts alone.
 
-    ``..`` is allowed only at the beginning of a symbolic link's target: after a name, it would depend on whether that name
-    is a link itself (``a -> .``, then ``a/a/../../..``).
+    ``..`` is allowed only at the beginning of a symbolic link's target: after a name, it would
+    depend on whether that name is a link itself (``a -> .``, then ``a/a/../../..``).
     """
     target = member.link
     if path_problem(target.replace("..", "__"), backslash=False) is not None:

@@ -1,8 +1,9 @@
 """Tar archives as a stream of members, read strictly and in bounded memory.
 
-Not `tarfile`: it reads extended headers of any declared size into memory, hunts for sparse maps without end, and
-skips over headers that it cannot read, each of which a hostile file can use. Source: POSIX.1-2001 ustar and pax interchange
-formats; GNU tar "Basic Tar Format" for long names (types L and K) and base-256 numbers.
+Not `tarfile`: it reads extended headers of any declared size into memory, hunts for sparse maps
+without end, and skips over headers that it cannot read, each of which a hostile file can use.
+Source: POSIX.1-2001 ustar and pax interchange formats; GNU tar "Basic Tar Format" for long names
+(types L and K) and base-256 numbers.
 """
 
 from __future__ import annotations
@@ -58,11 +59,14 @@ class TarMember:
     link: str
 
 
-def read_tar(stream: Unpacked, keep: Callable[[TarMember], bool]) -> Iterator[tuple[TarMember, bytes]]:
+def read_tar(
+    stream: Unpacked, keep: Callable[[TarMember], bool]
+) -> Iterator[tuple[TarMember, bytes]]:
     """The members in order, each with its contents if `keep` asks for them, else with none.
 
-    `keep` bounds what it asks for by the member's `size`. After the last member the stream is at its end. Raises `UnusableArchive`
-    for what is no tar, is cut off, has bytes after its end, or would need guessing.
+    `keep` bounds what it asks for by the member's `size`. After the last member the stream is at
+    its end. Raises `UnusableArchive` for what is no tar, is cut off, has bytes after its end, or
+    would need guessing.
     """
     pending: dict[str, str] = {}
     count = headers = 0
@@ -73,14 +77,18 @@ def read_tar(stream: Unpacked, keep: Callable[[TarMember], bool]) -> Iterator[tu
             return
         count += 1
         if count > MOST_ENTRIES:
-            raise UnusableArchive(f"the tar archive has more than the {MOST_ENTRIES} members that are allowed.")
+            raise UnusableArchive(
+                f"the tar archive has more than the {MOST_ENTRIES} members that are allowed."
+            )
         _verify(header, first=count == 1)
         kind, size = header[156:157], _number(header[124:136])
         if kind in _EXTENDED:
             _extend(kind, _block(stream, size, _LONGEST_HEADER), pending)
             headers += size
             if headers > _MOST_HEADERS:
-                raise UnusableArchive(f"the tar archive has more than {_MOST_HEADERS >> 20} MiB of extended headers.")
+                raise UnusableArchive(
+                    f"the tar archive has more than {_MOST_HEADERS >> 20} MiB of extended headers."
+                )
             continue
         member = _member(header, pending, size)
         pending = {}
@@ -101,7 +109,11 @@ def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -
         raise UnusableArchive(_CUT_OFF)
     while piece := stream.pieces():
         if piece.strip(b"\0"):
-            raise UnusableArchive("the tar archive has data after its end; build the file anew with a current build tool.")
+            raise UnusableArchive(
+                "the tar archive has data after its end; build the file anew with a current "
+                "build "
+                "tool."
+            )
 
 
 def _verify(header: bytes, *, first: bool) -> None:
@@ -115,11 +127,15 @@ def _verify(header: bytes, *, first: bool) -> None:
             return
     if first:
         raise UnusableArchive("it is not a tar archive compressed as its name says: build it anew.")
-    raise UnusableArchive("the tar archive is damaged or was cut off: build the file anew and upload it again.")
+    raise UnusableArchive(
+        "the tar archive is damaged or was cut off: build the file anew and upload it again."
+    )
 
 
 def _number(text: bytes) -> int:
-    """A size: octal digits, or GNU's base-256. Nothing else that ``int`` takes: other readers differ there."""
+    """A size: octal digits, or GNU's base-256. Nothing else that ``int`` takes: other readers
+    differ there.
+    """
     if text[0] & 0x80:  # 0xff would be a negative number, which no size is
         value = int.from_bytes(text[1:], "big")
         if text[0] != 0x80 or value >= 1 << 62:
@@ -152,7 +168,11 @@ def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:
         said = _pax(data)
     if kind == _PAX_GLOBAL:  # git archive writes one, with its commit as a comment
         if said:
-            raise UnusableArchive("the tar archive names all its members alike, in a global header; build the file anew.")
+            raise UnusableArchive(
+                "the tar archive names all its members alike, in a global header; build the "
+                "file "
+                "anew."
+            )
     elif said.keys() & pending.keys():
         raise UnusableArchive("the tar archive gives a member two long names; build the file anew.")
     pending.update(said)
@@ -161,7 +181,9 @@ def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:
 def _pax(data: bytes) -> dict[str, str]:
     """The records ``<length> <key>=<value>\\n`` that matter here (path, linkpath, size)."""
     records: dict[str, str] = {}
-    damaged = UnusableArchive("the tar archive has a damaged extended (pax) header: build the file anew.")
+    damaged = UnusableArchive(
+        "the tar archive has a damaged extended (pax) header: build the file anew."
+    )
     data = data.rstrip(b"\0")
     start = 0
     while start < len(data):  # by position: to cut the data each time would take quadratic time
@@ -192,7 +214,8 @@ def _member(header: bytes, extended: dict[str, str], size: int) -> TarMember:
     if prefix and header[257:263] != b"ustar\0":
         # Only POSIX has a prefix there; GNU tar has times, which some readers take for one.
         raise UnusableArchive(
-            f"the name of {shortened(name)!r} in the tar archive is unclear; build it with a current build tool."
+            f"the name of {shortened(name)!r} in the tar archive is unclear; build it with a "
+            f"current build tool."
         )
     name = f"{prefix}/{name}" if prefix else name
     name = extended.get("path", name)
@@ -201,13 +224,18 @@ def _member(header: bytes, extended: dict[str, str], size: int) -> TarMember:
     if "size" in extended:
         said = extended["size"]
         if not (said.isascii() and said.isdigit()) or len(said) > 18 or size not in (0, int(said)):
-            # Readers that know pax and readers that do not would find other members (CVE-2025-62518).
-            raise UnusableArchive(f"the tar archive gives {shortened(name)!r} two sizes; build the file anew.")
+            # Readers that know pax and readers that do not would find other members
+            # (CVE-2025-62518).
+            raise UnusableArchive(
+                f"the tar archive gives {shortened(name)!r} two sizes; build the file anew."
+            )
         size = int(said)
     if kind is not TarKind.FILE:
         if size and kind is not TarKind.HARDLINK:
             raise UnusableArchive(
-                f"{shortened(name)!r} in the tar archive is a {kind.value} with contents; build the file anew."
+                f"{shortened(name)!r} in the tar archive is a {kind.value} with contents; "
+                f"build "
+                f"the file anew."
             )
         size = 0
     link = extended.get("linkpath", _text(header[157:257].split(b"\0")[0]))

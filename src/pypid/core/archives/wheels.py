@@ -1,4 +1,5 @@
-"""What is inside a wheel or an egg: METADATA, and whether WHEEL, RECORD and the file name agree with it.
+"""What is inside a wheel or an egg: METADATA, and whether WHEEL, RECORD and the file name agree
+with it.
 
 Sources: "Binary distribution format" (packaging.python.org; PEP 427, PEP 491) and "Entry points
 specification". Eggs: setuptools' "The Internal Structure of Python Eggs".
@@ -31,19 +32,34 @@ _WHEEL_VERSION = re.compile(r"[01](\.[0-9]+)?\Z")
 _REBUILD = "build the wheel anew with a current build tool."
 
 
-def wheel_metadata(file: BinaryIO, distribution: Distribution, findings: MemberProblems) -> bytes | None:
+def wheel_metadata(
+    file: BinaryIO, distribution: Distribution, findings: MemberProblems
+) -> bytes | None:
     """The METADATA of a wheel, or None; problems to `findings`. Raises `UnusableArchive`."""
     entries = read_zip(file, findings)
-    infos = {name.split("/", 1)[0] for name in entries if name.split("/", 1)[0].endswith(".dist-info") and "/" in name}
+    infos = {
+        name.split("/", 1)[0]
+        for name in entries
+        if name.split("/", 1)[0].endswith(".dist-info") and "/" in name
+    }
     if len(infos) != 1:
         what = "no .dist-info folder" if not infos else "several .dist-info folders"
         findings.add(f"the wheel has {what}, where it needs one, named as the file is; {_REBUILD}")
         return None
     info = infos.pop()
     if not _is_named_for(info.removesuffix(".dist-info"), distribution):
-        findings.add(f"the wheel's folder {shortened(info)!r} is not that of {distribution.filename}; do not rename wheels.")
+        findings.add(
+            f"the wheel's folder {shortened(info)!r} is not that of {distribution.filename}; "
+            f"do "
+            f"not rename wheels."
+        )
     _judge_wheel(_member(file, entries, f"{info}/WHEEL", _LONGEST_WHEEL, findings), findings)
-    _judge_record(_member(file, entries, f"{info}/RECORD", _largest_record(entries), findings), entries, info, findings)
+    _judge_record(
+        _member(file, entries, f"{info}/RECORD", _largest_record(entries), findings),
+        entries,
+        info,
+        findings,
+    )
     _judge_scripts(file, entries, f"{info}/entry_points.txt", findings)
     return _member(file, entries, f"{info}/METADATA", LONGEST_METADATA, findings)
 
@@ -55,9 +71,13 @@ def egg_metadata(file: BinaryIO, findings: MemberProblems) -> bytes | None:
     return _member(file, entries, "EGG-INFO/PKG-INFO", LONGEST_METADATA, findings)
 
 
-def _member(file: BinaryIO, entries: Mapping[str, ZipEntry], name: str, limit: int, findings: MemberProblems) -> bytes | None:
+def _member(
+    file: BinaryIO, entries: Mapping[str, ZipEntry], name: str, limit: int, findings: MemberProblems
+) -> bytes | None:
     if name not in entries:
-        findings.add(f"the archive lacks {shortened(name)!r}; build it anew with a current build tool.")
+        findings.add(
+            f"the archive lacks {shortened(name)!r}; build it anew with a current build tool."
+        )
         return None
     try:
         return read_entry(file, entries[name], limit)
@@ -80,10 +100,12 @@ def _is_named_for(stem: str, distribution: Distribution) -> bool:
 
 
 def _judge_wheel(data: bytes | None, findings: MemberProblems) -> None:
-    """Installers must refuse a higher major Wheel-Version than 1. Wheels of 0.1, which is older, pip and uv install.
+    """Installers must refuse a higher major Wheel-Version than 1. Wheels of 0.1, which is older,
+    pip and uv install.
 
-    The Tags are left alone: pip, uv and PyPI go by the file name only, and vendors rename ``linux_*`` wheels to ``manylinux_*``
-    without touching WHEEL, so that to compare would refuse wheels that everybody can install.
+    The Tags are left alone: pip, uv and PyPI go by the file name only, and vendors rename
+    ``linux_*`` wheels to ``manylinux_*`` without touching WHEEL, so that to compare would refuse
+    wheels that everybody can install.
     """
     if data is None:
         return
@@ -92,13 +114,18 @@ def _judge_wheel(data: bytes | None, findings: MemberProblems) -> None:
     version = str(BytesHeaderParser().parsebytes(data).get("Wheel-Version", "")).strip()
     if not _WHEEL_VERSION.match(version):
         findings.add(
-            f"the wheel's WHEEL file says Wheel-Version {shortened(version)!r}; installers know 1.x and older ones only. "
+            f"the wheel's WHEEL file says Wheel-Version {shortened(version)!r}; installers know "
+            f"1.x and older ones only. "
             f"Please {_REBUILD}"
         )
 
 
-def _judge_scripts(file: BinaryIO, entries: Mapping[str, ZipEntry], name: str, findings: MemberProblems) -> None:
-    """Refuse scripts whose names are paths out of the folder for scripts: pip and uv do not install them."""
+def _judge_scripts(
+    file: BinaryIO, entries: Mapping[str, ZipEntry], name: str, findings: MemberProblems
+) -> None:
+    """Refuse scripts whose names are paths out of the folder for scripts: pip and uv do not install
+    them.
+    """
     data = _member(file, entries, name, LONGEST_METADATA, findings) if name in entries else None
     group = ""
     for line in (data or b"").decode("utf-8", "replace").splitlines():
@@ -106,23 +133,31 @@ def _judge_scripts(file: BinaryIO, entries: Mapping[str, ZipEntry], name: str, f
         script, equals, _ = line.partition("=")
         if line.startswith("[") and line.endswith("]"):
             group = line[1:-1]
-        elif group in _SCRIPTS and equals and not line.startswith("#") and _leads_out(script.strip()):
+        elif (
+            group in _SCRIPTS and equals and not line.startswith("#") and _leads_out(script.strip())
+        ):
             findings.add(
-                f"entry_points.txt has a script that would be installed outside of the folder for scripts: "
+                f"entry_points.txt has a script that would be installed outside of the folder for "
+                f"scripts: "
                 f"{shortened(script.strip())!r}; name it without a path."
             )
 
 
 def _leads_out(script: str) -> bool:
-    """Whether a script's name is a path out of its folder, or to the folder itself, on any system."""
+    """Whether a script's name is a path out of its folder, or to the folder itself,
+    on any system.
+    """
     return path_problem(script, backslash=True) is not None or not parts(script.replace("\\", "/"))
 
 
-def _judge_record(data: bytes | None, entries: Mapping[str, ZipEntry], info: str, findings: MemberProblems) -> None:
-    """Compare RECORD with the members: it names every file and no other (PyPI refuses what differs since 2026).
+def _judge_record(
+    data: bytes | None, entries: Mapping[str, ZipEntry], info: str, findings: MemberProblems
+) -> None:
+    """Compare RECORD with the members: it names every file and no other (PyPI refuses what differs
+    since 2026).
 
-    The hashes are left to installers. Time and memory are linear in the size of the archive: a row is not kept, and what
-    is no member is counted, not collected.
+    The hashes are left to installers. Time and memory are linear in the size of the archive: a row
+    is not kept, and what is no member is counted, not collected.
     """
     if data is None:
         return
@@ -140,16 +175,22 @@ def _judge_record(data: bytes | None, entries: Mapping[str, ZipEntry], info: str
         findings.add(f"the wheel's RECORD cannot be read as CSV in UTF-8; {_REBUILD}")
         return
     for name in strangers:
-        findings.add(f"the wheel's RECORD names {shortened(name)!r}, which is not in the wheel; {_REBUILD}")
+        findings.add(
+            f"the wheel's RECORD names {shortened(name)!r}, which is not in the wheel; {_REBUILD}"
+        )
     for name in nsmallest(3, missing - exempt):
-        findings.add(f"the wheel's RECORD does not name {shortened(name)!r}, which is in the wheel; {_REBUILD}")
+        findings.add(
+            f"the wheel's RECORD does not name {shortened(name)!r}, which is in the wheel; "
+            f"{_REBUILD}"
+        )
 
 
 def _recorded(data: bytes) -> Iterator[str]:
     """The paths of a RECORD, in its order. Raises `UnicodeDecodeError`, `csv.Error`.
 
-    Each line is a row: a path with a line break in it would be refused anyway. A quoted row is read by itself, so that a
-    quotation without an end, or a million commas, is one bad row and not a long list.
+    Each line is a row: a path with a line break in it would be refused anyway. A quoted row is read
+    by itself, so that a quotation without an end, or a million commas, is one bad row and not a
+    long list.
     """
     for line in io.TextIOWrapper(io.BytesIO(data), "utf-8", newline=""):
         path = line.split(",", 1)[0].rstrip("\r\n")
@@ -163,5 +204,10 @@ def _recorded(data: bytes) -> Iterator[str]:
 
 
 def _largest_record(entries: Mapping[str, ZipEntry]) -> int:
-    """Bytes that the RECORD of an archive with these members may have: two generous rows for each of them."""
-    return min(_LONGEST_RECORD, 2 * sum(2 * len(entry.raw_name) + _REST_OF_ROW for entry in entries.values()))
+    """Bytes that the RECORD of an archive with these members may have: two generous rows for each
+    of them.
+    """
+    return min(
+        _LONGEST_RECORD,
+        2 * sum(2 * len(entry.raw_name) + _REST_OF_ROW for entry in entries.values()),
+    )

@@ -15,7 +15,9 @@ _END64 = struct.Struct("<4sQHHLLQQQQ")
 _LOCATOR = struct.Struct("<4sLQL")
 _LARGEST_COMMENT = 0xFFFF
 _LARGEST_DIRECTORY = 64 << 20
-"""Bytes of central directory that are read into memory: 200,000 members with names of 280 characters."""
+"""Bytes of central directory that are read into memory: 200,000 members with names of 280
+characters.
+"""
 
 
 @frozen
@@ -29,9 +31,11 @@ class Directory:
 
 
 def zip_end(file: BinaryIO, findings: MemberProblems) -> Directory:
-    """Find the central directory; it must lie right before the end records, and these right at the end of the file.
+    """Find the central directory; it must lie right before the end records, and these right at the
+    end of the file.
 
-    Raises `UnusableArchive` if this is no zip archive, a part of one, cut off, or has data before or after it.
+    Raises `UnusableArchive` if this is no zip archive, a part of one, cut off, or has data before
+    or after it.
     """
     size = file.seek(0, os.SEEK_END)
     tail_start = max(0, size - _END.size - _LARGEST_COMMENT)
@@ -39,30 +43,48 @@ def zip_end(file: BinaryIO, findings: MemberProblems) -> Directory:
     tail = file.read(size - tail_start)
     where = tail.rfind(b"PK\x05\x06")
     if where < 0 or where + _END.size > len(tail):
-        raise UnusableArchive("it is not a zip archive, or it was cut off: build it anew and upload it again.")
-    _, disk, first_disk, here, entries, directory_size, start, comment_size = _END.unpack_from(tail, where)
+        raise UnusableArchive(
+            "it is not a zip archive, or it was cut off: build it anew and upload it again."
+        )
+    _, disk, first_disk, here, entries, directory_size, start, comment_size = _END.unpack_from(
+        tail, where
+    )
     if where + _END.size + comment_size != len(tail):
-        raise UnusableArchive("the zip archive has data after its end; build the file anew with a current build tool.")
+        raise UnusableArchive(
+            "the zip archive has data after its end; build the file anew with a current build tool."
+        )
     position = tail_start + where
     if disk not in (0, 0xFFFF) or first_disk not in (0, 0xFFFF) or here != entries:
         raise UnusableArchive("the zip archive is one part of several; publish it in one piece.")
-    position, entries, directory_size, start = _widened(file, position, entries, directory_size, start)
+    position, entries, directory_size, start = _widened(
+        file, position, entries, directory_size, start
+    )
     if entries > MOST_ENTRIES:
-        raise UnusableArchive(f"the zip archive has more than the {MOST_ENTRIES} members that are allowed.")
+        raise UnusableArchive(
+            f"the zip archive has more than the {MOST_ENTRIES} members that are allowed."
+        )
     if directory_size > _LARGEST_DIRECTORY:
         raise UnusableArchive(
-            f"the directory of the zip archive is larger than the {_LARGEST_DIRECTORY >> 20} MiB that are allowed."
+            f"the directory of the zip archive is larger than the {_LARGEST_DIRECTORY >> 20} "
+            f"MiB "
+            f"that are allowed."
         )
     if start + directory_size < position:
         raise UnusableArchive(
-            "the zip archive has data before its first member, or between its directory and its end; build the file anew."
+            "the zip archive has data before its first member, or between its directory and "
+            "its "
+            "end; build the file anew."
         )
     if start + directory_size > position:
-        raise UnusableArchive("the zip archive was cut off, or its end is damaged: build it anew and upload it again.")
+        raise UnusableArchive(
+            "the zip archive was cut off, or its end is damaged: build it anew and upload it again."
+        )
     return Directory(entries, directory_size, start, size)
 
 
-def _widened(file: BinaryIO, end: int, entries: int, size: int, start: int) -> tuple[int, int, int, int]:
+def _widened(
+    file: BinaryIO, end: int, entries: int, size: int, start: int
+) -> tuple[int, int, int, int]:
     """The numbers of the zip64 end record, if there is one, and where it lies; else those given."""
     narrow = (end, entries, size, start)
     needed = entries == 0xFFFF or size == 0xFFFFFFFF or start == 0xFFFFFFFF

@@ -1,11 +1,12 @@
 """Zip archives, read strictly: whatever two readers could understand differently is a problem.
 
-An installer reads the central directory (pip) or the local headers as they come (uv, when it streams); a file that shows each
-other contents is an attack. So every byte must belong to exactly one record: local headers with their data, the central
-directory, the end records, in this order and without gaps. PyPI demands the same since 2025.
+An installer reads the central directory (pip) or the local headers as they come (uv, when it
+streams); a file that shows each other contents is an attack. So every byte must belong to exactly
+one record: local headers with their data, the central directory, the end records, in this order and
+without gaps. PyPI demands the same since 2025.
 
-Source: PKWARE APPNOTE.TXT 6.3, by section (``4.3.7``). Only headers are read, never the data of the members, except where
-`read_entry` is asked for one.
+Source: PKWARE APPNOTE.TXT 6.3, by section (``4.3.7``). Only headers are read, never the data of the
+members, except where `read_entry` is asked for one.
 """
 
 from __future__ import annotations
@@ -19,13 +20,27 @@ from typing import BinaryIO
 
 from attrs import frozen
 
-from pypid.core.archives.members import BOMB, MOST_ENTRIES, MemberProblems, UnusableArchive, is_bomb, path_problem
+from pypid.core.archives.members import (
+    BOMB,
+    MOST_ENTRIES,
+    MemberProblems,
+    UnusableArchive,
+    is_bomb,
+    path_problem,
+)
 from pypid.core.archives.zip_directory import Directory, zip_end
 from pypid.core.errors import shortened
 
 _CENTRAL = struct.Struct("<4s4xHH4xLLLHHHH2xLL")  # 4.3.12
 _LOCAL = struct.Struct("<4s2xHH4xLLLHH")  # 4.3.7
-_ENCRYPTED, _DESCRIPTOR, _PATCH, _STRONG, _UTF8, _MASKED = 0x1, 0x8, 0x20, 0x40, 0x800, 0x2000  # 4.4.4
+_ENCRYPTED, _DESCRIPTOR, _PATCH, _STRONG, _UTF8, _MASKED = (
+    0x1,
+    0x8,
+    0x20,
+    0x40,
+    0x800,
+    0x2000,
+)  # 4.4.4
 _STORED, _DEFLATED = 0, 8
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
 _ALL_ONES = 0xFFFFFFFF
@@ -51,10 +66,13 @@ class ZipEntry:
         return self.name.endswith("/")
 
 
-def read_zip(file: BinaryIO, findings: MemberProblems, *, backslash: bool = False) -> dict[str, ZipEntry]:
+def read_zip(
+    file: BinaryIO, findings: MemberProblems, *, backslash: bool = False
+) -> dict[str, ZipEntry]:
     """The members by name, with all that is wrong with the archive added to `findings`.
 
-    Reads the end, the central directory and each local header. Raises `UnusableArchive` where the structure cannot be followed.
+    Reads the end, the central directory and each local header. Raises `UnusableArchive` where the
+    structure cannot be followed.
     """
     directory = zip_end(file, findings)
     entries = _read_directory(file, directory)
@@ -71,7 +89,8 @@ def read_zip(file: BinaryIO, findings: MemberProblems, *, backslash: bool = Fals
 
 
 def list_zip(file: BinaryIO, findings: MemberProblems) -> dict[str, ZipEntry]:
-    """The members by name out of the central directory alone, as pip reads it; for an archive that is not ours to judge.
+    """The members by name out of the central directory alone, as pip reads it; for an archive that
+    is not ours to judge.
 
     Raises `UnusableArchive` where the structure cannot be followed.
     """
@@ -84,10 +103,14 @@ def zip_entries(file: BinaryIO, findings: MemberProblems) -> list[ZipEntry]:
 
 
 def read_entry(file: BinaryIO, entry: ZipEntry, limit: int) -> bytes:
-    """The unpacked bytes of a member; raises `UnusableArchive` above `limit` bytes or if they are not what the directory says."""
+    """The unpacked bytes of a member; raises `UnusableArchive` above `limit` bytes or if they are
+    not what the directory says.
+    """
     shown = repr(shortened(entry.name))
     if entry.unpacked > limit or entry.packed > limit + (limit >> 4) + 64:
-        raise UnusableArchive(f"{shown} is larger than the {limit >> 20} MiB that are allowed for it.")
+        raise UnusableArchive(
+            f"{shown} is larger than the {limit >> 20} MiB that are allowed for it."
+        )
     data = _packed(file, entry, entry.packed)
     if entry.method == _DEFLATED:
         inflating = zlib.decompressobj(-15)
@@ -100,12 +123,18 @@ def read_entry(file: BinaryIO, entry: ZipEntry, limit: int) -> bytes:
     elif entry.method != _STORED:
         raise UnusableArchive(f"{shown} is compressed by a method that installers do not know.")
     if len(data) != entry.unpacked or zlib.crc32(data) != entry.crc:
-        raise UnusableArchive(f"{shown} in the zip archive is damaged: its size or CRC-32 is not what the directory says.")
+        raise UnusableArchive(
+            f"{shown} in the zip archive is damaged: its size or CRC-32 is not what the "
+            f"directory "
+            f"says."
+        )
     return data
 
 
 def begin_entry(file: BinaryIO, entry: ZipEntry, most: int) -> bytes:
-    """The first unpacked bytes of a member, at most `most`; all of it, and proven, where it has no more (see `read_entry`)."""
+    """The first unpacked bytes of a member, at most `most`; all of it, and proven, where it has no
+    more (see `read_entry`).
+    """
     shown = repr(shortened(entry.name))
     if entry.flags & (_ENCRYPTED | _STRONG | _MASKED):
         raise UnusableArchive(f"{shown} in the zip archive is encrypted; no installer can read it.")
@@ -139,18 +168,35 @@ def _read_directory(file: BinaryIO, directory: Directory) -> list[ZipEntry]:
     data = io.BytesIO(file.read(directory.size))
     entries: list[ZipEntry] = []
     while header := data.read(_CENTRAL.size):
-        if len(header) < _CENTRAL.size or header[:4] != b"PK\x01\x02" or len(entries) >= MOST_ENTRIES:
+        if (
+            len(header) < _CENTRAL.size
+            or header[:4] != b"PK\x01\x02"
+            or len(entries) >= MOST_ENTRIES
+        ):
             raise UnusableArchive("the central directory of the zip archive is damaged.")
         entries.append(_entry(header, data))
     if len(entries) != directory.entries:
-        raise UnusableArchive(f"the zip archive has {len(entries)} members where its end says {directory.entries}.")
+        raise UnusableArchive(
+            f"the zip archive has {len(entries)} members where its end says {directory.entries}."
+        )
     return entries
 
 
 def _entry(header: bytes, data: io.BytesIO) -> ZipEntry:
-    (_, flags, method, crc, packed, unpacked, name_size, extra_size, comment_size, disk, attributes, offset) = _CENTRAL.unpack(
-        header
-    )
+    (
+        _,
+        flags,
+        method,
+        crc,
+        packed,
+        unpacked,
+        name_size,
+        extra_size,
+        comment_size,
+        disk,
+        attributes,
+        offset,
+    ) = _CENTRAL.unpack(header)
     raw_name, extra = data.read(name_size), data.read(extra_size)
     comment = data.read(comment_size)
     if (len(raw_name), len(extra), len(comment)) != (name_size, extra_size, comment_size):
@@ -164,7 +210,9 @@ def _entry(header: bytes, data: io.BytesIO) -> ZipEntry:
 
 
 def _extras(extra: bytes) -> dict[int, bytes]:
-    """The extra fields by number (4.5); a torn rest is ignored, as installers do (old tools pad with zeros)."""
+    """The extra fields by number (4.5); a torn rest is ignored, as installers do (old tools pad
+    with zeros).
+    """
     fields: dict[int, bytes] = {}
     start = 0
     while start + 4 <= len(extra):
@@ -173,7 +221,9 @@ def _extras(extra: bytes) -> dict[int, bytes]:
         if start > len(extra):
             break
         if number in fields and number in (_ZIP64, _UNICODE_PATH):
-            raise UnusableArchive("a member of the zip archive says the same thing twice (a repeated extra field).")
+            raise UnusableArchive(
+                "a member of the zip archive says the same thing twice (a repeated extra field)."
+            )
         fields[number] = extra[start - size : start]
     return fields
 
@@ -197,9 +247,14 @@ def _decoded(raw: bytes, flags: int, unicode_path: bytes | None) -> str:
         name = raw.decode("utf-8" if flags & _UTF8 else "cp437")  # 4.4.4 bit 11, appendix D
         other = unicode_path[5:].decode() if unicode_path is not None else None
     except UnicodeDecodeError:
-        raise UnusableArchive("a member of the zip archive has a name that is not UTF-8, though it says so.") from None
+        raise UnusableArchive(
+            "a member of the zip archive has a name that is not UTF-8, though it says so."
+        ) from None
     if other is not None and other != name and (other.isascii() or name.isascii()):
-        raise UnusableArchive(f"a member of the zip archive has two names: {shortened(name)!r} and {shortened(other)!r}.")
+        raise UnusableArchive(
+            f"a member of the zip archive has two names: {shortened(name)!r} and "
+            f"{shortened(other)!r}."
+        )
     return name
 
 
@@ -211,7 +266,11 @@ def _judge(entry: ZipEntry, findings: MemberProblems, *, backslash: bool) -> Non
     if entry.flags & (_ENCRYPTED | _STRONG | _MASKED):
         findings.add(f"{shown} in the zip archive is encrypted; no installer can read it.")
     if entry.flags & _PATCH or entry.method not in (_STORED, _DEFLATED):
-        findings.add(f"{shown} is compressed by method {entry.method}; installers know stored and deflated only.")
+        findings.add(
+            f"{shown} is compressed by method {entry.method}; installers know stored and "
+            f"deflated "
+            f"only."
+        )
     if entry.method == _STORED and entry.packed != entry.unpacked:
         findings.add(f"{shown} in the zip archive has two sizes.")
     kind = stat.S_IFMT(entry.mode)
@@ -222,19 +281,33 @@ def _judge(entry: ZipEntry, findings: MemberProblems, *, backslash: bool) -> Non
 
 
 def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberProblems) -> None:
-    """Go through the local headers as a streaming reader does: each must begin where the one before it ended."""
+    """Go through the local headers as a streaming reader does: each must begin where the one before
+    it ended.
+    """
     position = 0
     for entry in entries:
         if entry.offset != position:
-            what = "overlaps the member before it" if entry.offset < position else "follows bytes that belong to no member"
-            findings.add(f"{shortened(entry.name)!r} in the zip archive {what}; build the file anew with a current build tool.")
+            what = (
+                "overlaps the member before it"
+                if entry.offset < position
+                else "follows bytes that belong to no member"
+            )
+            findings.add(
+                f"{shortened(entry.name)!r} in the zip archive {what}; build the file anew "
+                f"with a "
+                f"current build tool."
+            )
             return
         after = _local_end(file, entry, end, findings)
         if after is None:
             return
         position = after
     if position != end:
-        findings.add("the zip archive has bytes before its directory that belong to no member; build the file anew.")
+        findings.add(
+            "the zip archive has bytes before its directory that belong to no member; build "
+            "the "
+            "file anew."
+        )
 
 
 def _local_end(file: BinaryIO, entry: ZipEntry, end: int, findings: MemberProblems) -> int | None:
@@ -257,17 +330,25 @@ def _local_end(file: BinaryIO, entry: ZipEntry, end: int, findings: MemberProble
     same = said == expected or (descriptor and said == (0, 0, 0))
     important = _ENCRYPTED | _DESCRIPTOR | _UTF8
     if method != entry.method or (flags ^ entry.flags) & important or not same:
-        findings.add(f"{shortened(entry.name)!r} in the zip archive has a local header that contradicts the directory.")
+        findings.add(
+            f"{shortened(entry.name)!r} in the zip archive has a local header that contradicts "
+            f"the directory."
+        )
         return None
     after = entry.offset + _LOCAL.size + name_size + extra_size + entry.packed
     return _after_descriptor(file, entry, after, end, findings) if descriptor else after
 
 
-def _after_descriptor(file: BinaryIO, entry: ZipEntry, position: int, end: int, findings: MemberProblems) -> int | None:
+def _after_descriptor(
+    file: BinaryIO, entry: ZipEntry, position: int, end: int, findings: MemberProblems
+) -> int | None:
     """Where the data descriptor ends (4.3.9: a signature or none, 4 or 8 bytes for each size)."""
     if entry.method == _STORED and entry.packed:
         # Where such data ends cannot be told by who streams it; uv refuses it too.
-        findings.add(f"{shortened(entry.name)!r} in the zip archive is stored with its size after it; build the file anew.")
+        findings.add(
+            f"{shortened(entry.name)!r} in the zip archive is stored with its size after it; "
+            f"build the file anew."
+        )
         return None
     file.seek(position)
     data = file.read(min(24, max(0, end - position)))
@@ -278,7 +359,11 @@ def _after_descriptor(file: BinaryIO, entry: ZipEntry, position: int, end: int, 
         after = position + len(record)
         if data.startswith(record) and (after == end or _record_at(file, after)):
             return after
-    findings.add(f"{shortened(entry.name)!r} in the zip archive is followed by sizes that contradict the directory.")
+    findings.add(
+        f"{shortened(entry.name)!r} in the zip archive is followed by sizes that contradict "
+        f"the "
+        f"directory."
+    )
     return None
 
 

@@ -6,11 +6,16 @@ import re
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]\Z")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
-BUCKET_RULE = "3 or more letters, digits, '.', '-' or '_', a letter or digit first and last; no slash (that is the prefix)"
+BUCKET_RULE = (
+    "3 or more letters, digits, '.', '-' or '_', a letter or digit first and last; no slash (that "
+    "is the prefix)"
+)
 
 
 def is_bucket_name(text: str) -> bool:
-    """Return whether some store may have a bucket of this name (AWS's rules of today are stricter)."""
+    """Return whether some store may have a bucket of this name (AWS's rules of
+    today are stricter).
+    """
     return _BUCKET.match(text) is not None
 
 

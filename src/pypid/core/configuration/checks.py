@@ -13,7 +13,9 @@ from pypid.core.errors import shortened
 
 
 def nearest(word: str, known: Iterable[str], form: str = "{!r}") -> str:
-    """Advice that ends in the known word which is most like `word`: ``; did you mean 'listen'?``; empty if none is."""
+    """Advice that ends in the known word which is most like `word`: ``; did you mean 'listen'?``;
+    empty if none is.
+    """
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = get_close_matches(word[:80].lower(), by_lower, 1)
     return f"; did you mean {form.format(by_lower[close[0]])}?" if close else ""
@@ -34,7 +36,9 @@ def allowed(key: Key, not_yet: AbstractSet[str] = frozenset()) -> str:
 
 
 def value_of(key: Key, text: str, not_yet: AbstractSet[str]) -> Any:
-    """The value that `text` spells; raises `ValueError` with what was read (unless it is secret) and what is allowed."""
+    """The value that `text` spells; raises `ValueError` with what was read (unless it is secret)
+    and what is allowed.
+    """
     may = allowed(key, not_yet)
     shown = _shown(key, text)
     closed = f"{shown} is not part of this version of pypid yet; allowed: {may}"
@@ -48,7 +52,9 @@ def value_of(key: Key, text: str, not_yet: AbstractSet[str]) -> Any:
         raise ValueError(f"{shown} was read{advice}; allowed: {may}{close}") from None
     if not is_open(key, not_yet) and value != key.kind.parse(key.default):
         raise ValueError(closed)
-    if not isinstance(key.needs, str) and any(key.needs.get(word) in not_yet for word in key.kind.show(value).split()):
+    if not isinstance(key.needs, str) and any(
+        key.needs.get(word) in not_yet for word in key.kind.show(value).split()
+    ):
         raise ValueError(closed)
     return value
 
@@ -56,6 +62,8 @@ def value_of(key: Key, text: str, not_yet: AbstractSet[str]) -> Any:
 def _shown(key: Key, text: str) -> str:
     if key.secret:
         return "a value (not shown, it may be secret)"
-    if key.kind.url:  # a password may stand before the @, and what is no URL need not end where one does
+    if (
+        key.kind.url
+    ):  # a password may stand before the @, and what is no URL need not end where one does
         text = re.sub(r".*@", "(set)@", text, flags=re.DOTALL)
     return repr(shortened(text))

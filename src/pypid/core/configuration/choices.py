@@ -1,4 +1,6 @@
-"""The words that keys of the configuration choose from; the values are as an INI file spells them."""
+"""The words that keys of the configuration choose from; the values are as an INI
+file spells them.
+"""
 
 from __future__ import annotations
 

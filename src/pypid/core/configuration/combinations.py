@@ -16,11 +16,16 @@ from pypid.core.configuration.keys import (
 )
 from pypid.core.configuration.value_kinds import is_readable_on_the_way
 
-IN_CLEAR = "passwords would go over the network in clear; use https, or http to this very machine (127.0.0.1, ::1, localhost)"
+IN_CLEAR = (
+    "passwords would go over the network in clear; use https, or http to this very machine "
+    "(127.0.0.1, ::1, localhost)"
+)
 
 
 def misfits_of_remote(remote: RemoteSettings, listed: bool) -> Iterator[tuple[str, str]]:
-    """What is wrong with `[remote]`: key and advice. `listed`: the service is asked ([access] backend)."""
+    """What is wrong with `[remote]`: key and advice. `listed`: the service is asked ([access]
+    backend).
+    """
     if remote.url is None:
         if listed:
             yield "url", "[access] backend lists remote, which needs the URL of the service"
@@ -28,48 +33,88 @@ def misfits_of_remote(remote: RemoteSettings, listed: bool) -> Iterator[tuple[st
     if is_readable_on_the_way(remote.url):
         yield "url", IN_CLEAR
     if not remote.url.isascii():
-        yield "url", "write the name of the host as DNS has it (xn--...), and the path with %-escapes"
+        yield (
+            "url",
+            "write the name of the host as DNS has it (xn--...), and the path with %-escapes",
+        )
     if (remote.user is None) != (remote.password is None):
-        yield "password" if remote.user else "user", "user and password belong together; set both or none"
+        yield (
+            "password" if remote.user else "user",
+            "user and password belong together; set both or none",
+        )
     if remote.user is not None and ":" in remote.user:
         yield "user", "a name with a colon cannot be sent (HTTP Basic); choose another one there"
 
 
 def misfits_of_ldap(ldap: LdapSettings, listed: bool) -> Iterator[tuple[str, str]]:
-    """What is wrong with `[ldap]`: key and advice. `listed`: the directory is asked ([access] backend)."""
+    """What is wrong with `[ldap]`: key and advice. `listed`: the directory is asked ([access]
+    backend).
+    """
     if listed and ldap.url is None:
-        yield "url", "[access] backend lists ldap, which needs the URL of the directory, like ldaps://ldap.example.org"
+        yield (
+            "url",
+            (
+                "[access] backend lists ldap, which needs the URL of the directory, like "
+                "ldaps://ldap.example.org"
+            ),
+        )
     if listed and ldap.base_dn is None:
-        yield "base_dn", "[access] backend lists ldap, which needs to know below which entry users are, like dc=example,dc=org"
+        yield (
+            "base_dn",
+            (
+                "[access] backend lists ldap, which needs to know below which entry users are, "
+                "like "
+                "dc=example,dc=org"
+            ),
+        )
     if ldap.url is not None and not ldap.url.isascii():
         yield "url", "write the name of the host as DNS has it (xn--...)"
     if ldap.url is not None and urlsplit(ldap.url).path:
         yield "url", "it ends with the host, or the port; what is searched is said by base_dn"
     if (ldap.bind_dn is None) != (ldap.bind_password is None):
-        advice = "bind_dn and bind_password belong together; set both or none (a name without a password is nobody's)"
+        advice = (
+            "bind_dn and bind_password belong together; set both or none (a name without a "
+            "password is nobody's)"
+        )
         yield "bind_password" if ldap.bind_dn else "bind_dn", advice
 
 
 def misfits_of_registration(access: AccessSettings) -> Iterator[str]:
-    """What is wrong with `[access] registration`: advice. Whoever registers is `authenticated` from then on."""
+    """What is wrong with `[access] registration`: advice. Whoever registers is `authenticated` from
+    then on.
+    """
     if access.registration is Registration.CLOSED:
         return
     if AccessStore.SQL not in access.backend:
-        yield "accounts that people make are in the accounts database; ask it, too: backend = config sql"
-    open_to_all = [key for key in ("write", "overwrite", "delete") if getattr(access, key).authenticated]
+        yield (
+            "accounts that people make are in the accounts database; ask it, too: backend = "
+            "config sql"
+        )
+    open_to_all = [
+        key for key in ("write", "overwrite", "delete") if getattr(access, key).authenticated
+    ]
     if open_to_all:
         also = " and ".join(f"{key} = authenticated" for key in open_to_all)
-        yield f"whoever registers could publish or delete ({also}); name those who may, users or group:developers"
+        yield (
+            f"whoever registers could publish or delete ({also}); name those who may, users or "
+            f"group:developers"
+        )
 
 
-def misfits_of_workers(server: ServerSettings, cache: CacheSettings, storage: StorageSettings) -> Iterator[str]:
+def misfits_of_workers(
+    server: ServerSettings, cache: CacheSettings, storage: StorageSettings
+) -> Iterator[str]:
     """What is wrong with `[server] workers`: advice."""
     if server.workers == 1:
         return
     if storage.backend is StorageBackend.MEMORY:
-        yield "several workers need a [storage] that all of them see: backend = files or s3, not memory"
+        yield (
+            "several workers need a [storage] that all of them see: backend = files or s3, not "
+            "memory"
+        )
     elif cache.backend is CatalogStore.MEMORY:
         yield (
-            "several workers need a catalog that they share: say [cache] backend = sql, which needs no url (it is SQLite then, "
+            "several workers need a catalog that they share: say [cache] backend = sql, which "
+            "needs no url (it is SQLite then, "
             "in a file below state), or workers = 1"
         )

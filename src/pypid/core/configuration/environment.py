@@ -1,4 +1,6 @@
-"""Environment variables that speak for keys: ``PYPID_<SECTION>_<KEY>``, and ``..._FILE`` for a file with the value."""
+"""Environment variables that speak for keys: ``PYPID_<SECTION>_<KEY>``, and ``..._FILE`` for a file
+with the value.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from pypid.core.errors import ConfigProblem
 
 PREFIX = "PYPID_"
 _ISSUER = re.compile(
-    rf"PYPID_ISSUER_(?P<name>.+?)_({'|'.join(key.upper() for key in keys(IssuerSettings))})(_FILE)?\Z", re.DOTALL
+    rf"PYPID_ISSUER_(?P<name>.+?)_({'|'.join(key.upper() for key in keys(IssuerSettings))})(_FILE)?\Z",
+    re.DOTALL,
 )
 
 
@@ -28,7 +31,9 @@ class _Meant:
 
 
 def variable(section: str, key: str) -> str:
-    """The variable that speaks for the key: ``variable("issuer:github", "url")`` is ``PYPID_ISSUER_GITHUB_URL``."""
+    """The variable that speaks for the key: ``variable("issuer:github", "url")`` is
+    ``PYPID_ISSUER_GITHUB_URL``.
+    """
     return PREFIX + re.sub(r"[^A-Z0-9]", "_", f"{section}_{key}".upper())
 
 
@@ -42,8 +47,8 @@ def read(
 ) -> tuple[dict[tuple[str, str], IniEntry], list[ConfigProblem]]:
     """What the variables say for each (section, key), and what is wrong with them.
 
-    `issuers` are the ``issuer:`` sections of the file; a variable may make another one. Variables that do not
-    begin with ``PYPID_`` are not looked at.
+    `issuers` are the ``issuer:`` sections of the file; a variable may make another one. Variables
+    that do not begin with ``PYPID_`` are not looked at.
     """
     ours = {name: value for name, value in sorted(environ.items()) if name.startswith(PREFIX)}
     names = _names([*issuers, *_issuers(ours)])
@@ -63,7 +68,10 @@ def read(
             found[place] = IniEntry(read_file(value) if meant.file else value, name)
         except (OSError, ValueError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or "it is no readable text"
-            message = f"the file {printable(value)!r} cannot be read ({reason}); the variable names a file that holds the value"
+            message = (
+                f"the file {printable(value)!r} cannot be read ({reason}); the variable names a "
+                f"file that holds the value"
+            )
             problems.append(ConfigProblem(name, None, *place, message))
     return found, problems
 
@@ -74,13 +82,18 @@ def _names(issuers: Iterable[str]) -> dict[str, _Meant]:
     names: dict[str, _Meant] = {}
     for section, key in places:
         names.setdefault(variable(section, key), _Meant(section, key, file=False))
-    for section, key in places:  # afterwards: cloudfront_key_file is a key, not the file of another one
+    for (
+        section,
+        key,
+    ) in places:  # afterwards: cloudfront_key_file is a key, not the file of another one
         names.setdefault(variable(section, key) + "_FILE", _Meant(section, key, file=True))
     return names
 
 
 def _issuers(environ: Iterable[str]) -> list[str]:
-    """The sections that variables speak of; those of the file come before them where both spell the same."""
+    """The sections that variables speak of; those of the file come before them where both spell the
+    same.
+    """
     return [ISSUER + match["name"].lower() for match in map(_ISSUER.match, environ) if match]
 
 
@@ -90,6 +103,8 @@ def _unknown(name: str, names: Iterable[str]) -> str:
             return f"[{section}] comes from the file only; unset the variable"
     close = get_close_matches(name[:100], names, 1, 0.8)
     advice = (
-        f"did you mean {close[0]}?" if close else f"{PREFIX}<SECTION>_<KEY> is allowed, for the sections {' '.join(SECTIONS)}"
+        f"did you mean {close[0]}?"
+        if close
+        else f"{PREFIX}<SECTION>_<KEY> is allowed, for the sections {' '.join(SECTIONS)}"
     )
     return f"unknown variable; {advice}"

@@ -1,4 +1,6 @@
-"""The configuration in force, in words: what `pypid check-config` prints, and an administrator looks at."""
+"""The configuration in force, in words: what `pypid check-config` prints, and an administrator
+looks at.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _LASTING = frozenset({("access", "backend"), ("access", "url")})
 
 @frozen
 class SettingLine:
-    """A key: its value in words (`SET` for a secret that is set), and where it was found (``default``: nowhere)."""
+    """A key: its value in words (`SET` for a secret that is set), and where it was found
+    (``default``: nowhere).
+    """
 
     key: str
     value: str
@@ -44,7 +48,8 @@ class SettingSection:
 
 
 def describe(config: Config, *, not_yet: AbstractSet[str] = NOT_YET) -> str:
-    """The configuration in force, as INI text: each value with where it came from, secrets and hashes as ``(set)``.
+    """The configuration in force, as INI text: each value with where it came from, secrets and
+    hashes as ``(set)``.
 
     Keys of capabilities that this version does not have are left out.
     """
@@ -57,12 +62,18 @@ def written(said: Iterable[SettingSection]) -> str:
 
 
 def in_force(started: Config, read: Config) -> tuple[SettingSection, ...]:
-    """The sections as they are in force, where pypid was `started` with one configuration, and has `read` another since."""
+    """The sections as they are in force, where pypid was `started` with one configuration, and has
+    `read` another since.
+    """
     return sections(started) if read is started else sections(_after_reload(started, read), read)
 
 
-def sections(config: Config, read: Config | None = None, *, not_yet: AbstractSet[str] = NOT_YET) -> tuple[SettingSection, ...]:
-    """The sections of `config`. `read`: what the file says by now. Takes a tenth of a second for ten thousand rules."""
+def sections(
+    config: Config, read: Config | None = None, *, not_yet: AbstractSet[str] = NOT_YET
+) -> tuple[SettingSection, ...]:
+    """The sections of `config`. `read`: what the file says by now. Takes a tenth of a second for
+    ten thousand rules.
+    """
     return tuple(said for said in _sections(config, read or config, not_yet) if said.lines)
 
 
@@ -75,8 +86,12 @@ def _sections(config: Config, read: Config, not_yet: AbstractSet[str]) -> Iterat
         yield _declared(config, ISSUER + name, issuer, issuer, not_yet)
 
 
-def _declared(config: Config, name: str, section: Any, read: Any, not_yet: AbstractSet[str]) -> SettingSection:
-    opened = {key: declared for key, declared in keys(type(section)).items() if is_open(declared, not_yet)}
+def _declared(
+    config: Config, name: str, section: Any, read: Any, not_yet: AbstractSet[str]
+) -> SettingSection:
+    opened = {
+        key: declared for key, declared in keys(type(section)).items() if is_open(declared, not_yet)
+    }
     return SettingSection(
         name,
         tuple(
@@ -95,7 +110,9 @@ def _declared(config: Config, name: str, section: Any, read: Any, not_yet: Abstr
 def _free(config: Config, name: str) -> SettingSection:
     given: Mapping[str, Any] = getattr(config, name)
     lines = (
-        SettingLine(printable(key), _free_text(name, value), _origin(config, name, key), by_reload=True)
+        SettingLine(
+            printable(key), _free_text(name, value), _origin(config, name, key), by_reload=True
+        )
         for key, value in given.items()
     )
     return SettingSection(name, tuple(lines))
@@ -123,7 +140,7 @@ def _texts(said: SettingSection) -> Iterator[str]:
         yield f"{f'{line.key} = {line.value}':<{_ORIGIN_COLUMN}} ; {line.origin}"
 
 
-# --- what a reload brings into force ------------------------------------------------------------------------------
+# --- what a reload brings into force --------------------------------------------------------------
 
 
 def _by_reload(section: str, key: str) -> bool:

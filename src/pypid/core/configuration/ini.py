@@ -1,9 +1,10 @@
 """INI text -> sections of keys, each with its line, and everything that is wrong with the text.
 
 Our dialect is configparser's, with ``delimiters=('=',)``, ``comment_prefixes=('#', ';')``,
-``inline_comment_prefixes=(';',)``, no interpolation, no default section and case-sensitive names (a test compares the two).
-configparser itself knows no line numbers and stops at the first duplicate, so that it cannot say all problems at once.
-The files of others (`PASTE`) are read by the same rules but for what their `Dialect` says.
+``inline_comment_prefixes=(';',)``, no interpolation, no default section and case-sensitive names (a
+test compares the two). configparser itself knows no line numbers and stops at the first duplicate,
+so that it cannot say all problems at once. The files of others (`PASTE`) are read by the same rules
+but for what their `Dialect` says.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ class IniEntry:
 
 @frozen
 class Dialect:
-    """What differs between INI files. `delimiters` stand between a key and its value; a ``;`` behind white space may begin a
-    comment, or not.
+    """What differs between INI files. `delimiters` stand between a key and its value; a ``;``
+    behind white space may begin a comment, or not.
 
-    Where duplicates are `overridden` the last one holds, else the first; either way `IniDocument.repeated` or a problem tells.
+    Where duplicates are `overridden` the last one holds, else the first; either way
+    `IniDocument.repeated` or a problem tells.
     """
 
     delimiters: str = "="
@@ -52,7 +54,9 @@ class Dialect:
 
 OURS = Dialect()
 PASTE = Dialect(delimiters="=:", inline_comments=False, overridden=True)
-"""PasteDeploy's: configparser as it is by default (Python 2's, which pypicloud began with, took the last of several)."""
+"""PasteDeploy's: configparser as it is by default (Python 2's, which pypicloud began with, took the
+last of several).
+"""
 
 
 @frozen
@@ -65,7 +69,9 @@ class IniSection:
 
 @frozen
 class IniDocument:
-    """All the sections of a text, by name, and what is wrong with it. No problem's text shows a value."""
+    """All the sections of a text, by name, and what is wrong with it. No problem's text shows a
+    value.
+    """
 
     sections: Mapping[str, IniSection]
     problems: tuple[ConfigProblem, ...]
@@ -74,7 +80,9 @@ class IniDocument:
 
 
 def read(text: bytes | str, filename: str, dialect: Dialect = OURS) -> IniDocument:
-    """Read an INI text; `filename` is for messages. Bytes are UTF-8; a byte order mark is passed over. Never raises."""
+    """Read an INI text; `filename` is for messages. Bytes are UTF-8; a byte order mark is passed
+    over. Never raises.
+    """
     undecodable: list[int] = []
     if isinstance(text, bytes):
         if text.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -82,7 +90,10 @@ def read(text: bytes | str, filename: str, dialect: Dialect = OURS) -> IniDocume
         undecodable = list(_undecodable(text))
         text = text.decode("utf-8", "replace")
     if "\0" in text:
-        return _unusable(filename, "there are NUL characters in it, so this is no text file; name an INI file in UTF-8")
+        return _unusable(
+            filename,
+            "there are NUL characters in it, so this is no text file; name an INI file in UTF-8",
+        )
     reader = _Reader(filename, dialect)
     for number in undecodable:
         reader.problem(number, "this line is not UTF-8; save the file as UTF-8")
@@ -97,7 +108,9 @@ def _unusable(filename: str, reason: str) -> IniDocument:
 
 
 def _undecodable(text: bytes) -> Iterator[int]:
-    for number, line in enumerate(text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"), start=1):
+    for number, line in enumerate(
+        text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"), start=1
+    ):
         try:
             line.decode()
         except UnicodeDecodeError:
@@ -125,14 +138,22 @@ class _Reader:
     _headless: bool = False
 
     def problem(self, line: int, message: str, key: str | None = None) -> None:
-        self._problems.append(ConfigProblem(self.filename, line, printable(self._section or ""), key, message))
+        self._problems.append(
+            ConfigProblem(self.filename, line, printable(self._section or ""), key, message)
+        )
 
     def document(self) -> IniDocument:
-        sections = {name: IniSection(line, self._entries(keys)) for name, (line, keys) in self._sections.items()}
+        sections = {
+            name: IniSection(line, self._entries(keys))
+            for name, (line, keys) in self._sections.items()
+        }
         return IniDocument(sections, tuple(self._problems), tuple(self._repeated))
 
     def _entries(self, keys: Mapping[str, _Open]) -> Mapping[str, IniEntry]:
-        return {key: IniEntry("\n".join(value.parts).rstrip(), self.filename, value.line) for key, value in keys.items()}
+        return {
+            key: IniEntry("\n".join(value.parts).rstrip(), self.filename, value.line)
+            for key, value in keys.items()
+        }
 
     def take(self, number: int, line: str) -> None:
         comment = self._comment(line)
@@ -150,7 +171,9 @@ class _Reader:
             self._header(number, content)
         elif self._section is None:
             if not self._headless:
-                self.problem(number, "there is no [section] above this line; begin with one, like [server]")
+                self.problem(
+                    number, "there is no [section] above this line; begin with one, like [server]"
+                )
             self._headless = True
         else:
             self._entry(number, indent, content)
@@ -158,34 +181,55 @@ class _Reader:
     def _header(self, number: int, content: str) -> None:
         header = (_HEADER.match if self.dialect.overridden else _HEADER.fullmatch)(content)
         if header is None:
-            self.problem(number, "a line that begins with [ must be a section and end with ], like [server]")
+            self.problem(
+                number, "a line that begins with [ must be a section and end with ], like [server]"
+            )
             return
         self._section = header["name"]
         if self._section in self._sections:
             first = self._sections[self._section][0]
-            self._twice(number, f"the section is already in line {first}; put its keys together there")
+            self._twice(
+                number, f"the section is already in line {first}; put its keys together there"
+            )
         else:
             self._sections[self._section] = (number, {})
 
     def _twice(self, line: int, message: str, key: str | None = None) -> None:
         found = self._repeated if self.dialect.overridden else self._problems
-        found.append(ConfigProblem(self.filename, line, printable(self._section or ""), key, message))
+        found.append(
+            ConfigProblem(self.filename, line, printable(self._section or ""), key, message)
+        )
 
     def _entry(self, number: int, indent: int, content: str) -> None:
         assert self._section is not None
-        delimiter = min((each for each in self.dialect.delimiters if each in content), key=content.index, default="")
+        delimiter = min(
+            (each for each in self.dialect.delimiters if each in content),
+            key=content.index,
+            default="",
+        )
         key, _, value = content.partition(delimiter) if delimiter else (content, "", "")
         key = key.rstrip()
         if not delimiter or not key:
             # Nothing of the line is shown: "secret_key: AKIA..." is a likely slip.
             colon = _COLON_AS_DELIMITER.match(content)
             advice = " (between key and value stands =, not :)" if colon else ""
-            self.problem(number, f"the line is neither [section] nor key = value{advice}; comments begin with ; or #")
+            self.problem(
+                number,
+                (
+                    f"the line is neither [section] nor key = value{advice}; comments begin with "
+                    f"; or "
+                    f"#"
+                ),
+            )
             return
         self._key = _Open(number, indent, [value.strip()])
         keys = self._sections[self._section][1]
         if key in keys:
-            self._twice(number, f"the key is already in line {keys[key].line}; remove one of the two", printable(key))
+            self._twice(
+                number,
+                f"the key is already in line {keys[key].line}; remove one of the two",
+                printable(key),
+            )
         if key not in keys or self.dialect.overridden:
             keys[key] = self._key
 
@@ -200,4 +244,6 @@ class _Reader:
 def printable(text: str, most: int = 120) -> str:
     """`text` fit for one line of a terminal or a log: cut, and what is not printable escaped."""
     cut = text if len(text) <= most else text[:most] + "..."
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in cut
+    )

@@ -1,7 +1,8 @@
 """The table of the configuration: every section and key, declared once.
 
-From these declarations come parsing, `pypid check-config` and docs/configuration. A field of a class below is a key: its kind,
-the text of its default, one line of documentation (reStructuredText), whether it is secret, and which capability it needs.
+From these declarations come parsing, `pypid check-config` and docs/configuration. A field of a
+class below is a key: its kind, the text of its default, one line of documentation
+(reStructuredText), whether it is secret, and which capability it needs.
 """
 
 from __future__ import annotations
@@ -32,11 +33,22 @@ from pypid.core.configuration.choices import (
     StorageBackend,
     Tls,
 )
-from pypid.core.configuration.value_kinds import Cooldown, ValueKind, choice, count, duration, optional, several, size
+from pypid.core.configuration.value_kinds import (
+    Cooldown,
+    ValueKind,
+    choice,
+    count,
+    duration,
+    optional,
+    several,
+    size,
+)
 from pypid.core.permissions import Principals
 
 NOT_YET: frozenset[str] = frozenset()
-"""Capabilities that the contract names and this version does not have: deleting a word here opens all that needs it."""
+"""Capabilities that the contract names and this version does not have: deleting a word here opens
+all that needs it.
+"""
 
 PUBLIC_INDEX = "https://pypi.org/simple/"
 """The public Python Package Index: what is upstream where `[upstream] url` is empty."""
@@ -50,7 +62,9 @@ _DECLARED = "pypid"
 
 @frozen
 class Key:
-    """The declaration of one key. `needs` names a capability: of the key, or of each word that may be said."""
+    """The declaration of one key. `needs` names a capability: of the key, or of each word that may
+    be said.
+    """
 
     kind: ValueKind[Any]
     default: str
@@ -59,12 +73,23 @@ class Key:
     needs: str | Mapping[str, str] = ""
 
 
-def key(kind: ValueKind[T], default: str, doc: str, *, secret: bool = False, needs: str | Mapping[str, str] = "") -> T:
+def key(
+    kind: ValueKind[T],
+    default: str,
+    doc: str,
+    *,
+    secret: bool = False,
+    needs: str | Mapping[str, str] = "",
+) -> T:
     """Declare a key, as a field of a section's class; the field's name is the key's."""
     if secret:
         shown: Any = False
     else:
-        shown = (lambda value: repr(value_kinds.without_userinfo(kind.show(value)))) if kind.url else True
+        shown = (
+            (lambda value: repr(value_kinds.without_userinfo(kind.show(value))))
+            if kind.url
+            else True
+        )
     declared = Key(kind, default, doc, secret, needs)
     return field(default=kind.parse(default), repr=shown, metadata={_DECLARED: declared})
 
@@ -91,57 +116,89 @@ class ServerSettings:
     backlog: int = key(
         count(1),
         "1024",
-        "Connections that may wait to be accepted, on each listener without ``backlog=`` of its own; Linux's"
+        "Connections that may wait to be accepted, on each listener without ``backlog=`` of its "
+        "own; Linux's"
         " ``net.core.somaxconn`` bounds it, and systemd's sockets have their own (``Backlog=``).",
     )
     tls_certificate: str | None = key(
         _PATH,
         "",
-        "PEM chain; with ``tls_key``, every tcp, tcp6 and systemd endpoint speaks TLS, unix never. Read again on change.",
+        (
+            "PEM chain; with ``tls_key``, every tcp, tcp6 and systemd endpoint speaks TLS, unix "
+            "never. Read again on change."
+        ),
     )
-    tls_key: str | None = key(_PATH, "", "PEM private key of the certificate; read again on SIGHUP and when the files change.")
+    tls_key: str | None = key(
+        _PATH,
+        "",
+        "PEM private key of the certificate; read again on SIGHUP and when the files change.",
+    )
     tls_minimum: Tls = key(choice(Tls), "1.2", "The oldest TLS version that is spoken.")
     hsts: timedelta = key(
         duration(),
         "365d",
-        "How long browsers use https alone for the host of ``public_url``, where that is an https URL without a port"
+        "How long browsers use https alone for the host of ``public_url``, where that is an https "
+        "URL without a port"
         " (Strict-Transport-Security); 0: not said.",
     )
     public_url: str | None = key(
         optional(value_kinds.BASE_URL),
         "",
-        "Base of generated absolute URLs; empty: from Host, if ``allowed_hosts`` does not exclude it.",
+        (
+            "Base of generated absolute URLs; empty: from Host, if ``allowed_hosts`` does not "
+            "exclude "
+            "it."
+        ),
     )
     allowed_hosts: tuple[str, ...] = key(
         several(value_kinds.HOST),
         "",
-        "Further values of Host that are answered, and that generated URLs may begin with; ``*``: all. Literal"
-        " addresses, ``localhost``, this machine's names and the host of ``public_url`` always are. Empty: others get 421"
+        "Further values of Host that are answered, and that generated URLs may begin with; ``*``: "
+        "all. Literal"
+        " addresses, ``localhost``, this machine's names and the host of ``public_url`` always "
+        "are. Empty: others get 421"
         " on loopback listeners, and are logged elsewhere.",
     )
     cors: tuple[str, ...] = key(
         value_kinds.ORIGINS,
         "off",
-        "Web pages whose scripts may read what everyone may read (micropip in a browser needs this).",
+        (
+            "Web pages whose scripts may read what everyone may read (micropip in a browser needs "
+            "this)."
+        ),
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = key(
-        several(value_kinds.NETWORK), "", "Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."
+        several(value_kinds.NETWORK),
+        "",
+        "Networks whose X-Forwarded-For and X-Forwarded-Proto are believed.",
     )
     max_upload: int = key(size(1), "4G", "The largest upload that is taken.")
     header_timeout: timedelta = key(
-        duration("1s", "1h"), "20s", "How long the head of a request may take, from its first byte to its end."
+        duration("1s", "1h"),
+        "20s",
+        "How long the head of a request may take, from its first byte to its end.",
     )
     min_body_rate: int = key(
-        size(), "500", "Bytes a second, over half a minute, below which a request's body is too slow; 0: no limit."
+        size(),
+        "500",
+        (
+            "Bytes a second, over half a minute, below which a request's body is too slow; 0: no "
+            "limit."
+        ),
     )
     max_connections_per_client: int = key(
         count(1),
         "1000",
-        "Connections of one address (IPv6: one /64), in each worker; at most three quarters of what its"
-        " file descriptors allow. Trusted proxies and unix sockets have no limit, the clients they name have.",
+        "Connections of one address (IPv6: one /64), in each worker; at most three quarters of "
+        "what its"
+        " file descriptors allow. Trusted proxies and unix sockets have no limit, the clients "
+        "they name have.",
     )
     workers: int = key(
-        count(1), "1", "Processes that share the sockets; more than 1 needs a shared catalog (sql or redis).", needs="workers"
+        count(1),
+        "1",
+        "Processes that share the sockets; more than 1 needs a shared catalog (sql or redis).",
+        needs="workers",
     )
     front_door: bool = key(
         value_kinds.BOOLEAN,
@@ -151,50 +208,81 @@ class ServerSettings:
     state: str | None = key(
         _PATH,
         "",
-        "Folder of what pypid keeps, mode 0700; empty: ``$STATE_DIRECTORY`` (systemd), else ``var`` beside the folder of"
+        "Folder of what pypid keeps, mode 0700; empty: ``$STATE_DIRECTORY`` (systemd), else "
+        "``var`` beside the folder of"
         " ``etc/pypid.ini``, else ``pypid-state`` beside the file.",
     )
     secret: str | None = key(
         _TEXT,
         "",
-        "Key for sessions and for what is of record; made by ``pypid gen-secret``, 16 characters or more.",
+        (
+            "Key for sessions and for what is of record; made by ``pypid gen-secret``, 16 "
+            "characters "
+            "or more."
+        ),
         secret=True,
     )
-    metrics: Principals = key(value_kinds.PRINCIPALS, "admins", "Who may read ``/metrics``; as ``[access] read``.")
+    metrics: Principals = key(
+        value_kinds.PRINCIPALS, "admins", "Who may read ``/metrics``; as ``[access] read``."
+    )
 
 
 @frozen(kw_only=True)
 class StorageSettings:
     """Where the files lie."""
 
-    backend: StorageBackend = key(choice(StorageBackend), "files", "A folder, S3, or memory (all is gone at the end).")
-    path: str | None = key(_PATH, "", "Folder of the files; empty: ``packages`` below the state folder.")
+    backend: StorageBackend = key(
+        choice(StorageBackend), "files", "A folder, S3, or memory (all is gone at the end)."
+    )
+    path: str | None = key(
+        _PATH, "", "Folder of the files; empty: ``packages`` below the state folder."
+    )
     bucket: str | None = key(_TEXT, "", "The S3 bucket.")
     prefix: str | None = key(_TEXT, "", "What all keys in the bucket begin with.")
     region: str = key(value_kinds.TEXT, "us-east-1", "The bucket's region.")
     endpoint_url: str | None = key(
-        optional(value_kinds.BASE_URL), "", "Other S3 implementations; path-style is used when this is set."
+        optional(value_kinds.BASE_URL),
+        "",
+        "Other S3 implementations; path-style is used when this is set.",
     )
     ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.")
-    addressing: Addressing = key(choice(Addressing), "auto", "Where the bucket's name stands in URLs.")
-    access_key: str | None = key(_TEXT, "", "Empty: the standard AWS chain.", secret=True)
-    secret_key: str | None = key(_TEXT, "", "The secret that belongs to ``access_key``.", secret=True)
-    session_token: str | None = key(_TEXT, "", "For temporary credentials.", secret=True)
-    redirect: bool = key(value_kinds.BOOLEAN, "yes", "yes: 302 to a signed URL; no: stream through pypid.")
-    expire_after: timedelta = key(
-        duration("1s", "7d"), "1d", "How long a signed URL is valid; less where the credentials end earlier."
+    addressing: Addressing = key(
+        choice(Addressing), "auto", "Where the bucket's name stands in URLs."
     )
-    buffer_time: timedelta = key(duration(), "5m", "A signed URL is forgotten this long before it expires.")
-    server_side_encryption: Encryption | None = key(optional(choice(Encryption)), "", "S3's server-side encryption.")
+    access_key: str | None = key(_TEXT, "", "Empty: the standard AWS chain.", secret=True)
+    secret_key: str | None = key(
+        _TEXT, "", "The secret that belongs to ``access_key``.", secret=True
+    )
+    session_token: str | None = key(_TEXT, "", "For temporary credentials.", secret=True)
+    redirect: bool = key(
+        value_kinds.BOOLEAN, "yes", "yes: 302 to a signed URL; no: stream through pypid."
+    )
+    expire_after: timedelta = key(
+        duration("1s", "7d"),
+        "1d",
+        "How long a signed URL is valid; less where the credentials end earlier.",
+    )
+    buffer_time: timedelta = key(
+        duration(), "5m", "A signed URL is forgotten this long before it expires."
+    )
+    server_side_encryption: Encryption | None = key(
+        optional(choice(Encryption)), "", "S3's server-side encryption."
+    )
     kms_key_id: str | None = key(_TEXT, "", "The KMS key, with ``aws:kms``.")
     storage_class: str | None = key(_TEXT, "", "S3's storage class.")
     prepend_hash: bool = key(
-        value_kinds.BOOLEAN, "no", "S3: new files lie as pypicloud's do, with ``md5(filename)[:4]/`` before the project."
+        value_kinds.BOOLEAN,
+        "no",
+        "S3: new files lie as pypicloud's do, with ``md5(filename)[:4]/`` before the project.",
     )
     layout: Layout = key(
         choice(Layout),
         "pypid",
-        "pypicloud: new files lie where a pypicloud finds them again, and what it left there is taken in at the start.",
+        (
+            "pypicloud: new files lie where a pypicloud finds them again, and what it left there "
+            "is "
+            "taken in at the start."
+        ),
     )
     cloudfront_domain: str | None = key(_TEXT, "", "Signed CloudFront URLs in place of S3's.")
     cloudfront_key_id: str | None = key(_TEXT, "", "CloudFront's name of the key.")
@@ -214,15 +302,23 @@ class CacheSettings:
     url: str | None = key(
         _TEXT,
         "",
-        "sql: ``postgresql://user:password@host/database``, ``sqlite:///FILE``; empty: SQLite, ``catalog.db`` below the state "
+        "sql: ``postgresql://user:password@host/database``, ``sqlite:///FILE``; empty: SQLite, "
+        "``catalog.db`` below the state "
         "folder. redis: ``redis://user:password@host:6379/0``, ``rediss://``, ``unix://``.",
         secret=True,
         needs="shared_catalog",
     )
-    snapshot: str = key(value_kinds.FOLDER, "snapshot", "memory: folder below the state folder, of JSON files.")
-    snapshot_interval: timedelta = key(duration("1s"), "60s", "How often changes are written to the snapshot.")
+    snapshot: str = key(
+        value_kinds.FOLDER, "snapshot", "memory: folder below the state folder, of JSON files."
+    )
+    snapshot_interval: timedelta = key(
+        duration("1s"), "60s", "How often changes are written to the snapshot."
+    )
     stale_for: timedelta = key(
-        duration(), "10m", "Shared catalog down: pages that were valid go on for at most this long.", needs="shared_catalog"
+        duration(),
+        "10m",
+        "Shared catalog down: pages that were valid go on for at most this long.",
+        needs="shared_catalog",
     )
 
 
@@ -233,7 +329,10 @@ class UpstreamSettings:
     mode: Mode = key(
         choice(Mode),
         "cache",
-        "Keep what is asked for, send clients there, keep all of what is kept fresh, or ask nobody.",
+        (
+            "Keep what is asked for, send clients there, keep all of what is kept fresh, or ask "
+            "nobody."
+        ),
     )
     url: tuple[str, ...] = key(
         several(value_kinds.INDEX_URL),
@@ -243,43 +342,71 @@ class UpstreamSettings:
     file_hosts: tuple[str, ...] = key(
         several(value_kinds.HOST),
         PUBLIC_FILES,
-        "Hosts (``host``, ``host:port`` or globs) beside ``url``'s own that files come from: these may have private addresses.",
+        (
+            "Hosts (``host``, ``host:port`` or globs) beside ``url``'s own that files come from: "
+            "these may have private addresses."
+        ),
     )
     ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.")
     timeout: timedelta = key(
         duration("1s"),
         "10s",
-        "How long upstream may be silent, and how long a client waits for a new page where one is known.",
+        (
+            "How long upstream may be silent, and how long a client waits for a new page where "
+            "one is "
+            "known."
+        ),
     )
     ttl: timedelta = key(
         duration(),
         "10m",
         "How long a page is fresh; then it is revalidated; stale is served when upstream is down.",
     )
-    reserved: tuple[str, ...] = key(_GLOBS, "", "Names and globs never asked upstream (``acme-*``).")
+    reserved: tuple[str, ...] = key(
+        _GLOBS, "", "Names and globs never asked upstream (``acme-*``)."
+    )
     allow: tuple[str, ...] = key(_GLOBS, "*", "Names and globs that may come from upstream.")
     deny: tuple[str, ...] = key(_GLOBS, "", "Names and globs that may not.")
-    blend: tuple[str, ...] = key(_GLOBS, "", "Names and globs of ours that may also show upstream's files.")
-    cooldown: Cooldown = key(value_kinds.COOLDOWN, "0", "Upstream files younger than this are not visible.")
+    blend: tuple[str, ...] = key(
+        _GLOBS, "", "Names and globs of ours that may also show upstream's files."
+    )
+    cooldown: Cooldown = key(
+        value_kinds.COOLDOWN, "0", "Upstream files younger than this are not visible."
+    )
     require_hashes: bool = key(
         value_kinds.BOOLEAN,
         "no",
-        "yes: upstream files listed without a hash are not visible; no: they are cached, checked by their length only.",
+        (
+            "yes: upstream files listed without a hash are not visible; no: they are cached, "
+            "checked "
+            "by their length only."
+        ),
     )
     unknown_names: int = key(
         count(0),
         "2000",
-        "How many names never asked upstream before an address may ask for at once without a login; 0: no limit.",
+        (
+            "How many names never asked upstream before an address may ask for at once without a "
+            "login; 0: no limit."
+        ),
     )
-    unknown_names_per_minute: int = key(count(1), "100", "How many more such names the address may ask for each minute.")
+    unknown_names_per_minute: int = key(
+        count(1), "100", "How many more such names the address may ask for each minute."
+    )
     restored: tuple[str, ...] = key(
         several(value_kinds.FILENAME),
         "",
-        "Files that as-of views and snapshots show although upstream removed them within 14 days of their upload.",
+        (
+            "Files that as-of views and snapshots show although upstream removed them within 14 "
+            "days "
+            "of their upload."
+        ),
     )
     refresh: timedelta = key(duration("1s"), "1h", "mirror: how often kept projects are refreshed.")
     max_cache: int | None = key(
-        optional(size(1)), "", "Size at which cached upstream files are evicted, least recently used first."
+        optional(size(1)),
+        "",
+        "Size at which cached upstream files are evicted, least recently used first.",
     )
 
 
@@ -294,27 +421,43 @@ class AccessSettings:
         needs={"sql": "access_sql", "ldap": "ldap"},
     )
     url: str | None = key(
-        _TEXT, "", "sql: an SQLAlchemy URL; empty: sqlite below the state folder.", secret=True, needs="access_sql"
+        _TEXT,
+        "",
+        "sql: an SQLAlchemy URL; empty: sqlite below the state folder.",
+        secret=True,
+        needs="access_sql",
     )
     read: Principals = key(value_kinds.PRINCIPALS, "everyone", "Who may see and download.")
     write: Principals = key(value_kinds.PRINCIPALS, "authenticated", "Who may publish.")
-    cache_update: Principals = key(value_kinds.PRINCIPALS, "everyone", "Who may make pypid fetch from upstream.")
+    cache_update: Principals = key(
+        value_kinds.PRINCIPALS, "everyone", "Who may make pypid fetch from upstream."
+    )
     collect: Principals = key(
         value_kinds.PRINCIPALS,
         "authenticated",
-        "Who may have all files collected that requirements or a lock file need (``POST /requirements.txt``), "
+        "Who may have all files collected that requirements or a lock file need (``POST "
+        "/requirements.txt``), "
         "of those whom ``cache_update`` names.",
     )
-    overwrite: Principals = key(value_kinds.PRINCIPALS, "nobody", "Who may publish other bytes under a name that is taken.")
-    delete: Principals = key(value_kinds.PRINCIPALS, "admins", "Who may delete files, releases and projects.")
+    overwrite: Principals = key(
+        value_kinds.PRINCIPALS, "nobody", "Who may publish other bytes under a name that is taken."
+    )
+    delete: Principals = key(
+        value_kinds.PRINCIPALS, "admins", "Who may delete files, releases and projects."
+    )
     delete_needs: Needed = key(
-        choice(Needed), "read", "What those in ``delete`` must be allowed to do to a project that has no rules of its own."
+        choice(Needed),
+        "read",
+        "What those in ``delete`` must be allowed to do to a project that has no rules of its own.",
     )
     admins: tuple[str, ...] = key(several(value_kinds.USER), "", "Users who administer the index.")
     registration: Registration = key(
         choice(Registration),
         "closed",
-        "Who may make an account for oneself: nobody, whom admins approve, whom they invite, everybody.",
+        (
+            "Who may make an account for oneself: nobody, whom admins approve, whom they invite, "
+            "everybody."
+        ),
         needs="accounts",
     )
     captcha: bool = key(
@@ -323,7 +466,9 @@ class AccessSettings:
         "Whoever registers solves a riddle first, which a browser does in a second (ALTCHA).",
         needs="accounts",
     )
-    session_lifetime: timedelta = key(duration("1s"), "12h", "How long a login in the browser lasts.", needs="accounts")
+    session_lifetime: timedelta = key(
+        duration("1s"), "12h", "How long a login in the browser lasts.", needs="accounts"
+    )
 
 
 @frozen(kw_only=True)
@@ -336,19 +481,39 @@ class LdapSettings:
         "The server. ``ldap:`` begins with StartTLS, unless it is this machine.",
         needs="ldap",
     )
-    bind_dn: str | None = key(_TEXT, "", "Who searches the directory; empty: nobody in particular (anonymous).", needs="ldap")
-    bind_password: str | None = key(_TEXT, "", "The password of ``bind_dn``.", secret=True, needs="ldap")
-    base_dn: str | None = key(optional(value_kinds.DN), "", "Users are searched below this entry.", needs="ldap")
+    bind_dn: str | None = key(
+        _TEXT,
+        "",
+        "Who searches the directory; empty: nobody in particular (anonymous).",
+        needs="ldap",
+    )
+    bind_password: str | None = key(
+        _TEXT, "", "The password of ``bind_dn``.", secret=True, needs="ldap"
+    )
+    base_dn: str | None = key(
+        optional(value_kinds.DN), "", "Users are searched below this entry.", needs="ldap"
+    )
     user_filter: str | None = key(
-        optional(value_kinds.USER_FILTER), "", f"Which entry is the user; empty: ``{USER_FILTER}``.", needs="ldap"
+        optional(value_kinds.USER_FILTER),
+        "",
+        f"Which entry is the user; empty: ``{USER_FILTER}``.",
+        needs="ldap",
     )
     group_base_dn: str | None = key(
-        optional(value_kinds.DN), "", "Groups are searched below this entry; empty: below ``base_dn``.", needs="ldap"
+        optional(value_kinds.DN),
+        "",
+        "Groups are searched below this entry; empty: below ``base_dn``.",
+        needs="ldap",
     )
     group_filter: str | None = key(
-        optional(value_kinds.GROUP_FILTER), "", f"Which entries are the user's groups; empty: ``{GROUP_FILTER}``.", needs="ldap"
+        optional(value_kinds.GROUP_FILTER),
+        "",
+        f"Which entries are the user's groups; empty: ``{GROUP_FILTER}``.",
+        needs="ldap",
     )
-    admin_group: str | None = key(_TEXT, "", "The group whose members are admins: its name, or its whole DN.", needs="ldap")
+    admin_group: str | None = key(
+        _TEXT, "", "The group whose members are admins: its name, or its whole DN.", needs="ldap"
+    )
     ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.", needs="ldap")
 
 
@@ -363,16 +528,22 @@ class RemoteSettings:
     )
     user: str | None = key(_TEXT, "", "How pypid logs in there (HTTP Basic); empty: not at all.")
     password: str | None = key(_TEXT, "", "The password of ``user``.", secret=True)
-    cache: timedelta = key(duration("0", "1d"), "1m", "How long an answer is believed; 0: not at all.")
+    cache: timedelta = key(
+        duration("0", "1d"), "1m", "How long an answer is believed; 0: not at all."
+    )
 
 
 @frozen(kw_only=True)
 class IssuerSettings:
     """Trusted publishing: one section for each OIDC issuer, any name after the colon."""
 
-    url: str | None = key(optional(value_kinds.BASE_URL), "", "The issuer; its JWKS is found by discovery.")
+    url: str | None = key(
+        optional(value_kinds.BASE_URL), "", "The issuer; its JWKS is found by discovery."
+    )
     audience: str = key(value_kinds.TEXT, "pypid", "The audience that a token must name.")
-    allow: tuple[str, ...] = key(value_kinds.LINES, "", "One line a rule: ``<project glob> <claim>=<value glob> ...``")
+    allow: tuple[str, ...] = key(
+        value_kinds.LINES, "", "One line a rule: ``<project glob> <claim>=<value glob> ...``"
+    )
 
 
 @frozen(kw_only=True)
@@ -380,12 +551,22 @@ class PublishSettings:
     """The same index as static files."""
 
     as_user: str | None = key(
-        optional(value_kinds.USER), "", "Whose view is written; empty: what anonymous may see.", needs="publish"
+        optional(value_kinds.USER),
+        "",
+        "Whose view is written; empty: what anonymous may see.",
+        needs="publish",
     )
-    target: str | None = key(_TEXT, "", "Folder or ``s3://bucket/prefix`` that is kept up to date.", needs="publish")
-    files: Linking = key(choice(Linking), "link", "Whether files are linked or copied.", needs="publish")
+    target: str | None = key(
+        _TEXT, "", "Folder or ``s3://bucket/prefix`` that is kept up to date.", needs="publish"
+    )
+    files: Linking = key(
+        choice(Linking), "link", "Whether files are linked or copied.", needs="publish"
+    )
     files_url: str | None = key(
-        optional(value_kinds.BASE_URL), "", "Base of file links in published pages; empty: relative ones.", needs="publish"
+        optional(value_kinds.BASE_URL),
+        "",
+        "Base of file links in published pages; empty: relative ones.",
+        needs="publish",
     )
 
 

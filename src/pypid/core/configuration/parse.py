@@ -1,7 +1,8 @@
 """The configuration: INI text and environment -> `Config`, or all the problems at once.
 
-Nothing is read here: the text, the environment and a function that reads files come in as arguments. A config.ini of
-pypicloud's is translated first (`core.pypicloud`); what it says is then judged as if it stood in one of ours.
+Nothing is read here: the text, the environment and a function that reads files come in as
+arguments. A config.ini of pypicloud's is translated first (`core.pypicloud`); what it says is then
+judged as if it stood in one of ours.
 """
 
 from __future__ import annotations
@@ -54,12 +55,16 @@ from pypid.core.pypicloud import is_pypicloud
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 SHORTEST_SECRET = 16
-"""Characters of `[server] secret`; copies in a bucket are sealed with it, so guesses can be tried without asking pypid."""
+"""Characters of `[server] secret`; copies in a bucket are sealed with it, so guesses can be tried
+without asking pypid.
+"""
 
 
 @frozen
 class TakenOver:
-    """That the configuration is pypicloud's. `accounts`: the SQLAlchemy URL of its accounts database, if people are there."""
+    """That the configuration is pypicloud's. `accounts`: the SQLAlchemy URL of its accounts
+    database, if people are there.
+    """
 
     accounts: str | None = field(default=None, repr=False)
 
@@ -88,19 +93,27 @@ class Config:
     source: str = "pypid.ini"
     """The name of the file it came from."""
     origins: Mapping[tuple[str, str], str] = field(default=_NONE, repr=False, eq=False)
-    """Where the value of (section, key) was found, if it was: ``file:line`` or the name of an environment variable."""
+    """Where the value of (section, key) was found, if it was: ``file:line`` or the name of an
+    environment variable.
+    """
     taken_over: TakenOver | None = None
     """Set if it is a config.ini of pypicloud's."""
     notes: tuple[str, ...] = field(default=(), repr=False, eq=False)
-    """What a config.ini of pypicloud's says that is not taken over, or not as it is: a line for each, with the reason."""
+    """What a config.ini of pypicloud's says that is not taken over, or not as it is: a line for
+    each, with the reason.
+    """
 
     @property
     def inherits(self) -> str | None:
-        """The URL of a pypicloud's database of people, to be read once, at the first start. It may hold a password."""
+        """The URL of a pypicloud's database of people, to be read once, at the first start. It may
+        hold a password.
+        """
         return None if self.taken_over is None else self.taken_over.accounts
 
     def path(self, text: str) -> str:
-        """A path of the configuration as seen from where `source` is seen: relative ones begin at the file's folder."""
+        """A path of the configuration as seen from where `source` is seen: relative ones begin at
+        the file's folder.
+        """
         return str(PurePosixPath(self.source).parent / text)
 
 
@@ -114,12 +127,15 @@ def parse(
     cwd: str = "/",
     options: Mapping[tuple[str, str], IniEntry] = MappingProxyType({}),
 ) -> Config:
-    """The configuration that the INI `text` and the ``PYPID_*`` variables of `environ` say together.
+    """The configuration that the INI `text` and the ``PYPID_*`` variables of `environ` say
+    together.
 
-    `filename` is for messages, and where relative paths begin. `read_file` gives the text of the file that a ``PYPID_..._FILE``
-    variable names (it may raise `OSError` and `ValueError`). `not_yet` are the capabilities to refuse. `cwd` is the folder that
-    `filename` is seen from: in a config.ini of pypicloud's relative paths begin there, and ``PPC_*`` variables hold. `options`
-    are what the command line says, by (section, key). Raises `BadConfig` with all problems, nothing else.
+    `filename` is for messages, and where relative paths begin. `read_file` gives the text of the
+    file that a ``PYPID_..._FILE`` variable names (it may raise `OSError` and `ValueError`).
+    `not_yet` are the capabilities to refuse. `cwd` is the folder that `filename` is seen from: in a
+    config.ini of pypicloud's relative paths begin there, and ``PPC_*`` variables hold. `options`
+    are what the command line says, by (section, key). Raises `BadConfig` with all problems, nothing
+    else.
     """
     document = ini.read(text, filename)
     translation = None
@@ -131,19 +147,28 @@ def parse(
     judge = _Judge(filename, not_yet, list(document.problems))
     judge.names(document)
     found = {name: dict(section.entries) for name, section in document.sections.items()}
-    said, problems = environment.read(environ, (name for name in found if name.startswith(ISSUER)), read_file)
+    said, problems = environment.read(
+        environ, (name for name in found if name.startswith(ISSUER)), read_file
+    )
     judge.problems.extend(problems)
     for (section, key), entry in (*said.items(), *options.items()):
-        found.setdefault(section, {})[key] = entry  # the environment wins over the file, the command line over both
+        found.setdefault(section, {})[key] = (
+            entry  # the environment wins over the file, the command line over both
+        )
     config = judge.config(found)
     if translation is not None:
         judge.problems = [translation.in_its_words(problem) for problem in judge.problems]
     if judge.problems:
-        in_file = sorted((p for p in judge.problems if p.where == filename), key=lambda problem: problem.line or 0)
+        in_file = sorted(
+            (p for p in judge.problems if p.where == filename),
+            key=lambda problem: problem.line or 0,
+        )
         raise BadConfig((*in_file, *(p for p in judge.problems if p.where != filename)))
     if translation is None:
         return config
-    return evolve(config, taken_over=TakenOver(translation.accounts), notes=tuple(map(str, translation.notes)))
+    return evolve(
+        config, taken_over=TakenOver(translation.accounts), notes=tuple(map(str, translation.notes))
+    )
 
 
 @define
@@ -157,7 +182,9 @@ class _Judge:
 
     def problem(self, section: str, key: str | None, entry: IniEntry | None, message: str) -> None:
         where, line = (entry.where, entry.line) if entry else (self.filename, None)
-        self.problems.append(ConfigProblem(where, line, printable(section), key and printable(key), message))
+        self.problems.append(
+            ConfigProblem(where, line, printable(section), key and printable(key), message)
+        )
 
     def names(self, document: ini.IniDocument) -> None:
         """Find the sections and keys of the file that nobody knows."""
@@ -167,13 +194,21 @@ class _Judge:
                 continue
             if name.startswith(ISSUER):
                 if len(name.split(maxsplit=1)) != 1 or name == ISSUER or not name.isprintable():
-                    self.problem(name, None, here, "a name without white space follows the colon, as in [issuer:github]")
+                    self.problem(
+                        name,
+                        None,
+                        here,
+                        "a name without white space follows the colon, as in [issuer:github]",
+                    )
                 declared = keys(IssuerSettings)
             elif name in SECTIONS:
                 declared = keys(SECTIONS[name])
             else:
                 sections = [*SECTIONS, *FREE, ISSUER + "github"]
-                advice = nearest(name, sections, "[{}]") or f"; known: {' '.join(f'[{known}]' for known in sections)}"
+                advice = (
+                    nearest(name, sections, "[{}]")
+                    or f"; known: {' '.join(f'[{known}]' for known in sections)}"
+                )
                 self.problem(name, None, here, f"unknown section{advice}")
                 continue
             for key, entry in section.entries.items():
@@ -187,7 +222,10 @@ class _Judge:
         return nearest(key, declared) or f"; known: {' '.join(declared)}"
 
     def config(self, found: Mapping[str, Mapping[str, IniEntry]]) -> Config:
-        sections = {name: self._section(name, section, found.get(name, {})) for name, section in SECTIONS.items()}
+        sections = {
+            name: self._section(name, section, found.get(name, {}))
+            for name, section in SECTIONS.items()
+        }
         config = Config(
             **sections,
             users=self._free("users", found, _account(parse_hash)),
@@ -220,7 +258,10 @@ class _Judge:
         return section(**given)
 
     def _free(
-        self, name: str, found: Mapping[str, Mapping[str, IniEntry]], read: Callable[[str, str], Any]
+        self,
+        name: str,
+        found: Mapping[str, Mapping[str, IniEntry]],
+        read: Callable[[str, str], Any],
     ) -> Mapping[str, Any]:
         entries = found.get(name, {})
         given = {}
@@ -239,7 +280,12 @@ class _Judge:
         given = [entry for entry in pair if entry is not None and entry.text.strip()]
         if len(given) == 1:
             missing = "tls_key" if given[0] is pair[0] else "tls_certificate"
-            self.problem("server", missing, given[0], "tls_certificate and tls_key belong together; set both or none")
+            self.problem(
+                "server",
+                missing,
+                given[0],
+                "tls_certificate and tls_key belong together; set both or none",
+            )
         self._secret(config.server.secret, found.get("server", {}))
         self._storage(config.storage, found.get("storage", {}))
         self._sources(config, found)
@@ -250,15 +296,27 @@ class _Judge:
             self.problem("access", "registration", found["access"]["registration"], advice)
         for key, other in repeated(config.projects).items():
             entry = found["projects"][key]
-            self.problem("projects", key, entry, f"this is the rule {printable(other)!r} again; remove one of the two")
+            self.problem(
+                "projects",
+                key,
+                entry,
+                f"this is the rule {printable(other)!r} again; remove one of the two",
+            )
         self._issuers(config.issuers, found)
         of_publish = misfits_of_publish(
-            config.publish, config.storage, config.server, config.access, frozenset(config.users), self.filename
+            config.publish,
+            config.storage,
+            config.server,
+            config.access,
+            frozenset(config.users),
+            self.filename,
         )
         for key, advice in of_publish:
             self.problem("publish", key, found["publish"][key], advice)
 
-    def _issuers(self, issuers: Mapping[str, IssuerSettings], found: Mapping[str, Mapping[str, IniEntry]]) -> None:
+    def _issuers(
+        self, issuers: Mapping[str, IssuerSettings], found: Mapping[str, Mapping[str, IniEntry]]
+    ) -> None:
         names: dict[str, str] = {}
         for name, issuer in issuers.items():
             entries = found[ISSUER + name]
@@ -268,14 +326,23 @@ class _Judge:
             for key, message in issuer_problems(name, issuer.url, issuer.allow):
                 self.problem(ISSUER + name, key, entries.get(key) or entries.get("allow"), message)
             if issuer.url is not None and names.setdefault(issuer.url, name) != name:
-                self.problem(ISSUER + name, "url", said, f"this is [{ISSUER}{names[issuer.url]}]; put the rules together there")
+                self.problem(
+                    ISSUER + name,
+                    "url",
+                    said,
+                    f"this is [{ISSUER}{names[issuer.url]}]; put the rules together there",
+                )
 
     def _known_groups(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
-        """Where all groups stand in the file, another name is a mistake, and may be a rule that lets nobody in, or out."""
+        """Where all groups stand in the file, another name is a mistake, and may be a rule that
+        lets nobody in, or out.
+        """
         if config.access.backend != (AccessStore.CONFIG,):
             return
         for name in ("server", "access"):
-            for key, principals in ((key, getattr(getattr(config, name), key)) for key in keys(SECTIONS[name])):
+            for key, principals in (
+                (key, getattr(getattr(config, name), key)) for key in keys(SECTIONS[name])
+            ):
                 if isinstance(principals, Principals):
                     self._groups(name, key, principals.groups, config.groups, found)
         for key, right in config.projects.items():
@@ -284,27 +351,55 @@ class _Judge:
 
     def _secret(self, secret: str | None, entries: Mapping[str, IniEntry]) -> None:
         if secret is not None and len(secret) < SHORTEST_SECRET:
-            advice = f"it has {len(secret)} characters and could be guessed; `pypid gen-secret` makes a good one"
-            self.problem("server", "secret", entries.get("secret"), f"{advice} ({SHORTEST_SECRET} or more are needed)")
+            advice = (
+                f"it has {len(secret)} characters and could be guessed; `pypid gen-secret` makes "
+                f"a good one"
+            )
+            self.problem(
+                "server",
+                "secret",
+                entries.get("secret"),
+                f"{advice} ({SHORTEST_SECRET} or more are needed)",
+            )
 
     def _storage(self, storage: StorageSettings, entries: Mapping[str, IniEntry]) -> None:
         if storage.backend is not StorageBackend.S3:
             return
         if not storage.bucket:
-            self.problem("storage", "bucket", entries.get("backend"), "backend = s3 needs the name of a bucket")
+            self.problem(
+                "storage",
+                "bucket",
+                entries.get("backend"),
+                "backend = s3 needs the name of a bucket",
+            )
         elif not is_bucket_name(storage.bucket):
             self.problem(
-                "storage", "bucket", entries.get("bucket"), f"{storage.bucket!r} cannot be a bucket's name: {BUCKET_RULE}"
+                "storage",
+                "bucket",
+                entries.get("bucket"),
+                f"{storage.bucket!r} cannot be a bucket's name: {BUCKET_RULE}",
             )
         if not is_region_name(storage.region):
-            self.problem("storage", "region", entries.get("region"), f"{storage.region!r} cannot be the name of a region")
+            self.problem(
+                "storage",
+                "region",
+                entries.get("region"),
+                f"{storage.region!r} cannot be the name of a region",
+            )
         if storage.redirect and storage.buffer_time >= storage.expire_after:
             said = entries.get("buffer_time") or entries.get("expire_after")
             advice = "it has to be shorter than expire_after, or no signed URL can be given twice"
             self.problem("storage", "buffer_time", said, advice)
         if (storage.access_key is None) != (storage.secret_key is None):
-            missing, there = ("secret_key", "access_key") if storage.access_key else ("access_key", "secret_key")
-            self.problem("storage", missing, entries.get(there), "access_key and secret_key belong together; set both or none")
+            missing, there = (
+                ("secret_key", "access_key") if storage.access_key else ("access_key", "secret_key")
+            )
+            self.problem(
+                "storage",
+                missing,
+                entries.get(there),
+                "access_key and secret_key belong together; set both or none",
+            )
 
     def _sources(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
         """The sections of those that are asked who somebody is."""
@@ -316,18 +411,32 @@ class _Judge:
         for name, those in misfits.items():
             for key, advice in those:
                 said = found.get(name, {}).get(key)
-                is_bad = said is not None and said.text.strip() and getattr(getattr(config, name), key) is None
+                is_bad = (
+                    said is not None
+                    and said.text.strip()
+                    and getattr(getattr(config, name), key) is None
+                )
                 if not is_bad:  # by itself
                     self.problem(name, key, said or backend, advice)
 
     def _groups(
-        self, name: str, key: str, said: AbstractSet[str], known: Mapping[str, Any], found: Mapping[str, Mapping[str, IniEntry]]
+        self,
+        name: str,
+        key: str,
+        said: AbstractSet[str],
+        known: Mapping[str, Any],
+        found: Mapping[str, Mapping[str, IniEntry]],
     ) -> None:
         unknown = sorted(group for group in said if group not in known)
         if unknown:
             listed = ", ".join(f"group:{group}" for group in unknown)
-            advice = nearest(unknown[0], known) or " (for groups of the accounts database list sql in [access] backend)"
-            message = f"{shortened(listed)} would come from [groups], which has no such group{advice}"
+            advice = (
+                nearest(unknown[0], known)
+                or " (for groups of the accounts database list sql in [access] backend)"
+            )
+            message = (
+                f"{shortened(listed)} would come from [groups], which has no such group{advice}"
+            )
             self.problem(name, key, found[name][key], message)
 
 

@@ -27,7 +27,9 @@ class KeyRow:
 
 
 def table() -> tuple[KeyRow, ...]:
-    """All keys of all sections with fixed keys, in the contract's order; issuers are shown as ``issuer:<name>``."""
+    """All keys of all sections with fixed keys, in the contract's order; issuers are shown as
+    ``issuer:<name>``.
+    """
     return tuple(_rows())
 
 
@@ -35,7 +37,16 @@ def _rows() -> Iterator[KeyRow]:
     for section, declared in _sections():
         for name, key in keys(declared).items():
             said = allowed(key, NOT_YET) if is_open(key, NOT_YET) else key.kind.allowed
-            yield KeyRow(section, name, key.default, key.doc, said, variable(section, name), key.secret, is_open(key, NOT_YET))
+            yield KeyRow(
+                section,
+                name,
+                key.default,
+                key.doc,
+                said,
+                variable(section, name),
+                key.secret,
+                is_open(key, NOT_YET),
+            )
 
 
 def _sections() -> Iterator[tuple[str, type[Any]]]:
@@ -75,10 +86,14 @@ it, the variable names a file that holds the value, as secrets of containers do.
 """
 
 _FREE_DOCS = {
-    "users": "``name = password hash``, one line a user; ``pypid gen-password`` makes the hash. Clear text is refused.",
+    "users": (
+        "``name = password hash``, one line a user; ``pypid gen-password`` makes the hash. Clear "
+        "text is refused."
+    ),
     "groups": "``name = members``, one line a group.",
     "projects": (
-        "``<project>.user.<name>``, ``<project>.group.<name>``, ``<project>.everyone`` or ``<project>.authenticated``,"
+        "``<project>.user.<name>``, ``<project>.group.<name>``, ``<project>.everyone`` or "
+        "``<project>.authenticated``,"
         " then ``= r`` or ``= rw``."
     ),
 }
@@ -108,5 +123,11 @@ def _heading(section: str) -> str:
 def _entry(row: KeyRow) -> str:
     default = f"default ``{row.default}``" if row.default else "empty by default"
     said = row.allowed.replace("*", r"\*").replace("<", r"\<")
-    notes = f"Allowed: {said}.{' Secret: never shown.' if row.secret else ''}{'' if row.available else ' ' + _LATER}"
-    return f"``{row.key}`` ({default})\n    {row.doc}\n    {notes}\n    Environment: ``{row.variable}``.\n"
+    notes = (
+        f"Allowed: "
+        f"{said}.{' Secret: never shown.' if row.secret else ''}{'' if row.available else ' ' + _LATER}"
+    )
+    return (
+        f"``{row.key}`` ({default})\n    {row.doc}\n    {notes}\n    Environment: "
+        f"``{row.variable}``.\n"
+    )

@@ -1,7 +1,8 @@
-"""Kinds of values that the configuration knows: how each is read, how it is written, and what is allowed.
+"""Kinds of values that the configuration knows: how each is read, how it is written, and what is
+allowed.
 
-A kind's `parse` raises nothing but `ValueError` (its text, if any, is advice). What it reads, `show` writes so that
-`parse` reads it again.
+A kind's `parse` raises nothing but `ValueError` (its text, if any, is advice). What it reads,
+`show` writes so that `parse` reads it again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ E = TypeVar("E", bound=Enum)
 
 @frozen
 class ValueKind(Generic[T]):
-    """A kind of value. `words` are all that may be said, where these are few; a `url` may hold a password before its @."""
+    """A kind of value. `words` are all that may be said, where these are few; a `url` may hold a
+    password before its @.
+    """
 
     parse: Callable[[str], T]
     show: Callable[[T], str]
@@ -66,7 +69,7 @@ def several(kind: ValueKind[T]) -> ValueKind[tuple[T, ...]]:
     )
 
 
-# --- numbers ------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------
 
 _NUMBER = re.compile(r"(?P<number>[0-9]{1,15})(?P<unit>[A-Za-z]?)\Z")
 _SIZES = {"T": 1 << 40, "G": 1 << 30, "M": 1 << 20, "k": 1 << 10, "": 1}
@@ -88,7 +91,11 @@ def parse_size(text: str) -> int:
 
 def size_text(size: int) -> str:
     """The shortest text that `parse_size` reads as `size` (bytes, 0 or more)."""
-    unit = next(unit for unit, factor in _SIZES.items() if size >= factor and size % factor == 0) if size else ""
+    unit = (
+        next(unit for unit, factor in _SIZES.items() if size >= factor and size % factor == 0)
+        if size
+        else ""
+    )
     return f"{size // _SIZES[unit]}{unit}"
 
 
@@ -121,7 +128,9 @@ def size(least: int = 0) -> ValueKind[int]:
     """A number of bytes."""
     above = f" from {size_text(least)}" if least else ""
     return ValueKind(
-        _within(parse_size, least, None), size_text, f"a whole number of bytes{above}, or of k, M, G or T (1k = 1024)"
+        _within(parse_size, least, None),
+        size_text,
+        f"a whole number of bytes{above}, or of k, M, G or T (1k = 1024)",
     )
 
 
@@ -137,10 +146,14 @@ def duration(least: str = "0", most: str | None = None) -> ValueKind[timedelta]:
 
 def count(least: int) -> ValueKind[int]:
     """A whole number."""
-    return ValueKind(_within(lambda text: _measured(text, {"": 1}), least, 100_000), str, f"a whole number from {least}")
+    return ValueKind(
+        _within(lambda text: _measured(text, {"": 1}), least, 100_000),
+        str,
+        f"a whole number from {least}",
+    )
 
 
-# --- words and text -------------------------------------------------------------------------------------------
+# --- words and text -------------------------------------------------------------------------------
 
 
 def choice(of: type[E]) -> ValueKind[E]:
@@ -155,7 +168,16 @@ def choice(of: type[E]) -> ValueKind[E]:
     return ValueKind(parse, lambda member: str(member.value), ", ".join(words), words)
 
 
-_TRUTH = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+_TRUTH = {
+    "yes": True,
+    "true": True,
+    "on": True,
+    "1": True,
+    "no": False,
+    "false": False,
+    "off": False,
+    "0": False,
+}
 
 
 def _boolean(text: str) -> bool:
@@ -188,13 +210,23 @@ def _like(pattern: str) -> Callable[[str], str]:
     return parse
 
 
-GLOB = ValueKind(_like(r"[A-Za-z0-9._*?\[\]!-]+"), str, "names of projects and globs (letters, digits, . _ - * ? and [...])")
-FILENAME = ValueKind(_like(r"[A-Za-z0-9][A-Za-z0-9._+!-]*"), str, "names of files, like spam-1.0-py3-none-any.whl")
+GLOB = ValueKind(
+    _like(r"[A-Za-z0-9._*?\[\]!-]+"),
+    str,
+    "names of projects and globs (letters, digits, . _ - * ? and [...])",
+)
+FILENAME = ValueKind(
+    _like(r"[A-Za-z0-9][A-Za-z0-9._+!-]*"), str, "names of files, like spam-1.0-py3-none-any.whl"
+)
 HOST = ValueKind(
-    _like(r"[A-Za-z0-9._*:\[\]-]+"), str, "names of hosts and globs, without http:// (index.example.org, *.example.org, *)"
+    _like(r"[A-Za-z0-9._*:\[\]-]+"),
+    str,
+    "names of hosts and globs, without http:// (index.example.org, *.example.org, *)",
 )
 LINES: ValueKind[tuple[str, ...]] = ValueKind(
-    lambda text: tuple(line.strip() for line in text.splitlines() if line.strip()), "\n    ".join, "one rule a line"
+    lambda text: tuple(line.strip() for line in text.splitlines() if line.strip()),
+    "\n    ".join,
+    "one rule a line",
 )
 _PLAIN_FOLDER = _like(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -208,7 +240,7 @@ def _folder(text: str) -> str:
 FOLDER = ValueKind(_folder, str, "the plain name of a folder, without / (letters, digits, . _ -)")
 
 
-# --- the network ------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 ENDPOINTS = ("tcp", "tcp6", "ssl", "unix", "systemd")
 
@@ -223,7 +255,10 @@ def _endpoint(text: str) -> str:
 ENDPOINT = ValueKind(
     _endpoint,
     str,
-    "Twisted endpoint strings that begin with tcp:, tcp6:, ssl:, unix: or systemd:, like tcp:6543:interface=127.0.0.1",
+    (
+        "Twisted endpoint strings that begin with tcp:, tcp6:, ssl:, unix: or systemd:, like "
+        "tcp:6543:interface=127.0.0.1"
+    ),
 )
 
 
@@ -234,12 +269,17 @@ def _network(text: str) -> IPv4Network | IPv6Network:
         raise ValueError(str(error)[:120]) from None
 
 
-NETWORK: ValueKind[IPv4Network | IPv6Network] = ValueKind(_network, str, "addresses and networks, like 10.0.0.0/8 or ::1")
+NETWORK: ValueKind[IPv4Network | IPv6Network] = ValueKind(
+    _network, str, "addresses and networks, like 10.0.0.0/8 or ::1"
+)
 
 
 def _url(schemes: tuple[str, ...], userinfo: bool) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        if any(character.isspace() or not character.isprintable() or character in "?#" for character in text):
+        if any(
+            character.isspace() or not character.isprintable() or character in "?#"
+            for character in text
+        ):
             raise ValueError()
         parts = urlsplit(text)  # raises ValueError for a broken [IPv6] host
         if parts.scheme not in schemes or not parts.hostname:
@@ -256,14 +296,23 @@ def _url(schemes: tuple[str, ...], userinfo: bool) -> Callable[[str], str]:
 BASE_URL = ValueKind(
     _url(("http", "https"), userinfo=False),
     str,
-    "an absolute http or https URL, like https://index.example.org, without user, query and fragment",
+    (
+        "an absolute http or https URL, like https://index.example.org, without user, query and "
+        "fragment"
+    ),
     url=True,
 )
 INDEX_URL = ValueKind(
-    _url(("http", "https"), userinfo=True), str, "absolute http or https URLs, like https://index.example.org/simple", url=True
+    _url(("http", "https"), userinfo=True),
+    str,
+    "absolute http or https URLs, like https://index.example.org/simple",
+    url=True,
 )
 LDAP_URL = ValueKind(
-    _url(("ldap", "ldaps"), userinfo=False), str, "an ldap or ldaps URL, like ldaps://ldap.example.org", url=True
+    _url(("ldap", "ldaps"), userinfo=False),
+    str,
+    "an ldap or ldaps URL, like ldaps://ldap.example.org",
+    url=True,
 )
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z", re.ASCII)
@@ -288,7 +337,9 @@ ORIGINS = ValueKind(
     "off, *, or origins with white space between them, like https://notebooks.example.org",
 )
 
-_DN = re.compile(r"\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*(?:,\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*)*")
+_DN = re.compile(
+    r"\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*(?:,\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*)*"
+)
 
 
 def _dn(text: str) -> str:
@@ -299,15 +350,21 @@ def _dn(text: str) -> str:
 
 DN = ValueKind(_dn, str, "a distinguished name, like ou=people,dc=example,dc=org")
 USER_FILTER = ValueKind(
-    ldap_filters.user_filter, str, "a search filter of LDAP with (attribute={user}) in it, like (uid={user})"
+    ldap_filters.user_filter,
+    str,
+    "a search filter of LDAP with (attribute={user}) in it, like (uid={user})",
 )
 GROUP_FILTER = ValueKind(
-    ldap_filters.group_filter, str, "a search filter of LDAP with {dn} or {user} in it, like (member={dn})"
+    ldap_filters.group_filter,
+    str,
+    "a search filter of LDAP with {dn} or {user} in it, like (member={dn})",
 )
 
 
 def is_this_machine(host: str | None) -> bool:
-    """Whether what is sent to the host does not leave this machine: a loopback address, or ``localhost`` (RFC 6761)."""
+    """Whether what is sent to the host does not leave this machine: a loopback address, or
+    ``localhost`` (RFC 6761).
+    """
     try:
         return host == "localhost" or ip_address(host or "").is_loopback
     except ValueError:
@@ -315,7 +372,9 @@ def is_this_machine(host: str | None) -> bool:
 
 
 def is_readable_on_the_way(url: str) -> bool:
-    """Whether others could read a password that is sent there: nothing encrypts it, and it leaves this machine."""
+    """Whether others could read a password that is sent there: nothing encrypts it, and it leaves
+    this machine.
+    """
     parts = urlsplit(url)
     return parts.scheme in ("http", "ldap") and not is_this_machine(parts.hostname)
 
@@ -325,16 +384,20 @@ def without_userinfo(text: str) -> str:
     return re.sub(r"//\S*@", "//(set)@", text)
 
 
-# --- people -----------------------------------------------------------------------------------------------------
+# --- people ---------------------------------------------------------------------------------------
 
 PRINCIPALS = ValueKind(
-    Principals.parse, Principals.text, "everyone, authenticated, admins, nobody, names of users, user:<name> and group:<name>"
+    Principals.parse,
+    Principals.text,
+    "everyone, authenticated, admins, nobody, names of users, user:<name> and group:<name>",
 )
 
 
 def _user(text: str) -> str:
     if text.startswith("group:"):
-        raise ValueError(f"{text[:80]!r} is a group, and only users can be named here: name its members")
+        raise ValueError(
+            f"{text[:80]!r} is a group, and only users can be named here: name its members"
+        )
     return account_name(text.removeprefix("user:"))
 
 
@@ -344,21 +407,26 @@ _HASH = re.compile(r"\$[A-Za-z0-9._-]+\$[\x21-\x7e]+\Z")
 
 
 def parse_hash(text: str) -> str:
-    """A password hash as crypt and passlib write them, ``$kind$...``; the `ValueError` does not show what was read."""
+    """A password hash as crypt and passlib write them, ``$kind$...``; the `ValueError` does not
+    show what was read.
+    """
     if not _HASH.match(text):
         raise ValueError(
-            "this is no hash that passwords can be checked by (those begin with a `$`; `{SHA}` and the old crypt are not "
+            "this is no hash that passwords can be checked by (those begin with a `$`; `{SHA}` "
+            "and the old crypt are not "
             "taken), and a password never belongs here: `pypid gen-password` makes the hash of one"
         )
     return text
 
 
-# --- cooldown ---------------------------------------------------------------------------------------------------
+# --- cooldown -------------------------------------------------------------------------------------
 
 
 @frozen
 class Cooldown:
-    """How young a file may not be, and for which projects (names and globs) another age holds; the first that fits counts."""
+    """How young a file may not be, and for which projects (names and globs) another age holds; the
+    first that fits counts.
+    """
 
     age: timedelta = timedelta()
     exceptions: tuple[tuple[str, timedelta], ...] = ()
@@ -378,4 +446,6 @@ def _cooldown_text(cooldown: Cooldown) -> str:
     return " ".join([duration_text(cooldown.age), *exceptions])
 
 
-COOLDOWN = ValueKind(_cooldown, _cooldown_text, "an age, and exceptions behind it, like 3d numpy=0 acme-*=14d")
+COOLDOWN = ValueKind(
+    _cooldown, _cooldown_text, "an age, and exceptions behind it, like 3d numpy=0 acme-*=14d"
+)

@@ -15,7 +15,9 @@ from pypid.core.packaging.requirements import RequirementLine, Requirements
 
 @frozen
 class CollectOptions:
-    """What somebody wants to have here: requirements, which have to be resolved, and locks, which are; for each target."""
+    """What somebody wants to have here: requirements, which have to be resolved, and locks, which
+    are; for each target.
+    """
 
     requirements: Requirements
     locks: tuple[Lock, ...]
@@ -39,7 +41,9 @@ class CollectOutcome(Enum):
 
 @frozen(kw_only=True)
 class FileReport:
-    """One file. `needs_build`: an installer has to build it (it is an sdist). `reason`: why it is not here, else empty."""
+    """One file. `needs_build`: an installer has to build it (it is an sdist). `reason`: why it is
+    not here, else empty.
+    """
 
     project: ProjectName
     version: str
@@ -57,7 +61,9 @@ class FileReport:
 
 @frozen
 class Problem:
-    """Why a line was not collected, or not wholly. `target` is None where it is so for all of them."""
+    """Why a line was not collected, or not wholly. `target` is None where it is so for
+    all of them.
+    """
 
     line: str
     reason: str
@@ -76,15 +82,21 @@ class Collected:
     @property
     def complete(self) -> bool:
         """Whether all that was asked for is here."""
-        return not self.failed and not self.requirements.unparseable and all(file.is_here for file in self.files)
+        return (
+            not self.failed
+            and not self.requirements.unparseable
+            and all(file.is_here for file in self.files)
+        )
 
 
-# --- how far it is --------------------------------------------------------------------------------------------
+# --- how far it is --------------------------------------------------------------------------------
 
 
 @frozen
 class Resolving:
-    """It is worked out what a target needs. `seconds`: for how long already; said again and again."""
+    """It is worked out what a target needs. `seconds`: for how long already; said
+    again and again.
+    """
 
     target: InstallTarget
     seconds: float

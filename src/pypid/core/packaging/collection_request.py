@@ -1,6 +1,7 @@
 """What a client asks to be collected, and how it is read. Pure.
 
-In a daemon this runs in a confined child process (`pypid.resolver.collection_parser`): a lock file of the largest size takes seconds.
+In a daemon this runs in a confined child process (`pypid.resolver.collection_parser`): a lock file
+of the largest size takes seconds.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def _decoded(parts: Parts) -> CollectionRequest:
         try:
             return msgspec.json.decode(parts[0][1], type=CollectionRequest)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadRequest(f"The JSON document is not what is expected here: {str(error)[:200]}") from None
+            raise BadRequest(
+                f"The JSON document is not what is expected here: {str(error)[:200]}"
+            ) from None
     found: dict[str, list[str]] = {}
     for name, data in parts:
         if name in FIELDS:

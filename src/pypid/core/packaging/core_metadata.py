@@ -1,7 +1,8 @@
 """Core metadata: what METADATA and PKG-INFO say.
 
-Sources: packaging.python.org "Core metadata specifications", versions 1.0 (PEP 241) to 2.6. Read leniently, as installers do:
-unknown fields are ignored, odd bytes are tolerated, only what an index lives on (name, version, Requires-Python) is judged.
+Sources: packaging.python.org "Core metadata specifications", versions 1.0 (PEP 241) to 2.6. Read
+leniently, as installers do: unknown fields are ignored, odd bytes are tolerated, only what an index
+lives on (name, version, Requires-Python) is judged.
 """
 
 from __future__ import annotations
@@ -19,16 +20,22 @@ from pypid.core.errors import BadName, shortened
 from pypid.core.packaging.names import ProjectName, project_name, version_of
 
 LONGEST_METADATA = 8 << 20
-"""Bytes of METADATA or PKG-INFO that are read; the largest on PyPI hold a whole manual and stay below 1 MiB."""
+"""Bytes of METADATA or PKG-INFO that are read; the largest on PyPI hold a whole manual and stay
+below 1 MiB.
+"""
 
 _MOST_LINES = 200_000
 _MOST_FIELDS = 10_000
 _MOST_NAMES = 200
-"""Lines in all, fields, and different names of fields (the specification has some 35). The parser takes 9 s for 10,000
-different names, and a hundred times as long for ten times as many; within these bounds it takes half a second at most."""
+"""Lines in all, fields, and different names of fields (the specification has some 35). The parser
+takes 9 s for 10,000 different names, and a hundred times as long for ten times as many; within
+these bounds it takes half a second at most.
+"""
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
 _LONGEST_SPECIFIER = 500
-"""Characters. Installers fail on the whole page over a number of more than 4,300 digits (Python refuses to read it)."""
+"""Characters. Installers fail on the whole page over a number of more than 4,300 digits (Python
+refuses to read it).
+"""
 
 _LONGEST_REQUIREMENT = 10_000
 """Characters. Markers that tools write for many platforms have some thousand."""
@@ -43,12 +50,18 @@ _MAJOR = 2
 KNOWN_VERSIONS = f"versions 1.0 to {_MAJOR}.x are"
 _UNKNOWN = "UNKNOWN"
 """What distutils writes where it knows nothing."""
-_WORDS = {"metadata-version": "metadata_version", "name": "name", "version": "version", "requires-python": "requires_python"}
+_WORDS = {
+    "metadata-version": "metadata_version",
+    "name": "name",
+    "version": "version",
+    "requires-python": "requires_python",
+}
 
 
 @frozen(kw_only=True)
 class CoreMetadata:
-    """What core metadata says. Texts are as written, without white space around them; absent and ``UNKNOWN`` are None.
+    """What core metadata says. Texts are as written, without white space around them; absent and
+    ``UNKNOWN`` are None.
 
     `problems` is what forbids publishing; it is empty for metadata that an index can live with.
     """
@@ -65,7 +78,9 @@ class CoreMetadata:
     dynamic: frozenset[str] = frozenset()
     """The fields that the build may change (PEP 643), lower-case, as ``requires-dist``."""
     fields: Mapping[str, Any] = field(factory=dict, repr=False)
-    """All that `packaging.metadata.parse_email` understood: its `RawMetadata` (``requires_dist``, ``classifiers``, ...)."""
+    """All that `packaging.metadata.parse_email` understood: its `RawMetadata` (``requires_dist``,
+    ``classifiers``, ...).
+    """
     problems: tuple[str, ...] = ()
 
     def is_since(self, major: int, minor: int) -> bool:
@@ -75,17 +90,30 @@ class CoreMetadata:
 
 
 def read_metadata(data: bytes) -> CoreMetadata:
-    """What `data`, a METADATA or PKG-INFO file, says. Never raises; what is wrong is in the result's `problems`."""
+    """What `data`, a METADATA or PKG-INFO file, says. Never raises; what is wrong is in the
+    result's `problems`.
+    """
     if len(data) > LONGEST_METADATA:
-        return CoreMetadata(problems=(f"the metadata is longer than {LONGEST_METADATA >> 20} MiB.",))
+        return CoreMetadata(
+            problems=(f"the metadata is longer than {LONGEST_METADATA >> 20} MiB.",)
+        )
     excess = _excess(data)
     if excess is not None:
-        return CoreMetadata(problems=(f"the metadata has more than the {excess} that are allowed.",))
-    from packaging.metadata import parse_email  # here, since no page needs it, and it brings all licenses along
+        return CoreMetadata(
+            problems=(f"the metadata has more than the {excess} that are allowed.",)
+        )
+    from packaging.metadata import (
+        parse_email,
+    )  # here, since no page needs it, and it brings all licenses along
 
     try:
         raw, unparsed = parse_email(data)
-    except (ValueError, LookupError, MessageError, RecursionError) as error:  # the email parser, on hostile bytes
+    except (
+        ValueError,
+        LookupError,
+        MessageError,
+        RecursionError,
+    ) as error:  # the email parser, on hostile bytes
         return CoreMetadata(problems=(f"the metadata cannot be read: {shortened(str(error))}",))
     fields: dict[str, Any] = dict(raw)
     problems: list[str] = []
@@ -130,10 +158,14 @@ def _text(value: object) -> str | None:
 
 def _judge_metadata_version(text: str | None, problems: list[str]) -> None:
     if text is None:
-        problems.append("the metadata has no Metadata-Version: build the file anew with a current build tool.")
+        problems.append(
+            "the metadata has no Metadata-Version: build the file anew with a current build tool."
+        )
         return
     if not is_metadata_version(text):
-        problems.append(f"the Metadata-Version {shortened(text)!r} is not known here: {KNOWN_VERSIONS}.")
+        problems.append(
+            f"the Metadata-Version {shortened(text)!r} is not known here: {KNOWN_VERSIONS}."
+        )
 
 
 def is_metadata_version(text: str) -> bool:
@@ -160,12 +192,16 @@ def _version(text: str | None, problems: list[str]) -> str | None:
     try:
         return str(version_of(text))
     except ValueError:
-        problems.append(f"the Version {shortened(text)!r} in the metadata is not a version (PEP 440).")
+        problems.append(
+            f"the Version {shortened(text)!r} in the metadata is not a version (PEP 440)."
+        )
         return None
 
 
 def python_specifier(text: str | None, problems: list[str]) -> str | None:
-    """A Requires-Python on one line; None, with a line in `problems`, if it is no version specifier (PEP 440)."""
+    """A Requires-Python on one line; None, with a line in `problems`, if it is no version specifier
+    (PEP 440).
+    """
     if text is None:
         return None
     one_line = " ".join(text.split())
@@ -174,15 +210,21 @@ def python_specifier(text: str | None, problems: list[str]) -> str | None:
             raise InvalidSpecifier(f"longer than {_LONGEST_SPECIFIER} characters")
         SpecifierSet(one_line)
     except InvalidSpecifier:
-        problems.append(f"Requires-Python {shortened(text)!r} is not a version specifier: write it as '>=3.9' or '>=3.9,<4'.")
+        problems.append(
+            f"Requires-Python {shortened(text)!r} is not a version specifier: write it as "
+            f"'>=3.9' "
+            f"or '>=3.9,<4'."
+        )
         return None
     return one_line
 
 
 def requirement_problems(metadata: CoreMetadata) -> tuple[str, ...]:
-    """What is wrong with the Requires-Dist of metadata that installers resolve dependencies by; the first three only.
+    """What is wrong with the Requires-Dist of metadata that installers resolve dependencies by; the
+    first three only.
 
-    Not part of `CoreMetadata.problems`: files with such metadata that are stored already stay published.
+    Not part of `CoreMetadata.problems`: files with such metadata that are stored already stay
+    published.
     """
     problems: list[str] = []
     room = _JUDGED_REQUIREMENTS
@@ -192,7 +234,8 @@ def requirement_problems(metadata: CoreMetadata) -> tuple[str, ...]:
             break
         if not _is_requirement(text):
             problems.append(
-                f"Requires-Dist {shortened(text)!r} is not a dependency specifier (PEP 508), and pip does "
+                f"Requires-Dist {shortened(text)!r} is not a dependency specifier (PEP 508), and "
+                f"pip does "
                 "not install the file: write it as 'eggs>=1.0'."
             )
     return tuple(problems)
@@ -205,7 +248,10 @@ def _is_requirement(text: str) -> bool:
         return False
     try:
         Requirement(text)
-    except (ValueError, RecursionError):  # InvalidRequirement is a ValueError, as is what it does not wrap
+    except (
+        ValueError,
+        RecursionError,
+    ):  # InvalidRequirement is a ValueError, as is what it does not wrap
         return False
     return True
 
@@ -213,4 +259,7 @@ def _is_requirement(text: str) -> bool:
 def summary_line(value: object) -> str | None:
     """A summary on one line of at most 512 characters, or None where `value` says nothing."""
     words = (_text(value) or "").split()
-    return "".join(letter for letter in " ".join(words) if letter.isprintable())[:_LONGEST_SUMMARY] or None
+    return (
+        "".join(letter for letter in " ".join(words) if letter.isprintable())[:_LONGEST_SUMMARY]
+        or None
+    )

@@ -1,7 +1,8 @@
-"""What a release needs: its Requires-Dist, grouped by the extra that asks for it, as people are shown it.
+"""What a release needs: its Requires-Dist, grouped by the extra that asks for it, as people are
+shown it.
 
-Sources: "Dependency specifiers" (PEP 508), core metadata's Requires-Dist and Provides-Extra. What cannot be understood is shown
-as it stands.
+Sources: "Dependency specifiers" (PEP 508), core metadata's Requires-Dist and Provides-Extra. What
+cannot be understood is shown as it stands.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from pypid.core.errors import BadName
 from pypid.core.packaging.names import ProjectName, project_name
 
 MOST = 300
-"""Requirements that are understood and shown, each of them as often as there are extras that it stands under; the most that is
-known of has some hundred."""
+"""Requirements that are understood and shown, each of them as often as there are extras that it
+stands under; the most that is known of has some hundred.
+"""
 MOST_EXTRAS = 100
 LONGEST = 300
 """Characters of a name, a version (or an address) and a marker that are shown."""
@@ -26,8 +28,10 @@ _RUNS = re.compile(r"[-_.]+")
 
 @frozen
 class Need:
-    """One requirement. `project` is None where it is no name; `name` is it as it was written, all of it where it is nothing
-    else that can be understood. `marker` is when it is needed, without the extra that it stands under."""
+    """One requirement. `project` is None where it is no name; `name` is it as it was written, all
+    of it where it is nothing else that can be understood. `marker` is when it is needed, without
+    the extra that it stands under.
+    """
 
     name: str
     project: ProjectName | None = None
@@ -39,7 +43,9 @@ class Need:
 
 @frozen
 class Needs:
-    """What is always `needed`, and what each of the `extras` needs besides; `more`: how many requirements are not shown."""
+    """What is always `needed`, and what each of the `extras` needs besides; `more`: how many
+    requirements are not shown.
+    """
 
     needed: tuple[Need, ...] = ()
     extras: tuple[tuple[str, tuple[Need, ...]], ...] = ()
@@ -59,11 +65,15 @@ def needs_of(requirements: Sequence[str], provided: Sequence[str]) -> Needs:
     shown, left_out = 0, dict[str, int]()
     for text in requirements[:MOST]:
         need = need_of(text)
-        extras = list(dict.fromkeys(_plain(one or other) for one, other in _EXTRA.findall(need.marker)))
+        extras = list(
+            dict.fromkeys(_plain(one or other) for one, other in _EXTRA.findall(need.marker))
+        )
         if not extras:
             needed.append(evolve(need, marker=_shown(need.marker)))
             shown += 1
-        under = Need(need.name, need.project, need.extras, need.version, _shown(_without_extra(need.marker)))
+        under = Need(
+            need.name, need.project, need.extras, need.version, _shown(_without_extra(need.marker))
+        )
         for extra in extras[:MOST_EXTRAS]:
             if shown >= MOST:  # else 300 times 100 of them, of which each may be long
                 left_out[extra] = left_out.get(extra, 0) + 1
@@ -71,14 +81,21 @@ def needs_of(requirements: Sequence[str], provided: Sequence[str]) -> Needs:
                 groups.setdefault(extra, []).append(under)
                 shown += 1
     extras_of = tuple(
-        (spellings.get(extra, extra), tuple(each)) for extra, each in groups.items() if each or extra not in left_out
+        (spellings.get(extra, extra), tuple(each))
+        for extra, each in groups.items()
+        if each or extra not in left_out
     )
-    return Needs(tuple(needed), extras_of, max(0, len(requirements) - MOST) + sum(left_out.values()))
+    return Needs(
+        tuple(needed), extras_of, max(0, len(requirements) - MOST) + sum(left_out.values())
+    )
 
 
 def need_of(text: str) -> Need:
     """One requirement, as it is shown."""
-    from packaging.requirements import InvalidRequirement, Requirement  # here, since no page for installers needs it
+    from packaging.requirements import (
+        InvalidRequirement,
+        Requirement,
+    )  # here, since no page for installers needs it
 
     try:
         read = Requirement(text)
@@ -99,7 +116,9 @@ def _plain(extra: str) -> str:
 
 
 def _without_extra(marker: str) -> str:
-    """The marker without its ``extra == "..."``, where that is plainly one of several conditions that all have to hold."""
+    """The marker without its ``extra == "..."``, where that is plainly one of several conditions
+    that all have to hold.
+    """
     parts = _conditions(marker)
     if parts is None:
         return marker

@@ -16,14 +16,18 @@ _ENDLESS = ("shake_128", "shake_256")
 
 @frozen
 class ExpectedDigest:
-    """The strongest hash that upstream gave: hashlib's name of it (or `BLAKE2B_256`), and lower-case hex."""
+    """The strongest hash that upstream gave: hashlib's name of it (or `BLAKE2B_256`), and
+    lower-case hex.
+    """
 
     algorithm: str
     hexdigest: str
 
 
 def claim_of(file: File) -> ExpectedDigest | None:
-    """What the bytes of the file must hash to; None where upstream says nothing that can be computed here."""
+    """What the bytes of the file must hash to; None where upstream says nothing that can be
+    computed here.
+    """
     if file.sha256 is not None:
         return ExpectedDigest("sha256", file.sha256)
     algorithm, _, hexdigest = (file.digest or "").partition("=")
@@ -47,7 +51,9 @@ def is_copy(kept: File, file: File) -> bool:
         return False
     if claim is None:
         return True
-    known = Digests(sha256=kept.sha256 or "", md5=kept.md5 or "", blake2b_256=kept.blake2b_256 or "", size=0)
+    known = Digests(
+        sha256=kept.sha256 or "", md5=kept.md5 or "", blake2b_256=kept.blake2b_256 or "", size=0
+    )
     ours = computed(known, claim.algorithm)
     return kept.digest == file.digest if ours is None else ours == claim.hexdigest
 

@@ -53,7 +53,11 @@ def named(file: File, pin: Pin) -> bool:
 
 def proven(file: File, lines: Sequence[RequirementLine]) -> bool:
     """Whether the file has one of the hashes of each line that gives some."""
-    return all(not line.hashes or any(digest(file, name) == f"{name}={value}" for name, value in line.hashes) for line in lines)
+    return all(
+        not line.hashes
+        or any(digest(file, name) == f"{name}={value}" for name, value in line.hashes)
+        for line in lines
+    )
 
 
 def digest(file: File, algorithm: str) -> str | None:
@@ -61,4 +65,6 @@ def digest(file: File, algorithm: str) -> str | None:
     known = {"sha256": file.sha256, "md5": file.md5}.get(algorithm)
     if known is not None:
         return f"{algorithm}={known}"
-    return file.digest if file.digest is not None and file.digest.startswith(f"{algorithm}=") else None
+    return (
+        file.digest if file.digest is not None and file.digest.startswith(f"{algorithm}=") else None
+    )

@@ -1,4 +1,6 @@
-"""Names and globs of projects, as the configuration lists them: matched under every spelling of a name."""
+"""Names and globs of projects, as the configuration lists them: matched under every spelling of a
+name.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,22 @@ WILD = frozenset("*?[")
 
 @lru_cache(maxsize=1024)
 def _compiled(glob: str) -> Callable[[str], object]:
-    # what a name's normalisation does to a name is done to the glob (PEP 503), also inside [...], where - means a range
-    normal = "".join(_set(part) if part.startswith("[") else _RUNS.sub("-", part) for part in _SETS.split(glob)).lower()
+    # what a name's normalisation does to a name is done to the glob (PEP 503), also inside [...],
+    # where - means a range
+    normal = "".join(
+        _set(part) if part.startswith("[") else _RUNS.sub("-", part) for part in _SETS.split(glob)
+    ).lower()
     if WILD.isdisjoint(glob):
-        return normal.__eq__  # most lists are of names, and to compile a regular expression takes as long as a small request
+        # most lists are of names, and to compile a regular expression takes as long as a small
+        # request
+        return normal.__eq__
     return re.compile(translate(normal)).match
 
 
 def _set(part: str) -> str:
-    """``[_.]`` means a separator, and of these a normalised name has one only; at the end of a set - is itself."""
+    """``[_.]`` means a separator, and of these a normalised name has one only; at the end of a set
+    - is itself.
+    """
     return part[:-1] + "-]" if re.search(r"[._]", part) and part.endswith("]") else part
 
 

@@ -1,7 +1,9 @@
-"""For whom something is collected: a platform and a Python, the wheels that fit them, and what markers say there. Pure.
+"""For whom something is collected: a platform and a Python, the wheels that fit them, and what
+markers say there. Pure.
 
-The names of platforms are those of uv's ``--python-platform``, and mean the same: where uv chooses a version because a wheel
-of it fits, a wheel of it fits here. Sources: PEP 425, 600, 656 (tags), PEP 508 (environment markers).
+The names of platforms are those of uv's ``--python-platform``, and mean the same: where uv chooses
+a version because a wheel of it fits, a wheel of it fits here. Sources: PEP 425, 600, 656 (tags),
+PEP 508 (environment markers).
 """
 
 from __future__ import annotations
@@ -24,7 +26,20 @@ MOST = 12
 
 _PYTHON = re.compile(r"3\.(\d{1,2})(?:\.(\d{1,2}))?\Z")
 _OLDEST = 7
-_GLIBC_NAMED = ("2_17", "2_28", "2_31", "2_32", "2_33", "2_34", "2_35", "2_36", "2_37", "2_38", "2_39", "2_40")
+_GLIBC_NAMED = (
+    "2_17",
+    "2_28",
+    "2_31",
+    "2_32",
+    "2_33",
+    "2_34",
+    "2_35",
+    "2_36",
+    "2_37",
+    "2_38",
+    "2_39",
+    "2_40",
+)
 _OLD_NAMES = {17: ("manylinux2014",), 12: ("manylinux2010",), 5: ("manylinux1",)}
 _MACOS = (13, 0)
 """The oldest that uv aims at unless told otherwise."""
@@ -32,7 +47,9 @@ _MACOS = (13, 0)
 
 @frozen
 class Platform:
-    """What wheels and markers see of a platform. `tags` are the last part of a wheel's tags, the best first."""
+    """What wheels and markers see of a platform. `tags` are the last part of a wheel's tags, the
+    best first.
+    """
 
     tags: tuple[str, ...]
     sys_platform: str
@@ -42,7 +59,8 @@ class Platform:
 
 
 def _glibc(newest: int, machine: str) -> Platform:
-    # PEP 599: the old names are for x86 only; PEP 600: a newer glibc runs what was built for an older one
+    # PEP 599: the old names are for x86 only; PEP 600: a newer glibc runs what was built for an
+    # older one
     oldest = 5 if machine == "x86_64" else 17
     tags: list[str] = []
     for minor in range(newest, oldest - 1, -1):
@@ -79,8 +97,14 @@ def _table() -> dict[str, Platform]:
     for machine in ("x86_64", "aarch64"):
         known[f"{machine}-manylinux2014"] = _glibc(17, machine)
         for version in _GLIBC_NAMED:
-            known[f"{machine}-manylinux_{version}"] = _glibc(int(version.partition("_")[2]), machine)
-    aliases = {"linux": "x86_64-unknown-linux-gnu", "macos": "aarch64-apple-darwin", "windows": "x86_64-pc-windows-msvc"}
+            known[f"{machine}-manylinux_{version}"] = _glibc(
+                int(version.partition("_")[2]), machine
+            )
+    aliases = {
+        "linux": "x86_64-unknown-linux-gnu",
+        "macos": "aarch64-apple-darwin",
+        "windows": "x86_64-pc-windows-msvc",
+    }
     return known | {alias: known[name] for alias, name in aliases.items()}
 
 
@@ -126,7 +150,10 @@ class InstallTarget:
 @lru_cache(maxsize=64)
 def _ranks(platforms: tuple[str, ...], minor: int) -> dict[Tag, int]:
     abi = f"cp3{minor}m" if minor < 8 else f"cp3{minor}"
-    tags = (*cpython_tags((3, minor), [abi], platforms), *compatible_tags((3, minor), f"cp3{minor}", platforms))
+    tags = (
+        *cpython_tags((3, minor), [abi], platforms),
+        *compatible_tags((3, minor), f"cp3{minor}", platforms),
+    )
     ranks: dict[Tag, int] = {}
     for rank, tag in enumerate(tags):
         ranks.setdefault(tag, rank)
@@ -138,25 +165,37 @@ def target(platform: str, python: str) -> InstallTarget:
     if platform not in PLATFORMS:
         known = ", ".join(name for name in PLATFORMS if "manylinux_" not in name)
         raise BadRequest(
-            f"{platform[:80]!r} is not a platform that is known here. There are: {known}, x86_64-manylinux_2_34 ..."
+            f"{platform[:80]!r} is not a platform that is known here. There are: {known}, "
+            f"x86_64-manylinux_2_34 ..."
         )
     match = _PYTHON.match(python)
     if match is None or int(match[1]) < _OLDEST:
-        raise BadRequest(f"{python[:80]!r} is not a Python that is known here: say 3.12, for example (from 3.{_OLDEST} on).")
+        raise BadRequest(
+            f"{python[:80]!r} is not a Python that is known here: say 3.12, for example (from "
+            f"3.{_OLDEST} on)."
+        )
     return InstallTarget(platform, python)
 
 
-def targets(platforms: Iterable[str], pythons: Iterable[str], *, running: str) -> tuple[InstallTarget, ...]:
-    """Each platform with each Python, each once. Nothing said: Linux on x86_64, and the Python that is `running` here."""
+def targets(
+    platforms: Iterable[str], pythons: Iterable[str], *, running: str
+) -> tuple[InstallTarget, ...]:
+    """Each platform with each Python, each once. Nothing said: Linux on x86_64, and the Python that
+    is `running` here.
+    """
     named = tuple(dict.fromkeys(platforms)) or (DEFAULT_PLATFORM,)
     versions = tuple(dict.fromkeys(pythons)) or (running,)
     if len(named) * len(versions) > MOST:
-        raise BadRequest(f"At most {MOST} pairs of a platform and a Python can be collected for at once.")
+        raise BadRequest(
+            f"At most {MOST} pairs of a platform and a Python can be collected for at once."
+        )
     return tuple(target(platform, python) for platform in named for python in versions)
 
 
 def best(files: Iterable[File], wanted: InstallTarget) -> File | None:
-    """Of files of one release the one that an installer takes there: the best wheel, without one the sdist, else None."""
+    """Of files of one release the one that an installer takes there: the best wheel, without one
+    the sdist, else None.
+    """
     ranks = wanted.ranks
     wheels: list[tuple[int, tuple[int, str], File]] = []
     sdists: list[File] = []
@@ -174,7 +213,10 @@ def best(files: Iterable[File], wanted: InstallTarget) -> File | None:
     if wheels:
         # of wheels that fit equally well the one with the highest build number
         first = min(rank for rank, _, _ in wheels)
-        return max(((build, file) for rank, build, file in wheels if rank == first), key=lambda found: found[0])[1]
+        return max(
+            ((build, file) for rank, build, file in wheels if rank == first),
+            key=lambda found: found[0],
+        )[1]
     return min(sdists, key=lambda file: not file.filename.endswith(".tar.gz"), default=None)
 
 

@@ -1,7 +1,9 @@
-"""File names on a page of another index: the project is known there, and more names can be read than without it.
+"""File names on a page of another index: the project is known there, and more names can be read
+than without it.
 
-Installers take the project's name off the front of an sdist's name, and the rest is the version (pip's
-``_find_name_version_sep``, uv's ``SourceDistFilename::parse``): so it may hold hyphens, as in ``cffi-1.2.0-1.tar.gz``.
+Installers take the project's name off the front of an sdist's name, and the rest is the version
+(pip's ``_find_name_version_sep``, uv's ``SourceDistFilename::parse``): so it may hold hyphens, as
+in ``cffi-1.2.0-1.tar.gz``.
 """
 
 from __future__ import annotations
@@ -21,20 +23,26 @@ from pypid.core.packaging.names import (
     project_name,
 )
 
-_VARIANT = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+-(?P<label>[a-z0-9_.]{1,16})\.whl\Z")
+_VARIANT = re.compile(
+    r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+-(?P<label>[a-z0-9_.]{1,16})\.whl\Z"
+)
 """A wheel of a variant (PEP 825, draft): a label behind the tags."""
 _VARIANTS = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-variants\.json\Z")
 
 
 _OLD_VERSION = re.compile(r"[0-9][^/]*\Z|[^-/]+\Z").match
-"""A version that PEP 440 does not know, and pip took until 24.0; ``bar-1.0`` is rather the end of another project's name."""
+"""A version that PEP 440 does not know, and pip took until 24.0; ``bar-1.0`` is rather the end of
+another project's name.
+"""
 
 
 def version_of(filename: str, name: ProjectName) -> str | None:
-    """The version in the file name; None for what no installer takes, or for another project's file.
+    """The version in the file name; None for what no installer takes, or for another project's
+    file.
 
-    It is PEP 440's spelling, but of an sdist with an older kind of version (``mercurial-4.x-rc.tar.gz``), which is as it is
-    written: old installers take it, new ones pass over it.
+    It is PEP 440's spelling, but of an sdist with an older kind of version
+    (``mercurial-4.x-rc.tar.gz``), which is as it is written: old installers take it, new ones pass
+    over it.
     """
     try:
         project, version = project_and_version(filename)
@@ -70,9 +78,13 @@ def _version_of_sdist(filename: str, name: ProjectName) -> str | None:
 @lru_cache(maxsize=1024)
 def _prefix(name: ProjectName) -> re.Pattern[str]:
     """The name under any spelling, and the hyphen behind it."""
-    return re.compile("[-_.]+".join(map(re.escape, name.split("-"))) + "-", re.IGNORECASE | re.ASCII)
+    return re.compile(
+        "[-_.]+".join(map(re.escape, name.split("-"))) + "-", re.IGNORECASE | re.ASCII
+    )
 
 
 def is_mutable(filename: str) -> bool:
-    """Whether the file may change under its name: the list of a release's variants (PEP 825, draft; C37)."""
+    """Whether the file may change under its name: the list of a release's variants (PEP 825, draft;
+    C37).
+    """
     return _VARIANTS.match(filename) is not None

@@ -1,8 +1,8 @@
 """What a lock file pins: ``pylock.toml`` (PEP 751) and ``uv.lock``. Pure.
 
-A lock names releases, their files and the hashes of these; which of the releases a target needs is found here, which of the
-files in `core.packaging.install_targets`. All extras and all groups of a lock are taken: what is collected may be more than one installation
-wants.
+A lock names releases, their files and the hashes of these; which of the releases a target needs is
+found here, which of the files in `core.packaging.install_targets`. All extras and all groups of a
+lock are taken: what is collected may be more than one installation wants.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ LARGEST = 16 << 20
 MOST = 20_000
 """Releases in one lock file."""
 MOST_OF_ONE = 100
-"""Releases of one project in one lock file: uv locks several where platforms need different ones."""
+"""Releases of one project in one lock file: uv locks several where platforms need different ones.
+"""
 LONGEST_KEY = 8
 """Parts of one key (``a.b.c`` has three); those of real lock files have three at most."""
 
@@ -45,14 +46,18 @@ _OPAQUE = re.compile(
 """A comment or a string of TOML. One without an end goes to the end of its line, or of the text."""
 _PART = r"""(?:[A-Za-z0-9_-]++|"")"""
 _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{LONGEST_KEY}}}")
-"""A key of too many parts, in a text whose strings are empty. No search begins within a word, so each is read once."""
+"""A key of too many parts, in a text whose strings are empty. No search begins within a word, so
+each is read once.
+"""
 
 T = TypeVar("T")
 
 
 @frozen
 class Pin:
-    """One release that is wanted. `hashes`: the files that will do, with their hashes (``sha256=<hex>``, None); empty: any."""
+    """One release that is wanted. `hashes`: the files that will do, with their hashes
+    (``sha256=<hex>``, None); empty: any.
+    """
 
     project: ProjectName
     version: str
@@ -70,7 +75,9 @@ class Lock:
 def _toml(text: str, what: str) -> dict[str, Any]:
     if len(text) > LARGEST:
         raise BadRequest(f"{what} may have {LARGEST} characters.")
-    if _LONG_KEY.search(_OPAQUE.sub('""', text)):  # tomllib takes memory and time in the square of the number of parts
+    if _LONG_KEY.search(
+        _OPAQUE.sub('""', text)
+    ):  # tomllib takes memory and time in the square of the number of parts
         raise BadRequest(f"{what} has a key of more than {LONGEST_KEY} parts.")
     import tomllib  # here, as all that no page needs
 
@@ -81,12 +88,14 @@ def _toml(text: str, what: str) -> dict[str, Any]:
 
 
 def _bound_releases(what: str, names: Iterable[str]) -> None:
-    """Raise `BadRequest` where one project has more releases than `MOST_OF_ONE`: each is compared with all its files."""
+    """Raise `BadRequest` where one project has more releases than `MOST_OF_ONE`: each is compared
+    with all its files.
+    """
     if any(count > MOST_OF_ONE for count in Counter(names).values()):
         raise BadRequest(f"A {what} may have {MOST_OF_ONE} releases of one project.")
 
 
-# --- pylock.toml ----------------------------------------------------------------------------------------------
+# --- pylock.toml ----------------------------------------------------------------------------------
 
 
 def parse_pylock(text: str) -> Lock:
@@ -97,7 +106,9 @@ def parse_pylock(text: str) -> Lock:
     try:
         return _of_pylock(Pylock.from_dict(document))
     except PylockUnsupportedVersionError as error:
-        raise BadRequest(f"This pylock.toml is of a version that is not known here: {error}") from None
+        raise BadRequest(
+            f"This pylock.toml is of a version that is not known here: {error}"
+        ) from None
     except (PylockValidationError, RecursionError) as error:
         raise BadRequest(f"This is not a pylock.toml (PEP 751): {str(error)[:200]}") from None
 
@@ -112,15 +123,23 @@ def _of_pylock(lock: Pylock) -> Lock:
         if package.version is None or package.vcs or package.directory or package.archive:
             elsewhere.append(Remark(str(package.name), ELSEWHERE))
         else:
-            pins.append((package, Pin(project_name(package.name), str(package.version), _files_of(package))))
+            pins.append(
+                (package, Pin(project_name(package.name), str(package.version), _files_of(package)))
+            )
     everything = {
         "extras": frozenset(map(str, lock.extras or ())),
-        "dependency_groups": frozenset([*(lock.dependency_groups or ()), *(lock.default_groups or ())]),
+        "dependency_groups": frozenset(
+            [*(lock.dependency_groups or ()), *(lock.default_groups or ())]
+        ),
     }
 
     def pins_for(target: InstallTarget) -> Sequence[Pin]:
         environment: dict[str, Any] = {**target.environment, **everything}
-        return [pin for package, pin in pins if package.marker is None or _holds(package.marker, environment, "lock_file")]
+        return [
+            pin
+            for package, pin in pins
+            if package.marker is None or _holds(package.marker, environment, "lock_file")
+        ]
 
     return Lock(pins_for, tuple(elsewhere))
 
@@ -133,11 +152,20 @@ def _files_of(package: Package) -> dict[str, str | None]:
 
 
 def _strongest(hashes: Mapping[str, str]) -> str | None:
-    return next((f"{name}={hashes[name].lower()}" for name in ("sha256", "blake2b", "sha512", "md5") if name in hashes), None)
+    return next(
+        (
+            f"{name}={hashes[name].lower()}"
+            for name in ("sha256", "blake2b", "sha512", "md5")
+            if name in hashes
+        ),
+        None,
+    )
 
 
 def _holds(marker: Marker, environment: dict[str, Any], context: Any) -> bool:
-    """Whether the marker holds; one that nobody can judge does, for too much is better than too little."""
+    """Whether the marker holds; one that nobody can judge does, for too much is better than too
+    little.
+    """
     from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 
     try:
@@ -146,7 +174,7 @@ def _holds(marker: Marker, environment: dict[str, Any], context: Any) -> bool:
         return True
 
 
-# --- uv.lock --------------------------------------------------------------------------------------------------
+# --- uv.lock --------------------------------------------------------------------------------------
 
 
 class _Artifact(msgspec.Struct, rename="kebab"):
@@ -208,12 +236,16 @@ def parse_uv_lock(text: str) -> Lock:
     except (msgspec.ValidationError, BadName, RecursionError) as error:
         raise BadRequest(f"This is not a uv.lock: {str(error)[:200]}") from None
     if lock.version != UV_LOCK:
-        raise BadRequest(f"This uv.lock is of version {lock.version}, and {UV_LOCK} is what is known here.")
+        raise BadRequest(
+            f"This uv.lock is of version {lock.version}, and {UV_LOCK} is what is known here."
+        )
     if len(packages) > MOST:
         raise BadRequest(f"A uv.lock may have {MOST} packages.")
     _bound_releases("uv.lock", (package.name for _, package in packages))
     elsewhere = tuple(
-        Remark(package.name, ELSEWHERE) for _, package in packages if not package.is_root and _pin(package) is None
+        Remark(package.name, ELSEWHERE)
+        for _, package in packages
+        if not package.is_root and _pin(package) is None
     )
     return Lock(lambda target: _Walk(lock, target.environment).pins(), elsewhere)
 
@@ -223,7 +255,9 @@ def _pin(package: _Locked) -> Pin | None:
         return None
     files = (*package.wheels, *([package.sdist] if package.sdist is not None else []))
     return Pin(
-        project_name(package.name), package.version, {file.name: file.hash.replace(":", "=", 1) or None for file in files}
+        project_name(package.name),
+        package.version,
+        {file.name: file.hash.replace(":", "=", 1) or None for file in files},
     )
 
 
@@ -236,13 +270,17 @@ class _Walk:
         self._by_name: dict[str, list[_Locked]] = {}
         self._markers: dict[str, bool] = {}
         self._followed: set[tuple[str, str | None, str | None]] = set()
-        """Project, release and extra that a dependency has led to: those that thousands name are followed once."""
+        """Project, release and extra that a dependency has led to: those that thousands name are
+        followed once.
+        """
         for package in lock.package:
             if self._any_holds(package.resolution_markers):
                 self._by_name.setdefault(package.name, []).append(package)
 
     def pins(self) -> list[Pin]:
-        """What is reached. Where nothing says where to begin (a lock of something else), all that fits."""
+        """What is reached. Where nothing says where to begin (a lock of something else), all that
+        fits.
+        """
         seen: dict[tuple[str, str | None], _Locked] = {}
         done: set[tuple[str, str | None, str | None]] = set()
         todo: list[tuple[_Locked, str | None]] = [*self._roots()]
@@ -253,14 +291,23 @@ class _Walk:
                 continue
             done.add(key)
             seen[package.name, package.version] = package
-            needs = package.dependencies if extra is None else package.optional_dependencies.get(extra, ())
+            needs = (
+                package.dependencies
+                if extra is None
+                else package.optional_dependencies.get(extra, ())
+            )
             for dependency in needs:
                 todo += self._follow(dependency)
         return [pin for package in seen.values() if (pin := _pin(package)) is not None]
 
     def _roots(self) -> Iterator[tuple[_Locked, str | None]]:
         manifest = self._lock.manifest
-        roots = [package for packages in self._by_name.values() for package in packages if package.is_root]
+        roots = [
+            package
+            for packages in self._by_name.values()
+            for package in packages
+            if package.is_root
+        ]
         named = [*manifest.requirements, *_flat(manifest.dependency_groups)]
         if not roots and not named:
             roots = [package for packages in self._by_name.values() for package in packages]
@@ -293,7 +340,9 @@ class _Walk:
         return self._markers[text]
 
     def _judged(self, text: str) -> bool:
-        if "extra" in text:  # how uv spells groups and extras that exclude each other: all of them are wanted here
+        if (
+            "extra" in text
+        ):  # how uv spells groups and extras that exclude each other: all of them are wanted here
             return True
         from packaging.markers import InvalidMarker, Marker
 

@@ -1,7 +1,7 @@
 """Very many names of projects, sorted: a million of them as some hundred texts.
 
-As a tuple they would take four times the memory, and to drop it, or to have the garbage collector look at it, would hold up
-everybody for 50 milliseconds.
+As a tuple they would take four times the memory, and to drop it, or to have the garbage collector
+look at it, would hold up everybody for 50 milliseconds.
 """
 
 from __future__ import annotations
@@ -53,17 +53,25 @@ class ManyNames(Sequence[ProjectName]):
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str) or not name or "\n" in name:
             return False
-        run = bisect_right(self._runs, f"{name}\n~")  # behind the run that begins with it: "~" sorts behind all names
+        run = bisect_right(
+            self._runs, f"{name}\n~"
+        )  # behind the run that begins with it: "~" sorts behind all names
         return run > 0 and f"\n{name}\n" in f"\n{self._runs[run - 1]}\n"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(other) == self._length and all(map(str.__eq__, self, other))
+        return (
+            isinstance(other, Sequence)
+            and len(other) == self._length
+            and all(map(str.__eq__, self, other))
+        )
 
     __hash__ = None  # type: ignore[assignment]  # as what is equal to lists and tuples alike cannot have one
 
 
 def in_order(parts: Iterable[Iterable[ProjectName]]) -> Generator[None, None, ManyNames]:
-    """The names of all parts, each of which is in order, in slices; what is in several of them is taken once."""
+    """The names of all parts, each of which is in order, in slices; what is in several of them is
+    taken once.
+    """
     runs: list[str] = []
     run: list[str] = []
     last = ""

@@ -1,7 +1,7 @@
 """Names: of projects, and what a distribution's file name says.
 
-Sources: packaging.python.org "Names and normalization" (the regular expressions), "Binary distribution
-format" and "Source distribution format" (file names), PEP 440 (versions).
+Sources: packaging.python.org "Names and normalization" (the regular expressions), "Binary
+distribution format" and "Source distribution format" (file names), PEP 440 (versions).
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _EGG = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-py(?P<python>\d+(\.\d+)?
 
 @lru_cache(maxsize=8192)
 def project_name(text: str) -> ProjectName:
-    """The normalised form of `text`; raises `BadName` if it is no project name (also over 200 characters)."""
+    """The normalised form of `text`; raises `BadName` if it is no project name (also over 200
+    characters).
+    """
     if len(text) > LONGEST_NAME or not _VALID.match(text):
         raise BadName(text)
     return ProjectName(_RUNS.sub("-", text).lower())
@@ -50,14 +52,18 @@ class Packagetype(Enum):
 
 @frozen
 class Distribution:
-    """What a distribution's file name says. `version` is as the name spells it, PEP 440 normalised."""
+    """What a distribution's file name says. `version` is as the name spells it,
+    PEP 440 normalised.
+    """
 
     filename: str
     project: ProjectName
     version: str
     packagetype: Packagetype
     python_version: str
-    """As the legacy API's ``pyversion``: ``source`` for sdists, else the Python tag (``py3``, ``cp311``)."""
+    """As the legacy API's ``pyversion``: ``source`` for sdists, else the Python tag (``py3``,
+    ``cp311``).
+    """
     tags: frozenset[Tag] = frozenset()
 
 
@@ -79,13 +85,16 @@ _USUAL_NAME = re.compile(r"[A-Za-z0-9]+(?:[._][A-Za-z0-9]+)*\Z").match
 _USUAL_VERSION = re.compile(r"[A-Za-z0-9.!+_]+\Z").match
 _NUMBER = r"(?:0|[1-9][0-9]*+)"
 _CANONICAL = re.compile(
-    rf"{_NUMBER}(?:\.{_NUMBER})*+(?:(?:a|b|rc){_NUMBER})?+(?:\.post{_NUMBER})?+(?:\.dev{_NUMBER})?+\Z", re.ASCII
+    rf"{_NUMBER}(?:\.{_NUMBER})*+(?:(?:a|b|rc){_NUMBER})?+(?:\.post{_NUMBER})?+(?:\.dev{_NUMBER})?+\Z",
+    re.ASCII,
 ).match
 """A version that is spelled as PEP 440 wants it already (its appendix B, without epochs)."""
 
 
 def project_and_version(filename: str) -> tuple[ProjectName, str]:
-    """What `parse_filename` says of both, and raises, ten times faster: a page has ten thousand files of few kinds."""
+    """What `parse_filename` says of both, and raises, ten times faster: a page has ten thousand
+    files of few kinds.
+    """
     if len(filename) <= LONGEST_NAME:
         found = _usual(filename)
         if found is not None:
@@ -95,7 +104,9 @@ def project_and_version(filename: str) -> tuple[ProjectName, str]:
 
 
 def _usual(filename: str) -> tuple[ProjectName, str] | None:
-    """Of a name whose parts all are what nearly all are; None for any other, of which nothing is said by that."""
+    """Of a name whose parts all are what nearly all are; None for any other, of which nothing is
+    said by that.
+    """
     if filename.endswith(".whl"):
         parts = filename[:-4].split("-", 2)
         return _usual_two(parts[0], parts[1]) if len(parts) == 3 and _are_tags(parts[2]) else None
@@ -134,20 +145,29 @@ def _spelled(version: str) -> str | None:
 
 
 def is_safe_filename(filename: str) -> bool:
-    """Whether the name has only characters that names of distributions have, and no path separators."""
+    """Whether the name has only characters that names of distributions have, and no path
+    separators.
+    """
     return _FILENAME.match(filename) is not None
 
 
 def parse_filename(filename: str) -> Distribution:
     """What `filename` says of its distribution.
 
-    Accepts wheels, sdists (also ``.tar.bz2``, ``.tgz`` and ``.tar.xz`` of old tools) and eggs. Raises `BadFilename`
-    with the reason for anything else: other characters, path separators, more than 220 characters, no PEP 440 version.
+    Accepts wheels, sdists (also ``.tar.bz2``, ``.tgz`` and ``.tar.xz`` of old tools) and eggs.
+    Raises `BadFilename` with the reason for anything else: other characters, path separators, more
+    than 220 characters, no PEP 440 version.
     """
     if len(filename) > LONGEST_FILENAME:
         raise BadFilename(filename, f"it is longer than {LONGEST_FILENAME} characters.")
     if not is_safe_filename(filename):
-        raise BadFilename(filename, "only letters, digits and . _ + ! ~ - are allowed, and it begins with a letter or digit.")
+        raise BadFilename(
+            filename,
+            (
+                "only letters, digits and . _ + ! ~ - are allowed, and it begins with a letter or "
+                "digit."
+            ),
+        )
     try:
         if filename.endswith(".whl"):
             return _wheel(filename)
@@ -159,14 +179,19 @@ def parse_filename(filename: str) -> Distribution:
 
 
 def _wheel(filename: str) -> Distribution:
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename  # here, since no page needs it
+    from packaging.utils import (
+        InvalidWheelFilename,
+        parse_wheel_filename,
+    )  # here, since no page needs it
 
     try:
         name, version, _build, tags = parse_wheel_filename(filename)
     except InvalidWheelFilename as error:
         raise BadFilename(filename, f"{error}.") from None
     python = filename[:-4].split("-")[-3]
-    return Distribution(filename, project_name(str(name)), str(version), Packagetype.WHEEL, python, tags)
+    return Distribution(
+        filename, project_name(str(name)), str(version), Packagetype.WHEEL, python, tags
+    )
 
 
 def _egg(filename: str) -> Distribution:
@@ -174,7 +199,11 @@ def _egg(filename: str) -> Distribution:
     if match is None:
         raise BadFilename(filename, "an egg is named name-version[-pyX.Y][-platform].egg.")
     return Distribution(
-        filename, project_name(match["name"]), _version(filename, match["version"]), Packagetype.EGG, match["python"] or ""
+        filename,
+        project_name(match["name"]),
+        _version(filename, match["version"]),
+        Packagetype.EGG,
+        match["python"] or "",
     )
 
 
@@ -185,15 +214,23 @@ def _sdist(filename: str) -> Distribution:
             break
     else:
         if not filename.endswith(SDIST_SUFFIXES):
-            raise BadFilename(filename, "it ends neither in .whl nor in .tar.gz, .zip, .egg, .tar.bz2, .tgz or .tar.xz.")
+            raise BadFilename(
+                filename,
+                "it ends neither in .whl nor in .tar.gz, .zip, .egg, .tar.bz2, .tgz or .tar.xz.",
+            )
         plain = filename
-    from packaging.utils import InvalidSdistFilename, parse_sdist_filename  # here, since no page needs it
+    from packaging.utils import (
+        InvalidSdistFilename,
+        parse_sdist_filename,
+    )  # here, since no page needs it
 
     try:
         name, version = parse_sdist_filename(plain)
     except InvalidSdistFilename as error:
         raise BadFilename(filename, f"{error}.") from None
-    return Distribution(filename, project_name(str(name)), str(version), Packagetype.SDIST, "source")
+    return Distribution(
+        filename, project_name(str(name)), str(version), Packagetype.SDIST, "source"
+    )
 
 
 def _version(filename: str, text: str) -> str:
@@ -209,8 +246,9 @@ def _parsed(version: str) -> Version:
 
 
 def version_of(text: str) -> Version:
-    """The version that `text` spells; raises `ValueError`. No longer than a file name, so that nobody can make us read digits
-    without end (Python itself refuses more than 4,300 of them, by another exception than `InvalidVersion`).
+    """The version that `text` spells; raises `ValueError`. No longer than a file name, so that
+    nobody can make us read digits without end (Python itself refuses more than 4,300 of them, by
+    another exception than `InvalidVersion`).
     """
     if len(text) > LONGEST_FILENAME:
         raise InvalidVersion(f"Invalid version: {text[:40]!r}...")
@@ -231,7 +269,9 @@ def same_version(one: str, other: str) -> bool:
 
 
 def is_prerelease(version: str) -> bool:
-    """Whether `version` is a pre- or development release; what PEP 440 does not know counts as one."""
+    """Whether `version` is a pre- or development release; what PEP 440 does not know
+    counts as one.
+    """
     try:
         return version_of(version).is_prerelease
     except ValueError:

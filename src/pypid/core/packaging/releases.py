@@ -1,7 +1,8 @@
 """Releases: the files of a project, grouped by version.
 
-PEP 440 says when two spellings are one version (``1.0`` and ``1.0.0``): their files are one release, under the spelling
-of the file that was uploaded first, so that the release keeps its name when somebody adds a file to it.
+PEP 440 says when two spellings are one version (``1.0`` and ``1.0.0``): their files are one
+release, under the spelling of the file that was uploaded first, so that the release keeps its name
+when somebody adds a file to it.
 """
 
 from __future__ import annotations
@@ -31,8 +32,14 @@ class Release:
 
     @property
     def yanked_reason(self) -> str | None:
-        """Why the release is yanked: the first reason that a file gives. None: it is not yanked, or nobody said why."""
-        return next((file.yanked for file in self.files if file.yanked), None) if self.is_yanked else None
+        """Why the release is yanked: the first reason that a file gives. None: it is not yanked, or
+        nobody said why.
+        """
+        return (
+            next((file.yanked for file in self.files if file.yanked), None)
+            if self.is_yanked
+            else None
+        )
 
 
 def releases(project: Project) -> tuple[Release, ...]:
@@ -53,7 +60,10 @@ def _releases(project: Project) -> tuple[Release, ...]:
     groups: list[list[File]] = []
     for file in project.files:
         # Files come in order of version, so what belongs together stands together.
-        if groups and (groups[-1][0].version == file.version or same_version(groups[-1][0].version, file.version)):
+        if groups and (
+            groups[-1][0].version == file.version
+            or same_version(groups[-1][0].version, file.version)
+        ):
             groups[-1].append(file)
         else:
             groups.append([file])
@@ -67,17 +77,22 @@ def _spelling(files: list[File]) -> str:
 
 
 def choose_release(project: Project, version: str | None = None) -> str | None:
-    """The version of the release that is asked for, as the project spells it; None where there is no such release.
+    """The version of the release that is asked for, as the project spells it; None where there is
+    no such release.
 
-    `version` is any spelling, straight from a URL. Without one it is the newest: among those that are not yanked, final
-    ones before pre-releases; a yanked one only where there is nothing else (as the public index chooses).
+    `version` is any spelling, straight from a URL. Without one it is the newest: among those that
+    are not yanked, final ones before pre-releases; a yanked one only where there is nothing else
+    (as the public index chooses).
     """
     candidates = releases(project)
     if version is None:
         newest = max(candidates, key=_preference, default=None)
         return None if newest is None else newest.version
     wanted = _key(version)
-    return next((r.version for r in candidates if version == r.version or version_key(r.version) == wanted), None)
+    return next(
+        (r.version for r in candidates if version == r.version or version_key(r.version) == wanted),
+        None,
+    )
 
 
 def _preference(release: Release) -> tuple[bool, bool, object]:

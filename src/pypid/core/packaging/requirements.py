@@ -1,7 +1,8 @@
 """What a ``requirements.txt`` asks for, line by line. Pure.
 
-Source: pip's "Requirements File Format" (comments, continued lines, options), PEP 508 (the requirements themselves). A
-line that cannot be collected is no error: it is told, with the reason, and the others go on.
+Source: pip's "Requirements File Format" (comments, continued lines, options), PEP 508 (the
+requirements themselves). A line that cannot be collected is no error: it is told, with the reason,
+and the others go on.
 """
 
 from __future__ import annotations
@@ -32,18 +33,26 @@ LONGEST_LINE = 128 << 10
 MOST_CLAUSES = 50
 """Clauses of a version specifier (``>=1,<2`` has two)."""
 
-# Every pattern here is linear in the length of the line: no repeated part can match the same text in two ways.
+# Every pattern here is linear in the length of the line: no repeated part can match the same text
+# in two ways.
 _COMMENT = re.compile(r"(?:^|\s)#")
 _WORD = re.compile(r"""[ \t]*((?:[^ \t'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*+")++)""", re.DOTALL)
 _QUOTING = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*+)\"""", re.DOTALL)
 _ESCAPE = re.compile(r"""\\(["\\])""")
 _HASH = re.compile(r"(sha256|sha384|sha512|sha1|md5)[:=]([0-9a-fA-F]{32,128})\Z")
 
-ELSEWHERE = "it names a place, not a project of an index: only what lies on an index can be collected"
-NESTED = "other files are not read from here: send them along (several -r, or the field several times)"
+ELSEWHERE = (
+    "it names a place, not a project of an index: only what lies on an index can be collected"
+)
+NESTED = (
+    "other files are not read from here: send them along (several -r, or the field several times)"
+)
 CONSTRAINTS = "constraints are not taken: write the versions into the requirements"
 ANOTHER_INDEX = "everything is collected from this index"
-NO_MEANING = "it has no meaning here: what is collected is chosen for the platforms and Pythons that are asked for"
+NO_MEANING = (
+    "it has no meaning here: what is collected is chosen for the platforms and Pythons that are "
+    "asked for"
+)
 NO_OPTION = "this option is not known"
 
 _REFUSED = {
@@ -56,15 +65,33 @@ _REFUSED = {
 }
 _IGNORED = {
     **dict.fromkeys(
-        ("-i", "--index-url", "--pypi-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host"),
+        (
+            "-i",
+            "--index-url",
+            "--pypi-url",
+            "--extra-index-url",
+            "--no-index",
+            "-f",
+            "--find-links",
+            "--trusted-host",
+        ),
         ANOTHER_INDEX,
     ),
     **dict.fromkeys(
-        ("--no-binary", "--only-binary", "--prefer-binary", "--use-feature", "--require-hashes", "--process-dependency-links"),
+        (
+            "--no-binary",
+            "--only-binary",
+            "--prefer-binary",
+            "--use-feature",
+            "--require-hashes",
+            "--process-dependency-links",
+        ),
         NO_MEANING,
     ),
 }
-_OF_ONE = frozenset({"--global-option", "--install-option", "--config-setting", "--config-settings", "-C"})
+_OF_ONE = frozenset(
+    {"--global-option", "--install-option", "--config-setting", "--config-settings", "-C"}
+)
 """Options that pip takes behind a requirement, and that mean something to a build only."""
 
 
@@ -73,7 +100,9 @@ _ARCHIVES = (".whl", *ALL_SDIST_SUFFIXES)
 
 @frozen
 class Remark:
-    """A line about which there is something to say: the line as it stands in the file (joined, without comments), and what."""
+    """A line about which there is something to say: the line as it stands in the file (joined,
+    without comments), and what.
+    """
 
     line: str
     reason: str
@@ -81,7 +110,9 @@ class Remark:
 
 @frozen
 class RequirementLine:
-    """One requirement. `text` is its normal form; `hashes` are ``(algorithm, lower-case hex)``, any of which will do."""
+    """One requirement. `text` is its normal form; `hashes` are ``(algorithm, lower-case hex)``, any
+    of which will do.
+    """
 
     line: str
     project: ProjectName
@@ -111,12 +142,15 @@ class Requirements:
 
 
 def parse_requirements(*texts: str) -> Requirements:
-    """Parse the text of requirements files. Raises `BadRequest` only where they are beyond the limits.
+    """Parse the text of requirements files. Raises `BadRequest` only where they are beyond the
+    limits.
 
     Time and memory are linear in the length of the texts.
     """
     if sum(map(len, texts)) > LARGEST:
-        raise BadRequest(f"Requirements may have {LARGEST} characters in one collection: divide them.")
+        raise BadRequest(
+            f"Requirements may have {LARGEST} characters in one collection: divide them."
+        )
     wanted: list[RequirementLine] = []
     unparseable: list[Remark] = []
     ignored: list[Remark] = []
@@ -131,7 +165,9 @@ def parse_requirements(*texts: str) -> Requirements:
             unparseable.append(Remark(line, str(error)))
             continue
         # Each option once: a line of thousands of them is repeated in the answer for each remark.
-        ignored += (Remark(line, f"{option}: {reason}") for option, reason in dict.fromkeys(without))
+        ignored += (
+            Remark(line, f"{option}: {reason}") for option, reason in dict.fromkeys(without)
+        )
         if found is not None:
             wanted.append(found)
         if len(wanted) > MOST:
@@ -143,9 +179,15 @@ def _bounded(lines: Iterable[str]) -> Iterator[str]:
     """Pass the lines on. Raises `BadRequest` for too many of them, and for one that is too long."""
     for number, line in enumerate(lines, 1):
         if number > MOST_LINES:
-            raise BadRequest(f"Requirements may have {MOST_LINES} lines in one collection: divide them.")
+            raise BadRequest(
+                f"Requirements may have {MOST_LINES} lines in one collection: divide them."
+            )
         if len(line) > LONGEST_LINE:
-            raise BadRequest(f"A line of requirements may have {LONGEST_LINE} characters; {line[:80]!r}... is longer.")
+            raise BadRequest(
+                f"A line of requirements may have {LONGEST_LINE} characters; {line[:80]!r}... "
+                f"is "
+                f"longer."
+            )
         yield line
 
 
@@ -159,7 +201,9 @@ def logical_lines(text: str) -> Iterator[str]:
 
 
 def _joined(text: str) -> Iterator[str]:
-    """A backslash at the end goes on in the next line; a comment ends what is continued (pip, ``req_file.join_lines``)."""
+    """A backslash at the end goes on in the next line; a comment ends what is continued (pip,
+    ``req_file.join_lines``).
+    """
     parts: list[str] = []
     for line in text.splitlines():
         is_comment = line.lstrip().startswith("#")
@@ -174,7 +218,9 @@ def _joined(text: str) -> Iterator[str]:
 
 
 def _read(line: str) -> tuple[RequirementLine | None, list[tuple[str, str]]]:
-    """The requirement of a line, and the options of it that mean nothing here. Raises `ValueError` with the reason."""
+    """The requirement of a line, and the options of it that mean nothing here. Raises `ValueError`
+    with the reason.
+    """
     before, options = _options(line)
     if before:
         return _requirement(line, before, options)
@@ -204,7 +250,9 @@ def _options(line: str) -> tuple[str, list[tuple[str, str]]]:
             values.append([word[2:]])
         elif names:
             values[-1].append(word)
-    return before, [(name, " ".join(value).strip()) for name, value in zip(names, values, strict=True)]
+    return before, [
+        (name, " ".join(value).strip()) for name, value in zip(names, values, strict=True)
+    ]
 
 
 def _words(text: str) -> Iterator[str]:
@@ -228,7 +276,9 @@ def _unquoted(match: re.Match[str]) -> str:
     return single if single is not None else escaped
 
 
-def _requirement(line: str, before: str, options: list[tuple[str, str]]) -> tuple[RequirementLine, list[tuple[str, str]]]:
+def _requirement(
+    line: str, before: str, options: list[tuple[str, str]]
+) -> tuple[RequirementLine, list[tuple[str, str]]]:
     hashes: set[tuple[str, str]] = set()
     ignored: list[tuple[str, str]] = []
     for name, value in options:
@@ -244,7 +294,9 @@ def _requirement(line: str, before: str, options: list[tuple[str, str]]) -> tupl
     except BadName as error:
         raise ValueError(str(error)) from None
     marker = "" if requirement.marker is None else str(requirement.marker)
-    return RequirementLine(line, project, str(requirement), str(requirement.specifier), marker, frozenset(hashes)), ignored
+    return RequirementLine(
+        line, project, str(requirement), str(requirement.specifier), marker, frozenset(hashes)
+    ), ignored
 
 
 def _hash(value: str) -> tuple[str, str]:
@@ -257,18 +309,28 @@ def _hash(value: str) -> tuple[str, str]:
 def _parsed(text: str) -> Requirement:
     if len(text) > LONGEST:
         raise ValueError(f"it is longer than {LONGEST} characters")
-    from packaging.requirements import InvalidRequirement, Requirement  # here, since no page needs it
+    from packaging.requirements import (
+        InvalidRequirement,
+        Requirement,
+    )  # here, since no page needs it
 
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         if "/" in text:
             raise ValueError(ELSEWHERE) from None
-        raise ValueError(f"it is not a requirement (PEP 508): {str(error).splitlines()[0]}") from None
-    except (ValueError, RecursionError):  # a version of thousands of digits, thousands of parentheses
+        raise ValueError(
+            f"it is not a requirement (PEP 508): {str(error).splitlines()[0]}"
+        ) from None
+    except (
+        ValueError,
+        RecursionError,
+    ):  # a version of thousands of digits, thousands of parentheses
         raise ValueError("it is not a requirement that can be read (PEP 508)") from None
     if len(requirement.specifier) > MOST_CLAUSES:
         raise ValueError(f"it has more than {MOST_CLAUSES} clauses about versions")
-    if requirement.url is not None or requirement.name.lower().endswith(_ARCHIVES):  # to pip a file, where there is one
+    if requirement.url is not None or requirement.name.lower().endswith(
+        _ARCHIVES
+    ):  # to pip a file, where there is one
         raise ValueError(ELSEWHERE)
     return requirement

@@ -1,6 +1,7 @@
 """What the name of a file says of where it runs, in words: Python, ABI and platform.
 
-Source: "Platform compatibility tags" (packaging.python.org). Tags that nobody knows are shown as they are.
+Source: "Platform compatibility tags" (packaging.python.org). Tags that nobody knows are shown as
+they are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from pypid.core.packaging.names import ALL_SDIST_SUFFIXES
 
 MOST = 8
 """Of each kind of tag that are put into words; a universal wheel has six platforms."""
-_INTERPRETERS = {"cp": "CPython", "pp": "PyPy", "ip": "IronPython", "jy": "Jython", "graalpy": "GraalPy"}
+_INTERPRETERS = {
+    "cp": "CPython",
+    "pp": "PyPy",
+    "ip": "IronPython",
+    "jy": "Jython",
+    "graalpy": "GraalPy",
+}
 _MACHINES = {
     "x86_64": "x86-64",
     "amd64": "x86-64",
@@ -44,7 +51,9 @@ _WINDOWS = {"win32": "x86 (32 bit)", "win_amd64": "x86-64", "win_arm64": "ARM64"
 
 @frozen
 class Fit:
-    """What a file is, and where it runs, in words; `python` and `platform` are empty for what says nothing of that."""
+    """What a file is, and where it runs, in words; `python` and `platform` are empty for what says
+    nothing of that.
+    """
 
     kind: str
     """``wheel``, ``sdist`` or ``egg``."""
@@ -74,7 +83,9 @@ def fit_of(filename: str) -> Fit:
 
 
 def python_words(tag: str, *, or_newer: bool = False) -> str:
-    """``cp311`` is CPython 3.11, ``py3`` Python 3; with a stable ABI those that come after it, too."""
+    """``cp311`` is CPython 3.11, ``py3`` Python 3; with a stable ABI those that come
+    after it, too.
+    """
     match = _PYTHON.match(tag)
     if match is None:
         return tag
@@ -90,7 +101,9 @@ def abi_words(tag: str) -> str:
         return "stable ABI, free-threaded"
     match = _ABI.match(tag)
     if match is not None:
-        return ", ".join(word for word, is_so in (("free-threaded", match[3]), ("debug", match[4])) if is_so)
+        return ", ".join(
+            word for word, is_so in (("free-threaded", match[3]), ("debug", match[4])) if is_so
+        )
     return "" if tag == "none" else tag
 
 
@@ -120,7 +133,9 @@ def _of_apple(tag: str) -> str:
         return f"macOS {mac[1]}.{mac[2]} or newer, {_machine(mac[3])}"
     if phone is None:
         return ""
-    name, number = ("iOS", f"{phone[2]}.{phone[3] or 0}") if phone[1] == "ios" else ("Android, API", phone[2])
+    name, number = (
+        ("iOS", f"{phone[2]}.{phone[3] or 0}") if phone[1] == "ios" else ("Android, API", phone[2])
+    )
     simulated = ", simulator" if phone[5] == "_iphonesimulator" else ""
     return f"{name} {number} or newer, {_machine(phone[4])}{simulated}"
 

@@ -1,8 +1,9 @@
 """An upload: a form and a file become an `Upload`, or all that is wrong with them at once.
 
-Two steps, so that what the form alone shows is refused before the archive is opened: `distribution_of`, then `check` with what
-`archive.inspect` found. Source: the legacy upload API as PyPI documents it and as its clients speak it (each oddity below
-names its client). The metadata inside the file is the truth; the form is compared with it and fills gaps.
+Two steps, so that what the form alone shows is refused before the archive is opened:
+`distribution_of`, then `check` with what `archive.inspect` found. Source: the legacy upload API as
+PyPI documents it and as its clients speak it (each oddity below names its client). The metadata
+inside the file is the truth; the form is compared with it and fills gaps.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from attrs import field, frozen
 
 from pypid.core.accounts.attestations import Attestations, AttestationSubject, read_attestations
 from pypid.core.archives.inspection import Inside
-from pypid.core.errors import INVALID_ATTESTATIONS, AttestationsRejected, BadFilename, BadName, UploadRejected, shortened
+from pypid.core.errors import (
+    INVALID_ATTESTATIONS,
+    AttestationsRejected,
+    BadFilename,
+    BadName,
+    UploadRejected,
+    shortened,
+)
 from pypid.core.model import Checksum, Digests, Upload
 from pypid.core.packaging.core_metadata import (
     KNOWN_VERSIONS,
@@ -26,13 +34,23 @@ from pypid.core.packaging.core_metadata import (
     requirement_problems,
     summary_line,
 )
-from pypid.core.packaging.names import Distribution, Packagetype, parse_filename, project_name, same_version
+from pypid.core.packaging.names import (
+    Distribution,
+    Packagetype,
+    parse_filename,
+    project_name,
+    same_version,
+)
 
 _SAYS_NOTHING = ("", "UNKNOWN", "None")
-"""What distutils (``UNKNOWN``, later ``None``) and pdm (empty) send for fields that they do not have."""
+"""What distutils (``UNKNOWN``, later ``None``) and pdm (empty) send for fields that they do not
+have.
+"""
 _MD5, _BLAKE2 = "md5_digest", "blake2_256_digest"
 _BLAKE2_512 = re.compile(r"[0-9A-Fa-f]{128}\Z")
-"""What distutils of Python 3.8 to 3.11 sends as ``blake2_256_digest``; MD5 and SHA-256 come with it, and are compared."""
+"""What distutils of Python 3.8 to 3.11 sends as ``blake2_256_digest``; MD5 and SHA-256 come with
+it, and are compared.
+"""
 _RESOLVED_BY = frozenset({"name", "version", "requires-dist", "requires-python", "provides-extra"})
 """The fields that an installer resolves dependencies by."""
 _ARMOUR = b"-----BEGIN PGP SIGNATURE-----"
@@ -43,7 +61,9 @@ class FormAction(Enum):
 
     FILE_UPLOAD = "file_upload"
     SUBMIT = "submit"
-    """Register a project (``setup.py register``; poetry, when it is told that a project was never registered)."""
+    """Register a project (``setup.py register``; poetry, when it is told that a project was never
+    registered).
+    """
     DOC_UPLOAD = "doc_upload"
     UNKNOWN = "unknown"
 
@@ -59,14 +79,18 @@ class UploadFields:
     content_digests: Digests | None
     """The hashes of the content as it came; None if there was none."""
     signature: bytes | None = field(default=None, repr=False)
-    """The last ``gpg_signature`` that is not empty (pdm sends its file name before it, as another value)."""
+    """The last ``gpg_signature`` that is not empty (pdm sends its file name before it, as another
+    value).
+    """
 
     def values(self, name: str) -> tuple[str, ...]:
         """What the fields of this name say, each once, without those that say nothing."""
         return _said(self.fields.get(name, ()))
 
     def identifiers(self, name: str) -> tuple[str, ...]:
-        """The values of a field that identifies the file, each once, also those that say nothing elsewhere."""
+        """The values of a field that identifies the file, each once, also those that say nothing
+        elsewhere.
+        """
         return tuple(dict.fromkeys(text.strip() for text in self.fields.get(name, ())))
 
     def value(self, name: str) -> str | None:
@@ -75,7 +99,9 @@ class UploadFields:
 
 
 def action_of(form: UploadFields, query_action: str | None) -> FormAction:
-    """What the form asks for; `query_action` is ``:action`` of the URL's query, which old clients use instead."""
+    """What the form asks for; `query_action` is ``:action`` of the URL's query, which old clients
+    use instead.
+    """
     said = form.value(":action") or query_action
     match said:
         case "file_upload":
@@ -89,17 +115,30 @@ def action_of(form: UploadFields, query_action: str | None) -> FormAction:
 
 
 def checksums_in(fields: Mapping[str, Sequence[str]]) -> frozenset[Checksum]:
-    """What has to be known of the content beside its SHA-256: what these fields of a form say of it."""
+    """What has to be known of the content beside its SHA-256: what these fields of a form say of
+    it.
+    """
     names = {_MD5: Checksum.MD5, _BLAKE2: Checksum.BLAKE2B_256}
     return frozenset(
-        checksum for name, checksum in names.items() if any(_is_compared(name, said) for said in _said(fields.get(name, ())))
+        checksum
+        for name, checksum in names.items()
+        if any(_is_compared(name, said) for said in _said(fields.get(name, ())))
     )
 
 
 def distribution_of(form: UploadFields) -> Distribution:
-    """What the content's file name says, if the form agrees with it; raises `UploadRejected` with all that does not."""
+    """What the content's file name says, if the form agrees with it; raises `UploadRejected` with
+    all that does not.
+    """
     if form.filename is None or form.content_digests is None:
-        raise UploadRejected(("the form has no file in its part 'content'; upload with twine, uv or another upload tool.",))
+        raise UploadRejected(
+            (
+                (
+                    "the form has no file in its part 'content'; upload with twine, uv or another "
+                    "upload tool."
+                ),
+            )
+        )
     try:
         distribution = parse_filename(form.filename)
     except BadFilename as error:
@@ -107,28 +146,38 @@ def distribution_of(form: UploadFields) -> Distribution:
     attested = _attestations(form, distribution).problems
     problems = _form_problems(form, distribution)
     if problems:
-        raise UploadRejected((*problems, *(INVALID_ATTESTATIONS + problem for problem in attested)), form.filename)
+        raise UploadRejected(
+            (*problems, *(INVALID_ATTESTATIONS + problem for problem in attested)), form.filename
+        )
     if attested:
         raise AttestationsRejected(attested, form.filename)
     return distribution
 
 
 def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upload:
-    """The upload, ready to be published; raises `UploadRejected` with all the problems of form, archive and metadata.
+    """The upload, ready to be published; raises `UploadRejected` with all the problems of form,
+    archive and metadata.
 
     `distribution` comes from `distribution_of`, `inside` from `archive.inspect` of the content.
     """
     metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
     attestations = _attestations(form, distribution)
-    problems = [*_form_problems(form, distribution), *(INVALID_ATTESTATIONS + problem for problem in attestations.problems)]
+    problems = [
+        *_form_problems(form, distribution),
+        *(INVALID_ATTESTATIONS + problem for problem in attestations.problems),
+    ]
     problems += inside.problems
     problems += [*metadata.problems, *contradictions(distribution, metadata)]
     served = served_metadata(distribution, inside.metadata)
     if served is not None:
         problems += requirement_problems(metadata)
-    requires_python = metadata.requires_python or python_specifier(_fallback(form, distribution, "requires_python"), problems)
+    requires_python = metadata.requires_python or python_specifier(
+        _fallback(form, distribution, "requires_python"), problems
+    )
     if inside.metadata is None and not problems:
-        problems.append("the file has no metadata that can be read: build it anew with a current build tool.")
+        problems.append(
+            "the file has no metadata that can be read: build it anew with a current build tool."
+        )
     if problems or metadata.version is None or form.content_digests is None:
         raise UploadRejected(tuple(dict.fromkeys(problems)), distribution.filename)
     return Upload(
@@ -144,26 +193,32 @@ def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upl
 
 
 def contradictions(distribution: Distribution, metadata: CoreMetadata) -> tuple[str, ...]:
-    """Where the metadata inside the file is not that of the distribution that the file name says."""
+    """Where the metadata inside the file is not that of the distribution that the
+    file name says.
+    """
     problems = []
     if metadata.project is not None and metadata.project != distribution.project:
         problems.append(
-            f"the metadata in the file is of the project {metadata.project!r}, its name is of {distribution.project!r}; "
+            f"the metadata in the file is of the project {metadata.project!r}, its name is of "
+            f"{distribution.project!r}; "
             "do not rename distributions."
         )
     if metadata.version is not None and not same_version(metadata.version, distribution.version):
         problems.append(
-            f"the metadata in the file says version {metadata.version}, its name says {distribution.version}; "
+            f"the metadata in the file says version {metadata.version}, its name says "
+            f"{distribution.version}; "
             "do not rename distributions."
         )
     return tuple(problems)
 
 
 def served_metadata(distribution: Distribution, metadata: bytes | None) -> bytes | None:
-    """What is served as ``<file>.metadata`` (PEP 658, PEP 714), the exact bytes, or None where clients must open the file.
+    """What is served as ``<file>.metadata`` (PEP 658, PEP 714), the exact bytes, or None where
+    clients must open the file.
 
-    Of wheels always. Of sdists only what the build cannot change: Metadata-Version 2.2 or later with no ``Dynamic`` field that
-    resolution depends on (PEP 643). Of eggs never: no installer asks.
+    Of wheels always. Of sdists only what the build cannot change: Metadata-Version 2.2 or later
+    with no ``Dynamic`` field that resolution depends on (PEP 643). Of eggs never: no installer
+    asks.
     """
     if metadata is None or distribution.packagetype is Packagetype.EGG:
         return None
@@ -174,31 +229,48 @@ def served_metadata(distribution: Distribution, metadata: bytes | None) -> bytes
     return metadata if is_static and not said.problems else None
 
 
-# --- what the form alone shows ----------------------------------------------------------------------------
+# --- what the form alone shows --------------------------------------------------------------------
 
 
 def _form_problems(form: UploadFields, distribution: Distribution) -> list[str]:
-    problems = [*_protocol_problems(form), *_digest_problems(form), *_type_problems(form, distribution)]
+    problems = [
+        *_protocol_problems(form),
+        *_digest_problems(form),
+        *_type_problems(form, distribution),
+    ]
     problems += [*_name_problems(form, distribution), *_metadata_version_problems(form)]
     signature = _signature(form)
     if signature is not None and not signature.lstrip().startswith(_ARMOUR):
-        problems.append("gpg_signature is not an ASCII-armoured PGP signature: sign with gpg --detach-sign --armor.")
+        problems.append(
+            "gpg_signature is not an ASCII-armoured PGP signature: sign with gpg --detach-sign "
+            "--armor."
+        )
     return problems
 
 
 def _protocol_problems(form: UploadFields) -> list[str]:
     # Python 2.7's distutils sends protcol_version, which is no field and so not read
-    return [f"protocol_version {shortened(v)!r} is not known here: 1 is." for v in form.values("protocol_version") if v != "1"]
+    return [
+        f"protocol_version {shortened(v)!r} is not known here: 1 is."
+        for v in form.values("protocol_version")
+        if v != "1"
+    ]
 
 
 def _digest_problems(form: UploadFields) -> list[str]:
-    """All digests that came must match; none need come (TLS and the archive's own checks protect the way)."""
+    """All digests that came must match; none need come (TLS and the archive's own checks protect
+    the way).
+    """
     digests = form.content_digests
     if digests is None:
         return []
     ours = {_MD5: digests.md5, "sha256_digest": digests.sha256, _BLAKE2: digests.blake2b_256}
     return [
-        f"{name} of the form is {shortened(said)!r}, but the content that came has {true}: upload it again."
+        (
+            f"{name} of the form is {shortened(said)!r}, but the content that came has {true}: "
+            f"upload "
+            f"it again."
+        )
         for name, true in ours.items()
         for said in form.values(name)
         if said.lower() != true and _is_compared(name, said)
@@ -235,11 +307,17 @@ def _name_problems(form: UploadFields, distribution: Distribution) -> list[str]:
     for said in form.identifiers("name"):
         try:
             if project_name(said) != distribution.project:
-                problems.append(f"name of the form is {shortened(said)!r}, but the file name says {distribution.project!r}.")
+                problems.append(
+                    f"name of the form is {shortened(said)!r}, but the file name says "
+                    f"{distribution.project!r}."
+                )
         except BadName as error:
             problems.append(str(error))
     problems += [
-        f"version of the form is {shortened(said)!r}, but the file name says {distribution.version}."
+        (
+            f"version of the form is {shortened(said)!r}, but the file name says "
+            f"{distribution.version}."
+        )
         for said in form.identifiers("version")
         if not same_version(said, distribution.version)
     ]
@@ -257,7 +335,9 @@ def _metadata_version_problems(form: UploadFields) -> list[str]:
 
 def _attestations(form: UploadFields, distribution: Distribution) -> Attestations:
     sha256 = "" if form.content_digests is None else form.content_digests.sha256
-    return read_attestations(form.values("attestations"), AttestationSubject(distribution.filename, sha256))
+    return read_attestations(
+        form.values("attestations"), AttestationSubject(distribution.filename, sha256)
+    )
 
 
 def _signature(form: UploadFields) -> bytes | None:
@@ -266,7 +346,7 @@ def _signature(form: UploadFields) -> bytes | None:
 
 
 def _fallback(form: UploadFields, distribution: Distribution, name: str) -> str | None:
-    """What the form says where the file cannot: PKG-INFO of old tools lacks fields (Requires-Python came with 1.2); METADATA
-    of wheels says everything.
+    """What the form says where the file cannot: PKG-INFO of old tools lacks fields (Requires-Python
+    came with 1.2); METADATA of wheels says everything.
     """
     return None if distribution.packagetype is Packagetype.WHEEL else form.value(name)

@@ -1,7 +1,8 @@
 """The settings of clients for this very index: pip.conf, .pypirc and uv.toml, ready to be saved.
 
-What each program reads: pip's "Configuration" (``[global] index-url``, ``cert``, ``trusted-host``), the ``.pypirc``
-specification (packaging.python.org), and uv's "Package indexes" (``[[index]]``). No file has a password in it.
+What each program reads: pip's "Configuration" (``[global] index-url``, ``cert``, ``trusted-host``),
+the ``.pypirc`` specification (packaging.python.org), and uv's "Package indexes" (``[[index]]``). No
+file has a password in it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ TOKEN = "__token__"
 
 @frozen
 class IndexAddress:
-    """Where clients find the index. `base` is its absolute URL without a last slash; `ca`: it has a certificate to be trusted
-    (``/config/ca.pem``); `login`: nobody in particular may read nothing here."""
+    """Where clients find the index. `base` is its absolute URL without a last slash; `ca`: it has a
+    certificate to be trusted (``/config/ca.pem``); `login`: nobody in particular may read nothing
+    here.
+    """
 
     base: str
     ca: bool = False
@@ -37,13 +40,19 @@ class IndexAddress:
 def pip_conf(place: IndexAddress) -> str:
     """What pip reads."""
     lines = [
-        "# pip reads this as ~/.config/pip/pip.conf (macOS: ~/Library/Application Support/pip/pip.conf,",
+        (
+            "# pip reads this as ~/.config/pip/pip.conf (macOS: ~/Library/Application "
+            "Support/pip/pip.conf,"
+        ),
         "# Windows: %APPDATA%\\pip\\pip.ini, everybody on the machine: /etc/pip.conf).",
         "[global]",
         f"index-url = {place.base}/simple/",
     ]
     if place.ca:
-        lines += [f"# Save {place.base}/config/{CA} and say where it lies:", f"# cert = /etc/ssl/certs/{NAME}.pem"]
+        lines += [
+            f"# Save {place.base}/config/{CA} and say where it lies:",
+            f"# cert = /etc/ssl/certs/{NAME}.pem",
+        ]
     if not is_safe(place.base):
         lines += [
             "# pip warns of what comes without TLS, and leaves it out, unless the host is named:",
@@ -57,25 +66,39 @@ def pip_conf(place: IndexAddress) -> str:
 def pypirc(place: IndexAddress) -> str:
     """What twine, flit, hatch and setuptools read."""
     lines = [
-        "# twine, flit and hatch read this as ~/.pypirc; chmod 600 it once there is a password in it.",
+        (
+            "# twine, flit and hatch read this as ~/.pypirc; chmod 600 it once there is a "
+            "password in "
+            "it."
+        ),
         "[distutils]",
         f"index-servers = {NAME}",
         "",
         f"[{NAME}]",
         f"repository = {place.base}/legacy/",
         f"username = {TOKEN}",
-        "# A token to publish with (`pypid token make NAME --can publish`); without this line twine asks for it:",
+        (
+            "# A token to publish with (`pypid token make NAME --can publish`); without this line "
+            "twine asks for it:"
+        ),
         "# password = pypi-...",
     ]
     if place.ca:
-        lines += [f"# Save {place.base}/config/{CA} and say where it lies:", f"# ca_cert = /etc/ssl/certs/{NAME}.pem"]
+        lines += [
+            f"# Save {place.base}/config/{CA} and say where it lies:",
+            f"# ca_cert = /etc/ssl/certs/{NAME}.pem",
+        ]
     return _text(lines)
 
 
 def uv_toml(place: IndexAddress) -> str:
     """What uv reads."""
     lines = [
-        "# uv reads this as ~/.config/uv/uv.toml (Windows: %APPDATA%\\uv\\uv.toml), or as uv.toml beside a project's",
+        (
+            "# uv reads this as ~/.config/uv/uv.toml (Windows: %APPDATA%\\uv\\uv.toml), or as "
+            "uv.toml "
+            "beside a project's"
+        ),
         "# pyproject.toml; in pyproject.toml itself the table is called [[tool.uv.index]].",
         "[[index]]",
         f'name = "{NAME}"',
@@ -84,10 +107,17 @@ def uv_toml(place: IndexAddress) -> str:
         "default = true",
     ]
     if place.ca:
-        lines += [f"# Save {place.base}/config/{CA}, and: export SSL_CERT_FILE=/etc/ssl/certs/{NAME}.pem"]
+        lines += [
+            f"# Save {place.base}/config/{CA}, and: export SSL_CERT_FILE=/etc/ssl/certs/{NAME}.pem"
+        ]
     if place.login:
         variable = f"UV_INDEX_{NAME.upper()}"
-        lines += [f"# To log in: export {variable}_USERNAME={TOKEN} {variable}_PASSWORD=pypi-..., or ~/.netrc."]
+        lines += [
+            (
+                f"# To log in: export {variable}_USERNAME={TOKEN} {variable}_PASSWORD=pypi-..., or "
+                f"~/.netrc."
+            )
+        ]
     return _text(lines)
 
 
@@ -106,7 +136,9 @@ def _netrc(place: IndexAddress, client: str) -> list[str]:
 
 
 def is_safe(base: str) -> bool:
-    """Whether pip takes the URL without being told to, as it judges that: TLS, or this very machine."""
+    """Whether pip takes the URL without being told to, as it judges that: TLS, or this very
+    machine.
+    """
     parts = urlsplit(base)
     host = parts.hostname or ""
     if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):

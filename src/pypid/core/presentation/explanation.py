@@ -1,4 +1,6 @@
-"""Why a client sees of a project what it sees: the rules of `policy`, asked one by one, for people. Pure."""
+"""Why a client sees of a project what it sees: the rules of `policy`, asked one by one, for people.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,17 @@ from attrs import evolve, frozen
 from pypid.core.configuration.choices import Mode
 from pypid.core.model import File, Presence, Project
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import NEVER, Hidden, Policy, Silence, UpstreamState, hidden, listed, silence, visible_from
+from pypid.core.policy import (
+    NEVER,
+    Hidden,
+    Policy,
+    Silence,
+    UpstreamState,
+    hidden,
+    listed,
+    silence,
+    visible_from,
+)
 
 
 class NameStatus(Enum):
@@ -32,7 +44,9 @@ class Absent(Enum):
     """Why a file is not there, where no rule about upstream hides it; the values are for people."""
 
     CLOSED = "the project is in quarantine here (`pypid status` ends it)"
-    NOT_LISTED = "it is not stored here, and the upstream index did not list it when it was asked last"
+    NOT_LISTED = (
+        "it is not stored here, and the upstream index did not list it when it was asked last"
+    )
     UNHEARD = "it is not stored here, and the upstream index has not been asked for the project yet"
 
 
@@ -42,7 +56,8 @@ Reason = Hidden | Silence | Absent
 
 @frozen
 class FileWhy:
-    """One file: what hides it, or None if it is visible; `until` when it becomes visible by itself, if it will.
+    """One file: what hides it, or None if it is visible; `until` when it becomes visible by itself,
+    if it will.
 
     `ours` says whose it is; `kept` that it is theirs, and stored here.
     """
@@ -61,10 +76,11 @@ class FileWhy:
 
 @frozen(kw_only=True)
 class Why:
-    """All that can be said of a name. `files` are those of ours, then those of theirs, each `in_order`.
+    """All that can be said of a name. `files` are those of ours, then those of theirs, each
+    `in_order`.
 
-    `told` is why the name is not asked upstream (None: it may be), `shown` why files of theirs are not shown even if they are
-    stored (None: they may be).
+    `told` is why the name is not asked upstream (None: it may be), `shown` why files of theirs are
+    not shown even if they are stored (None: they may be).
     """
 
     name: ProjectName
@@ -76,7 +92,9 @@ class Why:
     files: tuple[FileWhy, ...]
 
     def file(self, filename: str) -> FileWhy:
-        """Of the file of this name, whether it is known or not. Ours is meant, where both have one."""
+        """Of the file of this name, whether it is known or not. Ours is meant, where
+        both have one.
+        """
         found = next((file for file in self.files if file.filename == filename), None)
         if found is not None:
             return found
@@ -91,11 +109,17 @@ class Why:
         return Absent.UNHEARD if self.told is None else self.told
 
 
-def explain(policy: Policy, name: ProjectName, ours: Project | Presence, theirs: UpstreamState, now: datetime) -> Why:
+def explain(
+    policy: Policy,
+    name: ProjectName,
+    ours: Project | Presence,
+    theirs: UpstreamState,
+    now: datetime,
+) -> Why:
     """Why clients see of the project what `policy.view` shows them.
 
-    `theirs` is all that is known of the project of theirs, also where nothing of it may be shown; `reachable` in it says
-    whether upstream answered the last time that it was asked.
+    `theirs` is all that is known of the project of theirs, also where nothing of it may be shown;
+    `reachable` in it says whether upstream answered the last time that it was asked.
     """
     told = silence(policy, name, ours)
     shown = silence(evolve(policy, mode=Mode.CACHE), name, ours)
@@ -123,21 +147,33 @@ def _standing(policy: Policy, ours: Project | Presence, shown: Silence | None) -
 def _our_files(ours: Project | Presence) -> Iterator[FileWhy]:
     if isinstance(ours, Project):
         because = None if ours.status.offers_files else Absent.CLOSED
-        yield from (FileWhy(file.filename, ours=True, kept=False, because=because) for file in ours.files)
+        yield from (
+            FileWhy(file.filename, ours=True, kept=False, because=because) for file in ours.files
+        )
 
 
 def _their_files(
-    policy: Policy, ours: Project | Presence, theirs: UpstreamState, now: datetime, shown: Silence | None
+    policy: Policy,
+    ours: Project | Presence,
+    theirs: UpstreamState,
+    now: datetime,
+    shown: Silence | None,
 ) -> Iterator[FileWhy]:
     """As `policy.view` decides: first for all of them, then for each."""
     closed = isinstance(ours, Project) and not ours.status.offers_files
     all_hidden: Reason | None = Absent.CLOSED if closed else shown
-    taken = frozenset(file.filename for file in ours.files) if isinstance(ours, Project) else frozenset()
+    taken = (
+        frozenset(file.filename for file in ours.files)
+        if isinstance(ours, Project)
+        else frozenset()
+    )
     files = listed(theirs)
     for file in files:
         because = all_hidden or hidden(policy, file, theirs, taken, now)
         until = _until(policy, file, because)
-        yield FileWhy(file.filename, ours=False, kept=file.key is not None, because=because, until=until)
+        yield FileWhy(
+            file.filename, ours=False, kept=file.key is not None, because=because, until=until
+        )
     names = {file.filename for file in files}
     for file in theirs.kept:
         if file.filename not in names:

@@ -1,6 +1,8 @@
-"""RSS 2.0 as the public index has it: the newest releases, the newest projects, and the releases of one project.
+"""RSS 2.0 as the public index has it: the newest releases, the newest projects, and the releases of
+one project.
 
-``/rss/updates.xml``, ``/rss/packages.xml`` and ``/rss/project/<name>/releases.xml``. Pure, and it says no time of its own.
+``/rss/updates.xml``, ``/rss/packages.xml`` and ``/rss/project/<name>/releases.xml``. Pure, and it
+says no time of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ UPDATES, PROJECTS, OF_PROJECT = 100, 40, 100
 
 @frozen
 class FeedLinks:
-    """Where the links of a feed lead: a project's page below the base, and whether each release has one below that."""
+    """Where the links of a feed lead: a project's page below the base, and whether each release has
+    one below that.
+    """
 
     project: str
     releases: bool
@@ -47,13 +51,19 @@ class News:
 
 
 def news_of(project: Project) -> tuple[News, ...]:
-    """The releases of what somebody may see of a project, the newest first; those of which nobody knows when are left out."""
+    """The releases of what somebody may see of a project, the newest first; those of which nobody
+    knows when are left out.
+    """
     found = []
     for release in releases(project):
         dated = [(file.uploaded, file) for file in release.files if file.uploaded is not None]
         if dated and release.version:
             moment, first = min(dated, key=lambda each: (each[0], each[1].filename))
-            found.append(News(project.name, release.version, moment, first.summary or "", first.uploader or ""))
+            found.append(
+                News(
+                    project.name, release.version, moment, first.summary or "", first.uploader or ""
+                )
+            )
     return tuple(sorted(found, key=newest_first))
 
 
@@ -63,23 +73,43 @@ def newest_first(news: News) -> tuple[float, str, str]:
 
 
 def updates(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) -> bytes:
-    """The feed of releases. `base_url`: of the index, absolute or relative to the feed, without its last slash."""
-    return _feed("Updates", base_url, "The newest releases", (_release(news, base_url, where) for news in newest))
+    """The feed of releases. `base_url`: of the index, absolute or relative to the feed, without its
+    last slash.
+    """
+    return _feed(
+        "Updates",
+        base_url,
+        "The newest releases",
+        (_release(news, base_url, where) for news in newest),
+    )
 
 
 def projects(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) -> bytes:
     """The feed of projects: each with its first release."""
     items = (
-        _item(f"{news.project} added", f"{base_url}/{where.project}/{news.project}/", news.project, news, news.summary)
+        _item(
+            f"{news.project} added",
+            f"{base_url}/{where.project}/{news.project}/",
+            news.project,
+            news,
+            news.summary,
+        )
         for news in newest
     )
     return _feed("Projects", base_url, "The newest projects", items)
 
 
-def releases_of(name: ProjectName, newest: Sequence[News], base_url: str, where: FeedLinks = SIMPLE) -> bytes:
+def releases_of(
+    name: ProjectName, newest: Sequence[News], base_url: str, where: FeedLinks = SIMPLE
+) -> bytes:
     """The feed of one project's releases."""
     items = (_release(news, base_url, where, news.version) for news in newest[:OF_PROJECT])
-    return _feed(f"Releases of {name}", f"{base_url}/{where.project}/{name}", f"The newest releases of {name}", items)
+    return _feed(
+        f"Releases of {name}",
+        f"{base_url}/{where.project}/{name}",
+        f"The newest releases of {name}",
+        items,
+    )
 
 
 def _release(news: News, base_url: str, where: FeedLinks, title: str | None = None) -> str:

@@ -1,4 +1,6 @@
-"""A small plot of numbers by day, as SVG that stands in a page: classes only, and no word in it that is not escaped."""
+"""A small plot of numbers by day, as SVG that stands in a page: classes only, and no word in it
+that is not escaped.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,11 @@ class PlotBar:
 
 
 def gathered(counted: Iterable[tuple[date, int]], since: date, until: date) -> tuple[PlotBar, ...]:
-    """A bar for each day from `since` to `until`, or for each week that ends with `until`, the oldest first.
+    """A bar for each day from `since` to `until`, or for each week that ends with `until`, the
+    oldest first.
 
-    Days outside are left out, and counts below 0 are 0; the first week may be a shorter one. None where `since` is later.
+    Days outside are left out, and counts below 0 are 0; the first week may be a shorter one. None
+    where `since` is later.
     """
     counts: dict[date, int] = {}
     for day, count in counted:
@@ -51,11 +55,14 @@ def _bar(counts: Mapping[date, int], last: date, days: int) -> PlotBar:
     return PlotBar(each[-1], last, sum(counts.get(day, 0) for day in each))
 
 
-def bars(counted: Iterable[tuple[date, int]], since: date, until: date, *, title: str, name: str = "plot") -> str:
+def bars(
+    counted: Iterable[tuple[date, int]], since: date, until: date, *, title: str, name: str = "plot"
+) -> str:
     """The plot of what `Downloads.by_day` gives, as one ``<svg class="plot">`` of well-formed XML.
 
-    `title` says what is counted ("Downloads of spam"), and is read out with a sentence on how many there were; `name` begins
-    the ids in it, and is letters, digits and dashes that no other id of the page begins with. Its style is in ``plot.css``.
+    `title` says what is counted ("Downloads of spam"), and is read out with a sentence on how many
+    there were; `name` begins the ids in it, and is letters, digits and dashes that no other id of
+    the page begins with. Its style is in ``plot.css``.
     """
     shown = gathered(counted, since, until)
     highest = max((bar.count for bar in shown), default=0)
@@ -64,9 +71,11 @@ def bars(counted: Iterable[tuple[date, int]], since: date, until: date, *, title
     words = "".join(_words(shown, highest))
     name = escape(name)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        f'role="img" '
         f'aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{escape(_xml(title))}</title><desc id="{name}-desc">{said}</desc>'
+        f'<title id="{name}-title">{escape(_xml(title))}</title><desc '
+        f'id="{name}-desc">{said}</desc>'
         f'{drawn}<path class="plot-floor" d="M0 {FLOOR}.5H{WIDTH}"/>{words}</svg>'
     )
 
@@ -77,7 +86,10 @@ def _sentence(shown: Sequence[PlotBar], highest: int) -> str:
     total = sum(bar.count for bar in shown)
     most = next(bar for bar in shown if bar.count == highest)
     each = "day" if all(bar.first == bar.last for bar in shown) else "week"
-    return f"{total} from {shown[0].first} to {shown[-1].last}, at most {highest} in a {each} ({most.when})."
+    return (
+        f"{total} from {shown[0].first} to {shown[-1].last}, at most {highest} in a {each} "
+        f"({most.when})."
+    )
 
 
 def _drawn(shown: Sequence[PlotBar], highest: int) -> Iterable[str]:
@@ -87,7 +99,8 @@ def _drawn(shown: Sequence[PlotBar], highest: int) -> Iterable[str]:
         if bar.count:
             tall = max((FLOOR - TOP) * bar.count / highest, 1.0)
             yield (
-                f'<rect class="plot-bar" x="{number * step:.2f}" y="{FLOOR - tall:.2f}" width="{broad:.2f}" '
+                f'<rect class="plot-bar" x="{number * step:.2f}" y="{FLOOR - tall:.2f}" '
+                f'width="{broad:.2f}" '
                 f'height="{tall:.2f}"><title>{bar.when}: {bar.count}</title></rect>'
             )
 
@@ -102,8 +115,13 @@ def _words(shown: Sequence[PlotBar], highest: int) -> Iterable[str]:
 
 
 def _xml(text: str) -> str:
-    """Without what XML cannot hold: most control characters, halves of characters, and two that are none."""
+    """Without what XML cannot hold: most control characters, halves of characters, and two that are
+    none.
+    """
     return "".join(
-        each if each in "\t\n\r" or (each >= " " and not "\ud800" <= each <= "\udfff" and each not in "\ufffe\uffff") else " "
+        each
+        if each in "\t\n\r"
+        or (each >= " " and not "\ud800" <= each <= "\udfff" and each not in "\ufffe\uffff")
+        else " "
         for each in text
     )

@@ -1,4 +1,5 @@
-"""What a project's page shows of its files: one release, and those before and after it. Pure, and bounded.
+"""What a project's page shows of its files: one release, and those before and after it. Pure, and
+bounded.
 
 All of it is worked out once for each change of the project: a project may have ten thousand files.
 """
@@ -42,7 +43,9 @@ class Age(Enum):
 
 @frozen
 class ReleaseLine:
-    """A release in a list. `uploaded`: when its first file was; `size` in bytes, None where one of them is not known."""
+    """A release in a list. `uploaded`: when its first file was; `size` in bytes, None where one of
+    them is not known.
+    """
 
     version: str
     uploaded: datetime | None
@@ -56,7 +59,9 @@ class ReleaseLine:
 
 @frozen
 class FileLine:
-    """A file in a list, and where it runs. `requires_python` where it is another one than the release's."""
+    """A file in a list, and where it runs. `requires_python` where it is another one than the
+    release's.
+    """
 
     file: File
     fit: Fit
@@ -75,7 +80,8 @@ class ShownRelease:
     """The version that installers choose."""
     age: Age
     older: str | None
-    """The release before this one, to compare it with; one that is not yanked, where there is one."""
+    """The release before this one, to compare it with; one that is not yanked, where there is one.
+    """
     lines: tuple[ReleaseLine, ...]
     """The newest `MOST_RELEASES`, the newest first."""
     count: int
@@ -95,7 +101,9 @@ class ShownRelease:
 
 
 def shown(project: Project, version: str | None) -> ShownRelease | None:
-    """The release (in any spelling; None: that which installers choose); None where there is no such release."""
+    """The release (in any spelling; None: that which installers choose); None where there is no
+    such release.
+    """
     chosen, newest = choose_release(project, version), choose_release(project)
     if chosen is None or newest is None:
         return None
@@ -108,7 +116,9 @@ def shown(project: Project, version: str | None) -> ShownRelease | None:
     return ShownRelease(
         name=project.name,
         line=line_of(release),
-        files=tuple(FileLine(file, fit_of(file.filename), _differing(file, requires)) for file in files),
+        files=tuple(
+            FileLine(file, fit_of(file.filename), _differing(file, requires)) for file in files
+        ),
         newest=newest,
         age=_age(chosen, newest),
         older=_before(each[:place]),
@@ -123,7 +133,9 @@ def shown(project: Project, version: str | None) -> ShownRelease | None:
 
 @frozen
 class ReleaseLines:
-    """All releases of a project, the newest first; `newest` is the version that installers choose, if there is any."""
+    """All releases of a project, the newest first; `newest` is the version that installers choose,
+    if there is any.
+    """
 
     newest: str | None
     each: tuple[ReleaseLine, ...]
@@ -131,7 +143,9 @@ class ReleaseLines:
 
 def all_lines(project: Project) -> ReleaseLines:
     """All its releases."""
-    return ReleaseLines(choose_release(project), tuple(line_of(release) for release in reversed(releases(project))))
+    return ReleaseLines(
+        choose_release(project), tuple(line_of(release) for release in reversed(releases(project)))
+    )
 
 
 def line_of(release: Release) -> ReleaseLine:
@@ -184,19 +198,33 @@ def _before(earlier: tuple[Release, ...]) -> str | None:
 
 
 def _tellable(release: Release) -> File | None:
-    """A file of theirs whose metadata is not known here yet, and might be found: upstream offers it, or it is a wheel."""
+    """A file of theirs whose metadata is not known here yet, and might be found: upstream offers
+    it, or it is a wheel.
+    """
     theirs = [file for file in release.files if file.source is not None]
     found = (file for file in theirs if file.metadata_offered or file.filename.endswith(".whl"))
     return min(found, key=lambda file: not file.metadata_offered, default=None)
 
 
 def _to_be_opened(release: Release) -> File | None:
-    """A file that is here, and small: old sdists have a PKG-INFO that installers do not trust, and people may read."""
-    here = (file for file in release.files if file.key is not None and not file.archived and file.sha256 is not None)
-    return next((file for file in here if file.size is not None and file.size <= LARGEST_INSIDE), None)
+    """A file that is here, and small: old sdists have a PKG-INFO that installers do not trust, and
+    people may read.
+    """
+    here = (
+        file
+        for file in release.files
+        if file.key is not None and not file.archived and file.sha256 is not None
+    )
+    return next(
+        (file for file in here if file.size is not None and file.size <= LARGEST_INSIDE), None
+    )
 
 
 def is_pkg_info(path: str) -> bool:
     """Whether metadata lie there in an sdist (``spam-1.0/PKG-INFO``), an egg, or a wheel."""
     folder, _, name = path.rpartition("/")
-    return name == "PKG-INFO" and "/" not in folder if name != "METADATA" else folder.endswith(".dist-info")
+    return (
+        name == "PKG-INFO" and "/" not in folder
+        if name != "METADATA"
+        else folder.endswith(".dist-info")
+    )

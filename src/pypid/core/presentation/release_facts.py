@@ -1,7 +1,9 @@
-"""What core metadata says of a release, as people are shown it: who made it, its licence, its links, what it needs.
+"""What core metadata says of a release, as people are shown it: who made it, its licence, its
+links, what it needs.
 
-Everything in it is a stranger's text: it is bounded here, what is linked is certain to be a web page or a mail address, and
-the page escapes it. Sources: "Core metadata specifications", PEP 639 (licences), PEP 753 (well-known project URLs).
+Everything in it is a stranger's text: it is bounded here, what is linked is certain to be a web
+page or a mail address, and the page escapes it. Sources: "Core metadata specifications", PEP 639
+(licences), PEP 753 (well-known project URLs).
 """
 
 from __future__ import annotations
@@ -19,14 +21,18 @@ from pypid.core.packaging.core_metadata import read_metadata
 from pypid.core.packaging.dependencies import Needs, needs_of
 
 LONGEST_DESCRIPTION = 120_000
-"""Characters of a README that a page shows; of more than 400 kB of the largest nobody reads the end."""
+"""Characters of a README that a page shows; of more than 400 kB of the largest nobody reads the
+end.
+"""
 LONGEST = 300
 """Characters of any other text."""
 MOST_PEOPLE, MOST_KEYWORDS, MOST_CLASSIFIERS, MOST_LINKS = 20, 40, 150, 40
 
 _UNKNOWN = "UNKNOWN"
 _DROPPED = str.maketrans("", "", string.punctuation + string.whitespace)
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+\Z")
+_ADDRESS = re.compile(
+    r"[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+\Z"
+)
 _WELL_KNOWN = (
     ("Homepage", ("homepage",)),
     ("Documentation", ("documentation", "docs")),
@@ -37,14 +43,18 @@ _WELL_KNOWN = (
     ("Download", ("download",)),
     ("Funding", ("funding", "sponsor", "donate", "donation")),
 )
-"""PEP 753's labels, as they are shown, with their aliases in its normal form; in the order in which they are shown."""
+"""PEP 753's labels, as they are shown, with their aliases in its normal form; in the order in which
+they are shown.
+"""
 _RANKS = {alias: rank for rank, (_, aliases) in enumerate(_WELL_KNOWN) for alias in aliases}
 _LICENCE = "License"
 
 
 @frozen
 class Contact:
-    """Somebody who wrote or keeps it up. `mailto` is what a link may lead to; None without an address that can be one."""
+    """Somebody who wrote or keeps it up. `mailto` is what a link may lead to; None without an
+    address that can be one.
+    """
 
     name: str
     address: str | None = None
@@ -57,7 +67,9 @@ class Contact:
 
 @frozen
 class ProjectLink:
-    """A project's link: its label, what leads there (None where nothing safe does), and what to show of it."""
+    """A project's link: its label, what leads there (None where nothing safe does), and what to
+    show of it.
+    """
 
     label: str
     url: str | None
@@ -74,7 +86,9 @@ class ClassifierKind:
 
 @frozen(kw_only=True)
 class Facts:
-    """What metadata says, as it is shown. Texts are plain, on one line (but for the description)."""
+    """What metadata says, as it is shown. Texts are plain, on one line (but
+    for the description).
+    """
 
     name: str | None = None
     """As its authors spell it."""
@@ -106,7 +120,9 @@ NOTHING = Facts()
 
 
 def facts_of(data: bytes) -> Facts:
-    """What this METADATA says. Never raises. It may take some 50 ms (many requirements): not for the reactor's thread."""
+    """What this METADATA says. Never raises. It may take some 50 ms (many requirements): not for
+    the reactor's thread.
+    """
     metadata = read_metadata(data)
     said = metadata.fields
     description, is_cut = _description(said.get("description"))
@@ -128,7 +144,9 @@ def facts_of(data: bytes) -> Facts:
         kinds=_kinds(each for each in classifiers if each not in licences),
         links=links(said),
         platforms=tuple(dict.fromkeys(_each(said, "platforms")))[:MOST_KEYWORDS],
-        needs=needs_of(tuple(_each(said, "requires_dist", 2000)), tuple(_each(said, "provides_extra"))),
+        needs=needs_of(
+            tuple(_each(said, "requires_dist", 2000)), tuple(_each(said, "provides_extra"))
+        ),
         weight=len(data) + 2000,
     )
 
@@ -173,7 +191,9 @@ def keywords(said: Iterable[str]) -> tuple[str, ...]:
 def links(said: Mapping[str, Any]) -> tuple[ProjectLink, ...]:
     """The project's links, well-known ones first, each address once."""
     urls = said.get("project_urls")
-    pairs = [(str(label), str(url)) for label, url in (urls.items() if isinstance(urls, Mapping) else ())]
+    pairs = [
+        (str(label), str(url)) for label, url in (urls.items() if isinstance(urls, Mapping) else ())
+    ]
     for label, word in (("Homepage", "home_page"), ("Download", "download_url")):
         if line(said.get(word)):
             pairs.append((label, str(said[word])))
@@ -187,8 +207,14 @@ def links(said: Mapping[str, Any]) -> tuple[ProjectLink, ...]:
 
 
 def safe_url(text: str) -> str | None:
-    """The address, if it is one of a web page: http or https, a host, and nobody's name before it (which could feign one)."""
-    if len(text) > 2000 or not text.isprintable() or any(letter.isspace() or letter in '\\"<>' for letter in text):
+    """The address, if it is one of a web page: http or https, a host, and nobody's name before it
+    (which could feign one).
+    """
+    if (
+        len(text) > 2000
+        or not text.isprintable()
+        or any(letter.isspace() or letter in '\\"<>' for letter in text)
+    ):
         return None
     try:
         parts = urlsplit(text)

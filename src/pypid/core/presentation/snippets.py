@@ -1,7 +1,9 @@
-"""How clients are pointed at this very index, in commands to copy: for the first page. No password stands in any of them.
+"""How clients are pointed at this very index, in commands to copy: for the first page. No password
+stands in any of them.
 
-What each program takes: pip's ``--index-url`` and ``--trusted-host``, uv's ``--default-index`` (docs: "Package indexes"),
-poetry's ``source add`` and ``config repositories``, pdm's ``pypi.url`` and ``--repository``, twine's ``--repository-url``.
+What each program takes: pip's ``--index-url`` and ``--trusted-host``, uv's ``--default-index``
+(docs: "Package indexes"), poetry's ``source add`` and ``config repositories``, pdm's ``pypi.url``
+and ``--repository``, twine's ``--repository-url``.
 """
 
 from __future__ import annotations
@@ -24,8 +26,12 @@ class Snippet:
     text: str
 
 
-def to_install(place: IndexAddress, user: str | None = None, project: str = PROJECT) -> tuple[Snippet, ...]:
-    """How to install a project from here. `user`: as whom, where the index wants to know who asks."""
+def to_install(
+    place: IndexAddress, user: str | None = None, project: str = PROJECT
+) -> tuple[Snippet, ...]:
+    """How to install a project from here. `user`: as whom, where the index wants to
+    know who asks.
+    """
     index = _url(place, user if place.login else None)
     trust = "" if is_safe(place.base) else f" --trusted-host {place.host}"
     insecure = "" if is_safe(place.base) else f" --allow-insecure-host {place.host}"
@@ -33,16 +39,28 @@ def to_install(place: IndexAddress, user: str | None = None, project: str = PROJ
     return (
         Snippet("pip", f"pip install --index-url {index}{trust} {project}"),
         Snippet("uv", f"uv pip install --default-index {index}{insecure} {project}"),
-        Snippet("poetry", f"poetry source add --priority=primary {NAME} {place.base}/simple/\n{login}poetry add {project}"),
+        Snippet(
+            "poetry",
+            (
+                f"poetry source add --priority=primary {NAME} {place.base}/simple/\n{login}poetry "
+                f"add "
+                f"{project}"
+            ),
+        ),
         Snippet("pdm", f"pdm config pypi.url {index}\npdm add {project}"),
     )
 
 
 def to_publish(place: IndexAddress, user: str | None = None) -> tuple[Snippet, ...]:
-    """How to publish here. The clients ask for the password, which may be a token's (then the user is ``__token__``)."""
+    """How to publish here. The clients ask for the password, which may be a token's (then the user
+    is ``__token__``).
+    """
     who = user or TOKEN
     url = f"{place.base}/legacy/"
-    poetry = f"poetry config repositories.{NAME} {url}\npoetry config http-basic.{NAME} {who}\npoetry publish --build -r {NAME}"
+    poetry = (
+        f"poetry config repositories.{NAME} {url}\npoetry config http-basic.{NAME} {who}\npoetry "
+        f"publish --build -r {NAME}"
+    )
     return (
         Snippet("twine", f"twine upload --repository-url {url} --username {who} dist/*"),
         Snippet("uv", f"uv publish --publish-url {url} --username {who} dist/*"),
@@ -52,6 +70,8 @@ def to_publish(place: IndexAddress, user: str | None = None) -> tuple[Snippet, .
 
 
 def _url(place: IndexAddress, user: str | None) -> str:
-    """The index, with the user's name in it, for which clients ask the password or look it up (keyring, netrc)."""
+    """The index, with the user's name in it, for which clients ask the password or look it up
+    (keyring, netrc).
+    """
     scheme, _, rest = place.base.partition("://")
     return f"{scheme}://{quote(user, safe='')}@{rest}/simple/" if user else f"{place.base}/simple/"

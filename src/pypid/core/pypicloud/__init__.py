@@ -1,8 +1,8 @@
 """The configuration of a pypicloud (1.3.12 and all before it) in our words. Pure.
 
-`keys` is the table of all keys and of what becomes of each; `paste` reads the file as PasteDeploy does; `storage`, `upstream`,
-`people`, `rules`, `directory` and `serving` each translate a part into the `ledger`; `translation` puts them together, and is
-imported only where there is such a file.
+`keys` is the table of all keys and of what becomes of each; `paste` reads the file as PasteDeploy
+does; `storage`, `upstream`, `people`, `rules`, `directory` and `serving` each translate a part into
+the `ledger`; `translation` puts them together, and is imported only where there is such a file.
 """
 
 from __future__ import annotations

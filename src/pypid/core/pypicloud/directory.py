@@ -1,4 +1,6 @@
-"""``auth.ldap.*`` -> ``[ldap]``, as far as the two mean the same. pypicloud knows no groups of a directory."""
+"""``auth.ldap.*`` -> ``[ldap]``, as far as the two mean the same. pypicloud knows no groups of a
+directory.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,20 @@ _L = "auth.ldap."
 
 
 def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> None:
-    """Say where people are looked for, and which of them administer. `in_file`: groups and rights are those of the file."""
+    """Say where people are looked for, and which of them administer. `in_file`: groups and rights
+    are those of the file.
+    """
     _copied(settings, ledger, "url", "url")
     url = settings.found.get(f"{_L}url")
-    if url is not None and url.text.strip().startswith("ldap:") and is_readable_on_the_way(url.text.strip()):
-        reason = "passwords never go over the network in clear: pypid begins with StartTLS, which the directory has to know"
+    if (
+        url is not None
+        and url.text.strip().startswith("ldap:")
+        and is_readable_on_the_way(url.text.strip())
+    ):
+        reason = (
+            "passwords never go over the network in clear: pypid begins with StartTLS, which the "
+            "directory has to know"
+        )
         ledger.note(reason, url, f"{_L}url")
     _copied(settings, ledger, "bind_dn", "service_dn")
     _copied(settings, ledger, "bind_password", "service_password")
@@ -29,7 +40,8 @@ def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> 
     form = settings.entry(f"{_L}user_dn_format")
     if form is not None:
         advice = (
-            "it names one entry, and pypid would search below it, where others may be: say auth.ldap.base_dn and"
+            "it names one entry, and pypid would search below it, where others may be: say "
+            "auth.ldap.base_dn and"
             " auth.ldap.user_search_filter"
         )
         ledger.refuse(advice, form[1], form[0])
@@ -65,14 +77,23 @@ def _user_filter(settings: PypicloudSettings, ledger: Ledger) -> str | None:
     return text
 
 
-def _admins(settings: PypicloudSettings, ledger: Ledger, found: str | None, *, in_file: bool) -> bool:
-    """Say who administers, where that can be said here; returns whether a group of the directory's does."""
+def _admins(
+    settings: PypicloudSettings, ledger: Ledger, found: str | None, *, in_file: bool
+) -> bool:
+    """Say who administers, where that can be said here; returns whether a group of the directory's
+    does.
+    """
     field, value = settings.entry(f"{_L}admin_field"), settings.entry(f"{_L}admin_value")
     if field is None or value is None:
         return False
     attribute = field[1].text.strip()
     values = [line.strip() for line in value[1].text.splitlines() if line.strip()]
-    if found is not None and _is_name(attribute, found) and all(map(may_be_called, values)) and values:
+    if (
+        found is not None
+        and _is_name(attribute, found)
+        and all(map(may_be_called, values))
+        and values
+    ):
         ledger.say("access", "admins", " ".join(values), value[1], value[0], field[0])
         return False
     if attribute.lower() == "memberof" and len(values) == 1 and not in_file and _is_dn(values[0]):
@@ -85,7 +106,8 @@ def _admins(settings: PypicloudSettings, ledger: Ledger, found: str | None, *, i
 
 def _leave(ledger: Ledger, entry: IniEntry, *keys: str) -> None:
     reason = (
-        "an attribute makes nobody an administrator here: name them in [access] admins (PYPID_ACCESS_ADMINS), or their group in"
+        "an attribute makes nobody an administrator here: name them in [access] admins "
+        "(PYPID_ACCESS_ADMINS), or their group in"
         " [ldap] admin_group"
     )
     ledger.note(reason, entry, *keys)
@@ -95,7 +117,8 @@ def _is_name(attribute: str, found: str) -> bool:
     """Whether the attribute is the one that holds users' names."""
     try:
         return (
-            name_attribute(user_filter(found)).lower() == attribute.lower() and re.fullmatch(r"[\w-]+", attribute) is not None
+            name_attribute(user_filter(found)).lower() == attribute.lower()
+            and re.fullmatch(r"[\w-]+", attribute) is not None
         )
     except ValueError:
         return False

@@ -110,7 +110,15 @@ def page() -> str:
 
 
 def _table(known: Iterable[KnownKey]) -> str:
-    rows = ["", ".. list-table::", "   :header-rows: 1", "   :widths: 40 60", "", "   * - pypicloud", "     - pypid"]
+    rows = [
+        "",
+        ".. list-table::",
+        "   :header-rows: 1",
+        "   :widths: 40 60",
+        "",
+        "   * - pypicloud",
+        "     - pypid",
+    ]
     for one in known:
         name = _FAMILIES.get(one.name) or (f"{one.name}*" if one.name.endswith(".") else one.name)
         shown = ", ".join(f"``{each}``" for each in name.split(", "))

@@ -1,7 +1,8 @@
 """All keys that any pypicloud knew, from the first to 1.3.12, and what becomes of each.
 
-Sources: pypicloud's code and documentation in all its versions (a test holds their names as a list of its own). A key that is
-not here had no effect in any pypicloud, so that to leave it out cannot let anybody in.
+Sources: pypicloud's code and documentation in all its versions (a test holds their names as a list
+of its own). A key that is not here had no effect in any pypicloud, so that to leave it out cannot
+let anybody in.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Fate(Enum):
 
 @frozen
 class KnownKey:
-    """One key, or all that begin with `name` if it ends in a dot. `text`: what it becomes in our configuration, or why not.
+    """One key, or all that begin with `name` if it ends in a dot. `text`: what it becomes in our
+    configuration, or why not.
 
     `since`: which pypicloud had it, where 1.3 has not.
     """
@@ -37,14 +39,19 @@ _PRE_1_0 = "before 1.0"
 _OLDEST = "0.1, the oldest"
 
 _FRAMEWORK = "it is of the framework that pypicloud is made with"
-_CACHE = (  # it is no [cache] of ours: they had one for one process, too, and without accounts that nodes share it is of no use
-    "pypicloud's caches (SQL, Redis, DynamoDB) are not read: the catalog is made from the storage, in memory. Several pypids "
+# it is no [cache] of ours: they had one for one process, too, and without accounts that nodes share
+# it is of no use
+_CACHE = (
+    "pypicloud's caches (SQL, Redis, DynamoDB) are not read: the catalog is made from the "
+    "storage, in memory. Several pypids "
     "on one storage share one that [cache] names (docs/scale)"
 )
 _SESSION = "pypid makes its own sessions, with its own keys"
 _TUNING = "pypid's connections to S3 need no such advice"
 _HASHING = "new hashes are argon2id; those that are there are understood"
-_INVITATIONS = "invitations of pypicloud's are no longer good; `pypid invitation make` makes new ones"
+_INVITATIONS = (
+    "invitations of pypicloud's are no longer good; `pypid invitation make` makes new ones"
+)
 _SECRETS = "people in AWS Secrets Manager are not read: take them along with ppc-export"
 _REMOTE = "the protocol of pypicloud's remote backend is not pypid's (docs/remote)"
 _GCS = "Google Cloud Storage is not had here: copy the bucket"
@@ -69,10 +76,14 @@ def _refused(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
 
 
 _SHOW_UPSTREAM = (
-    "whoever registers a name of yours at the public index could put a newer version under it; list the names that may show"
+    "whoever registers a name of yours at the public index could put a newer version under it; "
+    "list the names that may show"
     " both in [upstream] blend"
 )
-_DOWNLOAD_URL = "it was a text on pypicloud's home page; pypid shows the address that was asked, or [server] public_url"
+_DOWNLOAD_URL = (
+    "it was a text on pypicloud's home page; pypid shows the address that was asked, or [server] "
+    "public_url"
+)
 
 UPSTREAM: tuple[KnownKey, ...] = (
     *_becomes("[upstream] mode", "pypi.fallback"),
@@ -95,7 +106,8 @@ ACCESS: tuple[KnownKey, ...] = (
     *_becomes("[groups]", "group."),
     *_becomes("[projects]", "package."),
     *_ignored(
-        "later pypiclouds ignored it, too; to open the index to all say pypi.default_read = everyone and pypi.default_write ="
+        "later pypiclouds ignored it, too; to open the index to all say pypi.default_read = "
+        "everyone and pypi.default_write ="
         " authenticated",
         "auth.zero_security_mode",
         _OLDEST,
@@ -113,19 +125,38 @@ DIRECTORY: tuple[KnownKey, ...] = (
     *_becomes("[ldap] user_filter", "auth.ldap.user_search_filter"),
     *_becomes("[ldap] user_filter", "auth.ldap.all_user_search auth.ldap.id_field", _PRE_1_0),
     *_becomes("whether group.* and package.* are in force", "auth.ldap.fallback"),
-    *_becomes("[ldap] admin_group or [access] admins, where it is one of these", "auth.ldap.admin_field auth.ldap.admin_value"),
+    *_becomes(
+        "[ldap] admin_group or [access] admins, where it is one of these",
+        "auth.ldap.admin_field auth.ldap.admin_value",
+    ),
     *_refused(
-        "it names one entry, and pypid would search below it, where others may be; say auth.ldap.base_dn and"
+        "it names one entry, and pypid would search below it, where others may be; say "
+        "auth.ldap.base_dn and"
         " auth.ldap.user_search_filter",
         "auth.ldap.user_dn_format",
     ),
-    *_ignored("name the administrators in [access] admins, or their group in [ldap] admin_group", "auth.ldap.admin_group_dn"),
+    *_ignored(
+        "name the administrators in [access] admins, or their group in [ldap] admin_group",
+        "auth.ldap.admin_group_dn",
+    ),
     *_ignored("name the administrators in [access] admins", "auth.ldap.admin_dns", _PRE_1_0),
-    *_ignored("the directory's service account is no administrator here", "auth.ldap.service_username"),
-    *_ignored("the directory's service account is no administrator here", "auth.ldap.service_account", _PRE_1_0),
-    *_ignored("certificates are always checked; name the authority in [ldap] ca_certificates", "auth.ldap.ignore_cert"),
+    *_ignored(
+        "the directory's service account is no administrator here", "auth.ldap.service_username"
+    ),
+    *_ignored(
+        "the directory's service account is no administrator here",
+        "auth.ldap.service_account",
+        _PRE_1_0,
+    ),
+    *_ignored(
+        "certificates are always checked; name the authority in [ldap] ca_certificates",
+        "auth.ldap.ignore_cert",
+    ),
     *_ignored("a name that several entries have is nobody's", "auth.ldap.ignore_multiple_results"),
-    *_ignored("what the directory says is believed for a short while", "auth.ldap.cache_time auth.ldap.ignore_referrals"),
+    *_ignored(
+        "what the directory says is believed for a short while",
+        "auth.ldap.cache_time auth.ldap.ignore_referrals",
+    ),
 )
 OTHER_PEOPLE: tuple[KnownKey, ...] = (
     *_refused(_REMOTE, "auth.backend_server auth.user auth.password auth.uri."),
@@ -150,7 +181,12 @@ STORAGE: tuple[KnownKey, ...] = (
     *_becomes("[storage] buffer_time", "storage.buffer_time", _PRE_1_0),
     *_becomes("[storage] redirect", "pypi.stream_files"),
     *_ignored(
-        "links in pages always lead to pypid, which sends clients on (pypi.stream_files: or does not)", "storage.redirect_urls"
+        (
+            "links in pages always lead to pypid, which sends clients on (pypi.stream_files: or "
+            "does "
+            "not)"
+        ),
+        "storage.redirect_urls",
     ),
     *_becomes("[storage] endpoint_url", "storage.endpoint_url"),
     *_becomes("[storage] endpoint_url", "storage.host storage.is_secure", _PRE_1_0),
@@ -162,25 +198,60 @@ STORAGE: tuple[KnownKey, ...] = (
     *_becomes("[storage] cloudfront_domain", "storage.cloud_front_domain"),
     *_becomes("[storage] cloudfront_key_id", "storage.cloud_front_key_id"),
     *_becomes("[storage] cloudfront_key_file", "storage.cloud_front_key_file"),
-    *_refused("write the key into a file and name it with storage.cloud_front_key_file", "storage.cloud_front_key_string"),
-    *_ignored("objects are the bucket owner's alone; rights of others belong into the bucket's policy", "storage.object_acl"),
+    *_refused(
+        "write the key into a file and name it with storage.cloud_front_key_file",
+        "storage.cloud_front_key_string",
+    ),
+    *_ignored(
+        "objects are the bucket owner's alone; rights of others belong into the bucket's policy",
+        "storage.object_acl",
+    ),
     *_ignored("URLs are signed, which is good for a public bucket, too", "storage.public_url"),
-    *_ignored("requests are signed by version 4", "storage.signature_version storage.payload_signing_enabled"),
+    *_ignored(
+        "requests are signed by version 4",
+        "storage.signature_version storage.payload_signing_enabled",
+    ),
     *_ignored("the URL of S3 says it (storage.endpoint_url)", "storage.use_ssl"),
     *_ignored(
-        "pypid speaks to S3 itself, through no proxy and no accelerator", "storage.proxies storage.use_accelerate_endpoint"
+        "pypid speaks to S3 itself, through no proxy and no accelerator",
+        "storage.proxies storage.use_accelerate_endpoint",
     ),
-    *_ignored(_TUNING, "storage.api_version storage.user_agent storage.user_agent_extra storage.connect_timeout"),
-    *_ignored(_TUNING, "storage.read_timeout storage.parameter_validation storage.max_pool_connections"),
+    *_ignored(
+        _TUNING,
+        "storage.api_version storage.user_agent storage.user_agent_extra storage.connect_timeout",
+    ),
+    *_ignored(
+        _TUNING, "storage.read_timeout storage.parameter_validation storage.max_pool_connections"
+    ),
     *_ignored("hashes are always there", "pypi.calculate_package_hashes"),
-    *_ignored("files never change, so clients keep them as long as they like", "pypi.package_max_age"),
-    *_becomes("as storage.*", "aws.access_key aws.secret_key aws.bucket aws.prefix aws.expire_after aws.buffer_time", _OLDEST),
-    *_becomes("as storage.*", "aws.prepend_hash aws.region aws.host aws.is_secure aws.server_side_encryption", _PRE_1_0),
-    *_becomes("as storage.*", "aws.cloud_front_domain aws.cloud_front_key_id aws.cloud_front_key_file", _PRE_1_0),
+    *_ignored(
+        "files never change, so clients keep them as long as they like", "pypi.package_max_age"
+    ),
+    *_becomes(
+        "as storage.*",
+        "aws.access_key aws.secret_key aws.bucket aws.prefix aws.expire_after aws.buffer_time",
+        _OLDEST,
+    ),
+    *_becomes(
+        "as storage.*",
+        "aws.prepend_hash aws.region aws.host aws.is_secure aws.server_side_encryption",
+        _PRE_1_0,
+    ),
+    *_becomes(
+        "as storage.*",
+        "aws.cloud_front_domain aws.cloud_front_key_id aws.cloud_front_key_file",
+        _PRE_1_0,
+    ),
     *_refused("as storage.cloud_front_key_string", "aws.cloud_front_key_string", _PRE_1_0),
 )
 OTHER_STORAGES: tuple[KnownKey, ...] = (
-    *_refused(_GCS, "storage.gcp_service_account_json_filename storage.gcp_use_iam_signer storage.gcp_project_id"),
+    *_refused(
+        _GCS,
+        (
+            "storage.gcp_service_account_json_filename storage.gcp_use_iam_signer "
+            "storage.gcp_project_id"
+        ),
+    ),
     *_refused(_GCS, "storage.iam_signer_service_account_email storage.gcp_api_endpoint"),
     *_refused(_AZURE, "storage.storage_account_name storage.storage_account_key"),
     *_refused(_AZURE, "storage.storage_container_name storage.storage_account_url"),
@@ -192,15 +263,30 @@ NOT_NEEDED: tuple[KnownKey, ...] = (
     *_ignored('what browsers show when they ask for a password is "pypid"', "pypi.realm"),
     *_ignored(_DOWNLOAD_URL, "pypi.download_url"),
     *_ignored("pypicloud named it by mistake, and never read it", "pypi.s3 storage.sse"),
-    *_becomes("refused where it runs code that may have kept people out, else ignored", "pyramid.includes pyramid.tweens"),
+    *_becomes(
+        "refused where it runs code that may have kept people out, else ignored",
+        "pyramid.includes pyramid.tweens",
+    ),
     *_ignored(_FRAMEWORK, "pyramid. jinja2. mako. debugtoolbar. tm. retry. exclog."),
     *_ignored(_FRAMEWORK, "cache.", _OLDEST),
 )
-KEYS: tuple[KnownKey, ...] = (*UPSTREAM, *ACCESS, *DIRECTORY, *OTHER_PEOPLE, *STORAGE, *OTHER_STORAGES, *NOT_NEEDED)
+KEYS: tuple[KnownKey, ...] = (
+    *UPSTREAM,
+    *ACCESS,
+    *DIRECTORY,
+    *OTHER_PEOPLE,
+    *STORAGE,
+    *OTHER_STORAGES,
+    *NOT_NEEDED,
+)
 """All, in the order of the documentation. A whole name comes before the family that it is of."""
 
 _BY_NAME = {known.name: known for known in KEYS}
-_FAMILIES = tuple(sorted((known for known in KEYS if known.name.endswith(".")), key=lambda known: -len(known.name)))
+_FAMILIES = tuple(
+    sorted(
+        (known for known in KEYS if known.name.endswith(".")), key=lambda known: -len(known.name)
+    )
+)
 
 _FIRST = {
     *("aws.access_key", "aws.secret_key", "aws.bucket", "aws.prefix"),
@@ -218,11 +304,14 @@ SWEPT = ("auth.db.", "session.", "db.")
 
 def known(name: str) -> KnownKey | None:
     """What becomes of the key of that name; None for a key that no pypicloud had."""
-    return _BY_NAME.get(name) or next((family for family in _FAMILIES if name.startswith(family.name)), None)
+    return _BY_NAME.get(name) or next(
+        (family for family in _FAMILIES if name.startswith(family.name)), None
+    )
 
 
 def are_first_generation(names: Iterable[str]) -> bool:
-    """Return whether these are the keys of a pypicloud 0.1: its `aws.bucket`, and none that came later.
+    """Return whether these are the keys of a pypicloud 0.1: its `aws.bucket`, and none that came
+    later.
 
     One key of a later version (say `auth.admins` or `pypi.default_read`) is enough for the defaults
     of later versions, which allow less.

@@ -15,15 +15,18 @@ DEFAULT = "pypicloud's default"
 
 @frozen
 class Note:
-    """Something of the file that is not taken over, or not as it is, and why. `keys` as the file spells them; no value of a
-    secret is in it."""
+    """Something of the file that is not taken over, or not as it is, and why. `keys` as the file
+    spells them; no value of a secret is in it.
+    """
 
     where: str
     keys: tuple[str, ...]
     reason: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, ", ".join(map(printable, self.keys)), self.reason) if part)
+        return ": ".join(
+            part for part in (self.where, ", ".join(map(printable, self.keys)), self.reason) if part
+        )
 
 
 @frozen
@@ -46,23 +49,33 @@ class Ledger:
     _notes: dict[str, tuple[dict[str, None], IniEntry]] = field(factory=dict)
     """Keys by reason, and where the first of them stands."""
 
-    def say(self, section: str, key: str, text: str, entry: IniEntry | None = None, *keys: str) -> None:
+    def say(
+        self, section: str, key: str, text: str, entry: IniEntry | None = None, *keys: str
+    ) -> None:
         """That our key has this value; it stands in `entry`, or is pypicloud's default."""
-        where = IniEntry(text, DEFAULT) if entry is None else IniEntry(text, entry.where, entry.line)
+        where = (
+            IniEntry(text, DEFAULT) if entry is None else IniEntry(text, entry.where, entry.line)
+        )
         self.said.setdefault(section, {})[key] = TranslatedValue(where, keys)
 
     def note(self, reason: str, entry: IniEntry | None, *keys: str) -> None:
-        """That keys are not taken over, or not as they are; those with the same reason become one note."""
+        """That keys are not taken over, or not as they are; those with the same reason become one
+        note.
+        """
         found, _ = self._notes.setdefault(reason, ({}, entry or IniEntry("", self.filename)))
         found.update(dict.fromkeys(keys))
 
     def refuse(self, message: str, entry: IniEntry, key: str, section: str = "") -> None:
         """That something stops the start."""
-        self.problems.append(ConfigProblem(entry.where, entry.line, printable(section), printable(key), message))
+        self.problems.append(
+            ConfigProblem(entry.where, entry.line, printable(section), printable(key), message)
+        )
 
     def accounted(self) -> frozenset[str]:
         """The keys of pypicloud's that something was said of."""
-        said = {key for section in self.said.values() for one in section.values() for key in one.keys}
+        said = {
+            key for section in self.said.values() for one in section.values() for key in one.keys
+        }
         noted = {key for keys, _ in self._notes.values() for key in keys}
         return frozenset(said | noted | {problem.key or "" for problem in self.problems})
 
@@ -73,12 +86,18 @@ class Ledger:
             (entry, Note("" if entry.origin in keys else entry.origin, tuple(keys), reason))
             for reason, (keys, entry) in self._notes.items()
         ]
-        return tuple(note for _, note in sorted(made, key=lambda pair: (pair[0].line is None, pair[0].line or 0)))
+        return tuple(
+            note
+            for _, note in sorted(made, key=lambda pair: (pair[0].line is None, pair[0].line or 0))
+        )
 
     def sections(self) -> Mapping[str, IniSection]:
         """As `ini.read` gives them."""
         return {
-            name: IniSection(min((one.entry.line or 1 for one in said.values()), default=1), _entries(said.items()))
+            name: IniSection(
+                min((one.entry.line or 1 for one in said.values()), default=1),
+                _entries(said.items()),
+            )
             for name, said in self.said.items()
         }
 

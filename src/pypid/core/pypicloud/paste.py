@@ -1,7 +1,8 @@
-"""PasteDeploy's files: which section is the app, what it inherits, what stands before it, and what its values are.
+"""PasteDeploy's files: which section is the app, what it inherits, what stands before it, and what
+its values are.
 
-As ``paste.deploy.loadwsgi`` reads them (PasteDeploy 3.1): names are case-sensitive; ``[DEFAULT]`` is for interpolation only,
-and a key that stands there, too, is no setting of the app's.
+As ``paste.deploy.loadwsgi`` reads them (PasteDeploy 3.1): names are case-sensitive; ``[DEFAULT]``
+is for interpolation only, and a key that stands there, too, is no setting of the app's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _SYNTAX = ("use", "filter-with", "require", "paste.app_factory")
 _REFERENCE = re.compile(r"%%|%\((?P<name>[^)]+)\)s|(?P<stray>%)")
 _DEEPEST = 10
 _HARMLESS = re.compile(
-    r"egg:(PasteDeploy#prefix|Paste#(translogger|gzip|evalerror|cgitb|printdebug|lint)|WebError.*)\Z", re.IGNORECASE
+    r"egg:(PasteDeploy#prefix|Paste#(translogger|gzip|evalerror|cgitb|printdebug|lint)|WebError.*)\Z",
+    re.IGNORECASE,
 )
 """Filters that keep nobody out."""
 _NO_PYPICLOUD = "this is a file for PasteDeploy, but no pypicloud is in it"
@@ -32,7 +34,9 @@ PREFIX_FILTER = "egg:PasteDeploy#prefix"
 
 @frozen
 class App:
-    """What was found: settings with values filled in, why some could not be, and the sections that were looked at."""
+    """What was found: settings with values filled in, why some could not be, and the sections that
+    were looked at.
+    """
 
     found: Mapping[str, IniEntry]
     broken: Mapping[str, str]
@@ -54,24 +58,30 @@ class Paste:
     _broken: dict[str, str] = field(factory=dict)
 
     def app(self) -> App | None:
-        """The pypicloud of the file; None, with a problem, if there is none, or one that nobody can tell."""
+        """The pypicloud of the file; None, with a problem, if there is none, or one that nobody can
+        tell.
+        """
         start = self._start()
         if start is None or not self._follow(start):
             return None
         return App(self._found, self._broken, frozenset(self._looked_at))
 
     def values(self, section: str) -> tuple[Mapping[str, IniEntry], Mapping[str, str]]:
-        """The keys of any section, with their values filled in as far as that can be, and why some cannot be."""
+        """The keys of any section, with their values filled in as far as that can be, and why some
+        cannot be.
+        """
         self._looked_at.add(section)
         filled, broken = {}, {}
         for key, entry in self.document.sections[section].entries.items():
             text = self._filled(entry.text, section)
             if isinstance(text, _Broken):
                 broken[key] = text.reason
-            filled[key] = entry if isinstance(text, _Broken) else IniEntry(text, entry.where, entry.line)
+            filled[key] = (
+                entry if isinstance(text, _Broken) else IniEntry(text, entry.where, entry.line)
+            )
         return filled, broken
 
-    # --- which section -----------------------------------------------------------------------------------------
+    # --- which section ----------------------------------------------------------------------------
 
     def _start(self) -> str | None:
         leading = [name for name in self.document.sections if _kind(name)[0] in LEADING]
@@ -81,19 +91,27 @@ class Paste:
             return likely[0]
         if likely:
             shown = " ".join(f"[{printable(name)}]" for name in likely)
-            self._refuse(likely[0], f"nobody can tell which of these pypicloud is: {shown}; call one of them [app:main]")
+            self._refuse(
+                likely[0],
+                (
+                    f"nobody can tell which of these pypicloud is: {shown}; call one of them "
+                    f"[app:main]"
+                ),
+            )
         else:
             self._refuse(leading[0], _NO_PYPICLOUD)
         return None
 
     def _is_pypicloud(self, name: str) -> bool:
         entries = self.document.sections[name].entries
-        return any(key.startswith(_OWN) for key in entries) or "pypicloud" in _text(entries, "use") + _text(
-            entries, "paste.app_factory"
-        )
+        return any(key.startswith(_OWN) for key in entries) or "pypicloud" in _text(
+            entries, "use"
+        ) + _text(entries, "paste.app_factory")
 
     def _follow(self, name: str) -> bool:
-        """Take over what the section says, and what it stands on. False, with a problem, where that leads to no pypicloud."""
+        """Take over what the section says, and what it stands on. False, with a problem, where that
+        leads to no pypicloud.
+        """
         if name in self._looked_at:
             return self._refuse(name, "it leads back to itself")
         self._looked_at.add(name)
@@ -118,7 +136,11 @@ class Paste:
         mine = {key: entry for key, entry in entries.items() if key not in _SYNTAX}
         if not use or colon:
             if scheme == "config":
-                return self._refuse(name, "use: what other files say is not read; put their keys into this one", "use")
+                return self._refuse(
+                    name,
+                    "use: what other files say is not read; put their keys into this one",
+                    "use",
+                )
             if not self._is_pypicloud(name) or (use and "pypicloud" not in use.lower()):
                 return self._refuse(name, _NO_PYPICLOUD, "use")
         elif not self._follow_name(use, name):
@@ -130,13 +152,21 @@ class Paste:
         scheme, colon, _ = wanted.partition(":")
         if colon and scheme == "egg" and "pypicloud" in wanted:
             return True  # an app without settings
-        found = [each for each in self.document.sections if _kind(each)[0] in LEADING and _kind(each)[1] == wanted]
+        found = [
+            each
+            for each in self.document.sections
+            if _kind(each)[0] in LEADING and _kind(each)[1] == wanted
+        ]
         if len(found) != 1:
             return self._refuse(name, f"there is no app called {printable(wanted)!r} in this file")
         return self._follow(found[0])
 
     def _composite(self, entries: dict[str, IniEntry], name: str) -> bool:
-        paths = {path: entry.text.strip() for path, entry in entries.items() if path.startswith(("/", "http"))}
+        paths = {
+            path: entry.text.strip()
+            for path, entry in entries.items()
+            if path.startswith(("/", "http"))
+        }
         ours = [path for path, app in paths.items() if self._leads_to_pypicloud(app)]
         if len(ours) != 1:
             return self._refuse(name, "pypicloud has to stand at one of its paths, and at no other")
@@ -144,7 +174,10 @@ class Paste:
         if others:
             self.ledger.note("other apps of this file are not served", entries[others[0]], *others)
         if ours[0].rstrip("/"):
-            reason = "pypid answers at / alone: let the proxy in front of it take this path away, and say [server] public_url"
+            reason = (
+                "pypid answers at / alone: let the proxy in front of it take this path away, and "
+                "say [server] public_url"
+            )
             self.ledger.note(reason, entries[ours[0]], ours[0])
         return self._follow_name(paths[ours[0]], name)
 
@@ -157,7 +190,7 @@ class Paste:
             for kind in LEADING
         )
 
-    # --- what stands before it ---------------------------------------------------------------------------------
+    # --- what stands before it --------------------------------------------------------------------
 
     def _filter(self, wanted: str, name: str) -> None:
         section = f"filter:{wanted}"
@@ -169,7 +202,9 @@ class Paste:
         self._looked_at.add(section)
         entries = self._local(section)
         self._judge_filter(
-            _text(entries, "use") or _text(entries, "paste.filter_factory") or _text(entries, "paste.filter_app_factory"),
+            _text(entries, "use")
+            or _text(entries, "paste.filter_factory")
+            or _text(entries, "paste.filter_app_factory"),
             section,
         )
         if "filter-with" in entries:
@@ -185,36 +220,51 @@ class Paste:
     def _prefix(self, entries: Mapping[str, IniEntry], section: str) -> None:
         here = IniEntry("", self.ledger.filename, self.document.sections[section].line)
         self.ledger.note(
-            "pypicloud believed the X-Forwarded-* headers of everybody; name your proxies in [server] trusted_proxies"
+            "pypicloud believed the X-Forwarded-* headers of everybody; name your proxies in "
+            "[server] trusted_proxies"
             " (PYPID_SERVER_TRUSTED_PROXIES), then theirs are believed",
             here,
             f"[{section}]",
         )
         if "scheme" in entries:
-            reason = "for URLs with another scheme say [server] public_url (PYPID_SERVER_PUBLIC_URL)"
+            reason = (
+                "for URLs with another scheme say [server] public_url (PYPID_SERVER_PUBLIC_URL)"
+            )
             self.ledger.note(reason, entries["scheme"], "scheme")
         if _text(entries, "prefix").strip("/"):
-            reason = "pypid answers at / alone: let the proxy in front of it take this path away, and say [server] public_url"
+            reason = (
+                "pypid answers at / alone: let the proxy in front of it take this path away, and "
+                "say [server] public_url"
+            )
             self.ledger.note(reason, entries["prefix"], "prefix")
 
-    # --- values ------------------------------------------------------------------------------------------------
+    # --- values -----------------------------------------------------------------------------------
 
     def _local(self, name: str) -> dict[str, IniEntry]:
-        """The settings of one section: without what is for all, and with what it gets from there."""
+        """The settings of one section: without what is for all, and with what it
+        gets from there.
+        """
         defaults = self._defaults()
         local: dict[str, IniEntry] = {}
         got: dict[str, IniEntry] = {}
         for_all = self.document.sections.get("DEFAULT", IniSection(0, {})).entries
         entries = self.document.sections[name].entries
-        for key, entry in {**{k: e for k, e in for_all.items() if k.startswith(("get ", "set "))}, **entries}.items():
+        for key, entry in {
+            **{k: e for k, e in for_all.items() if k.startswith(("get ", "set "))},
+            **entries,
+        }.items():
             word, _, rest = key.partition(" ")
             if word == "set" and rest:
                 self._set[rest.strip()] = (entry.text, name)
-                self.ledger.note("it is for all apps of the file, and no setting of pypicloud's", entry, key)
+                self.ledger.note(
+                    "it is for all apps of the file, and no setting of pypicloud's", entry, key
+                )
             elif word == "get" and rest:
                 got[rest.strip()] = entry
             elif key in defaults:
-                self.ledger.note("pypicloud does not see it, since [DEFAULT] has it, too", entry, key)
+                self.ledger.note(
+                    "pypicloud does not see it, since [DEFAULT] has it, too", entry, key
+                )
             else:
                 local[key] = self._made(key, entry, entry.text, name)
         for key, entry in got.items():
@@ -235,7 +285,11 @@ class Paste:
 
     def _defaults(self) -> Mapping[str, str]:
         section = self.document.sections.get("DEFAULT", IniSection(0, {}))
-        return {"here": self.here, "__file__": self.file, **{key: entry.text for key, entry in section.entries.items()}}
+        return {
+            "here": self.here,
+            "__file__": self.file,
+            **{key: entry.text for key, entry in section.entries.items()},
+        }
 
     def _filled(self, text: str, name: str, depth: int = 0) -> str | _Broken:
         """The text with what ``%(name)s`` stands for, as configparser does it."""
@@ -256,7 +310,9 @@ class Paste:
                 parts.append("%")
             elif wanted not in values:
                 shown = printable(wanted)
-                return _Broken(f"%({shown})s is not said in this file; add [DEFAULT] with {shown} = ...")
+                return _Broken(
+                    f"%({shown})s is not said in this file; add [DEFAULT] with {shown} = ..."
+                )
             else:
                 inner = self._filled(values[wanted], name, depth + 1)
                 if isinstance(inner, _Broken):
@@ -266,12 +322,21 @@ class Paste:
 
     def _refuse(self, name: str, message: str, key: str = "") -> bool:
         section = self.document.sections[name]
-        self.ledger.refuse(message, section.entries.get(key, IniEntry("", self.ledger.filename, section.line)), key, name)
+        self.ledger.refuse(
+            message,
+            section.entries.get(key, IniEntry("", self.ledger.filename, section.line)),
+            key,
+            name,
+        )
         return False
 
     def rest(self, looked_at: frozenset[str]) -> Iterator[tuple[str, IniSection]]:
         """The sections that nobody has looked at."""
-        return ((name, section) for name, section in self.document.sections.items() if name not in looked_at | self._looked_at)
+        return (
+            (name, section)
+            for name, section in self.document.sections.items()
+            if name not in looked_at | self._looked_at
+        )
 
 
 @frozen
@@ -282,7 +347,9 @@ class _Broken:
 
 
 def _kind(name: str) -> tuple[str, str]:
-    """The two parts of a section's name: ``app`` and ``main`` of ``app:main``; the second is empty in ``app``."""
+    """The two parts of a section's name: ``app`` and ``main`` of ``app:main``; the second is empty
+    in ``app``.
+    """
     kind, _, rest = name.partition(":")
     return kind, rest.strip()
 

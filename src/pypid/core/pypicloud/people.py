@@ -1,4 +1,6 @@
-"""Who there is: ``user.*``, ``group.*`` and ``auth.admins`` -> ``[users]``, ``[groups]`` and ``[access] admins``."""
+"""Who there is: ``user.*``, ``group.*`` and ``auth.admins`` -> ``[users]``, ``[groups]`` and
+``[access] admins``.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,21 @@ from pypid.core.permissions import WORDS, account_name
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.settings import PypicloudSettings
 
-HASHES = ("$6$", "$5$", "$pbkdf2-sha512$", "$pbkdf2-sha256$", "$2a$", "$2b$", "$2y$", "$argon2id$", "$argon2i$", "$argon2d$")
-"""What the hashes begin with that pypicloud made, and that can be verified here (`access.passwords`; a test compares)."""
+HASHES = (
+    "$6$",
+    "$5$",
+    "$pbkdf2-sha512$",
+    "$pbkdf2-sha256$",
+    "$2a$",
+    "$2b$",
+    "$2y$",
+    "$argon2id$",
+    "$argon2i$",
+    "$argon2d$",
+)
+"""What the hashes begin with that pypicloud made, and that can be verified here
+(`access.passwords`; a test compares).
+"""
 _HASH = re.compile(r"[\x21-\x7e]+\Z")
 EVERYONE = frozenset({"everyone", "system.Everyone"})
 AUTHENTICATED = frozenset({"authenticated", "system.Authenticated"})
@@ -23,7 +38,9 @@ _ALL_HAVE = EVERYONE | AUTHENTICATED
 
 @frozen
 class PypicloudGroups:
-    """The groups of the file: members by pypicloud's name, and our names. `others`: there may be more, in a database."""
+    """The groups of the file: members by pypicloud's name, and our names. `others`: there may be
+    more, in a database.
+    """
 
     members: Mapping[str, tuple[str, ...]]
     names: Mapping[str, str]
@@ -46,14 +63,19 @@ def may_be_called(name: str) -> bool:
 
 
 def users(settings: PypicloudSettings, ledger: Ledger) -> frozenset[str]:
-    """Say who can log in; returns their names. Who could not log in before, or cannot be called so here, is left out."""
+    """Say who can log in; returns their names. Who could not log in before, or cannot be called so
+    here, is left out.
+    """
     there = set()
     for name, entry in settings.family("user."):
         key, hashed = f"user.{name}", entry.text.strip()
         if not may_be_called(name):
             ledger.note(_uncalled("user"), entry, key)
         elif not hashed.startswith(HASHES) or not _HASH.match(hashed):
-            reason = "this is no hash that can be verified, so nobody can log in with it: `pypid gen-password` makes one"
+            reason = (
+                "this is no hash that can be verified, so nobody can log in with it: `pypid "
+                "gen-password` makes one"
+            )
             ledger.note(reason, entry, key)
         else:
             ledger.say("users", name, hashed, entry, key)
@@ -69,7 +91,11 @@ def groups(settings: PypicloudSettings, ledger: Ledger) -> PypicloudGroups:
     for group, entry in entries.items():
         key = f"group.{group}"
         if group in _ALL_HAVE:
-            ledger.note("everybody is in it anyway; pypicloud did not look at its members either", entry, key)
+            ledger.note(
+                "everybody is in it anyway; pypicloud did not look at its members either",
+                entry,
+                key,
+            )
             continue
         ours = group if may_be_called(group) else _another(group, {*entries, *names.values()})
         if ours != group:
@@ -93,7 +119,10 @@ def admins(settings: PypicloudSettings, ledger: Ledger, there: frozenset[str]) -
     words = list(dict.fromkeys(entry.text.split()))
     absent = [word for word in words if word not in there]
     if absent:
-        reason = f"left out, as nobody can log in by these names: {_listed(absent)}; who gets one later is no administrator"
+        reason = (
+            f"left out, as nobody can log in by these names: {_listed(absent)}; who gets one "
+            f"later is no administrator"
+        )
         ledger.note(reason, entry, key)
     present = [word for word in words if word in there]
     if present:
@@ -110,7 +139,10 @@ def _another(group: str, taken: set[str]) -> str:
 
 
 def _uncalled(what: str) -> str:
-    return f"no {what} can be called so here (no : = ; , and no white space, nor {' '.join(sorted(WORDS))}): give another name"
+    return (
+        f"no {what} can be called so here (no : = ; , and no white space, nor "
+        f"{' '.join(sorted(WORDS))}): give another name"
+    )
 
 
 def _listed(words: list[str]) -> str:

@@ -1,7 +1,9 @@
-"""Who may do what: the defaults and ``package.*`` -> ``[access]`` and ``[projects]``. Never more than pypicloud allows.
+"""Who may do what: the defaults and ``package.*`` -> ``[access]`` and ``[projects]``. Never more
+than pypicloud allows.
 
-pypicloud's rule (1.3.12, ``access/base.py``): a package with any entry of its own takes no defaults, even if the entry allows
-nothing; otherwise the lists of groups hold. Names of packages are compared as they are spelled, with normalised ones.
+pypicloud's rule (1.3.12, ``access/base.py``): a package with any entry of its own takes no
+defaults, even if the entry allows nothing; otherwise the lists of groups hold. Names of packages
+are compared as they are spelled, with normalised ones.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class ListedGroups:
     words: tuple[str, ...]
 
     def text(self, groups: PypicloudGroups, *, admin: bool) -> str:
-        """As ``[access]`` spells it; what names nobody is left out. `admin`: that word means administrators, too."""
+        """As ``[access]`` spells it; what names nobody is left out. `admin`: that word means
+        administrators, too.
+        """
         found: list[str] = []
         for word in self.words:
             if word in EVERYONE:
@@ -44,10 +48,16 @@ class ListedGroups:
 
     def unknown(self, groups: PypicloudGroups, *, admin: bool) -> list[str]:
         """What names nobody."""
-        return [word for word in self.words if ListedGroups((word,)).text(groups, admin=admin) == "nobody"]
+        return [
+            word
+            for word in self.words
+            if ListedGroups((word,)).text(groups, admin=admin) == "nobody"
+        ]
 
 
-def defaults(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups, mode: Mode | None) -> None:
+def defaults(
+    settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups, mode: Mode | None
+) -> None:
     """Say what holds for projects without rules.
 
     Version 0.1 knew no rules: everyone could read, and every user could publish.
@@ -59,7 +69,14 @@ def defaults(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroup
             " user may publish. To change that, set pypi.default_read and pypi.default_write"
         )
         ledger.note(reason, settings.found["aws.bucket"], "aws.bucket")
-    _list(settings, ledger, groups, "read", "pypi.default_read", "everyone" if first else "authenticated")
+    _list(
+        settings,
+        ledger,
+        groups,
+        "read",
+        "pypi.default_read",
+        "everyone" if first else "authenticated",
+    )
     _list(settings, ledger, groups, "write", "pypi.default_write", "authenticated" if first else "")
     if mode is Mode.REDIRECT:  # whoever may read is sent on
         said = settings.entry("pypi.cache_update")
@@ -73,19 +90,38 @@ def defaults(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroup
     ledger.say("access", "delete_needs", "write")
 
 
-def _list(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups, ours: str, key: str, default: str) -> None:
+def _list(
+    settings: PypicloudSettings,
+    ledger: Ledger,
+    groups: PypicloudGroups,
+    ours: str,
+    key: str,
+    default: str,
+) -> None:
     said = settings.entry(key)
     listed = ListedGroups(tuple((said[1].text if said else default).split()))
     admin = ours not in ("read", "write")
     unknown = listed.unknown(groups, admin=admin)
     if said and unknown:
         ledger.note(
-            f"left out, as there is no such group: {' '.join(unknown[:20])} (users cannot be listed there)", said[1], key
+            (
+                f"left out, as there is no such group: {' '.join(unknown[:20])} (users cannot be "
+                f"listed there)"
+            ),
+            said[1],
+            key,
         )
     ledger.say("access", ours, listed.text(groups, admin=admin), *((said[1], key) if said else ()))
 
 
-def _changes(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups, ours: str, old: str, default: str) -> None:
+def _changes(
+    settings: PypicloudSettings,
+    ledger: Ledger,
+    groups: PypicloudGroups,
+    ours: str,
+    old: str,
+    default: str,
+) -> None:
     """Overwriting and deleting: by a list of groups, or by the older yes or no."""
     key = f"{old}_groups"
     said = settings.entry(old) if old in settings.found and key not in settings.found else None
@@ -99,7 +135,8 @@ def _changes(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroup
         word = said[1].text.strip()
         if word and not is_boolean(word):
             reason = (
-                f"{printable(word)!r} is neither yes nor no, so only administrators may: to allow groups, list them in {key}"
+                f"{printable(word)!r} is neither yes nor no, so only administrators may: to allow "
+                f"groups, list them in {key}"
             )
             ledger.note(reason, said[1], old)
         elif word and not allowed:
@@ -109,7 +146,7 @@ def _changes(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroup
         ledger.note("administrators may delete all the same", entry, old if said else key)
 
 
-# --- of projects --------------------------------------------------------------------------------------------------
+# --- of projects ----------------------------------------------------------------------------------
 
 
 @frozen
@@ -143,24 +180,39 @@ def projects(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroup
         try:
             by_project.setdefault(project_name(package), {})[package] = rules
         except BadName:
-            ledger.note("no project can be called so", rules[0].entry, *(rule.key for rule in rules))
+            ledger.note(
+                "no project can be called so", rules[0].entry, *(rule.key for rule in rules)
+            )
     for project, spellings in by_project.items():
         if project in spellings:
-            others = [rule for package, rules in spellings.items() if package != project for rule in rules]
+            others = [
+                rule for package, rules in spellings.items() if package != project for rule in rules
+            ]
             if others:
-                reason = "pypicloud compares normalised names (- for _ and ., in lower case), and there are rules for that one"
+                reason = (
+                    "pypicloud compares normalised names (- for _ and ., in lower case), and "
+                    "there are rules for that one"
+                )
                 ledger.note(reason, others[0].entry, *(rule.key for rule in others))
             _say(ledger, groups, project, ((rule, rule.can) for rule in spellings[project]))
         else:
-            _odd(settings, ledger, groups, project, [rule for rules in spellings.values() for rule in rules])
+            _odd(
+                settings,
+                ledger,
+                groups,
+                project,
+                [rule for rules in spellings.values() for rule in rules],
+            )
 
 
 def _rule(rest: str, entry: IniEntry, ledger: Ledger) -> _Rule | None:
     key, pieces = f"package.{rest}", rest.split(".")
     if len(pieces) != 3 or pieces[1] not in ("user", "group"):
         reason = (
-            "pypicloud ignored it, silently, so nobody has had this right (it takes exactly package.<name>.user.<name> and"
-            " package.<name>.group.<name>, without more dots): write it into [projects] if it is meant"
+            "pypicloud ignored it, silently, so nobody has had this right (it takes exactly "
+            "package.<name>.user.<name> and"
+            " package.<name>.group.<name>, without more dots): write it into [projects] if it is "
+            "meant"
         )
         ledger.note(reason, entry, key)
         return None
@@ -168,14 +220,20 @@ def _rule(rest: str, entry: IniEntry, ledger: Ledger) -> _Rule | None:
 
 
 def _odd(
-    settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups, project: ProjectName, rules: list[_Rule]
+    settings: PypicloudSettings,
+    ledger: Ledger,
+    groups: PypicloudGroups,
+    project: ProjectName,
+    rules: list[_Rule],
 ) -> None:
-    """Rules for a spelling that no name is normalised to: pypicloud heeded them before 0.4, and later the defaults held.
+    """Rules for a spelling that no name is normalised to: pypicloud heeded them before 0.4, and
+    later the defaults held.
 
     Nobody gets more than by both.
     """
     reason = (
-        f"pypicloud does not heed it since 0.4, where names are normalised: it is for {project} here, with no more than what"
+        f"pypicloud does not heed it since 0.4, where names are normalised: it is for {project} "
+        f"here, with no more than what"
         " the defaults allow, too. Spell it so and it holds as it is"
     )
     ledger.note(reason, rules[0].entry, *(rule.key for rule in rules))
@@ -207,10 +265,17 @@ def _within(rule: _Rule, listed: frozenset[str], groups: PypicloudGroups) -> boo
         return True
     if rule.whom == "group":
         return rule.name in listed
-    return any(rule.name in groups.members.get(group.removeprefix("group:"), ()) for group in listed)
+    return any(
+        rule.name in groups.members.get(group.removeprefix("group:"), ()) for group in listed
+    )
 
 
-def _say(ledger: Ledger, groups: PypicloudGroups, project: ProjectName, rules: Iterable[tuple[_Rule, frozenset[str]]]) -> None:
+def _say(
+    ledger: Ledger,
+    groups: PypicloudGroups,
+    project: ProjectName,
+    rules: Iterable[tuple[_Rule, frozenset[str]]],
+) -> None:
     said = False
     entry, keys = IniEntry("", ledger.filename), []
     for rule, can in rules:
@@ -220,10 +285,19 @@ def _say(ledger: Ledger, groups: PypicloudGroups, project: ProjectName, rules: I
         if whom is None:
             ledger.note(_nobody(rule), rule.entry, rule.key)
         elif can == {"write"}:
-            reason = "nobody can write here what one cannot read: it is taken for no right at all; rw gives both"
+            reason = (
+                "nobody can write here what one cannot read: it is taken for no right at all; rw "
+                "gives both"
+            )
             ledger.note(reason, rule.entry, rule.key)
         elif "read" in can:
-            ledger.say("projects", f"{project}.{whom}", "rw" if "write" in can else "r", rule.entry, rule.key)
+            ledger.say(
+                "projects",
+                f"{project}.{whom}",
+                "rw" if "write" in can else "r",
+                rule.entry,
+                rule.key,
+            )
             said = True
     if not said:
         shut = SHUT
@@ -246,4 +320,7 @@ def _whom(rule: _Rule, groups: PypicloudGroups) -> str | None:
 
 def _nobody(rule: _Rule) -> str:
     what = "no user can be called so here" if rule.whom == "user" else "there is no such group"
-    return f"{what}, so it lets in nobody; the defaults do not hold for the project all the same, as with pypicloud"
+    return (
+        f"{what}, so it lets in nobody; the defaults do not hold for the project all the same, as "
+        f"with pypicloud"
+    )

@@ -1,4 +1,6 @@
-"""Where the old server listened -> ``[server]``: waitress' and gunicorn's ``[server:main]``, or ``[uwsgi]``."""
+"""Where the old server listened -> ``[server]``: waitress' and gunicorn's ``[server:main]``, or
+``[uwsgi]``.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ _LOOPBACK = "127.0.0.0/8 ::1"
 _HANDLED = frozenset(
     {
         *("use", "host", "port", "listen", "bind", "unix_socket", "unix_socket_perms"),
-        *("trusted_proxy", "url_scheme", "url_prefix", "max_request_body_size", "certfile", "keyfile"),
+        *(
+            "trusted_proxy",
+            "url_scheme",
+            "url_prefix",
+            "max_request_body_size",
+            "certfile",
+            "keyfile",
+        ),
     }
 )
 _SAY_IT = "say [server] listen (PYPID_SERVER_LISTEN)"
@@ -49,7 +58,11 @@ def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
     for name in servers:
         if name != chosen:
             where = IniEntry("", ledger.filename, sections[name].line)
-            ledger.note("pserve listens where [server:main] says, if it is not told otherwise", where, f"[{name}]")
+            ledger.note(
+                "pserve listens where [server:main] says, if it is not told otherwise",
+                where,
+                f"[{name}]",
+            )
     if chosen is not None:
         _server(_Server(chosen, *paste.values(chosen)), ledger, cwd)
         if "uwsgi" in sections:
@@ -59,17 +72,30 @@ def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
         _uwsgi(_Server("uwsgi", sections["uwsgi"].entries, {}), ledger, cwd)
     else:
         ledger.note(
-            f"the file does not say where to listen, so it is tcp port 6543 of this machine; {_SAY_IT} for another", None
+            (
+                f"the file does not say where to listen, so it is tcp port 6543 of this machine; "
+                f"{_SAY_IT} for another"
+            ),
+            None,
         )
     return frozenset({*servers, "uwsgi"})
 
 
 def _server(server: _Server, ledger: Ledger, cwd: str) -> None:
     endpoints = [*_listed(server, ledger), *_unix(server, cwd)]
-    source = next((key for key in ("listen", "unix_socket", "bind", "port", "host") if key in server.found), "")
+    source = next(
+        (key for key in ("listen", "unix_socket", "bind", "port", "host") if key in server.found),
+        "",
+    )
     if not endpoints:
         endpoints = [_tcp(_known_host(server, ledger), _known_port(server, ledger))]
-    ledger.say("server", "listen", " ".join(endpoints), server.found.get(source), f"[{server.name}] {source}")
+    ledger.say(
+        "server",
+        "listen",
+        " ".join(endpoints),
+        server.found.get(source),
+        f"[{server.name}] {source}",
+    )
     _proxies(server, ledger, local=all(_is_local(text) for text in endpoints))
     _certificate(server, ledger, cwd)
     if size := server.text("max_request_body_size"):
@@ -92,18 +118,27 @@ def _listed(server: _Server, ledger: Ledger) -> list[str]:
             elif match := _HOST_AND_PORT.match(text):
                 endpoints.append(_tcp(match["host"], match["port"]))
             elif text:
-                ledger.refuse(f"{printable(text)!r} is no host:port; {_SAY_IT}", server.found[key], key, server.name)
+                ledger.refuse(
+                    f"{printable(text)!r} is no host:port; {_SAY_IT}",
+                    server.found[key],
+                    key,
+                    server.name,
+                )
     return endpoints
 
 
 def _unix(server: _Server, cwd: str) -> list[str]:
     path = server.text("unix_socket")
-    return [_socket(_absolute(path, cwd), server.text("unix_socket_perms") or "600")] if path else []
+    return (
+        [_socket(_absolute(path, cwd), server.text("unix_socket_perms") or "600")] if path else []
+    )
 
 
 def _known_host(server: _Server, ledger: Ledger) -> str:
     if "host" in server.broken:
-        ledger.note(f"{server.broken['host']}; it is 127.0.0.1 until then", server.found["host"], "host")
+        ledger.note(
+            f"{server.broken['host']}; it is 127.0.0.1 until then", server.found["host"], "host"
+        )
         return "127.0.0.1"
     return server.text("host")
 
@@ -111,10 +146,15 @@ def _known_host(server: _Server, ledger: Ledger) -> str:
 def _known_port(server: _Server, ledger: Ledger) -> str:
     port = server.text("port")
     if "port" in server.broken:
-        reason = f"{server.broken['port']}, or {_SAY_IT}; it is {_WAITRESS_PORT} until then, as with waitress"
+        reason = (
+            f"{server.broken['port']}, or {_SAY_IT}; it is {_WAITRESS_PORT} until then, as with "
+            f"waitress"
+        )
         ledger.note(reason, server.found["port"], "port")
     elif port and not _PORT.match(port):
-        ledger.refuse(f"{printable(port)!r} is no port; {_SAY_IT}", server.found["port"], "port", server.name)
+        ledger.refuse(
+            f"{printable(port)!r} is no port; {_SAY_IT}", server.found["port"], "port", server.name
+        )
     return port if _PORT.match(port) else _WAITRESS_PORT
 
 
@@ -122,20 +162,39 @@ def _proxies(server: _Server, ledger: Ledger, *, local: bool) -> None:
     """Whose X-Forwarded-* headers were believed."""
     trusted = server.text("trusted_proxy")
     if trusted == "*" and local:
-        ledger.say("server", "trusted_proxies", _LOOPBACK, server.found["trusted_proxy"], "trusted_proxy")
+        ledger.say(
+            "server", "trusted_proxies", _LOOPBACK, server.found["trusted_proxy"], "trusted_proxy"
+        )
     elif trusted:
         try:
-            ledger.say("server", "trusted_proxies", str(NETWORK.parse(trusted)), server.found["trusted_proxy"], "trusted_proxy")
+            ledger.say(
+                "server",
+                "trusted_proxies",
+                str(NETWORK.parse(trusted)),
+                server.found["trusted_proxy"],
+                "trusted_proxy",
+            )
         except ValueError:
-            reason = "not everybody who can connect is believed: name your proxies in [server] trusted_proxies"
-            ledger.note(f"{reason} (PYPID_SERVER_TRUSTED_PROXIES)", server.found["trusted_proxy"], "trusted_proxy")
+            reason = (
+                "not everybody who can connect is believed: name your proxies in [server] "
+                "trusted_proxies"
+            )
+            ledger.note(
+                f"{reason} (PYPID_SERVER_TRUSTED_PROXIES)",
+                server.found["trusted_proxy"],
+                "trusted_proxy",
+            )
     if server.text("url_scheme") == "https":
         reason = (
-            "for URLs with https say [server] public_url (PYPID_SERVER_PUBLIC_URL), or name your proxies in trusted_proxies"
+            "for URLs with https say [server] public_url (PYPID_SERVER_PUBLIC_URL), or name your "
+            "proxies in trusted_proxies"
         )
         ledger.note(reason, server.found["url_scheme"], "url_scheme")
     if server.text("url_prefix").strip("/"):
-        reason = "pypid answers at / alone: let the proxy in front of it take this path away, and say [server] public_url"
+        reason = (
+            "pypid answers at / alone: let the proxy in front of it take this path away, and say "
+            "[server] public_url"
+        )
         ledger.note(reason, server.found["url_prefix"], "url_prefix")
 
 
@@ -155,23 +214,37 @@ def _uwsgi(server: _Server, ledger: Ledger, cwd: str) -> None:
         source = source or key
         match = _HOST_AND_PORT.match(address)
         if match is None and not _PORT.match(address.strip(":")):
-            ledger.refuse(f"{printable(address)!r} is no host:port; {_SAY_IT}", server.found[key], key, "uwsgi")
+            ledger.refuse(
+                f"{printable(address)!r} is no host:port; {_SAY_IT}",
+                server.found[key],
+                key,
+                "uwsgi",
+            )
             continue
-        endpoints.append(_tcp(match["host"], match["port"]) if match else _tcp("", address.strip(":")))
+        endpoints.append(
+            _tcp(match["host"], match["port"]) if match else _tcp("", address.strip(":"))
+        )
         if len(secure) >= 2:
             for ours, path in zip(("tls_certificate", "tls_key"), secure, strict=False):
-                ledger.say("server", ours, _absolute(path, cwd), server.found[key], f"[uwsgi] {key}")
+                ledger.say(
+                    "server", ours, _absolute(path, cwd), server.found[key], f"[uwsgi] {key}"
+                )
     if endpoints:
-        ledger.say("server", "listen", " ".join(endpoints), server.found[source], f"[uwsgi] {source}")
+        ledger.say(
+            "server", "listen", " ".join(endpoints), server.found[source], f"[uwsgi] {source}"
+        )
     else:
         protocol = next((key for key in ("socket", "uwsgi-socket") if key in server.found), "")
         where = server.found.get(protocol)
         reason = (
-            f"pypid speaks HTTP to its proxy, not uwsgi's protocol: on tcp port 6543 of this machine; {_SAY_IT} for another"
+            f"pypid speaks HTTP to its proxy, not uwsgi's protocol: on tcp port 6543 of this "
+            f"machine; {_SAY_IT} for another"
         )
         ledger.note(reason, where, *([protocol] if protocol else ["[uwsgi]"]))
     rest = [
-        key for key in server.found if key not in ("http", "http-socket", "https", "https-socket", "socket", "uwsgi-socket")
+        key
+        for key in server.found
+        if key not in ("http", "http-socket", "https", "https-socket", "socket", "uwsgi-socket")
     ]
     if rest:
         ledger.note("it is of the old server", server.found[rest[0]], *rest)

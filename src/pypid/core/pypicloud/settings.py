@@ -21,13 +21,16 @@ _FALSE = frozenset({"f", "false", "n", "no", "off", "0", ""})
 def without_comment(text: str) -> str:
     """Return `text` up to a comment that begins with ``;`` or ``#`` behind white space.
 
-    Python 2's ConfigParser dropped the first kind, and the README of pypicloud 0.1 shows the second.
+    Python 2's ConfigParser dropped the first kind, and the README of pypicloud 0.1 shows the
+    second.
     """
     return _COMMENT.split(text, maxsplit=1)[0].strip()
 
 
 def variable(name: str) -> str:
-    """The environment variable that speaks for a key: ``PPC_PYPI_FALLBACK`` for ``pypi.fallback``."""
+    """The environment variable that speaks for a key:
+    ``PPC_PYPI_FALLBACK`` for ``pypi.fallback``.
+    """
     return PREFIX + name.upper().replace(".", "_")
 
 
@@ -54,14 +57,18 @@ class PypicloudSettings:
     _used: set[str] = field(factory=set)
 
     def entry(self, *spellings: str) -> tuple[str, IniEntry] | None:
-        """The value of the first of these keys that is there, and that key; one that cannot be had is refused."""
+        """The value of the first of these keys that is there, and that key; one that cannot be had
+        is refused.
+        """
         there = [name for name in spellings if name in self.found]
         self._used.update(there)
         if not there:
             return None
         first, *others = there
         if others:
-            self.ledger.note(f"{first} says the same, and is what counts", self.found[others[0]], *others)
+            self.ledger.note(
+                f"{first} says the same, and is what counts", self.found[others[0]], *others
+            )
         if first in self.broken:
             self.ledger.refuse(self.broken[first], self.found[first], first)
             return None
@@ -73,7 +80,9 @@ class PypicloudSettings:
         return said[1].text.strip() if said else ""
 
     def family(self, prefix: str) -> Iterator[tuple[str, IniEntry]]:
-        """All keys that begin so, by what is left of their names; those that cannot be had are refused."""
+        """All keys that begin so, by what is left of their names; those that cannot be had are
+        refused.
+        """
         for name in self.found:
             if name.startswith(prefix) and (said := self.entry(name)):
                 yield name.removeprefix(prefix), said[1]
@@ -96,16 +105,29 @@ class PypicloudSettings:
             fate = known(name)
             if fate is None:
                 close = get_close_matches(name[:80], names(), 1, 0.8)
-                hint = f"; did you mean {close[0]}? pypicloud ignored it, too" if close else ", so it is ignored"
+                hint = (
+                    f"; did you mean {close[0]}? pypicloud ignored it, too"
+                    if close
+                    else ", so it is ignored"
+                )
                 self.ledger.note(f"no pypicloud has such a key{hint}", entry, name)
             elif fate.fate is Fate.IGNORED:
                 self.ledger.note(f"not taken over: {fate.text}", entry, name)
             else:
-                self.ledger.note("not taken over: it is of a storage or of people that this file does not choose", entry, name)
+                self.ledger.note(
+                    (
+                        "not taken over: it is of a storage or of people that this file does not "
+                        "choose"
+                    ),
+                    entry,
+                    name,
+                )
 
 
 def of_environment(environ: Mapping[str, str], ledger: Ledger) -> dict[str, IniEntry]:
-    """What ``PPC_*`` variables say, by key. Users, groups and rights on packages come from the file only, as in pypicloud."""
+    """What ``PPC_*`` variables say, by key. Users, groups and rights on packages come from the file
+    only, as in pypicloud.
+    """
     meant = {variable(name): name for name in names()}
     found: dict[str, IniEntry] = {}
     for name, value in sorted(environ.items()):
@@ -115,7 +137,9 @@ def of_environment(environ: Mapping[str, str], ledger: Ledger) -> dict[str, IniE
         if name in meant:
             found[meant[name]] = entry
         elif any(name.startswith(variable(family)) for family in PEOPLE):
-            ledger.note("users, groups and rights come from the file only, as in pypicloud", entry, name)
+            ledger.note(
+                "users, groups and rights come from the file only, as in pypicloud", entry, name
+            )
         elif family := next((each for each in SWEPT if name.startswith(variable(each))), None):
             found[family + name.removeprefix(variable(family)).lower()] = entry
         else:

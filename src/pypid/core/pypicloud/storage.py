@@ -34,8 +34,12 @@ _FORMATS = {
 _OLD_REGIONS = {"EU": "eu-west-1", "US": "us-east-1", "": "us-east-1"}
 
 
-def storage(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> None:
-    """Say where files lie, and that those of pypid's own lie so that pypicloud finds them. Paths begin at `cwd`, as with it."""
+def storage(
+    settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str
+) -> None:
+    """Say where files lie, and that those of pypid's own lie so that pypicloud finds them. Paths
+    begin at `cwd`, as with it.
+    """
     kind = _kind(settings, ledger)
     match kind:
         case "file":
@@ -56,14 +60,20 @@ def _kind(settings: PypicloudSettings, ledger: Ledger) -> str | None:
             return None
         # before it had this key there was S3 only
         return (
-            "s3" if "storage.dir" not in settings.found and {"storage.bucket", "aws.bucket"} & set(settings.found) else "file"
+            "s3"
+            if "storage.dir" not in settings.found
+            and {"storage.bucket", "aws.bucket"} & set(settings.found)
+            else "file"
         )
     key, entry = said
     text = entry.text.strip()
     dotted = _DOTTED.match(text)
     kind = _CLASSES.get(dotted["name"], text) if dotted else text
     if kind in _ADVICE:
-        copy = "copy the files to S3 or into a folder with ppc-migrate, and take people along with ppc-export"
+        copy = (
+            "copy the files to S3 or into a folder with ppc-migrate, and take people along with "
+            "ppc-export"
+        )
         ledger.refuse(f"{_ADVICE[kind]} is not had here: {copy}", entry, key)
         return None
     if kind not in _CLASSES.values():
@@ -78,12 +88,19 @@ def _files(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
     if said is None or not said[1].text.strip():
         if "storage.dir" not in settings.broken:
             where = said[1] if said else IniEntry("", ledger.filename)
-            ledger.refuse("it has to say in which folder the files are; pypicloud does not start either", where, "storage.dir")
+            ledger.refuse(
+                "it has to say in which folder the files are; pypicloud does not start either",
+                where,
+                "storage.dir",
+            )
         return
     key, entry = said
     text = entry.text.strip()
     if not text.startswith("/"):
-        reason = "it is seen from the folder that pypid is started in, as with pypicloud; better say it with %(here)s/"
+        reason = (
+            "it is seen from the folder that pypid is started in, as with pypicloud; better say "
+            "it with %(here)s/"
+        )
         ledger.note(reason, entry, key)
     ledger.say("storage", "backend", "files", *_of(settings, "pypi.storage"))
     ledger.say("storage", "path", normpath(join(cwd, text)), entry, key)
@@ -93,7 +110,9 @@ def _of(settings: PypicloudSettings, name: str) -> tuple[IniEntry, str] | tuple[
     return (settings.found[name], name) if name in settings.found else ()
 
 
-def _bucket(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> None:
+def _bucket(
+    settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str
+) -> None:
     ledger.say("storage", "backend", "s3", *_of(settings, "pypi.storage"))
     for ours, theirs in (
         ("bucket", ("storage.bucket", "aws.bucket")),
@@ -107,9 +126,19 @@ def _bucket(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, s
         if said is not None and said[1].text.strip():
             ledger.say("storage", ours, said[1].text.strip(), said[1], said[0])
     hashed = settings.entry("storage.prepend_hash", "aws.prepend_hash", "pypi.prepend_hash")
-    ledger.say("storage", "prepend_hash", _word(hashed is None or asbool(hashed[1].text)), *_swapped(hashed))
+    ledger.say(
+        "storage",
+        "prepend_hash",
+        _word(hashed is None or asbool(hashed[1].text)),
+        *_swapped(hashed),
+    )
     streamed = settings.entry("pypi.stream_files")
-    ledger.say("storage", "redirect", _word(streamed is None or not asbool(streamed[1].text)), *_swapped(streamed))
+    ledger.say(
+        "storage",
+        "redirect",
+        _word(streamed is None or not asbool(streamed[1].text)),
+        *_swapped(streamed),
+    )
     _place(settings, ledger, environ)
     _lifetimes(settings, ledger)
     _encryption(settings, ledger)
@@ -139,20 +168,33 @@ def _place(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, st
     elif amazon is not None and amazon["region"] and host is not None:
         ledger.say("storage", "region", amazon["region"], host[1], host[0])
     elif environ.get("AWS_DEFAULT_REGION"):
-        ledger.say("storage", "region", environ["AWS_DEFAULT_REGION"], IniEntry("", "AWS_DEFAULT_REGION"), "AWS_DEFAULT_REGION")
+        ledger.say(
+            "storage",
+            "region",
+            environ["AWS_DEFAULT_REGION"],
+            IniEntry("", "AWS_DEFAULT_REGION"),
+            "AWS_DEFAULT_REGION",
+        )
     if endpoint is not None and endpoint[1].text.strip():
         ledger.say("storage", "endpoint_url", endpoint[1].text.strip(), endpoint[1], endpoint[0])
     elif host is not None and amazon is None and host[1].text.strip():
         scheme = "http" if secure is not None and not asbool(secure[1].text) else "https"
         keys = (host[0], *([secure[0]] if secure else []))
         ledger.say("storage", "endpoint_url", f"{scheme}://{host[1].text.strip()}", host[1], *keys)
-    style, form = settings.entry("storage.addressing_style"), settings.entry("storage.calling_format")
+    style, form = (
+        settings.entry("storage.addressing_style"),
+        settings.entry("storage.calling_format"),
+    )
     if style is not None and style[1].text.strip():
         ledger.say("storage", "addressing", style[1].text.strip(), style[1], style[0])
     elif form is not None and (word := _FORMATS.get(form[1].text.strip())):
         ledger.say("storage", "addressing", word, form[1], form[0])
     elif form is not None:
-        ledger.note("URLs name the bucket as S3 has it; say storage.addressing_style = path or virtual", form[1], form[0])
+        ledger.note(
+            "URLs name the bucket as S3 has it; say storage.addressing_style = path or virtual",
+            form[1],
+            form[0],
+        )
 
 
 def _lifetimes(settings: PypicloudSettings, ledger: Ledger) -> None:
@@ -166,7 +208,9 @@ def _lifetimes(settings: PypicloudSettings, ledger: Ledger) -> None:
             return  # it is refused as any value of ours that is none
         seconds = int(text)
         if seconds > _LONGEST:
-            ledger.note("no signed URL can be valid for longer than 7 days, so it is 7d", entry, key)
+            ledger.note(
+                "no signed URL can be valid for longer than 7 days, so it is 7d", entry, key
+            )
             seconds = _LONGEST
             ledger.say("storage", "expire_after", "7d", entry, key)
     buffer = settings.entry("storage.buffer_time", "aws.buffer_time")
@@ -191,7 +235,9 @@ def _authorities(said: tuple[str, IniEntry], ledger: Ledger, cwd: str) -> None:
     key, entry = said
     text = entry.text.strip()
     if text.lower() in ("f", "false", "n", "no", "off", "0"):
-        reason = "not taken over: certificates are always checked; name the authority's PEM file here"
+        reason = (
+            "not taken over: certificates are always checked; name the authority's PEM file here"
+        )
         ledger.note(reason, entry, key)
     elif text and not asbool(text):
         ledger.say("storage", "ca_certificates", normpath(join(cwd, text)), entry, key)
@@ -205,19 +251,35 @@ def _cloudfront(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
     inline = settings.entry("storage.cloud_front_key_string", "aws.cloud_front_key_string")
     if domain is None or not domain[1].text.strip():
         where = domain[1] if domain else settings.found["pypi.storage"]
-        ledger.refuse("cloudfront needs the domain of the distribution", where, "storage.cloud_front_domain")
+        ledger.refuse(
+            "cloudfront needs the domain of the distribution", where, "storage.cloud_front_domain"
+        )
         return
     if inline is not None and inline[1].text.strip():
-        advice = "the key is not taken from here: write it into a file and name that with storage.cloud_front_key_file"
+        advice = (
+            "the key is not taken from here: write it into a file and name that with "
+            "storage.cloud_front_key_file"
+        )
         ledger.refuse(advice, inline[1], inline[0])
         return
     if file is None or not file[1].text.strip():
-        reason = "URLs of CloudFront are always signed here, and there is no key for that: clients get signed URLs of S3's"
+        reason = (
+            "URLs of CloudFront are always signed here, and there is no key for that: clients get "
+            "signed URLs of S3's"
+        )
         ledger.note(reason, domain[1], domain[0])
         return
     if key_id is None or not key_id[1].text.strip():
-        ledger.refuse("it belongs to the key: CloudFront's name of it", file[1], "storage.cloud_front_key_id")
+        ledger.refuse(
+            "it belongs to the key: CloudFront's name of it", file[1], "storage.cloud_front_key_id"
+        )
         return
     ledger.say("storage", "cloudfront_domain", domain[1].text.strip(), domain[1], domain[0])
     ledger.say("storage", "cloudfront_key_id", key_id[1].text.strip(), key_id[1], key_id[0])
-    ledger.say("storage", "cloudfront_key_file", normpath(join(cwd, file[1].text.strip())), file[1], file[0])
+    ledger.say(
+        "storage",
+        "cloudfront_key_file",
+        normpath(join(cwd, file[1].text.strip())),
+        file[1],
+        file[0],
+    )

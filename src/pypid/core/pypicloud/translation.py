@@ -1,4 +1,6 @@
-"""pypicloud's config.ini -> a document of ours, that our own judge then looks at. Pure, as all of this package."""
+"""pypicloud's config.ini -> a document of ours, that our own judge then looks at. Pure, as all of
+this package.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ _BACKENDS = {
     "AWSSecretsManagerAccessBackend": "aws_secrets_manager",
 }
 _DOTTED = re.compile(r"pypicloud\.access(\.\w+)?\.(?P<name>\w+)\Z")
-_TAKE_ALONG = "take people along with `ppc-export` of pypicloud and `pypid acl import`, and say pypi.auth = sql or config"
+_TAKE_ALONG = (
+    "take people along with `ppc-export` of pypicloud and `pypid acl import`, and say pypi.auth = "
+    "sql or config"
+)
 _HARMLESS = re.compile(
     r"(pyramid_(jinja2|mako|debugtoolbar|tm|beaker|duh|rpc|exclog|retry|mailer)|pyramid\.tweens|ppc_logger)(\.\w+)*\Z"
 )
@@ -41,7 +46,9 @@ _LOGGING = re.compile(r"(loggers|handlers|formatters|(logger|handler|formatter)_
 
 @frozen
 class Translation:
-    """What a config.ini says in our words. `accounts`: the URL of pypicloud's accounts database, if people are there."""
+    """What a config.ini says in our words. `accounts`: the URL of pypicloud's accounts database, if
+    people are there.
+    """
 
     document: IniDocument
     said: Mapping[str, Mapping[str, TranslatedValue]] = field(repr=False)
@@ -53,20 +60,28 @@ class Translation:
         said = self.said.get(problem.section, {}).get(problem.key or "")
         if said is None or not said.keys or said.entry.line != problem.line:
             return problem
-        return evolve(problem, message=f"from {', '.join(map(printable, said.keys))}: {problem.message}")
+        return evolve(
+            problem, message=f"from {', '.join(map(printable, said.keys))}: {problem.message}"
+        )
 
 
-def translate(text: bytes | str, *, filename: str, environ: Mapping[str, str], cwd: str = "/") -> Translation:
-    """The translation of the file's text and of the ``PPC_*`` variables of `environ`, which win, as in pypicloud.
+def translate(
+    text: bytes | str, *, filename: str, environ: Mapping[str, str], cwd: str = "/"
+) -> Translation:
+    """The translation of the file's text and of the ``PPC_*`` variables of `environ`, which win, as
+    in pypicloud.
 
-    `filename` is for messages, and tells the folder of the file, seen from `cwd`: relative paths begin at that. What stops
-    the start are the document's problems. Never raises.
+    `filename` is for messages, and tells the folder of the file, seen from `cwd`: relative paths
+    begin at that. What stops the start are the document's problems. Never raises.
     """
     file = normpath(join(cwd, filename))
     document = ini.read(text, filename, ini.PASTE)
     ledger = Ledger(filename, problems=list(document.problems))
     for twice in document.repeated:
-        reason = f"{twice.message.partition(';')[0]}; this one holds, as with the pypiclouds that started with it"
+        reason = (
+            f"{twice.message.partition(';')[0]}; this one holds, as with the pypiclouds that "
+            f"started with it"
+        )
         ledger.note(reason, IniEntry("", filename, twice.line), twice.key or f"[{twice.section}]")
     paste = Paste(document, ledger, dirname(file), file)
     app = paste.app()
@@ -74,7 +89,9 @@ def translate(text: bytes | str, *, filename: str, environ: Mapping[str, str], c
     if app is not None:
         accounts = _translated(app, ledger, environ, cwd)
         _other_sections(paste, app, ledger, cwd)
-    return Translation(IniDocument(ledger.sections(), tuple(ledger.problems)), ledger.said, ledger.notes, accounts)
+    return Translation(
+        IniDocument(ledger.sections(), tuple(ledger.problems)), ledger.said, ledger.notes, accounts
+    )
 
 
 def _translated(app: App, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> str | None:
@@ -92,7 +109,9 @@ def _translated(app: App, ledger: Ledger, environ: Mapping[str, str], cwd: str) 
 
 
 def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, PypicloudGroups]:
-    """Say who there is, and the rights on projects; returns the accounts database, and the groups that there are."""
+    """Say who there is, and the rights on projects; returns the accounts database, and the groups
+    that there are.
+    """
     nobody = PypicloudGroups({}, {})
     said = settings.entry("pypi.auth", "pypi.access_backend")
     if said is None and {"pypi.auth", "pypi.access_backend"} & set(settings.found):
@@ -111,13 +130,20 @@ def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, Py
             return None, there
         case "sql":
             ledger.say("access", "backend", "config sql", *came)
-            settings.ignore("pypicloud does not look at it with pypi.auth = sql", "user.", "group.", "package.", "auth.admins")
+            settings.ignore(
+                "pypicloud does not look at it with pypi.auth = sql",
+                "user.",
+                "group.",
+                "package.",
+                "auth.admins",
+            )
             return _accounts(settings, ledger, entry), PypicloudGroups({}, {}, others=True)
         case "ldap":
             return None, _ldap(settings, ledger, came)
         case "remote":
             protocol = (
-                "the protocol of pypicloud's remote backend sends each password in a URL, and is not pypid's (docs/remote)"
+                "the protocol of pypicloud's remote backend sends each password in a URL, and is "
+                "not pypid's (docs/remote)"
             )
             reason = f"{protocol}: write a service for that, or {_TAKE_ALONG}"
         case "aws_secrets_manager":
@@ -134,24 +160,39 @@ def _accounts(settings: PypicloudSettings, ledger: Ledger, entry: IniEntry | Non
     if said is None or not said[1].text.strip():
         if "auth.db.url" not in settings.broken:
             where = said[1] if said else entry or IniEntry("", ledger.filename)
-            ledger.refuse("pypi.auth = sql needs the URL of pypicloud's accounts database", where, "auth.db.url")
+            ledger.refuse(
+                "pypi.auth = sql needs the URL of pypicloud's accounts database",
+                where,
+                "auth.db.url",
+            )
         return None
-    reason = "pypicloud's accounts are read from there once, at the first start, and never written; pypid has its own database"
+    reason = (
+        "pypicloud's accounts are read from there once, at the first start, and never written; "
+        "pypid has its own database"
+    )
     ledger.note(reason, said[1], said[0])
     return said[1].text.strip()
 
 
-def _ldap(settings: PypicloudSettings, ledger: Ledger, came: tuple[IniEntry, str] | tuple[()]) -> PypicloudGroups:
+def _ldap(
+    settings: PypicloudSettings, ledger: Ledger, came: tuple[IniEntry, str] | tuple[()]
+) -> PypicloudGroups:
     in_file = settings.text("auth.ldap.fallback") == "config"
     keys = ["auth.ldap.fallback"] if in_file else []
     ledger.say("access", "backend", "ldap", came[0] if came else None, *came[1:], *keys)
     directory(settings, ledger, in_file=in_file)
-    settings.ignore("people are in the directory: pypicloud does not look at it with pypi.auth = ldap", "user.", "auth.admins")
+    settings.ignore(
+        "people are in the directory: pypicloud does not look at it with pypi.auth = ldap",
+        "user.",
+        "auth.admins",
+    )
     if in_file:
         there = groups(settings, ledger)
         projects(settings, ledger, there)
         return there
-    settings.ignore("pypicloud looks at it with auth.ldap.fallback = config only", "group.", "package.")
+    settings.ignore(
+        "pypicloud looks at it with auth.ldap.fallback = config only", "group.", "package."
+    )
     return PypicloudGroups({}, {})
 
 
@@ -166,7 +207,9 @@ def _plugins(settings: PypicloudSettings, ledger: Ledger) -> None:
             advice = "pypid cannot run it; if it keeps nobody out, take it out of the file"
             ledger.refuse(f"{printable(' '.join(odd))} ran in pypicloud: {advice}", said[1], key)
         else:
-            ledger.note("not taken over: it is of the framework that pypicloud is made with", said[1], key)
+            ledger.note(
+                "not taken over: it is of the framework that pypicloud is made with", said[1], key
+            )
 
 
 def _other_sections(paste: Paste, app: App, ledger: Ledger, cwd: str) -> None:
@@ -175,10 +218,14 @@ def _other_sections(paste: Paste, app: App, ledger: Ledger, cwd: str) -> None:
     for name, section in paste.rest(seen):
         where = IniEntry("", ledger.filename, section.line)
         if _LOGGING.match(name):
-            reason = "pypid writes its log to standard output; PYPID_LOG_LEVEL and PYPID_LOG_FORMAT say how"
+            reason = (
+                "pypid writes its log to standard output; PYPID_LOG_LEVEL and PYPID_LOG_FORMAT "
+                "say how"
+            )
         elif name in ours:
             reason = (
-                "not looked at, since this file is pypicloud's: `pypid convert-config` makes one of ours of it, and PYPID_*"
+                "not looked at, since this file is pypicloud's: `pypid convert-config` makes one "
+                "of ours of it, and PYPID_*"
                 " variables hold for both"
             )
         else:

@@ -23,7 +23,9 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 
 
 def upstream(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
-    """Say what is done about names that are not ours; returns that, or None where it cannot be known."""
+    """Say what is done about names that are not ours; returns that, or None where it cannot be
+    known.
+    """
     mode = _mode(settings, ledger)
     _url(settings, ledger)
     _reserved(settings, ledger)
@@ -37,7 +39,9 @@ def _mode(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
     if said is None and "pypi.fallback" in settings.found:
         return None  # refused already
     if said is None:
-        mode = Mode.REDIRECT if old is None or asbool(without_comment(old[1].text)) else Mode.OFFLINE
+        mode = (
+            Mode.REDIRECT if old is None or asbool(without_comment(old[1].text)) else Mode.OFFLINE
+        )
         ledger.say("upstream", "mode", mode.value, *((old[1], old[0]) if old else ()))
         return mode
     key, entry = said
@@ -47,7 +51,10 @@ def _mode(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
         ledger.refuse(f"{printable(text)!r} was read; allowed: {allowed}", entry, key)
         return None
     if text == "mirror":
-        reason = "it is cache here: names of yours never show the public index's versions, unless [upstream] blend lists them"
+        reason = (
+            "it is cache here: names of yours never show the public index's versions, unless "
+            "[upstream] blend lists them"
+        )
         ledger.note(reason, entry, key)
     ledger.say("upstream", "mode", _MODES[text].value, entry, key)
     return _MODES[text]
@@ -64,9 +71,15 @@ def _url(settings: PypicloudSettings, ledger: Ledger) -> None:
     except ValueError:
         host = None
     if host == _GONE:
-        ledger.note("that address is gone; its index is the public Python Package Index, which is asked", entry, key)
+        ledger.note(
+            "that address is gone; its index is the public Python Package Index, which is asked",
+            entry,
+            key,
+        )
         return
-    ledger.say("upstream", "url", url if key == "pypi.fallback_url" else f"{url}/simple", entry, key)
+    ledger.say(
+        "upstream", "url", url if key == "pypi.fallback_url" else f"{url}/simple", entry, key
+    )
 
 
 def _reserved(settings: PypicloudSettings, ledger: Ledger) -> None:
@@ -78,10 +91,16 @@ def _reserved(settings: PypicloudSettings, ledger: Ledger) -> None:
     names = [word for word in words if _NAME.match(word) and len(word) <= LONGEST_NAME]
     odd = [word for word in words if word and word not in names]
     if odd:
-        reason = f"no project can be called {', '.join(printable(repr(word)) for word in odd[:5])}, so nobody asks for it"
+        reason = (
+            f"no project can be called {', '.join(printable(repr(word)) for word in odd[:5])}, so "
+            f"nobody asks for it"
+        )
         ledger.note(reason, entry, key)
     if names != entry.text.split() and names:
-        reason = "names have white space between them and nothing else; pypicloud did not understand this, and asked upstream"
+        reason = (
+            "names have white space between them and nothing else; pypicloud did not understand "
+            "this, and asked upstream"
+        )
         ledger.note(reason, entry, key)
     if names:
         ledger.say("upstream", "reserved", " ".join(names), entry, key)
@@ -91,7 +110,8 @@ def _always_show(settings: PypicloudSettings, ledger: Ledger) -> None:
     said = settings.entry("pypi.always_show_upstream")
     if said is not None and asbool(said[1].text):
         reason = (
-            "not taken over: whoever registers a name of yours at the public index could put a newer version under it. List the"
+            "not taken over: whoever registers a name of yours at the public index could put a "
+            "newer version under it. List the"
             " names that may show both in [upstream] blend (PYPID_UPSTREAM_BLEND)"
         )
         ledger.note(reason, said[1], said[0])

@@ -1,4 +1,6 @@
-"""A translation as the text of an INI of ours, with comments that say where each value comes from: `pypid convert-config`."""
+"""A translation as the text of an INI of ours, with comments that say where each value comes from:
+`pypid convert-config`.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,22 @@ _WIDTH = 124
 
 
 def written(translation: Translation, filename: str) -> str:
-    """The text. It holds whatever secrets the file holds. Raises `BadConfig` where a value cannot be written in an INI of ours.
+    """The text. It holds whatever secrets the file holds. Raises `BadConfig` where a value cannot
+    be written in an INI of ours.
 
     `filename` is pypicloud's file, for the comments.
     """
     name = printable(basename(filename))
-    parts = [f"; Made of {name} by `pypid convert-config`. What is not taken over stands at the end.\n"]
+    parts = [
+        f"; Made of {name} by `pypid convert-config`. What is not taken over stands at the end.\n"
+    ]
     for section in _order():
         if section in translation.said:
-            lines = [line for key, said in translation.said[section].items() for line in _lines(key, said)]
+            lines = [
+                line
+                for key, said in translation.said[section].items()
+                for line in _lines(key, said)
+            ]
             parts.append("\n".join([f"[{section}]", *lines]) + "\n")
     parts.append("\n".join(_left_out(translation)))
     text = "\n".join(parts)
@@ -49,9 +58,12 @@ def _lines(key: str, said: TranslatedValue) -> Iterator[str]:
 def _left_out(translation: Translation) -> Iterator[str]:
     if translation.accounts is not None:
         yield from _wrapped(
-            "People are in pypicloud's accounts database, which pypid reads at its first start with the old file. If it has not"
-            " started with that yet, take them along: ppc-export of pypicloud, then `pypid acl import`. They are kept below"
-            " [server] state: where this file lies in another folder than the old one, name the old one's state folder there."
+            "People are in pypicloud's accounts database, which pypid reads at its first start "
+            "with the old file. If it has not"
+            " started with that yet, take them along: ppc-export of pypicloud, then `pypid acl "
+            "import`. They are kept below"
+            " [server] state: where this file lies in another folder than the old one, name the "
+            "old one's state folder there."
         )
         yield ""
     if translation.notes:
@@ -80,7 +92,8 @@ def _check(translation: Translation, text: str, filename: str) -> None:
         for key, one in said.items():
             if key not in entries or entries[key].text != one.entry.text.strip():
                 message = (
-                    "it cannot be written into an INI of pypid's, where ; behind white space begins a comment: change it first"
+                    "it cannot be written into an INI of pypid's, where ; behind white space "
+                    "begins a comment: change it first"
                 )
                 shown = printable(", ".join(one.keys) or key)
                 problems.append(ConfigProblem(one.entry.where, one.entry.line, "", shown, message))

@@ -5,9 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 AHEAD = timedelta(minutes=1)
-"""How far another machine's clock may be ahead of this one's. What lies further in the future is a clock that was set back."""
+"""How far another machine's clock may be ahead of this one's. What lies further in the future is a
+clock that was set back.
+"""
 
 
 def is_recent(moment: datetime, now: datetime, lifetime: timedelta) -> bool:
-    """Return whether `moment` is less than `lifetime` ago. A time in the future is not recent: nothing lasts longer by it."""
+    """Return whether `moment` is less than `lifetime` ago. A time in the future is not recent:
+    nothing lasts longer by it.
+    """
     return -AHEAD < now - moment < lifetime

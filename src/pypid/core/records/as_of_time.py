@@ -1,8 +1,9 @@
 """A moment in an address: ``/at/2026-08-01/simple/``. Pure.
 
-Spelt as uv's ``exclude-newer`` is: a date means that whole day (uv takes it in the zone of the machine, we take it in UTC, so
-that it is the same everywhere), and a time with or without a zone (without one it is UTC) means that instant. What happened
-before it, or before the end of the day, counts, and nothing else.
+Spelt as uv's ``exclude-newer`` is: a date means that whole day (uv takes it in the zone of the
+machine, we take it in UTC, so that it is the same everywhere), and a time with or without a zone
+(without one it is UTC) means that instant. What happened before it, or before the end of the day,
+counts, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from attrs import frozen
 from pypid.core.errors import BadMoment
 
 SETTLED = timedelta(minutes=1)
-"""So old a moment has to be: what is being published has its upload time already, and is not listed yet; clocks differ."""
+"""So old a moment has to be: what is being published has its upload time already, and is not listed
+yet; clocks differ.
+"""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?P<zone>[Zz]|[+-][0-9]{2}:[0-9]{2})?"
@@ -25,7 +28,9 @@ _DAY = timedelta(days=1)
 
 @frozen
 class AsOfTime:
-    """A moment: what happened `before` it (aware, UTC) counts. `text` is its one canonical spelling."""
+    """A moment: what happened `before` it (aware, UTC) counts. `text` is its one canonical
+    spelling.
+    """
 
     text: str
     before: datetime
@@ -42,7 +47,13 @@ def parse_moment(text: str) -> AsOfTime:
             return moment_of(_time(found["date"], found["time"], found["zone"] or "Z"))
     except (ValueError, OverflowError):
         pass  # no day of any calendar, or beyond the years that can be written
-    raise BadMoment(text, "it is a date (2026-08-01), or a date and a time (2026-08-01T12:30:00Z, 2026-08-01T14:30+02:00)")
+    raise BadMoment(
+        text,
+        (
+            "it is a date (2026-08-01), or a date and a time (2026-08-01T12:30:00Z, "
+            "2026-08-01T14:30+02:00)"
+        ),
+    )
 
 
 def moment_of(before: datetime) -> AsOfTime:
@@ -58,13 +69,17 @@ def _time(date: str, time: str, zone: str) -> datetime:
 
 
 def settled(moment: AsOfTime, now: datetime) -> AsOfTime:
-    """The moment, if it is over for good; raises `BadMoment` for one in the future or within the last minute."""
+    """The moment, if it is over for good; raises `BadMoment` for one in the future or within the
+    last minute.
+    """
     if moment.before > now - SETTLED:
         latest = (now - SETTLED).astimezone(UTC).replace(microsecond=0)
         yesterday = (latest - _DAY).date().isoformat()
         raise BadMoment(
             moment.text,
-            f"it is not over yet. The last one that can be asked for is {moment_of(latest).text}, the last whole day "
-            f"{yesterday}. For what is there now, use /simple/; to freeze it, make a snapshot (pypid snapshot make)",
+            f"it is not over yet. The last one that can be asked for is {moment_of(latest).text}, "
+            f"the last whole day "
+            f"{yesterday}. For what is there now, use /simple/; to freeze it, make a snapshot "
+            f"(pypid snapshot make)",
         )
     return moment

@@ -1,8 +1,9 @@
 """What pypid writes down, as JSON: one format, versioned.
 
-Each file has a *record* of what never changes; yank, tombstone and project status are small documents of their own. The
-snapshot's lines are whole projects (`dump_project`). Keys are those of the Simple API and the upload API where they
-have one. Optional keys are left out, never null. A reader refuses a higher ``format`` and ignores unknown keys.
+Each file has a *record* of what never changes; yank, tombstone and project status are small
+documents of their own. The snapshot's lines are whole projects (`dump_project`). Keys are those of
+the Simple API and the upload API where they have one. Optional keys are left out, never null. A
+reader refuses a higher ``format`` and ignores unknown keys.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ class Yanked(msgspec.Struct, frozen=True):
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """A tombstone: the name was used for bytes of this hash (lower-case hex); only the same bytes may come back."""
+    """A tombstone: the name was used for bytes of this hash (lower-case hex); only the same bytes
+    may come back.
+    """
 
     sha256: str
     deleted: datetime
@@ -90,7 +93,9 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """What happened to a file name of ours; stays when the file is deleted. An older pypid passes it over."""
+    """What happened to a file name of ours; stays when the file is deleted. An older pypid passes
+    it over.
+    """
 
     events: tuple[Event, ...]
     format: int = FORMAT
@@ -105,12 +110,16 @@ class ProjectStatus(msgspec.Struct, frozen=True):
 
 
 class StorageIdentity(msgspec.Struct, frozen=True):
-    """Written once into a new storage, so that a snapshot of another storage is never taken for this one's."""
+    """Written once into a new storage, so that a snapshot of another storage is never taken for
+    this one's.
+    """
 
     identity: str
     format: int = FORMAT
     recorded: datetime | msgspec.UnsetType = msgspec.UNSET
-    """From when on yanks and deletes were noted with their moments; not in older ones (see `Recording`)."""
+    """From when on yanks and deletes were noted with their moments; not in older ones (see
+    `Recording`).
+    """
 
 
 class Recording(msgspec.Struct, frozen=True):
@@ -134,7 +143,9 @@ class SnapshotDocument(msgspec.Struct, frozen=True):
 _T = TypeVar("_T")
 _project_decoder = msgspec.json.Decoder(_Project)
 FILES = b',"files":'
-"""Where the head of a line ends. No text in JSON holds this: a quote in one has a backslash before it."""
+"""Where the head of a line ends. No text in JSON holds this: a quote in one has a backslash before
+it.
+"""
 _head_decoder = msgspec.json.Decoder(Head)
 _encoder = msgspec.json.Encoder()
 
@@ -145,7 +156,9 @@ def dump(document: msgspec.Struct) -> bytes:
 
 
 def load(kind: type[_T], data: bytes, what: str) -> _T:
-    """The document in `data`; raises `Unreadable`, naming `what`, for anything torn, foreign or of a higher format."""
+    """The document in `data`; raises `Unreadable`, naming `what`, for anything torn, foreign or of
+    a higher format.
+    """
     document = decoded(msgspec.json.Decoder(kind), data, what)
     if getattr(document, "format", FORMAT) != FORMAT:
         raise Unreadable(what, f"format {getattr(document, 'format', None)!r} is not {FORMAT}")
@@ -202,9 +215,13 @@ def load_project(line: bytes) -> Project:
 
 
 def load_head(data: bytes, start: int = 0, stop: int | None = None) -> Head:
-    """The head of a project's line, which is all of `data`, or from `start` up to `stop` of it; raises `Unreadable`."""
+    """The head of a project's line, which is all of `data`, or from `start` up to `stop` of it;
+    raises `Unreadable`.
+    """
     end = data.find(FILES, start, stop)
-    return decoded(_head_decoder, data[start:stop] if end < 0 else data[start:end] + b"}", "a project's line")
+    return decoded(
+        _head_decoder, data[start:stop] if end < 0 else data[start:end] + b"}", "a project's line"
+    )
 
 
 def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:

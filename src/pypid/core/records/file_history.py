@@ -1,7 +1,9 @@
-"""What happened to a file since it was first there: yanked, un-yanked, taken away, put back. Written down, and bounded.
+"""What happened to a file since it was first there: yanked, un-yanked, taken away, put back.
+Written down, and bounded.
 
-When a file came is known without this (its upload time), and so most files have no past. Of ours an event is noted by whoever
-makes the change, of theirs when another index is seen to say something else. `core.records.history` tells from it how things stood.
+When a file came is known without this (its upload time), and so most files have no past. Of ours an
+event is noted by whoever makes the change, of theirs when another index is seen to say something
+else. `core.records.history` tells from it how things stood.
 """
 
 from __future__ import annotations
@@ -14,15 +16,18 @@ import msgspec
 MOST_EVENTS = 32
 """Of one file; the oldest go. What was before the oldest that is known is told by its `was`."""
 MOST_DELETED = 100
-"""Files of a project that are not there any more, and whose past is still held: those that were last."""
+"""Files of a project that are not there any more, and whose past is still held: those that were
+last.
+"""
 
 
 class Event(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    """One change. Whatever it was, it says whether the file was yanked before and after: `was` and `yanked`, as `File.yanked`.
+    """One change. Whatever it was, it says whether the file was yanked before and after: `was` and
+    `yanked`, as `File.yanked`.
 
-    `gone`: from then on it was not there, or other bytes were; these, of the hash `sha256`, had been there since `begun`
-    (None: for ever). `back`: from then on it was there again, though it says another upload time (of theirs only: a file of
-    ours that comes back has a new one).
+    `gone`: from then on it was not there, or other bytes were; these, of the hash `sha256`, had
+    been there since `begun` (None: for ever). `back`: from then on it was there again, though it
+    says another upload time (of theirs only: a file of ours that comes back has a new one).
     """
 
     at: datetime
@@ -35,7 +40,9 @@ class Event(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
 
 
 class FileHistory(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    """What happened to one file, in order. Of theirs, the one without a `filename` is the project's as a whole."""
+    """What happened to one file, in order. Of theirs, the one without a `filename` is the project's
+    as a whole.
+    """
 
     filename: str
     events: tuple[Event, ...] = ()
@@ -53,8 +60,9 @@ class FileHistory(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=Tru
 def noted(past: FileHistory, event: Event) -> FileHistory:
     """`past` with one more event.
 
-    A change is noted before it is made, and may then not have been made: the last event is not so if it says another thing of
-    the yank than this one says was so, or that those bytes had gone already which go now.
+    A change is noted before it is made, and may then not have been made: the last event is not so
+    if it says another thing of the yank than this one says was so, or that those bytes had gone
+    already which go now.
     """
     events = past.events
     if events and _is_void(events[-1], event):
@@ -73,8 +81,11 @@ def of_file(history: Iterable[FileHistory], filename: str) -> FileHistory:
     return next((past for past in history if past.filename == filename), FileHistory(filename))
 
 
-def in_bounds(history: Iterable[FileHistory], there: Collection[str], most: int | None = None) -> tuple[FileHistory, ...]:
-    """The pasts by name, each once (the last one counts), without the oldest of files that are not `there`.
+def in_bounds(
+    history: Iterable[FileHistory], there: Collection[str], most: int | None = None
+) -> tuple[FileHistory, ...]:
+    """The pasts by name, each once (the last one counts), without the oldest of files that are not
+    `there`.
 
     Of them all only the `most` that changed last, where that is given.
     """

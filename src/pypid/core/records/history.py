@@ -1,8 +1,9 @@
 """How things stood at a moment, told from how they stand now and what happened since. Pure.
 
-Only when files came and went, and yanks, are of that moment. Which files somebody may see, what is denied, in quarantine, too
-young, or ours by its name, is as it is now: what is told here goes through `policy.view` of today. And a file whose bytes can
-be had no more is not shown, since a page never names what cannot be downloaded; it is counted.
+Only when files came and went, and yanks, are of that moment. Which files somebody may see, what is
+denied, in quarantine, too young, or ours by its name, is as it is now: what is told here goes
+through `policy.view` of today. And a file whose bytes can be had no more is not shown, since a page
+never names what cannot be downloaded; it is counted.
 
 A moment is told by its end, `before`: what happened earlier than that counts.
 """
@@ -34,7 +35,9 @@ THE_PROJECT = ""
 
 @frozen(kw_only=True)
 class ObservedLife:
-    """From `begun` (None: for ever) until `ended` (None: it has not) there were bytes of this hash under a name."""
+    """From `begun` (None: for ever) until `ended` (None: it has not) there were bytes of this hash
+    under a name.
+    """
 
     begun: datetime | None
     ended: datetime | None
@@ -42,16 +45,19 @@ class ObservedLife:
 
     def covers(self, before: datetime) -> bool:
         """Whether it was there at the moment."""
-        return (self.begun is None or self.begun < before) and (self.ended is None or before <= self.ended)
+        return (self.begun is None or self.begun < before) and (
+            self.ended is None or before <= self.ended
+        )
 
 
 @frozen(kw_only=True)
 class AsOfState:
     """What was to be seen of a project.
 
-    `gone`: how many files more there were, whose bytes cannot be had any more. `apart`: files that the other index has taken
-    away since; they are stored here, and what is seen of the project now does not have them. `since`: from when on changes
-    were noticed, where that was later; None: all of them were, or nobody knows.
+    `gone`: how many files more there were, whose bytes cannot be had any more. `apart`: files that
+    the other index has taken away since; they are stored here, and what is seen of the project now
+    does not have them. `since`: from when on changes were noticed, where that was later; None: all
+    of them were, or nobody knows.
     """
 
     project: Project
@@ -79,7 +85,8 @@ def yanked_then(past: FileHistory, now: str | None, before: datetime) -> str | N
     if events[0].at >= before:
         return events[0].was
     last = max(number for number, event in enumerate(events) if event.at < before)
-    # of the time since the last change that is what is so now: it may be that the change did not come to be
+    # of the time since the last change that is what is so now: it may be that the change did not
+    # come to be
     return now if last == len(events) - 1 else events[last].yanked
 
 
@@ -93,7 +100,9 @@ def file_then(file: File, past: FileHistory, before: datetime) -> File | None:
 
 
 def _life(past: FileHistory, file: File | None, before: datetime) -> ObservedLife | None:
-    """The one in which the moment falls; the last where one begins before another has ended (clocks differ)."""
+    """The one in which the moment falls; the last where one begins before another has ended (clocks
+    differ).
+    """
     return next((life for life in reversed([*lives(past, file)]) if life.covers(before)), None)
 
 
@@ -107,10 +116,12 @@ def _changed(file: File, yanked: str | None, uploaded: datetime | None) -> File:
     return replace(file, yanked=yanked, uploaded=uploaded)
 
 
-# --- a project of ours --------------------------------------------------------------------------------------------
+# --- a project of ours ----------------------------------------------------------------------------
 
 
-def ours_then(files: Iterable[File], history: Iterable[FileHistory], before: datetime) -> tuple[File, ...]:
+def ours_then(
+    files: Iterable[File], history: Iterable[FileHistory], before: datetime
+) -> tuple[File, ...]:
     """The files of ours that were there."""
     pasts = _by_name(history)
     found = (_then(file, pasts, before) for file in files)
@@ -129,7 +140,9 @@ def _by_name(history: Iterable[FileHistory]) -> Mapping[str, FileHistory]:
     return {past.filename: past for past in history}
 
 
-def _lost(history: Iterable[FileHistory], there: Callable[[str], File | None], before: datetime) -> int:
+def _lost(
+    history: Iterable[FileHistory], there: Callable[[str], File | None], before: datetime
+) -> int:
     """How many names were used then for bytes that are not to be had now."""
     count = 0
     for past in history:
@@ -139,11 +152,15 @@ def _lost(history: Iterable[FileHistory], there: Callable[[str], File | None], b
     return count
 
 
-# --- a project of theirs ------------------------------------------------------------------------------------------
+# --- a project of theirs --------------------------------------------------------------------------
 
 
 def said_then(
-    said: Listing, kept: Iterable[File], history: tuple[FileHistory, ...], before: datetime, restored: Collection[str] = ()
+    said: Listing,
+    kept: Iterable[File],
+    history: tuple[FileHistory, ...],
+    before: datetime,
+    restored: Collection[str] = (),
 ) -> Listing:
     """What the other index said then, as far as it can be had: what it took away since only where
     it is kept here.
@@ -198,7 +215,7 @@ def _was_there(past: FileHistory, before: datetime) -> bool:
     return True
 
 
-# --- what is seen -------------------------------------------------------------------------------------------------
+# --- what is seen ---------------------------------------------------------------------------------
 
 
 def view_then(
@@ -210,20 +227,26 @@ def view_then(
     before: datetime,
     recorded: datetime | None,
 ) -> AsOfState:
-    """What a client may see today of the project as it was; `recorded`: since when changes of ours are noted, if not always."""
+    """What a client may see today of the project as it was; `recorded`: since when changes of ours
+    are noted, if not always.
+    """
     own = ours if isinstance(ours, Project) else None
     then, apart, gone, since = theirs, frozenset[str](), 0, recorded if own is not None else None
     if theirs is not None and may_show_theirs(policy, name, ours) and theirs.said is not None:
         said = said_then(theirs.said, theirs.kept, theirs.history, before, policy.restored)
         then = evolve(theirs, said=said)
         listed_now = {file.filename for file in theirs.said.files or ()}
-        apart = frozenset(file.filename for file in said.files or () if file.filename not in listed_now)
+        apart = frozenset(
+            file.filename for file in said.files or () if file.filename not in listed_now
+        )
         since = max((each for each in (since, theirs.since) if each is not None), default=None)
         pasts = _by_name(theirs.history)
         kept = [file for file in theirs.kept if _may_be_shown(file, pasts, policy.restored)]
         held = {file.filename: file for file in (*kept, *(theirs.said.files or ()))}
         gone = _lost(theirs.history, held.get, before) if theirs.said.status.offers_files else 0
-    elif theirs is not None and theirs.said is None:  # kept, and never heard of: what the storage says
+    elif (
+        theirs is not None and theirs.said is None
+    ):  # kept, and never heard of: what the storage says
         then = evolve(theirs, kept=ours_then(theirs.kept, (), before))
     seen = view(policy, ours, then, now, name)
     if own is None:
@@ -233,8 +256,14 @@ def view_then(
     were = ours_then(own.files, own.history, before)
     others = [file for file in seen.files if file.source is not None] if then is not None else []
     files = in_order((*were, *others)) if others else were
-    gone += _lost(own.history, {file.filename: file for file in own.files}.get, before) if own.history else 0
-    return AsOfState(project=evolve(seen, files=files), gone=gone, apart=apart, since=_later(since, before))
+    gone += (
+        _lost(own.history, {file.filename: file for file in own.files}.get, before)
+        if own.history
+        else 0
+    )
+    return AsOfState(
+        project=evolve(seen, files=files), gone=gone, apart=apart, since=_later(since, before)
+    )
 
 
 def _later(since: datetime | None, before: datetime) -> datetime | None:
@@ -247,43 +276,70 @@ def _may_be_shown(file: File, pasts: Mapping[str, FileHistory], restored: Collec
     return past is None or file.filename in restored or not _was_removed_early(file, past)
 
 
-def spans(own: Project | None, heard: UpstreamEntry | None, restored: Collection[str] = ()) -> Spans:
-    """When the project had any of the files that are stored now; for a list of projects. In order, none touches another."""
+def spans(
+    own: Project | None, heard: UpstreamEntry | None, restored: Collection[str] = ()
+) -> Spans:
+    """When the project had any of the files that are stored now; for a list of projects. In order,
+    none touches another.
+    """
     lived: list[ObservedLife] = []
     if own is not None:
         pasts = _by_name(own.history)
         for file in own.files:
-            lived += _of_these(file.sha256, lives(pasts.get(file.filename, FileHistory(file.filename)), file))
+            lived += _of_these(
+                file.sha256, lives(pasts.get(file.filename, FileHistory(file.filename)), file)
+            )
     if heard is not None:
         for _, its in _lives_of_kept(heard, restored):
             lived += its
     return _merged(lived)
 
 
-def shown_at(heard: UpstreamEntry, moments: Iterable[datetime], restored: Collection[str] = ()) -> frozenset[str]:
-    """The names of the kept files that were there in any of the moments: what snapshots of these need."""
+def shown_at(
+    heard: UpstreamEntry, moments: Iterable[datetime], restored: Collection[str] = ()
+) -> frozenset[str]:
+    """The names of the kept files that were there in any of the moments: what snapshots of these
+    need.
+    """
     befores, lived = sorted(moments), _lives_of_kept(heard, restored)
-    return frozenset(filename for filename, its in lived if any(_covers_any(life, befores) for life in its))
+    return frozenset(
+        filename for filename, its in lived if any(_covers_any(life, befores) for life in its)
+    )
 
 
 def _covers_any(life: ObservedLife, befores: Sequence[datetime]) -> bool:
-    """Whether it was there at any of the moments, which are in order: there may be a thousand, for each of many files."""
+    """Whether it was there at any of the moments, which are in order: there may be a thousand, for
+    each of many files.
+    """
     first = 0 if life.begun is None else bisect_right(befores, life.begun)
     return first < len(befores) and life.covers(befores[first])
 
 
-def _lives_of_kept(heard: UpstreamEntry, restored: Collection[str]) -> Iterator[tuple[str, Sequence[ObservedLife]]]:
+def _lives_of_kept(
+    heard: UpstreamEntry, restored: Collection[str]
+) -> Iterator[tuple[str, Sequence[ObservedLife]]]:
     """The names of the kept files that may be shown, each with when the other index had these very
     bytes under it.
     """
     pasts, said = _by_name(heard.history), heard.said
     is_heard = said is not None and said.files is not None
-    listed = {file.filename: file for file in (said.files if said is not None else None) or ()} if heard.kept else {}
+    listed = (
+        {file.filename: file for file in (said.files if said is not None else None) or ()}
+        if heard.kept
+        else {}
+    )
     for file in heard.kept:
         if not _may_be_shown(file, pasts, restored):
             continue
         now = listed.get(file.filename) if is_heard else file
-        yield file.filename, tuple(_of_these(file.sha256, lives(pasts.get(file.filename, FileHistory(file.filename)), now)))
+        yield (
+            file.filename,
+            tuple(
+                _of_these(
+                    file.sha256, lives(pasts.get(file.filename, FileHistory(file.filename)), now)
+                )
+            ),
+        )
 
 
 def _of_these(sha256: str | None, lived: Iterable[ObservedLife]) -> Iterator[ObservedLife]:
@@ -293,7 +349,9 @@ def _of_these(sha256: str | None, lived: Iterable[ObservedLife]) -> Iterator[Obs
 
 def _merged(lived: Iterable[ObservedLife]) -> Spans:
     merged: list[tuple[datetime, datetime | None]] = []
-    for begun, ended in sorted(((life.begun or BEGINNING, life.ended) for life in lived), key=itemgetter(0)):
+    for begun, ended in sorted(
+        ((life.begun or BEGINNING, life.ended) for life in lived), key=itemgetter(0)
+    ):
         if merged and (merged[-1][1] is None or begun <= merged[-1][1]):
             first, last = merged.pop()
             merged.append((first, None if last is None or ended is None else max(last, ended)))

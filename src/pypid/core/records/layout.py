@@ -1,6 +1,7 @@
 """Where things lie in a `Blobs`: keys, and back from keys.
 
-Beside the artifact ``<project>/<filename>`` lie small objects whose suffixes no distribution can have::
+Beside the artifact ``<project>/<filename>`` lie small objects whose suffixes no distribution can
+have::
 
     <project>/<filename>                 the bytes
     <project>/<filename>.metadata        core metadata (PEP 658)
@@ -16,13 +17,15 @@ Beside the artifact ``<project>/<filename>`` lie small objects whose suffixes no
     .pypid/...                           what belongs to the storage as a whole
     .pypid/set-aside/<project>/<hex>/<filename>   bytes that lay where a publish had to write (see decision 0002)
 
-No project's name begins with a dot, so ``.pypid`` cannot be one. Below ``.kept/`` lie the files of other indexes, laid out in
-the same way (bytes, metadata, record): whatever is lost, or breaks off, they can never be taken for ours::
+No project's name begins with a dot, so ``.pypid`` cannot be one. Below ``.kept/`` lie the files of
+other indexes, laid out in the same way (bytes, metadata, record): whatever is lost, or breaks off,
+they can never be taken for ours::
 
     .kept/<project>/<filename>           the bytes; .metadata and .record.json beside them
 
-Only the artifacts may lie elsewhere: the record names their key. Where a pypicloud has to find them again they lie as its own
-do (`Plan`), and everything else is only ours (`is_only_ours`): no pypicloud takes it for a distribution.
+Only the artifacts may lie elsewhere: the record names their key. Where a pypicloud has to find them
+again they lie as its own do (`Plan`), and everything else is only ours (`is_only_ours`): no
+pypicloud takes it for a distribution.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ OF_RECORD = f"{OURS_AS_A_WHOLE}of-record/"
 CLEAN_STOP = f"{OURS_AS_A_WHOLE}clean-stop.json"
 """Says which catalog dump is as new as the storage (`pypid.jobs.clean_stop`)."""
 LEFT = f"{OURS_AS_A_WHOLE}left.json"
-"""What lies in the storage and was not taken in, so that it is told once (`index.local.pypicloud_takeover`)."""
+"""What lies in the storage and was not taken in, so that it is told once
+(`index.local.pypicloud_takeover`).
+"""
 RECORDING = f"{OURS_AS_A_WHOLE}recording.json"
 """Since when changes are noted with their moments, in a storage that is older than that."""
 SNAPSHOTS = f"{OURS_AS_A_WHOLE}snapshots/"
@@ -61,7 +66,9 @@ LEASES = f"{OURS_AS_A_WHOLE}lease/"
 """The lease of a bucket (`storage_lease`): one object, named by a number."""
 KEPT = ".kept/"
 DESCRIBED = ".meta"
-"""What pypicloud's file store lays beside each file: JSON (`core.records.pypicloud_descriptions`). It looks at no file of such a name."""
+"""What pypicloud's file store lays beside each file: JSON (`core.records.pypicloud_descriptions`).
+It looks at no file of such a name.
+"""
 
 
 class ObjectKind(Enum):
@@ -88,7 +95,9 @@ _SUFFIXED = (
     ObjectKind.METADATA,
     ObjectKind.SIGNATURE,
 )
-_OVERWRITE = re.compile(r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<beside>\.metadata|\.asc|\.provenance\.json)?\Z")
+_OVERWRITE = re.compile(
+    r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<beside>\.metadata|\.asc|\.provenance\.json)?\Z"
+)
 _LISTED = re.compile(
     r"(?P<name>[A-Za-z0-9_]+(?:[.-][A-Za-z_][A-Za-z0-9_]*)*)-[A-Za-z0-9_.+-]+\.(?:tar\.gz|tar\.bz2|tar|tgz|tbz|zip|egg|exe|whl)\Z"
 )
@@ -118,8 +127,8 @@ def overwrite_key(project: ProjectName, filename: str, sha256: str) -> str:
 
 
 def beside_key(file: File, kind: ObjectKind) -> str:
-    """Where the metadata, signature or provenance of the file lies: beside the very bytes that it belongs to, or, where these
-    lie as pypicloud's do, where they would lie.
+    """Where the metadata, signature or provenance of the file lies: beside the very bytes that it
+    belongs to, or, where these lie as pypicloud's do, where they would lie.
     """
     beside = key(file.project, file.filename)
     if file.key is not None and _OVERWRITE.match(file.key):
@@ -155,12 +164,16 @@ def kept_folder(project: ProjectName) -> str:
 
 
 def kept_place(key: str) -> ObjectPlace | None:
-    """What a key below `KEPT` means, or None for what is not in its layout. (`place` knows none of them.)"""
+    """What a key below `KEPT` means, or None for what is not in its layout. (`place` knows none of
+    them.)
+    """
     return _place(key.removeprefix(KEPT), _is_listed_as) if key.startswith(KEPT) else None
 
 
 def place(key: str) -> ObjectPlace | None:
-    """What `key` means, or None for what is not in our layout (foreign objects, files that someone dropped elsewhere)."""
+    """What `key` means, or None for what is not in our layout (foreign objects, files that someone
+    dropped elsewhere).
+    """
     return _place(key, _is_of)
 
 
@@ -191,7 +204,9 @@ def _is_listed_as(filename: str, project: ProjectName) -> bool:
 
 @lru_cache(maxsize=64)
 def _project_of(filename: str) -> ProjectName:
-    """The project that the file name tells; raises `BadFilename`. In a listing, what belongs to one file lies together."""
+    """The project that the file name tells; raises `BadFilename`. In a listing, what belongs to one
+    file lies together.
+    """
     return parse_filename(filename).project
 
 
@@ -205,16 +220,19 @@ def _split(rest: str) -> tuple[str, ObjectKind]:
     return rest, ObjectKind.ARTIFACT
 
 
-# --- where new artifacts go -------------------------------------------------------------------------------
+# --- where new artifacts go -----------------------------------------------------------------------
 
 
 @frozen
 class Plan:
-    """Where new bytes go, by ``[storage] layout`` and ``prepend_hash``; what lies there already stays where it is.
+    """Where new bytes go, by ``[storage] layout`` and ``prepend_hash``; what lies there already
+    stays where it is.
 
-    `pypicloud`: a pypicloud that is started on the same storage finds them again, and what it left there is taken in by itself.
-    `folders`: as its file store has them, ``<project>/<version>/<filename>`` with ``.meta`` beside; else as in its buckets,
-    ``<project>/<filename>``, with the object's user metadata. `hashed`: behind four digits of the MD5 of the file name.
+    `pypicloud`: a pypicloud that is started on the same storage finds them again, and what it left
+    there is taken in by itself. `folders`: as its file store has them,
+    ``<project>/<version>/<filename>`` with ``.meta`` beside; else as in its buckets,
+    ``<project>/<filename>``, with the object's user metadata. `hashed`: behind four digits of the
+    MD5 of the file name.
     """
 
     pypicloud: bool = False
@@ -225,12 +243,15 @@ class Plan:
         """The key of a new file's bytes."""
         if self.pypicloud and self.folders:
             return f"{project}/{version}/{filename}"
-        return f"{_hash_of(filename)}/{project}/{filename}" if self.hashed else key(project, filename)
+        return (
+            f"{_hash_of(filename)}/{project}/{filename}" if self.hashed else key(project, filename)
+        )
 
     def overwrite(self, project: ProjectName, version: str, filename: str, sha256: str) -> str:
         """The key of bytes that take an older file's place.
 
-        pypicloud takes the last part of a key for the file's name, so in a bucket the bytes get a folder of their own.
+        pypicloud takes the last part of a key for the file's name, so in a bucket the bytes get a
+        folder of their own.
         """
         if self.pypicloud and not self.folders:
             where = self.artifact(project, version, filename).removesuffix(filename)
@@ -238,14 +259,22 @@ class Plan:
         return overwrite_key(project, filename, sha256)
 
     def home(self, file: File) -> str | None:
-        """Where bytes go at last that took an older file's place, if that is elsewhere: in folders the path says all."""
+        """Where bytes go at last that took an older file's place, if that is elsewhere: in folders
+        the path says all.
+        """
         if not (self.pypicloud and self.folders):
             return None
         return self.artifact(file.project, file.version, file.filename)
 
     def description(self, where: str) -> str | None:
-        """The key of the description beside bytes that lie there; None where it is kept with the bytes, or not at all."""
-        return where + DESCRIBED if self.pypicloud and self.folders and not is_only_ours(where) else None
+        """The key of the description beside bytes that lie there; None where it is kept with the
+        bytes, or not at all.
+        """
+        return (
+            where + DESCRIBED
+            if self.pypicloud and self.folders and not is_only_ours(where)
+            else None
+        )
 
     def aside(self, project: ProjectName, filename: str, sha256: str) -> str:
         """Where bytes are kept that had no record and lay where a publish has to write."""
@@ -253,18 +282,26 @@ class Plan:
 
     @property
     def hides(self) -> bool:
-        """Whether bytes that are no distributions of ours must not have a distribution's name: pypicloud would list them."""
+        """Whether bytes that are no distributions of ours must not have a distribution's name:
+        pypicloud would list them.
+        """
         return self.pypicloud and not self.folders
 
     def claims(self, keys: Iterable[str]) -> Sequence[str]:
-        """The keys that claim one file name, in the order in which they are believed: the one that pypicloud would serve first.
+        """The keys that claim one file name, in the order in which they are believed: the one that
+        pypicloud would serve first.
 
-        In a bucket that is the last of its listing; in a folder it serves what lies where it would have put it.
+        In a bucket that is the last of its listing; in a folder it serves what lies where it would
+        have put it.
         """
         ordered = sorted(keys)
         if not self.pypicloud:
             return ordered
-        return sorted(ordered, key=lambda where: lies_at(where) is None) if self.folders else ordered[::-1]
+        return (
+            sorted(ordered, key=lambda where: lies_at(where) is None)
+            if self.folders
+            else ordered[::-1]
+        )
 
 
 def _hash_of(filename: str) -> str:
@@ -272,7 +309,9 @@ def _hash_of(filename: str) -> str:
 
 
 def lies_at(where: str) -> ObjectPlace | None:
-    """The file whose bytes lie under this key, if that is where ours or a pypicloud's may lie; None for any other."""
+    """The file whose bytes lie under this key, if that is where ours or a pypicloud's may lie; None
+    for any other.
+    """
     *folders, filename = where.split("/")
     if folders and _OVERWRITE_FOLDER.match(folders[-1]):
         folders.pop()
@@ -281,9 +320,13 @@ def lies_at(where: str) -> ObjectPlace | None:
     except BadFilename:
         return None
     match folders:
-        case [project] | [_, project] if project == found.project and (len(folders) == 1 or folders[0] == _hash_of(filename)):
+        case [project] | [_, project] if project == found.project and (
+            len(folders) == 1 or folders[0] == _hash_of(filename)
+        ):
             pass
-        case [project, version] if project == found.project and same_version(version, found.version):
+        case [project, version] if project == found.project and same_version(
+            version, found.version
+        ):
             pass
         case _:
             return None
@@ -291,7 +334,8 @@ def lies_at(where: str) -> ObjectPlace | None:
 
 
 def listed_as(where: str) -> ProjectName | None:
-    """The project of which a pypicloud lists an object under this key by its name alone; None where it passes it over.
+    """The project of which a pypicloud lists an object under this key by its name alone; None where
+    it passes it over.
 
     It took more kinds of files than installers do today (``util.parse_filename`` of 1.3.12).
     """
@@ -303,7 +347,9 @@ def listed_as(where: str) -> ProjectName | None:
 
 
 def is_only_ours(where: str) -> bool:
-    """Whether what lies under the key is no distribution but pypid's own, by its name: a record, ``.pypid/``, and the like."""
+    """Whether what lies under the key is no distribution but pypid's own, by its name: a record,
+    ``.pypid/``, and the like.
+    """
     name = where.rpartition("/")[2]
     return (
         where.startswith((OURS_AS_A_WHOLE, KEPT))

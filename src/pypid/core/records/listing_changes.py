@@ -13,12 +13,16 @@ from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in
 MOST = 2000
 """Files of a project of theirs whose past is held."""
 LONGEST = 200
-"""Characters of a yank's reason that are held in it: it is theirs, and each change of it would be held."""
+"""Characters of a yank's reason that are held in it: it is theirs, and each change of it would be
+held.
+"""
 _THE_PROJECT = ""
 
 
 def heard_now(heard: UpstreamEntry, said: Listing) -> UpstreamEntry:
-    """`heard`, now that another index says this; with what has changed since it said something before."""
+    """`heard`, now that another index says this; with what has changed since it said something
+    before.
+    """
     before, now = heard.said, remembered(said, heard.said)
     since = heard.since or (said if before is None else before).asked
     return evolve(heard, said=now, history=_noticed(heard.history, before, now), since=since)
@@ -36,20 +40,29 @@ def with_stored(said: Listing, before: UpstreamEntry) -> Listing:
     return evolve(said, files=in_order(files), is_doubtful=False)
 
 
-def _noticed(history: tuple[FileHistory, ...], before: Listing | None, now: Listing) -> tuple[FileHistory, ...]:
-    """What has changed is noted as of now. When a file came it says itself; and a first look tells nothing."""
+def _noticed(
+    history: tuple[FileHistory, ...], before: Listing | None, now: Listing
+) -> tuple[FileHistory, ...]:
+    """What has changed is noted as of now. When a file came it says itself; and a first look tells
+    nothing.
+    """
     if before is None or before.files is now.files:
         return history
     pasts = {past.filename: past for past in history}
     # of a project that has gone as a whole only so many pasts would be held
-    were = {file.filename: file for file in (before.files or ())[-MOST_DELETED if now.files is None else 0 :]}
+    were = {
+        file.filename: file
+        for file in (before.files or ())[-MOST_DELETED if now.files is None else 0 :]
+    }
     are = {file.filename: file for file in now.files or ()}
     events: dict[str, list[Event]] = {}
     if before.files is None or now.files is None:
         events[_THE_PROJECT] = _of_the_whole(pasts.get(_THE_PROJECT), now)
     for name in were.keys() | pasts.keys() | (are.keys() if pasts else set()):
         if were.get(name) is not are.get(name):
-            events[name] = _of_file(pasts.get(name, FileHistory(name)), were.get(name), are.get(name), now.asked)
+            events[name] = _of_file(
+                pasts.get(name, FileHistory(name)), were.get(name), are.get(name), now.asked
+            )
     if not any(events.values()):
         return history
     for name, its in events.items():
@@ -70,7 +83,9 @@ def _of_file(past: FileHistory, was: File | None, now: File | None, at: datetime
         is_back = now is not None and bool(past.events) and past.events[-1].gone
         return [Event(at, past.events[-1].yanked, _yank(now), back=True)] if is_back else []
     before, after = _yank(was), _yank(now)
-    went = Event(at, before, before, gone=True, sha256=was.sha256, begun=past.since(was.uploaded or was.seen))
+    went = Event(
+        at, before, before, gone=True, sha256=was.sha256, begun=past.since(was.uploaded or was.seen)
+    )
     if now is None:
         return [went]
     if was.sha256 is not None and now.sha256 is not None and was.sha256 != now.sha256:
@@ -85,9 +100,9 @@ def _yank(file: File | None) -> str | None:
 def remembered(said: Listing, before: Listing | None) -> Listing:
     """`said`, with what was learnt of files that are still the same.
 
-    That is when a file without upload time was first seen here, and the hash of metadata that upstream gives none of. A file
-    that is as it was is the same object as before, and so are the files as a whole: to compare them again costs nothing, and
-    they are in memory once.
+    That is when a file without upload time was first seen here, and the hash of metadata that
+    upstream gives none of. A file that is as it was is the same object as before, and so are the
+    files as a whole: to compare them again costs nothing, and they are in memory once.
     """
     if said.files is None:
         return said
@@ -96,7 +111,9 @@ def remembered(said: Listing, before: Listing | None) -> Listing:
         return said
     known = {file.filename: file for file in old}
     files = tuple(_learnt(file, known.get(file.filename), said.asked) for file in said.files)
-    unchanged = len(files) == len(old) and all(one is other for one, other in zip(files, old, strict=True))
+    unchanged = len(files) == len(old) and all(
+        one is other for one, other in zip(files, old, strict=True)
+    )
     return evolve(said, files=old if unchanged else files)
 
 

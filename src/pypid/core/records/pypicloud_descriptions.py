@@ -1,7 +1,8 @@
-"""What pypicloud says of a file beside its bytes: S3 user metadata in a bucket, ``<file>.meta`` in a folder.
+"""What pypicloud says of a file beside its bytes: S3 user metadata in a bucket, ``<file>.meta`` in
+a folder.
 
-Source: pypicloud 1.3.12, ``models.Package`` and ``util.normalize_metadata``. It writes ASCII only into a bucket: letters lose
-their accents there, and others are left out, for good.
+Source: pypicloud 1.3.12, ``models.Package`` and ``util.normalize_metadata``. It writes ASCII only
+into a bucket: letters lose their accents there, and others are left out, for good.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from pypid.core.packaging.core_metadata import python_specifier, summary_line
 _LONGEST = 200
 """Characters of a name, a version or an uploader."""
 _LONGEST_TEXT = 512
-"""Characters of what goes into a bucket. One letter may become several (\u3374 is "bar"), and S3 takes 2 KB in all."""
+"""Characters of what goes into a bucket. One letter may become several (\u3374 is "bar"), and S3
+takes 2 KB in all.
+"""
 _LONGEST_WORDS = 8192
 """Characters of what is decoded: user metadata has 2 KB in all."""
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -29,7 +32,9 @@ _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 
 @frozen(kw_only=True)
 class PypicloudDescription:
-    """What is said of a file; None where nothing is. `name` and `version` are as they were uploaded. `odd`: what is no use."""
+    """What is said of a file; None where nothing is. `name` and `version` are as they were
+    uploaded. `odd`: what is no use.
+    """
 
     name: str | None = None
     version: str | None = None
@@ -42,8 +47,14 @@ class PypicloudDescription:
 
 
 def of_texts(texts: Mapping[str, object]) -> PypicloudDescription:
-    """Out of the names and texts of user metadata, or of the JSON, whose names have underscores. Anything may stand there."""
-    said = {name.replace("_", "-"): _decoded(text).strip() for name, text in texts.items() if isinstance(text, str)}
+    """Out of the names and texts of user metadata, or of the JSON, whose names have underscores.
+    Anything may stand there.
+    """
+    said = {
+        name.replace("_", "-"): _decoded(text).strip()
+        for name, text in texts.items()
+        if isinstance(text, str)
+    }
     odd: list[str] = []
     return PypicloudDescription(
         name=_short(said.get("name")),
@@ -106,7 +117,9 @@ def _decoded(text: str) -> str:
 
 def _ascii(text: str) -> str:
     letters = (letter for letter in unicodedata.normalize("NFKD", text) if letter.isascii())
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in letters).split())[:_LONGEST_TEXT].rstrip()
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in letters).split())[
+        :_LONGEST_TEXT
+    ].rstrip()
 
 
 def _short(text: str | None) -> str | None:

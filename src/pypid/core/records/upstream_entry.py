@@ -1,8 +1,10 @@
-"""What was heard of a project of theirs, as one line of JSON: in a snapshot, and in the memory of the catalog.
+"""What was heard of a project of theirs, as one line of JSON: in a snapshot, and in the memory of
+the catalog.
 
-The line ends with the files that were said, which are many and seldom change, and begins with all else. So a revalidation,
-or a file that is kept, costs a new beginning only. The files stand in blocks, whose lengths the beginning tells: whoever
-writes or reads a line lets other threads have their turn after each.
+The line ends with the files that were said, which are many and seldom change, and begins with all
+else. So a revalidation, or a file that is kept, costs a new beginning only. The files stand in
+blocks, whose lengths the beginning tells: whoever writes or reads a line lets other threads have
+their turn after each.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
     history: tuple[FileHistory, ...] = ()
     since: datetime | None = None
     blocks: tuple[int, ...] | None = None
-    """The lengths of the blocks of files, in bytes; None: no files were said, which is not the same as none."""
+    """The lengths of the blocks of files, in bytes; None: no files were said, which is not the same
+    as none.
+    """
 
 
 _encoder = msgspec.json.Encoder()
@@ -52,9 +56,11 @@ _block = msgspec.json.Decoder(list[StoredFile])
 
 
 def dump_heard(heard: UpstreamEntry, earlier: bytes | None = None) -> bytes:
-    """What is known of a project of theirs as one line of JSON, whose beginning `records.load_head` reads.
+    """What is known of a project of theirs as one line of JSON, whose beginning `records.load_head`
+    reads.
 
-    `earlier` is a line with the same `said.files`: they are taken over from there, so that this takes no time.
+    `earlier` is a line with the same `said.files`: they are taken over from there, so that this
+    takes no time.
     """
     said = heard.said
     if said is None or said.files is None:
@@ -62,9 +68,13 @@ def dump_heard(heard: UpstreamEntry, earlier: bytes | None = None) -> bytes:
     if earlier is None:
         blocks = list(_dumped_blocks(said.files))
         beginning = _dumped_beginning(heard, tuple(map(len, blocks)))
-        return b"".join((beginning, FILES, b"[", *_between(blocks), b"]}"))  # in one go: they are megabytes
+        return b"".join(
+            (beginning, FILES, b"[", *_between(blocks), b"]}")
+        )  # in one go: they are megabytes
     end = earlier.index(FILES)
-    return b"".join((_dumped_beginning(heard, _read_beginning(earlier, end).blocks), memoryview(earlier)[end:]))
+    return b"".join(
+        (_dumped_beginning(heard, _read_beginning(earlier, end).blocks), memoryview(earlier)[end:])
+    )
 
 
 def _dumped_beginning(heard: UpstreamEntry, blocks: tuple[int, ...] | None) -> bytes:
@@ -125,7 +135,9 @@ def load_heard(line: bytes) -> UpstreamEntry:
                 etag=said.etag,
                 status=Status(said.status),
                 status_reason=said.status_reason,
-                files=None if document.blocks is None else _read_blocks(name, line, end, document.blocks),
+                files=None
+                if document.blocks is None
+                else _read_blocks(name, line, end, document.blocks),
             ),
             kept=tuple(taken_up(name, file) for file in document.kept),
             touched=document.touched,
@@ -140,7 +152,9 @@ def _read_beginning(line: bytes, end: int) -> _Beginning:
     return decoded(_beginning, line if end < 0 else line[:end] + b"}", _WHAT)
 
 
-def _read_blocks(name: ProjectName, line: bytes, end: int, blocks: tuple[int, ...]) -> tuple[File, ...]:
+def _read_blocks(
+    name: ProjectName, line: bytes, end: int, blocks: tuple[int, ...]
+) -> tuple[File, ...]:
     position = end + len(FILES) + 1
     files: list[File] = []
     for length in blocks:

@@ -1,4 +1,6 @@
-"""Searching projects by words, as ``pip search`` does: what XML-RPC's ``search(criteria, query_type)`` answers."""
+"""Searching projects by words, as ``pip search`` does: what XML-RPC's ``search(criteria,
+query_type)`` answers.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class LegacySearchHit:
 
 @frozen
 class LegacySearchQuery:
-    """What is looked for: in each column any of its words, or all of them; what fits in one column fits."""
+    """What is looked for: in each column any of its words, or all of them; what fits in one column
+    fits.
+    """
 
     names: tuple[str, ...]
     summaries: tuple[str, ...]
@@ -36,9 +40,11 @@ class LegacySearchQuery:
 
     @classmethod
     def read(cls, criteria: object, query_type: object) -> LegacySearchQuery:
-        """As clients send it: lists of words by column; of another column nothing is known, and so nothing is looked for.
+        """As clients send it: lists of words by column; of another column nothing is known, and so
+        nothing is looked for.
 
-        ``and`` wants all words of a column, anything else any of them. Raises `ValueError` for what is none of that.
+        ``and`` wants all words of a column, anything else any of them. Raises `ValueError` for what
+        is none of that.
         """
         if not isinstance(criteria, Mapping) or not isinstance(query_type, str):
             raise ValueError("search takes a structure of lists of words, and 'or' or 'and'")
@@ -51,7 +57,9 @@ class LegacySearchQuery:
         return not self.names and not self.summaries
 
     def fits_name(self, name: str) -> bool:
-        """Whether a project of this name is meant. Words are normalised as names are: ``my_pkg`` finds ``my-pkg``."""
+        """Whether a project of this name is meant. Words are normalised as names are: ``my_pkg``
+        finds ``my-pkg``.
+        """
         return self._fits(self.names, lambda word: word in name or _RUNS.sub("-", word) in name)
 
     def fits_summary(self, summary: str | None) -> bool:
@@ -76,7 +84,11 @@ def _words(value: object) -> Iterator[str]:
 def search(projects: Iterable[Project], query: LegacySearchQuery) -> list[LegacySearchHit]:
     """Those that fit, in their order. Yanked files are looked at only where there are no others."""
     found = (_best(project, query) for project in projects)
-    return [LegacySearchHit(file.project, file.version, file.summary or "") for file in found if file is not None]
+    return [
+        LegacySearchHit(file.project, file.version, file.summary or "")
+        for file in found
+        if file is not None
+    ]
 
 
 def _best(project: Project, query: LegacySearchQuery) -> File | None:
@@ -84,4 +96,8 @@ def _best(project: Project, query: LegacySearchQuery) -> File | None:
     files = [file for file in project.files if file.yanked is None] or project.files
     if query.wants_all or query.fits_name(project.name):
         return next(reversed(files), None)
-    return next((file for file in reversed(files) if query.fits_summary(file.summary)), None) if query.summaries else None
+    return (
+        next((file for file in reversed(files) if query.fits_summary(file.summary)), None)
+        if query.summaries
+        else None
+    )

@@ -1,7 +1,8 @@
-"""Searching for people: what was typed, what is known of a project, how well both fit, and which comes first.
+"""Searching for people: what was typed, what is known of a project, how well both fit, and which
+comes first.
 
-Pure. `pypid.search` keeps cards in an index that answers as the rules here do, without looking at each card. (What
-``pip search`` asks is `core.search.legacy_search`.)
+Pure. `pypid.search` keeps cards in an index that answers as the rules here do, without looking at
+each card. (What ``pip search`` asks is `core.search.legacy_search`.)
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ LONGEST_WORD = 40
 """Characters of a word, typed or written."""
 LONGEST_FILTER = 200
 SHORT = 3
-"""Shorter words are looked for at the beginnings of names, and elsewhere as whole words: there are too many that begin so."""
+"""Shorter words are looked for at the beginnings of names, and elsewhere as whole words: there are
+too many that begin so.
+"""
 
 _WORDS = re.compile(r"[^\W_]+")
 _PYTHON = re.compile(r"([23])(?:\.([0-9]{1,2})(?:\.[0-9]{1,3})?)?\Z", re.ASCII)
@@ -35,11 +38,15 @@ _SECONDS = 36
 
 
 def words_of(text: str, most: int = MOST_WORDS) -> tuple[str, ...]:
-    """The words of a text as they are looked for: letters and digits without accents and case; at most so many."""
+    """The words of a text as they are looked for: letters and digits without accents and case; at
+    most so many.
+    """
     if text.isascii():  # nearly all are, and the other way takes ten times as long
         plain = text.lower()
     else:
-        plain = "".join(letter for letter in normalize("NFKD", text) if not combining(letter)).casefold()
+        plain = "".join(
+            letter for letter in normalize("NFKD", text) if not combining(letter)
+        ).casefold()
     found = (match[0][:LONGEST_WORD] for match in _WORDS.finditer(plain))
     return tuple(word for _, word in zip(range(most), found, strict=False))
 
@@ -49,7 +56,7 @@ def classifier_of(text: str) -> str:
     return " :: ".join(part.strip().casefold() for part in text.split("::"))
 
 
-# --- what is looked for -------------------------------------------------------------------------------------
+# --- what is looked for ---------------------------------------------------------------------------
 
 
 @frozen(kw_only=True)
@@ -67,8 +74,17 @@ class SearchQuery:
     """Only what has this one, or one below it; as `classifier_of` spells it."""
 
     @classmethod
-    def read(cls, text: str, *, source: str = "", python: str = "", license: str = "", classifier: str = "") -> SearchQuery:
-        """As it comes from a form: "" is no filter. Raises `ValueError` with what is wrong with a filter.
+    def read(
+        cls,
+        text: str,
+        *,
+        source: str = "",
+        python: str = "",
+        license: str = "",
+        classifier: str = "",
+    ) -> SearchQuery:
+        """As it comes from a form: "" is no filter. Raises `ValueError` with what is wrong with a
+        filter.
 
         Of what was typed nothing is wrong: its first words are looked for.
         """
@@ -96,7 +112,7 @@ class SearchQuery:
         return "".join(self.words)
 
 
-# --- what is known of a project -----------------------------------------------------------------------------
+# --- what is known of a project -------------------------------------------------------------------
 
 
 @frozen(kw_only=True)
@@ -112,7 +128,9 @@ class ProjectDescription:
 
 @frozen(kw_only=True)
 class Card:
-    """What is known of a project. `version` and `summary` are those of its newest release: a yanked one only if all are."""
+    """What is known of a project. `version` and `summary` are those of its newest release: a yanked
+    one only if all are.
+    """
 
     name: ProjectName
     ours: bool = True
@@ -131,7 +149,9 @@ class Card:
 
     @property
     def starts(self) -> tuple[str, ...]:
-        """What begins at a word of its name but the first; and the name without anything between the words."""
+        """What begins at a word of its name but the first; and the name without anything between
+        the words.
+        """
         parts = self.name.split("-")
         return (*("-".join(parts[number:]) for number in range(1, len(parts))), "".join(parts))
 
@@ -166,11 +186,13 @@ class Card:
         return tuple(found)
 
 
-# --- how well it fits ---------------------------------------------------------------------------------------
+# --- how well it fits -----------------------------------------------------------------------------
 
 
 class Tier(IntEnum):
-    """Where the words were found; the lower, the better. A project is as good as the worst of several words."""
+    """Where the words were found; the lower, the better. A project is as good as the worst of
+    several words.
+    """
 
     NAME = 0
     """It is the name."""
@@ -238,14 +260,17 @@ def fits(query: SearchQuery, card: Card) -> bool:
 
 
 def standing(card: Card) -> int:
-    """Where it stands among those that fit alike: the higher, the better; positive, below 2 to the power of 63.
+    """Where it stands among those that fit alike: the higher, the better; positive, below 2 to the
+    power of 63.
 
-    What is all yanked comes last; ours before theirs; then what was uploaded last. Another number where one is taken: nearly
-    all differ.
+    What is all yanked comes last; ours before theirs; then what was uploaded last. Another number
+    where one is taken: nearly all differ.
     """
     moment = 0 if card.updated is None else max(0, int(card.updated.timestamp()))
     rank = (not card.yanked) << 1 | card.ours
-    return (rank << _SECONDS | min(moment, (1 << _SECONDS) - 1)) << _TIE | crc32(card.name.encode()) >> (32 - _TIE)
+    return (rank << _SECONDS | min(moment, (1 << _SECONDS) - 1)) << _TIE | crc32(
+        card.name.encode()
+    ) >> (32 - _TIE)
 
 
 def ranked(query: SearchQuery, cards: Iterable[Card]) -> Sequence[Card]:
@@ -254,7 +279,7 @@ def ranked(query: SearchQuery, cards: Iterable[Card]) -> Sequence[Card]:
     return sorted(found, key=lambda card: (rank(query, card), -standing(card)))
 
 
-# --- what was found -----------------------------------------------------------------------------------------
+# --- what was found -------------------------------------------------------------------------------
 
 
 @frozen(kw_only=True)
@@ -271,7 +296,9 @@ class FoundProject:
 
 @frozen(kw_only=True)
 class SearchResults:
-    """What was found, the best first. `total`: how many there are in all, of those that whoever asks may see."""
+    """What was found, the best first. `total`: how many there are in all, of those that whoever
+    asks may see.
+    """
 
     found: tuple[FoundProject, ...] = ()
     total: int = 0

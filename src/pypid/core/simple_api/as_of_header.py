@@ -1,4 +1,6 @@
-"""What a page of the Simple API says besides when it shows a moment: which, and what is not known of it."""
+"""What a page of the Simple API says besides when it shows a moment: which, and what is not known
+of it.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,18 @@ from pypid.core.records.as_of_time import moment_of
 
 @frozen(kw_only=True)
 class AsOf:
-    """A `moment`, as it is called; `since` when changes were noted, if later; how many files are `gone` (`history.Then`)."""
+    """A `moment`, as it is called; `since` when changes were noted, if later; how many files are
+    `gone` (`history.Then`).
+    """
 
     moment: str
     since: datetime | None = None
     gone: int = 0
 
     def keys(self) -> dict[str, str | int]:
-        """In the ``meta`` of JSON, where they begin with ``_``: such keys are the index's own (PEP 700)."""
+        """In the ``meta`` of JSON, where they begin with ``_``: such keys are the index's own (PEP
+        700).
+        """
         keys: dict[str, str | int] = {"moment": self.moment}
         if self.since is not None:
             keys["recorded_since"] = moment_of(self.since).text
@@ -34,6 +40,10 @@ class AsOf:
 
     def notice(self) -> str:
         """The same for people."""
-        since = "" if self.since is None else f" Yanks and deletes are known from {moment_of(self.since).text} on."
+        since = (
+            ""
+            if self.since is None
+            else f" Yanks and deletes are known from {moment_of(self.since).text} on."
+        )
         gone = f" Deleted since, and so not here: {self.gone} files." if self.gone else ""
         return f"<p>As of {escape(self.moment)}.{since}{gone}</p>\n"

@@ -1,8 +1,9 @@
-"""A link as nearly all indexes write it, understood at once: a page has ten thousand, and most pages are nothing else.
+"""A link as nearly all indexes write it, understood at once: a page has ten thousand, and most
+pages are nothing else.
 
-Only what is written just so is taken here: the URL is absolute and clean, the hash is a sha256, each attribute is there once
-and has double quotes and the usual escapes. Of anything else nothing is said: `core.simple_api.parse_html` reads it with care, and
-gives the same file for the same link.
+Only what is written just so is taken here: the URL is absolute and clean, the hash is a sha256,
+each attribute is there once and has double quotes and the usual escapes. Of anything else nothing
+is said: `core.simple_api.parse_html` reads it with care, and gives the same file for the same link.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ Usual = tuple[str | None, ...]
 """What the groups of `_LINK` found."""
 
 ESCAPED = r"[^\"<>&]*+(?:&(?:amp|lt|gt|quot|\#39|\#x27);[^\"<>&]*+)*+"
-"""The value of an attribute, if its escapes are those that all know: `unescape` makes of it what any reader of HTML does."""
+"""The value of an attribute, if its escapes are those that all know: `unescape` makes of it what
+any reader of HTML does.
+"""
 LINE_END = r"\s*+>[^<>&]*+</a>\s*+(<br\s*+/?>)?"
 """The rest of a link, and what stands behind it in most pages."""
 _URL = r"https?://[A-Za-z0-9.-]{1,253}(?::[1-9][0-9]{0,3})?+(?:/[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+)++"
@@ -36,12 +39,18 @@ _VALUES = (
     ("rel", ESCAPED),
 )
 # (?(3)(?!)): the third group has found something already, so this would be the second time
-_ONCE = "|".join(rf'{name}="(?({group})(?!))({value})"' for group, (name, value) in enumerate(_VALUES, 3))
-_LINK = re.compile(rf'\s*+<a\s++href="({_URL})\#sha256=([0-9a-f]{{64}})"(?:\s++(?:{_ONCE}))*+{LINE_END}', re.ASCII).match
+_ONCE = "|".join(
+    rf'{name}="(?({group})(?!))({value})"' for group, (name, value) in enumerate(_VALUES, 3)
+)
+_LINK = re.compile(
+    rf'\s*+<a\s++href="({_URL})\#sha256=([0-9a-f]{{64}})"(?:\s++(?:{_ONCE}))*+{LINE_END}', re.ASCII
+).match
 
 
 def usual_links(text: str, position: int, links: list[Usual]) -> int:
-    """Append the links that stand at `position`, one behind the other; where the next thing stands that is none of them."""
+    """Append the links that stand at `position`, one behind the other; where the next thing stands
+    that is none of them.
+    """
     while (found := _LINK(text, position)) is not None:
         links.append(found.groups())
         position = found.end()

@@ -1,8 +1,10 @@
-"""A large JSON document, read some elements of its one long array at a time, so that nobody is held up by it.
+"""A large JSON document, read some elements of its one long array at a time, so that nobody is held
+up by it.
 
-To decode 40 MB in one call takes 150 ms, during which no other thread runs. So the text is cut, and each cut is proven by
-decoding: JSON is read from left to right without looking ahead, so where ``[`` + the beginning of an array + ``]`` is
-valid, that beginning is whole elements, and the array goes on behind it.
+To decode 40 MB in one call takes 150 ms, during which no other thread runs. So the text is cut, and
+each cut is proven by decoding: JSON is read from left to right without looking ahead, so where
+``[`` + the beginning of an array + ``]`` is valid, that beginning is whole elements, and the array
+goes on behind it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from pypid.core.errors import BadListing
 SLICE = 1 << 16
 """Bytes that are decoded at a time: some 300 microseconds."""
 LARGEST_ELEMENT = 4 << 20
-"""Bytes of one element; more is no file of any index. Also of what stands before the array, or behind it."""
+"""Bytes of one element; more is no file of any index. Also of what stands before the array, or
+behind it.
+"""
 GUESSES_AT_BEGINNING = 32
 GUESSES_AT_END = 4
 """Places that are tried for the beginning of the array, and for the end of a slice."""
@@ -31,9 +35,11 @@ _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 
 
 def elements(data: bytes | bytearray, key: str) -> Generator[list[Any], None, dict[str, Any]]:
-    """The elements of the array under `key` of the JSON object `data`, some at a time; returns the rest of the object.
+    """The elements of the array under `key` of the JSON object `data`, some at a time; returns the
+    rest of the object.
 
-    Raises `BadListing` for what is no object with an array of objects there, or where one is larger than `LARGEST_ELEMENT`.
+    Raises `BadListing` for what is no object with an array of objects there, or where one is larger
+    than `LARGEST_ELEMENT`.
     """
     head, position = _beginning(data, key)
     while (end := _END.match(data, position)) is None:
@@ -88,7 +94,9 @@ def _slice(data: bytes | bytearray, start: int) -> tuple[list[Any], int]:
 
 
 def _scanned(data: bytes | bytearray, start: int) -> int:
-    """Where elements that begin at `start` end, found bracket by bracket: slow, for what is no use to guess at."""
+    """Where elements that begin at `start` end, found bracket by bracket: slow, for what is no use
+    to guess at.
+    """
     depth, stop = 0, start
     for token in _TOKENS.finditer(data, start, start + LARGEST_ELEMENT):
         bracket = token[0][:1]

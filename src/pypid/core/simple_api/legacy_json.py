@@ -1,7 +1,7 @@
 """The legacy JSON API: ``/pypi/<project>/json`` and ``/pypi/<project>/<version>/json``.
 
-Read by pdm (``pypi.json_api``), bandersnatch and renovate. There is no specification: the keys, and null for what is not
-known, are those of the public index.
+Read by pdm (``pypi.json_api``), bandersnatch and renovate. There is no specification: the keys, and
+null for what is not known, are those of the public index.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ def render_legacy(
     base_url: str,
     url_of: Callable[[File], str] | None = None,
 ) -> RenderedPage | None:
-    """The page of a project (`version` None: told by its newest release) or of one release, in any spelling.
+    """The page of a project (`version` None: told by its newest release) or of one release, in any
+    spelling.
 
-    None where there is no such release, or no file at all: 404. `project` is what the client may see; `metadata` the core
-    metadata of `releases.describing_file`, or None. `base_url` is absolute; file URLs begin with ``<base_url>/packages/``,
-    as bandersnatch demands, unless `url_of` says what else they are. Never raises, whatever the metadata says.
+    None where there is no such release, or no file at all: 404. `project` is what the client may
+    see; `metadata` the core metadata of `releases.describing_file`, or None. `base_url` is
+    absolute; file URLs begin with ``<base_url>/packages/``, as bandersnatch demands, unless
+    `url_of` says what else they are. Never raises, whatever the metadata says.
     """
     chosen = choose_release(project, version)
     release = None if chosen is None else release_of(project, chosen)
@@ -56,11 +58,15 @@ def render_legacy(
         "urls": [_file(file, url_of) for file in release.files],
     }
     if version is None:
-        document["releases"] = {one.version: [_file(file, url_of) for file in one.files] for one in releases(project)}
+        document["releases"] = {
+            one.version: [_file(file, url_of) for file in one.files] for one in releases(project)
+        }
     return finished(_encoder.encode(document), CONTENT_TYPE)
 
 
-def _info(project: Project, release: Release, metadata: CoreMetadata, base_url: str) -> dict[str, Any]:
+def _info(
+    project: Project, release: Release, metadata: CoreMetadata, base_url: str
+) -> dict[str, Any]:
     fields = metadata.fields
     page = f"{base_url}/simple/{project.name}/"
     words = (
@@ -84,7 +90,9 @@ def _info(project: Project, release: Release, metadata: CoreMetadata, base_url: 
         "provides_extra": _texts(fields, "provides_extra"),
         "release_url": page,
         "requires_dist": _texts(fields, "requires_dist"),
-        "requires_python": _first(*(file.requires_python for file in release.files), metadata.requires_python),
+        "requires_python": _first(
+            *(file.requires_python for file in release.files), metadata.requires_python
+        ),
         "summary": _first(metadata.summary, *(file.summary for file in release.files)),
         "version": release.version,
         "yanked": release.is_yanked,
@@ -119,7 +127,9 @@ def _file(file: File, url_of: Callable[[File], str]) -> dict[str, Any]:
 
 
 def _kind(filename: str) -> tuple[str | None, str | None]:
-    """The packagetype and the Python version; by the file name's end, since a page may have thousands of files."""
+    """The packagetype and the Python version; by the file name's end, since a page may have
+    thousands of files.
+    """
     if filename.endswith(".whl") and filename.count("-") >= 4:
         return Packagetype.WHEEL.value, filename[:-4].split("-")[-3]
     if filename.endswith(ALL_SDIST_SUFFIXES):
@@ -158,7 +168,10 @@ def _joined(fields: Mapping[str, Any], word: str, separator: str) -> str | None:
 
 
 def _project_urls(fields: Mapping[str, Any]) -> dict[str, str] | None:
-    urls = {_text(label) or "": _text(url) or "" for label, url in (fields.get("project_urls") or {}).items()}
+    urls = {
+        _text(label) or "": _text(url) or ""
+        for label, url in (fields.get("project_urls") or {}).items()
+    }
     return urls or None
 
 

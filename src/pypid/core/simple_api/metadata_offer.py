@@ -1,4 +1,5 @@
-"""What a page says of the core metadata of a file of theirs: never more than can be served (PEP 658, 714).
+"""What a page says of the core metadata of a file of theirs: never more than can be served (PEP
+658, 714).
 
 An installer that was promised metadata and gets a 404 stops (pip) or starts anew (uv).
 """
@@ -14,8 +15,8 @@ from pypid.core.model import File, UpstreamEntry
 def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
     """`listed`, with the metadata that can be served now.
 
-    `kept` is our copy of the file, if there is one; `reachable` says whether upstream can be asked. A hash that is known is
-    said; ``metadata_offered`` alone becomes a mere ``true`` on the page.
+    `kept` is our copy of the file, if there is one; `reachable` says whether upstream can be asked.
+    A hash that is known is said; ``metadata_offered`` alone becomes a mere ``true`` on the page.
     """
     if kept is not None and kept.metadata_sha256 is not None:
         return replace(listed, metadata_sha256=kept.metadata_sha256)
@@ -25,11 +26,18 @@ def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
 
 
 def with_metadata(heard: UpstreamEntry, filename: str, sha256: str) -> UpstreamEntry:
-    """`heard`, which now knows the hash of a file's metadata (read out of the file, or offered by upstream without a hash)."""
-    kept = tuple(replace(file, metadata_sha256=sha256) if file.filename == filename else file for file in heard.kept)
+    """`heard`, which now knows the hash of a file's metadata (read out of the file, or offered by
+    upstream without a hash).
+    """
+    kept = tuple(
+        replace(file, metadata_sha256=sha256) if file.filename == filename else file
+        for file in heard.kept
+    )
     said = heard.said
     if said is not None and said.files is not None:
-        files = tuple(_told(file, sha256) if file.filename == filename else file for file in said.files)
+        files = tuple(
+            _told(file, sha256) if file.filename == filename else file for file in said.files
+        )
         said = evolve(said, files=files)
     return evolve(heard, said=said, kept=kept)
 

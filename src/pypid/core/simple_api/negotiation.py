@@ -1,7 +1,8 @@
 """Which representation of a page a client gets.
 
-Sources: "Simple repository API" (content types, ``latest``, ``?format=``, 406), RFC 9110 section 12.5.1 (Accept). What
-clients really send, and which of them break on which answer, is in the table of `tests/core/simple_api/test_negotiation.py`.
+Sources: "Simple repository API" (content types, ``latest``, ``?format=``, 406), RFC 9110 section
+12.5.1 (Accept). What clients really send, and which of them break on which answer, is in the table
+of `tests/core/simple_api/test_negotiation.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from functools import lru_cache
 class Format(Enum):
     """The representations of a page; the values are the exact Content-Types.
 
-    The first two have no parameters, since some clients compare them whole. ``text/html`` is what browsers and
-    old clients read, and names its encoding for them.
+    The first two have no parameters, since some clients compare them whole. ``text/html`` is what
+    browsers and old clients read, and names its encoding for them.
     """
 
     JSON = "application/vnd.pypi.simple.v1+json"
@@ -30,10 +31,15 @@ class Format(Enum):
 
 _NAMES = {
     Format.JSON: ("application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.latest+json"),
-    Format.HTML_V1: ("application/vnd.pypi.simple.v1+html", "application/vnd.pypi.simple.latest+html"),
+    Format.HTML_V1: (
+        "application/vnd.pypi.simple.v1+html",
+        "application/vnd.pypi.simple.latest+html",
+    ),
     Format.TEXT_HTML: ("text/html",),
 }
-"""``latest`` is answered with the Content-Type of the version that it means (the specification: MUST)."""
+"""``latest`` is answered with the Content-Type of the version that it means (the specification:
+MUST).
+"""
 
 _BY_NAME = {name: format for format, names in _NAMES.items() for name in names}
 
@@ -49,9 +55,9 @@ _QUALITY = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?\Z|\.[0-9]{1,9}\Z")
 def negotiate(accept: str | None, format: str | None = None) -> Format | None:
     """The representation for a request, or None: nothing that the client takes (406).
 
-    `accept` is the Accept header (None: there is none); `format` the decoded value of ``?format=``, which takes
-    precedence and names exactly one content type. Parts of the header that cannot be read are ignored; a header in which
-    nothing can be read is none. Never raises.
+    `accept` is the Accept header (None: there is none); `format` the decoded value of ``?format=``,
+    which takes precedence and names exactly one content type. Parts of the header that cannot be
+    read are ignored; a header in which nothing can be read is none. Never raises.
     """
     if format is not None:
         # A "+" in a query string that the client did not quote arrives as a space.
@@ -68,7 +74,8 @@ def _chosen(accept: str) -> Format | None:
     chosen = None
     for format in Format:
         quality, precision = _wanted(ranges, format)
-        # Between equals a named type goes before a wildcard, then JSON before HTML (pypi-simple: the richer one).
+        # Between equals a named type goes before a wildcard, then JSON before HTML (pypi-simple:
+        # the richer one).
         order = _WHEN_NAMED if precision else _WHEN_ANYTHING_GOES
         rank = (quality, precision, -order.index(format))
         if quality > 0 and (chosen is None or rank > best):
@@ -80,7 +87,9 @@ _remembered = lru_cache(maxsize=256)(_chosen)
 
 
 def _media_ranges(accept: str) -> dict[str, float]:
-    """The media ranges of the header with their qualities; parameters other than ``q`` are not looked at."""
+    """The media ranges of the header with their qualities; parameters other than ``q`` are not
+    looked at.
+    """
     ranges: dict[str, float] = {}
     for part in accept.lower().split(","):
         media, *parameters = (piece.strip() for piece in part.split(";"))
@@ -102,7 +111,9 @@ def _quality(parameters: list[str]) -> float | None:
 
 
 def _wanted(ranges: dict[str, float], format: Format) -> tuple[float, int]:
-    """How much the client wants `format`, and how precisely it says so: 2 by name, 1 ``type/*``, 0 ``*/*``."""
+    """How much the client wants `format`, and how precisely it says so: 2 by name, 1 ``type/*``, 0
+    ``*/*``.
+    """
     names = _NAMES[format]
     kind = names[0].partition("/")[0]
     for precision, spellings in ((2, names), (1, (f"{kind}/*",)), (0, ("*/*",))):

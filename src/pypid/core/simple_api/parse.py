@@ -1,8 +1,10 @@
-"""What another index says of a project: its JSON or HTML page, read, and cleaned of what pip or uv would choke on.
+"""What another index says of a project: its JSON or HTML page, read, and cleaned of what pip or uv
+would choke on.
 
-Sources: "Simple repository API" (packaging.python.org), and what indexes really send: null and empty optional keys
-(bandersnatch's mirrors), missing sizes, unknown keys, api 1.5 with namespaces, odd HTML. What cannot be understood of one file
-leaves that file out, or that key; what cannot be understood of the whole is `BadListing`.
+Sources: "Simple repository API" (packaging.python.org), and what indexes really send: null and
+empty optional keys (bandersnatch's mirrors), missing sizes, unknown keys, api 1.5 with namespaces,
+odd HTML. What cannot be understood of one file leaves that file out, or that key; what cannot be
+understood of the whole is `BadListing`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,16 @@ LARGEST_SIZE = (1 << 53) - 1
 FEW = 128
 """Files that are read without a stop: some 3 milliseconds."""
 _OTHERS = ("sha512", "sha384", "blake2b", "sha224", "sha1")
-_HEX = {"sha256": 64, "md5": 32, "blake2b_256": 64, "sha512": 128, "sha384": 96, "blake2b": 128, "sha224": 56, "sha1": 40}
+_HEX = {
+    "sha256": 64,
+    "md5": 32,
+    "blake2b_256": 64,
+    "sha512": 128,
+    "sha384": 96,
+    "blake2b": 128,
+    "sha224": 56,
+    "sha1": 40,
+}
 T = TypeVar("T")
 
 
@@ -42,16 +53,21 @@ class ParsedListing:
     status_reason: str = ""
     left_out: int = 0
     is_doubtful: bool = False
-    """Whether it is perhaps an error: an HTML page without files or a status, or JSON without files,
-    ``meta`` and ``name``, which a page has to have (PEP 691)."""
+    """Whether it is perhaps an error: an HTML page without files or a status, or JSON without
+    files, ``meta`` and ``name``, which a page has to have (PEP 691).
+    """
 
 
 Slices = Generator[None, None, ParsedListing]
-"""A page being read: it stops after every few milliseconds, so that others get their turn; returns the listing."""
+"""A page being read: it stops after every few milliseconds, so that others get their turn; returns
+the listing.
+"""
 
 
 def slices_of_json(data: bytes | bytearray, name: ProjectName, url: str) -> Slices:
-    """The listing in a JSON page that came from `url` (relative links count from it). Raises `BadListing`."""
+    """The listing in a JSON page that came from `url` (relative links count from it). Raises
+    `BadListing`.
+    """
     gathered = Gathered(name, url)
     entries = elements(data, "files")
     while True:
@@ -111,14 +127,22 @@ class Gathered:
     def listing(self, status: Status, reason: str) -> ParsedListing:
         """All of it."""
         files = in_order(tuple(self._files.values()))
-        return ParsedListing(files=files, status=status, status_reason=reason, left_out=self._left_out)
+        return ParsedListing(
+            files=files, status=status, status_reason=reason, left_out=self._left_out
+        )
 
 
 def must_be_known(version: object) -> None:
-    """Raise `BadListing` for a repository version of another major (PEP 629: clients MUST fail). None is 1.0."""
-    said = "1.0" if version is None else repr(version) if isinstance(version, float | int) else version
+    """Raise `BadListing` for a repository version of another major (PEP 629: clients MUST fail).
+    None is 1.0.
+    """
+    said = (
+        "1.0" if version is None else repr(version) if isinstance(version, float | int) else version
+    )
     if not isinstance(said, str) or said.strip().partition(".")[0] != "1":
-        raise BadListing(f"its repository version is {shortened(str(said), 20)!r}, and only 1.x is known here.")
+        raise BadListing(
+            f"its repository version is {shortened(str(said), 20)!r}, and only 1.x is known here."
+        )
 
 
 def _must_be_of(name: ProjectName, said: object) -> None:
@@ -131,7 +155,9 @@ def _must_be_of(name: ProjectName, said: object) -> None:
 
 
 def status_of(said: object) -> tuple[Status, str]:
-    """The project status marker (PEP 792), and its reason; a status that is not known counts as active."""
+    """The project status marker (PEP 792), and its reason; a status that is not known counts as
+    active.
+    """
     if isinstance(said, str):
         said = {"status": said}
     if not isinstance(said, dict):
@@ -148,7 +174,8 @@ def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | No
     url = _url(entry.get("url"), base)
     if url is None:
         return None
-    # pip takes the name from the URL, uv and poetry from the entry: only one that both agree on is safe
+    # pip takes the name from the URL, uv and poetry from the entry: only one that both agree on is
+    # safe
     filename = unquote(url.partition("?")[0].rpartition("/")[2])
     if len(filename) > LONGEST_FILENAME or entry.get("filename", filename) != filename:
         return None
@@ -198,21 +225,28 @@ _IS_SHA256 = re.compile(r"[0-9a-f]{64}\Z").match
 def _strongest(hashes: Mapping[str, str]) -> str | None:
     if "sha256" in hashes:
         return None
-    return next((f"{algorithm}={hashes[algorithm]}" for algorithm in _OTHERS if algorithm in hashes), None)
+    return next(
+        (f"{algorithm}={hashes[algorithm]}" for algorithm in _OTHERS if algorithm in hashes), None
+    )
 
 
 def _metadata_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
-    """The hashes of the core metadata that upstream serves beside the file, as far as it says any; None: it serves none."""
+    """The hashes of the core metadata that upstream serves beside the file, as far as it says any;
+    None: it serves none.
+    """
     said = entry.get("core-metadata")
-    for older in ("dist-info-metadata", "data-dist-info-metadata"):  # PEP 658's name, and what the public index made of it
+    for older in (
+        "dist-info-metadata",
+        "data-dist-info-metadata",
+    ):  # PEP 658's name, and what the public index made of it
         if said is None:
             said = entry.get(older)
     return hashes_of(said) if said is True or isinstance(said, dict) else None
 
 
 def yanked_of(said: object) -> str | None:
-    """PEP 592: false, true, or a reason, which keeps the white space around it. Empty and null count as not yanked, as pip has
-    it (uv takes "" for yanked).
+    """PEP 592: false, true, or a reason, which keeps the white space around it. Empty and null
+    count as not yanked, as pip has it (uv takes "" for yanked).
     """
     if isinstance(said, str):
         return said[:LONGEST_TEXT] if said.strip() else None
@@ -220,7 +254,9 @@ def yanked_of(said: object) -> str | None:
 
 
 def moment_of(said: object) -> datetime | None:
-    """An upload time, aware, UTC; None where there is none, or none that can be read. Without a zone it counts as UTC."""
+    """An upload time, aware, UTC; None where there is none, or none that can be read. Without a
+    zone it counts as UTC.
+    """
     if not isinstance(said, str) or len(said) > 40:
         return None
     try:
@@ -233,12 +269,17 @@ def moment_of(said: object) -> datetime | None:
 
 
 def _size(said: object) -> int | None:
-    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said <= LARGEST_SIZE else None
+    return (
+        said
+        if isinstance(said, int) and not isinstance(said, bool) and 0 <= said <= LARGEST_SIZE
+        else None
+    )
 
 
 def specifier_of(said: object) -> str | None:
     """The versions of Python that are wanted."""
-    # passed on as it is: what is no specifier, pip ignores, and uv repairs it or leaves out that file
+    # passed on as it is: what is no specifier, pip ignores, and uv repairs it or leaves out that
+    # file
     text = _text(said)
     return text if text is not None and len(text) < LONGEST_TEXT else None
 
@@ -260,11 +301,18 @@ _CLEAN_RELATIVE = re.compile(
 
 
 def _url(said: object, base: str) -> str | None:
-    """The absolute URL of a file, without fragment; http and https only, and no credentials that the page brings along."""
+    """The absolute URL of a file, without fragment; http and https only, and no credentials that
+    the page brings along.
+    """
     if not isinstance(said, str) or not 0 < len(said) <= LONGEST_TEXT:
         return None
     clean = _CLEAN_URL(said)
-    if clean is not None and "//" not in clean[1] and "/." not in clean[1] and not said.endswith("/"):
+    if (
+        clean is not None
+        and "//" not in clean[1]
+        and "/." not in clean[1]
+        and not said.endswith("/")
+    ):
         return said
     relative = _CLEAN_RELATIVE(said)
     if relative is not None:  # there are few folders, with many files in each
@@ -287,4 +335,8 @@ def _joined(said: str, base: str) -> str | None:
 def secure(said: object) -> str | None:
     """The URL of a provenance object, which has to be a secure one."""
     text = _text(said)
-    return text if text is not None and text.startswith("https://") and len(text) < LONGEST_TEXT else None
+    return (
+        text
+        if text is not None and text.startswith("https://") and len(text) < LONGEST_TEXT
+        else None
+    )

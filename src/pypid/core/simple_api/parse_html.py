@@ -1,4 +1,6 @@
-"""A project's page in HTML, read: links with their attributes, `<base>` and `<meta>` (PEP 503, 592, 629, 658, 792)."""
+"""A project's page in HTML, read: links with their attributes, `<base>` and `<meta>` (PEP 503, 592,
+629, 658, 792).
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,19 @@ from pypid.core.simple_api.parse import (
 MOST_LINKS = 500_000
 """Links of one page; the largest project of the public index has some ten thousand."""
 PIECE = 1 << 15
-"""Bytes that are parsed without a stop: a millisecond of what indexes write, and ten of anything else."""
+"""Bytes that are parsed without a stop: a millisecond of what indexes write, and ten of anything
+else.
+"""
 LONGEST_TAG = 1 << 17
-"""Characters of one tag, comment or script. `HTMLParser` looks at an unfinished one again with every piece."""
+"""Characters of one tag, comment or script. `HTMLParser` looks at an unfinished one again with
+every piece.
+"""
 _ENCODINGS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9._-]{1,40})", re.IGNORECASE)
 _USUAL = re.compile(rf'\s*+<a((?:\s++[a-z-]++="{ESCAPED}")++){LINE_END}', re.ASCII).match
-"""A link as tools write it, and `HTMLParser` takes it in the same way: with any attributes, and any URL."""
+"""A link as tools write it, and `HTMLParser` takes it in the same way: with any attributes, and any
+URL.
+"""
 _ATTRIBUTES = re.compile(r'([a-z-]+)="([^"]*)"', re.ASCII).findall
 _SHA256 = re.compile(r"sha256=[0-9a-f]{64}\Z").match
 LONGEST_LINK = 1 << 13
@@ -51,7 +59,9 @@ LONGEST_HEADING, MOST_HEADINGS = 1000, 4
 
 
 class _Page(HTMLParser):
-    """Collects what matters. It is given pieces by `take`, and `end`; `close` takes minutes over unfinished tags."""
+    """Collects what matters. It is given pieces by `take`, and `end`; `close` takes minutes over
+    unfinished tags.
+    """
 
     rawdata: str
     """What waits for its end (an attribute of HTMLParser that its documentation does not name)."""
@@ -64,7 +74,8 @@ class _Page(HTMLParser):
         """Whether it says that it is a page of an index, without its version."""
         self.status: dict[str, str] = {}
         self.links: list[dict[str, str | None] | Usual] = []
-        """Those that nobody has taken yet: to keep them all is to make the garbage collector slow."""
+        """Those that nobody has taken yet: to keep them all is to make the garbage collector slow.
+        """
         self.count = 0
         self.headings: list[str] = []
         """The texts of the first title and headings."""
@@ -78,10 +89,17 @@ class _Page(HTMLParser):
         text = self._rest + text
         self._rest = ""
         position = 0
-        while not self.rawdata and self.cdata_elem is None:  # it is in the middle of nothing, and in no script
+        while (
+            not self.rawdata and self.cdata_elem is None
+        ):  # it is in the middle of nothing, and in no script
             position = self._usual_links(text, position)
             while (found := _USUAL(text, position)) is not None:
-                self._link([(name, _plain(said) if "&" in said else said) for name, said in _ATTRIBUTES(found[1])])
+                self._link(
+                    [
+                        (name, _plain(said) if "&" in said else said)
+                        for name, said in _ATTRIBUTES(found[1])
+                    ]
+                )
                 position = found.end()
                 if found[2]:
                     self.tags.add("br")
@@ -115,7 +133,9 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
             self._link(attrs)
-        elif tag == "base" and self.base is None and not self.count:  # HTML wants it before all links
+        elif (
+            tag == "base" and self.base is None and not self.count
+        ):  # HTML wants it before all links
             self.base = dict(reversed(attrs)).get("href")
         elif tag == "meta":
             self._meta(dict(reversed(attrs)))
@@ -169,16 +189,25 @@ class _Page(HTMLParser):
         That is the ``<meta>`` of an index, or a title or heading that names the project as indexes
         do.
         """
-        return self.version is not None or self.is_index or any(_names(text, name) for text in self.headings)
+        return (
+            self.version is not None
+            or self.is_index
+            or any(_names(text, name) for text in self.headings)
+        )
 
 
 def slices_of_html(
-    data: bytes | bytearray, name: ProjectName, url: str, content_type: str = "", *, must_end: bool = False
+    data: bytes | bytearray,
+    name: ProjectName,
+    url: str,
+    content_type: str = "",
+    *,
+    must_end: bool = False,
 ) -> Slices:
     """The listing in an HTML page that came from `url`.
 
-    `must_end`: nobody knows whether the page came whole, so it has to end as HTML does. Raises `BadListing`, also for
-    what is no index page.
+    `must_end`: nobody knows whether the page came whole, so it has to end as HTML does. Raises
+    `BadListing`, also for what is no index page.
     """
     page = _Page()
     gathered: Gathered | None = None
@@ -199,7 +228,11 @@ def slices_of_html(
             gathered = Gathered(name, base)
         while gathered is not None and page.links:
             for link in page.links[:FEW]:
-                gathered.add(file_of_usual(link, name) if isinstance(link, tuple) else file_of(entry_of(link), name, base))
+                gathered.add(
+                    file_of_usual(link, name)
+                    if isinstance(link, tuple)
+                    else file_of(entry_of(link), name, base)
+                )
             del page.links[:FEW]
             yield
     if must_end and page.tags.isdisjoint(("/html", "/body")):
@@ -232,7 +265,9 @@ def _names(heading: str, name: ProjectName) -> bool:
 
 
 def _encoding(content_type: str) -> str:
-    """UTF-8 (the Simple API knows no other), unless the page says that it is one of the old ones."""
+    """UTF-8 (the Simple API knows no other), unless the page says that it is one of
+    the old ones.
+    """
     said = _CHARSET.search(content_type[:LONGEST_TEXT])
     try:
         found = lookup(said[1]).name if said else "utf-8"

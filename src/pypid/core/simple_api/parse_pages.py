@@ -1,6 +1,7 @@
 """The pages of another index, whatever it calls them: JSON or HTML is decided by looking.
 
-Static mirrors and object stores give pages any Content-Type, and some indexes answer JSON to whoever asked for HTML.
+Static mirrors and object stores give pages any Content-Type, and some indexes answer JSON to
+whoever asked for HTML.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from pypid.core.errors import BadListing, BadName
 from pypid.core.packaging.name_sets import ManyNames, in_order, lines
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.simple_api.json_elements import elements
-from pypid.core.simple_api.parse import ParsedListing, Slices, at_once, must_be_known, slices_of_json
+from pypid.core.simple_api.parse import (
+    ParsedListing,
+    Slices,
+    at_once,
+    must_be_known,
+    slices_of_json,
+)
 
 MOST_NAMES = 5_000_000
 PIECE = 1 << 16
@@ -24,7 +31,8 @@ PARTS = 128
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _LINK = re.compile(
-    rb"<a\s[^<>]{0,2000}?(?<![\w-])href\s*=\s*(?:\"([^\"<>]{1,2000})\"|'([^'<>]{1,2000})'|([^\s\"'<>]{1,2000}))", re.I
+    rb"<a\s[^<>]{0,2000}?(?<![\w-])href\s*=\s*(?:\"([^\"<>]{1,2000})\"|'([^'<>]{1,2000})'|([^\s\"'<>]{1,2000}))",
+    re.I,
 )
 _PLAIN = re.compile(rb"[A-Za-z0-9._-]+\Z").match
 _VERSION = re.compile(rb"<meta\s[^<>]{0,200}pypi:repository-version[^<>]{0,200}>", re.I)
@@ -32,9 +40,16 @@ _CONTENT = re.compile(rb"content\s*=\s*[\"']?([^\"'\s>]{0,40})", re.I)
 
 
 def slices_of_page(
-    data: bytes | bytearray, content_type: str, name: ProjectName, url: str, *, must_end: bool = False
+    data: bytes | bytearray,
+    content_type: str,
+    name: ProjectName,
+    url: str,
+    *,
+    must_end: bool = False,
 ) -> Slices:
-    """The listing in a project's page that came from `url`; `must_end` as for `slices_of_html`. Raises `BadListing`."""
+    """The listing in a project's page that came from `url`; `must_end` as for `slices_of_html`.
+    Raises `BadListing`.
+    """
     data = _without_mark(data)
     if _looks_like_json(data):
         return slices_of_json(data, name, url)
@@ -47,13 +62,19 @@ def slices_of_page(
     raise BadListing("it is neither JSON nor HTML." if data else "it is empty.")
 
 
-def read_page(data: bytes | bytearray, content_type: str, name: ProjectName, url: str) -> ParsedListing:
+def read_page(
+    data: bytes | bytearray, content_type: str, name: ProjectName, url: str
+) -> ParsedListing:
     """The same, at once."""
     return at_once(slices_of_page(data, content_type, name, url))
 
 
-def slices_of_names(data: bytes | bytearray, *, must_end: bool = False) -> Generator[None, None, ManyNames]:
-    """All names on the list of projects, in order, each once; what is no name is left out. Raises `BadListing`."""
+def slices_of_names(
+    data: bytes | bytearray, *, must_end: bool = False
+) -> Generator[None, None, ManyNames]:
+    """All names on the list of projects, in order, each once; what is no name is left out. Raises
+    `BadListing`.
+    """
     data = _without_mark(data)
     if _looks_like_json(data):
         return _names_of_json(data)
@@ -101,7 +122,9 @@ def _names_of_json(data: bytes | bytearray) -> Generator[None, None, ManyNames]:
 
 
 def _names_of_html(data: bytes | bytearray) -> Generator[None, None, ManyNames]:
-    """By a regular expression: to parse 40 MB of HTML takes a minute, and all that counts of a link is its end (PEP 503)."""
+    """By a regular expression: to parse 40 MB of HTML takes a minute, and all that counts of a link
+    is its end (PEP 503).
+    """
     version = _VERSION.search(data, 0, PIECE)
     content = _CONTENT.search(version[0]) if version else None
     must_be_known(content[1].decode("latin-1") if content else None)
@@ -129,7 +152,9 @@ def _last_part(href: bytes) -> str:
 
 
 class _Names:
-    """Names, each once, in many sets: to let one grow to a million takes 40 milliseconds at a time, and to sort it 500."""
+    """Names, each once, in many sets: to let one grow to a million takes 40 milliseconds at a time,
+    and to sort it 500.
+    """
 
     def __init__(self) -> None:
         self._parts: list[set[ProjectName]] = [set() for _ in range(PARTS)]

@@ -1,9 +1,11 @@
-"""The renderer: a project, or the list of projects, as a page of the Simple API 1.4, in JSON and HTML.
+"""The renderer: a project, or the list of projects, as a page of the Simple API 1.4, in JSON and
+HTML.
 
 Both representations are written from the same `_Entry`, so that they cannot say different things.
 
-Sources: "Simple repository API" (packaging.python.org); PEP 592 (yank), 658/714 (core metadata), 700 (size, upload time,
-versions), 740 (provenance), 792 (status), 833 (HTML stays at 1.4). PEP 708 is rejected and 752 would be 1.5: neither is here.
+Sources: "Simple repository API" (packaging.python.org); PEP 592 (yank), 658/714 (core metadata),
+700 (size, upload time, versions), 740 (provenance), 792 (status), 833 (HTML stays at 1.4). PEP 708
+is rejected and 752 would be 1.5: neither is here.
 """
 
 from __future__ import annotations
@@ -31,11 +33,15 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 API_VERSION = "1.4"
 API_VERSION_WITHOUT_SIZES = "1.0"
-"""From 1.1 on each file in JSON MUST have a size. All else that is known is still said: readers ignore the keys that they
-do not know, uv and pip read them whatever the version, and without ``upload-time`` uv drops files."""
+"""From 1.1 on each file in JSON MUST have a size. All else that is known is still said: readers
+ignore the keys that they do not know, uv and pip read them whatever the version, and without
+``upload-time`` uv drops files.
+"""
 
 FILES_URL = "../../packages/"
-"""From ``/simple/<project>/`` to where files are served. bandersnatch demands that their paths begin with ``/packages``."""
+"""From ``/simple/<project>/`` to where files are served. bandersnatch demands that their paths
+begin with ``/packages``.
+"""
 
 
 class _Meta(msgspec.Struct, rename="kebab", frozen=True):
@@ -52,7 +58,9 @@ class _Status(msgspec.Struct, frozen=True):
 
 
 class _Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False):
-    """What a page says of one file. What is not known is left out: uv refuses the whole page for a null."""
+    """What a page says of one file. What is not known is left out: uv refuses the whole page for a
+    null.
+    """
 
     filename: str
     url: str
@@ -61,7 +69,8 @@ class _Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False
     upload_time: str | UnsetType = UNSET
     requires_python: str | UnsetType = UNSET
     core_metadata: dict[str, str] | bool | UnsetType = UNSET
-    # and not dist-info-metadata, its older name: pip 22.3 to 23.1, Debian 12's among them, crash on an object there (PEP 714)
+    # and not dist-info-metadata, its older name: pip 22.3 to 23.1, Debian 12's among them, crash on
+    # an object there (PEP 714)
     gpg_sig: bool | UnsetType = UNSET
     provenance: str | UnsetType = UNSET
     yanked: bool | str = False
@@ -79,7 +88,9 @@ class _Detail(msgspec.Struct, rename="kebab", frozen=True):
 _encoder = msgspec.json.Encoder()
 
 BLOCK = 256
-"""Lines of a page that are written in one call: whoever does so in a thread lets others have their turn after each."""
+"""Lines of a page that are written in one call: whoever does so in a thread lets others have their
+turn after each.
+"""
 
 
 def render_project(
@@ -94,18 +105,22 @@ def render_project(
 ) -> RenderedPage:
     """The project's page. `project` is what the client may see (`policy.view`).
 
-    `files_url` is the URL, with its last ``/``, below which files are served, absolute or relative to the page: each project's
-    in a folder of its own or, if `flat`, all together.
-    `provenance_url` is the absolute base of provenance objects (``https://host/integrity/``), or None; as the
-    specification demands a secure one, it is used only if it begins with ``https://``. `url_of` gives each file's URL where
-    no `files_url` can (signed ones). `as_of`: which moment is shown, if it is not this one.
+    `files_url` is the URL, with its last ``/``, below which files are served, absolute or relative
+    to the page: each project's in a folder of its own or, if `flat`, all together. `provenance_url`
+    is the absolute base of provenance objects (``https://host/integrity/``), or None; as the
+    specification demands a secure one, it is used only if it begins with ``https://``. `url_of`
+    gives each file's URL where no `files_url` can (signed ones). `as_of`: which moment is shown, if
+    it is not this one.
     """
     if provenance_url is not None and not provenance_url.startswith("https://"):
         provenance_url = None
     if not flat:
         files_url = f"{files_url}{project.name}/"
     files = project.files
-    blocks = ([_entry(file, files_url, provenance_url, url_of) for file in block] for block in _in_blocks(files))
+    blocks = (
+        [_entry(file, files_url, provenance_url, url_of) for file in block]
+        for block in _in_blocks(files)
+    )
     reason = plain(project.status_reason) or UNSET
     status = _Status(project.status.value, reason)
     detail = _detail_json if format.is_json else _detail_html
@@ -117,7 +132,9 @@ def _in_blocks(lines: Sequence[_T]) -> Iterator[Sequence[_T]]:
     return (lines[start : start + BLOCK] for start in range(0, len(lines), BLOCK))
 
 
-def _detail_json(project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None) -> bytes:
+def _detail_json(
+    project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None
+) -> bytes:
     complete = all(file.size is not None for file in project.files)
     version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
     # what only has a name (`pypid.static`) may have no version
@@ -132,11 +149,15 @@ def _detail_json(project: Project, status: _Status, blocks: Iterable[list[_Entry
     return b"".join((*pieces, b"]}"))
 
 
-def render_names(names: Sequence[Summary], format: Format, *, serial: int | None = None, page: str = "") -> RenderedPage:
-    """The list of projects, in the order of `names`; those that `policy.is_listed` hides are left out.
+def render_names(
+    names: Sequence[Summary], format: Format, *, serial: int | None = None, page: str = ""
+) -> RenderedPage:
+    """The list of projects, in the order of `names`; those that `policy.is_listed` hides are left
+    out.
 
-    `serial` is the catalog's last serial; without it, the highest of `names`. `page` is how a project's page is named in its
-    folder, for places where a folder's own URL answers nothing (most buckets).
+    `serial` is the catalog's last serial; without it, the highest of `names`. `page` is how a
+    project's page is named in its folder, for places where a folder's own URL answers nothing (most
+    buckets).
     """
     if serial is None:
         serial = max((summary.serial for summary in names), default=0)
@@ -147,9 +168,11 @@ def render_names(names: Sequence[Summary], format: Format, *, serial: int | None
 
 
 def render_every_file(projects: Sequence[Project]) -> RenderedPage:
-    """One HTML page with the files of all these projects, as they come: for ``--find-links`` of pip, and for buildout.
+    """One HTML page with the files of all these projects, as they come: for ``--find-links`` of
+    pip, and for buildout.
 
-    It is served where files are, so that links are relative to it. Always HTML: no specification knows such a page.
+    It is served where files are, so that links are relative to it. Always HTML: no specification
+    knows such a page.
     """
     blocks = (
         "".join([_anchor(_entry(file, f"{project.name}/", None)) for file in block])
@@ -181,8 +204,8 @@ def plain(text: str) -> str:
 def encodable(text: str) -> str:
     """`text` as every representation can carry it.
 
-    Line ends become LF; control characters, halves of surrogate pairs and noncharacters, which HTML cannot express or
-    UTF-8 cannot encode, become U+FFFD.
+    Line ends become LF; control characters, halves of surrogate pairs and noncharacters, which HTML
+    cannot express or UTF-8 cannot encode, become U+FFFD.
     """
     if text.isprintable():
         return text
@@ -204,7 +227,12 @@ def quoted(part: str) -> str:
     return quote(part, safe="", errors="replace")
 
 
-def _entry(file: File, files_url: str, provenance_url: str | None, url_of: Callable[[File], str] | None = None) -> _Entry:
+def _entry(
+    file: File,
+    files_url: str,
+    provenance_url: str | None,
+    url_of: Callable[[File], str] | None = None,
+) -> _Entry:
     filename = name = file.filename
     if not _UNRESERVED(filename):  # nearly all are plain, and need no quotes
         filename = plain(filename)
@@ -228,15 +256,20 @@ def _entry(file: File, files_url: str, provenance_url: str | None, url_of: Calla
         gpg_sig=True if file.signed else UNSET,
         provenance=provenance,
         # uv takes "" for yanked, pip does not: without a reason it is True.
-        yanked=file.yanked is not None and (encodable(file.yanked) if file.yanked.strip() else True),
+        yanked=file.yanked is not None
+        and (encodable(file.yanked) if file.yanked.strip() else True),
     )
 
 
 def _hashes(file: File) -> dict[str, str]:
-    """The one hash that clients are to check: HTML has room for one, and uv refuses algorithms that it does not know."""
+    """The one hash that clients are to check: HTML has room for one, and uv refuses algorithms that
+    it does not know.
+    """
     if file.sha256:
         return {"sha256": file.sha256}
-    if file.digest and file.source is None:  # of a list (`pypid.static`), whose readers were given this one before
+    if (
+        file.digest and file.source is None
+    ):  # of a list (`pypid.static`), whose readers were given this one before
         algorithm, _, value = file.digest.partition("=")
         return {algorithm: value}
     return {"md5": file.md5} if file.md5 else {}
@@ -246,7 +279,8 @@ def _hashes(file: File) -> dict[str, str]:
 
 
 def _document(title: str, head: str, blocks: Iterable[str], serial: int) -> bytes:
-    # No <base>: uv refuses a relative one, and links relative to the page survive any proxy in front.
+    # No <base>: uv refuses a relative one, and links relative to the page survive any proxy in
+    # front.
     beginning = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="pypi:repository-version" content="{API_VERSION}">\n{head}'
@@ -256,7 +290,9 @@ def _document(title: str, head: str, blocks: Iterable[str], serial: int) -> byte
     return b"".join([text.encode() for text in (beginning, *blocks, end)])
 
 
-def _detail_html(project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None) -> bytes:
+def _detail_html(
+    project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None
+) -> bytes:
     head, told = ("", "") if as_of is None else (as_of.head(), as_of.notice())
     head += f'<meta name="pypi:project-status" content="{status.status}">\n'
     notice = ""
@@ -267,11 +303,15 @@ def _detail_html(project: Project, status: _Status, blocks: Iterable[list[_Entry
     elif project.status is not project.status.ACTIVE:
         notice = f"<p>{status.status}</p>\n"
     lines = ("".join(map(_anchor, block)) for block in blocks)
-    return _document(f"Links for {project.name}", head, chain((told, notice), lines), project.serial)
+    return _document(
+        f"Links for {project.name}", head, chain((told, notice), lines), project.serial
+    )
 
 
 def _anchor(entry: _Entry) -> str:
-    """The line of one file. Attributes hold no bare ``>``: hatch reads them with a regular expression."""
+    """The line of one file. Attributes hold no bare ``>``: hatch reads them with a regular
+    expression.
+    """
     href = entry.url
     for name, digest in entry.hashes.items():
         href = f"{href}#{name}={digest}"
@@ -301,13 +341,17 @@ def _anchor(entry: _Entry) -> str:
     return f"<a {attributes}>{escape(entry.filename)}</a>{remarks}<br>\n"
 
 
-# The list of projects, in pieces, so that a long list can be patched; a name needs no escapes (`ProjectName`).
+# The list of projects, in pieces, so that a long list can be patched; a name needs no escapes
+# (`ProjectName`).
 
 
 def names_frame(serial: int, format: Format) -> tuple[bytes, bytes]:
     """What stands before and behind the pieces of the list of projects."""
     if format.is_json:
-        return f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial}}},"projects":['.encode(), b"]}"
+        return (
+            f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial}}},"projects":['.encode(),
+            b"]}",
+        )
     beginning, end = _document("Projects", "", (_MARK,), serial).split(_MARK.encode())
     return beginning, end
 
@@ -318,8 +362,12 @@ _MARK = "\0"
 def names_piece(block: Sequence[Summary], format: Format, page: str = "") -> bytes:
     """The piece of the list that names these, as they are."""
     if format.is_json:
-        return ",".join([f'{{"_last-serial":{summary.serial},"name":"{summary.name}"}}' for summary in block]).encode()
-    return "".join([f'<a href="{summary.name}/{page}">{summary.name}</a><br>\n' for summary in block]).encode()
+        return ",".join(
+            [f'{{"_last-serial":{summary.serial},"name":"{summary.name}"}}' for summary in block]
+        ).encode()
+    return "".join(
+        [f'<a href="{summary.name}/{page}">{summary.name}</a><br>\n' for summary in block]
+    ).encode()
 
 
 def names_between(format: Format) -> bytes:

@@ -1,6 +1,8 @@
-"""The chain of pypids that a request has come through, as ``Via`` says it (RFC 9110, 7.6.3): so that a loop is seen.
+"""The chain of pypids that a request has come through, as ``Via`` says it (RFC 9110, 7.6.3): so
+that a loop is seen.
 
-Each process has an identity of its own, chosen by chance at its start. Whoever sees it in a request is being asked by itself.
+Each process has an identity of its own, chosen by chance at its start. Whoever sees it in a request
+is being asked by itself.
 """
 
 from __future__ import annotations
@@ -12,9 +14,15 @@ from collections.abc import Iterable, Sequence
 from pypid.core.errors import Loop
 
 LONGEST_CHAIN = 16
-"""Pypids between a client and the last index; more is a loop through something that drops or changes our identity."""
-_HOP = re.compile(r"\s*(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+/)?[A-Za-z0-9.]+\s+(?P<by>pypid-[A-Za-z0-9-]{1,64})(?=[\s,()]|\Z)")
-"""A hop that is a pypid, and so may be part of a loop: other proxies, and whatever a client writes, are not passed on."""
+"""Pypids between a client and the last index; more is a loop through something that drops or
+changes our identity.
+"""
+_HOP = re.compile(
+    r"\s*(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+/)?[A-Za-z0-9.]+\s+(?P<by>pypid-[A-Za-z0-9-]{1,64})(?=[\s,()]|\Z)"
+)
+"""A hop that is a pypid, and so may be part of a loop: other proxies, and whatever a client writes,
+are not passed on.
+"""
 
 
 def identity(chance: bytes) -> str:
@@ -23,9 +31,13 @@ def identity(chance: bytes) -> str:
 
 
 def read_via(values: Iterable[str]) -> tuple[str, ...]:
-    """The pypids in the ``Via`` headers, first to last, at most the last `LONGEST_CHAIN`; everything else is left out."""
+    """The pypids in the ``Via`` headers, first to last, at most the last `LONGEST_CHAIN`;
+    everything else is left out.
+    """
     hops = (hop for value in values for hop in value[:8192].split(","))
-    return tuple(deque((match["by"] for match in map(_HOP.match, hops) if match), maxlen=LONGEST_CHAIN))
+    return tuple(
+        deque((match["by"] for match in map(_HOP.match, hops) if match), maxlen=LONGEST_CHAIN)
+    )
 
 
 def write_via(via: Sequence[str], own: str) -> str:
@@ -36,8 +48,8 @@ def write_via(via: Sequence[str], own: str) -> str:
 def refuse_loop(via: Sequence[str], own: str) -> None:
     """Raise `Loop` if the request was here before.
 
-    To be called before the request waits for anything that it could be the cause of: a flight that is under way for the
-    same page would wait for itself.
+    To be called before the request waits for anything that it could be the cause of: a flight that
+    is under way for the same page would wait for itself.
     """
     if own in via or len(via) >= LONGEST_CHAIN:
         raise Loop()

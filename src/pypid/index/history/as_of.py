@@ -1,4 +1,6 @@
-"""The index as of a moment: the rules of today, over what was there then (`core.records.history`)."""
+"""The index as of a moment: the rules of today, over what was
+there then (`core.records.history`).
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ FEW = 1000
 
 @frozen
 class Looked:
-    """What is seen of a project now, and before when it is asked about: enough to know whether its page is there already."""
+    """What is seen of a project now, and before when it is asked about: enough to know whether its
+    page is there already.
+    """
 
     name: ProjectName
     seen: ViewSources
@@ -56,7 +60,9 @@ class ThenSeen:
 
 @define(eq=False)
 class Moments:
-    """The moments of one index. What it remembers is bounded by what the index holds, not by how many moments are asked for."""
+    """The moments of one index. What it remembers is bounded by what the index holds, not by how
+    many moments are asked for.
+    """
 
     index: Index
     snapshots: NamedSnapshots = field(init=False)
@@ -68,7 +74,9 @@ class Moments:
         self._spanned = Spanned(self.index)
 
     async def look(self, name: ProjectName, asked: RequestContext) -> Looked:
-        """The project, of which `tell` tells how it was before `asked.before`. Raises as `Index.view`."""
+        """The project, of which `tell` tells how it was before `asked.before`. Raises as
+        `Index.view`.
+        """
         return await _look(self.index, name, asked, await self._recorded.since(self.index))
 
     async def tell(self, looked: Looked) -> AsOfState:
@@ -84,36 +92,53 @@ class Moments:
         return await self._spanned.names(await self.index.stored_names(), before)
 
     async def needed(self, projects: Iterable[ProjectName]) -> Set[tuple[ProjectName, str]]:
-        """The kept files of these projects that snapshots show: project and file name. Raises `StorageDown`."""
+        """The kept files of these projects that snapshots show: project and file name. Raises
+        `StorageDown`.
+        """
         moments = [snapshot.moment for snapshot in (await self.snapshots.all()).values()]
         if not moments:
             return frozenset()
         pace, found = Pace(self.index.world), set[tuple[ProjectName, str]]()
         for name in projects:
             heard = await self.index.catalog.theirs(name)
-            found.update((name, filename) for filename in shown_at(heard, moments, self.index.policy.restored))
+            found.update(
+                (name, filename)
+                for filename in shown_at(heard, moments, self.index.policy.restored)
+            )
             await pace.keep()
         return found
 
 
-async def then_of(index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None = None) -> ThenSeen:
+async def then_of(
+    index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None = None
+) -> ThenSeen:
     """What was to be seen of the project before `asked.before`.
 
-    There is one if there is one now, whether or not it had files then: a name that is ours must not be looked for elsewhere.
-    Raises as `Index.view`. `recorded`: see `Recorded`.
+    There is one if there is one now, whether or not it had files then: a name that is ours must not
+    be looked for elsewhere. Raises as `Index.view`. `recorded`: see `Recorded`.
     """
     looked = await _look(index, name, asked, recorded)
     return ThenSeen(await _told(index, looked), looked.edition)
 
 
-async def _look(index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None) -> Looked:
+async def _look(
+    index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None
+) -> Looked:
     assert asked.before is not None
     return Looked(name, await index.seen(name, asked), asked.before, recorded)
 
 
 async def _told(index: Index, looked: Looked) -> AsOfState:
     seen = looked.seen
-    what = (index.policy, seen.ours, seen.theirs, index.world.now(), looked.name, looked.before, looked.recorded)
+    what = (
+        index.policy,
+        seen.ours,
+        seen.theirs,
+        index.world.now(),
+        looked.name,
+        looked.before,
+        looked.recorded,
+    )
     now = seen.view.project
     if _files_of(seen.ours, seen.theirs and seen.theirs.said) <= FEW:
         return _to_be_had(view_then(*what), now)
@@ -124,7 +149,11 @@ def _to_be_had(then: AsOfState, now: Project) -> AsOfState:
     """Without the files that are hidden today."""
     names = {file.filename for file in now.files} | then.apart
     files = tuple(file for file in then.project.files if file.filename in names)
-    return then if len(files) == len(then.project.files) else evolve(then, project=evolve(then.project, files=files))
+    return (
+        then
+        if len(files) == len(then.project.files)
+        else evolve(then, project=evolve(then.project, files=files))
+    )
 
 
 def _files_of(*sides: object) -> int:
@@ -138,7 +167,8 @@ class Recorded:
     _known: tuple[datetime | None] | None = field(default=None, init=False)
 
     async def since(self, index: Index) -> datetime | None:
-        """It is asked of the storage once. In one that is older than this is noted, it is written down that we begin now.
+        """It is asked of the storage once. In one that is older than this is noted, it is written
+        down that we begin now.
 
         None: nobody knows, or the storage is away and cannot be asked now.
         """
@@ -152,7 +182,9 @@ class Recorded:
             identity = await records.read_document(index.blobs, StorageIdentity, STORAGE_IDENTITY)
             if identity is None:  # in tests
                 return None
-            found = await records.read_document(index.blobs, Recording, RECORDING)  # of an older storage, or of a copy
+            found = await records.read_document(
+                index.blobs, Recording, RECORDING
+            )  # of an older storage, or of a copy
             if found is None and identity.recorded is UNSET:
                 found = Recording(index.world.now())
                 with suppress(Exists):
@@ -164,7 +196,9 @@ class Recorded:
 
 @define(eq=False)
 class Spanned:
-    """When each project had any files: looked up once for each change of it, and not for each moment."""
+    """When each project had any files: looked up once for each change of it, and not for each
+    moment.
+    """
 
     index: Index
     _known: _Known = field(factory=dict, init=False, repr=False)
@@ -173,14 +207,23 @@ class Spanned:
     _flights: Flights[Hashable, _Known] = field(factory=Flights, init=False, repr=False)
 
     async def names(self, names: Sequence[Summary], before: datetime) -> Sequence[Summary]:
-        """Those of the `names` (all that are stored) of which a file that is stored now was there."""
+        """Those of the `names` (all that are stored) of which a file that is stored
+        now was there.
+        """
         return await self.index.world.thinking(_there, await self._all(names), before)
 
     async def _all(self, names: Sequence[Summary]) -> _Known:
-        """Of all `names`: as it is known, as long as they are the same object; looked up once for all who wait for it."""
+        """Of all `names`: as it is known, as long as they are the same object; looked up once for
+        all who wait for it.
+        """
         epoch, made_of = self.index.catalog.epoch, self._made_of
         # of one that is blended the summary says nothing of theirs
-        if made_of is not None and made_of[0] is names and made_of[1] == epoch and not self.index.policy.blend:
+        if (
+            made_of is not None
+            and made_of[0] is names
+            and made_of[1] == epoch
+            and not self.index.policy.blend
+        ):
             return self._known
         return await self._flights.single((id(names), epoch), lambda: self._look(names, epoch))
 
@@ -198,7 +241,9 @@ class Spanned:
     async def _spans(self, name: ProjectName) -> Spans:
         ours = await self.index.catalog.ours(name)
         policy = self.index.policy
-        heard = await self.index.catalog.theirs(name) if may_show_theirs(policy, name, ours) else None
+        heard = (
+            await self.index.catalog.theirs(name) if may_show_theirs(policy, name, ours) else None
+        )
         return spans(ours if isinstance(ours, Project) else None, heard, policy.restored)
 
 

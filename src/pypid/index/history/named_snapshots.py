@@ -1,4 +1,6 @@
-"""Snapshots: names for moments. Each is a small document in the storage: all nodes know it, and a rebuild loses none."""
+"""Snapshots: names for moments. Each is a small document in the storage: all nodes know it, and a
+rebuild loses none.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +44,15 @@ def snapshot_name(text: str) -> str:
 
 @define(eq=False)
 class NamedSnapshots:
-    """Those of one storage. Everything raises `StorageDown`, but what was read before is shown then."""
+    """Those of one storage. Everything raises `StorageDown`, but what was read before is shown
+    then.
+    """
 
     blobs: Blobs
     world: World
-    _known: Mapping[str, tuple[str, SnapshotDocument | None]] = field(factory=dict, init=False, repr=False)
+    _known: Mapping[str, tuple[str, SnapshotDocument | None]] = field(
+        factory=dict, init=False, repr=False
+    )
     """By name: the blob's ETag, and what it says; None for one that cannot be read."""
     _looked: float | None = field(default=None, init=False)
     _flights: Flights[None, None] = field(factory=Flights, init=False, repr=False)
@@ -65,11 +71,15 @@ class NamedSnapshots:
     async def find(self, name: str) -> SnapshotDocument:
         """One. Raises `NoSuchSnapshot`.
 
-        One that another worker or node has just made is found at once: what is not known is looked for, though not more often
-        than every `AGAIN` seconds, whoever makes up names.
+        One that another worker or node has just made is found at once: what is not known is looked
+        for, though not more often than every `AGAIN` seconds, whoever makes up names.
         """
         found = (await self.all()).get(name)
-        if found is None and self._looked is not None and self.world.clock.seconds() - self._looked >= AGAIN:
+        if (
+            found is None
+            and self._looked is not None
+            and self.world.clock.seconds() - self._looked >= AGAIN
+        ):
             with suppress(StorageDown):
                 await self._flights.single(None, self._look)
             found = (await self.all()).get(name)
@@ -81,7 +91,9 @@ class NamedSnapshots:
         """A new one. Raises `NameTaken`, `BadRequest`."""
         snapshot_name(snapshot.name)
         if len(snapshot.note) > LONGEST_NOTE or not snapshot.note.replace("\n", " ").isprintable():
-            raise BadRequest(f"A note has at most {LONGEST_NOTE} characters, all of them printable.")
+            raise BadRequest(
+                f"A note has at most {LONGEST_NOTE} characters, all of them printable."
+            )
         if len(await self.all()) >= MOST:
             raise BadRequest(f"There are {MOST} snapshots already: delete one first.")
         try:
@@ -109,7 +121,11 @@ class NamedSnapshots:
             if blob.key == _key(name) and _NAME.fullmatch(name):
                 before = self._known.get(name)
                 is_same = before is not None and before[0] == blob.etag
-                known[name] = before if before is not None and is_same else (blob.etag, await self._read(name, blob))
+                known[name] = (
+                    before
+                    if before is not None and is_same
+                    else (blob.etag, await self._read(name, blob))
+                )
         self._known, self._looked = known, begun
 
     async def _read(self, name: str, blob: Blob) -> SnapshotDocument | None:
@@ -118,7 +134,10 @@ class NamedSnapshots:
             if document is not None and (document.name != name or document.moment.tzinfo is None):
                 raise Unreadable(blob.key, "it is another snapshot's, or its moment has no zone")
         except Unreadable as error:
-            _log.error("{error}; there is no such snapshot until an administrator repairs or deletes it", error=error)
+            _log.error(
+                "{error}; there is no such snapshot until an administrator repairs or deletes it",
+                error=error,
+            )
             return None
         return document
 

@@ -1,7 +1,9 @@
-"""Adopting: making files that already lie in the storage ours, in place, by writing their records beside them.
+"""Adopting: making files that already lie in the storage ours, in place, by writing their records
+beside them.
 
-For folders made by ``pip download`` or kept for another index, for what a pypicloud left, and for files that somebody dropped
-into the storage. The operator vouches for them: what is odd but can be served is taken in, and every oddity is told.
+For folders made by ``pip download`` or kept for another index, for what a pypicloud left, and for
+files that somebody dropped into the storage. The operator vouches for them: what is odd but can be
+served is taken in, and every oddity is told.
 """
 
 from __future__ import annotations
@@ -14,7 +16,16 @@ from functools import partial
 
 from attrs import evolve, frozen
 
-from pypid.core.errors import AlreadyExists, Archived, BadFilename, BadName, Exists, Missing, StorageDown, Unreadable
+from pypid.core.errors import (
+    AlreadyExists,
+    Archived,
+    BadFilename,
+    BadName,
+    Exists,
+    Missing,
+    StorageDown,
+    Unreadable,
+)
 from pypid.core.model import Blob, File, Project
 from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
 from pypid.core.packaging.names import (
@@ -37,12 +48,15 @@ from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
 
 AT_ONCE = 16
-"""Files that are looked at, and taken in, at the same time: a bucket answers each question after a while."""
+"""Files that are looked at, and taken in, at the same time: a bucket answers each question after a
+while.
+"""
 
 
 class Result(Enum):
-    """What became of a file that had no record. Of one that was `LEFT` nothing is lost: its bytes are served all the same, or
-    it was never an index's."""
+    """What became of a file that had no record. Of one that was `LEFT` nothing is lost: its bytes
+    are served all the same, or it was never an index's.
+    """
 
     ADOPTED = "adopted"
     REFUSED = "refused"
@@ -53,8 +67,8 @@ class Result(Enum):
 class Adopted:
     """One file: where it lies, what became of it, and all that is odd about it.
 
-    `lasting`: it will be so the next time. `names`: the projects that it is, or was said to be, of; `uploader` is who published
-    it, if that is known.
+    `lasting`: it will be so the next time. `names`: the projects that it is, or was said to be, of;
+    `uploader` is who published it, if that is known.
     """
 
     key: str
@@ -73,19 +87,25 @@ class Adopter:
     tell: Tell | None = None
     """Hears how far it is, as the log does."""
     bare: frozenset[ProjectName] = frozenset()
-    """Projects of which, but for these strays, nothing is in the storage: a listing has shown it, and nobody publishes yet. So
-    nobody asks for what is not there. They come into view with their last file (`IndexContext.pending`)."""
+    """Projects of which, but for these strays, nothing is in the storage: a listing has shown it,
+    and nobody publishes yet. So nobody asks for what is not there. They come into view with their
+    last file (`IndexContext.pending`).
+    """
 
     async def adopt(self, strays: Iterable[Blob], by: str | None) -> Sequence[Adopted]:
-        """Adopt each of `strays`; what became of them, in order of their keys. `by` published what nobody is said to have.
+        """Adopt each of `strays`; what became of them, in order of their keys. `by` published what
+        nobody is said to have.
 
-        Raises `StorageDown`, `StorageFull`; what was adopted till then stays. Goes on to its end if whoever asked goes away.
+        Raises `StorageDown`, `StorageFull`; what was adopted till then stays. Goes on to its end if
+        whoever asked goes away.
         """
         return await shielded(self._adopt_all(list(strays), by))
 
     async def _adopt_all(self, strays: Sequence[Blob], by: str | None) -> Sequence[Adopted]:
         progress = Progress(self.parts.world.clock, self.tell)
-        claims, awaited = await self.parts.world.thinking(_claims, strays)  # many thousands of names
+        claims, awaited = await self.parts.world.thinking(
+            _claims, strays
+        )  # many thousands of names
         adopted: list[Adopted] = []
 
         async def settle(filename: str, claimed: Mapping[str, Blob]) -> None:
@@ -99,7 +119,9 @@ class Adopter:
             if project is not None and not awaited[project]:
                 self.parts.pending.discard(project)
 
-        await all_of([partial(settle, filename, claimed) for filename, claimed in claims.items()], AT_ONCE)
+        await all_of(
+            [partial(settle, filename, claimed) for filename, claimed in claims.items()], AT_ONCE
+        )
         return sorted(adopted, key=lambda came: came.key)
 
     async def _adopt(self, blob: Blob, by: str | None) -> Adopted | None:
@@ -121,45 +143,62 @@ class Adopter:
                 came = refused or await self._looked_at(blob, distribution, by, replaces=is_newer)
                 return evolve(came, names=came.names | names)
             except Missing:
-                return Adopted(blob.key, Result.REFUSED, ("it is gone again.",), lasting=False, names=names)
+                return Adopted(
+                    blob.key, Result.REFUSED, ("it is gone again.",), lasting=False, names=names
+                )
             except Archived:
                 problem = "it lies in an archive: restore it, then adopt it."
                 return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
-            except StorageDown as error:  # of this one: a storage that is away refuses the writes as well
+            except (
+                StorageDown
+            ) as error:  # of this one: a storage that is away refuses the writes as well
                 problem = f"it cannot be read. {error}"
                 return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
 
     async def _is_newer(self, blob: Blob, distribution: Distribution) -> bool:
-        """Whether a pypicloud has overwritten the very file that is published here, while it had the storage to itself: by what
-        it wrote down then, so that damage is never taken for it.
+        """Whether a pypicloud has overwritten the very file that is published here, while it had
+        the storage to itself: by what it wrote down then, so that damage is never taken for it.
         """
         if not self.parts.plan.pypicloud or distribution.project in self.bare:
             return False
         try:
-            record = await records.read_record(self.parts.blobs, distribution.project, distribution.filename)
+            record = await records.read_record(
+                self.parts.blobs, distribution.project, distribution.filename
+            )
         except Unreadable:
             return False
         if record is None or record.key != blob.key:
             return False
         return (await described(self.parts, blob)).sha256 not in (None, record.sha256)
 
-    async def _refused(self, blob: Blob, distribution: Distribution, older: File | None) -> Adopted | None:
+    async def _refused(
+        self, blob: Blob, distribution: Distribution, older: File | None
+    ) -> Adopted | None:
         """Why the file is not looked at at all; None if it is."""
         project, filename = distribution.project, distribution.filename
         is_young = self.parts.world.now() - blob.modified < UNDER_WAY
         if is_young and self.parts.shared and not self.parts.is_sole():
-            problem = "it may belong to a publish under way on another node: adopt it when it is 15 minutes old."
+            problem = (
+                "it may belong to a publish under way on another node: adopt it when it is 15 "
+                "minutes old."
+            )
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
         if older is not None:
             return await self._second(blob, older)
         if project in self.bare:
             return None
         if await records.tombstone(self.parts.blobs, project, filename) is not None:
-            problem = "a file of this name was published here and deleted; its name cannot come back this way."
+            problem = (
+                "a file of this name was published here and deleted; its name cannot come back "
+                "this way."
+            )
             return Adopted(blob.key, Result.REFUSED, (problem,))
         with suppress(Missing):
             await self.parts.blobs.stat(key(project, filename, ObjectKind.RECORD))
-            problem = "a record of this name is there that does not fit any bytes; `pypid check` says what to do."
+            problem = (
+                "a record of this name is there that does not fit any bytes; `pypid check` says "
+                "what to do."
+            )
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
         return None
 
@@ -168,16 +207,21 @@ class Adopter:
         if blob.size == older.size and await digest(self.parts, blob) == older.sha256:
             problem = f"the same bytes are served from {older.key!r}: this copy may be removed."
             return Adopted(blob.key, Result.LEFT, (problem,))
-        problem = f"a file of this name is published already, from {older.key!r}; remove one of them."
+        problem = (
+            f"a file of this name is published already, from {older.key!r}; remove one of them."
+        )
         return Adopted(blob.key, Result.REFUSED, (problem,))
 
-    async def _looked_at(self, blob: Blob, distribution: Distribution, by: str | None, *, replaces: bool) -> Adopted:
+    async def _looked_at(
+        self, blob: Blob, distribution: Distribution, by: str | None, *, replaces: bool
+    ) -> Adopted:
         """Raises `Missing`, `Archived`, `StorageDown`."""
         said = await described(self.parts, blob)
         other = _other_name(said, distribution)
         if other is not None:
             problem = (
-                f"pypicloud listed it as a file of {other!r}, its name is of {distribution.project!r}, and installers go by "
+                f"pypicloud listed it as a file of {other!r}, its name is of "
+                f"{distribution.project!r}, and installers go by "
                 "the name: publish it again under its right one."
             )
             return Adopted(blob.key, Result.REFUSED, (problem, *said.odd), names=frozenset({other}))
@@ -190,7 +234,13 @@ class Adopter:
         return evolve(came, problems=(*came.problems, *said.odd, *version), uploader=said.uploader)
 
     async def _take_in(
-        self, found: Evidence, distribution: Distribution, said: PypicloudDescription, by: str | None, *, replaces: bool
+        self,
+        found: Evidence,
+        distribution: Distribution,
+        said: PypicloudDescription,
+        by: str | None,
+        *,
+        replaces: bool,
     ) -> Adopted:
         where, inside = found.blob.key, found.inside
         metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
@@ -204,29 +254,45 @@ class Adopter:
         if wrong and not self._is_lenient(found, said):
             return Adopted(where, Result.REFUSED, (*wrong, *problems))
         if wrong:
-            problems = (*wrong, *problems, "It is served as pypicloud did it, without core metadata (PEP 658).")
+            problems = (
+                *wrong,
+                *problems,
+                "It is served as pypicloud did it, without core metadata (PEP 658).",
+            )
         elif inside.metadata is not None:
             served, oddity = await self._served(distribution, inside.metadata, replaces=replaces)
         file = _file_of(found, distribution, metadata, said, served, by)
         try:
-            await Publisher(self.parts).commit(file, replace=replaces, is_new=distribution.project in self.bare)
+            await Publisher(self.parts).commit(
+                file, replace=replaces, is_new=distribution.project in self.bare
+            )
         except AlreadyExists as error:
             return Adopted(where, Result.REFUSED, (str(error),), lasting=False)
         if replaces:
-            oddity = (*oddity, "a pypicloud has overwritten it; these bytes are served from now on.")
+            oddity = (
+                *oddity,
+                "a pypicloud has overwritten it; these bytes are served from now on.",
+            )
         return Adopted(where, Result.ADOPTED, (*problems, *oddity))
 
     def _is_lenient(self, found: Evidence, said: PypicloudDescription) -> bool:
-        """Whether what cannot be installed well is served all the same: a pypicloud did, and somebody may live with it.
+        """Whether what cannot be installed well is served all the same: a pypicloud did, and
+        somebody may live with it.
 
         Not what is not even what was uploaded.
         """
-        return self.parts.plan.pypicloud and said.sha256 in (None, found.digests.sha256) and found.blob.size > 0
+        return (
+            self.parts.plan.pypicloud
+            and said.sha256 in (None, found.digests.sha256)
+            and found.blob.size > 0
+        )
 
     async def _served(
         self, distribution: Distribution, metadata: bytes, *, replaces: bool
     ) -> tuple[bytes | None, tuple[str, ...]]:
-        """The metadata that lies beside the file now, and what is odd about it. What somebody else put there stays."""
+        """The metadata that lies beside the file now, and what is odd about it. What somebody else
+        put there stays.
+        """
         served = served_metadata(distribution, metadata)
         if served is None:
             return None, ()
@@ -240,13 +306,20 @@ class Adopter:
                 there = None
             if there != served:
                 return None, (
-                    f"{where} is there and is not the metadata in the file, so none is served (installers then open the file).",
+                    (
+                        f"{where} is there and is not the metadata in the file, so none is served "
+                        f"(installers then open the file)."
+                    ),
                 )
         return served, ()
 
 
-def _claims(strays: Sequence[Blob]) -> tuple[dict[str, dict[str, Blob]], Counter[ProjectName | None]]:
-    """The strays by file name and key, in order of their keys; and how many names of each project there are."""
+def _claims(
+    strays: Sequence[Blob],
+) -> tuple[dict[str, dict[str, Blob]], Counter[ProjectName | None]]:
+    """The strays by file name and key, in order of their keys; and how many names of each project
+    there are.
+    """
     claims: dict[str, dict[str, Blob]] = {}
     for blob in sorted(strays, key=lambda blob: blob.key):
         claims.setdefault(blob.key.rpartition("/")[2], {})[blob.key] = blob
@@ -262,7 +335,9 @@ def project_of(filename: str) -> ProjectName | None:
 
 
 def _other_name(said: PypicloudDescription, distribution: Distribution) -> ProjectName | None:
-    """The project under which a pypicloud listed the file, where that is not the one that its name tells."""
+    """The project under which a pypicloud listed the file, where that is not the one that its name
+    tells.
+    """
     try:
         name = None if said.name is None else project_name(said.name)
     except BadName:
@@ -274,7 +349,9 @@ def _other_version(said: PypicloudDescription, distribution: Distribution) -> tu
     """What to say where a pypicloud listed the file as another version than its name tells."""
     if said.version is None or same_version(said.version, distribution.version):
         return ()
-    return (f"pypicloud listed it as version {said.version!r}; its name says {distribution.version}.",)
+    return (
+        f"pypicloud listed it as version {said.version!r}; its name says {distribution.version}.",
+    )
 
 
 def _file_of(
@@ -285,8 +362,9 @@ def _file_of(
     served: bytes | None,
     by: str | None,
 ) -> File:
-    """The file that the bytes become, where they lie, as old as they are. Where the file itself says something, that holds:
-    what a pypicloud wrote down may have lost letters."""
+    """The file that the bytes become, where they lie, as old as they are. Where the file itself
+    says something, that holds: what a pypicloud wrote down may have lost letters.
+    """
     is_right = not contradictions(distribution, metadata)
     return File(
         project=distribution.project,

@@ -23,7 +23,9 @@ MOST = 10_000
 
 @define(eq=False)
 class Thawing:
-    """Asks for blobs back out of an archive. `bucket` is the store, or None where there are no archives."""
+    """Asks for blobs back out of an archive. `bucket` is the store, or None where there are no
+    archives.
+    """
 
     bucket: Callable[[], Awaitable[Bucket]] | None
     seconds: Callable[[], float]
@@ -32,9 +34,13 @@ class Thawing:
     _flights: Flights[str, None] = field(factory=Flights, init=False, repr=False)
 
     async def ask_for(self, key: str) -> None:
-        """Have the blob restored, unless that was asked a short time ago. What fails is logged, and tried by the next one."""
+        """Have the blob restored, unless that was asked a short time ago. What fails is logged, and
+        tried by the next one.
+        """
         asked = self._asked.get(key)
-        if self.bucket is None or (asked is not None and self.seconds() < asked + PATIENCE.total_seconds()):
+        if self.bucket is None or (
+            asked is not None and self.seconds() < asked + PATIENCE.total_seconds()
+        ):
             return
         await self._flights.single(key, lambda: shielded(self._ask_for(key)))
 
@@ -43,7 +49,11 @@ class Thawing:
         try:
             await (await self.bucket()).restore(key)
         except PypidError as error:
-            _log.error("{key} lies in an archive, and could not be asked back: {error}", key=key, error=error)
+            _log.error(
+                "{key} lies in an archive, and could not be asked back: {error}",
+                key=key,
+                error=error,
+            )
             return
         _log.info("{key} lies in an archive, and was asked back", key=key)
         self._asked[key] = self.seconds()

@@ -1,7 +1,8 @@
-"""Copying all that lies in one storage into another: from a folder into a bucket, from one bucket into the next.
+"""Copying all that lies in one storage into another: from a folder into a bucket, from one bucket
+into the next.
 
-Bytes first, then yanks and projects' statuses, records last: a copy that breaks off names nothing that is not there, and
-nothing without these. It is gone on with by calling it again.
+Bytes first, then yanks and projects' statuses, records last: a copy that breaks off names nothing
+that is not there, and nothing without these. It is gone on with by calling it again.
 """
 
 from __future__ import annotations
@@ -37,13 +38,20 @@ AT_ONCE = 8
 """Objects that are copied at the same time."""
 _ITS_OWN = (STORAGE_IDENTITY, SNAPSHOT, THEIR_SNAPSHOT, OF_RECORD)
 """What says something of the one storage alone."""
-_MARKS = (ObjectKind.YANKED.value, ObjectKind.DELETED.value, ObjectKind.HISTORY.value, f"/{ObjectKind.PROJECT.value}")
+_MARKS = (
+    ObjectKind.YANKED.value,
+    ObjectKind.DELETED.value,
+    ObjectKind.HISTORY.value,
+    f"/{ObjectKind.PROJECT.value}",
+)
 _RECORDS = ObjectKind.RECORD.value
 
 
 @frozen
 class Copied:
-    """What became of it: numbers of objects. `differ` are keys under which the target has something of another size."""
+    """What became of it: numbers of objects. `differ` are keys under which the target has something
+    of another size.
+    """
 
     copied: int
     there: int
@@ -53,21 +61,27 @@ class Copied:
 
 @define
 class Copier:
-    """Copies from `source` to `target`. What is there already, as long, stays; nothing is replaced and nothing is removed."""
+    """Copies from `source` to `target`. What is there already, as long, stays; nothing is replaced
+    and nothing is removed.
+    """
 
     source: Blobs
     target: Blobs
     world: World
     tell: Tell | None = None
     said: tuple[Describing | None, Describing | None] = (None, None)
-    """What source and target can do besides: what a pypicloud said of a file in a bucket goes with it, also into a folder."""
+    """What source and target can do besides: what a pypicloud said of a file in a bucket goes with
+    it, also into a folder.
+    """
     _copied: int = field(default=0, init=False)
     _there: int = field(default=0, init=False)
     _size: int = field(default=0, init=False)
     _differ: list[str] = field(factory=list, init=False, repr=False)
 
     async def copy(self) -> Copied:
-        """Everything. Raises `StorageDown`, `StorageFull`; what was copied till then stays, and is not copied again."""
+        """Everything. Raises `StorageDown`, `StorageFull`; what was copied till then stays, and is
+        not copied again.
+        """
         progress = Progress(self.world.clock, self.tell)
         await self._pass(progress, lambda key: not key.endswith((*_MARKS, _RECORDS)))
         await self._pass(progress, lambda key: key.endswith(_MARKS))
@@ -76,12 +90,16 @@ class Copier:
         return Copied(self._copied, self._there, self._size, tuple(sorted(self._differ)))
 
     async def _note_since(self) -> None:
-        """The target is a storage of its own, perhaps a new one: since when changes were noted is as it was in the source."""
+        """The target is a storage of its own, perhaps a new one: since when changes were noted is
+        as it was in the source.
+        """
         with suppress(Unreadable):
             identity = await records.read_document(self.source, StorageIdentity, STORAGE_IDENTITY)
             if identity is not None and identity.recorded is not UNSET:
                 with suppress(Exists):
-                    await self.target.write(RECORDING, BytesBody(dump(Recording(identity.recorded))))
+                    await self.target.write(
+                        RECORDING, BytesBody(dump(Recording(identity.recorded)))
+                    )
 
     async def _pass(self, progress: Progress, wanted: Callable[[str], bool]) -> None:
         together = JobGroup(AT_ONCE)
@@ -90,7 +108,12 @@ class Copier:
                 async for blob in listing:
                     if wanted(blob.key) and not blob.key.startswith(_ITS_OWN):
                         await together.add(partial(self._one, blob))
-                    progress.at(lambda: f"{self._copied} objects copied ({self._size} bytes), {self._there} were there")
+                    progress.at(
+                        lambda: (
+                            f"{self._copied} objects copied ({self._size} bytes), {self._there} "
+                            f"were there"
+                        )
+                    )
             await together.ended()
         except BaseException:
             await together.cancel()
@@ -122,7 +145,11 @@ class Copier:
         if target is not None:
             return await target.write_described(key, body, described)
         written = await self.target.write(key, body)
-        texts = {name.replace("-", "_"): text for name, text in described.items() if name not in ("name", "version")}
+        texts = {
+            name.replace("-", "_"): text
+            for name, text in described.items()
+            if name not in ("name", "version")
+        }
         with suppress(Exists):
             await self.target.write(key + DESCRIBED, BytesBody(msgspec.json.encode(texts)))
         return written

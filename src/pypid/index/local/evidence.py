@@ -1,7 +1,9 @@
-"""What is known of a file that somebody put into the storage: what is said of it beside, its hashes, what is inside.
+"""What is known of a file that somebody put into the storage: what is said of it beside, its
+hashes, what is inside.
 
-What a pypicloud described need not be read whole: it hashed what was uploaded. Of a wheel only the end is read then, in which
-its metadata lies; of an sdist nothing, whose metadata no installer asks for (but where PEP 643 allows it).
+What a pypicloud described need not be read whole: it hashed what was uploaded. Of a wheel only the
+end is read then, in which its metadata lies; of an sdist nothing, whose metadata no installer asks
+for (but where PEP 643 allows it).
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ _log = Logger()
 
 @frozen
 class Evidence:
-    """What a file is. `is_read`: it was read whole, and so was judged; else `inside` is what a look at its end shows."""
+    """What a file is. `is_read`: it was read whole, and so was judged; else `inside` is what a look
+    at its end shows.
+    """
 
     blob: Blob
     digests: Digests
@@ -41,7 +45,8 @@ class Evidence:
 
 
 async def described(parts: IndexContext, blob: Blob) -> PypicloudDescription:
-    """What a pypicloud said of the file: in the bucket, or beside it (also in a bucket into which somebody copied a folder).
+    """What a pypicloud said of the file: in the bucket, or beside it (also in a bucket into which
+    somebody copied a folder).
 
     Raises `Missing`, `StorageDown`.
     """
@@ -54,11 +59,17 @@ async def described(parts: IndexContext, blob: Blob) -> PypicloudDescription:
         data = await records.read_bytes(parts.blobs, where, records.LARGEST_DOCUMENT)
         return PypicloudDescription() if data is None else of_json(data, where)
     except Unreadable:
-        return PypicloudDescription(odd=(f"what lies beside it, {where}, cannot be read, and is ignored.",))
+        return PypicloudDescription(
+            odd=(f"what lies beside it, {where}, cannot be read, and is ignored.",)
+        )
 
 
-async def look(parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription) -> Evidence | None:
-    """What can be known of the file; None if somebody wrote to it meanwhile. Raises `Missing`, `StorageDown`, `Archived`."""
+async def look(
+    parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription
+) -> Evidence | None:
+    """What can be known of the file; None if somebody wrote to it meanwhile. Raises `Missing`,
+    `StorageDown`, `Archived`.
+    """
     if said.sha256 is None or blob.size == 0:
         return await _read(parts, blob.key, distribution)
     digests = Digests(sha256=said.sha256, md5=said.md5, blake2b_256=None, size=blob.size)
@@ -74,7 +85,9 @@ async def look(parts: IndexContext, blob: Blob, distribution: Distribution, said
 
 
 async def digest(parts: IndexContext, blob: Blob) -> str | None:
-    """The SHA-256 of the file: what is said of it, else that of its bytes; None where they cannot be had."""
+    """The SHA-256 of the file: what is said of it, else that of its bytes; None where they cannot
+    be had.
+    """
     try:
         said = await described(parts, blob)
         if said.sha256 is not None:
@@ -93,12 +106,17 @@ async def _peeked(parts: IndexContext, blob: Blob, distribution: Distribution) -
     return await read_metadata(read, blob.size, distribution.project, parts.world.blocking)
 
 
-async def _compared(parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription) -> Evidence | None:
+async def _compared(
+    parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription
+) -> Evidence | None:
     """The file, read whole; with a word where it is not the one that was uploaded."""
     found = await _read(parts, blob.key, distribution)
     if found is None or found.digests.sha256 == said.sha256:
         return found
-    problem = f"its hash is not the one that was written down when it was uploaded ({said.sha256}): its bytes are damaged."
+    problem = (
+        f"its hash is not the one that was written down when it was uploaded ({said.sha256}): its "
+        f"bytes are damaged."
+    )
     return evolve(found, inside=Inside(None, (problem, *found.inside.problems)))
 
 
@@ -114,7 +132,11 @@ async def _read(parts: IndexContext, where: str, distribution: Distribution) -> 
     finally:
         await body.aclose()
     after = await parts.blobs.stat(where)
-    return Evidence(after, digests, inside, is_read=True) if before == after and digests.size == after.size else None
+    return (
+        Evidence(after, digests, inside, is_read=True)
+        if before == after and digests.size == after.size
+        else None
+    )
 
 
 @asynccontextmanager

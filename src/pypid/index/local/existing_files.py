@@ -1,4 +1,6 @@
-"""What is there already under the name of an upload: by the catalog, by the storage, or on its way at another node."""
+"""What is there already under the name of an upload: by the catalog, by the storage, or on its way
+at another node.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,16 @@ from pypid.index.store import records
 _log = Logger()
 
 LOOKS, PAUSE = 10, 0.5
-"""How often, and after how many seconds each, it is looked whether what another node publishes has come to its end."""
+"""How often, and after how many seconds each, it is looked whether what another node publishes has
+come to its end.
+"""
 
 
 @frozen
 class ExistingFile:
-    """A file that is published under the name already; `is_whole`: its bytes are there; `is_listed`: the catalog has it."""
+    """A file that is published under the name already; `is_whole`: its bytes are there;
+    `is_listed`: the catalog has it.
+    """
 
     file: File
     is_whole: bool
@@ -35,23 +41,35 @@ class ExistingFiles:
     parts: IndexContext
 
     async def find(self, ours: Project | Presence, upload: Upload) -> ExistingFile | None:
-        """The file of this name, by the catalog or (another node's, a moment ago) by its record, which counts."""
+        """The file of this name, by the catalog or (another node's, a moment ago) by its record,
+        which counts.
+        """
         name, filename = upload.distribution.project, upload.distribution.filename
         held = ours.file(filename) if isinstance(ours, Project) else None
         is_same = held is not None and held.sha256 == upload.digests.sha256
-        if held is not None and not self.parts.shared and (not is_same or await self.is_whole(held)):
+        if (
+            held is not None
+            and not self.parts.shared
+            and (not is_same or await self.is_whole(held))
+        ):
             return ExistingFile(held, is_whole=True)
         recorded = await self.recorded(upload)
         if recorded is None:
             if held is not None:
                 await self.parts.look(name)  # the catalog lags behind
             return None
-        if self.parts.shared and held is not None and (held.key, held.sha256) == (recorded.key, recorded.sha256):
+        if (
+            self.parts.shared
+            and held is not None
+            and (held.key, held.sha256) == (recorded.key, recorded.sha256)
+        ):
             return ExistingFile(recorded, await self.is_whole(recorded))
         return await self._listed(recorded)
 
     async def awaited(self, upload: Upload) -> ExistingFile | None:
-        """What another node publishes under the name just now, once that is done; None if it takes longer than `LOOKS`."""
+        """What another node publishes under the name just now, once that is done; None if it takes
+        longer than `LOOKS`.
+        """
         for look in range(LOOKS + 1 if self.parts.shared else 1):
             if look:
                 await deferLater(self.parts.world.clock, PAUSE)
@@ -91,6 +109,8 @@ class ExistingFiles:
             return False
         for hashed in (False, True):  # it may have been told either
             with suppress(Missing):
-                await self.parts.blobs.stat(evolve(self.parts.plan, hashed=hashed).artifact(name, upload.version, filename))
+                await self.parts.blobs.stat(
+                    evolve(self.parts.plan, hashed=hashed).artifact(name, upload.version, filename)
+                )
                 return True
         return False

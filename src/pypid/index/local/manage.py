@@ -1,6 +1,7 @@
 """Managing what is published: yank, status, delete, and giving a name back.
 
-The storage is changed first, under the project's lock, then the catalog: views may lag the truth, never lead it.
+The storage is changed first, under the project's lock, then the catalog: views may lag the truth,
+never lead it.
 """
 
 from __future__ import annotations
@@ -31,15 +32,17 @@ _WITNESSES = (ObjectKind.DELETED, ObjectKind.PROJECT, ObjectKind.YANKED, ObjectK
 class Manager:
     """Changes what is published. Every method raises `NoSuchProject`, `NoSuchFile`, `StorageDown`.
 
-    `CatalogDown`, which is one, says whether nothing was changed (the catalog was away before), or the change stands in the
-    storage and shows later. Bytes of files that were deleted then stay, for whoever still sees them listed, until
-    ``pypid check --sweep``.
+    `CatalogDown`, which is one, says whether nothing was changed (the catalog was away before), or
+    the change stands in the storage and shows later. Bytes of files that were deleted then stay,
+    for whoever still sees them listed, until ``pypid check --sweep``.
     """
 
     parts: IndexContext
 
     async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
-        """Mark the files yanked (PEP 592); an empty reason is none. Yanking again replaces the reason."""
+        """Mark the files yanked (PEP 592); an empty reason is none. Yanking again replaces the
+        reason.
+        """
         _check_reason(reason)
         return await shielded(self._yank(name, frozenset(filenames), reason))
 
@@ -49,8 +52,12 @@ class Manager:
             now, pasts = self.parts.world.now(), []
             for file in files:
                 pasts += await self._noted(file, Event(now, file.yanked, reason))
-                await records.write_document(self.parts.blobs, key(name, file.filename, ObjectKind.YANKED), Yanked(reason))
-            return await self.parts.amend(name, lambda p: with_pasts(_marked(p, files, reason), pasts))
+                await records.write_document(
+                    self.parts.blobs, key(name, file.filename, ObjectKind.YANKED), Yanked(reason)
+                )
+            return await self.parts.amend(
+                name, lambda p: with_pasts(_marked(p, files, reason), pasts)
+            )
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
         """Take the mark off the files."""
@@ -63,10 +70,14 @@ class Manager:
             for file in files:
                 pasts += await self._noted(file, Event(now, file.yanked))
                 await self.parts.blobs.delete(key(name, file.filename, ObjectKind.YANKED))
-            return await self.parts.amend(name, lambda p: with_pasts(_marked(p, files, None), pasts))
+            return await self.parts.amend(
+                name, lambda p: with_pasts(_marked(p, files, None), pasts)
+            )
 
     async def _noted(self, file: File, event: Event) -> list[FileHistory]:
-        """Note what is going to happen to the file, so that it can be told later how things stood before."""
+        """Note what is going to happen to the file, so that it can be told later how things stood
+        before.
+        """
         if event.was == event.yanked and not event.gone:
             return []
         return [await records.note(self.parts.blobs, file, event)]
@@ -78,11 +89,17 @@ class Manager:
 
     async def _set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
         async with self._changing(name):
-            await records.write_document(self.parts.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus(status, reason))
-            return await self.parts.amend(name, lambda p: evolve(p, status=status, status_reason=reason))
+            await records.write_document(
+                self.parts.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus(status, reason)
+            )
+            return await self.parts.amend(
+                name, lambda p: evolve(p, status=status, status_reason=reason)
+            )
 
     async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
-        """Delete the files for good; their names can be used again only for the same bytes. The project stays ours."""
+        """Delete the files for good; their names can be used again only for the same bytes. The
+        project stays ours.
+        """
         return await shielded(self._delete(name, frozenset(filenames), by))
 
     async def _delete(self, name: ProjectName, filenames: frozenset[str], by: str) -> Project:
@@ -91,14 +108,24 @@ class Manager:
             for filename in sorted(filenames):
                 await held.enter_async_context(self.parts.places.hold(f"{name}/{filename}"))
             await held.enter_async_context(self._changing(name))
-            files = [await self._current(file) for file in _chosen(await self.parts.held(name), filenames)]
+            files = [
+                await self._current(file)
+                for file in _chosen(await self.parts.held(name), filenames)
+            ]
             now, pasts = self.parts.world.now(), []
             for file in files:
-                pasts += await self._noted(file, Event(now, file.yanked, gone=True, sha256=file.sha256, begun=file.uploaded))
+                pasts += await self._noted(
+                    file,
+                    Event(now, file.yanked, gone=True, sha256=file.sha256, begun=file.uploaded),
+                )
                 tombstone = Deleted(sha256=file.sha256 or "", deleted=now, by=by)
-                await records.write_document(self.parts.blobs, key(name, file.filename, ObjectKind.DELETED), tombstone)
+                await records.write_document(
+                    self.parts.blobs, key(name, file.filename, ObjectKind.DELETED), tombstone
+                )
                 await self.parts.blobs.delete(key(name, file.filename, ObjectKind.RECORD))
-            project = await self.parts.amend(name, lambda p: with_pasts(without_files(p, filenames), pasts))
+            project = await self.parts.amend(
+                name, lambda p: with_pasts(without_files(p, filenames), pasts)
+            )
             back = [file for file in files if await self._is_back(file)]
             if back:
                 project = (await self.parts.bring(name)).project or project
@@ -108,7 +135,9 @@ class Manager:
             return project
 
     async def _is_back(self, file: File) -> bool:
-        """Whether another node has published the name again since its record went: then its bytes and its entry stay."""
+        """Whether another node has published the name again since its record went: then its bytes
+        and its entry stay.
+        """
         if not self.parts.shared:
             return False
         try:
@@ -118,7 +147,9 @@ class Manager:
         return recorded is not None
 
     async def _current(self, file: File) -> File:
-        """The file as its record has it, which says nothing of yanks: the catalog may lag behind an overwrite."""
+        """The file as its record has it, which says nothing of yanks: the catalog may lag behind an
+        overwrite.
+        """
         try:
             recorded = await records.read_record(self.parts.blobs, file.project, file.filename)
         except Unreadable:
@@ -136,17 +167,23 @@ class Manager:
             await self.parts.blobs.delete(file.key)
 
     async def delete_project(self, name: ProjectName, by: str) -> Project:
-        """Delete all files of the project; it stays ours, empty, with its status, until `release_name`."""
+        """Delete all files of the project; it stays ours, empty, with its status, until
+        `release_name`.
+        """
         return await shielded(self._delete_project(name, by))
 
     async def _delete_project(self, name: ProjectName, by: str) -> Project:
         project = await self.parts.known(name)
         if project.files:
-            project = await self._delete(name, frozenset(file.filename for file in project.files), by)
+            project = await self._delete(
+                name, frozenset(file.filename for file in project.files), by
+            )
         return project
 
     async def release_name(self, name: ProjectName) -> None:
-        """Forget that an empty project was ever ours, tombstones and all. Raises `BadRequest` while it has files."""
+        """Forget that an empty project was ever ours, tombstones and all. Raises `BadRequest` while
+        it has files.
+        """
         await shielded(self._release_name(name))
 
     async def _release_name(self, name: ProjectName) -> None:
@@ -154,8 +191,12 @@ class Manager:
             async with aclosing(self.parts.blobs.list(folder(name))) as listing:
                 placed = [(blob.key, place(blob.key)) async for blob in listing]
             # records, also those that cannot be read: a file of theirs may come back from a backup
-            if any(meaning is not None and meaning.kind is ObjectKind.RECORD for _, meaning in placed):
-                raise BadRequest(f"The project {name!r} still has files: delete it first, then release its name.")
+            if any(
+                meaning is not None and meaning.kind is ObjectKind.RECORD for _, meaning in placed
+            ):
+                raise BadRequest(
+                    f"The project {name!r} still has files: delete it first, then release its name."
+                )
             for where, meaning in placed:
                 if meaning is not None and meaning.kind in _WITNESSES:
                     await self.parts.blobs.delete(where)
@@ -163,7 +204,8 @@ class Manager:
 
     @asynccontextmanager
     async def _changing(self, name: ProjectName) -> AsyncIterator[None]:
-        """Hold the lock of a project of ours. Raises `NoSuchProject`, and `CatalogDown` before anything is changed.
+        """Hold the lock of a project of ours. Raises `NoSuchProject`, and `CatalogDown` before
+        anything is changed.
 
         A change that breaks off leaves no lie in the catalog.
         """
@@ -179,7 +221,9 @@ class Manager:
 
 def files_of_release(project: Project, version: str) -> frozenset[str]:
     """The names of the release's files; raises `NoSuchFile` where there is no such release."""
-    filenames = frozenset(file.filename for file in project.files if same_version(file.version, version))
+    filenames = frozenset(
+        file.filename for file in project.files if same_version(file.version, version)
+    )
     if not filenames:
         raise NoSuchFile(f"{project.name} {version}")
     return filenames
@@ -194,13 +238,19 @@ def _chosen(project: Project, filenames: frozenset[str]) -> tuple[File, ...]:
 
 
 def _marked(project: Project, files: Iterable[File], reason: str | None) -> Project:
-    """The project with these files yanked, or not; those of them that it has: another node may have deleted or replaced one."""
+    """The project with these files yanked, or not; those of them that it has: another node may have
+    deleted or replaced one.
+    """
     names = {file.filename for file in files}
-    return with_files(project, *(replace(file, yanked=reason) for file in project.files if file.filename in names))
+    return with_files(
+        project, *(replace(file, yanked=reason) for file in project.files if file.filename in names)
+    )
 
 
 def _check_reason(reason: str) -> None:
     if len(reason) > LONGEST_REASON:
-        raise BadRequest(f"The reason has {len(reason)} characters; at most {LONGEST_REASON} are allowed.")
+        raise BadRequest(
+            f"The reason has {len(reason)} characters; at most {LONGEST_REASON} are allowed."
+        )
     if any(ord(character) < 32 and character not in "\t\n" for character in reason):
         raise BadRequest("The reason may not hold control characters.")

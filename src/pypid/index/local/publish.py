@@ -40,7 +40,9 @@ from pypid.ports import Body
 _log = Logger()
 
 UNDER_WAY = timedelta(minutes=15)
-"""On storage that others write to, an artifact without a record this young belongs to somebody's publish."""
+"""On storage that others write to, an artifact without a record this young belongs to somebody's
+publish.
+"""
 
 
 BodyAnew = Callable[[], Awaitable[Body]]
@@ -53,7 +55,9 @@ class PublishOutcome(Enum):
     PUBLISHED = "published"
     OVERWRITTEN = "overwritten"
     UNCHANGED = "unchanged"
-    """The same bytes were published before; nothing was done (twine >= 6.2 knows no other way to try again)."""
+    """The same bytes were published before; nothing was done (twine >= 6.2 knows no other way to
+    try again).
+    """
 
 
 @frozen
@@ -66,13 +70,17 @@ class Publisher:
     def _finder(self) -> ExistingFiles:
         return ExistingFiles(self.parts)
 
-    async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> PublishOutcome:
+    async def publish(
+        self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False
+    ) -> PublishOutcome:
         """Store the upload durably and list it; `body` gives its bytes, anew with each call.
 
-        Once begun it goes to its end even if the client goes away. Raises `AlreadyExists`, `NameUsedUp`, `ProjectClosed`,
-        `Busy`, `NotYetKnown` (it may be among what a pypicloud left and is being taken in), `StorageFull`, `StorageDown`; then
-        nothing of it is visible (after `StorageDown` it may become so later, whole). Of several nodes that publish one name
-        that one wins whose record is in the storage first, whether or not the catalog that they share can be asked.
+        Once begun it goes to its end even if the client goes away. Raises `AlreadyExists`,
+        `NameUsedUp`, `ProjectClosed`, `Busy`, `NotYetKnown` (it may be among what a pypicloud left
+        and is being taken in), `StorageFull`, `StorageDown`; then nothing of it is visible (after
+        `StorageDown` it may become so later, whole). Of several nodes that publish one name that
+        one wins whose record is in the storage first, whether or not the catalog that they share
+        can be asked.
         """
         before = is_patient.set(True)  # the client waits, and would have to send everything again
         try:
@@ -80,7 +88,9 @@ class Publisher:
         finally:
             is_patient.reset(before)
 
-    async def _publish(self, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> PublishOutcome:
+    async def _publish(
+        self, upload: Upload, body: BodyAnew, by: str, overwrite: bool
+    ) -> PublishOutcome:
         name, filename = upload.distribution.project, upload.distribution.filename
         place = f"{name}/{filename}"
         async with self.parts.places.hold(place), self._announced(place) as is_alone:
@@ -118,8 +128,8 @@ class Publisher:
         return await self._store(upload, body, by, older.file)
 
     async def _decided_by_storage(self, upload: Upload, overwrite: bool) -> PublishOutcome:
-        """While the catalog cannot be asked nothing is stored, since it could not be listed; a record that is there says who
-        was first all the same.
+        """While the catalog cannot be asked nothing is stored, since it could not be listed; a
+        record that is there says who was first all the same.
         """
         name, filename = upload.distribution.project, upload.distribution.filename
         admits(self.parts.policy, upload, await self.parts.look(name))
@@ -135,7 +145,9 @@ class Publisher:
     # --- what is there already ---
 
     async def _clear_name(self, upload: Upload, overwrite: bool) -> None:
-        """Nothing of this name is published: if it once was, only the same bytes may come back (tombstone)."""
+        """Nothing of this name is published: if it once was, only the same bytes may come back
+        (tombstone).
+        """
         name, filename = upload.distribution.project, upload.distribution.filename
         tombstone = await records.tombstone(self.parts.blobs, name, filename)
         if tombstone is None:
@@ -147,11 +159,19 @@ class Publisher:
 
     async def _restore(self, file: File, upload: Upload, body: BodyAnew) -> PublishOutcome:
         """The very bytes that the record names and the storage has lost: put them back."""
-        _log.warn("The bytes of {filename} were lost, and are put back out of an upload", filename=file.filename)
+        _log.warn(
+            "The bytes of {filename} were lost, and are put back out of an upload",
+            filename=file.filename,
+        )
         await self._set_aside(file.key or "", file, is_alone=True)
         await self._write(file, body, replace=True)
-        if upload.metadata is not None and records.sha256_of(upload.metadata) == file.metadata_sha256:
-            await self.parts.blobs.write(metadata_key(file), BytesBody(upload.metadata), replace=True)
+        if (
+            upload.metadata is not None
+            and records.sha256_of(upload.metadata) == file.metadata_sha256
+        ):
+            await self.parts.blobs.write(
+                metadata_key(file), BytesBody(upload.metadata), replace=True
+            )
         for where, data in description_of(file, self.parts.plan):
             await self.parts.blobs.write(where, BytesBody(data), replace=True)
         await self.parts.look(file.project)
@@ -169,7 +189,9 @@ class Publisher:
         self, upload: Upload, body: BodyAnew, by: str, older: File | None, *, is_alone: bool = False
     ) -> PublishOutcome:
         plan = self.parts.plan
-        file = named = file_of(upload, by, self.parts.world.now(), plan, overwrites=older is not None)
+        file = named = file_of(
+            upload, by, self.parts.world.now(), plan, overwrites=older is not None
+        )
         written: list[str] = []
         is_recorded = False
         try:
@@ -192,17 +214,20 @@ class Publisher:
             is_ours = is_recorded and not isinstance(error, AlreadyExists)
             await self._undo(file, written, is_ours=is_ours, replaces=older is not None)
             raise
-        # bytes that lay where this file belongs were copied aside; if their writer still lives, this record was first
+        # bytes that lay where this file belongs were copied aside; if their writer still lives,
+        # this record was first
         replaced = named if older is None and file.key != named.key else older
         if replaced is not None:
             file = await self._brought_home(file, upload, body)
             beside = documents_of(file, upload, plan)
-            await self._sweep(left_by(replaced, plan, keep={file.key, *(where for where, _ in beside)}))
+            await self._sweep(
+                left_by(replaced, plan, keep={file.key, *(where for where, _ in beside)})
+            )
         return PublishOutcome.PUBLISHED if older is None else PublishOutcome.OVERWRITTEN
 
     async def _brought_home(self, file: File, upload: Upload, body: BodyAnew) -> File:
-        """An overwrite is done and listed. Where a pypicloud looks at one path only, its bytes go there as well, and are then
-        listed from there.
+        """An overwrite is done and listed. Where a pypicloud looks at one path only, its bytes go
+        there as well, and are then listed from there.
         """
         plan = self.parts.plan
         home = plan.home(file)
@@ -217,10 +242,15 @@ class Publisher:
         except CatalogDown:  # what is listed is still there; the record names the other already
             return there
         except PypidError as error:
-            text = "{filename} was overwritten, but a pypicloud on this storage would not find its new bytes: {error}"
+            text = (
+                "{filename} was overwritten, but a pypicloud on this storage would not find its "
+                "new bytes: {error}"
+            )
             _log.warn(text, filename=file.filename, error=error)
             return file
-        await self._sweep([where for where, _ in documents_of(file, upload, plan)] + [file.key or ""])
+        await self._sweep(
+            [where for where, _ in documents_of(file, upload, plan)] + [file.key or ""]
+        )
         return there
 
     async def _write(self, file: File, body: BodyAnew, *, replace: bool = False) -> Blob:
@@ -228,16 +258,23 @@ class Publisher:
         describing = self.parts.describing if self.parts.plan.pypicloud else None
         if describing is None:
             return await self.parts.blobs.write(file.key or "", await body(), replace=replace)
-        from pypid.core.records.pypicloud_descriptions import as_texts  # here, since no page needs it
+        from pypid.core.records.pypicloud_descriptions import (
+            as_texts,
+        )  # here, since no page needs it
 
-        return await describing.write_described(file.key or "", await body(), as_texts(file), replace=replace)
+        return await describing.write_described(
+            file.key or "", await body(), as_texts(file), replace=replace
+        )
 
-    async def _write_artifact(self, file: File, body: BodyAnew, *, is_alone: bool = False) -> tuple[Blob, bool]:
+    async def _write_artifact(
+        self, file: File, body: BodyAnew, *, is_alone: bool = False
+    ) -> tuple[Blob, bool]:
         """Write the bytes only if absent. Return the blob, and whether nothing lay there before.
 
-        Bytes without a record belong to a publish under way, to one that broke off, or to somebody who dropped them there.
-        Other bytes never take their place: the process that wrote them may be asleep, or be unknown to this one, and commits
-        its record later. So the new bytes lie by their hash, and each record names bytes of its own, whichever is first.
+        Bytes without a record belong to a publish under way, to one that broke off, or to somebody
+        who dropped them there. Other bytes never take their place: the process that wrote them may
+        be asleep, or be unknown to this one, and commits its record later. So the new bytes lie by
+        their hash, and each record names bytes of its own, whichever is first.
         """
         where = file.key or ""
         try:
@@ -246,13 +283,17 @@ class Publisher:
             is_same = await self._set_aside(where, file, is_alone=is_alone or self.parts.is_sole())
         if is_same and not self.parts.shared:
             return await self._write(file, body, replace=True), False
-        apart = self.parts.plan.overwrite(file.project, file.version, file.filename, file.sha256 or "")
+        apart = self.parts.plan.overwrite(
+            file.project, file.version, file.filename, file.sha256 or ""
+        )
         return await self._write(structs.replace(file, key=apart), body, replace=True), True
 
     async def _set_aside(self, where: str, file: File, *, is_alone: bool) -> bool:
-        """Copy what lies under the key, unless it is the very file or gone; return whether nothing else lies there.
+        """Copy what lies under the key, unless it is the very file or gone; return whether nothing
+        else lies there.
 
-        Raises `Busy` if another process may be publishing it. `is_alone`: none is, so the one that began has died.
+        Raises `Busy` if another process may be publishing it. `is_alone`: none is, so the one that
+        began has died.
         """
         try:
             there = await self.parts.blobs.stat(where)
@@ -268,34 +309,49 @@ class Publisher:
                 await self.parts.blobs.write(aside, await self.parts.blobs.read(where))
         except Missing:
             return True
-        _log.warn("Bytes without a record lay where {key} is published; they are kept as {aside}", key=where, aside=aside)
+        _log.warn(
+            "Bytes without a record lay where {key} is published; they are kept as {aside}",
+            key=where,
+            aside=aside,
+        )
         return False
 
     def _is_young(self, moment: datetime) -> bool:
         return self.parts.world.now() - moment < UNDER_WAY
 
     async def _is_being_deleted(self, file: File) -> bool:
-        """Whether another node has just deleted the file: its bytes go last, and what we would put in their place as well."""
+        """Whether another node has just deleted the file: its bytes go last, and what we would put
+        in their place as well.
+        """
         tombstone = await records.tombstone(self.parts.blobs, file.project, file.filename)
         return tombstone is not None and self._is_young(tombstone.deleted)
 
     async def _is_mine(self, artifact: Blob) -> bool:
-        """Whether what is to be committed is still there: another process may have put its bytes in place of ours."""
+        """Whether what is to be committed is still there: another process may have put its bytes in
+        place of ours.
+        """
         try:
             return (await self.parts.blobs.stat(artifact.key)).etag == artifact.etag
         except Missing:
             return False
 
-    async def commit(self, file: File, *, replace: bool = False, older: File | None = None, is_new: bool = False) -> None:
-        """Write the record and list the file; `is_new`: nothing of this name was ever ours; `older`: what it replaces.
+    async def commit(
+        self, file: File, *, replace: bool = False, older: File | None = None, is_new: bool = False
+    ) -> None:
+        """Write the record and list the file; `is_new`: nothing of this name was ever ours;
+        `older`: what it replaces.
 
-        Raises `AlreadyExists` if somebody else's record was first; `CatalogDown` where the record stands, and the file is
-        listed later.
+        Raises `AlreadyExists` if somebody else's record was first; `CatalogDown` where the record
+        stands, and the file is listed later.
         """
         where = key(file.project, file.filename, ObjectKind.RECORD)
         async with self.parts.locks.hold(file.project):
             # the mark stays when the bytes are overwritten: only an un-yank takes it off
-            yanked = None if is_new else await records.yanked(self.parts.blobs, file.project, file.filename)
+            yanked = (
+                None
+                if is_new
+                else await records.yanked(self.parts.blobs, file.project, file.filename)
+            )
             pasts: list[FileHistory] = []
             if older is not None and older.sha256 != file.sha256:
                 went = Event(
@@ -312,7 +368,9 @@ class Publisher:
             except Exists:
                 raise await self._already_exists(file) from None
             listed = structs.replace(file, yanked=yanked)
-            await self.parts.amend(file.project, lambda project: with_pasts(with_files(project, listed), pasts))
+            await self.parts.amend(
+                file.project, lambda project: with_pasts(with_files(project, listed), pasts)
+            )
 
     async def _already_exists(self, file: File) -> AlreadyExists:
         try:
@@ -324,12 +382,18 @@ class Publisher:
     # --- when it does not come to its end ---
 
     async def _undo(self, file: File, written: list[str], *, is_ours: bool, replaces: bool) -> None:
-        """Remove what was written, the record first, if it may be ours: it may be there although its write failed."""
+        """Remove what was written, the record first, if it may be ours: it may be there although
+        its write failed.
+        """
         try:
             if not await self._is_withdrawn(file, is_ours, replaces):
                 return
         except PypidError as error:
-            _log.error("Whether {filename} was published is not known: {error}", filename=file.filename, error=error)
+            _log.error(
+                "Whether {filename} was published is not known: {error}",
+                filename=file.filename,
+                error=error,
+            )
             return  # then all of it stays, so that what a record names is there
         await self._sweep(written)
 
@@ -338,7 +402,9 @@ class Publisher:
         recorded = await records.read_record(self.parts.blobs, file.project, file.filename)
         if recorded is None or recorded.key != file.key:
             return True
-        if recorded != file or not is_ours:  # another node's, who committed the same key, perhaps with the same bytes
+        if (
+            recorded != file or not is_ours
+        ):  # another node's, who committed the same key, perhaps with the same bytes
             return False
         if not replaces:
             await self.parts.blobs.delete(key(file.project, file.filename, ObjectKind.RECORD))

@@ -1,7 +1,9 @@
-"""What a pypicloud left in the storage becomes ours, in place: all of it at the first start, at later ones what is new.
+"""What a pypicloud left in the storage becomes ours, in place: all of it at the first start, at
+later ones what is new.
 
-Until that is done a name that is not known is not known to be absent, and is not asked upstream (`IndexContext.is_taking_over`). Each
-file that is not taken in is told once; its name stays ours, since a pypicloud served it as such.
+Until that is done a name that is not known is not known to be absent, and is not asked upstream
+(`IndexContext.is_taking_over`). Each file that is not taken in is told once; its name stays ours,
+since a pypicloud served it as such.
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ MOST_LINES = 1000
 MOST_NAMES = 200
 """Projects that one line of the log names."""
 _UNKNOWN = (
-    "Nobody is said to have uploaded any file of these {count} projects, so pypicloud may have fetched them from the public "
-    "index: {names}. They are ours now, and upstream is never asked for them. Those that are public, and are to have their "
+    "Nobody is said to have uploaded any file of these {count} projects, so pypicloud may have "
+    "fetched them from the public "
+    "index: {names}. They are ours now, and upstream is never asked for them. Those that are "
+    "public, and are to have their "
     "newer releases from there as well, go into [upstream] blend."
 )
 
@@ -50,15 +54,18 @@ class _Left(msgspec.Struct, frozen=True):
 
 @frozen
 class TakeOver:
-    """Takes in what lies in the storage without a record, and looks at what else a pypicloud may have listed."""
+    """Takes in what lies in the storage without a record, and looks at what else a pypicloud may
+    have listed.
+    """
 
     parts: IndexContext
     tell: Tell | None = None
     """Hears how far it is, as the log does."""
 
     async def at_start(self, compared: Reconciled) -> Reconciled:
-        """Take in what a comparison found and was not told before; the log says what came of it. Raises `StorageDown`,
-        `StorageFull`; what was taken in till then stays, and the next time goes on.
+        """Take in what a comparison found and was not told before; the log says what came of it.
+        Raises `StorageDown`, `StorageFull`; what was taken in till then stays, and the next time
+        goes on.
         """
         strays, foreign = await self.fresh(compared.strays), await self.fresh(compared.foreign)
         if strays or foreign:
@@ -72,7 +79,10 @@ class TakeOver:
             await self._say_who(came)
         elsewhere = len(compared.strays) + len(compared.foreign) - len(strays) - len(foreign)
         if elsewhere:
-            _log.info("{count} files lie there that are not served; `pypid rebuild` tells of them again", count=elsewhere)
+            _log.info(
+                "{count} files lie there that are not served; `pypid rebuild` tells of them again",
+                count=elsewhere,
+            )
         projects = len(await self.parts.catalog.names())
         return evolve(compared, projects=projects, strays=(), foreign=())
 
@@ -84,10 +94,14 @@ class TakeOver:
         *,
         bare: frozenset[ProjectName] = frozenset(),
     ) -> Sequence[Adopted]:
-        """What became of each, by key; remembered, so that `fresh` leaves out what was left. `bare` as in `Adopter`."""
+        """What became of each, by key; remembered, so that `fresh` leaves out what was left. `bare`
+        as in `Adopter`.
+        """
         came = list(await Adopter(self.parts, self.tell, bare).adopt(strays, by))
         came += await all_of([partial(self._judged, blob) for blob in foreign], AT_ONCE)
-        for name in sorted({name for each in came if each.outcome is Result.REFUSED for name in each.names}):
+        for name in sorted(
+            {name for each in came if each.outcome is Result.REFUSED for name in each.names}
+        ):
             await self._claim(name)
         await self._remember([*strays, *foreign], came)
         return sorted(came, key=lambda each: each.key)
@@ -100,7 +114,9 @@ class TakeOver:
     # --- what is no distribution ---
 
     async def _judged(self, blob: Blob) -> Adopted:
-        """What to say of something that is no distribution by its name: a pypicloud took any name."""
+        """What to say of something that is no distribution by its name: a pypicloud
+        took any name.
+        """
         name = self._listed_as(blob.key)
         try:
             said = await described(self.parts, blob)
@@ -110,17 +126,24 @@ class TakeOver:
         except BadName:
             pass
         if name is None:
-            return Adopted(blob.key, Result.LEFT, ("it is no file of an index, and stays where it is.",))
+            return Adopted(
+                blob.key, Result.LEFT, ("it is no file of an index, and stays where it is.",)
+            )
         why = ""
         try:
             parse_filename(blob.key.rpartition("/")[2])
         except BadFilename as error:
             why = str(error)
-        problem = f"pypicloud listed it as a file of {name!r}, and no installer of today can take it. {why}".rstrip()
+        problem = (
+            f"pypicloud listed it as a file of {name!r}, and no installer of today can take it. "
+            f"{why}"
+        ).rstrip()
         return Adopted(blob.key, Result.REFUSED, (problem,), names=frozenset({name}))
 
     def _listed_as(self, where: str) -> ProjectName | None:
-        """The project of which a pypicloud takes this for a file, of which nothing is said: its file store takes any name."""
+        """The project of which a pypicloud takes this for a file, of which nothing is said: its
+        file store takes any name.
+        """
         if not self.parts.plan.folders:
             return listed_as(where)
         folders = where.split("/")
@@ -134,18 +157,24 @@ class TakeOver:
     # --- the names ---
 
     async def _claim(self, name: ProjectName) -> None:
-        """The name stays ours although none of its files could be taken in: nobody else's files come under it."""
+        """The name stays ours although none of its files could be taken in: nobody else's files
+        come under it.
+        """
         async with self.parts.locks.hold(name):
             found = await records.read_project(self.parts.blobs, name)
             if found.project is None:
-                await records.write_document(self.parts.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus())
+                await records.write_document(
+                    self.parts.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus()
+                )
             await self.parts.bring(name)
 
     async def _say_who(self, came: Sequence[Adopted]) -> None:
         """Name the projects that seem to be the public index's."""
         names = []
         pace = Pace(self.parts.world)
-        for name in sorted({name for each in came if each.outcome is Result.ADOPTED for name in each.names}):
+        for name in sorted(
+            {name for each in came if each.outcome is Result.ADOPTED for name in each.names}
+        ):
             ours = await self.parts.catalog.ours(name)
             if isinstance(ours, Project) and all(file.uploader is None for file in ours.files):
                 names.append(name)
@@ -169,7 +198,9 @@ class TakeOver:
         known = await self._known()
         marks = known | {_mark(blob) for blob in looked_at if blob.key in left}
         if marks != known:
-            await records.write_document(self.parts.blobs, LEFT, _Left(tuple(sorted(marks)[:MOST_REMEMBERED])))
+            await records.write_document(
+                self.parts.blobs, LEFT, _Left(tuple(sorted(marks)[:MOST_REMEMBERED]))
+            )
 
 
 def _names_of(strays: Sequence[Blob]) -> frozenset[ProjectName]:
@@ -187,12 +218,22 @@ def _say(came: Sequence[Adopted]) -> None:
     odd = [each for each in came if each.problems]
     for each in odd[:MOST_LINES]:
         say = _log.warn if each.outcome is Result.REFUSED else _log.info
-        say("{key} is {outcome}: {why}", key=each.key, outcome=each.outcome.value, why=" ".join(each.problems))
+        say(
+            "{key} is {outcome}: {why}",
+            key=each.key,
+            outcome=each.outcome.value,
+            why=" ".join(each.problems),
+        )
     counts = {result: sum(each.outcome is result for each in came) for result in Result}
     _log.info(
-        "taken in what was in the storage: {adopted} files; {refused} are refused, {left} left alone{more}",
+        (
+            "taken in what was in the storage: {adopted} files; {refused} are refused, {left} left "
+            "alone{more}"
+        ),
         adopted=counts[Result.ADOPTED],
         refused=counts[Result.REFUSED],
         left=counts[Result.LEFT],
-        more=f"; only {MOST_LINES} of {len(odd)} odd ones are told here" if len(odd) > MOST_LINES else "",
+        more=f"; only {MOST_LINES} of {len(odd)} odd ones are told here"
+        if len(odd) > MOST_LINES
+        else "",
     )

@@ -1,7 +1,9 @@
-"""Putting published bytes back that lie elsewhere in the storage, where other bytes, or none, lie in their place.
+"""Putting published bytes back that lie elsewhere in the storage, where other bytes, or none, lie
+in their place.
 
-Bytes that lay where a file was published are copied aside (`publishing`). If a record names them after all, since its writer
-was another pypid that shared the storage without a lease, they are the published bytes, and go back where the record says.
+Bytes that lay where a file was published are copied aside (`publishing`). If a record names them
+after all, since its writer was another pypid that shared the storage without a lease, they are the
+published bytes, and go back where the record says.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class Mender:
         return None
 
     async def mend(self, file: File) -> bool:
-        """Put the bytes back and list the file. Return False if the record changed, nothing is wrong, or no copy is left."""
+        """Put the bytes back and list the file. Return False if the record changed, nothing is
+        wrong, or no copy is left.
+        """
         where, sha256 = file.key or "", file.sha256 or ""
         async with self.parts.places.hold(f"{file.project}/{file.filename}"):
             if await records.read_record(self.parts.blobs, file.project, file.filename) != file:

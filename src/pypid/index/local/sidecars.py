@@ -26,7 +26,9 @@ def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: b
         uploaded=now,
         requires_python=upload.requires_python,
         metadata_sha256=records.sha256_of(upload.metadata),
-        key=plan.overwrite(project, upload.version, filename, digests.sha256) if overwrites else where,
+        key=plan.overwrite(project, upload.version, filename, digests.sha256)
+        if overwrites
+        else where,
         uploader=by,
         summary=upload.summary,
         signed=upload.signature is not None,
@@ -41,7 +43,10 @@ def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, byte
         (ObjectKind.SIGNATURE, upload.signature),
         (ObjectKind.PROVENANCE, upload.provenance),
     )
-    return [*description_of(file, plan), *((beside_key(file, kind), data) for kind, data in beside if data is not None)]
+    return [
+        *description_of(file, plan),
+        *((beside_key(file, kind), data) for kind, data in beside if data is not None),
+    ]
 
 
 def description_of(file: File, plan: Plan) -> list[tuple[str, bytes]]:
@@ -55,7 +60,12 @@ def description_of(file: File, plan: Plan) -> list[tuple[str, bytes]]:
 
 
 def left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:
-    """What an overwritten file leaves behind: the new bytes, and what belongs to them, lie under keys of their own."""
+    """What an overwritten file leaves behind: the new bytes, and what belongs to them, lie under
+    keys of their own.
+    """
     keys = [older.key, plan.description(older.key or "")]
-    keys += [beside_key(older, kind) for kind in (ObjectKind.METADATA, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)]
+    keys += [
+        beside_key(older, kind)
+        for kind in (ObjectKind.METADATA, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
+    ]
     return [where for where in keys if where is not None and where not in keep]

@@ -1,7 +1,8 @@
 """Checking the storage: what a crash, a disk or a hand has left wrong, and what to do about each.
 
-Nothing is changed, unless it is told to sweep: then what no record names and nobody can see is removed, if it is old enough
-not to belong to a publish under way. A distribution that could be taken in is never removed.
+Nothing is changed, unless it is told to sweep: then what no record names and nobody can see is
+removed, if it is old enough not to belong to a publish under way. A distribution that could be
+taken in is never removed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from attrs import define, evolve, field, frozen
 from pypid.core.errors import Missing, PypidError, Unreadable
 from pypid.core.model import Blob, File
 from pypid.core.records.documents import Deleted, History, ProjectStatus, Yanked
-from pypid.core.records.layout import KEPT, SET_ASIDE, ObjectKind, ObjectPlace, beside_key, key, lies_at, place
+from pypid.core.records.layout import (
+    KEPT,
+    SET_ASIDE,
+    ObjectKind,
+    ObjectPlace,
+    beside_key,
+    key,
+    lies_at,
+    place,
+)
 from pypid.index.context import IndexContext, Pace, digests_of
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.repair import Mender
@@ -49,36 +59,48 @@ class StorageProblem(Enum):
 
 
 _ADVICE = {
-    StorageProblem.LOST_BYTES: "its record is there, its bytes are not, so it is not listed: put the bytes back from a backup, or "
+    StorageProblem.LOST_BYTES: "its record is there, its bytes are not, so it is not listed: put the bytes back from a "
+    "backup, or "
     "publish the very same file again. To give it up, delete the record {record}.",
-    StorageProblem.OTHER_BYTES: "these are not the bytes that were published: put those back from a backup. To publish these in their "
+    StorageProblem.OTHER_BYTES: "these are not the bytes that were published: put those back from a backup. To publish "
+    "these in their "
     "place, delete the record {record}, and run `pypid rebuild`.",
-    StorageProblem.LOST_DOCUMENT: "the record of {filename} promises it, and it is not there: put it back from a backup. To make the "
+    StorageProblem.LOST_DOCUMENT: "the record of {filename} promises it, and it is not there: put it back from a backup. To "
+    "make the "
     "metadata anew out of the file, delete the record {record}, and run `pypid rebuild`.",
-    StorageProblem.OTHER_DOCUMENT: "this is not the metadata that was published, and installers refuse it: put that back from a backup. "
+    StorageProblem.OTHER_DOCUMENT: "this is not the metadata that was published, and installers refuse it: put that back "
+    "from a backup. "
     "To make it anew, delete it and the record {record}, and run `pypid rebuild`.",
-    StorageProblem.DAMAGED: "it cannot be read. While that is so a file is not listed, or counts as yanked, a name counts as used up, a "
-    "project as quarantined: put it back from a backup, or set it again (`pypid yank`, `pypid status`). To make a record anew, "
+    StorageProblem.DAMAGED: "it cannot be read. While that is so a file is not listed, or counts as yanked, a name "
+    "counts as used up, a "
+    "project as quarantined: put it back from a backup, or set it again (`pypid yank`, `pypid "
+    "status`). To make a record anew, "
     "delete it, and run `pypid rebuild`.",
-    StorageProblem.NO_RECORD: "a file without a record, of a publish that broke off, or put there by hand: `pypid rebuild` takes it in, "
+    StorageProblem.NO_RECORD: "a file without a record, of a publish that broke off, or put there by hand: `pypid "
+    "rebuild` takes it in, "
     "publishing the same file again completes it; or remove it.",
-    StorageProblem.LEFT_OVER: "nothing refers to it, and nobody sees it (a crash or a failing disk left it): `pypid check --sweep` "
+    StorageProblem.LEFT_OVER: "nothing refers to it, and nobody sees it (a crash or a failing disk left it): `pypid "
+    "check --sweep` "
     "removes it, or, if it is a distribution, you do.",
-    StorageProblem.SET_ASIDE: "bytes without a record that lay where a file was published later; they were kept: look whether somebody "
+    StorageProblem.SET_ASIDE: "bytes without a record that lay where a file was published later; they were kept: look "
+    "whether somebody "
     "misses them, and remove them.",
 }
 
 
 _COPIED = (
-    "these are not the bytes that were published, or they are gone; a copy of the published bytes is kept as {copy}: `pypid "
+    "these are not the bytes that were published, or they are gone; a copy of the published bytes "
+    "is kept as {copy}: `pypid "
     "check --hashes --sweep` puts it back, and keeps the other bytes aside."
 )
 
 
 @frozen
 class Finding:
-    """One thing that is wrong: the key, what, and what to do. `swept`: it has been removed. `mended`: published bytes that
-    were kept elsewhere (`copy`) have been put back where the record of `file` names them."""
+    """One thing that is wrong: the key, what, and what to do. `swept`: it has been removed.
+    `mended`: published bytes that were kept elsewhere (`copy`) have been put back where the record
+    of `file` names them.
+    """
 
     key: str
     wrong: StorageProblem
@@ -92,7 +114,9 @@ class Finding:
 
 @frozen
 class CheckReport:
-    """What a check saw: how many objects, published files and `kept` ones of theirs, and all that is wrong, by key."""
+    """What a check saw: how many objects, published files and `kept` ones of theirs, and all that
+    is wrong, by key.
+    """
 
     objects: int
     files: int
@@ -170,12 +194,21 @@ class Checker:
         for finding in _unclaimed(placed, files, self.parts.world.now()):
             await self._report(seen, finding)
 
-    async def _record(self, seen: _Seen, where: ObjectPlace, listed: Set[str], hashes: bool) -> File | None:
-        """The file of a record, with its bytes and documents looked at; None if the record is damaged."""
+    async def _record(
+        self, seen: _Seen, where: ObjectPlace, listed: Set[str], hashes: bool
+    ) -> File | None:
+        """The file of a record, with its bytes and documents looked at; None if the record is
+        damaged.
+        """
         try:
             file = await records.read_record(self.parts.blobs, where.project, where.filename)
         except Unreadable:
-            await self._report(seen, _finding(key(where.project, where.filename, ObjectKind.RECORD), StorageProblem.DAMAGED))
+            await self._report(
+                seen,
+                _finding(
+                    key(where.project, where.filename, ObjectKind.RECORD), StorageProblem.DAMAGED
+                ),
+            )
             return None
         if file is None or file.key is None:
             return None  # deleted meanwhile
@@ -183,7 +216,10 @@ class Checker:
         if file.key not in listed:
             seen.claimed.add(file.key)
         wrong = await self._wrong_with_bytes(file, hashes)
-        if wrong is not None and await records.read_record(self.parts.blobs, where.project, where.filename) == file:
+        if (
+            wrong is not None
+            and await records.read_record(self.parts.blobs, where.project, where.filename) == file
+        ):
             finding = await self._with_copy(_finding(file.key, wrong, file), file)
             await self._report(seen, finding, is_there=wrong is not StorageProblem.LOST_BYTES)
         elif wrong is None:
@@ -196,7 +232,11 @@ class Checker:
             found = await self.parts.blobs.stat(file.key)
             if found.size != file.size:
                 return StorageProblem.OTHER_BYTES
-            if hashes and not found.archived and (await digests_of(self.parts, file.key)).sha256 != file.sha256:
+            if (
+                hashes
+                and not found.archived
+                and (await digests_of(self.parts, file.key)).sha256 != file.sha256
+            ):
                 return StorageProblem.OTHER_BYTES
         except Missing:
             return StorageProblem.LOST_BYTES
@@ -220,12 +260,16 @@ class Checker:
             other = await records.read_record(self.parts.blobs, found.project, found.filename)
         except Unreadable:
             other = None
-        return _finding(where, StorageProblem.NO_RECORD if other is None else StorageProblem.LEFT_OVER)
+        return _finding(
+            where, StorageProblem.NO_RECORD if other is None else StorageProblem.LEFT_OVER
+        )
 
     async def _documents_of(self, seen: _Seen, file: File, listed: Set[str], hashes: bool) -> None:
         for where in _promised(file):
             if where not in listed:
-                await self._report(seen, _finding(where, StorageProblem.LOST_DOCUMENT, file), is_there=False)
+                await self._report(
+                    seen, _finding(where, StorageProblem.LOST_DOCUMENT, file), is_there=False
+                )
             elif hashes and where == beside_key(file, ObjectKind.METADATA):
                 data = await records.read_bytes(self.parts.blobs, where)
                 if data is not None and records.sha256_of(data) != file.metadata_sha256:
@@ -270,7 +314,9 @@ class Checker:
                 file = await records.read_record(self.parts.blobs, where.project, where.filename)
                 if not self._is_old(blob) or (file is not None and finding.key in _referred(file)):
                     return finding
-                if where.kind is ObjectKind.ARTIFACT and not await self._is_deleted(where, finding.key):
+                if where.kind is ObjectKind.ARTIFACT and not await self._is_deleted(
+                    where, finding.key
+                ):
                     return finding
                 await self.parts.blobs.delete(finding.key)
             except Missing:
@@ -280,12 +326,19 @@ class Checker:
             return evolve(finding, swept=True)
 
     async def _is_deleted(self, where: ObjectPlace, found: str) -> bool:
-        """Whether these are the bytes of a file whose delete broke off: they alone may go, no others of its name."""
+        """Whether these are the bytes of a file whose delete broke off: they alone may go, no
+        others of its name.
+        """
         tombstone = await records.tombstone(self.parts.blobs, where.project, where.filename)
-        return tombstone is not None and tombstone.sha256 == (await digests_of(self.parts, found)).sha256
+        return (
+            tombstone is not None
+            and tombstone.sha256 == (await digests_of(self.parts, found)).sha256
+        )
 
 
-def _finding(where: str, wrong: StorageProblem, file: File | None = None, *, sweepable: bool = False) -> Finding:
+def _finding(
+    where: str, wrong: StorageProblem, file: File | None = None, *, sweepable: bool = False
+) -> Finding:
     record = "" if file is None else key(file.project, file.filename, ObjectKind.RECORD)
     advice = _ADVICE[wrong].format(record=record, filename="" if file is None else file.filename)
     return Finding(where, wrong, advice, sweepable)
@@ -309,22 +362,44 @@ def _referred(file: File) -> set[str]:
 def _unclaimed(
     placed: Sequence[tuple[ObjectPlace, Blob]], files: Mapping[str, File | None], now: datetime
 ) -> Iterator[Finding]:
-    """What no record refers to. `files` are those of the records, by name; None for a damaged one: it may refer to anything."""
+    """What no record refers to. `files` are those of the records, by name; None for a damaged one:
+    it may refer to anything.
+    """
     referred = {where for file in files.values() if file is not None for where in _referred(file)}
     places = {where for where, _ in placed}
     for where, blob in placed:
-        is_ours = where.kind in (ObjectKind.RECORD, ObjectKind.DELETED, ObjectKind.HISTORY, ObjectKind.PROJECT)
+        is_ours = where.kind in (
+            ObjectKind.RECORD,
+            ObjectKind.DELETED,
+            ObjectKind.HISTORY,
+            ObjectKind.PROJECT,
+        )
         is_damaged = where.filename in files and files[where.filename] is None
         if is_ours or is_damaged or blob.key in referred or now - blob.modified < UNDER_WAY:
             continue
         file = files.get(where.filename)
-        is_deleted = file is None and ObjectPlace(where.project, where.filename, ObjectKind.DELETED) in places
+        is_deleted = (
+            file is None
+            and ObjectPlace(where.project, where.filename, ObjectKind.DELETED) in places
+        )
         if where.kind is ObjectKind.ARTIFACT:
-            wrong = StorageProblem.NO_RECORD if file is None and not is_deleted else StorageProblem.LEFT_OVER
+            wrong = (
+                StorageProblem.NO_RECORD
+                if file is None and not is_deleted
+                else StorageProblem.LEFT_OVER
+            )
             yield _finding(blob.key, wrong, sweepable=is_deleted)
             continue
-        # what lies beside a file that was never published, or not by us, belongs to whoever put it there
-        has_bytes = ObjectPlace(where.project, where.filename, ObjectKind.ARTIFACT) in places and not is_deleted
+        # what lies beside a file that was never published, or not by us, belongs to whoever put it
+        # there
+        has_bytes = (
+            ObjectPlace(where.project, where.filename, ObjectKind.ARTIFACT) in places
+            and not is_deleted
+        )
         is_older = file is not None and beside_key(file, where.kind) != blob.key
-        if where.kind is ObjectKind.OVERWRITE or is_older or (where.kind in _NEVER_ALONE and file is None and not has_bytes):
+        if (
+            where.kind is ObjectKind.OVERWRITE
+            or is_older
+            or (where.kind in _NEVER_ALONE and file is None and not has_bytes)
+        ):
             yield _finding(blob.key, StorageProblem.LEFT_OVER, sweepable=True)

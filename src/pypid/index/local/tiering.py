@@ -1,4 +1,6 @@
-"""Moving old files into a cheaper storage class. Only their bytes go: records and metadata are small, and always needed."""
+"""Moving old files into a cheaper storage class. Only their bytes go: records and metadata are
+small, and always needed.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class _Run:
 
 @frozen
 class Tierer:
-    """Moves the files of ours that a rule is for. `tell` hears how far it is, `of_file` of each file that was due."""
+    """Moves the files of ours that a rule is for. `tell` hears how far it is, `of_file` of each
+    file that was due.
+    """
 
     parts: IndexContext
     bucket: Bucket
@@ -50,7 +54,9 @@ class Tierer:
     of_file: Callable[[Moved], object] = ignored
 
     async def tier(self, rule: TieringRule, *, dry: bool = False) -> Tiered:
-        """Look at all projects; with `dry` nothing is moved. Raises `StorageDown`, and `BadRequest` for an unknown class."""
+        """Look at all projects; with `dry` nothing is moved. Raises `StorageDown`, and `BadRequest`
+        for an unknown class.
+        """
         if not await self.parts.catalog.is_complete():
             await Reconciler(self.parts, self.tell).reconcile()
         run = _Run(rule, dry, Progress(self.parts.world.clock, self.tell), self.of_file)
@@ -61,9 +67,18 @@ class Tierer:
                 run.projects += 1
                 run.files += len(ours.files)
                 await all_of(
-                    [partial(self._file, run, file) for file in due(ours.files, rule, self.parts.world.now())], AT_ONCE
+                    [
+                        partial(self._file, run, file)
+                        for file in due(ours.files, rule, self.parts.world.now())
+                    ],
+                    AT_ONCE,
                 )
-            run.progress.at(lambda: f"tiering: {run.files} files of {run.projects} projects seen, {len(run.moved)} were due")
+            run.progress.at(
+                lambda: (
+                    f"tiering: {run.files} files of {run.projects} projects seen, "
+                    f"{len(run.moved)} were due"
+                )
+            )
             await pace.keep()
         return Tiered(run.projects, run.files, tuple(run.moved))
 
@@ -92,10 +107,14 @@ class Tierer:
                 reason=str(error),
             )
         before = standing.storage_class
-        return Moved(project=file.project, filename=file.filename, size=size, before=before, outcome=outcome)
+        return Moved(
+            project=file.project, filename=file.filename, size=size, before=before, outcome=outcome
+        )
 
     async def _move(self, file: File, storage_class: str) -> None:
-        """Move the bytes, while nobody writes them; then the catalog knows whether they can be read at once."""
+        """Move the bytes, while nobody writes them; then the catalog knows whether they can be read
+        at once.
+        """
         name, archived = file.project, storage_class in ARCHIVES
         async with self.parts.places.hold(f"{name}/{file.filename}"):
             if archived:  # before: who is sent there a moment later would be refused
@@ -134,5 +153,7 @@ async def tierer(
 ) -> Tierer:
     """Raises `BadRequest` for a storage that is no bucket."""
     if bucket is None:
-        raise BadRequest("Only a storage that is a bucket of S3 ([storage] backend = s3) has storage classes.")
+        raise BadRequest(
+            "Only a storage that is a bucket of S3 ([storage] backend = s3) has storage classes."
+        )
     return Tierer(parts, await bucket(), tell, of_file)

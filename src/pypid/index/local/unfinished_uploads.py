@@ -1,4 +1,6 @@
-"""Uploads in parts that a crash left unfinished: they take up space in a bucket, and no listing shows them."""
+"""Uploads in parts that a crash left unfinished: they take up space in a bucket, and no listing
+shows them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from pypid.index.local.storage_check import Finding, StorageProblem
 from pypid.ports import Bucket
 
 ADVICE = (
-    "an upload in parts that was begun {begun:%Y-%m-%d %H:%M} UTC and not ended takes up space (a crash left it): "
+    "an upload in parts that was begun {begun:%Y-%m-%d %H:%M} UTC and not ended takes up space (a "
+    "crash left it): "
     "`pypid check --sweep` removes it."
 )
 
@@ -36,7 +39,9 @@ class Remnants:
         return [await self._finding(upload, sweep) for upload in old]
 
     async def _finding(self, upload: Unfinished, sweep: bool) -> Finding:
-        found = Finding(upload.key, StorageProblem.UNFINISHED, ADVICE.format(begun=upload.begun), sweepable=True)
+        found = Finding(
+            upload.key, StorageProblem.UNFINISHED, ADVICE.format(begun=upload.begun), sweepable=True
+        )
         return evolve(found, swept=await self._swept(upload)) if sweep else found
 
     async def _swept(self, upload: Unfinished) -> bool:

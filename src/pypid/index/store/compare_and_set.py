@@ -1,6 +1,8 @@
-"""Putting what was read from the storage into the catalog, unless somebody has changed the entry since the reading began.
+"""Putting what was read from the storage into the catalog, unless somebody has changed the entry
+since the reading began.
 
-Another node may have written a record and listed its file in between: what was read before that would take it away again.
+Another node may have written a record and listed its file in between: what was read before that
+would take it away again.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ class ConcurrentChange(Exception):
 
 @define
 class CompareAndSet(Generic[T]):
-    """An edit: makes `found` of the entry if `is_as_before` says that it is the one from before; else it raises `ConcurrentChange`."""
+    """An edit: makes `found` of the entry if `is_as_before` says that it is the one from before;
+    else it raises `ConcurrentChange`.
+    """
 
     is_as_before: Callable[[T], bool]
     found: Callable[[T], T]

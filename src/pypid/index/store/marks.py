@@ -1,8 +1,10 @@
-"""Marks for projects that changed here since the last comparison, so that the catalog dump is worth as much as one.
+"""Marks for projects that changed here since the last comparison, so that the catalog dump is worth
+as much as one.
 
-A project's mark is the fingerprint of the listing that it was read from; a change through this pypid takes it away. A new
-machine that starts from a dump without marks reads every such project whole. One listing of the project's folder gives the
-mark back, if the listing has what the catalog says and nothing else.
+A project's mark is the fingerprint of the listing that it was read from; a change through this
+pypid takes it away. A new machine that starts from a dump without marks reads every such project
+whole. One listing of the project's folder gives the mark back, if the listing has what the catalog
+says and nothing else.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ from pypid.index.store.compare_and_set import as_it_is
 AT_ONCE = 8
 """Projects that are listed at the same time."""
 _WITNESSES = (ObjectKind.DELETED, ObjectKind.HISTORY, ObjectKind.PROJECT)
-"""What says nothing of a file that is there; this process has written it and holds it in the catalog."""
+"""What says nothing of a file that is there; this process has written it and holds it in the
+catalog.
+"""
 
 
 async def mark_changed(parts: IndexContext) -> int:
-    """Mark the projects that have no mark and agree with the storage; return how many were marked. Raises `StorageDown`.
+    """Mark the projects that have no mark and agree with the storage; return how many were marked.
+    Raises `StorageDown`.
 
     Only for a process that alone may write to the storage.
     """
@@ -74,7 +79,11 @@ def _agrees(project: Project, listing: Sequence[Blob]) -> bool:
         found = place(blob.key)
         if blob.key not in inside and (found is None or found.kind not in _WITNESSES):
             return False
-        if size is not None and size >= 0 and (size != blob.size or blob.archived != (blob.key in archived)):
+        if (
+            size is not None
+            and size >= 0
+            and (size != blob.size or blob.archived != (blob.key in archived))
+        ):
             return False
     return inside <= {blob.key for blob in listing}
 

@@ -1,4 +1,6 @@
-"""Comparing the catalog with the storage: in the background, one project at a time, reading only what differs."""
+"""Comparing the catalog with the storage: in the background, one project at a time, reading only
+what differs.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,9 @@ class Reconciled:
     changed: int
     strays: tuple[Blob, ...] = field(default=(), repr=False)
     foreign: tuple[Blob, ...] = field(default=(), repr=False)
-    """What is neither a distribution nor pypid's, up to `MOST_FOREIGN`, and all that a pypicloud lists by its
-    name; looked for where a pypicloud may have listed it."""
+    """What is neither a distribution nor pypid's, up to `MOST_FOREIGN`, and all that a pypicloud
+    lists by its name; looked for where a pypicloud may have listed it.
+    """
     ours: frozenset[ProjectName] = field(default=frozenset(), repr=False)
     """The projects of which something of ours was listed: records and the like."""
     read: int = 0
@@ -100,8 +103,12 @@ class Reconciler:
     counted: ReconcileProgress = field(factory=ReconcileProgress)
 
     async def reconcile(self) -> Reconciled:
-        """Compare everything. Raises `StorageDown`; then absence is not proven, and what was read so far is kept."""
-        walk = _Walk(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell), self.counted)
+        """Compare everything. Raises `StorageDown`; then absence is not proven, and what was read
+        so far is kept.
+        """
+        walk = _Walk(
+            Pace(self.parts.world), Progress(self.parts.world.clock, self.tell), self.counted
+        )
         try:
             return await self._reconcile(walk)
         except BaseException:
@@ -131,9 +138,21 @@ class Reconciler:
             self.parts.verified.clear()
         if walk.foreign:
             _log.info(
-                "{count} objects in the storage are neither distributions nor pypid's; they were skipped", count=walk.foreign
+                (
+                    "{count} objects in the storage are neither distributions nor pypid's; they "
+                    "were "
+                    "skipped"
+                ),
+                count=walk.foreign,
             )
-        return Reconciled(len(walk.seen), len(walk.changed), strays, tuple(walk.some_foreign), frozenset(walk.seen), walk.read)
+        return Reconciled(
+            len(walk.seen),
+            len(walk.changed),
+            strays,
+            tuple(walk.some_foreign),
+            frozenset(walk.seen),
+            walk.read,
+        )
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project anew."""
@@ -141,14 +160,24 @@ class Reconciler:
             found = await self.parts.bring(name)
         if not found.told:
             raise CatalogDown("what the storage holds was not compared with it.")
-        return Reconciled(projects=int(found.project is not None), changed=int(found.changed), strays=found.strays)
+        return Reconciled(
+            projects=int(found.project is not None), changed=int(found.changed), strays=found.strays
+        )
 
     async def _group(self, walk: _Walk, top: str, group: list[Blob]) -> None:
         """All blobs below one top folder: a project's, or files that somebody dropped."""
         counted = walk.counted
-        walk.progress.at(lambda: f"comparing with the storage: {counted.objects} objects, {counted.projects} projects read")
+        walk.progress.at(
+            lambda: (
+                f"comparing with the storage: {counted.objects} objects, {counted.projects} "
+                f"projects read"
+            )
+        )
         await walk.pace.keep()
-        if f"{top}/" in (OURS_AS_A_WHOLE, KEPT):  # what is kept of theirs is compared by `storing.KeptFiles`
+        if f"{top}/" in (
+            OURS_AS_A_WHOLE,
+            KEPT,
+        ):  # what is kept of theirs is compared by `storing.KeptFiles`
             return
         keys = {blob.key for blob in group}
         is_ours = _is_project(top) and any(key.endswith(_DOCUMENTS) for key in keys)
@@ -161,22 +190,27 @@ class Reconciler:
                 walk.elsewhere.add(project)
             elif self._is_foreign(blob.key, keys, is_ours):
                 walk.foreign += 1
-                if self.parts.plan.pypicloud and (len(walk.some_foreign) < MOST_FOREIGN or listed_as(blob.key) is not None):
+                if self.parts.plan.pypicloud and (
+                    len(walk.some_foreign) < MOST_FOREIGN or listed_as(blob.key) is not None
+                ):
                     walk.some_foreign.append(blob)
             await walk.pace.keep()
         if is_ours:
             await self._project(walk, ProjectName(top), group, keys)
 
     def _is_foreign(self, where: str, keys: set[str], is_ours: bool) -> bool:
-        """Whether somebody else put it there. A pypicloud's descriptions belong to its files; what lies among ours is looked
-        for where a pypicloud may have listed it."""
+        """Whether somebody else put it there. A pypicloud's descriptions belong to its files; what
+        lies among ours is looked for where a pypicloud may have listed it.
+        """
         if where.endswith(DESCRIBED) and where.removesuffix(DESCRIBED) in keys:
             return False
         if self.parts.plan.pypicloud:
             return not is_only_ours(where) and place(where) is None
         return not is_ours and place(where) is None
 
-    async def _project(self, walk: _Walk, name: ProjectName, group: list[Blob], keys: set[str]) -> None:
+    async def _project(
+        self, walk: _Walk, name: ProjectName, group: list[Blob], keys: set[str]
+    ) -> None:
         walk.seen.add(name)
         if _lie_elsewhere(group, keys):
             walk.elsewhere.add(name)
@@ -198,14 +232,17 @@ class Reconciler:
             walk.failure = error
 
     async def _forget_gone(self, walk: _Walk) -> None:
-        """Projects that the catalog holds and the listing did not show are looked at once more, then taken out."""
+        """Projects that the catalog holds and the listing did not show are looked at once more,
+        then taken out.
+        """
         for summary in await self.parts.catalog.names():
             if summary.name not in walk.seen:
                 await walk.reading.add(partial(self._read, walk, summary.name))
             await walk.pace.keep()
 
     async def _unclaimed(self, walk: _Walk) -> tuple[Blob, ...]:
-        """The loose distributions that no project's file is; projects whose files lie elsewhere are compared with them.
+        """The loose distributions that no project's file is; projects whose files lie elsewhere are
+        compared with them.
 
         That they have come, gone or changed does not show in the listing of the project's folder.
         """
@@ -217,14 +254,22 @@ class Reconciler:
                 ours = await self.parts.catalog.ours(name)
             if isinstance(ours, Project):
                 claimed.update(file.key or "" for file in ours.files)
-            walk.progress.at(lambda: f"comparing with the storage: {len(claimed)} files that lie elsewhere")
+            walk.progress.at(
+                lambda: f"comparing with the storage: {len(claimed)} files that lie elsewhere"
+            )
             await walk.pace.keep()
         return tuple(blob for key, blob in walk.loose.items() if key not in claimed)
 
 
 def _agrees(ours: Project, loose: Mapping[str, Blob]) -> bool:
-    """Whether the files of the project that lie outside its folder are there, as the catalog has them."""
-    outside = [file for file in ours.files if file.key is not None and not file.key.startswith(folder(ours.name))]
+    """Whether the files of the project that lie outside its folder are there, as the catalog has
+    them.
+    """
+    outside = [
+        file
+        for file in ours.files
+        if file.key is not None and not file.key.startswith(folder(ours.name))
+    ]
     return all(_is_there(file, loose.get(file.key or "")) for file in outside)
 
 
@@ -233,7 +278,9 @@ def _is_there(file: File, found: Blob | None) -> bool:
 
 
 def _lie_elsewhere(group: list[Blob], keys: set[str]) -> bool:
-    """Whether a record's bytes are not beside it: neither under the file's name, nor as an overwrite."""
+    """Whether a record's bytes are not beside it: neither under the file's name, nor as an
+    overwrite.
+    """
     bare = [blob.key.removesuffix(_RECORD) for blob in group if blob.key.endswith(_RECORD)]
     absent = {key for key in bare if key not in keys}
     return bool(absent - {key.rpartition(_OVERWRITE)[0] for key in keys if _OVERWRITE in key})
@@ -247,7 +294,9 @@ def _is_project(top: str) -> bool:
 
 
 def project_at(where: str) -> ProjectName | None:
-    """The project of a distribution, wherever it lies, as its file name tells; None for what is none."""
+    """The project of a distribution, wherever it lies, as its file name tells; None for what is
+    none.
+    """
     filename = where.rpartition("/")[2]
     if not filename.endswith(_SUFFIXES):
         return None

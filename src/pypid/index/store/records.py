@@ -1,6 +1,7 @@
 """What the storage says: small documents read and written, and a whole project out of its listing.
 
-The record is the commit: a file is there if its record is there, and is shown if its bytes are there as well.
+The record is the commit: a file is there if its record is there, and is shown if its bytes are
+there as well.
 """
 
 from __future__ import annotations
@@ -20,9 +21,25 @@ from twisted.logger import Logger
 from pypid.core.errors import Missing, StorageDown, Unreadable
 from pypid.core.model import Blob, File, Project, Status, in_order
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.documents import Deleted, History, ProjectStatus, Yanked, dump, load, load_record
+from pypid.core.records.documents import (
+    Deleted,
+    History,
+    ProjectStatus,
+    Yanked,
+    dump,
+    load,
+    load_record,
+)
 from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, noted
-from pypid.core.records.layout import ObjectKind, ObjectPlace, beside_key, folder, key, lies_at, place
+from pypid.core.records.layout import (
+    ObjectKind,
+    ObjectPlace,
+    beside_key,
+    folder,
+    key,
+    lies_at,
+    place,
+)
 from pypid.flow import BytesBody, whole
 from pypid.index.job_group import all_of
 from pypid.ports import Blobs
@@ -44,12 +61,16 @@ class StoredProject:
 
     project: Project | None
     mark: str | None
-    """The fingerprint of the listing; None where something of it could not be read, so that the next comparison tries again."""
+    """The fingerprint of the listing; None where something of it could not be read, so that the
+    next comparison tries again.
+    """
     strays: tuple[Blob, ...] = field(default=(), repr=False)
-    """Artifacts that no record names: a publish under way or broken off, or files that somebody dropped."""
+    """Artifacts that no record names: a publish under way or broken off, or files that somebody
+    dropped.
+    """
 
 
-# --- small documents --------------------------------------------------------------------------------------
+# --- small documents ------------------------------------------------------------------------------
 
 
 async def read_document(blobs: Blobs, kind: type[_D], where: str) -> _D | None:
@@ -80,22 +101,32 @@ async def read_record(blobs: Blobs, project: ProjectName, filename: str) -> File
     """The file that the record commits, or None. Raises `Unreadable`, `StorageDown`."""
     where = key(project, filename, ObjectKind.RECORD)
     data = await read_bytes(blobs, where, LARGEST_DOCUMENT)
-    return None if data is None else recorded(data, ObjectPlace(project, filename, ObjectKind.RECORD))
+    return (
+        None if data is None else recorded(data, ObjectPlace(project, filename, ObjectKind.RECORD))
+    )
 
 
 def recorded(data: bytes, place: ObjectPlace) -> File:
-    """The file of the record that lies at `place`. Raises `Unreadable`, also where it is another file's, or lacks something."""
+    """The file of the record that lies at `place`. Raises `Unreadable`, also where it is another
+    file's, or lacks something.
+    """
     where = key(place.project, place.filename, ObjectKind.RECORD)
     file = load_record(data, where)
     if (file.project, file.filename) != (place.project, place.filename):
-        raise Unreadable(where, f"it is the record of {file.filename!r} of the project {file.project!r}")
+        raise Unreadable(
+            where, f"it is the record of {file.filename!r} of the project {file.project!r}"
+        )
     if file.key is None or file.sha256 is None or file.size is None or file.uploaded is None:
-        raise Unreadable(where, "it does not say where the bytes lie, their hash, their size and when they came")
+        raise Unreadable(
+            where, "it does not say where the bytes lie, their hash, their size and when they came"
+        )
     return file
 
 
 async def yanked(blobs: Blobs, project: ProjectName, filename: str) -> str | None:
-    """The reason for which the file is yanked; None if it is not. A mark that cannot be read is still a mark."""
+    """The reason for which the file is yanked; None if it is not. A mark that cannot be read is
+    still a mark.
+    """
     return (await _marked(blobs, key(project, filename, ObjectKind.YANKED)))[0]
 
 
@@ -111,7 +142,9 @@ async def _marked(blobs: Blobs, where: str) -> tuple[str | None, bool]:
 
 
 async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Deleted | None:
-    """The tombstone of a file name that was used, or None. One that cannot be read lets no bytes come back."""
+    """The tombstone of a file name that was used, or None. One that cannot be read lets no bytes
+    come back.
+    """
     where = key(project, filename, ObjectKind.DELETED)
     try:
         return await read_document(blobs, Deleted, where)
@@ -134,11 +167,13 @@ async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
         _log.error("{error}; it is begun anew", error=error)
         before = FileHistory(file.filename)
     after = noted(before, event)
-    await write_document(blobs, key(file.project, file.filename, ObjectKind.HISTORY), History(after.events))
+    await write_document(
+        blobs, key(file.project, file.filename, ObjectKind.HISTORY), History(after.events)
+    )
     return after
 
 
-# --- a whole project ----------------------------------------------------------------------------------------
+# --- a whole project ------------------------------------------------------------------------------
 
 
 async def read_project(blobs: Blobs, name: ProjectName) -> StoredProject:
@@ -154,36 +189,63 @@ def mark_of(listing: Sequence[Blob]) -> str:
         archived = "\0archived" if blob.archived else ""  # its bytes and its ETag are as they were
         digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}{archived}\n".encode())
     if any(blob.key.endswith(ObjectKind.HISTORY.value) for blob in listing):
-        # an older pypid that shares the catalog leaves out what it does not know: what it put there is read again by us
+        # an older pypid that shares the catalog leaves out what it does not know: what it put there
+        # is read again by us
         digest.update(b"with history\n")
     return digest.hexdigest()
 
 
 async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -> StoredProject:
-    """The project out of the listing of its folder. What cannot be read is left out, with a line in the log."""
-    placed = {where: blob for blob in listing if (where := place(blob.key)) is not None and where.project == name}
+    """The project out of the listing of its folder. What cannot be read is left out, with a line in
+    the log.
+    """
+    placed = {
+        where: blob
+        for blob in listing
+        if (where := place(blob.key)) is not None and where.project == name
+    }
     reading = _Reading(blobs, {blob.key: blob for blob in listing})
     records = [partial(reading.file, where) for where in placed if where.kind is ObjectKind.RECORD]
     files = [file for file in await all_of(records, RECORDS_AT_ONCE) if file is not None]
     status = await reading.status(name)
     history = await _history(reading, name, placed, {file.filename for file in files})
-    known = any(where.kind in (ObjectKind.RECORD, ObjectKind.DELETED, ObjectKind.PROJECT) for where in placed)
+    known = any(
+        where.kind in (ObjectKind.RECORD, ObjectKind.DELETED, ObjectKind.PROJECT)
+        for where in placed
+    )
     project = Project(
-        name=name, files=in_order(tuple(files)), status=status.status, status_reason=status.reason, history=history
+        name=name,
+        files=in_order(tuple(files)),
+        status=status.status,
+        status_reason=status.reason,
+        history=history,
     )
     keys = {file.key for file in files}
-    strays = tuple(blob for blob in listing if blob.key not in keys and _is_artifact(blob.key, name))
-    return StoredProject(project if known else None, mark_of(listing) if reading.understood else None, strays)
+    strays = tuple(
+        blob for blob in listing if blob.key not in keys and _is_artifact(blob.key, name)
+    )
+    return StoredProject(
+        project if known else None, mark_of(listing) if reading.understood else None, strays
+    )
 
 
 async def _history(
     reading: _Reading, name: ProjectName, placed: Mapping[ObjectPlace, Blob], there: Set[str]
 ) -> tuple[FileHistory, ...]:
     """What happened to the files; of those that are not there only to those that went last."""
-    noted = {where.filename: blob for where, blob in placed.items() if where.kind is ObjectKind.HISTORY}
-    gone = sorted(noted.keys() - there, key=lambda filename: noted[filename].modified)[-MOST_DELETED:]
-    wanted = [ObjectPlace(name, filename, ObjectKind.HISTORY) for filename in (*(noted.keys() & there), *gone)]
-    return in_bounds(await all_of([partial(reading.past, where) for where in wanted], RECORDS_AT_ONCE), there)
+    noted = {
+        where.filename: blob for where, blob in placed.items() if where.kind is ObjectKind.HISTORY
+    }
+    gone = sorted(noted.keys() - there, key=lambda filename: noted[filename].modified)[
+        -MOST_DELETED:
+    ]
+    wanted = [
+        ObjectPlace(name, filename, ObjectKind.HISTORY)
+        for filename in (*(noted.keys() & there), *gone)
+    ]
+    return in_bounds(
+        await all_of([partial(reading.past, where) for where in wanted], RECORDS_AT_ONCE), there
+    )
 
 
 def _is_artifact(where: str, name: ProjectName) -> bool:
@@ -201,7 +263,9 @@ class _Reading:
     understood: bool = True
 
     async def file(self, where: ObjectPlace) -> File | None:
-        """The file of a record, if its bytes are there as well (a page never names what cannot be downloaded)."""
+        """The file of a record, if its bytes are there as well (a page never names what cannot be
+        downloaded).
+        """
         record = key(where.project, where.filename, ObjectKind.RECORD)
         try:
             data = await read_bytes(self.blobs, record, LARGEST_DOCUMENT)
@@ -210,17 +274,29 @@ class _Reading:
                 return None
             file = recorded(data, where)
             found = await self._find_bytes(file)
-            return replace(self._with_what_is_there(file), yanked=await self._yanked(where), archived=found.archived)
+            return replace(
+                self._with_what_is_there(file),
+                yanked=await self._yanked(where),
+                archived=found.archived,
+            )
         except Unreadable as error:
-            _log.error("{error}; its file is not listed. `pypid check` says what to do.", error=error)
+            _log.error(
+                "{error}; its file is not listed. `pypid check` says what to do.", error=error
+            )
         except Missing:
             advice = "the file is not listed. `pypid check` says what to do."
-            _log.error("{record} is there, but not the bytes that it names; {advice}", record=record, advice=advice)
+            _log.error(
+                "{record} is there, but not the bytes that it names; {advice}",
+                record=record,
+                advice=advice,
+            )
         self.understood = False
         return None
 
     async def _find_bytes(self, file: File) -> Blob:
-        """Raises `Missing`, also for bytes of another length: those are not the ones that were published."""
+        """Raises `Missing`, also for bytes of another length: those are not the ones that were
+        published.
+        """
         assert file.key is not None  # `recorded` has seen to it
         # what is not in the project's folder was adopted where it lay
         found = self.listed.get(file.key) or await self.blobs.stat(file.key)
@@ -229,17 +305,27 @@ class _Reading:
         return found
 
     def _with_what_is_there(self, file: File) -> File:
-        """The file without the metadata, signature or provenance that it had and that is gone: installers stop at a 404."""
+        """The file without the metadata, signature or provenance that it had and that is gone:
+        installers stop at a 404.
+        """
         promised = (
             (ObjectKind.METADATA, file.metadata_sha256),
             (ObjectKind.SIGNATURE, file.signed),
             (ObjectKind.PROVENANCE, file.attested),
         )
-        gone = {kind for kind, is_promised in promised if is_promised and beside_key(file, kind) not in self.listed}
+        gone = {
+            kind
+            for kind, is_promised in promised
+            if is_promised and beside_key(file, kind) not in self.listed
+        }
         if not gone:
             return file
         self.understood = False
-        _log.error("What lay beside {filename} is gone: {gone}", filename=file.filename, gone=[kind.value for kind in gone])
+        _log.error(
+            "What lay beside {filename} is gone: {gone}",
+            filename=file.filename,
+            gone=[kind.value for kind in gone],
+        )
         return replace(
             file,
             metadata_sha256=None if ObjectKind.METADATA in gone else file.metadata_sha256,
@@ -260,7 +346,11 @@ class _Reading:
         try:
             return await past(self.blobs, where.project, where.filename)
         except Unreadable as error:
-            _log.error("{error}; when {filename} was yanked or deleted is not known", error=error, filename=where.filename)
+            _log.error(
+                "{error}; when {filename} was yanked or deleted is not known",
+                error=error,
+                filename=where.filename,
+            )
             self.understood = False
             return FileHistory(where.filename)
 
@@ -272,7 +362,8 @@ class _Reading:
         try:
             return await read_document(self.blobs, ProjectStatus, where) or ProjectStatus()
         except Unreadable as error:
-            # it may say "quarantined": nothing is offered until an administrator sets the status again
+            # it may say "quarantined": nothing is offered until an administrator sets the status
+            # again
             _log.error("{error}; the project counts as quarantined", error=error)
             self.understood = False
             return ProjectStatus(Status.QUARANTINED, "its status cannot be read")

@@ -1,6 +1,7 @@
 """For how long an answer about a project holds: until something that it was made of has changed.
 
-Whoever keeps an answer asks here, without waiting for anything, whether it would be made again as it is.
+Whoever keeps an answer asks here, without waiting for anything, whether it would be made again as
+it is.
 """
 
 from __future__ import annotations
@@ -28,13 +29,19 @@ class Validity:
     asks: bool = False
     """Whether the other index is asked for it, which then must not be away."""
     until: datetime | None = None
-    """When it has to be asked again, or a file has become old enough to be seen; None: not by itself."""
+    """When it has to be asked again, or a file has become old enough to be seen; None: not by
+    itself.
+    """
     epoch: str = ""
     """Of the catalog: in another one the same heads may be those of other projects."""
 
 
-def standing_of(index: Index, glance: Glance, name: ProjectName, asked: RequestContext = DIRECT) -> Validity | None:
-    """What holds of the project now. None: each request has to find out, since nothing is certain without waiting."""
+def standing_of(
+    index: Index, glance: Glance, name: ProjectName, asked: RequestContext = DIRECT
+) -> Validity | None:
+    """What holds of the project now. None: each request has to find out, since nothing is certain
+    without waiting.
+    """
     ours, theirs = glance.heads(name)
     if ours is None and not glance.knows_all:  # the storage is looked at each time
         return None
@@ -53,7 +60,15 @@ def standing_of(index: Index, glance: Glance, name: ProjectName, asked: RequestC
         if heard_at is None or index.envoy.outage.error is not None:
             return None
         until = min(heard_at + index.ttl, until or heard_at + index.ttl)
-    return Validity(name=name, ours=ours, theirs=theirs, shows_theirs=True, asks=asks, until=until, epoch=glance.epoch)
+    return Validity(
+        name=name,
+        ours=ours,
+        theirs=theirs,
+        shows_theirs=True,
+        asks=asks,
+        until=until,
+        epoch=glance.epoch,
+    )
 
 
 def stands(glance: Glance, standing: Validity) -> bool:

@@ -1,7 +1,8 @@
 """Which catalog entries were compared with the storage since this process started.
 
-A catalog dump may be older than what was acknowledged before a crash. Until the reconciliation is complete an entry of the dump
-is therefore compared with one listing of its project's folder before anything is answered, or changed, by it.
+A catalog dump may be older than what was acknowledged before a crash. Until the reconciliation is
+complete an entry of the dump is therefore compared with one listing of its project's folder before
+anything is answered, or changed, by it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ FEW = 1000
 
 @define(eq=False)
 class VerifiedEntries:
-    """The verified entries of local projects. A `shared` catalog holds no dump: each change is in it before it is acknowledged.
+    """The verified entries of local projects. A `shared` catalog holds no dump: each change is in
+    it before it is acknowledged.
 
-    `dump_is_exact`: the dump was written after the last change (`pypid.jobs.clean_stop`), so all its entries are as good as verified.
+    `dump_is_exact`: the dump was written after the last change (`pypid.jobs.clean_stop`), so all
+    its entries are as good as verified.
     """
 
     blobs: Blobs
@@ -53,8 +56,14 @@ class VerifiedEntries:
         self._names.clear()
 
     async def matches(self, name: ProjectName) -> bool:
-        """Whether the project's folder is listed as it was when the entry was read. Raises `StorageDown`."""
+        """Whether the project's folder is listed as it was when the entry was read. Raises
+        `StorageDown`.
+        """
         async with aclosing(self.blobs.list(folder(name))) as listing:
             found = [blob async for blob in listing]
-        mark = records.mark_of(found) if len(found) <= FEW else await self.world.thinking(records.mark_of, found)
+        mark = (
+            records.mark_of(found)
+            if len(found) <= FEW
+            else await self.world.thinking(records.mark_of, found)
+        )
         return mark == await self.catalog.mark(name)

@@ -1,6 +1,7 @@
 """Checking what is kept of theirs: what a crash, a disk or a hand has left wrong there.
 
-All of it can be had again, so a sweep removes all that is wrong: damaged files too, which are then fetched anew.
+All of it can be had again, so a sweep removes all that is wrong: damaged files too, which are then
+fetched anew.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.cached_records import beside, recorded, small
 
 _AGAIN = (
-    "`pypid check --sweep` or `pypid cache purge {project} {filename}` removes it, and it is fetched again when it is wanted."
+    "`pypid check --sweep` or `pypid cache purge {project} {filename}` removes it, and it is "
+    "fetched again when it is wanted."
 )
 _ADVICE = {
     StorageProblem.LOST_BYTES: f"its record is there, its bytes are not, or not all, so it is not served. {_AGAIN}",
     StorageProblem.OTHER_BYTES: f"these are not the bytes that were fetched, and installers refuse them. {_AGAIN}",
     StorageProblem.OTHER_DOCUMENT: f"this is not the metadata that was kept, so it is not served. {_AGAIN}",
     StorageProblem.DAMAGED: f"the record cannot be read, so the file is not served from here. {_AGAIN}",
-    StorageProblem.LEFT_OVER: "nothing refers to it, and nobody sees it (a crash or a failing disk left it, or upstream has the file no "
+    StorageProblem.LEFT_OVER: "nothing refers to it, and nobody sees it (a crash or a failing disk left it, or upstream "
+    "has the file no "
     "more): `pypid check --sweep` removes it.",
 }
 _BYTES = (ObjectKind.ARTIFACT, ObjectKind.OVERWRITE)
@@ -55,13 +58,17 @@ class Auditor:
     """Hears how far it is, as the log does."""
 
     async def check(self, *, sweep: bool = False, hashes: bool = False) -> CheckReport:
-        """Look at everything; `hashes` reads all the bytes, too. The objects are not counted. Raises `StorageDown`."""
+        """Look at everything; `hashes` reads all the bytes, too. The objects are not counted.
+        Raises `StorageDown`.
+        """
         seen = _Seen(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
         group: list[tuple[ObjectPlace, Blob]] = []
         async with aclosing(self.parts.blobs.list(KEPT)) as listing:
             async for blob in listing:
                 place = kept_place(blob.key)
-                if place is not None and place.filename:  # what somebody else has put there is none of our business
+                if (
+                    place is not None and place.filename
+                ):  # what somebody else has put there is none of our business
                     if group and group[0][0].project != place.project:
                         await self._project(seen, group, hashes)
                         group = []
@@ -74,8 +81,12 @@ class Auditor:
 
     # --- looking ---
 
-    async def _project(self, seen: _Seen, group: Sequence[tuple[ObjectPlace, Blob]], hashes: bool) -> None:
-        seen.progress.at(lambda: f"checking what is kept: {seen.files} files, {len(seen.findings)} findings")
+    async def _project(
+        self, seen: _Seen, group: Sequence[tuple[ObjectPlace, Blob]], hashes: bool
+    ) -> None:
+        seen.progress.at(
+            lambda: f"checking what is kept: {seen.files} files, {len(seen.findings)} findings"
+        )
         if not group:
             return
         files: dict[str, File | None] = {}
@@ -110,7 +121,11 @@ class Auditor:
             found = await self.parts.blobs.stat(file.key)
             if found.size != file.size:
                 return StorageProblem.LOST_BYTES
-            if hashes and not found.archived and (await digests_of(self.parts, file.key)).sha256 != file.sha256:
+            if (
+                hashes
+                and not found.archived
+                and (await digests_of(self.parts, file.key)).sha256 != file.sha256
+            ):
                 return StorageProblem.OTHER_BYTES
         except Missing:
             return StorageProblem.LOST_BYTES
@@ -119,23 +134,39 @@ class Auditor:
         return None
 
     async def _has_other_metadata(self, file: File) -> bool:
-        """Whether the metadata beside the file is not that of its record; one that is not there is not promised either."""
+        """Whether the metadata beside the file is not that of its record; one that is not there is
+        not promised either.
+        """
         data = None if file.metadata_sha256 is None else await small(self.parts.blobs, beside(file))
         return data is not None and records.sha256_of(data) != file.metadata_sha256
 
     def _unclaimed(
-        self, group: Sequence[tuple[ObjectPlace, Blob]], files: Mapping[str, File | None], heard: UpstreamEntry
+        self,
+        group: Sequence[tuple[ObjectPlace, Blob]],
+        files: Mapping[str, File | None],
+        heard: UpstreamEntry,
     ) -> Iterator[tuple[ObjectPlace, Blob]]:
-        """What no record refers to, and is not being stored just now. (What a damaged record refers to goes with it.)"""
+        """What no record refers to, and is not being stored just now. (What a damaged record refers
+        to goes with it.)
+        """
         said = heard.said
         listed = None if said is None else {file.filename for file in said.files or ()}
         for place, blob in group:
             file = files.get(place.filename)
             is_damaged = file is None and place.filename in files
-            if is_damaged or (file is not None and blob.key in (file.key, beside(file))) or not self._is_old(blob):
+            if (
+                is_damaged
+                or (file is not None and blob.key in (file.key, beside(file)))
+                or not self._is_old(blob)
+            ):
                 continue
-            # metadata is fetched without its file as well, and serves as long as upstream lists that
-            is_unlisted = place.kind is ObjectKind.METADATA and listed is not None and place.filename not in listed
+            # metadata is fetched without its file as well, and serves as long as upstream lists
+            # that
+            is_unlisted = (
+                place.kind is ObjectKind.METADATA
+                and listed is not None
+                and place.filename not in listed
+            )
             if place.kind in _BYTES or is_unlisted:
                 yield place, blob
 
@@ -170,7 +201,11 @@ class Auditor:
         async def is_wrong_still() -> bool:
             file = await recorded(self.parts.blobs, place.project, place.filename)
             if finding.wrong is StorageProblem.OTHER_DOCUMENT:
-                return file is not None and finding.key == beside(file) and await self._has_other_metadata(file)
+                return (
+                    file is not None
+                    and finding.key == beside(file)
+                    and await self._has_other_metadata(file)
+                )
             return file is None or finding.key not in (file.key, beside(file))
 
         await self.kept.discard(place.project, place.filename, finding.key, is_wrong_still)

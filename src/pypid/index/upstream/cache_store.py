@@ -1,6 +1,8 @@
-"""Files of theirs come into the storage, and go: bytes, metadata, then the record, which is the commit; then the catalog.
+"""Files of theirs come into the storage, and go: bytes, metadata, then the record, which is the
+commit; then the catalog.
 
-A crash between two steps leaves at worst bytes that no record names, which the next fetch of the same file uses.
+A crash between two steps leaves at worst bytes that no record names, which the next fetch of the
+same file uses.
 """
 
 from __future__ import annotations
@@ -18,11 +20,26 @@ from pypid.core.model import Blob, Digests, File, UpstreamEntry
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_record, load_record
-from pypid.core.records.layout import KEPT, ObjectKind, kept_beside_key, kept_folder, kept_key, kept_place
+from pypid.core.records.layout import (
+    KEPT,
+    ObjectKind,
+    kept_beside_key,
+    kept_folder,
+    kept_key,
+    kept_place,
+)
 from pypid.flow import Blocking, BytesBody, Flights, Hashes, Locks
 from pypid.index.store import records
 from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
-from pypid.index.upstream.cached_records import agrees, beside, read_kept, recorded, small, with_kept, without_kept
+from pypid.index.upstream.cached_records import (
+    agrees,
+    beside,
+    read_kept,
+    recorded,
+    small,
+    with_kept,
+    without_kept,
+)
 from pypid.ports import Blobs, Body, Catalog
 
 _log = Logger()
@@ -30,7 +47,9 @@ _log = Logger()
 BodyAnew = Callable[[], Awaitable[Body]]
 """Gives the bytes of a file, from their beginning with each call."""
 MOST_LOOKED = 10_000
-"""Names of which it is remembered that the storage was asked: clients may make up any number of them."""
+"""Names of which it is remembered that the storage was asked: clients may make up any number of
+them.
+"""
 
 
 @define(eq=False)
@@ -48,7 +67,9 @@ class CacheStore:
     hides: bool = field(default=False, init=False)
     """Whether no bytes lie under a distribution's own name (`layout.Plan.hides`)."""
     _places: Locks[str] = field(factory=Locks, init=False, repr=False)
-    """Held by ``<project>/<filename>`` while bytes come or go; taken before the project's, never after."""
+    """Held by ``<project>/<filename>`` while bytes come or go; taken before the project's, never
+    after.
+    """
     _projects: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
     """Held while a record and the catalog's entry change together."""
     unsettled: set[ProjectName] = field(factory=set, init=False, repr=False)
@@ -65,8 +86,9 @@ class CacheStore:
     _looking: Flights[ProjectName, UpstreamEntry] = field(factory=Flights, init=False, repr=False)
 
     async def heard(self, name: ProjectName) -> UpstreamEntry:
-        """What the catalog knows. Until all were compared, an entry of a dump is compared with a listing before its first use,
-        and a project without cached files is looked for in the storage.
+        """What the catalog knows. Until all were compared, an entry of a dump is compared with a
+        listing before its first use, and a project without cached files is looked for in the
+        storage.
 
         A dump may be old or missing: unknown is not absent.
         """
@@ -85,7 +107,9 @@ class CacheStore:
         return heard
 
     async def _verify(self, name: ProjectName) -> UpstreamEntry:
-        """The catalog's entry, if a listing of the cached files agrees with it; else what the storage says."""
+        """The catalog's entry, if a listing of the cached files agrees with it; else what the
+        storage says.
+        """
         if (await self.catalog.theirs(name)).kept:
             async with aclosing(self.blobs.list(kept_folder(name))) as listing:
                 present = {blob.key: blob async for blob in listing}
@@ -99,7 +123,9 @@ class CacheStore:
         return self.catalog.was_complete or self._compared_in == self.catalog.epoch
 
     async def find(self, file: File) -> File | None:
-        """Our copy of these very bytes, if there is one, by the catalog or (another process's) by its record."""
+        """Our copy of these very bytes, if there is one, by the catalog or (another process's) by
+        its record.
+        """
         held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
         if held is not None and is_copy(held, file):
             return held
@@ -115,7 +141,9 @@ class CacheStore:
         return found
 
     async def look(self, name: ProjectName) -> UpstreamEntry:
-        """Read anew what is kept of the project; the storage's word, also where the catalog cannot be told."""
+        """Read anew what is kept of the project; the storage's word, also where the catalog cannot
+        be told.
+        """
         async with self._projects.hold(name):
             before = await self.catalog.theirs(name)
             for _ in range(READINGS):
@@ -134,8 +162,12 @@ class CacheStore:
                 self.unsettled.add(name)
             return evolve(before, kept=files)
 
-    async def _learn(self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]) -> None:
-        """Have the catalog know what was changed in the storage; where it cannot be told, later (`settle`)."""
+    async def _learn(
+        self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
+    ) -> None:
+        """Have the catalog know what was changed in the storage; where it cannot be told, later
+        (`settle`).
+        """
         try:
             await self.catalog.edit_theirs(name, change)
         except CatalogDown:
@@ -148,16 +180,25 @@ class CacheStore:
                 return
             await self.look(name)
 
-    async def keep(self, file: File, digests: Digests, body: BodyAnew, metadata: bytes | None) -> File:
-        """Store the bytes, which have been proven; `body` gives them, anew with each call. Returns the kept file.
+    async def keep(
+        self, file: File, digests: Digests, body: BodyAnew, metadata: bytes | None
+    ) -> File:
+        """Store the bytes, which have been proven; `body` gives them, anew with each call. Returns
+        the kept file.
 
-        What another process stored of the same bytes meanwhile is as good as ours. Raises `StorageFull`.
+        What another process stored of the same bytes meanwhile is as good as ours. Raises
+        `StorageFull`.
         """
         async with self._places.hold(f"{file.project}/{file.filename}"):
             there = await recorded(self.blobs, file.project, file.filename)
             where, wrote = await self._write_bytes(file, digests, body, there)
             kept = replace(
-                file, key=where, sha256=digests.sha256, md5=digests.md5, blake2b_256=digests.blake2b_256, size=digests.size
+                file,
+                key=where,
+                sha256=digests.sha256,
+                md5=digests.md5,
+                blake2b_256=digests.blake2b_256,
+                size=digests.size,
             )
             try:
                 kept = await self._write_metadata(kept, metadata)
@@ -172,17 +213,25 @@ class CacheStore:
         self.arrived(digests.size + len(metadata or b""))
         return kept
 
-    async def _write_bytes(self, file: File, digests: Digests, body: BodyAnew, there: File | None) -> tuple[str, bool]:
-        """Where the bytes lie, and whether it was we who wrote them. Bytes that are there already are never replaced.
+    async def _write_bytes(
+        self, file: File, digests: Digests, body: BodyAnew, there: File | None
+    ) -> tuple[str, bool]:
+        """Where the bytes lie, and whether it was we who wrote them. Bytes that are there already
+        are never replaced.
 
-        What lies under a name is whole (`Blobs.write`), and is the same if a crash left it, or another process wrote it.
+        What lies under a name is whole (`Blobs.write`), and is the same if a crash left it, or
+        another process wrote it.
         """
         plain = kept_key(file.project, file.filename)
         if not self.hides:
             with suppress(Exists):
                 await self.blobs.write(plain, await body())
                 return plain, True
-        if there is not None and there.sha256 == digests.sha256 and await self._is_whole(there.key or "", digests, None):
+        if (
+            there is not None
+            and there.sha256 == digests.sha256
+            and await self._is_whole(there.key or "", digests, None)
+        ):
             return there.key or "", False
         if await self._is_whole(plain, digests, digests.sha256):
             return plain, False
@@ -212,7 +261,9 @@ class CacheStore:
         return hashes.digests().sha256
 
     async def _write_metadata(self, kept: File, metadata: bytes | None) -> File:
-        """Put the metadata beside the bytes, if it is what upstream announces; or find that it lies there already."""
+        """Put the metadata beside the bytes, if it is what upstream announces; or find that it lies
+        there already.
+        """
         where = beside(kept)
         there = records.sha256_of(await small(self.blobs, where))
         found = records.sha256_of(metadata)
@@ -226,12 +277,16 @@ class CacheStore:
         return replace(kept, metadata_sha256=None)
 
     async def _commit(self, kept: File, replaces: File | None) -> File:
-        """Write the record. If another process's was first and is of the same bytes, that is the file."""
+        """Write the record. If another process's was first and is of the same bytes, that is the
+        file.
+        """
         where = kept_key(kept.project, kept.filename, ObjectKind.RECORD)
         if replaces == kept:
             return kept
         try:
-            await self.blobs.write(where, BytesBody(dump_record(kept)), replace=replaces is not None)
+            await self.blobs.write(
+                where, BytesBody(dump_record(kept)), replace=replaces is not None
+            )
         except Exists:
             first = await recorded(self.blobs, kept.project, kept.filename)
             if first is not None and first.sha256 == kept.sha256:
@@ -247,10 +302,16 @@ class CacheStore:
             try:
                 await self.blobs.delete(each)
             except PypidError as error:
-                _log.warn("{key} was left behind by a file that was not kept: {error}", key=each, error=error)
+                _log.warn(
+                    "{key} was left behind by a file that was not kept: {error}",
+                    key=each,
+                    error=error,
+                )
 
     async def forget(self, name: ProjectName, filename: str) -> None:
-        """Take a kept file out of the storage: record, bytes and what lies beside them, then the catalog's entry."""
+        """Take a kept file out of the storage: record, bytes and what lies beside them, then the
+        catalog's entry.
+        """
         async with self._places.hold(f"{name}/{filename}"), self._projects.hold(name):
             await self.blobs.delete(kept_key(name, filename, ObjectKind.RECORD))
             async with aclosing(self.blobs.list(kept_folder(name) + filename)) as listing:
@@ -261,8 +322,12 @@ class CacheStore:
                     await self.blobs.delete(where)
             await self._learn(name, lambda heard: without_kept(heard, filename))
 
-    async def discard(self, name: ProjectName, filename: str, where: str, unwanted: Callable[[], Awaitable[bool]]) -> None:
-        """Remove one blob that belongs to a file, if it is `unwanted` once nobody else is at the file."""
+    async def discard(
+        self, name: ProjectName, filename: str, where: str, unwanted: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Remove one blob that belongs to a file, if it is `unwanted` once nobody else is at the
+        file.
+        """
         async with self._places.hold(f"{name}/{filename}"):
             if await unwanted():
                 await self.blobs.delete(where)
@@ -276,15 +341,24 @@ class CacheStore:
             return None
         held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
         keys = [beside(held)] if held is not None and held.key else []
-        for where in dict.fromkeys([*keys, kept_key(file.project, file.filename, ObjectKind.METADATA)]):
+        for where in dict.fromkeys(
+            [*keys, kept_key(file.project, file.filename, ObjectKind.METADATA)]
+        ):
             data = await small(self.blobs, where)
             if records.sha256_of(data) == file.metadata_sha256:
                 return data
         return None
 
-    async def keep_metadata(self, file: File, data: bytes, learn: Callable[[UpstreamEntry], UpstreamEntry]) -> None:
-        """Store the metadata of a file, which itself need not be kept; `learn` is what the catalog then knows."""
-        async with self._places.hold(f"{file.project}/{file.filename}"), self._projects.hold(file.project):
+    async def keep_metadata(
+        self, file: File, data: bytes, learn: Callable[[UpstreamEntry], UpstreamEntry]
+    ) -> None:
+        """Store the metadata of a file, which itself need not be kept; `learn` is what the catalog
+        then knows.
+        """
+        async with (
+            self._places.hold(f"{file.project}/{file.filename}"),
+            self._projects.hold(file.project),
+        ):
             held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
             where = kept_key(file.project, file.filename, ObjectKind.METADATA)
             if held is not None and is_copy(held, file):
@@ -298,7 +372,8 @@ class CacheStore:
     async def compare(self) -> int:
         """Bring the catalog up to the storage; returns how many projects had to be read.
 
-        One listing; a project is read only where the listing and the catalog disagree. Raises `CatalogDown`.
+        One listing; a project is read only where the listing and the catalog disagree. Raises
+        `CatalogDown`.
         """
         epoch = self.catalog.epoch
         self._looked.clear()
@@ -337,4 +412,6 @@ class CacheStore:
 
 
 def _become(before: tuple[File, ...], files: tuple[File, ...]) -> CompareAndSet[UpstreamEntry]:
-    return CompareAndSet(lambda heard: heard.kept == before, lambda heard: evolve(heard, kept=files))
+    return CompareAndSet(
+        lambda heard: heard.kept == before, lambda heard: evolve(heard, kept=files)
+    )

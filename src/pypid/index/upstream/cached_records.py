@@ -1,7 +1,7 @@
 """Files of theirs in the storage: what is there, out of their records.
 
-They lie below a prefix of their own (`layout.KEPT`). As with files of ours the record is the commit, what no record names is
-nobody's, and what the catalog says can be read again from here.
+They lie below a prefix of their own (`layout.KEPT`). As with files of ours the record is the
+commit, what no record names is nobody's, and what the catalog says can be read again from here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _log = Logger()
 async def read_kept(blobs: Blobs, name: ProjectName) -> tuple[File, ...]:
     """The files of theirs that the storage holds of the project, `in_order`. Raises `StorageDown`.
 
-    What cannot be read, or has no bytes of its length, is left out with a line in the log: it can be fetched again.
+    What cannot be read, or has no bytes of its length, is left out with a line in the log: it can
+    be fetched again.
     """
     async with aclosing(blobs.list(kept_folder(name))) as listing:
         return await _files_of(blobs, name, [blob async for blob in listing])
@@ -49,14 +50,21 @@ def _has_bytes(file: File, present: dict[str, Blob]) -> bool:
     found = present.get(file.key or "")
     if found is None or found.size != file.size:
         _log.warn(
-            "the bytes of {filename}, which was kept, are not there any more; it will be fetched again", filename=file.filename
+            (
+                "the bytes of {filename}, which was kept, are not there any more; it will be "
+                "fetched "
+                "again"
+            ),
+            filename=file.filename,
         )
         return False
     return True
 
 
 async def _with_metadata(blobs: Blobs, file: File, present: dict[str, Blob]) -> File:
-    """The file with the hash of the metadata that lies beside it: it may have come after the record, or have gone."""
+    """The file with the hash of the metadata that lies beside it: it may have come after the
+    record, or have gone.
+    """
     if beside(file) not in present:
         return replace(file, metadata_sha256=None)
     if file.metadata_sha256 is not None:
@@ -75,7 +83,9 @@ async def recorded(blobs: Blobs, name: ProjectName, filename: str) -> File | Non
     except Unreadable as error:
         _log.warn("{error}; the file will be fetched again", error=error)
         return None
-    right = (file.project, file.filename) == (name, filename) and (file.key or "").startswith(kept_folder(name))
+    right = (file.project, file.filename) == (name, filename) and (file.key or "").startswith(
+        kept_folder(name)
+    )
     if not right or file.sha256 is None or file.size is None:
         _log.warn("{record} is not the record of this file; it will be fetched again", record=where)
         return None
@@ -109,7 +119,9 @@ def without_kept(heard: UpstreamEntry, filename: str) -> UpstreamEntry:
 def agrees(heard: UpstreamEntry, present: dict[str, Blob]) -> bool:
     """Whether the listing of a project's kept files is that of the files that the catalog holds."""
     records = {
-        placed.filename for key in present if (placed := kept_place(key)) is not None and placed.kind is ObjectKind.RECORD
+        placed.filename
+        for key in present
+        if (placed := kept_place(key)) is not None and placed.kind is ObjectKind.RECORD
     }
     if records != {file.filename for file in heard.kept}:
         return False

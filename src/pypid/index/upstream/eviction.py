@@ -1,4 +1,6 @@
-"""Which kept files go when there is too much of them: those that nobody wanted for longest. Pure."""
+"""Which kept files go when there is too much of them: those that nobody wanted
+for longest. Pure.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +11,27 @@ from pypid.index.upstream.inventory import InventoryEntry
 
 
 def surplus(
-    files: Sequence[InventoryEntry], limit: int, target: int | None = None, needed: Set[tuple[ProjectName, str]] = frozenset()
+    files: Sequence[InventoryEntry],
+    limit: int,
+    target: int | None = None,
+    needed: Set[tuple[ProjectName, str]] = frozenset(),
 ) -> Sequence[InventoryEntry]:
-    """The files to forget (`FileCache.forget`) so that no more than `limit` bytes stay, the longest unwanted first.
+    """The files to forget (`FileCache.forget`) so that no more than `limit` bytes stay, the longest
+    unwanted first.
 
-    Where any have to go for that, so many go that no more than `target` stay (`limit`, if it is not given). A file that alone
-    has more than `limit` goes first, and nothing goes in its place. The `needed` ones stay, whatever they take of the room.
+    Where any have to go for that, so many go that no more than `target` stay (`limit`, if it is not
+    given). A file that alone has more than `limit` goes first, and nothing goes in its place. The
+    `needed` ones stay, whatever they take of the room.
     """
     if needed:
         room = sum(file.size for file in files if (file.project, file.filename) in needed)
         files = [file for file in files if (file.project, file.filename) not in needed]
         limit, target = max(limit - room, 0), None if target is None else max(target - room, 0)
     going = [file for file in files if file.size > limit]
-    others = sorted((file for file in files if file.size <= limit), key=lambda file: (file.wanted, file.project, file.filename))
+    others = sorted(
+        (file for file in files if file.size <= limit),
+        key=lambda file: (file.wanted, file.project, file.filename),
+    )
     left = sum(file.size for file in others)
     enough = limit if target is None or left <= limit else target
     for file in others:

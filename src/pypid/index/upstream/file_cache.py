@@ -14,7 +14,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from pypid.core.archives.members import UnusableArchive
-from pypid.core.errors import Busy, Missing, PypidError, StorageDown, UnlistedHost, UpstreamDown, WrongBytes
+from pypid.core.errors import (
+    Busy,
+    Missing,
+    PypidError,
+    StorageDown,
+    UnlistedHost,
+    UpstreamDown,
+    WrongBytes,
+)
 from pypid.core.model import Checksum, Digests, File, Span
 from pypid.core.packaging.expected_digest import claim_of, computed, hash_of
 from pypid.core.packaging.listed_names import is_mutable
@@ -33,10 +41,14 @@ _log = Logger()
 LARGEST = 64 << 30
 """Bytes that a file of theirs may have; the largest on the public index have 5 GB."""
 BATCH = 1 << 18
-"""Bytes that are written at a time. Installers have us fetch fifty files at once, and of each two batches are in memory."""
+"""Bytes that are written at a time. Installers have us fetch fifty files at once, and of each two
+batches are in memory.
+"""
 _REMEMBERED = 1000
 SLOWEST = 1 << 10
-"""Bytes a second that have to come on the average; an upstream that only trickles would be waited for without an end."""
+"""Bytes a second that have to come on the average; an upstream that only trickles would be waited
+for without an end.
+"""
 PATIENCE = 60.0
 """Seconds before that is looked at."""
 
@@ -63,7 +75,9 @@ class FileCache:
     _under_way: set[Deferred[None]] = field(factory=set, init=False, repr=False)
     _describer: Describer = field(init=False, repr=False)
     _broken_off: OrderedDict[_Flight, None] = field(factory=OrderedDict, init=False, repr=False)
-    """Files that somebody wanted whole, whose fetch failed: a client that goes on with the rest starts it again."""
+    """Files that somebody wanted whole, whose fetch failed: a client that goes on with the rest
+    starts it again.
+    """
 
     def __attrs_post_init__(self) -> None:
         self.kept = CacheStore(self.blobs, self.catalog, self.world.blocking)
@@ -73,21 +87,25 @@ class FileCache:
     # --- giving ---
 
     async def open(self, file: File, span: Span | None, via: Sequence[str] = ()) -> Body:
-        """The bytes of the file, or those of `span`: from the storage, from the fetch that is under way, or from a new one.
+        """The bytes of the file, or those of `span`: from the storage, from the fetch that is under
+        way, or from a new one.
 
-        Of a whole file (`span` is None, or is all of it) the last 64 KiB come only once its hash is proven, and the fetch
-        goes on to its end if the client goes away. The body's `size` is what upstream announced; None if it announced nothing.
-        The body raises `WrongBytes`, `UpstreamDown`, `StorageFull` after fewer bytes.
+        Of a whole file (`span` is None, or is all of it) the last 64 KiB come only once its hash is
+        proven, and the fetch goes on to its end if the client goes away. The body's `size` is what
+        upstream announced; None if it announced nothing. The body raises `WrongBytes`,
+        `UpstreamDown`, `StorageFull` after fewer bytes.
 
-        A span that is not at hand comes straight from upstream and is not stored. It cannot be verified here: whoever reads
-        parts (pip and uv do) verifies the whole in the end. At a host that is not in ``file_hosts`` the whole file is
-        fetched instead.
+        A span that is not at hand comes straight from upstream and is not stored. It cannot be
+        verified here: whoever reads parts (pip and uv do) verifies the whole in the end. At a host
+        that is not in ``file_hosts`` the whole file is fetched instead.
 
-        Raises `UpstreamDown`, `NotThere`, `WrongBytes`, `StorageFull`, `StorageDown`, `UnknownOwner`, `Loop`; the next one who asks
-        tries anew.
+        Raises `UpstreamDown`, `NotThere`, `WrongBytes`, `StorageFull`, `StorageDown`,
+        `UnknownOwner`, `Loop`; the next one who asks tries anew.
         """
         self.envoy.refuse_loop(via)  # before it waits for a fetch that it may be the cause of
-        if is_mutable(file.filename) and claim_of(file) is None:  # nobody says which bytes it has: those that it has now
+        if (
+            is_mutable(file.filename) and claim_of(file) is None
+        ):  # nobody says which bytes it has: those that it has now
             return await self.envoy.fetch(file.project, _source(file), span, via)
         growing = self._fetch_of(file)
         if growing is None:
@@ -106,12 +124,16 @@ class FileCache:
         except UnlistedHost:
             if claim_of(file) is None:
                 raise
-        growing = self._fetch_of(file) or self._start(file, via, SharedDownload(self.world.blocking, file.size))
+        growing = self._fetch_of(file) or self._start(
+            file, via, SharedDownload(self.world.blocking, file.size)
+        )
         return await growing.join(span.start, span.stop)
 
     async def store(self, file: File, via: Sequence[str]) -> None:
         """Fetch the whole file and store it; raises what that fails with."""
-        growing = self._fetch_of(file) or self._start(file, via, SharedDownload(self.world.blocking, file.size))
+        growing = self._fetch_of(file) or self._start(
+            file, via, SharedDownload(self.world.blocking, file.size)
+        )
         await growing.ended()
         if growing.error is not None:
             raise growing.error
@@ -121,7 +143,9 @@ class FileCache:
         return await self._describer.metadata(file, via)
 
     async def settled(self, file: File) -> File | None:
-        """The kept file, once the fetch of it that may be under way is over; None if it is not stored."""
+        """The kept file, once the fetch of it that may be under way is over; None if it is not
+        stored.
+        """
         growing = self._growing.get(_flight(file))
         if growing is not None:
             await growing.ended()
@@ -143,14 +167,19 @@ class FileCache:
             await fetch
 
     async def stored(self, file: File, span: Span | None) -> Body | None:
-        """The bytes out of the storage, or None if they are not there (any more). Nobody is asked."""
+        """The bytes out of the storage, or None if they are not there (any more).
+        Nobody is asked.
+        """
         kept = await self.kept.find(file)
         if kept is None or kept.key is None:
             return None
         try:
             body = await self.blobs.read(kept.key, span)
         except Missing:
-            _log.warn("{filename} was kept, and is gone from the storage; it is fetched again", filename=file.filename)
+            _log.warn(
+                "{filename} was kept, and is gone from the storage; it is fetched again",
+                filename=file.filename,
+            )
             await self.kept.look(file.project)
             return None
         self.touched(kept)
@@ -166,7 +195,9 @@ class FileCache:
     async def _begin(self, file: File, via: Sequence[str]) -> SharedDownloadBody:
         """Start a fetch, and be its first reader."""
         growing = SharedDownload(self.world.blocking, file.size)
-        joined = start(growing.join(0, None))  # first, so that the spool is not gone again before it is opened
+        joined = start(
+            growing.join(0, None)
+        )  # first, so that the spool is not gone again before it is opened
         self._start(file, via, growing)
         return await joined
 
@@ -179,7 +210,9 @@ class FileCache:
 
     async def _fetch(self, growing: SharedDownload, file: File, via: Sequence[str]) -> None:
         """Fetch the file and keep it, whoever reads meanwhile."""
-        async with Spool(self.spool, self.world.blocking, batch=BATCH, written=growing.grew, also=Checksum) as spool:
+        async with Spool(
+            self.spool, self.world.blocking, batch=BATCH, written=growing.grew, also=Checksum
+        ) as spool:
             growing.spool = spool
             spool.make()  # while upstream is asked
             try:
@@ -198,34 +231,53 @@ class FileCache:
     def _failed(self, growing: SharedDownload, file: File, error: BaseException) -> None:
         """Tell the readers and the log, before anything else has its turn."""
         if isinstance(error, PypidError):
-            _log.warn("{filename} could not be fetched: {error}", filename=file.filename, error=error)
+            _log.warn(
+                "{filename} could not be fetched: {error}", filename=file.filename, error=error
+            )
         elif not isinstance(error, CancelledError):
             _log.failure("fetching {filename} failed", filename=file.filename)
         if not isinstance(error, WrongBytes) and not growing.proven:
             self._broken_off[_flight(file)] = None
             if len(self._broken_off) > _REMEMBERED:
                 self._broken_off.popitem(last=False)
-        growing.fail(Busy("This index is being stopped.") if isinstance(error, CancelledError) else error)
+        growing.fail(
+            Busy("This index is being stopped.") if isinstance(error, CancelledError) else error
+        )
 
-    async def _receive(self, growing: SharedDownload, file: File, spool: Spool, via: Sequence[str]) -> None:
-        """All that upstream sends, into the spool; stops as soon as it is not what was announced."""
+    async def _receive(
+        self, growing: SharedDownload, file: File, spool: Spool, via: Sequence[str]
+    ) -> None:
+        """All that upstream sends, into the spool; stops as soon as it is not
+        what was announced.
+        """
         body = await self.envoy.fetch(file.project, _source(file), None, via)
         async with aclosing(body):
             growing.size = _announced(file, body.size)
             most = self.largest if growing.size is None else growing.size
             if most > self.largest:
-                raise WrongBytes(file.filename, f"it has more than the {self.largest} bytes that a file may have here.")
+                raise WrongBytes(
+                    file.filename,
+                    f"it has more than the {self.largest} bytes that a file may have here.",
+                )
             came, began = 0, self.world.clock.seconds()
             pieces = aiter(body)
             try:
                 async for piece in pieces:
                     came += len(piece)
                     if came > most:
-                        raise WrongBytes(file.filename, f"it goes on after the {most} bytes that it should have.")
+                        raise WrongBytes(
+                            file.filename, f"it goes on after the {most} bytes that it should have."
+                        )
                     growing.came(piece)
-                    if (lasted := self.world.clock.seconds() - began) > PATIENCE and came < lasted * SLOWEST:
+                    if (
+                        lasted := self.world.clock.seconds() - began
+                    ) > PATIENCE and came < lasted * SLOWEST:
                         raise UpstreamDown(
-                            f"{file.filename} comes too slowly: {came} bytes in {lasted:.0f} seconds.", timed_out=True
+                            (
+                                f"{file.filename} comes too slowly: {came} bytes in {lasted:.0f} "
+                                f"seconds."
+                            ),
+                            timed_out=True,
                         )
                     await spool.write(piece)
             finally:
@@ -235,7 +287,9 @@ class FileCache:
             raise UpstreamDown(f"{file.filename} ended after {came} of {growing.size} bytes.")
 
     async def _prove(self, file: File, digests: Digests, spool: Spool) -> None:
-        """Raises `WrongBytes` unless the bytes have the strongest hash that upstream gave; without one the length must do."""
+        """Raises `WrongBytes` unless the bytes have the strongest hash that upstream gave; without
+        one the length must do.
+        """
         claim = claim_of(file)
         if claim is None:
             _log.info("{filename} is kept without a hash to check it by", filename=file.filename)
@@ -244,18 +298,30 @@ class FileCache:
         if found is None:
             found = await self.world.blocking(_hash_of_spool, spool, claim.algorithm)
         if found != claim.hexdigest:
-            raise WrongBytes(file.filename, f"{claim.algorithm} is {found}, and should be {claim.hexdigest}.")
+            raise WrongBytes(
+                file.filename, f"{claim.algorithm} is {found}, and should be {claim.hexdigest}."
+            )
 
     async def _keep(self, file: File, digests: Digests, spool: Spool) -> None:
         """Store what is proven. If that fails, the clients have their bytes all the same."""
         try:
-            metadata = await self.world.blocking(_metadata_in, spool, file) if file.filename.endswith(".whl") else None
-            self.touched(await self.kept.keep(replace(file, key=None), digests, spool.body, metadata))
+            metadata = (
+                await self.world.blocking(_metadata_in, spool, file)
+                if file.filename.endswith(".whl")
+                else None
+            )
+            self.touched(
+                await self.kept.keep(replace(file, key=None), digests, spool.body, metadata)
+            )
             self._broken_off.pop(_flight(file), None)
         except CancelledError:
             raise
         except PypidError as error:
-            _log.error("{filename} was fetched, and could not be stored: {error}", filename=file.filename, error=error)
+            _log.error(
+                "{filename} was fetched, and could not be stored: {error}",
+                filename=file.filename,
+                error=error,
+            )
         except Exception:
             _log.failure("{filename} was fetched, and could not be stored", filename=file.filename)
 
@@ -263,12 +329,18 @@ class FileCache:
 def _flight(file: File) -> _Flight:
     """Fetches are one if they are of the same bytes, as far as is said."""
     claim = claim_of(file)
-    return file.project, file.filename, f"{file.source}" if claim is None else f"{claim.algorithm}={claim.hexdigest}"
+    return (
+        file.project,
+        file.filename,
+        f"{file.source}" if claim is None else f"{claim.algorithm}={claim.hexdigest}",
+    )
 
 
 def _source(file: File) -> str:
     if file.source is None:
-        raise StorageDown(f"the bytes of {file.filename!r} are missing, and it is not known where they came from.")
+        raise StorageDown(
+            f"the bytes of {file.filename!r} are missing, and it is not known where they came from."
+        )
     return file.source
 
 
@@ -286,7 +358,9 @@ def _hash_of_spool(spool: Spool, algorithm: str) -> str:
 
 def _metadata_in(spool: Spool, file: File) -> bytes | None:
     """The METADATA of the wheel in the spool, or None if it has none that can be read."""
-    from pypid.core.archives.partial_wheel import metadata_of  # here, since no page needs to look into archives
+    from pypid.core.archives.partial_wheel import (
+        metadata_of,
+    )  # here, since no page needs to look into archives
 
     archive: BinaryIO
     with spool.inspected() as archive:

@@ -83,7 +83,9 @@ class FileHostBreakers:
         return self._breaker(origin, f"the file host {origin}")
 
     def _file(self, url: str) -> CircuitBreaker:
-        return self._breaker(url, f"the upstream file {unquote(urlsplit(url).path.rpartition('/')[2])[:250]!r}")
+        return self._breaker(
+            url, f"the upstream file {unquote(urlsplit(url).path.rpartition('/')[2])[:250]!r}"
+        )
 
     def _breaker(self, key: str, what: str) -> CircuitBreaker:
         breaker = self._breakers.get(key)

@@ -1,4 +1,6 @@
-"""Core metadata of files of theirs: kept, fetched, or read out of the wheel, of which only some parts are fetched."""
+"""Core metadata of files of theirs: kept, fetched, or read out of the wheel, of which only some
+parts are fetched.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.archives.members import LARGEST_PART, UnusableArchive
-from pypid.core.errors import Archived, Missing, NoSuchFile, NotThere, PypidError, UnlistedHost, UpstreamDown, WrongBytes
+from pypid.core.errors import (
+    Archived,
+    Missing,
+    NoSuchFile,
+    NotThere,
+    PypidError,
+    UnlistedHost,
+    UpstreamDown,
+    WrongBytes,
+)
 from pypid.core.model import File, Span
 from pypid.core.packaging.expected_digest import claim_of
 from pypid.core.packaging.names import ProjectName
@@ -36,11 +47,14 @@ class Describer:
     blocking: Blocking
     store: Callable[[File, Sequence[str]], Awaitable[None]]
     """Fetch a whole file and store it, verified (`FileCache.store`)."""
-    _flights: Flights[tuple[str, str, str | None], bytes] = field(factory=Flights, init=False, repr=False)
+    _flights: Flights[tuple[str, str, str | None], bytes] = field(
+        factory=Flights, init=False, repr=False
+    )
 
     async def metadata(self, file: File, via: Sequence[str]) -> bytes:
-        """The METADATA of the file: what is stored; else, of a wheel that is kept, what lies in it; else what upstream offers,
-        if it has the hash that is listed; else what lies in upstream's wheel. It is stored even if the file is not.
+        """The METADATA of the file: what is stored; else, of a wheel that is kept, what lies in it;
+        else what upstream offers, if it has the hash that is listed; else what lies in upstream's
+        wheel. It is stored even if the file is not.
 
         Raises `NoSuchFile` where there is none, `UpstreamDown`, `WrongBytes`, `StorageDown`.
         """
@@ -60,24 +74,40 @@ class Describer:
         found = records.sha256_of(data)
         assert found is not None
         if file.metadata_sha256 not in (None, found):
-            raise WrongBytes(f"{file.filename}.metadata", f"sha256 is {found}, and should be {file.metadata_sha256}.")
+            raise WrongBytes(
+                f"{file.filename}.metadata",
+                f"sha256 is {found}, and should be {file.metadata_sha256}.",
+            )
         try:
             known = replace(file, metadata_sha256=found)
-            await self.kept.keep_metadata(known, data, lambda heard: with_metadata(heard, file.filename, found))
+            await self.kept.keep_metadata(
+                known, data, lambda heard: with_metadata(heard, file.filename, found)
+            )
         except PypidError as error:
-            _log.error("the metadata of {filename} could not be stored: {error}", filename=file.filename, error=error)
+            _log.error(
+                "the metadata of {filename} could not be stored: {error}",
+                filename=file.filename,
+                error=error,
+            )
         return data
 
     async def _offered(self, file: File, via: Sequence[str]) -> bytes | None:
-        """What upstream has beside the file, or None where it has nothing, whatever its page says."""
+        """What upstream has beside the file, or None where it has nothing, whatever
+        its page says.
+        """
         if file.source is None or not (file.metadata_offered or file.metadata_sha256):
             return None
         try:
             verified = file.metadata_sha256 is not None
-            body = await self.envoy.fetch(file.project, metadata_url(file.source), None, via, verified=verified)
+            body = await self.envoy.fetch(
+                file.project, metadata_url(file.source), None, via, verified=verified
+            )
             return await whole(body, records.LARGEST_METADATA)
         except NotThere:
-            _log.warn("upstream lists metadata of {filename}, and does not have it", filename=file.filename)
+            _log.warn(
+                "upstream lists metadata of {filename}, and does not have it",
+                filename=file.filename,
+            )
             return None
         except UnlistedHost:
             return None
@@ -85,7 +115,9 @@ class Describer:
             raise WrongBytes(f"{file.filename}.metadata", f"{error}.") from None
 
     async def _in_kept(self, file: File) -> bytes | None:
-        """What lies in our copy of the wheel, or None where there is no copy, or nothing of the hash that is listed."""
+        """What lies in our copy of the wheel, or None where there is no copy, or nothing of the
+        hash that is listed.
+        """
         kept = await self.kept.find(file) if file.filename.endswith(".whl") else None
         if kept is None or kept.key is None or kept.size is None:
             return None
@@ -96,7 +128,13 @@ class Describer:
 
         try:
             data = await read_metadata(read, kept.size, file.project, self.blocking)
-        except (UnusableArchive, Missing, Archived, EOFError, OSError):  # not to be read here now: upstream can be asked
+        except (
+            UnusableArchive,
+            Missing,
+            Archived,
+            EOFError,
+            OSError,
+        ):  # not to be read here now: upstream can be asked
             return None
         return data if file.metadata_sha256 in (None, records.sha256_of(data)) else None
 
@@ -107,13 +145,23 @@ class Describer:
             raise NoSuchFile(f"{file.filename}.metadata")
 
         async def read(span: Span) -> bytes:
-            return await whole(await self.envoy.fetch(file.project, source, span, via), LARGEST_PART)
+            return await whole(
+                await self.envoy.fetch(file.project, source, span, via), LARGEST_PART
+            )
 
         try:
-            size = file.size if file.size is not None else await self._size_of(file.project, source, via)
+            size = (
+                file.size
+                if file.size is not None
+                else await self._size_of(file.project, source, via)
+            )
             return await read_metadata(read, size, file.project, self.blocking)
         except UnusableArchive as problem:
-            _log.info("{filename} has no metadata that can be read: {problem}", filename=file.filename, problem=problem)
+            _log.info(
+                "{filename} has no metadata that can be read: {problem}",
+                filename=file.filename,
+                problem=problem,
+            )
             raise NoSuchFile(f"{file.filename}.metadata") from None
         except UnlistedHost:
             if claim_of(file) is None:
@@ -133,8 +181,11 @@ class Describer:
 
 
 async def read_metadata(read: Read, size: int, project: ProjectName, blocking: Blocking) -> bytes:
-    """The METADATA of a wheel of `size` bytes, of which `read` gives parts: mostly one, at most 8. Raises `UnusableArchive`."""
-    from pypid.core.archives.partial_wheel import (  # here, since no page needs to look into archives
+    """The METADATA of a wheel of `size` bytes, of which `read` gives parts: mostly one, at most 8.
+    Raises `UnusableArchive`.
+    """
+    # here, since no page needs to look into archives
+    from pypid.core.archives.partial_wheel import (
         WheelParts,
         first_part,
         peek,

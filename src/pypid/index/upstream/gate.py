@@ -1,4 +1,6 @@
-"""The only one who talks to other indexes: sees to it, each time, that they may hear the name; knows whether they answer."""
+"""The only one who talks to other indexes: sees to it, each time, that they may hear the name;
+knows whether they answer.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,9 @@ class UpstreamGate:
 
     Just before each question the storage is asked whether the name is ours: what another process
     published a moment ago is not in our catalog yet (unknown is not absent). While a shared catalog
-    is `away` no name is told that was not told before (`NotYetKnown`). Everything raises `UnknownOwner`
-    for a name that must not go upstream, `StorageDown` where that cannot be found out, `Loop` for a
-    request that was here before, and what `Upstream` raises.
+    is `away` no name is told that was not told before (`NotYetKnown`). Everything raises
+    `UnknownOwner` for a name that must not go upstream, `StorageDown` where that cannot be found
+    out, `Loop` for a request that was here before, and what `Upstream` raises.
 
     Only questions to the index itself count for its circuit breaker (`outage`). Failures of files
     count for their host and their URL (`hosts`).
@@ -48,17 +50,29 @@ class UpstreamGate:
     hosts: FileHostBreakers
     away: Callable[[], Awaitable[bool]] = _never
 
-    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
         """What they say of the project now."""
         await self.make_sure(name, via)
         if known is None and await self.away():
             raise NotYetKnown(name)
         return await self._noted(self.upstream.project(name, known, via))
 
-    async def fetch(self, name: ProjectName, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
+    async def fetch(
+        self,
+        name: ProjectName,
+        url: str,
+        span: Span | None,
+        via: Sequence[str],
+        *,
+        verified: bool = True,
+    ) -> Body:
         """The bytes of a file of the project, or of what lies beside it (`Upstream.fetch`)."""
         await self.make_sure(name, via)
-        return await self.hosts.fetch(url, lambda: self.upstream.fetch(url, span, via, verified=verified))
+        return await self.hosts.fetch(
+            url, lambda: self.upstream.fetch(url, span, via, verified=verified)
+        )
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         """All projects that they have."""
@@ -66,7 +80,9 @@ class UpstreamGate:
         return await self._noted(self.upstream.names(via))
 
     def refuse_loop(self, via: Sequence[str]) -> None:
-        """Raise `Loop` if the request was here before. To be called before it waits for what it may itself be the cause of."""
+        """Raise `Loop` if the request was here before. To be called before it waits for what it may
+        itself be the cause of.
+        """
         refuse_loop(via, self.identity)
 
     async def make_sure(self, name: ProjectName, via: Sequence[str]) -> None:

@@ -35,13 +35,19 @@ class Reasons:
         return str(error) if why is None else f"{error} Nobody else was asked: {why.value}."
 
     async def of_hiding(self, name: ProjectName, fits: Callable[[str], bool]) -> Hiding | None:
-        """The files of theirs, of versions that fit, that a rule hides; None where no rule is the cause."""
+        """The files of theirs, of versions that fit, that a rule hides; None where no rule is the
+        cause.
+        """
         index = self.index
         ours = await index.parts.ours(name)
         if silence(index.policy, name, ours) is not None:
             return None
         theirs = evolve(await index.correspondent.known(name), reachable=True)
-        taken = frozenset(file.filename for file in ours.files) if isinstance(ours, Project) else frozenset[str]()
+        taken = (
+            frozenset(file.filename for file in ours.files)
+            if isinstance(ours, Project)
+            else frozenset[str]()
+        )
         files, rule = [], ""
         for file in listed(theirs):
             why = hidden(index.policy, file, theirs, taken, index.world.now())

@@ -1,4 +1,5 @@
-"""What is kept of theirs, as a whole: how many bytes really lie in the storage, file by file, and when each was last wanted.
+"""What is kept of theirs, as a whole: how many bytes really lie in the storage, file by file, and
+when each was last wanted.
 
 Only what lies below `layout.KEPT` is looked at: files of ours are no part of it.
 """
@@ -23,9 +24,11 @@ from pypid.ports import Blobs, Catalog
 
 @frozen
 class InventoryEntry:
-    """All that is stored of one file of theirs. `size` in bytes; `wanted` is when that last was, in seconds since 1970.
+    """All that is stored of one file of theirs. `size` in bytes; `wanted` is when that last was, in
+    seconds since 1970.
 
-    `recorded`: it can be served; else there is its metadata alone (an installer has looked at it), or what a crash left.
+    `recorded`: it can be served; else there is its metadata alone (an installer has looked at it),
+    or what a crash left.
     """
 
     project: ProjectName
@@ -60,13 +63,16 @@ class CacheInventory:
     world: World
 
     async def lying(self, project: ProjectName | None = None) -> Sequence[InventoryEntry]:
-        """All that is kept (of one project), by name, also what no record names; as if wanted when it was stored.
+        """All that is kept (of one project), by name, also what no record names; as if wanted when
+        it was stored.
 
         Raises `StorageDown`.
         """
         pace = Pace(self.world)
         sums: dict[tuple[ProjectName, str], _Sum] = {}
-        async with aclosing(self.blobs.list(KEPT if project is None else kept_folder(project))) as listing:
+        async with aclosing(
+            self.blobs.list(KEPT if project is None else kept_folder(project))
+        ) as listing:
             async for blob in listing:
                 place = kept_place(blob.key)
                 if place is not None and place.filename:
@@ -77,17 +83,24 @@ class CacheInventory:
     async def taken(
         self, files: Sequence[InventoryEntry] | None = None, project: ProjectName | None = None
     ) -> Sequence[InventoryEntry]:
-        """The same (or `files` of it), with when each was last wanted. This reads what is known of each project."""
+        """The same (or `files` of it), with when each was last wanted. This reads what is known of
+        each project.
+        """
         pace = Pace(self.world)
         known: list[InventoryEntry] = []
-        for name, held in groupby(await self.lying(project) if files is None else files, attrgetter("project")):
+        for name, held in groupby(
+            await self.lying(project) if files is None else files, attrgetter("project")
+        ):
             wanted = self.touches.wanted(await self.catalog.theirs(name))
-            known += [evolve(file, wanted=max(file.wanted, wanted.get(file.filename, 0))) for file in held]
+            known += [
+                evolve(file, wanted=max(file.wanted, wanted.get(file.filename, 0))) for file in held
+            ]
             await pace.keep()
         return known
 
 
 def _in_order(sums: _Sums) -> list[InventoryEntry]:
     return [
-        InventoryEntry(*key, found.size, found.stored, found.recorded) for key, found in sorted(sums.items(), key=itemgetter(0))
+        InventoryEntry(*key, found.size, found.stored, found.recorded)
+        for key, found in sorted(sums.items(), key=itemgetter(0))
     ]

@@ -30,7 +30,9 @@ from pypid.ports import Catalog
 _log = Logger()
 
 PAUSE = timedelta(seconds=5)
-"""After a failure upstream is left alone for so long, for this project: clients do not each wait for the same time-out."""
+"""After a failure upstream is left alone for so long, for this project: clients do not each wait
+for the same time-out.
+"""
 MOST_LATE = 64
 """Pages that are read on behind at a time. While there are so many, known listings are not renewed.
 """
@@ -42,7 +44,9 @@ Failure = UpstreamDown | BadListing
 
 @define(eq=False)
 class UpstreamListings:
-    """Asks upstream on behalf of everybody. Whoever calls has made sure that the name may be told (`policy.asks_upstream`)."""
+    """Asks upstream on behalf of everybody. Whoever calls has made sure that the name may be told
+    (`policy.asks_upstream`).
+    """
 
     envoy: UpstreamGate
     kept: CacheStore
@@ -63,14 +67,20 @@ class UpstreamListings:
     """
 
     async def theirs(
-        self, name: ProjectName, via: Sequence[str] = (), *, anew: bool = False, spend: Callable[[], None] | None = None
+        self,
+        name: ProjectName,
+        via: Sequence[str] = (),
+        *,
+        anew: bool = False,
+        spend: Callable[[], None] | None = None,
     ) -> UpstreamState:
         """What is known of the project of theirs; asks if that is not fresh, or with `anew`.
 
-        Raises `UpstreamDown`, `BadListing` where upstream cannot be asked and nothing is known; `Loop`, `UnknownOwner`, `StorageDown`
-        as `UpstreamGate`. While a shared catalog is away nobody is asked: what upstream said before is shown as it was, and what it
-        never was asked for is `NotYetKnown`. `spend` is called before a question about a name that was never asked before, and
-        raises where the client has no budget left for one.
+        Raises `UpstreamDown`, `BadListing` where upstream cannot be asked and nothing is known;
+        `Loop`, `UnknownOwner`, `StorageDown` as `UpstreamGate`. While a shared catalog is away
+        nobody is asked: what upstream said before is shown as it was, and what it never was asked
+        for is `NotYetKnown`. `spend` is called before a question about a name that was never asked
+        before, and raises where the client has no budget left for one.
         """
         self.envoy.refuse_loop(via)  # before it waits for a flight that it may be the cause of
         heard = await self.kept.heard(name)
@@ -81,10 +91,18 @@ class UpstreamListings:
             return self._as_it_was(heard)
         try:
             self._respect_pause(name)
-            if spend is not None and heard.said is None and not heard.kept and name not in self._flights:
+            if (
+                spend is not None
+                and heard.said is None
+                and not heard.kept
+                and name not in self._flights
+            ):
                 spend()
             waits = heard.said is None or anew
-            return _known(await (self._renewed(name, via) if waits else self._renewed_soon(name, via)), failure=None)
+            return _known(
+                await (self._renewed(name, via) if waits else self._renewed_soon(name, via)),
+                failure=None,
+            )
         except CatalogDown:
             return self._as_it_was(heard)
         except (UpstreamDown, BadListing) as error:
@@ -121,7 +139,8 @@ class UpstreamListings:
             raise late from None
 
     def _as_it_was(self, heard: UpstreamEntry) -> UpstreamState:
-        """What is shown while what upstream would say could not be remembered, for this node or any other.
+        """What is shown while what upstream would say could not be remembered, for this node or any
+        other.
 
         What it did not have is not said to be absent any longer than what it said is fresh.
         """
@@ -139,10 +158,13 @@ class UpstreamListings:
         return _known(await self.kept.heard(name), failure=None, reachable=False)
 
     async def standing(self, name: ProjectName) -> UpstreamState:
-        """What a client would be shown if upstream were not asked before: as `known`, but only where it did not answer the last
-        time is it taken to be away.
+        """What a client would be shown if upstream were not asked before: as `known`, but only
+        where it did not answer the last time is it taken to be away.
         """
-        return _known(await self.kept.heard(name), failure=self.envoy.outage.error or self._failed_just_now(name))
+        return _known(
+            await self.kept.heard(name),
+            failure=self.envoy.outage.error or self._failed_just_now(name),
+        )
 
     def _is_fresh(self, heard: UpstreamEntry) -> bool:
         return heard.said is not None and is_recent(heard.said.asked, self.world.now(), self.ttl)
@@ -156,9 +178,15 @@ class UpstreamListings:
         self._failed.pop(name, None)
 
     def _failed_just_now(self, name: ProjectName) -> Failure | None:
-        """What upstream failed with when it was asked for the project, if that was within the `PAUSE`."""
+        """What upstream failed with when it was asked for the project, if that was within the
+        `PAUSE`.
+        """
         failed = self._failed.get(name)
-        return failed[1] if failed is not None and self.world.clock.seconds() < failed[0] + PAUSE.total_seconds() else None
+        return (
+            failed[1]
+            if failed is not None and self.world.clock.seconds() < failed[0] + PAUSE.total_seconds()
+            else None
+        )
 
     async def _ask(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
         before = (await self.catalog.theirs(name)).said
@@ -181,10 +209,14 @@ class UpstreamListings:
             return
         now = self.world.clock.seconds()
         if now < self._doubts.setdefault(said.name, now) + max(self.ttl, PAUSE).total_seconds():
-            raise BadListing("its page has no files any more, and may be an error page. It is asked again.")
+            raise BadListing(
+                "its page has no files any more, and may be an error page. It is asked again."
+            )
 
     async def _remember(self, said: Listing) -> UpstreamEntry:
-        """Put down what upstream says; where that is much, it is compared with what it said before off the reactor thread."""
+        """Put down what upstream says; where that is much, it is compared with what it said before
+        off the reactor thread.
+        """
         before = await self.catalog.theirs(said.name)
         if said.is_doubtful:
             said = with_stored(said, before)
@@ -205,7 +237,11 @@ class UpstreamListings:
 
     def _note(self, name: ProjectName, before: Listing | None, error: Failure) -> None:
         now = self.world.clock.seconds()
-        self._failed = {other: failure for other, failure in self._failed.items() if now < failure[0] + PAUSE.total_seconds()}
+        self._failed = {
+            other: failure
+            for other, failure in self._failed.items()
+            if now < failure[0] + PAUSE.total_seconds()
+        }
         self._failed[name] = (now, error)
         if before is not None:
             since = f"{before.asked:%Y-%m-%d %H:%M:%S} UTC"
@@ -217,7 +253,9 @@ class UpstreamListings:
             )
 
 
-def _known(heard: UpstreamEntry, *, failure: PypidError | None, reachable: bool = True) -> UpstreamState:
+def _known(
+    heard: UpstreamEntry, *, failure: PypidError | None, reachable: bool = True
+) -> UpstreamState:
     return UpstreamState(
         said=heard.said,
         kept=heard.kept,

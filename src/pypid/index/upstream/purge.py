@@ -1,4 +1,6 @@
-"""What is kept of theirs, for whoever runs the index: how much there is, and taking it away. Ours is never looked at."""
+"""What is kept of theirs, for whoever runs the index: how much there is, and taking it away. Ours
+is never looked at.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,11 @@ async def purge(
     unwanted: timedelta | None = None,
     needed: Set[tuple[ProjectName, str]] = frozenset(),
 ) -> Sequence[InventoryEntry]:
-    """Take away what is kept: all, of one project, one file; with `unwanted` only what nobody wanted for so long.
+    """Take away what is kept: all, of one project, one file; with `unwanted` only what nobody
+    wanted for so long.
 
-    The `needed` files stay (project and name). Returns what went; that nothing did is no error. Raises `StorageDown`.
+    The `needed` files stay (project and name). Returns what went; that nothing did is no error.
+    Raises `StorageDown`.
     """
     found = await stock_of(index).taken(project=project)
     before = None if unwanted is None else (index.world.now() - unwanted).timestamp()

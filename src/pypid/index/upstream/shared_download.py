@@ -1,8 +1,10 @@
-"""A file of theirs on its way in: one writes it to the spool, and any number read what is there already.
+"""A file of theirs on its way in: one writes it to the spool, and any number read what is there
+already.
 
-Who keeps up has the bytes out of memory, as they come; who is slower takes them from the spool's file at its own pace, so that
-a slow client holds up nobody and costs no memory. The last part is held back from all of them until the whole is proven: what
-a client has before that is short, and seen to be.
+Who keeps up has the bytes out of memory, as they come; who is slower takes them from the spool's
+file at its own pace, so that a slow client holds up nobody and costs no memory. The last part is
+held back from all of them until the whole is proven: what a client has before that is short, and
+seen to be.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ RECENT = 1 << 18
 class SharedDownload:
     """The state of one fetch; it is looked at and changed on the reactor's thread only.
 
-    `size` is what was announced, None where nobody said. `came`, `grew`, `prove`, `fail` and `end` are for whoever fetches.
+    `size` is what was announced, None where nobody said. `came`, `grew`, `prove`, `fail` and `end`
+    are for whoever fetches.
     """
 
     blocking: Blocking
@@ -43,9 +46,13 @@ class SharedDownload:
     over: bool = False
     """Whether it was stored, or will not be."""
     come: int = field(default=0, init=False)
-    """Bytes that have come: those that lie in the file (`written`), and behind them those that are in memory only."""
+    """Bytes that have come: those that lie in the file (`written`), and behind them those that are
+    in memory only.
+    """
     _recent: deque[tuple[int, bytes]] = field(factory=deque, init=False, repr=False)
-    """The last ones, each with where it begins: all that are not written, and perhaps some that are."""
+    """The last ones, each with where it begins: all that are not written, and perhaps some that
+    are.
+    """
     _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
 
     # --- for the one who fetches ---
@@ -65,7 +72,9 @@ class SharedDownload:
         self._ring()
 
     def prove(self) -> None:
-        """All has come and is written, and is what was listed: the part that was held back may go."""
+        """All has come and is written, and is what was listed: the part that was held
+        back may go.
+        """
         self.size = self.come
         self.proven = True
         self._ring()
@@ -101,7 +110,8 @@ class SharedDownload:
         return span.start <= self.come + NEAR
 
     async def join(self, start: int, stop: int | None) -> SharedDownloadBody:
-        """The bytes from `start` on, once the first of the file lie in the spool: there is room for them, as it seems.
+        """The bytes from `start` on, once the first of the file lie in the spool: there is room for
+        them, as it seems.
 
         Raises what the fetch failed with.
         """
@@ -111,18 +121,24 @@ class SharedDownload:
         self._must_be_well()
         assert self.spool is not None  # something was written
         try:
-            descriptor = self.spool.descriptor_of_its_own()  # now: it stays readable when the spool has gone
+            descriptor = (
+                self.spool.descriptor_of_its_own()
+            )  # now: it stays readable when the spool has gone
         except (OSError, RuntimeError) as error:
             raise StorageDown("a file that was being fetched has gone from its spool.") from error
         return SharedDownloadBody(self, descriptor, start, stop)
 
     def recent(self, start: int, stop: int) -> bytes:
-        """These bytes, up to where others have come, if the first of them is in memory; else nothing."""
+        """These bytes, up to where others have come, if the first of them is in memory; else
+        nothing.
+        """
         found: list[bytes] = []
         for begins, piece in reversed(self._recent):  # mostly it is the last one
             if begins < stop:
                 found.append(
-                    piece if start <= begins and begins + len(piece) <= stop else piece[max(0, start - begins) : stop - begins]
+                    piece
+                    if start <= begins and begins + len(piece) <= stop
+                    else piece[max(0, start - begins) : stop - begins]
                 )
             if begins <= start:
                 found.reverse()
@@ -130,7 +146,9 @@ class SharedDownload:
         return b""
 
     async def reaches(self, position: int) -> int:
-        """Wait for a byte at `position` that may be read, or for the end; how far it may be read. Raises as `join`."""
+        """Wait for a byte at `position` that may be read, or for the end; how far it may be read.
+        Raises as `join`.
+        """
         while True:
             self._must_be_well()
             if self.proven or self.reach > position:
@@ -142,7 +160,9 @@ class SharedDownload:
             raise self.error
 
     def _let_go(self) -> None:
-        while self._recent and self._recent[0][0] + len(self._recent[0][1]) <= min(self.written, self.come - RECENT):
+        while self._recent and self._recent[0][0] + len(self._recent[0][1]) <= min(
+            self.written, self.come - RECENT
+        ):
             self._recent.popleft()
 
     async def _change(self) -> None:
@@ -163,7 +183,9 @@ class SharedDownload:
 
 @define(eq=False)
 class SharedDownloadBody:
-    """What one reader gets. Raises what the fetch fails with; then fewer bytes came than `size` says."""
+    """What one reader gets. Raises what the fetch fails with; then fewer bytes came than `size`
+    says.
+    """
 
     _growing: SharedDownload
     _descriptor: int = field(repr=False)
@@ -192,7 +214,9 @@ class SharedDownloadBody:
 
     async def _read(self, position: int, most: int) -> bytes:
         """From memory, from what the kernel has in memory, or from the disk."""
-        piece = self._growing.recent(position, position + most) or at_hand(self._descriptor, position, most)
+        piece = self._growing.recent(position, position + most) or at_hand(
+            self._descriptor, position, most
+        )
         return piece or await self._growing.blocking(os.pread, self._descriptor, most, position)
 
     async def aclose(self) -> None:

@@ -1,6 +1,8 @@
-"""Whether accounts have existed: an accounts database that is empty or gone must not open the projects that it closed.
+"""Whether accounts have existed: an accounts database that is empty or gone must not open the
+projects that it closed.
 
-A file in the state folder, `FILE`, says ``yes`` from the moment that the database has tables. Everything here blocks.
+A file in the state folder, `FILE`, says ``yes`` from the moment that the database has tables.
+Everything here blocks.
 """
 
 from __future__ import annotations
@@ -42,12 +44,16 @@ class AccountsMarker:
             put(self.state, FILE, _YES + b"\n")
 
     def refuse_loss(self) -> None:
-        """Raise `DatabaseUnusable`, with advice, if accounts have existed. Call it where the database is empty or not there."""
+        """Raise `DatabaseUnusable`, with advice, if accounts have existed. Call it where the
+        database is empty or not there.
+        """
         if not self._says_so():
             return
         raise DatabaseUnusable(
-            f"{self.path} is {'empty' if self.path.exists() else 'not there'}, but accounts have existed here. Without them, "
-            "projects that were closed would be open. Restore it from a backup. Or, to begin without any users, groups, rights "
+            f"{self.path} is {'empty' if self.path.exists() else 'not there'}, but accounts have "
+            f"existed here. Without them, "
+            "projects that were closed would be open. Restore it from a backup. Or, to begin "
+            "without any users, groups, rights "
             f"and tokens, write the word {_NO.decode()} into {self.state / FILE}."
         )
 

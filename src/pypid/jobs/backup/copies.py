@@ -1,4 +1,6 @@
-"""Copying what is of record to the bucket, soon after each change, and back into a state folder that is new."""
+"""Copying what is of record to the bucket, soon after each change, and back into a state folder
+that is new.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ _log = Logger()
 EVERY = 4.0
 """Seconds between two looks at what has changed: it is in the bucket within 10 s."""
 _SEALED = records.LARGEST + 2000
-_BEGIN_ANEW = f"Or, if that cannot be had, remove {COPIES} from the bucket: then pypid begins anew, without what is there."
+_BEGIN_ANEW = (
+    f"Or, if that cannot be had, remove {COPIES} from the bucket: then pypid begins anew, without "
+    f"what is there."
+)
 
 
 @frozen
@@ -44,7 +49,8 @@ class _Changed:
 class Backup:
     """Keeps the copies of what is of record below `state`. `storage` is the bucket's identity.
 
-    Without a `secret` nothing is copied; that a new state folder would need one is told all the same.
+    Without a `secret` nothing is copied; that a new state folder would need one is told all the
+    same.
     """
 
     blobs: Blobs
@@ -64,8 +70,8 @@ class Backup:
     async def restore(self) -> list[str]:
         """Fetch the copies into a state folder that is new (`marker.is_new`); their names.
 
-        Raises `CannotStart` where the secret is not theirs or is missing, `StorageDown`, `OSError`. Broken off at any point it
-        begins again at the next start.
+        Raises `CannotStart` where the secret is not theirs or is missing, `StorageDown`, `OSError`.
+        Broken off at any point it begins again at the next start.
         """
         if self.secret is None:
             await self._must_be_none()
@@ -88,7 +94,8 @@ class Backup:
         async with aclosing(self.blobs.list(COPIES)) as listing:
             async for _ in listing:
                 raise CannotStart(
-                    f"The state folder {self.state} is new, and the bucket has copies of what is of record, sealed with a "
+                    f"The state folder {self.state} is new, and the bucket has copies of what is "
+                    f"of record, sealed with a "
                     "[server] secret, which is not set. Set the one that the index had. "
                     f"{_BEGIN_ANEW}"
                 )
@@ -104,18 +111,23 @@ class Backup:
             return await self.world.blocking(unseal, secret, record.name, sealed)
         except WrongSecret as error:
             raise CannotStart(
-                f"The state folder {self.state} is new, and its copy in the bucket cannot be opened: {error} Set the one that "
+                f"The state folder {self.state} is new, and its copy in the bucket cannot be "
+                f"opened: {error} Set the one that "
                 f"the index had. {_BEGIN_ANEW}"
             ) from None
         except Unreadable as error:
             raise CannotStart(
-                f"The copy in the bucket of what is of record: {error}. Restore it from a backup of the bucket. {_BEGIN_ANEW}"
+                f"The copy in the bucket of what is of record: {error}. Restore it from a "
+                f"backup "
+                f"of the bucket. {_BEGIN_ANEW}"
             ) from None
 
     # --- keeping copies ---
 
     async def copy(self) -> bool:
-        """Copy what has changed since the last time; whether all copies are up to date. What fails is logged, once."""
+        """Copy what has changed since the last time; whether all copies are up to date. What fails
+        is logged, once.
+        """
         if self.secret is None:
             return False
         await self._turn.acquire()
@@ -123,7 +135,10 @@ class Backup:
             await self._copy(self.secret)
         except (PypidError, OSError, sqlite3.Error, ValueError) as error:
             if not self._failing:
-                said = "What is of record could not be copied to the bucket, which is tried again every {every:.0f} s: {error}"
+                said = (
+                    "What is of record could not be copied to the bucket, which is tried again "
+                    "every {every:.0f} s: {error}"
+                )
                 _log.error(said, every=EVERY, error=error)
             self._failing = True
             return False
@@ -140,7 +155,11 @@ class Backup:
         for record in self.kept:
             try:
                 changed = await self.world.blocking(self._look, record, secret, marker.copied)
-            except (OSError, sqlite3.Error, ValueError) as error:  # one that cannot be read keeps no other from being copied
+            except (
+                OSError,
+                sqlite3.Error,
+                ValueError,
+            ) as error:  # one that cannot be read keeps no other from being copied
                 failed = failed or error
                 continue
             if changed is not None:
@@ -164,7 +183,9 @@ class Backup:
         return marker
 
     async def _known(self, secret: str) -> Marker:
-        """What the bucket has of ours; nothing, if the last time it was another bucket or another secret."""
+        """What the bucket has of ours; nothing, if the last time it was another bucket or another
+        secret.
+        """
         if self._marker is None:
             marker = await self.world.blocking(read_marker, self.state)
             fresh = Marker(self.storage, name_of(secret), {})
@@ -180,7 +201,9 @@ class Backup:
 
     def _look(self, record: Record, secret: str, copied: Mapping[str, str]) -> _Changed | None:
         """What has changed, sealed. Blocks."""
-        if not (self.state / FILE).exists():  # somebody removes the folder: that is no reason to remove the copies
+        if not (
+            self.state / FILE
+        ).exists():  # somebody removes the folder: that is no reason to remove the copies
             raise ValueError(f"{self.state / FILE} is gone; start pypid again")
         name = record.name
         now = records.signature(self.state, record)

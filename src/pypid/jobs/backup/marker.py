@@ -1,4 +1,6 @@
-"""What a state folder remembers of its copies in the bucket. That it is there makes the folder no new one. All here blocks."""
+"""What a state folder remembers of its copies in the bucket. That it is there makes the folder no
+new one. All here blocks.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ FILE = "of-record.json"
 
 
 class Marker(msgspec.Struct, frozen=True):
-    """`storage` and `key` name the bucket and the secret of the copies; `copied` has the SHA-256 of each.
+    """`storage` and `key` name the bucket and the secret of the copies; `copied` has the SHA-256 of
+    each.
 
     `restoring`: the copies are being fetched; what is here may be a part of them.
     """
@@ -28,7 +31,8 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 def read_marker(state: Path) -> Marker | None:
-    """The marker, or None where there is none; one that is torn says that there were copies, of which nothing is known.
+    """The marker, or None where there is none; one that is torn says that there were copies, of
+    which nothing is known.
 
     Raises `OSError`."""
     try:
@@ -40,7 +44,9 @@ def read_marker(state: Path) -> Marker | None:
 
 
 def is_new(state: Path, kept: Sequence[Record] = OF_RECORD) -> bool:
-    """Whether the folder has nothing of record, and never had: then the copies have to be fetched. Raises `OSError`."""
+    """Whether the folder has nothing of record, and never had: then the copies have to be fetched.
+    Raises `OSError`.
+    """
     marker = read_marker(state)
     if marker is not None:
         return marker.restoring

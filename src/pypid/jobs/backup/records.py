@@ -1,4 +1,6 @@
-"""What is of record below `state`: a file for each thing. Another one is another line here. All here blocks."""
+"""What is of record below `state`: a file for each thing. Another one is another line here. All
+here blocks.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from pypid.access.firstrun import RECORD as ADMIN
 ACCOUNTS = "accounts.db"
 """People, groups, rights, tokens and sessions, where they are not in a database server."""
 JOURNAL = "journal.db"
-"""The audit log, which is longer than all that: what changes with each upload need not be copied with every account."""
+"""The audit log, which is longer than all that: what changes with each upload need not be copied
+with every account.
+"""
 LARGEST = 256 << 20
 """Bytes that one may have: it is sealed in memory."""
 BUSY = 5.0
@@ -28,18 +32,26 @@ class RecordForm(Enum):
     PLAIN = "plain"
     """It is only ever replaced whole."""
     SQLITE = "sqlite"
-    """It is written to while it is read: SQLite's backup gives one state of it, its write-ahead log included."""
+    """It is written to while it is read: SQLite's backup gives one state of it, its write-ahead log
+    included.
+    """
 
 
 @frozen
 class Record:
-    """One file of record; `name` is its path below `state`, and its copy's below `layout.OF_RECORD`."""
+    """One file of record; `name` is its path below `state`, and its copy's below
+    `layout.OF_RECORD`.
+    """
 
     name: str
     form: RecordForm = RecordForm.PLAIN
 
 
-OF_RECORD: tuple[Record, ...] = (Record(ADMIN), Record(ACCOUNTS, RecordForm.SQLITE), Record(JOURNAL, RecordForm.SQLITE))
+OF_RECORD: tuple[Record, ...] = (
+    Record(ADMIN),
+    Record(ACCOUNTS, RecordForm.SQLITE),
+    Record(JOURNAL, RecordForm.SQLITE),
+)
 """All that is of record. (What is derived can be lost: see docs/state.)"""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
@@ -48,7 +60,11 @@ Signature = tuple[tuple[int, int, int] | None, ...]
 
 def signature(state: Path, record: Record) -> Signature | None:
     """As it is now; None where there is no such file. Raises `OSError`."""
-    files = (record.name,) if record.form is RecordForm.PLAIN else (record.name, f"{record.name}-wal", f"{record.name}-journal")
+    files = (
+        (record.name,)
+        if record.form is RecordForm.PLAIN
+        else (record.name, f"{record.name}-wal", f"{record.name}-journal")
+    )
     found = tuple(_stamp(state / name) for name in files)
     return None if found[0] is None else found
 
@@ -75,7 +91,9 @@ def read(state: Path, record: Record) -> bytes:
 
 def _backup(path: Path) -> bytes:
     with (
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)) as source,
+        closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)
+        ) as source,
         closing(sqlite3.connect(":memory:")) as copy,
     ):
         source.backup(copy)
@@ -88,7 +106,9 @@ def put(folder: Path, name: str, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()

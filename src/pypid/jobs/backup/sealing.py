@@ -1,7 +1,9 @@
-"""Bytes sealed with `[server] secret`: AES-256-GCM, its key by HKDF-SHA256 (RFC 5869) from the secret and a salt.
+"""Bytes sealed with `[server] secret`: AES-256-GCM, its key by HKDF-SHA256 (RFC 5869) from the
+secret and a salt.
 
-A sealed document is a line of JSON, which says how, and the ciphertext. That line and the document's name are authenticated:
-nobody who has no secret can read it, change it, or put it in another's place.
+A sealed document is a line of JSON, which says how, and the ciphertext. That line and the
+document's name are authenticated: nobody who has no secret can read it, change it, or put it in
+another's place.
 """
 
 from __future__ import annotations
@@ -41,14 +43,17 @@ class _Head(msgspec.Struct, frozen=True):
 def name_of(secret: str, salt: bytes = b"") -> str:
     """Return what a secret is called, so that another one can be told from it.
 
-    What lies in a bucket has a salt: else one table of guessed secrets would do for every copy. Older copies have none.
+    What lies in a bucket has a salt: else one table of guessed secrets would do for every copy.
+    Older copies have none.
     """
     return _derived(secret, salt, b"pypid: the name of a secret", _NAME).hex()
 
 
 def seal(secret: str, name: str, data: bytes, random: Callable[[int], bytes]) -> bytes:
     """The document, readable with the secret alone. `name` has to be told again."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # here, since only what lies in a bucket is sealed
+    from cryptography.hazmat.primitives.ciphers.aead import (
+        AESGCM,
+    )  # here, since only what lies in a bucket is sealed
 
     salt, nonce = random(_SALT), random(_NONCE)
     head = dump(_Head(name_of(secret, salt), salt.hex(), nonce.hex()))
@@ -56,7 +61,9 @@ def seal(secret: str, name: str, data: bytes, random: Callable[[int], bytes]) ->
 
 
 def unseal(secret: str, name: str, sealed: bytes) -> bytes:
-    """What was sealed. Raises `WrongSecret`, and `Unreadable` for what is torn or was changed by somebody."""
+    """What was sealed. Raises `WrongSecret`, and `Unreadable` for what is torn or was changed by
+    somebody.
+    """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

@@ -1,4 +1,6 @@
-"""Parses what is to be collected: in a child process of its own for each request, which ends with it."""
+"""Parses what is to be collected: in a child process of its own for each request, which ends with
+it.
+"""
 
 from __future__ import annotations
 
@@ -26,26 +28,38 @@ TOO_LONG = "These files cannot be read within {limit:g} s: divide them, or corre
 
 @define(eq=False)
 class CollectionParser:
-    """Parses collections. `reactor` is an `IReactorProcess` and `IReactorTime`; None: in this process."""
+    """Parses collections. `reactor` is an `IReactorProcess` and `IReactorTime`; None: in this
+    process.
+    """
 
     reactor: Any = field(default=None, repr=False)
     program: tuple[str, ...] = PROGRAM
     limit: float = LIMIT
 
     async def parse(self, parts: Parts, running: str) -> CollectOptions | None:
-        """As `parse_collection`. Returns, raises or is cancelled only when nothing computes any more."""
+        """As `parse_collection`. Returns, raises or is cancelled only when nothing computes any
+        more.
+        """
         if self.reactor is None:
-            from pypid.core.packaging.collection_request import parse_collection  # no first page needs it
+            from pypid.core.packaging.collection_request import (
+                parse_collection,
+            )  # no first page needs it
 
             return parse_collection(parts, running)
         try:
             child = start_child(self.reactor, self.program)
         except OSError as error:
-            raise Busy(f"The process that reads requirements cannot be started ({error.strerror}).", 30) from None
+            raise Busy(
+                f"The process that reads requirements cannot be started ({error.strerror}).", 30
+            ) from None
         try:
             return await self._asked(child, parts, running)
         except ChildEnded as error:
-            _log.warn("a collection was not parsed: {error}; child={last!r}", error=str(error), last=child.complaint)
+            _log.warn(
+                "a collection was not parsed: {error}; child={last!r}",
+                error=str(error),
+                last=child.complaint,
+            )
             raise BadRequest(TOO_LONG.format(limit=self.limit)) from None
         finally:
             child.kill("it is not needed any more")
@@ -56,7 +70,9 @@ class CollectionParser:
         from pypid.resolver.collection_parser.wire import FrameAssembler  # no first page needs it
 
         await child.expect(self.reactor, STARTING)
-        child.transport.write(framed({"running": running, "parts": [[name, len(data)] for name, data in parts]}))
+        child.transport.write(
+            framed({"running": running, "parts": [[name, len(data)] for name, data in parts]})
+        )
         for _, data in parts:
             child.transport.write(data)
         assembly = FrameAssembler()

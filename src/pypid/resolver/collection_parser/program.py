@@ -1,8 +1,9 @@
 """The child: reads one collection from its input, and writes what it asks for to its output.
 
-Run as ``python -m pypid.resolver.collection_parser.program``. Its first frame, an empty one, says that it is ready. The request is a frame with
-``running`` (a Python) and ``parts`` (names and sizes), and then the bytes of the parts. Each frame of the answer is
-followed by an empty one of the parent, which asks for the next; a refusal is a frame with ``refused``.
+Run as ``python -m pypid.resolver.collection_parser.program``. Its first frame, an empty one, says
+that it is ready. The request is a frame with ``running`` (a Python) and ``parts`` (names and
+sizes), and then the bytes of the parts. Each frame of the answer is followed by an empty one of the
+parent, which asks for the next; a refusal is a frame with ``refused``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How a parsed collection comes from the child: in frames of bounded size, each of which is decoded in about a millisecond."""
+"""How a parsed collection comes from the child: in frames of bounded size, each of which is decoded
+in about a millisecond.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +22,30 @@ Document = Mapping[str, Any]
 
 
 def frames_of(wishes: CollectOptions | None) -> Iterator[Document]:
-    """Yield what the parent needs, the last frame with ``end``; `FrameAssembler` is the other side."""
+    """Yield what the parent needs, the last frame with ``end``; `FrameAssembler` is
+    the other side.
+    """
     if wishes is None:
         yield {"end": True, "empty": True}
         return
     requirements = wishes.requirements
-    yield {"targets": [[target.platform, target.python] for target in wishes.targets], "locks": len(wishes.locks)}
+    yield {
+        "targets": [[target.platform, target.python] for target in wishes.targets],
+        "locks": len(wishes.locks),
+    }
     where: dict[int, list[int]] = {}
     for number, target in enumerate(wishes.targets):
         for line in wishes.lines[target]:
             where.setdefault(id(line), []).append(number)
-    yield from _batches("wanted", ([*_spelled(line), where.get(id(line), [])] for line in requirements.wanted))
-    yield from _batches("unparseable", ([remark.line, remark.reason] for remark in requirements.unparseable))
-    yield from _batches("ignored", ([remark.line, remark.reason] for remark in requirements.ignored))
+    yield from _batches(
+        "wanted", ([*_spelled(line), where.get(id(line), [])] for line in requirements.wanted)
+    )
+    yield from _batches(
+        "unparseable", ([remark.line, remark.reason] for remark in requirements.unparseable)
+    )
+    yield from _batches(
+        "ignored", ([remark.line, remark.reason] for remark in requirements.ignored)
+    )
     for number, lock in enumerate(wishes.locks):
         yield from _batches("pins", ([number, *pin] for pin in _pins(lock, wishes.targets)))
     yield {"end": True, "prereleases": requirements.prereleases}
@@ -85,7 +98,9 @@ class FrameAssembler:
     _pins: list[dict[InstallTarget, list[Pin]]] = field(factory=list)
 
     def add(self, document: Document) -> None:
-        """Take in one frame. Raises `LookupError`, `TypeError` or `ValueError` for one that `frames_of` does not make."""
+        """Take in one frame. Raises `LookupError`, `TypeError` or `ValueError` for one that
+        `frames_of` does not make.
+        """
         for platform, python in document.get("targets", ()):
             self._targets.append(InstallTarget(platform, python))
         for _ in range(document.get("locks", 0)):
@@ -108,7 +123,9 @@ class FrameAssembler:
         if last.get("empty"):
             return None
         unparseable, ignored = (tuple(self._remarks[name]) for name in ("unparseable", "ignored"))
-        requirements = Requirements(tuple(self._wanted), unparseable, ignored, bool(last["prereleases"]))
+        requirements = Requirements(
+            tuple(self._wanted), unparseable, ignored, bool(last["prereleases"])
+        )
         locks = tuple(Lock(pins.__getitem__) for pins in self._pins)
         lines = {target: tuple(self._lines.get(target, ())) for target in self._targets}
         return CollectOptions(requirements, locks, tuple(self._targets), lines)

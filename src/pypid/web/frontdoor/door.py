@@ -1,4 +1,6 @@
-"""The door itself: what it keeps, whether that still holds, and what is noted of each answer. It answers in its doorways."""
+"""The door itself: what it keeps, whether that still holds, and what is noted of each answer. It
+answers in its doorways.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from pypid.web.guard import UNIX
 LIMIT = 64 << 20
 """Bytes of all that is kept."""
 STEP = 1.0
-"""Seconds by which the wall clock and the reactor's clock differ more than before: then the wall clock was set."""
+"""Seconds by which the wall clock and the reactor's clock differ more than before: then the wall
+clock was set.
+"""
 LATER = 0.1
 """Seconds that the lines of the access log wait at most."""
 
@@ -33,16 +37,21 @@ SAID = itemgetter(3)
 class FastPath:
     """The front door of one face. `access_log` as the site's; None: nothing is logged.
 
-    For a catalog that is a `Glance`. `close` it, or let the site `drain`, so that the last lines are written.
+    For a catalog that is a `Glance`. `close` it, or let the site `drain`, so that the last lines
+    are written.
     """
 
-    def __init__(self, face: App, glance: Glance, access_log: AccessLog | None = None, *, limit: int = LIMIT) -> None:
+    def __init__(
+        self, face: App, glance: Glance, access_log: AccessLog | None = None, *, limit: int = LIMIT
+    ) -> None:
         self.face = face
         self.glance = glance
         self.store = ResponseCache(limit)
         self.files = OpenFiles(face.world.clock, self.store.drop)
         self.log: list[Any] = []
-        """What waits to be written and counted: each a `Line`; or a `SharedLogFields`, where nothing is written."""
+        """What waits to be written and counted: each a `Line`; or a `SharedLogFields`, where
+        nothing is written.
+        """
         self.writes = access_log is not None
         self._counts = face.world.counts
         self._counts.before.append(self.flush)
@@ -57,7 +66,9 @@ class FastPath:
         self._ahead = self._ahead_of(self.seconds())
         self.date, self.moment = b"", ""
         self.quiet = False
-        """Whether nothing but giving short answers was done since `look_around`: for whoever gives several in one go."""
+        """Whether nothing but giving short answers was done since `look_around`: for whoever gives
+        several in one go.
+        """
         self.seen = 0
         self.rights = 0
         """Grows with each change of the rules."""
@@ -70,7 +81,9 @@ class FastPath:
         self._later: IDelayedCall | None = None
 
     def doorway(self, secure: bool, trusted: bool, strict_host: bool = False) -> CachedChannel:
-        """The one for connections with TLS or without, of trusted proxies or not, with unknown hosts refused or not."""
+        """The one for connections with TLS or without, of trusted proxies or not, with unknown
+        hosts refused or not.
+        """
         kind = (secure, trusted, strict_host)
         if kind not in self._doorways:
             self._doorways[kind] = CachedChannel(self, kind)
@@ -79,14 +92,18 @@ class FastPath:
     # --- what is so now ---
 
     def look(self) -> int:
-        """Look around; another number after anything has changed that an answer may depend on, but time and outages."""
+        """Look around; another number after anything has changed that an answer may depend on, but
+        time and outages.
+        """
         changes, rules, claimed = self.glance.changes, self.face.rules, self.claims.names
         if changes != self.changes or rules is not self.rules or claimed is not self.claimed:
             self.notice()
         return self.seen
 
     def look_around(self) -> None:
-        """See what is so `now`: before each answer, unless it is still `quiet` and nobody else was at work either."""
+        """See what is so `now`: before each answer, unless it is still `quiet` and nobody else was
+        at work either.
+        """
         now = self.now = self.seconds()
         if now >= self.next_second:
             self.tick(now)
@@ -118,7 +135,9 @@ class FastPath:
         """Another second has begun: it is said in each answer, and in each line of the log."""
         self.next_second = now // 1 + 1
         ahead = self._ahead_of(now)
-        if abs(ahead - self._ahead) > STEP:  # what ends at a time of day (a session, a cooldown) ends at another second now
+        if (
+            abs(ahead - self._ahead) > STEP
+        ):  # what ends at a time of day (a session, a cooldown) ends at another second now
             self.store.clear()
         self._ahead = ahead
         self.date = datetimeToString()  # type: ignore[no-untyped-call]
@@ -150,8 +169,12 @@ class FastPath:
         self.due = False
         self.flush()
 
-    def note_line(self, begun: float, client: str | None, asker: LogClient, said: SharedLogFields, size: int) -> None:
-        """A long answer has gone out, or this much of it. Its line does not wait: pypid may be about to stop."""
+    def note_line(
+        self, begun: float, client: str | None, asker: LogClient, said: SharedLogFields, size: int
+    ) -> None:
+        """A long answer has gone out, or this much of it. Its line does not wait: pypid may be
+        about to stop.
+        """
         count_long(self._counts, said, size, self.seconds() - begun)
         if self._access_log is not None:
             self.flush()  # the lines come in the order of the answers
@@ -175,8 +198,12 @@ class FastPath:
             self.quiet = False
             self.face.accounts.token_used(variant.token, client or UNIX)
 
-    def note_given(self, answer: CachedResponse, variant: ResponseVariant, client: str | None) -> None:
-        """A file was given: once a second that is noted, of one after the other to the same client."""
+    def note_given(
+        self, answer: CachedResponse, variant: ResponseVariant, client: str | None
+    ) -> None:
+        """A file was given: once a second that is noted, of one after the other to
+        the same client.
+        """
         noted = (self.date, client, variant)
         if answer.noted != noted and answer.file is not None:
             answer.noted = noted

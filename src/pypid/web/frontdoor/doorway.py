@@ -1,4 +1,6 @@
-"""The ways in: what is known is answered here, and what is not is asked of Klein's path, and learned from it."""
+"""The ways in: what is known is answered here, and what is not is asked of Klein's path, and
+learned from it.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,15 @@ if TYPE_CHECKING:
 LINES = 2000
 """Lines of the access log that wait at most."""
 _VERSION = b" HTTP/1.1"
-KEYED = sys.hash_info.algorithm.startswith("siphash") and sys.hash_info.width >= 64 and sys.flags.hash_randomization > 0
-"""Whether Python's hash of bytes is SipHash with a key of this process: then nobody finds other words with the hash of some
-that they do not know. So what a connection said last may be told by it, without the words; all else is told by BLAKE2."""
+KEYED = (
+    sys.hash_info.algorithm.startswith("siphash")
+    and sys.hash_info.width >= 64
+    and sys.flags.hash_randomization > 0
+)
+"""Whether Python's hash of bytes is SipHash with a key of this process: then nobody finds other
+words with the hash of some that they do not know. So what a connection said last may be told by it,
+without the words; all else is told by BLAKE2.
+"""
 
 Known = tuple[int, ResponseVariant, bytes | None]
 """Python's hash of a block, who asks in it, and what they have already."""
@@ -35,7 +43,9 @@ Known = tuple[int, ResponseVariant, bytes | None]
 
 @define(eq=False)
 class CachedChannel:
-    """The way in for one kind of connections: what is said there in the same words means the same."""
+    """The way in for one kind of connections: what is said there in the same words
+    means the same.
+    """
 
     door: FastPath
     kind: tuple[bool, bool, bool]
@@ -44,13 +54,16 @@ class CachedChannel:
     """By a keyed hash of the words."""
 
     def answer(self, channel: Channel, data: bytes) -> bool:
-        """Answer what came, if it is exactly one request to which the answer is known. Else nothing has happened."""
+        """Answer what came, if it is exactly one request to which the answer is known. Else nothing
+        has happened.
+        """
         self.door.look_around()
         return self.give(channel, data)
 
     def give(self, channel: Channel, data: bytes) -> bool:
         """As `answer`, for whoever has looked around."""
-        # long, since each call of a part of it would take a hundredth of the time that an answer takes
+        # long, since each call of a part of it would take a hundredth of the time that an answer
+        # takes
         line, _, block = data.partition(_VERSION)
         tag = None
         variant = self.public.get(block)
@@ -71,7 +84,14 @@ class CachedChannel:
         if (
             now >= answer.until
             or (answer.seen != door.seen and not door.still_holds(answer))
-            or (variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until or now >= door.epoch.until))
+            or (
+                variant.proven
+                and (
+                    variant.epoch != door.epoch.changes
+                    or now >= variant.until
+                    or now >= door.epoch.until
+                )
+            )
             or (answer.asks and door.outage.error is not None)
             or door.face.closed is not None
         ):
@@ -100,7 +120,9 @@ class CachedChannel:
         door.answered += 1
         if file is None and not said.body:
             channel.send(channel.transport, said.head)
-        elif not self._begin(channel, said, partial(door.note_line, now, client, variant.asker, said.said)):
+        elif not self._begin(
+            channel, said, partial(door.note_line, now, client, variant.asker, said.said)
+        ):
             return True
         log = door.log
         log.append((door.moment, client, variant.asker, said.said) if door.writes else said.said)
@@ -119,7 +141,9 @@ class CachedChannel:
         pour_on(channel, said.body, blocking, told)
         return False
 
-    def _recognised(self, channel: Channel, block: bytes) -> tuple[ResponseVariant | None, bytes | None]:
+    def _recognised(
+        self, channel: Channel, block: bytes
+    ) -> tuple[ResponseVariant | None, bytes | None]:
         """Who asks in these words, and what they have already; the connection remembers it."""
         words, tag = cut(block)
         variant = self.public.get(words) or self._secretly(words)
@@ -138,7 +162,9 @@ class CachedChannel:
         if variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until):
             door.store.drop(variant)
 
-    def _conditionally(self, answer: CachedResponse, etag: bytes, tag: bytes, data: bytes) -> Sent | None:
+    def _conditionally(
+        self, answer: CachedResponse, etag: bytes, tag: bytes, data: bytes
+    ) -> Sent | None:
         """What is said to somebody who has something already, and perhaps not the same."""
         if len(data) > LONGEST or not is_tags(tag):
             return None
@@ -151,7 +177,9 @@ class CachedChannel:
     # --- learning ---
 
     def question(self, channel: Channel, data: bytes) -> Asking | None:
-        """What is asked by bytes that are exactly one request whose answer may be kept; None for anything else."""
+        """What is asked by bytes that are exactly one request whose answer may be kept; None for
+        anything else.
+        """
         door = self.door
         if len(data) > LONGEST or door.face.closed is not None:
             return None
@@ -164,7 +192,9 @@ class CachedChannel:
 
 @frozen(eq=False)
 class Asking:
-    """A request that is on its way through Klein's path: its line and its words, and how things were when it came."""
+    """A request that is on its way through Klein's path: its line and its words, and how things
+    were when it came.
+    """
 
     doorway: CachedChannel
     line: bytes

@@ -1,4 +1,6 @@
-"""Files that are too large to lie in memory: their heads are kept, and the files open; the kernel sends them."""
+"""Files that are too large to lie in memory: their heads are kept, and the files open; the kernel
+sends them.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,14 @@ MOST_OPEN = 64
 _log = Logger()
 
 
-def pass_on(channel: Channel, head: bytes, file: OpenFile, blocking: Blocking, told: Callable[[int], None]) -> bool:
-    """Send the head and the file behind it; whether all went out at once. Else `told`, once: how many bytes of the file did.
+def pass_on(
+    channel: Channel, head: bytes, file: OpenFile, blocking: Blocking, told: Callable[[int], None]
+) -> bool:
+    """Send the head and the file behind it; whether all went out at once. Else `told`, once: how
+    many bytes of the file did.
 
-    What the kernel takes at once goes at once; for the rest the channel is busy, as with any request.
+    What the kernel takes at once goes at once; for the rest the channel is busy, as with any
+    request.
     """
     sent = _begin(channel.transport, head, file)
     if sent == file.size:
@@ -62,7 +68,9 @@ def _begin(transport: Any, head: bytes, file: OpenFile) -> int:
 
 @define(eq=False)
 class OpenFiles:
-    """The answers that have a file open: `MOST_OPEN`, each for `OPEN_FOR` seconds; then `drop` is called."""
+    """The answers that have a file open: `MOST_OPEN`, each for `OPEN_FOR` seconds; then `drop` is
+    called.
+    """
 
     clock: IReactorTime
     drop: Callable[[CachedResponse], None]
@@ -107,7 +115,9 @@ class OpenFiles:
 
 @define(eq=False)
 class Passing:
-    """A file on its way out; for the channel, and for what sends files, it is a request whose answer has begun."""
+    """A file on its way out; for the channel, and for what sends files, it is a request whose
+    answer has begun.
+    """
 
     channel: Channel | None
     file: OpenFile | None = field(repr=False)
@@ -135,7 +145,9 @@ class Passing:
         channel.requestDone(cast("Any", self))
 
     def _tell(self) -> None:
-        """Once: the connection may still be lost when all is said, and the channel waits for its buffer."""
+        """Once: the connection may still be lost when all is said, and the channel waits for its
+        buffer.
+        """
         if not self._has_told:
             self._has_told = True
             self._told(self.sentLength)

@@ -1,4 +1,6 @@
-"""What the front door keeps: askers by the words of their requests, and for each kind of them the answers by request line."""
+"""What the front door keeps: askers by the words of their requests, and for each kind of them the
+answers by request line.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +49,17 @@ class Sent:
         self.date, self.head = date, self.before + date + self.after
 
 
-def sent(head: SentHead, body: bytes, said: SharedLogFields, *, gives: bool, file: OpenFile | None = None) -> Sent | None:
+def sent(
+    head: SentHead, body: bytes, said: SharedLogFields, *, gives: bool, file: OpenFile | None = None
+) -> Sent | None:
     """The answer that was sent so; None where its date is not where it should be."""
     dates = [at for at, (name, _) in enumerate(head.fields) if name == b"Date"]
     if len(dates) != 1:
         return None
     [at] = dates
-    first = b"".join([head.first, *(b"%s: %s\r\n" % field for field in head.fields[:at]), b"Date: "])
+    first = b"".join(
+        [head.first, *(b"%s: %s\r\n" % field for field in head.fields[:at]), b"Date: "]
+    )
     rest = b"".join([b"\r\n", *(b"%s: %s\r\n" % field for field in head.fields[at + 1 :]), b"\r\n"])
     if len(body) <= SMALL:
         rest, body = rest + body, b""
@@ -84,7 +90,8 @@ class CachedResponse(LruEntry):
     """Which rules it was made by."""
     changes: int
     standing: Validity | None
-    """What holds of its project; None: it is of all projects, as they were after so many `changes`."""
+    """What holds of its project; None: it is of all projects, as they were after so many `changes`.
+    """
     until: float
     """When it ends by itself, on the reactor's clock."""
     etag: bytes | None
@@ -119,7 +126,9 @@ class ResponseVariant(LruEntry):
     identity: Identity
     token: str | None
     proven: bool
-    """Whether they have proved who they are: then only for an `epoch`, and `until` a time on the reactor's clock."""
+    """Whether they have proved who they are: then only for an `epoch`, and `until` a time on the
+    reactor's clock.
+    """
     epoch: int
     until: float
     noted: tuple[bytes, str | None] | None = None
@@ -133,10 +142,14 @@ class ResponseVariant(LruEntry):
 
 @define(eq=False)
 class ResponseCache:
-    """All that is kept, no more than `limit` bytes; what was used longest ago goes first, to the second."""
+    """All that is kept, no more than `limit` bytes; what was used longest ago goes first, to the
+    second.
+    """
 
     limit: int
-    shelves: WeakValueDictionary[object, SharedResponses] = field(factory=WeakValueDictionary, init=False, repr=False)
+    shelves: WeakValueDictionary[object, SharedResponses] = field(
+        factory=WeakValueDictionary, init=False, repr=False
+    )
     weight: int = field(default=0, init=False)
     _held: set[CachedResponse | ResponseVariant] = field(factory=set, init=False, repr=False)
 
@@ -187,7 +200,11 @@ class ResponseCache:
 
 def weight_of(answers: Iterable[Sent | None]) -> int:
     """Bytes."""
-    return sum(len(each.before) + 2 * len(each.after) + 2 * len(each.body) for each in answers if each is not None)
+    return sum(
+        len(each.before) + 2 * len(each.after) + 2 * len(each.body)
+        for each in answers
+        if each is not None
+    )
 
 
 def seconds_until(moment: datetime | None, now: datetime, seconds: Callable[[], float]) -> float:

@@ -1,4 +1,6 @@
-"""What the front door learns from Klein's path: the answer as it was written, who asked, and what it depends on."""
+"""What the front door learns from Klein's path: the answer as it was written, who asked, and what
+it depends on.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ if TYPE_CHECKING:
 def learn(asking: Asking, request: Request, about: ResponseDependencies) -> None:
     """Keep the answer that was given."""
     door = asking.doorway.door
-    if door.look() != asking.seen or door.epoch.changes != asking.epoch or door.face.closed is not None:
+    if (
+        door.look() != asking.seen
+        or door.epoch.changes != asking.epoch
+        or door.face.closed is not None
+    ):
         return  # what it was made of may have been older
     standing = None
     if about.project is not None:
@@ -57,7 +63,12 @@ def _keep(
     etags = request.responseHeaders.getRawHeaders(b"ETag")
     etag = etags[0] if etags else None
     answer = variant.shelf.get(asking.line)
-    if answer is None or answer.etag != etag or answer.seen != door.seen or answer.standing != standing:
+    if (
+        answer is None
+        or answer.etag != etag
+        or answer.seen != door.seen
+        or answer.standing != standing
+    ):
         if answer is not None:
             door.store.drop(answer)
         answer = CachedResponse(
@@ -100,9 +111,13 @@ def _sent(door: FastPath, request: Request) -> Sent | None:
         if file is not None and door.files.full:
             return None
     entry = AccessLog(door.face.world.now, door.seconds).entry(request)
-    said = SharedLogFields(entry.method, entry.path, entry.protocol, entry.status, entry.size, kind_of(request))
+    said = SharedLogFields(
+        entry.method, entry.path, entry.protocol, entry.status, entry.size, kind_of(request)
+    )
     whole = request.whole if request.code == 200 else b""
-    return sent(head, whole, said, gives=request.method == b"GET" and request.code != 304, file=file)
+    return sent(
+        head, whole, said, gives=request.method == b"GET" and request.code != 304, file=file
+    )
 
 
 def _variant(asking: Asking, request: Request) -> ResponseVariant | None:
@@ -115,7 +130,9 @@ def _variant(asking: Asking, request: Request) -> ResponseVariant | None:
     client: str | None = ""
     if trusted and read.forwarded:
         client = request.client_address()
-        if client == request.channel.client:  # of whoever passes it on, perhaps since nobody can read what is said
+        if (
+            client == request.channel.client
+        ):  # of whoever passes it on, perhaps since nobody can read what is said
             return None
     who = request.identity
     if not read.credential and who != ANONYMOUS:

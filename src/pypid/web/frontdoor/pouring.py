@@ -1,4 +1,6 @@
-"""A large answer, at the pace of its client: what the kernel does not take at once stays where it is kept, for all clients."""
+"""A large answer, at the pace of its client: what the kernel does not take at once stays where it
+is kept, for all clients.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,23 @@ if TYPE_CHECKING:
 
 
 def sent_at_once(channel: Channel, said: Sent) -> bool:
-    """Send both as far as possible without waiting; whether that was all. Else `pour_on` has to follow."""
+    """Send both as far as possible without waiting; whether that was all. Else `pour_on` has to
+    follow.
+    """
     transport: Any = channel.transport
     head, body = said.head, said.body
     if channel.direct:
         if said.pages is None and len(body) >= LARGE:
             said.pages = pages_of(body)
-        channel.out = send_direct(transport, head, body) if said.pages is None else send_pages(transport, head, said.pages)
+        channel.out = (
+            send_direct(transport, head, body)
+            if said.pages is None
+            else send_pages(transport, head, said.pages)
+        )
         return channel.out == len(body)
-    at_once: Callable[[Any, bytes, bytes, int], int] | None = getattr(type(transport), "send_both", None)
+    at_once: Callable[[Any, bytes, bytes, int], int] | None = getattr(
+        type(transport), "send_both", None
+    )
     if at_once is None:
         transport.write(head)
         channel.out = 0
@@ -66,7 +76,9 @@ class PassingBytes(Passing):
             producer.resumeProducing()
 
     def send_more(self, producer: _Rest) -> None:
-        """Send what can be sent now; the last of it may be on its way when the channel goes on, as with any answer."""
+        """Send what can be sent now; the last of it may be on its way when the channel goes on, as
+        with any answer.
+        """
         channel = self.channel
         if channel is None:
             return
@@ -86,7 +98,9 @@ class PassingBytes(Passing):
         transport: Any = channel.transport
         if not (transport._tempDataBuffer or transport.dataBuffer):
             try:
-                self.sentLength += transport.socket.send(memoryview(self.body)[self.sentLength : self.sentLength + WINDOW])
+                self.sentLength += transport.socket.send(
+                    memoryview(self.body)[self.sentLength : self.sentLength + WINDOW]
+                )
             except BlockingIOError:
                 pass
             except OSError:  # the transport finds out when it reads; do not wait for that

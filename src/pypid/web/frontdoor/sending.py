@@ -1,7 +1,9 @@
-"""Bytes on their way out: straight into the socket where that is possible, and into the transport where it is not.
+"""Bytes on their way out: straight into the socket where that is possible, and into the transport
+where it is not.
 
-`transport.write` alone appends, asks epoll for a turn, comes back, sends, and tells epoll that it is done: half of the time
-that a finished answer takes. Where a private name of Twisted's is missing `transport.write` does it all.
+`transport.write` alone appends, asks epoll for a turn, comes back, sends, and tells epoll that it
+is done: half of the time that a finished answer takes. Where a private name of Twisted's is missing
+`transport.write` does it all.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _OF_SOCKETS = ("_tempDataBuffer", "dataBuffer", "socket")
 Send = Callable[[Any, bytes], None]
 
 LARGE = 1 << 16
-"""Bytes of a body from which on it is sent quicker from a file than from memory: nothing is copied into the kernel."""
+"""Bytes of a body from which on it is sent quicker from a file than from memory: nothing is copied
+into the kernel.
+"""
 MOST_PAGES = 64
 
 
@@ -40,7 +44,11 @@ class MemoryFile:
 
 def pages_of(body: bytes) -> MemoryFile | None:
     """The body as a file; None where such files are not to be had, or are too many already."""
-    if MemoryFile.there >= MOST_PAGES or not hasattr(os, "memfd_create") or not hasattr(os, "sendfile"):
+    if (
+        MemoryFile.there >= MOST_PAGES
+        or not hasattr(os, "memfd_create")
+        or not hasattr(os, "sendfile")
+    ):
         return None
     try:
         pages = MemoryFile(os.memfd_create("page"), len(body))
@@ -68,20 +76,30 @@ def send_pages(transport: Any, head: bytes, pages: MemoryFile) -> int:
 
 
 def goes_direct(transport: Any) -> bool:
-    """Whether it is a plain socket of a Twisted that we know, so that what is to be sent may go past it."""
-    return isinstance(transport, Connection) and not ISSLTransport.providedBy(transport) and _has(transport, _OF_SOCKETS)
+    """Whether it is a plain socket of a Twisted that we know, so that what is to be sent may go
+    past it.
+    """
+    return (
+        isinstance(transport, Connection)
+        and not ISSLTransport.providedBy(transport)
+        and _has(transport, _OF_SOCKETS)
+    )
 
 
 def way_of(transport: Any) -> Send:
     """How to send something small by this transport."""
     if goes_direct(transport):
         return _send
-    at_once: Send | None = getattr(type(transport), "send_at_once", None)  # of `pypid.web.frontdoor.tlswire.Wire`
+    at_once: Send | None = getattr(
+        type(transport), "send_at_once", None
+    )  # of `pypid.web.frontdoor.tlswire.Wire`
     return _write if at_once is None else at_once
 
 
 def send_direct(transport: Any, head: bytes, body: bytes) -> int:
-    """Send what can be sent at once, and have the transport send the rest of the head; how much of the body went out."""
+    """Send what can be sent at once, and have the transport send the rest of the head; how much of
+    the body went out.
+    """
     if transport._tempDataBuffer or transport.dataBuffer:
         transport.write(head)
         return 0

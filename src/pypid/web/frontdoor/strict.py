@@ -1,7 +1,8 @@
-"""The words of a request, read so strictly that nobody can mean two things by them. Whatever is odd is left to twisted.web.
+"""The words of a request, read so strictly that nobody can mean two things by them. Whatever is odd
+is left to twisted.web.
 
-A block is what follows the version in the request line: its end, the header fields, and the empty line behind them.
-Sources: RFC 9112, sections 2 to 6.
+A block is what follows the version in the request line: its end, the header fields, and the empty
+line behind them. Sources: RFC 9112, sections 2 to 6.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ _TAG = re.compile(rb'\*|(?:W/)?"[\x21\x23-\x7e]*"(?:, ?(?:W/)?"[\x21\x23-\x7e]*"
 
 @frozen
 class Block:
-    """The header fields of a request. `kind`: those that an answer may depend on, beside who it is for."""
+    """The header fields of a request. `kind`: those that an answer may depend on, beside who it is
+    for.
+    """
 
     kind: tuple[tuple[bytes, bytes], ...] = field(repr=False)
     agent: str
@@ -92,7 +95,9 @@ def read_line(line: bytes) -> bool:
 
 
 def read_block(block: bytes) -> Block | None:
-    """What is in a block; None where it is odd, or asks for more than an answer that may be kept."""
+    """What is in a block; None where it is odd, or asks for more than an answer that
+    may be kept.
+    """
     if len(block) > LONGEST or not block.startswith(b"\r\n") or not block.endswith(b"\r\n\r\n"):
         return None
     lines = block[2:-4].split(b"\r\n")
@@ -111,7 +116,9 @@ def read_block(block: bytes) -> Block | None:
     if fields.get(b"connection", b"keep-alive").lower() != b"keep-alive":
         return None
     return Block(
-        kind=tuple(sorted((name, value) for name, value in fields.items() if name not in _OF_NO_MATTER)),
+        kind=tuple(
+            sorted((name, value) for name, value in fields.items() if name not in _OF_NO_MATTER)
+        ),
         agent=fields.get(b"user-agent", b"").decode("latin-1"),
         credential=not _CREDENTIALS.isdisjoint(fields),
         public=_PUBLIC.issuperset(fields),
@@ -120,14 +127,18 @@ def read_block(block: bytes) -> Block | None:
 
 
 def cut(block: bytes) -> tuple[bytes, bytes | None]:
-    """The block without its If-None-Match, and the value of that; None where there is none, or it is spelled oddly."""
+    """The block without its If-None-Match, and the value of that; None where there is none, or it
+    is spelled oddly.
+    """
     start = block.find(b"\r\nIf-None-Match: ")
     if start < 0:
         start = block.find(b"\r\nif-none-match: ")
         if start < 0:
             return block, None
     stop = block.find(b"\r\n", start + 17)
-    if stop < 0 or not block.endswith(b"\r\n\r\n"):  # else what is cut might lie behind the empty line
+    if stop < 0 or not block.endswith(
+        b"\r\n\r\n"
+    ):  # else what is cut might lie behind the empty line
         return block, None
     return block[:start] + block[stop:], block[start + 17 : stop]
 

@@ -1,10 +1,11 @@
-"""TLS as Twisted speaks it, without what costs more than to encrypt: bytes are encrypted and sent in the turn in which they are
-written, and OpenSSL is not asked for more than there is.
+"""TLS as Twisted speaks it, without what costs more than to encrypt: bytes are encrypted and sent
+in the turn in which they are written, and OpenSSL is not asked for more than there is.
 
-Twisted's own layer takes two thirds of a page's time: what is written waits for the next turn of the reactor, is cut, copied
-and goes to a transport that asks epoll for a turn of its own; each request ends in an exception which says that nothing is left
-to be read; and each call of pyOpenSSL's is several. What is rare (a handshake, an error, an end, words that OpenSSL cannot
-take now) is Twisted's still. Where a name of theirs is missing `quicken` changes nothing.
+Twisted's own layer takes two thirds of a page's time: what is written waits for the next turn of
+the reactor, is cut, copied and goes to a transport that asks epoll for a turn of its own; each
+request ends in an exception which says that nothing is left to be read; and each call of
+pyOpenSSL's is several. What is rare (a handshake, an error, an end, words that OpenSSL cannot take
+now) is Twisted's still. Where a name of theirs is missing `quicken` changes nothing.
 """
 
 from __future__ import annotations
@@ -50,17 +51,30 @@ def fits() -> bool:
 
 
 def quicken(factory: object) -> None:
-    """Have the connections that this factory accepts from now on speak TLS by `TlsWire`, if it is Twisted's and `fits`."""
-    if isinstance(factory, TLSMemoryBIOFactory) and factory.protocol is BufferingTLSTransport and fits():
+    """Have the connections that this factory accepts from now on speak TLS by `TlsWire`, if it is
+    Twisted's and `fits`.
+    """
+    if (
+        isinstance(factory, TLSMemoryBIOFactory)
+        and factory.protocol is BufferingTLSTransport
+        and fits()
+    ):
         factory.protocol = TlsWire
 
 
 if fits():
-    _read, _write, _error, _WANT_READ = _lib.SSL_read, _lib.SSL_write, _lib.SSL_get_error, _lib.SSL_ERROR_WANT_READ
+    _read, _write, _error, _WANT_READ = (
+        _lib.SSL_read,
+        _lib.SSL_write,
+        _lib.SSL_get_error,
+        _lib.SSL_ERROR_WANT_READ,
+    )
     _feed, _drain, _waiting = _lib.BIO_write, _lib.BIO_read, _lib.BIO_get_mem_data
     _view, _NULL = _ffi.buffer, _ffi.NULL
     _ROOM_FOR = _LOT + 4 * _RECORD
-    _room = _ffi.new("char[]", _ROOM_FOR)  # for all connections, which are all of the reactor's thread
+    _room = _ffi.new(
+        "char[]", _ROOM_FOR
+    )  # for all connections, which are all of the reactor's thread
     _plain = _ffi.new("char[]", _RECORD)
 
 
@@ -75,7 +89,9 @@ class TlsWire(_Layer):  # type: ignore[misc]
     def makeConnection(self, transport: ITransport) -> None:
         self._direct = goes_direct(transport)
         super().makeConnection(transport)
-        self._usual = all(getattr(self._tlsConnection, name, None) is not None for name in _OF_CONNECTIONS)
+        self._usual = all(
+            getattr(self._tlsConnection, name, None) is not None for name in _OF_CONNECTIONS
+        )
 
     # --- what comes in ---
 
@@ -90,7 +106,9 @@ class TlsWire(_Layer):  # type: ignore[misc]
         self._flushReceiveBIO()
 
     def _flushReceiveBIO(self) -> None:
-        """Hand over what can be read; as Twisted's, but it stops when nothing is left, and not when it is told so."""
+        """Hand over what can be read; as Twisted's, but it stops when nothing is left, and not when
+        it is told so.
+        """
         connection = self._tlsConnection
         if not self._usual:
             super()._flushReceiveBIO()
@@ -112,14 +130,24 @@ class TlsWire(_Layer):  # type: ignore[misc]
 
     def send_at_once(self, data: bytes) -> None:
         """As `write`, but in this turn of the reactor, unless something waits already."""
-        if not self.connected or self.disconnecting or self._aggregator._buffer or self._appSendBuffer:
+        if (
+            not self.connected
+            or self.disconnecting
+            or self._aggregator._buffer
+            or self._appSendBuffer
+        ):
             self.write(data)
         else:
             self._write(data)
 
     def send_both(self, head: bytes, body: bytes, most: int) -> int:
         """Send the head, and behind it `most` bytes of the body at most; how many these were."""
-        if not self.connected or self.disconnecting or self._aggregator._buffer or self._appSendBuffer:
+        if (
+            not self.connected
+            or self.disconnecting
+            or self._aggregator._buffer
+            or self._appSendBuffer
+        ):
             self.write(head)
             return 0
         begin = min(most, max(0, _RECORD - len(head)))
@@ -156,7 +184,11 @@ class TlsWire(_Layer):  # type: ignore[misc]
         """Send what is in the room; what the socket does not take, the transport does."""
         transport = self.transport
         sent = 0
-        if self._direct and transport.connected and not (transport._tempDataBuffer or transport.dataBuffer or self._aborted):
+        if (
+            self._direct
+            and transport.connected
+            and not (transport._tempDataBuffer or transport.dataBuffer or self._aborted)
+        ):
             try:
                 sent = transport.socket.send(_view(_room, size))
             except OSError:  # it is full; or the connection is lost, which the transport finds out

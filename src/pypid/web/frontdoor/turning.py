@@ -1,9 +1,11 @@
-"""The reactor's turn, with a shorter way for connections that wait for a request which the front door may know.
+"""The reactor's turn, with a shorter way for connections that wait for a request which the front
+door may know.
 
-Between epoll and a protocol Twisted makes some ten calls: among them a log context, which nobody looks at here, and room for
-64 KiB. That is a third of the time that an answer takes. So this module takes the place of the `doIteration` of an
-`EPollReactor`: what comes for a connection that is idle is read here and shown to the front door; all else goes Twisted's way.
-With another reactor, or where a name that this needs is missing, all goes Twisted's way.
+Between epoll and a protocol Twisted makes some ten calls: among them a log context, which nobody
+looks at here, and room for 64 KiB. That is a third of the time that an answer takes. So this module
+takes the place of the `doIteration` of an `EPollReactor`: what comes for a connection that is idle
+is read here and shown to the front door; all else goes Twisted's way. With another reactor, or
+where a name that this needs is missing, all goes Twisted's way.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ _NOBODY: tuple[Any, None] = (None, None)
 
 
 class ReactorHook:
-    """What a reactor does in place of its own `doIteration`, until all who wanted it have called `release`."""
+    """What a reactor does in place of its own `doIteration`, until all who wanted it have called
+    `release`.
+    """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -55,16 +59,23 @@ class ReactorHook:
             del self._reactor.doIteration
 
     def seat(self, guest: Channel) -> Callable[[], object] | None:
-        """Have this connection go the shorter way, where it is read from as any; what is returned ends that."""
+        """Have this connection go the shorter way, where it is read from as any; what is returned
+        ends that.
+        """
         transport = guest.transport
-        if type(transport).doRead is not Connection.doRead or transport.reactor is not self._reactor:
+        if (
+            type(transport).doRead is not Connection.doRead
+            or transport.reactor is not self._reactor
+        ):
             return None
         number = transport.fileno()
         self._guests[number] = transport.socket.recv, guest
         return lambda: self._guests.pop(number, None)
 
     def __call__(self, delay: float | None) -> None:
-        """Wait for what happens, `delay` seconds at most (None: for as long as it takes), and do what it asks for."""
+        """Wait for what happens, `delay` seconds at most (None: for as long as it takes), and do
+        what it asks for.
+        """
         reactor = self._reactor
         try:
             events = reactor._poller.poll(-1 if delay is None else delay, len(reactor._selectables))
@@ -100,7 +111,9 @@ class ReactorHook:
                 in_context(selectable, reactor._doReadOrWrite, selectable, number, event)
 
     def _go_on(self, guest: Channel, data: bytes | None, error: BaseException | None) -> None:
-        """What there is to do beside giving answers: as Twisted does it. (No `data`: the socket raised the `error`.)"""
+        """What there is to do beside giving answers: as Twisted does it. (No `data`: the socket
+        raised the `error`.)
+        """
         if error is None and data:
             try:
                 guest.read_on(data)
@@ -122,6 +135,10 @@ def shortened(reactor: Any) -> ReactorHook | None:
     turn = getattr(reactor, "doIteration", None)
     if isinstance(turn, ReactorHook):
         return turn.begin()
-    if EPollReactor is None or type(reactor) is not EPollReactor or not all(hasattr(reactor, name) for name in _OF_REACTORS):
+    if (
+        EPollReactor is None
+        or type(reactor) is not EPollReactor
+        or not all(hasattr(reactor, name) for name in _OF_REACTORS)
+    ):
         return None
     return ReactorHook(reactor).begin()

@@ -1,4 +1,6 @@
-"""pypicloud's ``/api/user/`` and ``/acct/``: registering, logging in and out, and one's own password."""
+"""pypicloud's ``/api/user/`` and ``/acct/``: registering, logging in and out, and one's own
+password.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ LONGEST = 100
 
 
 class NewAccount(msgspec.Struct, forbid_unknown_fields=True):
-    """The arguments of a registration. `captcha` and `token`: where this index asks for a riddle, or an invitation."""
+    """The arguments of a registration. `captcha` and `token`: where this index asks for a riddle,
+    or an invitation.
+    """
 
     password: str
     captcha: str | None = None
@@ -80,18 +84,24 @@ class TokenAccount(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LoggedIn(TypedDict):
-    """Where to go next; and what is sent in ``X-CSRF-Token`` beside the cookie with all that changes something."""
+    """Where to go next; and what is sent in ``X-CSRF-Token`` beside the cookie with all that
+    changes something.
+    """
 
     next: str
     csrf_token: str
 
 
-# --- registering ------------------------------------------------------------------------------------------------
+# --- registering ----------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/user/<name>", may=ANYBODY, methods=("PUT",), entrance=True)
-@guarded(app, "/api/user/password", may=ANYBODY, methods=("PUT",), entrance=True)  # somebody may be called so
-@Described(Welcome, takes=NewAccount, refuses=(RegistrationClosed, TooManyRegistrations, NotAvailable))
+@guarded(
+    app, "/api/user/password", may=ANYBODY, methods=("PUT",), entrance=True
+)  # somebody may be called so
+@Described(
+    Welcome, takes=NewAccount, refuses=(RegistrationClosed, TooManyRegistrations, NotAvailable)
+)
 async def register(face: App, request: Request, who: Identity, name: str = "password") -> None:
     """Make an account for oneself, if ``[access] registration`` lets people."""
     mode_of(face)
@@ -107,13 +117,19 @@ async def register_by_form(face: App, request: Request, who: Identity) -> None:
     await _register(face, request, who, wanted.username, wanted)
 
 
-async def _register(face: App, request: Request, who: Identity, name: str, wanted: NewAccount) -> None:
-    applicant = Applicant(user=name.strip(), password=wanted.password, captcha=wanted.captcha, token=wanted.token)
+async def _register(
+    face: App, request: Request, who: Identity, name: str, wanted: NewAccount
+) -> None:
+    applicant = Applicant(
+        user=name.strip(), password=wanted.password, captcha=wanted.captcha, token=wanted.token
+    )
     invitation = invitation_of(face, wanted.token)
     await _enrol(face, request, who, applicant, invitation)
 
 
-async def _enrol(face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None) -> None:
+async def _enrol(
+    face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
+) -> None:
     """As pypicloud, a name that is taken is 400."""
     if len(wanted.password) > LONGEST:
         raise BadRequest(f"Password cannot exceed {LONGEST} characters")
@@ -121,30 +137,40 @@ async def _enrol(face: App, request: Request, who: Identity, wanted: Applicant, 
         account = await enrolled(face, request, who, wanted, invitation)
     except NameTaken as error:
         raise BadRequest(str(error)) from None
-    document: Welcome = {"user": account.name, "standing": account.standing, "message": WELCOME[account.standing]}
+    document: Welcome = {
+        "user": account.name,
+        "standing": account.standing,
+        "message": WELCOME[account.standing],
+    }
     send_json(request, document)
 
 
 @guarded(app, "/acct/tokenRegister", may=ANYBODY, methods=("PUT",), entrance=True)
 async def register_by_token(face: App, request: Request, who: Identity) -> None:
-    """Make an account by a token that an administrator has made for this name (``GET /admin/token/NAME``), and log in."""
+    """Make an account by a token that an administrator has made for this name (``GET
+    /admin/token/NAME``), and log in.
+    """
     known = face.known
     if face.settings.people.registration is not Registration.TOKEN:
         raise RegistrationClosed(
-            "Nobody registers by a token here. To have that, set [access] registration = token, and reload."
+            "Nobody registers by a token here. To have that, set [access] registration = "
+            "token, "
+            "and reload."
         )
     wanted = await arguments(request, TokenAccount)
     name, invitation = read_token(wanted.token, known.session_key, face.world.now())
     if len(wanted.password) > LONGEST:
         raise BadRequest(f"Password cannot exceed {LONGEST} characters")
     try:
-        await enrolled(face, request, who, Applicant(user=name, password=wanted.password), invitation)
+        await enrolled(
+            face, request, who, Applicant(user=name, password=wanted.password), invitation
+        )
     except NameTaken as error:
         raise BadRequest(str(error)) from None
     await _log_in(face, request, name, wanted.password)
 
 
-# --- one's own password -----------------------------------------------------------------------------------------
+# --- one's own password ---------------------------------------------------------------------------
 
 
 @guarded(app, "/api/user/password", may=SOMEBODY, methods=("POST",))
@@ -159,24 +185,30 @@ async def set_password(face: App, request: Request, who: Identity) -> None:
         raise NotByToken()
     wanted = await arguments(request, OwnPassword)
     try:
-        found = await face.access.identify(Credential(who.user, wanted.old_password, request.client_address() or UNIX))
+        found = await face.access.identify(
+            Credential(who.user, wanted.old_password, request.client_address() or UNIX)
+        )
     except Unauthenticated:
         found = None
     if found is None or found.user != who.user:
         raise LoginRefused("old_password is not your current password: nothing was changed.")
     demand_changing(face)
-    await set_own_password(face, request, who, await changeable_account(face, who.user), wanted.new_password)
+    await set_own_password(
+        face, request, who, await changeable_account(face, who.user), wanted.new_password
+    )
     document: NewSecret = {"name": who.user}
     send_json(request, document)
 
 
 def demand_changing(face: App) -> None:
-    """Raise `PeopleFixed` where the people stand in the configuration alone: pypicloud failed then (500)."""
+    """Raise `PeopleFixed` where the people stand in the configuration alone: pypicloud failed then
+    (500).
+    """
     if not face.known.configured().accounts_log_in:
         raise PeopleFixed()
 
 
-# --- logging in and out -----------------------------------------------------------------------------------------
+# --- logging in and out ---------------------------------------------------------------------------
 
 
 @guarded(app, "/acct/login", may=ANYBODY)
@@ -196,13 +228,18 @@ async def _log_in(face: App, request: Request, name: str, password: str) -> None
     _, secret, _ = await begin(face, request, Login(user=name, password=password))
     if choose_error_format(header_of(request, "accept")) is ErrorFormat.HTML:
         return _go_home(request)
-    document: LoggedIn = {"next": f"{face.base_url(request) or ''}/", "csrf_token": csrf_token(secret)}
+    document: LoggedIn = {
+        "next": f"{face.base_url(request) or ''}/",
+        "csrf_token": csrf_token(secret),
+    }
     return send_json(request, document)
 
 
 @guarded(app, "/acct/logout", may=ANYBODY, methods=("POST",))
 async def log_out(face: App, request: Request, who: Identity) -> None:
-    """End the session, at once and for good. A form of another site's comes without the cookie, and takes none away."""
+    """End the session, at once and for good. A form of another site's comes without the cookie, and
+    takes none away.
+    """
     await end(face, request, who)
     if credential_of_cookie(request) is not None:
         end_session(request)

@@ -1,4 +1,6 @@
-"""All people and rights as pypicloud dumps them: ``/admin/acl.json.gz``, and ``/api/acl``, which is what `pypid acl` asks."""
+"""All people and rights as pypicloud dumps them: ``/admin/acl.json.gz``, and ``/api/acl``, which is
+what `pypid acl` asks.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ FILENAME = "acl.json.gz"
 
 
 class OddityDocument(TypedDict):
-    """Something in a dump that could not be taken as it stands. `loss`: somebody loses a right by it; `gain`: somebody gets one
-    that he had neither there nor here."""
+    """Something in a dump that could not be taken as it stands. `loss`: somebody loses a right by
+    it; `gain`: somebody gets one that he had neither there nor here.
+    """
 
     what: str
     done: str
@@ -49,7 +52,9 @@ class Import(TypedDict):
 
 
 async def _dump(face: App) -> acl_dump.Dump:
-    """Everybody whom the configuration or the accounts database has. Who cannot log in here waits for approval there."""
+    """Everybody whom the configuration or the accounts database has. Who cannot log in here waits
+    for approval there.
+    """
     configured, known = face.known.configured(), await face.accounts.users()
 
     def is_active(account: Account) -> bool:
@@ -66,19 +71,24 @@ async def _dump(face: App) -> acl_dump.Dump:
     }
     for name, hash in configured.hashes.items():  # asked first, so it is these who log in
         users[name] = acl_dump.DumpedPerson(name=name, hash=hash, admin=name in configured.admins)
-    groups = {name: frozenset(members) for name, members in (await face.accounts.memberships()).items()}
+    groups = {
+        name: frozenset(members) for name, members in (await face.accounts.memberships()).items()
+    }
     for name, members in configured.members.items():
         groups[name] = groups.get(name, frozenset()) | members
     return acl_dump.Dump(
         users=tuple(users[name] for name in sorted(users)),
         groups=dict(sorted(groups.items())),
         rights=tuple(in_force(configured.rights, await face.accounts.rights()).values()),
-        allow_register=face.settings.people.registration in (Registration.APPROVAL, Registration.OPEN),
+        allow_register=face.settings.people.registration
+        in (Registration.APPROVAL, Registration.OPEN),
     )
 
 
 async def _exported(face: App, request: Request, who: Identity) -> Any:
-    """The document, with the hashes of all passwords: a token, which may be lying about somewhere, does not get them."""
+    """The document, with the hashes of all passwords: a token, which may be lying about somewhere,
+    does not get them.
+    """
     if who.scope is not None:
         raise NotByToken()
     dump = await _dump(face)
@@ -105,7 +115,9 @@ async def export(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/acl", may=Action.ADMIN, methods=("POST",))
 @Described(Import, takes=acl_dump.AclDocument, refuses=(NotByToken, PeopleFixed, NotAvailable))
 async def take_in(face: App, request: Request, who: Identity) -> None:
-    """Take over a dump of a pypicloud: what is missing here is added, and whoever is here stays as he is."""
+    """Take over a dump of a pypicloud: what is missing here is added, and whoever is here stays as
+    he is.
+    """
     if who.scope is not None:
         raise NotByToken()
     demand_changing(face)
@@ -115,10 +127,17 @@ async def take_in(face: App, request: Request, who: Identity) -> None:
     taken = _beside_the_file(face, await face.world.thinking(acl_dump.read_dump, data))
 
     def told(merged: acl_merge.Merged) -> dict[str, str] | None:
-        counts = {"users": len(merged.users), "groups": merged.groups, "members": merged.members, "rights": merged.rights}
+        counts = {
+            "users": len(merged.users),
+            "groups": merged.groups,
+            "members": merged.members,
+            "rights": merged.rights,
+        }
         return {name: str(count) for name, count in counts.items()} if merged.changed else None
 
-    merged = await recorded(face, request, who, "import-people", "pypicloud", face.accounts.merge(taken.dump), told)
+    merged = await recorded(
+        face, request, who, "import-people", "pypicloud", face.accounts.merge(taken.dump), told
+    )
     document: Import = {
         "users": len(merged.users),
         "users_there": merged.there,
@@ -134,8 +153,9 @@ async def take_in(face: App, request: Request, who: Identity) -> None:
 
 
 def _beside_the_file(face: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
-    """Without the users and groups that the configuration has: it is asked first. Raises `BadRequest` where a group that shall
-    be empty has members there."""
+    """Without the users and groups that the configuration has: it is asked first. Raises
+    `BadRequest` where a group that shall be empty has members there.
+    """
     configured, oddities, users = face.known.configured(), list(taken.oddities), []
     for person in taken.dump.users:
         if person.name not in configured.users:
@@ -145,14 +165,17 @@ def _beside_the_file(face: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl
         done = "no account is made; what the dump gives to the name holds"
         if loses:
             done += ", but for being an administrator: write the name into [access] admins"
-        oddities.append(acl_dump.Oddity(f"the user {person.name!r} stands in the configuration", done, loses))
+        oddities.append(
+            acl_dump.Oddity(f"the user {person.name!r} stands in the configuration", done, loses)
+        )
     groups = dict(taken.dump.groups)
     given = {right.name for right in taken.dump.rights if right.whom is Whom.GROUP}
     for name in sorted((groups.keys() | given) & configured.groups):
         theirs, ours = groups.pop(name, frozenset()), configured.members.get(name, frozenset())
         if name.startswith(KEPT_CLOSED) and ours and not theirs:
             raise BadRequest(
-                f"The group {name!r} of the configuration has members, and has to be empty: it keeps projects closed. Rename "
+                f"The group {name!r} of the configuration has members, and has to be empty: it "
+                f"keeps projects closed. Rename "
                 "it there, reload, and try again. Nothing was done."
             )
         if ours - theirs and name in given:
@@ -163,5 +186,9 @@ def _beside_the_file(face: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl
         done = "its members are those that stand there"
         if missing:
             done += f"; not there: {' '.join(sorted(missing)[:20])}"
-        oddities.append(acl_dump.Oddity(f"the group {name!r} stands in the configuration", done, bool(missing)))
-    return acl_dump.ParsedAcl(evolve(taken.dump, users=tuple(users), groups=groups), tuple(oddities))
+        oddities.append(
+            acl_dump.Oddity(f"the group {name!r} stands in the configuration", done, bool(missing))
+        )
+    return acl_dump.ParsedAcl(
+        evolve(taken.dump, users=tuple(users), groups=groups), tuple(oddities)
+    )

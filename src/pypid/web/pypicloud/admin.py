@@ -1,7 +1,8 @@
-"""pypicloud's ``/admin/``: users, groups, tokens to register by, and who may register. (Rights: `web.pypicloud.permissions`.)
+"""pypicloud's ``/admin/``: users, groups, tokens to register by, and who may register. (Rights:
+`web.pypicloud.permissions`.)
 
-What is asked for and is so already is no error (200), as there. What cannot be done is refused with the reason, where pypicloud
-answered 200 and did nothing, or failed with 500.
+What is asked for and is so already is no error (200), as there. What cannot be done is refused with
+the reason, where pypicloud answered 200 and did nothing, or failed with 500.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ class Allow(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SignupToken(TypedDict):
-    """A token to register by: it holds for one name and one account. `token_url`: where pypicloud had its page for that."""
+    """A token to register by: it holds for one name and one account. `token_url`: where pypicloud
+    had its page for that.
+    """
 
     token: str
     token_url: str
@@ -87,7 +90,7 @@ def done(request: Request) -> None:
 
 guarded(app, "/admin/rebuild", may=Action.ADMIN, methods=("POST",))(rebuild)
 
-# --- users ------------------------------------------------------------------------------------------------------
+# --- users ----------------------------------------------------------------------------------------
 
 
 async def people(face: App) -> dict[str, bool]:
@@ -103,7 +106,9 @@ async def people(face: App) -> dict[str, bool]:
 @guarded(app, USERS, may=Action.ADMIN)
 async def users(face: App, request: Request, who: Identity) -> None:
     """Those who can log in, but for those of a directory."""
-    document: list[Listed] = [{"username": name, "admin": admin} for name, admin in (await people(face)).items()]
+    document: list[Listed] = [
+        {"username": name, "admin": admin} for name, admin in (await people(face)).items()
+    ]
     send_json(request, document)
 
 
@@ -120,7 +125,14 @@ async def user(face: App, request: Request, who: Identity, name: str) -> None:
 @guarded(app, "/admin/pending_users", may=Action.ADMIN)
 async def pending_users(face: App, request: Request, who: Identity) -> None:
     """Who has registered and waits for approval."""
-    send_json(request, [account.name for account in await face.accounts.users() if account.standing is AccountStatus.PENDING])
+    send_json(
+        request,
+        [
+            account.name
+            for account in await face.accounts.users()
+            if account.standing is AccountStatus.PENDING
+        ],
+    )
 
 
 @guarded(app, USER, may=Action.ADMIN, methods=("PUT",))
@@ -152,7 +164,10 @@ async def approve(face: App, request: Request, who: Identity, name: str) -> None
     demand_changing(face)
     account = await changeable_account(face, name)
     if account.standing is AccountStatus.DISABLED:
-        raise BadRequest(f"The account {name!r} was disabled, and does not wait: open it with `pypid user enable`.")
+        raise BadRequest(
+            f"The account {name!r} was disabled, and does not wait: open it with `pypid user "
+            f"enable`."
+        )
 
     def approved(account: Account) -> Account:
         if account.standing is not AccountStatus.PENDING:
@@ -161,7 +176,15 @@ async def approve(face: App, request: Request, who: Identity, name: str) -> None
 
     if account.standing is AccountStatus.PENDING:
         said = {"admin": "yes" if account.admin else "no", "standing": "active"}
-        await recorded(face, request, who, "change-user", name, face.accounts.edit_user(name, approved), lambda _: said)
+        await recorded(
+            face,
+            request,
+            who,
+            "change-user",
+            name,
+            face.accounts.edit_user(name, approved),
+            lambda _: said,
+        )
     done(request)
 
 
@@ -172,18 +195,34 @@ async def set_admin(face: App, request: Request, who: Identity, name: str) -> No
     admin = truth("admin", (await arguments(request, AdminFlag)).admin)
     account = await changeable_account(face, name)
     if not admin and name in face.known.configured().admins:
-        raise ChangedElsewhere(f"that {name!r} is an administrator", "[access] admins of the configuration says so")
+        raise ChangedElsewhere(
+            f"that {name!r} is an administrator", "[access] admins of the configuration says so"
+        )
 
     def changed(account: Account) -> Account:
-        return account if account.admin is admin else evolve(account, admin=admin, changed=face.world.now())
+        return (
+            account
+            if account.admin is admin
+            else evolve(account, admin=admin, changed=face.world.now())
+        )
 
-    editing = keeping_an_admin(face, None if admin else name, face.accounts.edit_user(name, changed))
+    editing = keeping_an_admin(
+        face, None if admin else name, face.accounts.edit_user(name, changed)
+    )
     said = {"admin": "yes" if admin else "no", "standing": account.standing.value}
-    await recorded(face, request, who, "change-user", name, editing, lambda _: None if account.admin is admin else said)
+    await recorded(
+        face,
+        request,
+        who,
+        "change-user",
+        name,
+        editing,
+        lambda _: None if account.admin is admin else said,
+    )
     done(request)
 
 
-# --- registering ------------------------------------------------------------------------------------------------
+# --- registering ----------------------------------------------------------------------------------
 
 
 @guarded(app, "/admin/register", may=Action.ADMIN, methods=("POST",))
@@ -194,30 +233,51 @@ async def allow_register(face: App, request: Request, who: Identity) -> None:
     mode = face.settings.people.registration
     if allow != (mode in (Registration.APPROVAL, Registration.OPEN)):
         wanted = "approval" if allow else "closed"
-        where = f"write [access] registration = {wanted} into the configuration, and reload pypid (SIGHUP)"
+        where = (
+            f"write [access] registration = {wanted} into the configuration, and reload pypid "
+            f"(SIGHUP)"
+        )
         raise ChangedElsewhere("whether people may register", where)
     done(request)
 
 
 @guarded(app, "/admin/token/<name>", may=Action.ADMIN)
 async def token(face: App, request: Request, who: Identity, name: str) -> None:
-    """A token by which one account of this name can be made. Nothing is stored before it is used; the audit log tells of it."""
+    """A token by which one account of this name can be made. Nothing is stored before it is used;
+    the audit log tells of it.
+    """
     demand_changing(face)
     if face.settings.people.registration is not Registration.TOKEN:
-        raise BadRequest("Nobody registers by a token here. To have that, set [access] registration = token, and reload.")
+        raise BadRequest(
+            "Nobody registers by a token here. To have that, set [access] registration = "
+            "token, "
+            "and reload."
+        )
     secret, made = token_for(face, name)
-    await note(face, request, who, "make-invitation", made.id, {"expires": utc_text(made.expires), "user": name})
-    document: SignupToken = {"token": secret, "token_url": f"{face.base_url(request) or ''}/acct/login#/?token={secret}"}
+    await note(
+        face,
+        request,
+        who,
+        "make-invitation",
+        made.id,
+        {"expires": utc_text(made.expires), "user": name},
+    )
+    document: SignupToken = {
+        "token": secret,
+        "token_url": f"{face.base_url(request) or ''}/acct/login#/?token={secret}",
+    }
     send_json(request, document)
 
 
-# --- groups -----------------------------------------------------------------------------------------------------
+# --- groups ---------------------------------------------------------------------------------------
 
 
 @guarded(app, "/admin/group", may=Action.ADMIN)
 async def groups(face: App, request: Request, who: Identity) -> None:
     """Their names, but for those of a directory."""
-    send_json(request, sorted({*await face.accounts.memberships(), *face.known.configured().groups}))
+    send_json(
+        request, sorted({*await face.accounts.memberships(), *face.known.configured().groups})
+    )
 
 
 @guarded(app, GROUP, may=Action.ADMIN, methods=("PUT",))
@@ -241,7 +301,15 @@ async def remove_group(face: App, request: Request, who: Identity, name: str) ->
         return done(request)
     said = {"members": str(len(members))}
     with suppress(NoSuchGroup):
-        await recorded(face, request, who, "remove-group", name, face.accounts.remove_group(name), lambda _: said)
+        await recorded(
+            face,
+            request,
+            who,
+            "remove-group",
+            name,
+            face.accounts.remove_group(name),
+            lambda _: said,
+        )
     return done(request)
 
 
@@ -263,7 +331,9 @@ async def leave(face: App, request: Request, who: Identity, name: str, group: st
     await _member(face, request, who, group, name, joins=False)
 
 
-async def _member(face: App, request: Request, who: Identity, group: str, user: str, *, joins: bool) -> None:
+async def _member(
+    face: App, request: Request, who: Identity, group: str, user: str, *, joins: bool
+) -> None:
     members = (await face.accounts.memberships()).get(group)
     if members is None:
         demand_changeable(face, group)
@@ -272,5 +342,7 @@ async def _member(face: App, request: Request, who: Identity, group: str, user: 
         return done(request)
     changing: Any = face.accounts.join(group, user) if joins else face.accounts.leave(group, user)
     what, changes = ("join-group" if joins else "leave-group"), (user in members) is not joins
-    await recorded(face, request, who, what, f"{group}/{user}", changing, lambda _: {} if changes else None)
+    await recorded(
+        face, request, who, what, f"{group}/{user}", changing, lambda _: {} if changes else None
+    )
     return done(request)

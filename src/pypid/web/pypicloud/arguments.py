@@ -1,4 +1,5 @@
-"""The arguments of pypicloud's API: the fields of a form, or the keys of a JSON object, whichever a request carries.
+"""The arguments of pypicloud's API: the fields of a form, or the keys of a JSON object, whichever a
+request carries.
 
 What pypicloud also took out of the query is not: passwords in a URL end up in logs.
 """
@@ -41,7 +42,9 @@ class _Nowhere:
 
 
 async def arguments(request: Request, kind: type[S]) -> S:
-    """The arguments. Raises `TooLarge`, and `BadRequest` with the name of one that is missing, or that nobody asks for."""
+    """The arguments. Raises `TooLarge`, and `BadRequest` with the name of one that is missing, or
+    that nobody asks for.
+    """
     content_type = header_of(request, "content-type") or ""
     if content_type.partition(";")[0].strip().lower() in _FORMS:
         form = await read_form(request.body, content_type, limits=LIMITS, spool=_Nowhere(), part="")
@@ -50,7 +53,9 @@ async def arguments(request: Request, kind: type[S]) -> S:
         given = _object(await read_small(request.body, LARGEST))
     known = {field.encode_name for field in fields(kind)}
     if unknown := sorted(given.keys() - known):
-        raise BadRequest(f"Unknown argument {shortened(unknown[0])!r}; known: {', '.join(sorted(known))}")
+        raise BadRequest(
+            f"Unknown argument {shortened(unknown[0])!r}; known: {', '.join(sorted(known))}"
+        )
     for field in fields(kind):
         if field.required and given.get(field.encode_name) is None:
             raise BadRequest(f"Missing argument {field.encode_name!r}")
@@ -64,7 +69,9 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(data or b"{}", type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadRequest("Send the arguments as a form (application/x-www-form-urlencoded), or as a JSON object.") from None
+        raise BadRequest(
+            "Send the arguments as a form (application/x-www-form-urlencoded), or as a JSON object."
+        ) from None
 
 
 def truth(name: str, said: str | bool) -> bool:

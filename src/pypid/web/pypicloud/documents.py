@@ -1,4 +1,6 @@
-"""What pypicloud's API says of projects and their files: its words, its keys, its dates (whole seconds since 1970, UTC)."""
+"""What pypicloud's API says of projects and their files: its words, its keys, its dates (whole
+seconds since 1970, UTC).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Metadata(TypedDict, total=False):
 
 
 class Package(TypedDict):
-    """A file. `url` carries its hash; `last_modified` is when it was published, or null where that may not be told."""
+    """A file. `url` carries its hash; `last_modified` is when it was published, or null where that
+    may not be told.
+    """
 
     name: str
     filename: str
@@ -38,7 +42,9 @@ class Package(TypedDict):
 
 
 class Uploaded(Package):
-    """A file that was just published, and, which pypicloud did not tell, what became of it in words."""
+    """A file that was just published, and, which pypicloud did not tell, what became of it in
+    words.
+    """
 
     message: str
 
@@ -50,14 +56,18 @@ class UploadForm(TypedDict):
 
 
 class Packages(TypedDict):
-    """The files of a project that are stored, the newest version first; and whether whoever asks may publish there."""
+    """The files of a project that are stored, the newest version first; and whether whoever asks
+    may publish there.
+    """
 
     packages: list[Package]
     write: bool
 
 
 class Overview(TypedDict):
-    """A project: when something of it was published last, and what its newest version says of itself."""
+    """A project: when something of it was published last, and what its newest version says of
+    itself.
+    """
 
     name: str
     last_modified: int
@@ -65,7 +75,9 @@ class Overview(TypedDict):
 
 
 class Listed(TypedDict):
-    """The projects of which files are stored: their names, or with ``?verbose=true`` an overview of each."""
+    """The projects of which files are stored: their names, or with ``?verbose=true`` an overview of
+    each.
+    """
 
     packages: list[str | Overview]
 

@@ -1,4 +1,6 @@
-"""Where pypicloud had pages for installers beside ``/simple/``: all files at ``/packages/``, a project's at two more places."""
+"""Where pypicloud had pages for installers beside ``/simple/``: all files at ``/packages/``, a
+project's at two more places.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,17 @@ NOT_PROJECTS = frozenset(
         *("at", "rss", "snapshots"),
     }
 )
-"""What browsers, crawlers and monitors look for at the root, where pypicloud had its style sheets, and what pages of pypid's
-may be called: no other index hears of them, and no monitor takes a project's page for the answer that all is well."""
+"""What browsers, crawlers and monitors look for at the root, where pypicloud had its style sheets,
+and what pages of pypid's may be called: no other index hears of them, and no monitor takes a
+project's page for the answer that all is well.
+"""
 
 
 @guarded(app, "/packages/", may=Action.READ)
 async def every_file(face: App, request: Request, who: Identity) -> None:
-    """Every stored file of every project that they may read, on one page (``pip install --find-links``, buildout)."""
+    """Every stored file of every project that they may read, on one page (``pip install
+    --find-links``, buildout).
+    """
     if not request.path.endswith(b"/"):
         return redirect(request, "/packages/", permanent=True, restricted=face.restricted)
     page = await face.stock.page("every file", await face.sight(who), render_every_file)
@@ -44,17 +50,24 @@ async def at_pypi(face: App, request: Request, who: Identity, project: str) -> N
 
 @guarded(app, "/<project>/", may=Action.READ)
 async def at_the_root(face: App, request: Request, who: Identity, project: str) -> None:
-    """The same, for whoever gave the index's own address to an installer; whatever else begins so comes first."""
+    """The same, for whoever gave the index's own address to an installer; whatever else begins so
+    comes first.
+    """
     others = _addresses().get(project)
     if others:
         raise MethodNotAllowed(sorted(others))
     name = project_name(project)
-    if {project.lower(), name} & NOT_PROJECTS or name in _addresses():  # /SIMPLE/ is a slip, and no project
+    if {
+        project.lower(),
+        name,
+    } & NOT_PROJECTS or name in _addresses():  # /SIMPLE/ is a slip, and no project
         raise NotFound()
     await _page(face, request, who, project, "/", "../packages/")
 
 
-async def _page(face: App, request: Request, who: Identity, project: str, below: str, files_url: str) -> None:
+async def _page(
+    face: App, request: Request, who: Identity, project: str, below: str, files_url: str
+) -> None:
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
         return redirect(request, f"{below}{name}/", permanent=True, restricted=face.restricted)
@@ -63,7 +76,9 @@ async def _page(face: App, request: Request, who: Identity, project: str, below:
 
 @cache
 def _addresses() -> dict[str, frozenset[str]]:
-    """The first words of all other addresses; and the methods of those that are no longer than that."""
+    """The first words of all other addresses; and the methods of those that are no longer than
+    that.
+    """
     found: dict[str, frozenset[str]] = {}
     for rule in app.url_map.iter_rules():
         word, _, rest = rule.rule.removeprefix("/").partition("/")

@@ -1,4 +1,6 @@
-"""pypicloud's ``/api/package/``: what is stored, and files one by one: had, published and deleted."""
+"""pypicloud's ``/api/package/``: what is stored, and files one by one: had,
+published and deleted.
+"""
 
 from __future__ import annotations
 
@@ -60,13 +62,15 @@ from pypid.web.stock import FEW
 from pypid.web.uploads import Published, publish
 
 FILE = PREFIX + "<project>/<filename>"
-VERBOSE = Parameter("verbose", "Whether to tell more than the names.", {"type": "boolean", "default": False})
+VERBOSE = Parameter(
+    "verbose", "Whether to tell more than the names.", {"type": "boolean", "default": False}
+)
 
 _YES = frozenset({"true", "t", "yes", "y", "on", "1"})
 _NO = frozenset({"false", "f", "no", "n", "off", "0", ""})
 
 
-# --- looking ----------------------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 @guarded(app, PREFIX, may=Action.READ)
@@ -102,47 +106,71 @@ async def versions(face: App, request: Request, who: Identity, project: str) -> 
         files = ()
     base, write = face.base_url(request) or "", may(face.rules, who, Action.WRITE, name)
     made = partial(_packages, files, base, write=write)
-    return send(request, 200, JSON, made() if len(files) <= FEW else await face.world.thinking(made))
+    return send(
+        request, 200, JSON, made() if len(files) <= FEW else await face.world.thinking(made)
+    )
 
 
 def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
     """The document, as it is sent: a tenth of a second for ten thousand files."""
-    document: Packages = {"packages": [package_of(file, base) for file in reversed(files)], "write": write}
+    document: Packages = {
+        "packages": [package_of(file, base) for file in reversed(files)],
+        "write": write,
+    }
     return msgspec.json.encode(document)
 
 
 @guarded(app, FILE, may=Action.READ)
-@Described(FILE_BYTES, refuses=(NoSuchFile, NotYetKnown, UpstreamDown, BadListing, WrongBytes, Loop))
+@Described(
+    FILE_BYTES, refuses=(NoSuchFile, NotYetKnown, UpstreamDown, BadListing, WrongBytes, Loop)
+)
 async def download(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """A file, as below ``/packages/``: its bytes, or where they are to be had; what is upstream's is fetched and kept."""
+    """A file, as below ``/packages/``: its bytes, or where they are to be had; what is upstream's
+    is fetched and kept.
+    """
     await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
 
 
-# --- changing ---------------------------------------------------------------------------------------------------
+# --- changing -------------------------------------------------------------------------------------
 
 
 @guarded(app, FILE, may=Action.WRITE, methods=("POST",))
-@Described(Uploaded, form=UploadForm, refuses=(UploadRejected, AlreadyThere, NameUsedUp, ProjectClosed, Busy, NotYetKnown))
+@Described(
+    Uploaded,
+    form=UploadForm,
+    refuses=(UploadRejected, AlreadyThere, NameUsedUp, ProjectClosed, Busy, NotYetKnown),
+)
 async def upload(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """Publish the file in the part ``content`` of the form. The file's own name counts, not the one in the address."""
+    """Publish the file in the part ``content`` of the form. The file's own name counts, not the one
+    in the address.
+    """
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
     published = await shielded(_taken(face, request, who, project_name(project), limits))
     await send_uploaded(face, request, who, published)
 
 
-async def _taken(face: App, request: Request, who: Identity, name: ProjectName, limits: Limits) -> Published:
+async def _taken(
+    face: App, request: Request, who: Identity, name: ProjectName, limits: Limits
+) -> Published:
     """The whole upload, to its end."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
-        form = await read_form(request.body, header_of(request, "content-type") or "", limits=limits, spool=spool)
+        form = await read_form(
+            request.body, header_of(request, "content-type") or "", limits=limits, spool=spool
+        )
         distribution = distribution_of(form)
         if distribution.project != name:
-            raise BadRequest(f"{distribution.filename!r} is a file of {distribution.project!r}, and not of {name!r}.")
+            raise BadRequest(
+                f"{distribution.filename!r} is a file of {distribution.project!r}, and not of "
+                f"{name!r}."
+            )
         try:
             published = await publish(face, request, form, spool, who)
         except AlreadyExists as error:
             raise AlreadyThere(error.filename, error.blake2b_256) from None
-        if published.outcome is PublishOutcome.UNCHANGED and not may(face.rules, who, Action.OVERWRITE, name):
+        if published.outcome is PublishOutcome.UNCHANGED and not may(
+            face.rules, who, Action.OVERWRITE, name
+        ):
             raise AlreadyThere(distribution.filename)
         return published
 
@@ -156,4 +184,6 @@ async def delete(face: App, request: Request, who: Identity, project: str, filen
     try:
         await delete_files(face, request, who, name, "delete-file", filename, frozenset({filename}))
     except (NoSuchProject, NoSuchFile):
-        raise BadRequest(f"Could not find {filename} among the files that were published here.") from None
+        raise BadRequest(
+            f"Could not find {filename} among the files that were published here."
+        ) from None

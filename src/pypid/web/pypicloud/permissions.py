@@ -1,7 +1,8 @@
-"""pypicloud's ``/admin/`` for rights on packages: ``read`` and ``write`` of users and groups, one at a time.
+"""pypicloud's ``/admin/`` for rights on packages: ``read`` and ``write`` of users and groups, one
+at a time.
 
-There somebody may write what he may not read. Here whoever may write may read, so `grant` asks for the right to read first; and
-to take that away takes both.
+There somebody may write what he may not read. Here whoever may write may read, so `grant` asks for
+the right to read first; and to take that away takes both.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from pypid.web.request import Request
 
 PACKAGE = "/admin/package/<project>"
 PERMISSION = PACKAGE + "/<kind>/<name>/<permission>"
-IN_THE_FILE = "[projects] of the configuration gives it; take it out there, and reload pypid (SIGHUP)"
+IN_THE_FILE = (
+    "[projects] of the configuration gives it; take it out there, and reload pypid (SIGHUP)"
+)
 
 
 class OfPackage(TypedDict):
@@ -84,7 +87,7 @@ async def _rights(face: App) -> dict[Key, Right]:
     return in_force(face.known.configured().rights, await face.accounts.rights())
 
 
-# --- looking ----------------------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 @guarded(app, USER + "/permissions", may=Action.ADMIN)
@@ -96,14 +99,18 @@ async def of_user(face: App, request: Request, who: Identity, name: str) -> None
 def _packages(rights: dict[Key, Right], whom: Whom, name: str) -> list[OfPackage]:
     wanted = name if whom in (Whom.USER, Whom.GROUP) else ""
     these = (right for right in rights.values() if right.whom is whom and right.name == wanted)
-    return [{"package": right.project, "permissions": words_of(write=right.write)} for right in these]
+    return [
+        {"package": right.project, "permissions": words_of(write=right.write)} for right in these
+    ]
 
 
 @guarded(app, GROUP, may=Action.ADMIN)
 async def of_group(face: App, request: Request, who: Identity, name: str) -> None:
     """A group: its members, and what they may do by it."""
     nobody = frozenset[str]()
-    members = (await face.accounts.memberships()).get(name, nobody) | face.known.configured().members.get(name, nobody)
+    members = (await face.accounts.memberships()).get(
+        name, nobody
+    ) | face.known.configured().members.get(name, nobody)
     packages = _packages(await _rights(face), group_or_word(name), name)
     document: WholeGroup = {"members": sorted(members), "packages": packages}
     send_json(request, document)
@@ -112,10 +119,14 @@ async def of_group(face: App, request: Request, who: Identity, name: str) -> Non
 @guarded(app, PACKAGE, may=Action.ADMIN)
 async def of_package(face: App, request: Request, who: Identity, project: str) -> None:
     """Who may do what with a package by rights of its own."""
-    rights = [right for right in (await _rights(face)).values() if right.project == project_name(project)]
+    rights = [
+        right for right in (await _rights(face)).values() if right.project == project_name(project)
+    ]
     document: Permissions = {
         "user": [
-            {"username": right.name, "permissions": words_of(write=right.write)} for right in rights if right.whom is Whom.USER
+            {"username": right.name, "permissions": words_of(write=right.write)}
+            for right in rights
+            if right.whom is Whom.USER
         ],
         "group": [
             {"group": right.name or right.whom.value, "permissions": words_of(write=right.write)}
@@ -126,13 +137,16 @@ async def of_package(face: App, request: Request, who: Identity, project: str) -
     send_json(request, document)
 
 
-# --- changing ---------------------------------------------------------------------------------------------------
+# --- changing -------------------------------------------------------------------------------------
 
 
 def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bool]:
     """Which right is meant, and whether it is the one to write."""
     if kind not in ("user", "group") or permission not in ("read", "write"):
-        raise BadRequest("A right is of a user or a group, and it is read or write: /admin/package/NAME/user/NAME/read.")
+        raise BadRequest(
+            "A right is of a user or a group, and it is read or write: "
+            "/admin/package/NAME/user/NAME/read."
+        )
     whom = Whom.USER if kind == "user" else group_or_word(name)
     if whom in (Whom.USER, Whom.GROUP):
         try:
@@ -145,7 +159,9 @@ def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bo
 
 
 @guarded(app, PERMISSION, may=Action.ADMIN, methods=("PUT",))
-async def grant(face: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str) -> None:
+async def grant(
+    face: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str
+) -> None:
     """Give a right, beside the one that is there."""
     demand_changing(face)
     key, write = _asked(project, kind, name, permission)
@@ -153,11 +169,21 @@ async def grant(face: App, request: Request, who: Identity, project: str, kind: 
     before = rights.get(key)
     if before is None and write and not _all_read(rights, key):
         address = f"/admin/package/{key[0]}/{kind}/{name}"
-        raise InseparableRight(f"Give the right to read first (PUT {address}/read), and then this one.")
+        raise InseparableRight(
+            f"Give the right to read first (PUT {address}/read), and then this one."
+        )
     right = Right(*key, write)
     if before is None or (write and not before.write):
         said = {"whom": f"{right.whom.value} {right.name}".strip(), "right": right.text}
-        await recorded(face, request, who, "set-right", right.project, face.accounts.grant(right), lambda _: said)
+        await recorded(
+            face,
+            request,
+            who,
+            "set-right",
+            right.project,
+            face.accounts.grant(right),
+            lambda _: said,
+        )
     done(request)
 
 
@@ -169,31 +195,53 @@ def _all_read(rights: dict[Key, Right], key: Key) -> bool:
 
 
 @guarded(app, PERMISSION, may=Action.ADMIN, methods=("DELETE",))
-async def withdraw(face: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str) -> None:
+async def withdraw(
+    face: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str
+) -> None:
     """Take a right away: the one to read takes the one to write with it."""
     demand_changing(face)
     key, write = _asked(project, kind, name, permission)
     async with face.turnstile.turn:  # else of two at the same moment neither is the last
-        await _withdraw(face, request, who, key, f"/admin/package/{key[0]}/{kind}/{name}", write=write)
+        await _withdraw(
+            face, request, who, key, f"/admin/package/{key[0]}/{kind}/{name}", write=write
+        )
     done(request)
 
 
-async def _withdraw(face: App, request: Request, who: Identity, key: Key, address: str, *, write: bool) -> None:
+async def _withdraw(
+    face: App, request: Request, who: Identity, key: Key, address: str, *, write: bool
+) -> None:
     kept = in_force(await face.accounts.rights()).get(key)
     fixed = in_force(face.known.configured().rights).get(key)
     if fixed is not None and (fixed.write or not write):
         raise ChangedElsewhere(f"this right of {key[0]}", IN_THE_FILE)
     if kept is None or (write and not kept.write):
         return
-    if kept.write and not write and len([each for each in await _rights(face) if each[0] == key[0]]) == 1:
+    if (
+        kept.write
+        and not write
+        and len([each for each in await _rights(face) if each[0] == key[0]]) == 1
+    ):
         raise InseparableRight(
-            f"This is the last right of {key[0]}, and without any the defaults would hold for it. If you mean that, take the "
-            f"right to write away first (DELETE {address}/write), and then this one; if not, give somebody else a right before."
+            f"This is the last right of {key[0]}, and without any the defaults would hold for it. "
+            f"If you mean that, take the "
+            f"right to write away first (DELETE {address}/write), and then this one; if not, give "
+            f"somebody else a right before."
         )
     subject, said = key[0], {"whom": f"{kept.whom.value} {kept.name}".strip(), "right": kept.text}
     if write:
         left = Right(*key, False)
         lowered = {**said, "right": left.text}
-        await recorded(face, request, who, "set-right", subject, face.accounts.grant(left), lambda _: lowered)
+        await recorded(
+            face, request, who, "set-right", subject, face.accounts.grant(left), lambda _: lowered
+        )
     else:
-        await recorded(face, request, who, "remove-right", subject, face.accounts.withdraw(*key), lambda _: said)
+        await recorded(
+            face,
+            request,
+            who,
+            "remove-right",
+            subject,
+            face.accounts.withdraw(*key),
+            lambda _: said,
+        )

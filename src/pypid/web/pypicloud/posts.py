@@ -1,7 +1,8 @@
-"""What comes by POST to the index's own addresses, ``/``, ``/simple/`` and ``/pypi/``: an upload, or an XML-RPC call.
+"""What comes by POST to the index's own addresses, ``/``, ``/simple/`` and ``/pypi/``: an upload,
+or an XML-RPC call.
 
-An upload is answered as at ``/legacy/``, but in pypicloud's JSON where a file was published; a form that does not say what it
-is (``curl -F content=@file``) is an upload, as it was there.
+An upload is answered as at ``/legacy/``, but in pypicloud's JSON where a file was published; a form
+that does not say what it is (``curl -F content=@file``) is an upload, as it was there.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ async def _upload(face: App, request: Request, who: Identity) -> None:
 
 
 async def send_uploaded(face: App, request: Request, who: Identity, published: Published) -> None:
-    """Answer with the document of the file that was published, as whoever published it may see it."""
+    """Answer with the document of the file that was published, as whoever published it
+    may see it.
+    """
     file = await _published_file(face, who, published.upload)
     package = package_of(file, face.base_url(request) or "")
     document: Uploaded = {**package, "message": published.words}
@@ -76,7 +79,9 @@ async def send_uploaded(face: App, request: Request, who: Identity, published: P
 
 
 async def _published_file(face: App, who: Identity, upload: Upload) -> File:
-    """The file as it is listed; for whoever may not read (a token to publish) no more than they have sent."""
+    """The file as it is listed; for whoever may not read (a token to publish) no more than they
+    have sent.
+    """
     name, filename = upload.distribution.project, upload.distribution.filename
     sent = File(
         project=name,

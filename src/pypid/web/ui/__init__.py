@@ -1,1 +1,3 @@
-"""The site: pages for people, made on the server. `pages` makes one, the other modules are the rooms of the site."""
+"""The site: pages for people, made on the server. `pages` makes one, the other modules are the
+rooms of the site.
+"""

@@ -8,7 +8,14 @@ from pypid.core.accounts.entries import Token
 from pypid.core.accounts.registration import SHORTEST_PASSWORD, proper_password
 from pypid.core.errors import BadRequest, ChangedElsewhere, Forbidden, NoSuchUser
 from pypid.core.permissions import Action, Identity, may
-from pypid.web.accounts import IN_THE_FILE, NOT_CURRENT, NewPassword, changeable_account, demand_current, password_set
+from pypid.web.accounts import (
+    IN_THE_FILE,
+    NOT_CURRENT,
+    NewPassword,
+    changeable_account,
+    demand_current,
+    password_set,
+)
 from pypid.web.cookies import end_session
 from pypid.web.entrance import LOGIN
 from pypid.web.face import App, app
@@ -58,7 +65,9 @@ async def _page(
         status=status,
         problems=problems,
         said_before=said or Fields(),
-        powers=[(word, MEANS[word], may(face.rules, who, action)) for word, action in ACTIONS.items()],
+        powers=[
+            (word, MEANS[word], may(face.rules, who, action)) for word, action in ACTIONS.items()
+        ],
         tokens=tokens,
         fixed=await _fixed(face, who),
         expires=EXPIRES,
@@ -124,7 +133,9 @@ async def make_token(face: App, request: Request, who: Identity) -> None:
         return await _page(face, request, who, status=status, problems=problems, said=said)
     uses = uses_of(face.base_url(request), secret, token.scope.actions)
     [line] = lines_of([token], face.world.now())
-    return await show(face, request, who, "token_made.html", status=201, token=line, secret=secret, uses=uses)
+    return await show(
+        face, request, who, "token_made.html", status=201, token=line, secret=secret, uses=uses
+    )
 
 
 @guarded(app, "/account/tokens/revoke", may=SOMEBODY, methods=("POST",), page=True, form=True)

@@ -1,4 +1,6 @@
-"""The style sheet, the script and the icon: put together out of the rooms' own, at an address that says what is in them."""
+"""The style sheet, the script and the icon: put together out of the rooms' own, at an address that
+says what is in them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from pypid.web.respond import header_of, set_head
 
 FOR_EVER = b"public, max-age=31536000, immutable"
 FOR_NOW = b"public, no-cache"
-"""For whoever asks with the address of another version: a page that was open while pypid was replaced."""
+"""For whoever asks with the address of another version: a page that was open while pypid was
+replaced.
+"""
 
 
 @frozen
@@ -40,21 +44,27 @@ def _together(folder: Traversable, comment: str) -> bytes:
     """The files of a folder, the base first, then by name."""
     found = [file for file in folder.iterdir() if file.is_file()]
     found.sort(key=lambda file: (not file.name.startswith("base."), file.name))
-    return b"".join(comment.format(file.name).encode() + file.read_bytes() + b"\n" for file in found)
+    return b"".join(
+        comment.format(file.name).encode() + file.read_bytes() + b"\n" for file in found
+    )
 
 
 def _assets() -> dict[str, Asset]:
     folder = files("pypid.web.ui") / "assets"
     return {
         "style.css": _asset(b"text/css; charset=utf-8", _together(folder / "style", "/* {} */\n")),
-        "script.js": _asset(b"text/javascript; charset=utf-8", _together(folder / "script", "/* {} */\n")),
+        "script.js": _asset(
+            b"text/javascript; charset=utf-8", _together(folder / "script", "/* {} */\n")
+        ),
         "icon.svg": _asset(b"image/svg+xml", (folder / "icon.svg").read_bytes()),
     }
 
 
 ASSETS = _assets()
 DIGEST = sha256(b"\0".join(asset.plain for asset in ASSETS.values())).hexdigest()[:16]
-"""In the addresses of all of them: with other bytes they have another address, so that browsers may keep them for ever."""
+"""In the addresses of all of them: with other bytes they have another address, so that browsers may
+keep them for ever.
+"""
 
 
 @guarded(app, "/_/ui/<digest>/<name>", may=ANYBODY)

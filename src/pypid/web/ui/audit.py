@@ -26,12 +26,29 @@ async def audit(face: App, request: Request, who: Identity) -> None:
     given = asked(request)
     wanted = {name: given.text(name).strip() for name in FILTERS}
     text = given.text("before")
-    before = int(text) if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_SERIAL else None
+    before = (
+        int(text)
+        if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_SERIAL
+        else None
+    )
     narrowed = {name: value for name, value in wanted.items() if value}
     found = await face.journal.deeds(
-        before=before, most=MOST + 1, who=narrowed.get("who"), what=narrowed.get("what"), subject=narrowed.get("subject")
+        before=before,
+        most=MOST + 1,
+        who=narrowed.get("who"),
+        what=narrowed.get("what"),
+        subject=narrowed.get("subject"),
     )
     deeds = found[:MOST]
     link = "?" + "".join(f"{name}={quote(value, safe='')}&" for name, value in narrowed.items())
     older = f"{link}before={deeds[-1].serial}" if len(found) > MOST else None
-    await show(face, request, who, "audit.html", deeds=deeds, wanted=wanted, older=older, newest=link if before else None)
+    await show(
+        face,
+        request,
+        who,
+        "audit.html",
+        deeds=deeds,
+        wanted=wanted,
+        older=older,
+        newest=link if before else None,
+    )

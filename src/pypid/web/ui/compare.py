@@ -1,4 +1,6 @@
-"""What differs between two releases of a project: their metadata, files, and what lies in two of these; lines of a member."""
+"""What differs between two releases of a project: their metadata, files, and what lies in two of
+these; lines of a member.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,16 @@ MOST_VERSIONS = 1000
 MOST_MEMBERS, MOST_FILES, MOST_LINES = 200, 200, 3000
 """Members of each sort, kinds of files, and lines that are shown."""
 MOST_VALUES, LONGEST_VALUE = 100, 300
-"""Values of each sort in a field of the metadata that are shown, and characters of one: strangers write thousands of them."""
+"""Values of each sort in a field of the metadata that are shown, and characters of one: strangers
+write thousands of them.
+"""
 
 
 @frozen
 class MemberLine:
-    """A member that is on one side, or differs. `size` in bytes, of the newer one of two; `grown`: since the older one."""
+    """A member that is on one side, or differs. `size` in bytes, of the newer one of two; `grown`:
+    since the older one.
+    """
 
     path: str
     size: int
@@ -67,7 +73,9 @@ class Field:
 
 @frozen
 class TextLine:
-    """A line of a comparison: ``added``, ``removed``, ``same``, or a ``gap`` in which the same lines are left out."""
+    """A line of a comparison: ``added``, ``removed``, ``same``, or a ``gap`` in which the same
+    lines are left out.
+    """
 
     kind: str
     old: int | None
@@ -80,15 +88,32 @@ async def compare(face: App, request: Request, who: Identity, project: str) -> N
     """Two releases compared; without their versions the newest with the one before it."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
-        return redirect(request, f"/project/{name}/-/compare", permanent=True, restricted=face.restricted)
+        return redirect(
+            request, f"/project/{name}/-/compare", permanent=True, restricted=face.restricted
+        )
     asks, given = asked_of(face, request, who, project), asked(request)
     found = await face.index.project(name, asks)
     is_long = len(found.files) > FEW_FILES
     versions = await face.world.thinking(_versions, found) if is_long else _versions(found)
     chosen = _chosen(found, versions, given.text("from"), given.text("to"))
-    values: dict[str, Any] = {"project": name, "versions": versions[:MOST_VERSIONS], "old": chosen[0], "new": chosen[1]}
+    values: dict[str, Any] = {
+        "project": name,
+        "versions": versions[:MOST_VERSIONS],
+        "old": chosen[0],
+        "new": chosen[1],
+    }
     if "" in chosen:
-        return await show(face, request, who, "compare.html", **values, compared=None, fields=None, kind="", kinds=[])
+        return await show(
+            face,
+            request,
+            who,
+            "compare.html",
+            **values,
+            compared=None,
+            fields=None,
+            kind="",
+            kinds=[],
+        )
     old, new = await both(face, found, *chosen)
     values |= {"old": old.version, "new": new.version}
     comparison = Comparison(face.contents, name, asks)
@@ -104,20 +129,32 @@ async def compare(face: App, request: Request, who: Identity, project: str) -> N
         compared=compared,
         kind="" if compared.chosen is None else compared.chosen.kind,
         kinds=_comparable(compared.pairs),
-        fields=None if compared.fields is None else await face.world.thinking(fields_of, compared.fields),
+        fields=None
+        if compared.fields is None
+        else await face.world.thinking(fields_of, compared.fields),
         sorts=[] if compared.members is None else sorts_of(compared.members),
         most_files=MOST_FILES,
     )
 
 
 async def _show_text(
-    face: App, request: Request, who: Identity, comparison: Comparison, old: Release, new: Release, values: dict[str, Any]
+    face: App,
+    request: Request,
+    who: Identity,
+    comparison: Comparison,
+    old: Release,
+    new: Release,
+    values: dict[str, Any],
 ) -> None:
     """The lines of one member that differ."""
     given = asked(request)
     path = given.text("path")
     is_long = len(old.files) + len(new.files) > FEW_FILES
-    pairs = await face.world.thinking(pairs_of, old.files, new.files) if is_long else pairs_of(old.files, new.files)
+    pairs = (
+        await face.world.thinking(pairs_of, old.files, new.files)
+        if is_long
+        else pairs_of(old.files, new.files)
+    )
     pair = choose_pair(pairs, given.text("kind") or None)
     text = ComparedText(path, problem=_why_not(pairs, given.text("kind")))
     if pair is not None and pair.old is not None and pair.new is not None:
@@ -128,7 +165,9 @@ async def _show_text(
     lines = await face.world.thinking(_shown, text.lines or ())
     values |= {"kind": "" if pair is None else pair.kind, "path_asked": path}
     more = len(text.lines or ()) - len(lines)
-    await show(face, request, who, "compare_lines.html", **values, text=text, lines=lines, more=more)
+    await show(
+        face, request, who, "compare_lines.html", **values, text=text, lines=lines, more=more
+    )
 
 
 def _why_not(pairs: Sequence[Pair], kind: str) -> str:
@@ -149,7 +188,8 @@ def _versions(project: Project) -> list[str]:
 
 
 def _chosen(project: Project, versions: Sequence[str], old: str, new: str) -> tuple[str, str]:
-    """What is compared, "" where there is nothing: by itself the release that installers choose, and the one before it.
+    """What is compared, "" where there is nothing: by itself the release that installers choose,
+    and the one before it.
 
     Raises `NoSuchFile` for a version that is not there.
     """
@@ -174,7 +214,10 @@ def fields_of(fields: Sequence[FieldDifference]) -> list[Field]:
             [_value(each) for each in field.added[:MOST_VALUES]],
             [_value(each) for each in field.removed[:MOST_VALUES]],
             [(_value(each.old), _value(each.new)) for each in field.changed[:MOST_VALUES]],
-            sum(max(0, len(each) - MOST_VALUES) for each in (field.added, field.removed, field.changed)),
+            sum(
+                max(0, len(each) - MOST_VALUES)
+                for each in (field.added, field.removed, field.changed)
+            ),
         )
         for field in fields
     ]
@@ -188,11 +231,16 @@ def sorts_of(members: MemberDifferences) -> list[Sort]:
     """What differs in the contents, in lists that have an end."""
     changed: Mapping[str, Changed[Inner]] = members.changed
     one_side = [
-        Sort(word, [MemberLine(path, each.size) for path, each in islice(its.items(), MOST_MEMBERS)], len(its))
+        Sort(
+            word,
+            [MemberLine(path, each.size) for path, each in islice(its.items(), MOST_MEMBERS)],
+            len(its),
+        )
         for word, its in (("added", members.added), ("removed", members.removed))
     ]
     lines = [
-        MemberLine(path, each.new.size, each.new.size - each.old.size) for path, each in islice(changed.items(), MOST_MEMBERS)
+        MemberLine(path, each.new.size, each.new.size - each.old.size)
+        for path, each in islice(changed.items(), MOST_MEMBERS)
     ]
     return [*one_side, Sort("changed", lines, len(changed))]
 

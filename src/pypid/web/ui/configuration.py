@@ -22,7 +22,12 @@ MOST = 300
 """Lines of a section that are shown: there may be a rule for each project."""
 LEVELS: tuple[str, ...] = get_args(Level)
 
-say_done(log_level_set="From now on the log is written from that level on, until pypid ends or the file says another one.")
+say_done(
+    log_level_set=(
+        "From now on the log is written from that level on, until pypid ends or the file says "
+        "another one."
+    )
+)
 
 
 @frozen
@@ -53,7 +58,12 @@ async def set_log_level(face: App, request: Request, who: Identity) -> None:
 
 async def _page(face: App, request: Request, who: Identity, problems: Sequence[str] = ()) -> None:
     sections = await said(face)
-    waiting = [f"[{section.section}] {line.key}" for section in sections for line in section.lines if line.waits]
+    waiting = [
+        f"[{section.section}] {line.key}"
+        for section in sections
+        for line in section.lines
+        if line.waits
+    ]
     loudness = face.loudness
     await show(
         face,

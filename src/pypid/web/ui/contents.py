@@ -1,6 +1,8 @@
-"""What is inside a file: the list of its members, and one of them as text, with the numbers of its lines.
+"""What is inside a file: the list of its members, and one of them as text, with the numbers of its
+lines.
 
-Of an archive nothing but text comes into a page, and nothing that turns it around or cannot be seen (`core.archives.contents.visible`).
+Of an archive nothing but text comes into a page, and nothing that turns it around or cannot be seen
+(`core.archives.contents.visible`).
 """
 
 from __future__ import annotations
@@ -9,7 +11,14 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from pypid.core.archives.contents import ArchiveFolder, Inner, MemberListing, OpenedMember, look_in, visible
+from pypid.core.archives.contents import (
+    ArchiveFolder,
+    Inner,
+    MemberListing,
+    OpenedMember,
+    look_in,
+    visible,
+)
 from pypid.core.archives.tars import TarKind
 from pypid.core.errors import NoSuchMember, Opaque
 from pypid.core.model import File
@@ -35,7 +44,8 @@ LONGEST_LINE = 2000
 
 @frozen
 class ContentsEntry:
-    """A line of a list: what it is asked for by (``path`` or ``in``), its path, and how it is named there; sizes in bytes.
+    """A line of a list: what it is asked for by (``path`` or ``in``), its path, and how it is named
+    there; sizes in bytes.
 
     `members`: of a folder; `mark`: what a member is that is no file.
     """
@@ -50,7 +60,9 @@ class ContentsEntry:
 
 @frozen
 class ShownMember:
-    """What a page shows of a member. `lines` of the text, with what cannot be seen spelled out; None: it is no text."""
+    """What a page shows of a member. `lines` of the text, with what cannot be seen spelled out;
+    None: it is no text.
+    """
 
     lines: Sequence[str] | None
     encoding: str = ""
@@ -61,7 +73,12 @@ async def contents(face: App, request: Request, who: Identity, project: str, fil
     """The members of a file, or one of them."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
-        return redirect(request, f"/project/{name}/-/contents/{part(filename)}", permanent=True, restricted=face.restricted)
+        return redirect(
+            request,
+            f"/project/{name}/-/contents/{part(filename)}",
+            permanent=True,
+            restricted=face.restricted,
+        )
     given = asked_of(face, request, who, project)
     file = await face.index.file(name, filename, given)
     path = asked(request).text("path")
@@ -73,12 +90,22 @@ async def contents(face: App, request: Request, who: Identity, project: str, fil
         listing = await face.contents.listing(file, given)
     except Opaque as error:
         return await show(
-            face, request, who, "contents.html", status=422, file=file, listing=None, folder="", problem=str(error)
+            face,
+            request,
+            who,
+            "contents.html",
+            status=422,
+            file=file,
+            listing=None,
+            folder="",
+            problem=str(error),
         )
     return await _show_list(face, request, who, file, listing)
 
 
-async def _show_list(face: App, request: Request, who: Identity, file: File, listing: MemberListing) -> None:
+async def _show_list(
+    face: App, request: Request, who: Identity, file: File, listing: MemberListing
+) -> None:
     given = asked(request)
     wanted, folder = given.text("find").strip(), given.text("in")
     if wanted:
@@ -91,7 +118,9 @@ async def _show_list(face: App, request: Request, who: Identity, file: File, lis
     if folder and not entries:
         raise NoSuchMember(file.filename, folder)
     leaf: ListSlice[ArchiveFolder | Inner] = leaf_of(entries, request, "find", "in", most=MEMBERS)
-    lines = [_entry(entry, "" if wanted else folder) for entry in leaf.lines]  # and not of all the twenty thousand
+    lines = [
+        _entry(entry, "" if wanted else folder) for entry in leaf.lines
+    ]  # and not of all the twenty thousand
     await show(
         face,
         request,
@@ -119,7 +148,9 @@ def _entry(entry: ArchiveFolder | Inner, folder: str) -> ContentsEntry:
         case ArchiveFolder(path=path, members=members, size=size):
             return ContentsEntry("in", path, name, size, members)
         case Inner(path=path, size=size, kind=kind):
-            return ContentsEntry("path", path, name, size, 0, "" if kind is TarKind.FILE else kind.value)
+            return ContentsEntry(
+                "path", path, name, size, 0, "" if kind is TarKind.FILE else kind.value
+            )
 
 
 def steps_to(folder: str) -> list[tuple[str, str]]:

@@ -1,4 +1,6 @@
-"""What the forms of a project's settings do, by `web.changing`: yank, unyank, delete, set the status, give the name back."""
+"""What the forms of a project's settings do, by `web.changing`: yank, unyank, delete, set the
+status, give the name back.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ async def yank(face: App, request: Request, who: Identity, project: str) -> None
 
     async def yanked() -> Done:
         subject, filenames = await _chosen(face, name, fields)
-        return await changing.yank(face, request, who, name, subject, filenames, fields.text("reason").strip()), "yanked"
+        return await changing.yank(
+            face, request, who, name, subject, filenames, fields.text("reason").strip()
+        ), "yanked"
 
     await _answer(face, request, who, name, yanked())
 
@@ -71,8 +75,14 @@ async def delete(face: App, request: Request, who: Identity, project: str) -> No
         _confirm(fields, name if kind == PROJECT else subject, subject)
         if kind == PROJECT:
             return (await changing.delete_all(face, request, who, name))[0], "project-deleted"
-        what, done = ("delete-file", "file-deleted") if kind == FILE else ("delete-release", "release-deleted")
-        return await changing.delete(face, request, who, name, what, *await _chosen(face, name, fields)), done
+        what, done = (
+            ("delete-file", "file-deleted")
+            if kind == FILE
+            else ("delete-release", "release-deleted")
+        )
+        return await changing.delete(
+            face, request, who, name, what, *await _chosen(face, name, fields)
+        ), done
 
     await _answer(face, request, who, name, deleted())
 
@@ -86,8 +96,12 @@ async def set_status(face: App, request: Request, who: Identity, project: str) -
         try:
             status = Status(fields.text("status"))
         except ValueError:
-            raise BadRequest(f"Choose one of the statuses: {', '.join(status.value for status in Status)}.") from None
-        return await changing.set_status(face, request, who, name, status, fields.text("reason").strip()), "status-set"
+            raise BadRequest(
+                f"Choose one of the statuses: {', '.join(status.value for status in Status)}."
+            ) from None
+        return await changing.set_status(
+            face, request, who, name, status, fields.text("reason").strip()
+        ), "status-set"
 
     await _answer(face, request, who, name, changed())
 
@@ -110,28 +124,43 @@ def _fields(request: Request) -> Fields:
 
 
 def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
-    """Which of these fields says what is meant, and what it says. Raises `BadRequest` unless it is one, once."""
+    """Which of these fields says what is meant, and what it says. Raises `BadRequest` unless it is
+    one, once.
+    """
     said = [(kind, text) for kind in kinds for text in fields.all(kind) if text]
     if len(said) != 1:
-        raise BadRequest(f"The form has to say one thing that it is about, in one of its fields: {', '.join(kinds)}.")
+        raise BadRequest(
+            f"The form has to say one thing that it is about, in one of its fields: "
+            f"{', '.join(kinds)}."
+        )
     return said[0]
 
 
 async def _chosen(face: App, name: ProjectName, fields: Fields) -> tuple[str, frozenset[str]]:
-    """The file or release that is meant, and the names of its files. Raises `NoSuchProject`, `NoSuchFile`."""
+    """The file or release that is meant, and the names of its files. Raises `NoSuchProject`,
+    `NoSuchFile`.
+    """
     kind, subject = _meant(fields, FILE, RELEASE)
-    return subject, frozenset({subject}) if kind == FILE else await face.index.release(name, subject)
+    return subject, frozenset({subject}) if kind == FILE else await face.index.release(
+        name, subject
+    )
 
 
 def _confirm(fields: Fields, *words: str) -> None:
-    """Raise `BadRequest` unless what was typed is each of these (which are the same, where all is well)."""
+    """Raise `BadRequest` unless what was typed is each of these (which are the same, where all is
+    well).
+    """
     typed = fields.text(CONFIRM).strip()
     if any(typed != word for word in words):
         said = f"{shortened(typed)!r} was typed" if typed else "nothing was typed"
-        raise BadRequest(f"Nothing was changed: type {shortened(words[0])!r} to confirm it; {said}.")
+        raise BadRequest(
+            f"Nothing was changed: type {shortened(words[0])!r} to confirm it; {said}."
+        )
 
 
-async def _answer(face: App, request: Request, who: Identity, name: ProjectName, doing: Awaitable[Done]) -> None:
+async def _answer(
+    face: App, request: Request, who: Identity, name: ProjectName, doing: Awaitable[Done]
+) -> None:
     """Do it, and lead back to where the form stood, or show it again with what is wrong with it."""
     fields = _fields(request)
     back, page = fields.text(BACK) or None, fields.text(PAGE)

@@ -1,6 +1,8 @@
-"""What project pages are made of, worked out once for each change and kept: a page of what is kept costs a template.
+"""What project pages are made of, worked out once for each change and kept: a page of what is kept
+costs a template.
 
-All of it is made of what somebody may see already (`Index.seen`): by the edition of that, or by the digest of its bytes.
+All of it is made of what somebody may see already (`Index.seen`): by the edition of that, or by the
+digest of its bytes.
 """
 
 from __future__ import annotations
@@ -14,12 +16,28 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.core.accounts.signers import Signer, signers_in
-from pypid.core.errors import Busy, NoSuchFile, NoSuchMember, Opaque, PeopleUnknown, PypidError, UpstreamDown, WrongBytes
+from pypid.core.errors import (
+    Busy,
+    NoSuchFile,
+    NoSuchMember,
+    Opaque,
+    PeopleUnknown,
+    PypidError,
+    UpstreamDown,
+    WrongBytes,
+)
 from pypid.core.lru import Recent
 from pypid.core.model import File, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.presentation.plot import bars
-from pypid.core.presentation.project_view import FileLine, ReleaseLines, ShownRelease, all_lines, is_pkg_info, shown
+from pypid.core.presentation.project_view import (
+    FileLine,
+    ReleaseLines,
+    ShownRelease,
+    all_lines,
+    is_pkg_info,
+    shown,
+)
 from pypid.core.presentation.release_facts import NOTHING, Facts, facts_of
 from pypid.flow import Flights, World, start
 from pypid.index import Index
@@ -65,10 +83,18 @@ class ProjectPageCache:
     _lines: Recent[ProjectName, tuple[Hashable, ReleaseLines]] = field(
         factory=lambda: Recent(MOST, LINES), init=False, repr=False
     )
-    _facts: Recent[Hashable, Facts] = field(factory=lambda: Recent(MOST, FACTS), init=False, repr=False)
-    _signers: Recent[Hashable, tuple[Signer, ...]] = field(factory=lambda: Recent(MOST * 4, MOST * 4), init=False, repr=False)
-    _plots: Recent[ProjectName, tuple[float, str]] = field(factory=lambda: Recent(MOST, PLOTS), init=False, repr=False)
-    _lists: Recent[Hashable, tuple[Hashable, str]] = field(factory=lambda: Recent(MOST, LISTS), init=False, repr=False)
+    _facts: Recent[Hashable, Facts] = field(
+        factory=lambda: Recent(MOST, FACTS), init=False, repr=False
+    )
+    _signers: Recent[Hashable, tuple[Signer, ...]] = field(
+        factory=lambda: Recent(MOST * 4, MOST * 4), init=False, repr=False
+    )
+    _plots: Recent[ProjectName, tuple[float, str]] = field(
+        factory=lambda: Recent(MOST, PLOTS), init=False, repr=False
+    )
+    _lists: Recent[Hashable, tuple[Hashable, str]] = field(
+        factory=lambda: Recent(MOST, LISTS), init=False, repr=False
+    )
     _flights: Flights[Hashable, Facts] = field(factory=Flights, init=False, repr=False)
     _drawings: Flights[ProjectName, str] = field(factory=Flights, init=False, repr=False)
 
@@ -95,8 +121,12 @@ class ProjectPageCache:
     async def _made(self, project: Project, make: Callable[[], T]) -> T:
         return make() if len(project.files) <= FEW_FILES else await self.world.thinking(make)
 
-    async def listed(self, view: View, found: ShownRelease, root: str, write: Callable[[], str]) -> str:
-        """The list of the release's files as HTML, written by `write` for pages from where `root` leads to the root."""
+    async def listed(
+        self, view: View, found: ShownRelease, root: str, write: Callable[[], str]
+    ) -> str:
+        """The list of the release's files as HTML, written by `write` for pages from where `root`
+        leads to the root.
+        """
         key = found.name, found.line.version, root
         kept = self._lists.get(key)
         if kept is not None and kept[0] == view.edition:
@@ -106,10 +136,13 @@ class ProjectPageCache:
         return written
 
     async def facts(self, file: File | None, asked: RequestContext) -> Facts | None:
-        """What the metadata of the file says; None where it cannot be had. Raises as `Index.metadata` for files of ours."""
+        """What the metadata of the file says; None where it cannot be had. Raises as
+        `Index.metadata` for files of ours.
+        """
         if file is None:
             return None
-        # with its project: of a digest that upstream says nothing is shown that is another project's
+        # with its project: of a digest that upstream says nothing is shown that is another
+        # project's
         key = file.project, file.filename, file.metadata_sha256, file.sha256
         kept = self._facts.get(key)
         if kept is not None:
@@ -117,7 +150,9 @@ class ProjectPageCache:
         try:
             data = await self.index.metadata(file, asked)
         except PypidError as error:
-            if file.source is None or not (error is asked.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))):
+            if file.source is None or not (
+                error is asked.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))
+            ):
                 raise
             return None
 
@@ -130,7 +165,9 @@ class ProjectPageCache:
         return await self._flights.single(key, read)
 
     async def inside(self, file: File, contents: Contents) -> Facts | None:
-        """What the metadata inside a file of ours say, whose metadata lie nowhere else; None where they cannot be had."""
+        """What the metadata inside a file of ours say, whose metadata lie nowhere else; None where
+        they cannot be had.
+        """
         key = file.project, file.filename, "inside", file.sha256
         kept = self._facts.get(key)
         if kept is not None:
@@ -183,7 +220,9 @@ class ProjectPageCache:
         kept = self._plots.get(name)
         if kept is not None and kept[0] <= now < kept[0] + FRESH:
             return kept[1]
-        drawing: Deferred[str] = start(self._drawings.single(name, lambda: self._draw(name, downloads, now)))
+        drawing: Deferred[str] = start(
+            self._drawings.single(name, lambda: self._draw(name, downloads, now))
+        )
         drawing.addTimeout(PATIENCE, self.world.clock)
         try:
             return await drawing

@@ -1,4 +1,6 @@
-"""What pages with forms have in common: what was sent, what was wrong with it, and words that have to be typed."""
+"""What pages with forms have in common: what was sent, what was wrong with it, and words that have
+to be typed.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def sent(request: Request) -> Fields:
 
 
 def refused(request: Request, error: PypidError) -> tuple[int, list[str]]:
-    """The status of the page that shows the form again, and what it says; fields of the answer's head are set."""
+    """The status of the page that shows the form again, and what it says; fields of the answer's
+    head are set.
+    """
     refusal = refusal_of(error, b"POST")
     if refusal is None:
         raise error

@@ -1,4 +1,5 @@
-"""A page that is written while something goes on: its head, a line each time that there is one, and what came of it.
+"""A page that is written while something goes on: its head, a line each time that there is one, and
+what came of it.
 
 It needs no script: a browser shows what has come, and the page is whole when the work is done.
 """
@@ -28,12 +29,18 @@ STILL = 10.0
 
 
 async def show_meanwhile(
-    face: App, request: Request, who: Identity, template: str, run: Callable[[Tell], Awaitable[Any]], **values: Any
+    face: App,
+    request: Request,
+    who: Identity,
+    template: str,
+    run: Callable[[Tell], Awaitable[Any]],
+    **values: Any,
 ) -> None:
-    """Answer with the page, of which what stands before `HERE` is sent at once, and the rest when `run` has ended.
+    """Answer with the page, of which what stands before `HERE` is sent at once, and the rest when
+    `run` has ended.
 
-    The template is given `came`, what `run` returned (None: not yet, or it failed), and `problems`, why it failed. A client
-    that goes away has `run` cancelled, as everywhere.
+    The template is given `came`, what `run` returned (None: not yet, or it failed), and `problems`,
+    why it failed. A client that goes away has `run` cancelled, as everywhere.
     """
 
     def page(came: Any, problems: list[str]) -> tuple[str, str]:
@@ -43,7 +50,10 @@ async def show_meanwhile(
         return before, after
 
     before, _ = page(None, [])
-    head = (*page_head(request), (b"X-Accel-Buffering", b"no"))  # nginx would hold it back until the end
+    head = (
+        *page_head(request),
+        (b"X-Accel-Buffering", b"no"),
+    )  # nginx would hold it back until the end
     set_head(request, 200, head)
     _say(request, before + " " * max(0, LEAST - len(before)) + "\n")
     came, problems = None, []

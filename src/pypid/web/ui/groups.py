@@ -38,14 +38,28 @@ async def groups(face: App, request: Request, who: Identity) -> None:
 
 
 async def _list(
-    face: App, request: Request, who: Identity, *, status: int = 200, problems: Sequence[str] = (), name: str = ""
+    face: App,
+    request: Request,
+    who: Identity,
+    *,
+    status: int = 200,
+    problems: Sequence[str] = (),
+    name: str = "",
 ) -> None:
     configured, kept = face.known.configured(), await face.accounts.memberships()
     found = [(group, len(members), "database") for group, members in kept.items()]
-    found += [(group, len(configured.members.get(group, ())), "configuration") for group in configured.groups]
+    found += [
+        (group, len(configured.members.get(group, ())), "configuration")
+        for group in configured.groups
+    ]
     wanted = asked(request).text("q").strip()
     found = sorted(group for group in found if wanted.casefold() in group[0].casefold())
-    values = {"groups": leaf_of(found, request, "q"), "wanted": wanted, "name": name, "problems": problems}
+    values = {
+        "groups": leaf_of(found, request, "q"),
+        "wanted": wanted,
+        "name": name,
+        "problems": problems,
+    }
     await show(face, request, who, "groups.html", status=status, **values)
 
 
@@ -95,8 +109,12 @@ async def _one(
         name=name,
         user=(said or Fields()).text("user"),
         members=leaf_of(sorted(members), request),
-        changed_where=f"It is changed elsewhere: {IN_THE_FILE}." if name in configured.groups else None,
-        rights=[right for right in rights if right["kind"] is Whom.GROUP and right["name"] == name][:MOST],
+        changed_where=f"It is changed elsewhere: {IN_THE_FILE}."
+        if name in configured.groups
+        else None,
+        rights=[right for right in rights if right["kind"] is Whom.GROUP and right["name"] == name][
+            :MOST
+        ],
     )
 
 
@@ -134,8 +152,17 @@ async def remove(face: App, request: Request, who: Identity, name: str) -> None:
     return go(request, "manage/groups", done="group-removed")
 
 
-async def _again(face: App, request: Request, who: Identity, name: str, error: PypidError, said: Fields | None = None) -> None:
-    """The page of the group once more, with what was wrong. Raises the error where there is no such group."""
+async def _again(
+    face: App,
+    request: Request,
+    who: Identity,
+    name: str,
+    error: PypidError,
+    said: Fields | None = None,
+) -> None:
+    """The page of the group once more, with what was wrong. Raises the error where there is no such
+    group.
+    """
     if isinstance(error, NoSuchGroup):
         raise error
     status, problems = refused(request, error)

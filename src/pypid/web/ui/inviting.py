@@ -24,7 +24,10 @@ MOST = 1000
 
 say(
     invitation_withdrawn="The invitation was taken back: nobody registers by it any more.",
-    invitation_used="That invitation cannot be taken back: somebody has registered by it, or it was taken back before.",
+    invitation_used=(
+        "That invitation cannot be taken back: somebody has registered by it, or it was taken "
+        "back before."
+    ),
 )
 
 
@@ -39,13 +42,19 @@ class OpenInvitation:
 
 
 async def open_invitations(face: App) -> Sequence[OpenInvitation]:
-    """The newest first. Nothing is stored of one that was not used, so it is the audit log that knows of them."""
+    """The newest first. Nothing is stored of one that was not used, so it is the audit log that
+    knows of them.
+    """
     made, taken, used = [
-        await face.journal.deeds(what=what, most=MOST) for what in ("make-invitation", "withdraw-invitation", "register-user")
+        await face.journal.deeds(what=what, most=MOST)
+        for what in ("make-invitation", "withdraw-invitation", "register-user")
     ]
     over = {deed.subject for deed in taken} | {deed.details.get("invitation") for deed in used}
     found = [
-        OpenInvitation(deed.subject, deed.who, deed.when, _moment(deed.details.get("expires", ""), deed.when)) for deed in made
+        OpenInvitation(
+            deed.subject, deed.who, deed.when, _moment(deed.details.get("expires", ""), deed.when)
+        )
+        for deed in made
     ]
     return [each for each in found if each.id not in over and each.expires > face.world.now()]
 
@@ -70,7 +79,9 @@ async def invite(face: App, request: Request, who: Identity) -> None:
     await show(face, request, who, "invitation_made.html", status=201, invitation=new, link=link)
 
 
-@guarded(app, "/manage/invitations/withdraw", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@guarded(
+    app, "/manage/invitations/withdraw", may=Action.ADMIN, methods=("POST",), page=True, form=True
+)
 async def withdraw(face: App, request: Request, who: Identity) -> None:
     """Take an invitation back."""
     done = await withdrawn(face, request, who, sent(request).text("id").strip())

@@ -26,7 +26,9 @@ LAST = 10
 
 @frozen
 class MachinePart:
-    """A part of the machine: how it is, in a word (on a badge of this `kind`) and in a sentence; what to do about it."""
+    """A part of the machine: how it is, in a word (on a badge of this `kind`) and in a sentence;
+    what to do about it.
+    """
 
     name: str
     word: str
@@ -65,10 +67,18 @@ async def ask_why(face: App, request: Request, who: Identity) -> None:
         return go(request, f"project/{part(project_name(typed))}/-/why")
     except BadName as error:
         problems = [str(error)] if typed else []
-    return await show(face, request, who, "why_ask.html", status=400 if problems else 200, problems=problems, name=typed)
+    return await show(
+        face,
+        request,
+        who,
+        "why_ask.html",
+        status=400 if problems else 200,
+        problems=problems,
+        name=typed,
+    )
 
 
-# --- the parts ----------------------------------------------------------------------------------------------------
+# --- the parts ------------------------------------------------------------------------------------
 
 
 def _parts(face: App) -> Iterator[MachinePart]:
@@ -86,21 +96,34 @@ def _accounts() -> MachinePart:
 
 
 def _accounts_away() -> MachinePart:
-    says = "Nobody can be asked who somebody is. Administrators whom the configuration names get in all the same."
+    says = (
+        "Nobody can be asked who somebody is. Administrators whom the configuration names get in "
+        "all the same."
+    )
     todo = "See whether the accounts database ([access] url) answers, and what the log says of it."
     return MachinePart("Accounts", "away", "bad", says, f"{todo} It is asked again and again.")
 
 
 def _catalog(face: App) -> MachinePart:
     return MachinePart(
-        "Catalog", "well", "good", "What is known of the projects can be asked." if face.index.shared else "In memory."
+        "Catalog",
+        "well",
+        "good",
+        "What is known of the projects can be asked." if face.index.shared else "In memory.",
     )
 
 
 def _catalog_away() -> MachinePart:
-    says = "The shared catalog cannot be asked: nothing can be published, and pages go on for [cache] stale_for."
+    says = (
+        "The shared catalog cannot be asked: nothing can be published, and pages go on for "
+        "[cache] stale_for."
+    )
     return MachinePart(
-        "Catalog", "away", "bad", says, "See whether its server ([cache] url) answers, and what the log says of it."
+        "Catalog",
+        "away",
+        "bad",
+        says,
+        "See whether its server ([cache] url) answers, and what the log says of it.",
     )
 
 
@@ -109,31 +132,59 @@ def _storage(face: App, *, is_well: bool) -> MachinePart:
     if is_well:
         return MachinePart("Storage", "well", "good", f"It answers: {place}")
     todo = "Is the disk mounted, and not full? Does the bucket answer, with the keys of [storage]?"
-    return MachinePart("Storage", "away", "bad", f"It does not answer: {place}", f"{todo} It is asked every five seconds.")
+    return MachinePart(
+        "Storage",
+        "away",
+        "bad",
+        f"It does not answer: {place}",
+        f"{todo} It is asked every five seconds.",
+    )
 
 
 def _readiness(face: App, is_ready: bool) -> Iterator[MachinePart]:
     if face.condition.stopping:
-        yield MachinePart("Clients", "stopping", "warn", "It was asked to stop: nobody new is let in.")
+        yield MachinePart(
+            "Clients", "stopping", "warn", "It was asked to stop: nobody new is let in."
+        )
     elif not is_ready:
         says = "A part is missing that reading needs, and load balancers are told so (/ready)."
         yield MachinePart("Clients", "turned away", "bad", says, "See below which part it is.")
     else:
-        yield MachinePart("Clients", "welcome", "good", "Load balancers are told to send them here (/ready).")
+        yield MachinePart(
+            "Clients", "welcome", "good", "Load balancers are told to send them here (/ready)."
+        )
 
 
 def _comparison(face: App) -> MachinePart:
     under_way, name = face.index.comparing, "Comparison with the storage"
     if under_way is not None:
-        far = f"Under way: {under_way.objects:,} objects were listed, and {under_way.projects:,} projects read."
+        far = (
+            f"Under way: {under_way.objects:,} objects were listed, and {under_way.projects:,} "
+            f"projects read."
+        )
         return MachinePart(
-            name, "under way", "warn", f"{far} A project that is not known yet is looked up when somebody asks for it."
+            name,
+            "under way",
+            "warn",
+            f"{far} A project that is not known yet is looked up when somebody asks for it.",
         )
     if face.index.catalog.was_complete:
-        return MachinePart(name, "complete", "good", "All that lies in the storage has been compared since the start.")
-    says = "Not all that lies in the storage has been compared since the start: what is not known is looked up when asked."
+        return MachinePart(
+            name,
+            "complete",
+            "good",
+            "All that lies in the storage has been compared since the start.",
+        )
+    says = (
+        "Not all that lies in the storage has been compared since the start: what is not known is "
+        "looked up when asked."
+    )
     return MachinePart(
-        name, "not complete", "bad", says, "See the log for the reason; then compare it with the form under Storage."
+        name,
+        "not complete",
+        "bad",
+        says,
+        "See the log for the reason; then compare it with the form under Storage.",
     )
 
 
@@ -142,9 +193,17 @@ def _upstream(face: App) -> MachinePart:
     if face.index.policy.mode is Mode.OFFLINE:
         return MachinePart("Upstream", "offline", "", "No other index is asked ([upstream] mode).")
     if outage.error is None:
-        return MachinePart("Upstream", "well", "good", "It answered the last time that it was asked, or was not asked yet.")
+        return MachinePart(
+            "Upstream",
+            "well",
+            "good",
+            "It answered the last time that it was asked, or was not asked yet.",
+        )
     since = "" if outage.since is None else f" Since {outage.since:%-d %b %Y %H:%M} UTC."
-    todo = "See whether the other index can be reached from here. Until it answers, what is stored is served."
+    todo = (
+        "See whether the other index can be reached from here. Until it answers, what is stored "
+        "is served."
+    )
     return MachinePart("Upstream", "away", "bad", f"{outage.error}{since}", todo)
 
 
@@ -154,10 +213,14 @@ def _disks(face: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
     for which, disk in disks.items():
         if disk is None and needed[which]:
             todo = "See whether the disk, or the network that it is reached by, works."
-            yield MachinePart(names[which], "unknown", "warn", "It did not say in a second how full it is.", todo)
+            yield MachinePart(
+                names[which], "unknown", "warn", "It did not say in a second how full it is.", todo
+            )
         elif disk is not None:
             says = f"{size(disk.free)} of {size(disk.total)} are free."
-            todo = "Make room: uploads are refused, and files of upstream's not kept, once it is full."
+            todo = (
+                "Make room: uploads are refused, and files of upstream's not kept, once it is full."
+            )
             yield (
                 MachinePart(names[which], "short", "bad", says, todo)
                 if disk.is_short
@@ -170,14 +233,24 @@ async def _workers(face: App) -> list[MachinePart]:
         number, workers = await face.measured()
     except OSError:
         return [
-            MachinePart("Processes", "unknown", "warn", "What they have counted cannot be read.", "See the log for the reason.")
+            MachinePart(
+                "Processes",
+                "unknown",
+                "warn",
+                "What they have counted cannot be read.",
+                "See the log for the reason.",
+            )
         ]
     alive = [worker for worker in workers if worker.number]
-    many = f"{len(alive)} processes answer; this is number {number}." if len(alive) > 1 else "One process answers."
+    many = (
+        f"{len(alive)} processes answer; this is number {number}."
+        if len(alive) > 1
+        else "One process answers."
+    )
     return [MachinePart("Processes", str(len(alive)), "", many)]
 
 
-# --- people -------------------------------------------------------------------------------------------------------
+# --- people ---------------------------------------------------------------------------------------
 
 
 async def _pending(face: App) -> int | None:
@@ -185,7 +258,11 @@ async def _pending(face: App) -> int | None:
     if face.registry is None:
         return None
     try:
-        return sum(1 for account in await face.accounts.users() if account.standing is AccountStatus.PENDING)
+        return sum(
+            1
+            for account in await face.accounts.users()
+            if account.standing is AccountStatus.PENDING
+        )
     except PypidError:
         return None
 

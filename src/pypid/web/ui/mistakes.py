@@ -7,7 +7,14 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from pypid.core.errors import LoginRefused, NoCsrfToken, NoSuchFile, NoSuchProject, OtherSite, Unauthenticated
+from pypid.core.errors import (
+    LoginRefused,
+    NoCsrfToken,
+    NoSuchFile,
+    NoSuchProject,
+    OtherSite,
+    Unauthenticated,
+)
 from pypid.core.permissions import Action, may
 from pypid.web.entrance import login_address
 from pypid.web.errors import ErrorResponse
@@ -42,27 +49,43 @@ def page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseExce
     return text.encode("utf-8", "replace")
 
 
-def _ways(face: App, request: Request, refusal: ErrorResponse, error: BaseException) -> Iterator[NextStep]:
+def _ways(
+    face: App, request: Request, refusal: ErrorResponse, error: BaseException
+) -> Iterator[NextStep]:
     who = request.identity
     match error:
         case NoCsrfToken():
-            yield NextStep("Go back, load the page anew, and send the form again: it was open while you logged in or out.")
+            yield NextStep(
+                "Go back, load the page anew, and send the form again: it was open while you "
+                "logged in or out."
+            )
         case NoSuchProject(name=str() as name) if may(face.rules, who, Action.READ):
             yield NextStep(f"Search for {name}", f"search?q={quote(name, safe='')}")
         case NoSuchFile() if may(face.rules, who, Action.READ):
             yield NextStep("Search the index", "search")
         case _:
             pass
-    logging_in_helps = who.user is None and face.registry is not None and not isinstance(error, LoginRefused)
+    logging_in_helps = (
+        who.user is None and face.registry is not None and not isinstance(error, LoginRefused)
+    )
     if isinstance(error, OtherSite):
-        yield NextStep("Load the page anew from the address of this index, and send the form again.")
+        yield NextStep(
+            "Load the page anew from the address of this index, and send the form again."
+        )
     elif refusal.status in (401, 403) and logging_in_helps:
         yield NextStep("Log in", login_address(request))
     elif refusal.status == 403 and who.user is not None:
-        yield NextStep(f"You are logged in as {who.user}. Ask an administrator for the right, or log in as somebody else.")
+        yield NextStep(
+            f"You are logged in as {who.user}. Ask an administrator for the right, or log in "
+            f"as "
+            f"somebody else."
+        )
     if refusal.status in (429, 502, 503, 504):
         yield NextStep("Wait a moment and load the page again.")
     if refusal.status == 500:
-        yield NextStep("Try it again; if it happens again, tell an administrator the number below, which stands in the log.")
+        yield NextStep(
+            "Try it again; if it happens again, tell an administrator the number below, which "
+            "stands in the log."
+        )
     if not isinstance(error, Unauthenticated):
         yield NextStep("Go to the first page", "")

@@ -1,6 +1,8 @@
-"""How a page for people is made: a template, what every page has, and the head that lets nothing but our own files in.
+"""How a page for people is made: a template, what every page has, and the head that lets nothing
+but our own files in.
 
-Whatever is stored is text here: Jinja2 escapes it, and nothing but a README that was made safe (`marked_up`) is anything else.
+Whatever is stored is text here: Jinja2 escapes it, and nothing but a README that was made safe
+(`marked_up`) is anything else.
 """
 
 from __future__ import annotations
@@ -61,8 +63,12 @@ _compiled: set[str] = set()
 """The templates that are programs by now, with all that they include."""
 
 
-async def show(face: App, request: Request, who: Identity, template: str, *, status: int = 200, **values: Any) -> None:
-    """Answer with the page: the template, filled in with `values` and what every page has (`common`)."""
+async def show(
+    face: App, request: Request, who: Identity, template: str, *, status: int = 200, **values: Any
+) -> None:
+    """Answer with the page: the template, filled in with `values` and what every page has
+    (`common`).
+    """
     if template not in _compiled:  # a tenth of a second, the first time
         await face.world.blocking(_compile, template)
     text = environment().get_template(template).render(**common(face, request, who), **values)
@@ -87,7 +93,11 @@ async def send_html(face: App, request: Request, text: str, *, status: int = 200
     body, zips = text.encode("utf-8", "replace"), _zips(request)
     plain = len(body)
     if zips and plain > SMALL:
-        body = compress(body, 5, mtime=0) if plain <= LARGE else await face.world.blocking(compress, body, 5)
+        body = (
+            compress(body, 5, mtime=0)
+            if plain <= LARGE
+            else await face.world.blocking(compress, body, 5)
+        )
     head: Head = (*page_head(request), (b"Content-Length", b"%d" % len(body)))
     if zips and plain > SMALL:
         head = (*head, (b"Content-Encoding", b"gzip"))
@@ -96,7 +106,9 @@ async def send_html(face: App, request: Request, text: str, *, status: int = 200
 
 
 def page_head(request: Request) -> Head:
-    """The head of a page but its length. Pages of somebody who is known are kept nowhere, also not for the way back."""
+    """The head of a page but its length. Pages of somebody who is known are kept nowhere, also not
+    for the way back.
+    """
     keep = b"private, no-cache" if request.identity.user is None else b"private, no-store"
     return (
         (b"Content-Type", HTML),
@@ -127,12 +139,16 @@ def common(face: App, request: Request, who: Identity) -> dict[str, Any]:
 
 
 def go(request: Request, where: str, *, done: str | None = None, **asked: str) -> None:
-    """303 to a page of ours, by its path from the root (``project/spam/``): what a form that was carried out answers.
+    """303 to a page of ours, by its path from the root (``project/spam/``): what a form that was
+    carried out answers.
 
-    `done`: a word of `ui.said.DONE`, which that page says; `asked`: what stands behind the question mark besides.
+    `done`: a word of `ui.said.DONE`, which that page says; `asked`: what stands behind the question
+    mark besides.
     """
     given = {**asked, **({} if done is None else {"done": done})}
-    query = "&".join(f"{quote(name, safe='')}={quote(text, safe='')}" for name, text in given.items())
+    query = "&".join(
+        f"{quote(name, safe='')}={quote(text, safe='')}" for name, text in given.items()
+    )
     path, _, fragment = where.partition("#")
     see_other(request, path + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else ""))
 
@@ -153,7 +169,9 @@ def part(text: str) -> str:
 
 
 def marked_up(safe: str) -> Markup:
-    """HTML that was made safe in `pypid.rendering`, or is made of numbers and escaped text alone (`core.presentation.plot`)."""
+    """HTML that was made safe in `pypid.rendering`, or is made of numbers and escaped text alone
+    (`core.presentation.plot`).
+    """
     return Markup(safe)
 
 
@@ -186,15 +204,19 @@ def size(count: int | None) -> str:
 
 
 def count(number: int, one: str = "", many: str = "") -> str:
-    """A number with its thousands apart, and the right word behind it: ``1 file``, ``12,300 files``."""
+    """A number with its thousands apart, and the right word behind it: ``1 file``, ``12,300
+    files``.
+    """
     if not one:
         return f"{number:,}"
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _zips(request: Request) -> bool:
-    """Not where the token against CSRF stands beside words of the address, which any link may say: the length of both, packed
-    together, would tell whoever sees it how much they have in common (BREACH, CVE-2013-3587)."""
+    """Not where the token against CSRF stands beside words of the address, which any link may say:
+    the length of both, packed together, would tell whoever sees it how much they have in common
+    (BREACH, CVE-2013-3587).
+    """
     if request.session is not None and b"?" in request.uri:
         return False
     return choose_encoding(header_of(request, "accept-encoding")) is Encoding.GZIP

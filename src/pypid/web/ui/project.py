@@ -1,6 +1,7 @@
 """The page of a project: one release, described, with its files; and what there is besides.
 
-Of somebody's metadata nothing but text comes into it (`core.presentation.release_facts`), and a README that was made safe (`pypid.rendering`).
+Of somebody's metadata nothing but text comes into it (`core.presentation.release_facts`), and a
+README that was made safe (`pypid.rendering`).
 """
 
 from __future__ import annotations
@@ -42,15 +43,21 @@ async def project_page(face: App, request: Request, who: Identity, project: str)
 
 
 @guarded(app, "/project/<project>/<version>/", may=Action.READ, page=True)
-async def release_page(face: App, request: Request, who: Identity, project: str, version: str) -> None:
+async def release_page(
+    face: App, request: Request, who: Identity, project: str, version: str
+) -> None:
     """One release of a project."""
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
-        return redirect(request, f"/project/{name}/{part(version)}/", permanent=True, restricted=face.restricted)
+        return redirect(
+            request, f"/project/{name}/{part(version)}/", permanent=True, restricted=face.restricted
+        )
     return await _show(face, request, who, project, version)
 
 
-async def _show(face: App, request: Request, who: Identity, project: str, version: str | None) -> None:
+async def _show(
+    face: App, request: Request, who: Identity, project: str, version: str | None
+) -> None:
     asked = asked_of(face, request, who, project)
     seen = await face.index.seen(project_name(project), asked)
     found = await face.exhibits.shown(seen.view, version)
@@ -77,14 +84,18 @@ async def _show(face: App, request: Request, who: Identity, project: str, versio
         summary=(facts or NOTHING).summary or found.summary,
         description=await _description(face, found, facts or NOTHING),
         files=marked_up(await _files(face, request, seen, found)),
-        commands=_commands(face, request, who, requirement(found, pinned=version is not None), login=not is_open),
+        commands=_commands(
+            face, request, who, requirement(found, pinned=version is not None), login=not is_open
+        ),
         plot=marked_up(await _plot(face, seen.view.project)),
         is_open=is_open,
     )
 
 
 async def _quarantined(face: App, who: Identity, facts: Facts) -> frozenset[ProjectName]:
-    """Return the local projects in quarantine that the release depends on, as far as `who` sees them."""
+    """Return the local projects in quarantine that the release depends on, as far as `who` sees
+    them.
+    """
     groups = [facts.needs.needed, *(group for _, group in facts.needs.extras)]
     wanted = {need.project for group in groups for need in group if need.project is not None}
     by = await face.sight(who)
@@ -105,15 +116,23 @@ def project_values(face: App, who: Identity, seen: ViewSources) -> dict[str, Any
 
 
 def _spelled(found: ShownRelease, facts: Facts) -> str:
-    """The name as its authors write it, if it is this project's: metadata from elsewhere may say anything."""
-    return facts.name if facts.name is not None and project_name(facts.name) == found.name else found.name
+    """The name as its authors write it, if it is this project's: metadata from elsewhere may say
+    anything.
+    """
+    return (
+        facts.name
+        if facts.name is not None and project_name(facts.name) == found.name
+        else found.name
+    )
 
 
 async def _files(face: App, request: Request, seen: ViewSources, found: ShownRelease) -> str:
     """The list of files as HTML: it is most of the page, and the same for everybody."""
     root, signers = root_of(request), await face.exhibits.signers(found.files)
     template = environment().get_template("project_files.html")
-    write = partial(template.render, root=root, project=seen.view.project, shown=found, signers=signers)
+    write = partial(
+        template.render, root=root, project=seen.view.project, shown=found, signers=signers
+    )
     return await face.exhibits.listed(seen.view, found, root, write)
 
 
@@ -132,12 +151,18 @@ async def _plot(face: App, project: Project) -> str:
 
 
 def requirement(found: ShownRelease, *, pinned: bool) -> str:
-    """What installers are told: the name, and an exact version where they would choose another one."""
-    exact = pinned or found.age is not Age.CHOSEN or found.line.is_yanked or found.line.is_prerelease
+    """What installers are told: the name, and an exact version where they would
+    choose another one.
+    """
+    exact = (
+        pinned or found.age is not Age.CHOSEN or found.line.is_yanked or found.line.is_prerelease
+    )
     return f"{found.name}=={found.line.version}" if exact else found.name
 
 
-def _commands(face: App, request: Request, who: Identity, what: str, *, login: bool) -> tuple[Snippet, ...]:
+def _commands(
+    face: App, request: Request, who: Identity, what: str, *, login: bool
+) -> tuple[Snippet, ...]:
     """How clients install it; none where the host that was asked may not be believed."""
     base = face.base_url(request)
     return () if base is None else to_install(IndexAddress(base, login=login), who.user, what)

@@ -19,10 +19,14 @@ from pypid.web.ui.formed import MISTAKES, has_no_accounts, refused, sent
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.said import say
 
-UNREAD = "The riddle was not solved, too late, or used already: send the form once more, and your browser solves a new one."
+UNREAD = (
+    "The riddle was not solved, too late, or used already: send the form once more, and your "
+    "browser solves a new one."
+)
 DIFFERENT = "The two passwords are not the same: type the new password twice."
 UNSOLVED = (
-    "Your browser has not solved the riddle that keeps robots out: that takes JavaScript. Without it, ask an administrator for "
+    "Your browser has not solved the riddle that keeps robots out: that takes JavaScript. Without "
+    "it, ask an administrator for "
     "an account."
 )
 
@@ -39,7 +43,9 @@ async def register_page(face: App, request: Request, who: Identity) -> None:
         await _form(face, request, who, Fields({"token": asked(request).all("token")}))
 
 
-@guarded(app, "/account/register", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True)
+@guarded(
+    app, "/account/register", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True
+)
 async def register(face: App, request: Request, who: Identity) -> None:
     """Make the account, and say what comes next."""
     said = sent(request)
@@ -51,7 +57,11 @@ async def register(face: App, request: Request, who: Identity) -> None:
         status, problems = refused(request, error)
         problems = [UNREAD if "/api/captcha" in line else line for line in problems]
         return await _form(face, request, who, said, status=status, problems=problems)
-    return go(request, LOGIN, done="registered" if account.standing is AccountStatus.ACTIVE else "registered-waiting")
+    return go(
+        request,
+        LOGIN,
+        done="registered" if account.standing is AccountStatus.ACTIVE else "registered-waiting",
+    )
 
 
 def _wanted(face: App, said: Fields) -> Applicant:
@@ -68,7 +78,13 @@ def _wanted(face: App, said: Fields) -> Applicant:
 
 
 async def _form(
-    face: App, request: Request, who: Identity, said: Fields, *, status: int = 200, problems: Sequence[str] = ()
+    face: App,
+    request: Request,
+    who: Identity,
+    said: Fields,
+    *,
+    status: int = 200,
+    problems: Sequence[str] = (),
 ) -> None:
     people = face.settings.people
     values = {

@@ -44,9 +44,18 @@ async def rights(face: App, request: Request, who: Identity) -> None:
         return
     found, wanted = await listed(face), asked(request).text("q").strip()
     folded = wanted.casefold()
-    matching = [right for right in found["rights"] if folded in right["project"] or folded in right["name"].casefold()]
+    matching = [
+        right
+        for right in found["rights"]
+        if folded in right["project"] or folded in right["name"].casefold()
+    ]
     rules = face.rules
-    everybody = {"read": rules.read, "write": rules.write, "overwrite": rules.overwrite, "delete": rules.delete}
+    everybody = {
+        "read": rules.read,
+        "write": rules.write,
+        "overwrite": rules.overwrite,
+        "delete": rules.delete,
+    }
     everybody |= {"cache_update": rules.fetch, "collect": rules.collect}
     await show(
         face,
@@ -100,7 +109,9 @@ async def _one(
 
 
 async def _is_there(face: App, request: Request, who: Identity, name: ProjectName) -> bool:
-    """Whether the project has a page: a name can have rights before anything is published under it."""
+    """Whether the project has a page: a name can have rights before anything is
+    published under it.
+    """
     try:
         await face.index.project(name, asked_of(face, request, who, name, local=True))
     except PypidError:
@@ -118,7 +129,9 @@ async def _names(face: App) -> Sequence[str]:
 
 @guarded(app, PROJECT, may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def change(face: App, request: Request, who: Identity, project: str) -> None:
-    """Give a right, or take one away (``do=withdraw``); what may not have been meant is said at once."""
+    """Give a right, or take one away (``do=withdraw``); what may not have been meant is said at
+    once.
+    """
     name, said = project_name(project), sent(request)
     taking = said.text("do") == "withdraw"
     try:
@@ -129,7 +142,9 @@ async def change(face: App, request: Request, who: Identity, project: str) -> No
         else:
             if said.text("right") not in ("r", "rw"):
                 raise BadRequest("A right is one to read, or one to read and write.")
-            after = await granted(face, request, who, Right(name, whom, named, said.text("right") == "rw"))
+            after = await granted(
+                face, request, who, Right(name, whom, named, said.text("right") == "rw")
+            )
     except MISTAKES as error:
         status, problems = refused(request, error)
         return await _one(face, request, who, name, status=status, problems=problems, said=said)
@@ -147,7 +162,8 @@ async def _demand_confirmed(face: App, right: tuple[ProjectName, Whom, str], sai
     keys = [(each.project, each.whom, each.name) for each in found.kept]
     if not found.configured and keys == [right] and said.text("last") != "yes":
         raise BadRequest(
-            "Nothing was changed: this is the last right of the project, and without it the defaults"
+            "Nothing was changed: this is the last right of the project, and without it the "
+            "defaults"
             " apply. Remove it again if that is what you want."
         )
 

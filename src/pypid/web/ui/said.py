@@ -12,6 +12,8 @@ DONE = {
 
 
 def say(**words: str) -> None:
-    """Add messages; underscores become dashes in the address (``status_set="..."`` is ``?done=status-set``)."""
+    """Add messages; underscores become dashes in the address (``status_set="..."`` is
+    ``?done=status-set``).
+    """
     for word, text in words.items():
         DONE[word.replace("_", "-")] = text

@@ -1,4 +1,6 @@
-"""The page on which projects are looked for: words, filters, and what was found; with its script, as one types."""
+"""The page on which projects are looked for: words, filters, and what was found; with its script,
+as one types.
+"""
 
 from __future__ import annotations
 

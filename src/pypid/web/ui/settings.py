@@ -1,4 +1,6 @@
-"""The settings of a project: what is published, to yank and delete it; its status; its name. The page, and what it shows."""
+"""The settings of a project: what is published, to yank and delete it; its status; its name. The
+page, and what it shows.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,17 @@ ADDRESS = "/project/<project>/-/"
 MEANINGS = {
     Status.ACTIVE: "In use: files can be installed and published.",
     Status.DEPRECATED: (
-        "Obsolete, perhaps for another project that the reason names: files can be installed and published, and installers may "
+        "Obsolete, perhaps for another project that the reason names: files can be installed and "
+        "published, and installers may "
         "say so."
     ),
-    Status.ARCHIVED: "Not worked on any more: nothing can be published; files can be installed, and installers may say so.",
+    Status.ARCHIVED: (
+        "Not worked on any more: nothing can be published; files can be installed, and installers "
+        "may say so."
+    ),
     Status.QUARANTINED: (
-        "Not safe, or not known to be: nobody can install or download any file or publish one, until the status is another."
+        "Not safe, or not known to be: nobody can install or download any file or publish one, "
+        "until the status is another."
     ),
 }
 """By status: what it means to installers and publishers (PEP 792)."""
@@ -95,15 +102,21 @@ async def show_settings(
     error: PypidError | None = None,
     sent: Fields | None = None,
 ) -> None:
-    """The page: a page of the releases, or of the files of the release that has this `version` in any spelling.
+    """The page: a page of the releases, or of the files of the release that has this `version` in
+    any spelling.
 
-    With what is wrong with a form that was `sent`, and its fields as they were. Raises `NoSuchProject`, `NotYetKnown`,
-    `NoSuchFile`, and what `demand` does for somebody who may publish the project but not read it (a token).
+    With what is wrong with a form that was `sent`, and its fields as they were. Raises
+    `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and what `demand` does for somebody who may
+    publish the project but not read it (a token).
     """
     demand(face.rules, who, Action.READ, name)
     known = await face.index.parts.known(name)
     is_long = len(known.files) > FEW_FILES
-    listed = await face.world.thinking(listing, known, version, page) if is_long else listing(known, version, page)
+    listed = (
+        await face.world.thinking(listing, known, version, page)
+        if is_long
+        else listing(known, version, page)
+    )
     refusal = None if error is None else refusal_of(error, request.method)
     await show(
         face,
@@ -122,13 +135,19 @@ async def show_settings(
 
 
 def listing(project: Project, version: str | None, page: str) -> ProjectSettings:
-    """The lines of a page, the newest first; a page that is not there is the first or the last. Raises `NoSuchFile`."""
+    """The lines of a page, the newest first; a page that is not there is the first or the last.
+    Raises `NoSuchFile`.
+    """
     release = None if version is None else release_of(project, version)
     if version is not None and release is None:
         raise NoSuchFile(f"{project.name} {version}")
-    lines: Sequence[Release] | Sequence[File] = releases(project)[::-1] if release is None else release.files
+    lines: Sequence[Release] | Sequence[File] = (
+        releases(project)[::-1] if release is None else release.files
+    )
     pages = max(1, -(-len(lines) // LINES))
-    number = min(max(1, int(page)), pages) if page.isascii() and page.isdigit() and len(page) < 10 else 1
+    number = (
+        min(max(1, int(page)), pages) if page.isascii() and page.isdigit() and len(page) < 10 else 1
+    )
     part = lines[(number - 1) * LINES : number * LINES]
     return ProjectSettings(
         project=project,
@@ -146,5 +165,7 @@ def _line(release: Release) -> ReleaseSettings:
         count=len(release.files),
         yanked=sum(file.yanked is not None for file in release.files),
         reason=release.yanked_reason or "",
-        uploaded=max((file.uploaded for file in release.files if file.uploaded is not None), default=None),
+        uploaded=max(
+            (file.uploaded for file in release.files if file.uploaded is not None), default=None
+        ),
     )

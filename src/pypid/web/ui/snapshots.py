@@ -16,7 +16,9 @@ from pypid.web.ui.leaves import ListSlice, leaf_of
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.said import say
 
-say(snapshot_made="The snapshot was made.", snapshot_deleted="The snapshot was deleted. Files stay.")
+say(
+    snapshot_made="The snapshot was made.", snapshot_deleted="The snapshot was deleted. Files stay."
+)
 
 
 @guarded(app, "/manage/snapshots", may=Action.ADMIN, page=True)
@@ -29,7 +31,11 @@ async def snapshots(face: App, request: Request, who: Identity) -> None:
 async def make(face: App, request: Request, who: Identity) -> None:
     """A new one."""
     fields = request.form or Fields()
-    wish = NewSnapshot(fields.text("name").strip(), fields.text("moment").strip() or None, fields.text("note").strip())
+    wish = NewSnapshot(
+        fields.text("name").strip(),
+        fields.text("moment").strip() or None,
+        fields.text("note").strip(),
+    )
     try:
         await made(face, request, who, wish)
     except (BadMoment, BadRequest, NameTaken) as error:
@@ -53,7 +59,12 @@ async def delete(face: App, request: Request, who: Identity) -> None:
 
 
 async def _page(
-    face: App, request: Request, who: Identity, *, problems: Sequence[str] = (), wish: NewSnapshot | None = None
+    face: App,
+    request: Request,
+    who: Identity,
+    *,
+    problems: Sequence[str] = (),
+    wish: NewSnapshot | None = None,
 ) -> None:
     found = (await face.index.moments.snapshots.all()).values()
     newest_first = sorted(found, key=lambda each: (each.made, each.name), reverse=True)

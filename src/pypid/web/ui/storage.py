@@ -46,9 +46,13 @@ async def rebuild(face: App, request: Request, who: Identity) -> None:
 
     async def run(tell: Tell) -> RebuildOutcome:
         found, adopted = await rebuilt(face, request, who, name, tell)
-        return RebuildOutcome(found.projects, found.changed, *await face.world.thinking(_sorted, adopted))
+        return RebuildOutcome(
+            found.projects, found.changed, *await face.world.thinking(_sorted, adopted)
+        )
 
-    return await show_meanwhile(face, request, who, "rebuild.html", run, project=name, most=MOST_TOLD)
+    return await show_meanwhile(
+        face, request, who, "rebuild.html", run, project=name, most=MOST_TOLD
+    )
 
 
 @guarded(app, "/manage/check", may=Action.ADMIN, methods=("POST",), page=True, form=True)
@@ -57,7 +61,10 @@ async def check(face: App, request: Request, who: Identity) -> None:
     form = request.form or Fields()
     wanted = Checkup(sweep=form.flag("sweep"), hashes=form.flag("hashes"))
     if wanted.sweep and form.text("confirm").strip() != SWEEP:
-        problem = f"To remove what is left over, type {SWEEP} into the field beside the box. Nothing was looked at."
+        problem = (
+            f"To remove what is left over, type {SWEEP} into the field beside the box. Nothing "
+            f"was looked at."
+        )
         return await _page(face, request, who, problems=[problem], sweep=True, hashes=wanted.hashes)
 
     async def run(tell: Tell) -> CheckOutcome:
@@ -65,7 +72,9 @@ async def check(face: App, request: Request, who: Identity) -> None:
         counts = Counter(finding.wrong.value for finding in found.findings)
         return CheckOutcome(found.objects, found.files, found.kept, counts, found.findings)
 
-    return await show_meanwhile(face, request, who, "check.html", run, wanted=wanted, most=MOST_TOLD)
+    return await show_meanwhile(
+        face, request, who, "check.html", run, wanted=wanted, most=MOST_TOLD
+    )
 
 
 @frozen
@@ -134,7 +143,9 @@ async def _page(
 
 
 async def used_of(face: App) -> tuple[Used | None, str]:
-    """What all take, and why that is not known: a page of an administrator is there also where the catalog is not."""
+    """What all take, and why that is not known: a page of an administrator is there also where the
+    catalog is not.
+    """
     try:
         return await face.measures.usage.told(), ""
     except CatalogDown as error:

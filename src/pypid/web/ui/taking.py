@@ -1,6 +1,8 @@
-"""The site's upload form, taken apart while it comes: each file in it goes through a spool of its own, and is published or not.
+"""The site's upload form, taken apart while it comes: each file in it goes through a spool of its
+own, and is published or not.
 
-What went well stays, whatever comes after it: what is wrong with one file is said of this file, and the next one is taken.
+What went well stays, whatever comes after it: what is wrong with one file is said of this file, and
+the next one is taken.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from pypid.web.respond import header_of
 from pypid.web.uploads import Published, counted, publish
 
 FILES, OVERWRITE = "files", "overwrite"
-"""The parts of the form beside the token against CSRF, which comes first: the files, and a box that is ticked before them."""
+"""The parts of the form beside the token against CSRF, which comes first: the files, and a box that
+is ticked before them.
+"""
 MOST_FILES = 50
 """Files that one form may have."""
 _BESIDE = 10
@@ -56,7 +60,9 @@ class ReceivedFile:
 
 @define
 class MultiUpload:
-    """What became of a form: of its files in their order, and what is wrong with the form itself, if anything is."""
+    """What became of a form: of its files in their order, and what is wrong with the form itself,
+    if anything is.
+    """
 
     files: list[ReceivedFile] = field(factory=list)
     problem: PypidError | None = None
@@ -73,7 +79,8 @@ class MultiUpload:
 async def take(face: App, request: Request, who: Identity) -> MultiUpload:
     """Publish the files of the form, one after the other; to the end, even if the client goes away.
 
-    Raises `NoCsrfToken` before anything is stored, `TooLarge` and `BadRequest` for what is no such form at all, `ClientGone`.
+    Raises `NoCsrfToken` before anything is stored, `TooLarge` and `BadRequest` for what is no such
+    form at all, `ClientGone`.
     """
     refuse_early(request.body.size, MOST_FILES * face.settings.max_upload + _FRAME, MAX_UPLOAD)
     try:
@@ -99,7 +106,9 @@ async def _taken(face: App, request: Request, who: Identity, boundary: bytes) ->
         parts.close()
         reading.trust(None)  # a form without any part
         if not reading.taking.files:
-            reading.taking.problem = BadRequest("No file was chosen. Choose the wheels and sdists that are to be published.")
+            reading.taking.problem = BadRequest(
+                "No file was chosen. Choose the wheels and sdists that are to be published."
+            )
     except MultipartError as error:
         reading.break_off(refusal_of_form(error, MOST_FILES + _BESIDE))
     except (BadRequest, TooLarge) as error:
@@ -125,7 +134,9 @@ class _Reading:
         self._failure: PypidError | None = None
 
     def trust(self, said: str | None) -> None:
-        """Raise `NoCsrfToken` unless the form, or the request's head, says the token of the session that sends it."""
+        """Raise `NoCsrfToken` unless the form, or the request's head, says the token of the session
+        that sends it.
+        """
         if not self._is_trusted and self._request.session is not None:
             demand_csrf_token(self._request, self._request.session, said)
             self._is_trusted = True
@@ -139,7 +150,10 @@ class _Reading:
         elif self._filename is None:
             self._text += event
             if len(self._text) > _TEXT:
-                raise BadRequest(f"The form field {self._name[:80]!r} is larger than the {_TEXT} bytes that are allowed.")
+                raise BadRequest(
+                    f"The form field {self._name[:80]!r} is larger than the {_TEXT} bytes that "
+                    f"are allowed."
+                )
         else:
             await self._more(event)
 
@@ -148,17 +162,25 @@ class _Reading:
         self._text, self._came, self._failure = bytearray(), 0, None
         if self._name != FIELD:
             self.trust(None)
-        named = file_name_in(segment.header("Content-Disposition", "")) if self._name == FILES else None
+        named = (
+            file_name_in(segment.header("Content-Disposition", "")) if self._name == FILES else None
+        )
         if not named:  # a browser where no file was chosen sends one without a name
             self._filename = None
             return
         if len(self.taking.files) >= MOST_FILES:
-            raise BadRequest(f"A form may have {MOST_FILES} files: these and all that came after them were not looked at.")
+            raise BadRequest(
+                f"A form may have {MOST_FILES} files: these and all that came after them were "
+                f"not "
+                f"looked at."
+            )
         self._filename = named
         self._spool = Spool(self._face.settings.spool, self._face.world.blocking)
 
     async def _more(self, data: bytes) -> None:
-        """More of a file. Of one that has failed the rest is read, and thrown away: there may be others behind it."""
+        """More of a file. Of one that has failed the rest is read, and thrown away: there may be
+        others behind it.
+        """
         self._came += len(data)
         if self._failure is not None or self._spool is None:
             return
@@ -185,14 +207,19 @@ class _Reading:
         try:
             if self._failure is not None or self._spool is None:
                 raise self._failure or BadRequest(CUT_OFF)
-            form = UploadFields(fields={}, filename=filename, content_digests=await self._spool.finish())
+            form = UploadFields(
+                fields={}, filename=filename, content_digests=await self._spool.finish()
+            )
             request, who, overwriting = self._request, await self._still(), self._overwriting
-            return published(await publish(self._face, request, form, self._spool, who, overwriting=overwriting))
+            return published(
+                await publish(self._face, request, form, self._spool, who, overwriting=overwriting)
+            )
         except PypidError as error:
             return refused(filename, error)
 
     async def _still(self) -> Identity:
-        """Who they are by now: fifty files take as long as whoever sends them likes, and a session may have ended meanwhile.
+        """Who they are by now: fifty files take as long as whoever sends them likes, and a session
+        may have ended meanwhile.
 
         Raises `Unauthenticated`, `PeopleUnknown`.
         """
@@ -200,7 +227,9 @@ class _Reading:
         return self._who if cookie is None else await self._face.access.identify(cookie)
 
     def break_off(self, error: PypidError) -> None:
-        """Nothing more of the form is read. Raises the error where it has no files that anything could be said of."""
+        """Nothing more of the form is read. Raises the error where it has no files that anything
+        could be said of.
+        """
         if self._filename is not None:
             self.taking.files.append(refused(self._filename, error))
             self._filename = None
@@ -229,7 +258,9 @@ def published(done: Published) -> ReceivedFile:
 
 
 def refused(filename: str, error: PypidError) -> ReceivedFile:
-    """What is said of a file that was not published. Raises the error if it is not meant for anybody."""
+    """What is said of a file that was not published. Raises the error if it is not meant for
+    anybody.
+    """
     refusal = refusal_of(error, b"POST")
     if refusal is None:
         raise error

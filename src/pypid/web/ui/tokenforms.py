@@ -26,7 +26,13 @@ MEANS = {
     "metrics": "read its metrics",
 }
 """What the words of a token's actions mean."""
-EXPIRES = {"30d": "in 30 days", "90d": "in 90 days", "365d": "in a year", "never": "never", "own": "at the end of another day"}
+EXPIRES = {
+    "30d": "in 30 days",
+    "90d": "in 90 days",
+    "365d": "in a year",
+    "never": "never",
+    "own": "at the end of another day",
+}
 """By what the form sends: when a new token expires."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 _NOWHERE = "https://INDEX"
@@ -109,18 +115,29 @@ def _expiry(said: Fields) -> str | None:
 
 
 def uses_of(base: str | None, secret: str, actions: Collection[Action]) -> list[TokenUse]:
-    """How the token is told to twine, uv and pip, as far as it is good for what they do. `base`: the index's URL."""
+    """How the token is told to twine, uv and pip, as far as it is good for what they do. `base`:
+    the index's URL.
+    """
     index = base or _NOWHERE
     machine = urlsplit(index).hostname or index
     found = []
     if Action.WRITE in actions:
         pypirc = f"[distutils]\nindex-servers = ours\n\n[ours]\nrepository = {index}/legacy/\n"
         pypirc += f"username = {TOKEN_USER}\npassword = {secret}"
-        found.append(TokenUse("twine", "In ~/.pypirc (chmod 600); then: twine upload -r ours dist/*", pypirc))
+        found.append(
+            TokenUse("twine", "In ~/.pypirc (chmod 600); then: twine upload -r ours dist/*", pypirc)
+        )
         uv = f"export UV_PUBLISH_URL={index}/legacy/\nexport UV_PUBLISH_TOKEN={secret}\nuv publish"
-        found.append(TokenUse("uv publish", "In the environment, as in CI where it is a secret variable.", uv))
+        found.append(
+            TokenUse(
+                "uv publish", "In the environment, as in CI where it is a secret variable.", uv
+            )
+        )
     if Action.READ in actions:
         netrc = f"machine {machine}\nlogin {TOKEN_USER}\npassword {secret}"
-        words = f"In ~/.netrc (chmod 600), which both read; then: pip install --index-url {index}/simple/ PROJECT"
+        words = (
+            f"In ~/.netrc (chmod 600), which both read; then: pip install --index-url "
+            f"{index}/simple/ PROJECT"
+        )
         found.append(TokenUse("pip and uv", words, netrc))
     return found

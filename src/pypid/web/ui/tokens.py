@@ -30,10 +30,14 @@ async def tokens(face: App, request: Request, who: Identity) -> None:
         token
         for token in found
         if state in ("all", token.state)
-        and (folded in token.user.casefold() or folded in token.name.casefold() or folded == token.id)
+        and (
+            folded in token.user.casefold() or folded in token.name.casefold() or folded == token.id
+        )
     ]
     leaf = leaf_of(matching, request, "q", "state")
-    await show(face, request, who, "tokens.html", tokens=leaf, wanted=wanted, state=state, states=STATES)
+    await show(
+        face, request, who, "tokens.html", tokens=leaf, wanted=wanted, state=state, states=STATES
+    )
 
 
 @guarded(app, "/manage/tokens/revoke", may=Action.ADMIN, methods=("POST",), page=True, form=True)

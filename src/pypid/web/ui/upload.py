@@ -25,7 +25,9 @@ MOST_NAMES = 20
 
 
 class FileTaken(TypedDict):
-    """What became of a file. `outcome`: ``published``, ``overwritten``, ``unchanged`` or ``refused``."""
+    """What became of a file. `outcome`: ``published``, ``overwritten``, ``unchanged`` or
+    ``refused``.
+    """
 
     filename: str
     outcome: str
@@ -51,9 +53,11 @@ async def form(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/upload", may=Action.WRITE, methods=("POST",), page=True, multipart=True)
 async def upload(face: App, request: Request, who: Identity) -> None:
-    """Publish the files of the form; answers with what became of each, as a page, or as JSON for who accepts that.
+    """Publish the files of the form; answers with what became of each, as a page, or as JSON for
+    who accepts that.
 
-    In JSON each file has a status of its own, so that the answer as a whole is 200 where the form was read to its end.
+    In JSON each file has a status of its own, so that the answer as a whole is 200 where the form
+    was read to its end.
     """
     taking = await take(face, request, who)
     if error_format(request) is ErrorFormat.JSON:
@@ -107,7 +111,9 @@ def _problems(taking: MultiUpload) -> list[str]:
 
 
 async def _only_these(face: App, who: Identity) -> Sequence[ProjectName] | None:
-    """The projects that they may publish, where that is not any; None where it is, or may be what nobody has listed."""
+    """The projects that they may publish, where that is not any; None where it is, or may be what
+    nobody has listed.
+    """
     rules = face.rules
     if (who.scope is not None) or who.admin or rules.write.include(who):
         return None

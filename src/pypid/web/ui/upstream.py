@@ -1,4 +1,6 @@
-"""What is in force for what is not ours, whether upstream answers, and what is kept of it: seen, and taken away."""
+"""What is in force for what is not ours, whether upstream answers, and what is kept of it: seen,
+and taken away.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,18 @@ from pypid.web.ui.storage import used_of
 ALL = "everything"
 """The word that has to be typed before all that is kept is taken away."""
 MODES = {
-    Mode.CACHE: "What is asked for is fetched from upstream, checked, kept here and served from here (cache).",
-    Mode.REDIRECT: "Clients are told what upstream has, and are sent there for its files; nothing is kept (redirect).",
-    Mode.MIRROR: "What is asked for is fetched, checked and kept here, and what is kept is kept fresh (mirror).",
+    Mode.CACHE: (
+        "What is asked for is fetched from upstream, checked, kept here and served from here "
+        "(cache)."
+    ),
+    Mode.REDIRECT: (
+        "Clients are told what upstream has, and are sent there for its files; nothing is kept "
+        "(redirect)."
+    ),
+    Mode.MIRROR: (
+        "What is asked for is fetched, checked and kept here, and what is kept is kept fresh "
+        "(mirror)."
+    ),
     Mode.OFFLINE: "No other index is asked; what is stored is served (offline).",
 }
 MOST_GLOBS = 200
@@ -38,7 +49,9 @@ MOST_GLOBS = 200
 
 @frozen
 class UpstreamRule:
-    """A rule of ``[upstream]``: its key, what it says for people, and its names and globs (the first ones)."""
+    """A rule of ``[upstream]``: its key, what it says for people, and its names and globs (the
+    first ones).
+    """
 
     key: str
     says: str
@@ -80,18 +93,26 @@ async def purge(face: App, request: Request, who: Identity) -> None:
             needed,
         )
 
-    return await show_meanwhile(face, request, who, "purge.html", run, wanted=wanted, age=_age(wanted.unwanted))
+    return await show_meanwhile(
+        face, request, who, "purge.html", run, wanted=wanted, age=_age(wanted.unwanted)
+    )
 
 
 def _wanted(fields: Fields) -> Purge:
     """What the form asks for. Raises `BadRequest`, `BadName`."""
-    project, age, force = fields.text("project").strip(), fields.text("older_than").strip(), fields.flag("force")
+    project, age, force = (
+        fields.text("project").strip(),
+        fields.text("older_than").strip(),
+        fields.flag("force"),
+    )
     unwanted: timedelta | None = None
     if age:
         try:
             unwanted = parse_duration(age)
         except ValueError:
-            raise BadRequest("An age is a whole number of s, m, h or d (one unit): 30d, for example.") from None
+            raise BadRequest(
+                "An age is a whole number of s, m, h or d (one unit): 30d, for example."
+            ) from None
     match fields.text("what"):
         case "project" if project:
             return Purge(project_name(project), unwanted=unwanted, force=force)
@@ -114,7 +135,12 @@ def _age(unwanted: timedelta | None) -> str:
 
 
 async def _page(
-    face: App, request: Request, who: Identity, *, problems: Sequence[str] = (), fields: Fields | None = None
+    face: App,
+    request: Request,
+    who: Identity,
+    *,
+    problems: Sequence[str] = (),
+    fields: Fields | None = None,
 ) -> None:
     policy, used = face.index.policy, (await used_of(face))[0]
     leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_kept, request)
@@ -133,7 +159,9 @@ async def _page(
         ttl=duration_text(face.index.ttl),
         cooldown=duration_text(policy.cooldown.age),
         cools=bool(policy.cooldown.age or policy.cooldown.exceptions),
-        exceptions=[(name, duration_text(age)) for name, age in policy.cooldown.exceptions[:MOST_GLOBS]],
+        exceptions=[
+            (name, duration_text(age)) for name, age in policy.cooldown.exceptions[:MOST_GLOBS]
+        ],
         rules=_rules(face),
         used=used,
         counting=face.measures.usage.is_counting,
@@ -148,11 +176,19 @@ def _rules(face: App) -> list[UpstreamRule]:
     policy = face.index.policy
     said = (
         ("reserved", "Never asked upstream:", policy.reserved),
-        ("allow", "May come from upstream, and no others:", () if policy.allow == ("*",) else policy.allow),
+        (
+            "allow",
+            "May come from upstream, and no others:",
+            () if policy.allow == ("*",) else policy.allow,
+        ),
         ("deny", "May not come from upstream:", policy.deny),
         ("blend", "Ours, and upstream's files may stand beside them:", policy.blend),
     )
-    return [UpstreamRule(key, says, globs[:MOST_GLOBS], max(0, len(globs) - MOST_GLOBS)) for key, says, globs in said if globs]
+    return [
+        UpstreamRule(key, says, globs[:MOST_GLOBS], max(0, len(globs) - MOST_GLOBS))
+        for key, says, globs in said
+        if globs
+    ]
 
 
 async def _snapshots(face: App) -> int | None:

@@ -1,4 +1,6 @@
-"""The administration of people: who there is, who waits to be let in, and what is done to one of them."""
+"""The administration of people: who there is, who waits to be let in, and what is done to one of
+them.
+"""
 
 from __future__ import annotations
 
@@ -95,14 +97,21 @@ async def add(face: App, request: Request, who: Identity) -> None:
     """A new account; a password that pypid makes for it is on this one answer."""
     said = sent(request)
     name = said.text("name").strip()
-    wanted = NewUser(name=name, password=said.text("password") or None, admin=said.flag("admin"), inherit=said.flag("inherit"))
+    wanted = NewUser(
+        name=name,
+        password=said.text("password") or None,
+        admin=said.flag("admin"),
+        inherit=said.flag("inherit"),
+    )
     try:
         password = await added(face, request, who, wanted)
     except MISTAKES as error:
         status, problems = refused(request, error)
         return await _list(face, request, who, status=status, problems=problems, said=said)
     if password is not None:
-        return await show(face, request, who, "password_made.html", status=201, name=name, password=password)
+        return await show(
+            face, request, who, "password_made.html", status=201, name=name, password=password
+        )
     return go(request, f"manage/users/{part(name)}", done="user-added")
 
 
@@ -114,7 +123,13 @@ async def user(face: App, request: Request, who: Identity, name: str) -> None:
 
 
 async def _one(
-    face: App, request: Request, who: Identity, name: str, *, status: int = 200, problems: Sequence[str] = ()
+    face: App,
+    request: Request,
+    who: Identity,
+    name: str,
+    *,
+    status: int = 200,
+    problems: Sequence[str] = (),
 ) -> None:
     them = await told(face, name)
     tokens = lines_of(await face.accounts.tokens(name), face.world.now())[::-1]
@@ -159,7 +174,9 @@ async def _rights(face: App, them: WholeUser) -> Sequence[Any]:
     """The rights that name the user, or a group that the user is in."""
 
     def is_theirs(kind: Whom, name: str) -> bool:
-        return (kind is Whom.USER and name == them["name"]) or (kind is Whom.GROUP and name in them["groups"])
+        return (kind is Whom.USER and name == them["name"]) or (
+            kind is Whom.GROUP and name in them["groups"]
+        )
 
     found = (await listed_rights(face))["rights"]
     return [right for right in found if is_theirs(right["kind"], right["name"])][:MOST]
@@ -187,7 +204,9 @@ async def change(face: App, request: Request, who: Identity, name: str) -> None:
 
 @guarded(app, USER + "/password", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def set_password(face: App, request: Request, who: Identity, name: str) -> None:
-    """A new password for somebody: the one that was typed, or one that pypid makes, which is on this one answer."""
+    """A new password for somebody: the one that was typed, or one that pypid makes, which is on
+    this one answer.
+    """
     wanted = NewPassword(password=sent(request).text("password") or None)
     try:
         password = await password_set(face, request, who, name, wanted)
@@ -203,7 +222,10 @@ async def remove(face: App, request: Request, who: Identity, name: str) -> None:
     """Take the account away; whoever was never let in is refused without further ado."""
     said = sent(request)
     try:
-        waits = said.flag("waiting") and (await face.accounts.user(name)).standing is AccountStatus.PENDING
+        waits = (
+            said.flag("waiting")
+            and (await face.accounts.user(name)).standing is AccountStatus.PENDING
+        )
         if not waits:
             demand_typed(said, name)
         await removed(face, request, who, name)
@@ -213,7 +235,9 @@ async def remove(face: App, request: Request, who: Identity, name: str) -> None:
 
 
 async def _again(face: App, request: Request, who: Identity, name: str, error: Any) -> None:
-    """The page of the user once more, with what was wrong. Raises the error where there is no such user."""
+    """The page of the user once more, with what was wrong. Raises the error where there is no such
+    user.
+    """
     if isinstance(error, NoSuchUser):
         raise error
     status, problems = refused(request, error)

@@ -1,4 +1,6 @@
-"""All the releases of a project, in pages of a hundred; two of them can be chosen to be compared."""
+"""All the releases of a project, in pages of a hundred; two of them can be chosen
+to be compared.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ async def versions(face: App, request: Request, who: Identity, project: str) -> 
     """All releases of a project, the newest first."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
-        return redirect(request, f"/project/{name}/-/versions", permanent=True, restricted=face.restricted)
+        return redirect(
+            request, f"/project/{name}/-/versions", permanent=True, restricted=face.restricted
+        )
     seen = await face.index.seen(name, asked_of(face, request, who, project))
     found = await face.exhibits.lines(seen.view)
     pages = max(1, -(-len(found.each) // LINES))
@@ -49,4 +53,6 @@ def page_asked(request: Request, pages: int) -> int:
         text = parse_qs(query, max_num_fields=50).get("page", ["1"])[-1]
     except ValueError:
         return 1
-    return min(max(int(text), 1), pages) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+    return (
+        min(max(int(text), 1), pages) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+    )

@@ -22,7 +22,9 @@ async def why(face: App, request: Request, who: Identity, project: str) -> None:
     """What the name is, what upstream said of it, and each file that is hidden."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
-        return redirect(request, f"/project/{name}/-/why", permanent=True, restricted=face.restricted)
+        return redirect(
+            request, f"/project/{name}/-/why", permanent=True, restricted=face.restricted
+        )
     found = await found_of(face, who, project)
     hidden = [file for file in found.files if not file.visible]
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
@@ -37,5 +39,9 @@ async def why(face: App, request: Request, who: Identity, project: str) -> None:
         ours=found.ours if isinstance(found.ours, Project) else None,
         outage=face.index.envoy.outage,
         leaf=leaf,
-        visible={"ours": visible[True, False], "kept": visible[False, True], "upstream": visible[False, False]},
+        visible={
+            "ours": visible[True, False],
+            "kept": visible[False, True],
+            "upstream": visible[False, False],
+        },
     )
