@@ -45,7 +45,7 @@ def decisions() -> tuple[float, float, float]:
     from pypid.core.model import Summary
     from pypid.core.packaging.names import project_name
     from pypid.core.permissions import Action, Identity, Rules, may, sight
-    from pypid.web.sights import seen
+    from pypid.web.app.visibility import seen
 
     chance = random.Random(5)
     users, groups = [f"user{i}" for i in range(USERS)], [f"group{i}" for i in range(GROUPS)]

@@ -28,8 +28,8 @@ from pypid.core.model import Project
 from pypid.core.simple_api.negotiation import Format
 from pypid.flow import start
 from pypid.index.request_context import DIRECT
-from pypid.web.face import App
-from pypid.web.negotiation import Encoding
+from pypid.web.app.app import App
+from pypid.web.http.negotiation import Encoding
 from pypid.wiring.recipe import load_config, make_daemon
 
 reactor: Any = _reactor

@@ -27,11 +27,11 @@ from pypid.core.records import as_of_time
 from pypid.core.search import ranking
 from pypid.core.simple_api import parse, parse_html, parse_pages, via
 from pypid.core.simple_api.negotiation import negotiate
-from pypid.web import ranges
-from pypid.web.conditional import entity_tags, parse_http_date
-from pypid.web.credentials import credential_of
-from pypid.web.forms import boundary_in, file_name_in
-from pypid.web.parts import MultipartParser
+from pypid.web.http import ranges
+from pypid.web.http.conditional import entity_tags, parse_http_date
+from pypid.web.http.credentials import credential_of
+from pypid.web.http.multipart import MultipartParser
+from pypid.web.http.upload_form import boundary_in, file_name_in
 
 KIB, MIB = 1 << 10, 1 << 20
 

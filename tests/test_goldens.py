@@ -25,9 +25,9 @@ from pypid.core.records.documents import dump_project
 from pypid.core.records.layout import Plan
 from pypid.core.records.upstream_entry import dump_heard
 from pypid.flow import whole
-from pypid.web.app import app
-from pypid.web.guard import guarded_routes
-from pypid.web.openapi import document
+from pypid.web.api.openapi import document
+from pypid.web.app.all_routes import app
+from pypid.web.app.guard import guarded_routes
 from tests.core.records.test_upstream_entry import WHEN, a_file
 from tests.index.fetching import KeeperCase, listed, noise
 from tests.index.uploads import SPAM, WHEEL, IndexCase, sent, signed

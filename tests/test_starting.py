@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.passwords import _NOBODYS
-from pypid.web import app, routes, simple
-from pypid.web.guard import guarded_routes
+from pypid.web.app import all_routes, root
+from pypid.web.app.guard import guarded_routes
+from pypid.web.installers import simple
 
 NOT_FOR_A_PAGE = (
     *("treq", "twisted.web.client", "twisted.web._newclient"),  # an HTTP client
@@ -30,7 +31,7 @@ NOT_FOR_A_PAGE = (
         "packaging.pylock",
     ),
     *("csv", "html.parser", "tomllib", "trove_classifiers", "xmlrpc"),
-    *("prometheus_client", "pypid.metrics.exposition", "pypid.web.metrics"),
+    *("prometheus_client", "pypid.metrics.exposition", "pypid.web.api.metrics"),
     *(
         "boto3",
         "botocore",
@@ -45,7 +46,7 @@ NOT_FOR_A_PAGE = (
         "pypid.daemon.control",
         "pypid.core.simple_api.parse_html",
         "pypid.testing",
-        "pypid.web.mirrors",
+        "pypid.web.installers.xmlrpc",
     ),
     *(
         "readme_renderer",
@@ -72,11 +73,11 @@ NOT_FOR_A_PAGE = (
         "pypid.index.local.storage_check",
     ),
     *(
-        "pypid.web.app",
-        "pypid.web.manage",
-        "pypid.web.people",
-        "pypid.web.uploads",
-    ),  # see pypid.web.routes
+        "pypid.web.app.all_routes",
+        "pypid.web.api.projects",
+        "pypid.web.api.users",
+        "pypid.web.installers.uploads",
+    ),  # see pypid.web.app.root
 )
 """Modules (with what is below them); some are not even installed everywhere."""
 
@@ -146,7 +147,7 @@ class StartTests(SynchronousTestCase):
                 if module == name or module.startswith(f"{name}.")
             }
             self.assertEqual(found, set())
-            self.assertIn("pypid.web.simple", modules)
+            self.assertIn("pypid.web.installers.simple", modules)
 
     def test_first_rooms(self) -> None:
         """What is got below the paths of the first rooms has its route in them: none is missed
@@ -154,25 +155,25 @@ class StartTests(SynchronousTestCase):
         """
         got = [
             route
-            for route in guarded_routes(app.app)
+            for route in guarded_routes(all_routes.app)
             if "GET" in route.methods and route.does is not None
         ]
         pages = {
             route.does.__module__
             for route in got
-            if route.rule.startswith(f"/{routes.PAGES.decode()}")
+            if route.rule.startswith(f"/{root.PAGES.decode()}")
         }
         self.assertEqual(pages, {simple.__name__})
-        files = [route for route in got if route.rule.startswith(f"/{routes.FILES.decode()}")]
+        files = [route for route in got if route.rule.startswith(f"/{root.FILES.decode()}")]
         of_files = {
-            route.does.__module__ for route in files if route.rule.count("/") == routes.DEPTH + 1
+            route.does.__module__ for route in files if route.rule.count("/") == root.DEPTH + 1
         }
         health = {
-            route.does.__module__ for route in got if route.rule == f"/{routes.HEALTH.decode()}"
+            route.does.__module__ for route in got if route.rule == f"/{root.HEALTH.decode()}"
         }
-        self.assertEqual(of_files | health, set(routes.SOON))
+        self.assertEqual(of_files | health, set(root.SOON))
         variable = {
             route.rule for route in got if route.rule.startswith("/<") and route.rule.count("/") > 2
         }
         self.assertEqual(variable, set())
-        self.assertEqual(routes.LATER[-1], app.__name__)
+        self.assertEqual(root.LATER[-1], all_routes.__name__)

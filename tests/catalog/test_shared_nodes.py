@@ -22,7 +22,7 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
 from pypid.testing.catalog import SPAM, a_file, a_project, becomes, said
 from pypid.testing.worlds import Timed
-from pypid.web.errors import status_of
+from pypid.web.app.errors import status_of
 from tests.catalog.engines import Place, PlacedEngine
 
 HAM = project_name("ham")

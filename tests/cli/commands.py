@@ -15,8 +15,8 @@ from pypid import cli
 from pypid.access.operator import Operator
 from pypid.cli import asking
 from pypid.daemon.control import ControlRefused, ControlRequest
-from pypid.web.channel import Site
-from pypid.web.registry import Configured
+from pypid.web.app.registry import Configured
+from pypid.web.http.channel import Site
 from tests.web.peopled import Peopled
 from tests.web.whole import Connection, Pypid, basic, spelled
 from tests.web.wire import Socket

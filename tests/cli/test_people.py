@@ -6,7 +6,7 @@ import json
 from pypid.cli.rights import right_url
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.packaging.names import project_name
-from pypid.web.registry import Configured
+from pypid.web.app.registry import Configured
 from tests.cli.commands import CommandCase
 from tests.web.peopled import have
 from tests.web.whole import basic

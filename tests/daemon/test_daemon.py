@@ -19,7 +19,7 @@ from pypid.daemon.state import open_state
 from pypid.index import Index
 from pypid.index.store.reconcile import Reconciled
 from pypid.testing.worlds import world
-from pypid.web.channel import Site
+from pypid.web.http.channel import Site
 
 
 class Storage:

@@ -23,8 +23,8 @@ from pypid.daemon.state import where
 from pypid.flow import start
 from pypid.jobs.backup.marker import Marker, write_marker
 from pypid.testing.worlds import world
-from pypid.web.epoch import FAR, LEASE, AuthGeneration
-from pypid.web.face import App, FaceSettings
+from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.auth_generation import FAR, LEASE, AuthGeneration
 from pypid.wiring.people import identities
 from pypid.wiring.recipe import load_config
 

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import prefork
 from pypid.daemon import logs
-from pypid.web.accesslog import AccessLogEntry
+from pypid.web.http.access_log import AccessLogEntry
 
 ENTRY = AccessLogEntry(
     time="then", client="192.0.2.1", user="a\nb", method="GET", path="/\x1b[2J", protocol="HTTP/1.1",

@@ -26,8 +26,8 @@ from pypid.daemon.state import where
 from pypid.flow import start
 from pypid.jobs.leases import Shared
 from pypid.testing.worlds import world
-from pypid.web.epoch import AuthGeneration
-from pypid.web.face import App, FaceSettings
+from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.auth_generation import AuthGeneration
 from pypid.wiring.people import identities
 from pypid.wiring.recipe import load_config
 from tests.catalog.engines import Place, PlacedEngine

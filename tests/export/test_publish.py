@@ -23,7 +23,7 @@ from pypid.static import tree
 from tests.distributions import wheel_filename
 from tests.export.trees import BASE, IDENTITY, TreeCase, authority_of, linked_in, names_in, page_in
 from tests.index.fetching import listed
-from tests.web.test_local import HAM
+from tests.web.installers.test_local import HAM
 from tests.web.whole import HTML, J
 
 SPAM = project_name("spam")

@@ -20,9 +20,9 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Credential, Identity, Rules
 from pypid.index import Index
 from pypid.ports import Catalog
-from pypid.web.app import App, FaceSettings, resource
-from pypid.web.channel import Site
-from pypid.web.frontdoor.door import FastPath
+from pypid.web.app.all_routes import App, FaceSettings, resource
+from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.http.channel import Site
 from tests.catalog.engines import PlacedEngine
 from tests.index.nodes import NodesCase, SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, sent

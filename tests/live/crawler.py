@@ -7,8 +7,8 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 from attrs import Factory, define, field
 
-from pypid.web.app import app
-from pypid.web.guard import guarded_routes
+from pypid.web.app.all_routes import app
+from pypid.web.app.guard import guarded_routes
 from tests.live.browser import SIZES, Look, SiteTestCase, faults_of
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from pypid.search.follower import PAUSE
 from pypid.search.fts_index import READERS
 from pypid.search.search import FROM_A_PLACE, Search
 from tests.distributions import metadata
-from tests.web.test_local import CACHE, LocalCase
+from tests.web.installers.test_local import CACHE, LocalCase
 
 NOTHING = Visibility(False, frozenset())
 

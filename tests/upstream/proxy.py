@@ -38,8 +38,8 @@ from pypid.http_client.trust import Trust
 from pypid.index import Index
 from pypid.testing import contents
 from pypid.upstream.opening import UpstreamSourceSettings, connected, open
-from pypid.web.app import App, FaceSettings, resource
-from pypid.web.channel import Site
+from pypid.web.app.all_routes import App, FaceSettings, resource
+from pypid.web.http.channel import Site
 from tests.upstream.cases import UpstreamCase
 
 J = "application/vnd.pypi.simple.v1+json"

@@ -31,7 +31,7 @@ from pypid.core.records.documents import SnapshotDocument, dump
 from pypid.core.records.layout import SNAPSHOTS
 from pypid.flow import BytesBody, at_once
 from pypid.testing.worlds import BEGINNING
-from pypid.web.registry import Configured, Registry
+from pypid.web.app.registry import Configured, Registry
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import Elsewhere
 from tests.web.registers import now

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from pypid.web.openapi import document
+from pypid.web.api.openapi import document
 
 NOT_OF_ROUTES = (400, 404, 405, 500, 501)
 """Also answered before there is a route: to a broken request, at addresses with odd characters, to

@@ -16,10 +16,10 @@ from pypid.catalog.signed_urls import Links
 from pypid.core.accounts.entries import Session
 from pypid.core.accounts.sessions import COOKIE, digest_of
 from pypid.core.model import SignedUrl
-from pypid.web.accesslog import AccessLog, AccessLogEntry, Many
-from pypid.web.app import App, resource
-from pypid.web.channel import Site
-from pypid.web.frontdoor.door import FastPath
+from pypid.web.app.all_routes import App, resource
+from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.http.access_log import AccessLog, AccessLogEntry, Many
+from pypid.web.http.channel import Site
 from tests.web.whole import TOKEN, Connection, Papers, Pypid, cheap_hashes
 
 KEY = bytes(range(32))

@@ -28,7 +28,7 @@ from pypid.core.errors import BadRequest, PeopleUnknown
 from pypid.core.permissions import Credential, Identity, Rules
 from pypid.flow import at_once, start
 from pypid.ports import People
-from pypid.web.registry import Configured, Registry
+from pypid.web.app.registry import Configured, Registry
 from tests.web.whole import Pypid, cheap_hashes
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ from pypid.core.accounts.entries import AuditEntry
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.permissions import Rules
 from pypid.flow import at_once, start
-from pypid.web.registry import Configured, Registry
+from pypid.web.app.registry import Configured, Registry
 from tests.web.whole import HOST, RULES, Answer, Pypid, cheap_hashes, spelled
 
 T = TypeVar("T")

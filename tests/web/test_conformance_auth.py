@@ -21,8 +21,8 @@ from pypid.core.permissions import (
     Principals,
     Rules,
 )
-from pypid.web.app import ROOMS, app
-from pypid.web.guard import ANYBODY, SOMEBODY, guarded_routes
+from pypid.web.app.all_routes import ROOMS, app
+from pypid.web.app.guard import ANYBODY, SOMEBODY, guarded_routes
 from tests.distributions import wheel, wheel_filename
 from tests.web.uploaders import Dist, twine_7
 from tests.web.whole import HOST, PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic, spelled

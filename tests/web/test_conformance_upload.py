@@ -17,7 +17,7 @@ from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.permissions import Principals, Rules
 from pypid.core.records.layout import ObjectKind
 from pypid.flow import at_once, spool
-from pypid.web.face import LOOKING
+from pypid.web.app.app import LOOKING
 from tests.distributions import (
     egg,
     egg_filename,

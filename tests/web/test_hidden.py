@@ -31,9 +31,9 @@ from pypid.core.permissions import ANONYMOUS, EVERYONE, Action, Identity, Rules,
 from pypid.core.policy import EVERY_NAME
 from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING
-from pypid.web.app import app
-from pypid.web.credentials import credential_of
-from pypid.web.guard import guarded_routes
+from pypid.web.app.all_routes import app
+from pypid.web.app.guard import guarded_routes
+from pypid.web.http.credentials import credential_of
 from tests.distributions import sdist, sdist_filename
 from tests.web.crowd import (
     ANYBODY,
@@ -55,7 +55,7 @@ from tests.web.crowd import (
     register,
     replace_rules,
 )
-from tests.web.test_collecting import Scripted, pylock
+from tests.web.installers.test_collect import Scripted, pylock
 from tests.web.test_matrix import target_of
 from tests.web.whole import Answer, H, J, Pypid, WholeCase, basic, content, spelled, text
 

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from pypid.core.permissions import Action, Rules
-from pypid.web.app import app
-from pypid.web.guard import guarded_routes
+from pypid.web.app.all_routes import app
+from pypid.web.app.guard import guarded_routes
 from tests.web.crowd import (
     ANYBODY,
     CLAIMED,

@@ -27,7 +27,7 @@ from pypid.core.permissions import (
 from pypid.core.policy import Policy
 from pypid.daemon.rules_in_force import rules_of
 from pypid.testing.worlds import BEGINNING
-from pypid.web import stock
+from pypid.web.installers import stored_projects
 from pypid.web.pypicloud import packages
 from tests.distributions import egg, egg_filename, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.crowd import ANYBODY, CLOSED, IS, OPEN, OWN, PLAIN, crowded, elsewhere, file_of
@@ -812,7 +812,7 @@ class ManyTests(PackagesCase):
         """What says something of many files, be they of one project, is put together off the
         reactor's thread.
         """
-        self.patch(stock, "FEW", 3)
+        self.patch(stored_projects, "FEW", 3)
         self.patch(packages, "FEW", 3)
         apart: list[object] = []
         world = self.pypid.face.world
@@ -823,7 +823,7 @@ class ManyTests(PackagesCase):
 
         counting = evolve(world, thinking=thinking)
         self.pypid.face.world = counting
-        self.pypid.face.stock = stock.StoredProjects(self.pypid.index, counting)
+        self.pypid.face.stock = stored_projects.StoredProjects(self.pypid.index, counting)
         for number in range(4):
             self.published(
                 self.publish(sdist_filename("spam", f"{number}.0"), sdist("spam", f"{number}.0"))

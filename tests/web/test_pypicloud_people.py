@@ -24,7 +24,7 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.packaging.names import project_name
 from pypid.testing.accounts import an_account
-from pypid.web.registry import Configured
+from pypid.web.app.registry import Configured
 from tests.web.peopled import Peopled, have
 from tests.web.whole import CHEAP, HOST, Answer, WholeCase, basic, spelled
 

@@ -28,8 +28,8 @@ from pypid.core.records.layout import key
 from pypid.flow import BytesBody
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.testing.worlds import BEGINNING
-from pypid.web.app import app
-from pypid.web.guard import guarded_routes
+from pypid.web.app.all_routes import app
+from pypid.web.app.guard import guarded_routes
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import FILES, Elsewhere
 from tests.web.whole import Answer, Fragile, J, Pypid, WholeCase

@@ -45,9 +45,9 @@ from pypid.index import Index
 from pypid.ports import Body, Upstream
 from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
-from pypid.web.accesslog import AccessLog
-from pypid.web.app import App, FaceSettings, resource
-from pypid.web.channel import Site
+from pypid.web.app.all_routes import App, FaceSettings, resource
+from pypid.web.http.access_log import AccessLog
+from pypid.web.http.channel import Site
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.described import hold
 from tests.web.wire import Socket

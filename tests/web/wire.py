@@ -23,11 +23,11 @@ from zope.interface import implementer
 from pypid.core.errors import BadRequest, PypidError, TooLarge, Unauthenticated
 from pypid.flow import start
 from pypid.testing import BEGINNING
-from pypid.web.accesslog import AccessLog
-from pypid.web.channel import Channel, Site
-from pypid.web.connections import ConnectionSettings
-from pypid.web.proxies import TrustedProxies
-from pypid.web.request import Request
+from pypid.web.http.access_log import AccessLog
+from pypid.web.http.channel import Channel, Site
+from pypid.web.http.connections import ConnectionSettings
+from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.request import Request
 
 Handle = Callable[[Request], Awaitable[bytes | None]]
 

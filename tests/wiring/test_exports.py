@@ -7,7 +7,7 @@ from typing import Any
 from pypid.core.errors import BadRequest
 from pypid.core.export_request import Exported, ExportWanted
 from pypid.flow import start
-from pypid.web.face import App
+from pypid.web.app.app import App
 from pypid.wiring import recipe
 from tests.wiring.test_recipe import ServiceCase
 

@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
 def _client_config(options: argparse.Namespace) -> None:
     from pypid.daemon import listeners
     from pypid.daemon.state import where
-    from pypid.web.clientfiles import PUBLIC, roots
+    from pypid.web.installers.client_files import PUBLIC, roots
     from pypid.wiring.configuration import load_config
 
     config = load_config(options.config)

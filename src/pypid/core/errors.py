@@ -1,6 +1,6 @@
 """Every way pypid says no: an exception with fields, whose text says what to do next.
 
-Rules raise these; `web/errors.py` holds the one table that makes HTTP statuses of them, and `cli`
+Rules raise these; `web/app/errors.py` holds the one table that makes HTTP statuses of them, and `cli`
 prints them. No text here may hold a secret: texts go to clients and into logs.
 
 Slots and a ``__repr__`` for each of these classes would be half of what they cost every start, some

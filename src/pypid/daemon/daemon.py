@@ -33,8 +33,8 @@ from pypid.index import Index
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.clean_stop import CleanStop
 from pypid.prefork.sockets import ListeningSocket
-from pypid.web.channel import Site
-from pypid.web.routes import SOON, UPLOADS, furnish
+from pypid.web.app.root import SOON, UPLOADS, furnish
+from pypid.web.http.channel import Site
 
 if TYPE_CHECKING:
     from pypid.daemon.shared_catalog import Sharing  # where it is configured

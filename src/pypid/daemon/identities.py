@@ -50,9 +50,9 @@ from pypid.flow import Periodic, World
 from pypid.flow.reserve import FILE, REFILL, Reserve
 from pypid.jobs.backup.accounts_marker import CHANGES, AccountsMarker
 from pypid.jobs.backup.records import ACCOUNTS, JOURNAL
-from pypid.web.epoch import FAR, LEASE
-from pypid.web.face import App
-from pypid.web.registry import Configured, Registry
+from pypid.web.app.app import App
+from pypid.web.app.auth_generation import FAR, LEASE
+from pypid.web.app.registry import Configured, Registry
 
 if TYPE_CHECKING:  # imported where they are configured
     from pypid.access.oidc.token_exchange import TrustedPublishing

@@ -22,7 +22,7 @@ from pypid.daemon.state import StateFolder
 from pypid.daemon.tls import Certificate, harden
 from pypid.prefork.connection_balance import Scales, weighed
 from pypid.prefork.sockets import Adopting, ListeningSocket, endpoint_text, endure
-from pypid.web.frontdoor.tlswire import quicken
+from pypid.web.fastpath.tls_wire import quicken
 
 Factory: TypeAlias = IProtocolFactory
 

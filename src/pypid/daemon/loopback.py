@@ -24,9 +24,9 @@ from pypid.core.permissions import Credential, Identity
 from pypid.flow.spool import COLLECTING
 from pypid.ports import Access, Resolver
 from pypid.resolver.uv import IN_ALL, ResolverIndex, Uv, find_uv
-from pypid.web.channel import Site
-from pypid.web.face import App
-from pypid.web.routes import resource
+from pypid.web.app.app import App
+from pypid.web.app.root import resource
+from pypid.web.http.channel import Site
 
 USER = "collecting"
 

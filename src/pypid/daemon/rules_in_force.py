@@ -17,7 +17,7 @@ from pypid.core.errors import BadName
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Rules
 from pypid.daemon.state import StatePaths
-from pypid.web.registry import Configured
+from pypid.web.app.registry import Configured
 
 
 def people_of(config: Config, places: StatePaths) -> config_people.UsersSettings:

@@ -15,7 +15,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from pypid.core.errors import CannotStart
-from pypid.web.frontdoor.tlswire import quicken
+from pypid.web.fastpath.tls_wire import quicken
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """The cipher suites of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, 4.2). TLS

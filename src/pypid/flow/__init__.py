@@ -32,7 +32,7 @@ K = TypeVar("K", bound=Hashable)
 
 _AT_ONCE = getattr(os, "RWF_NOWAIT", 0x8)
 PIECE = 1 << 19
-"""What a file gives at a time, as it was read (to cut it again is a copy); `web.pour` lets a
+"""What a file gives at a time, as it was read (to cut it again is a copy); `web.http.response_body` lets a
 transport send it in one go.
 
 500 MB to one client, on one core: 128 KiB 790 MB/s, 512 KiB 1,580, 1 MiB 1,980, nginx 2,190. Each

@@ -66,7 +66,7 @@ at any time.
 class Index:
     """One package index: what is stored, seen through the policy.
 
-    What may be asked of whom is not decided here (see `web.guard`). Everything raises `StorageDown`
+    What may be asked of whom is not decided here (see `web.app.guard`). Everything raises `StorageDown`
     where the storage is needed and away.
     """
 

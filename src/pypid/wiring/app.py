@@ -30,8 +30,8 @@ from pypid.ports import Resolver
 from pypid.rendering.readmes import Readmes
 from pypid.resolver.collection_parser.collections import CollectionParser
 from pypid.search.service import Searching
-from pypid.web.face import App, FaceSettings
-from pypid.web.unknown_names import NameBudget
+from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.name_budget import NameBudget
 from pypid.wiring.storage import OpenedStorage, bucket_settings
 from pypid.wiring.upstreams import indexes_of
 

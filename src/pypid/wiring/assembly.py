@@ -31,7 +31,7 @@ from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.clean_stop import CleanStop
 from pypid.jobs.leases import Alone, Leases
 from pypid.ports import Catalog, Glance
-from pypid.web.face import App
+from pypid.web.app.app import App
 from pypid.wiring.app import facing, publishing_of
 from pypid.wiring.dumps import at_once, links_of, load, snapshots_of, written_links
 from pypid.wiring.people import identities

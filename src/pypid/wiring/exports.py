@@ -31,7 +31,7 @@ from pypid.export.visibility import Authority
 from pypid.flow import World
 from pypid.index import Index
 from pypid.jobs.leases import Leases
-from pypid.web.face import App
+from pypid.web.app.app import App
 
 if TYPE_CHECKING:
     from pypid.blobs.s3.store import S3Settings

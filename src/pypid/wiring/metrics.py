@@ -22,8 +22,8 @@ from pypid.metrics import families
 from pypid.metrics.counts import Counts
 from pypid.metrics.together import MetricsFolder, WorkerMetrics, alone
 from pypid.prefork.messages import ENDED, Message, Siblings
-from pypid.web.channel import Site
-from pypid.web.face import App
+from pypid.web.app.app import App
+from pypid.web.http.channel import Site
 
 if TYPE_CHECKING:
     from pypid.catalog.replica_follower import ReplicaFollower  # for shared catalogs only

@@ -40,15 +40,15 @@ from pypid.jobs.backup.marker import is_new
 from pypid.metrics.together import MetricsFolder
 from pypid.prefork import how_many, number
 from pypid.prefork.messages import Siblings
-from pypid.web.accesslog import AccessLog
-from pypid.web.channel import Site
-from pypid.web.connections import ConnectionSettings
-from pypid.web.face import LOUDNESS
-from pypid.web.frontdoor.door import FastPath
-from pypid.web.hosts import HostPolicy, loopback_ports, machine_names
-from pypid.web.ids import Ids
-from pypid.web.proxies import TrustedProxies
-from pypid.web.routes import resource
+from pypid.web.app.app import LOUDNESS
+from pypid.web.app.root import resource
+from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.http.access_log import AccessLog
+from pypid.web.http.channel import Site
+from pypid.web.http.connections import ConnectionSettings
+from pypid.web.http.hosts import HostPolicy, loopback_ports, machine_names
+from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.request_ids import Ids
 from pypid.wiring.assembly import Assembly, assemble
 from pypid.wiring.configuration import load_config as load_config
 from pypid.wiring.metrics import measure

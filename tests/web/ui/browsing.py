@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 
 from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.accounts.registration import AccountSettings
-from pypid.web.registry import Configured
+from pypid.web.app.registry import Configured
 from tests.web.peopled import Peopled, have
 from tests.web.whole import CHEAP, HOST, PASSWORDS, Answer, Pypid, WholeCase
 

@@ -12,8 +12,8 @@ from pypid.core.errors import CatalogDown, PeopleUnknown, UpstreamDown
 from pypid.flow import start
 from pypid.index.store.reconcile import ReconcileProgress
 from pypid.testing.worlds import BEGINNING
-from pypid.web import measures
-from pypid.web.measures import Disk, Disks
+from pypid.web.app import measures
+from pypid.web.app.measures import Disk, Disks
 from tests.web.ui.administered import NASTY, AdministeredCase
 
 PAGES = ("", "why", "upstream", "storage", "snapshots", "configuration")

@@ -19,13 +19,13 @@ from pypid.core.accounts.registration import AccountSettings
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Principals, Rules
 from pypid.flow import BytesBody
-from pypid.web.app import app
-from pypid.web.entrance import way_back
-from pypid.web.fields import MOST, Fields, read_fields
-from pypid.web.guard import guarded_routes
+from pypid.web.app.all_routes import app
+from pypid.web.app.guard import guarded_routes
+from pypid.web.http.form_fields import MOST, Fields, read_fields
 from pypid.web.ui import pages
 from pypid.web.ui.assets import ASSETS, DIGEST
-from pypid.web.ui.said import DONE
+from pypid.web.ui.flash import DONE
+from pypid.web.ui.login_redirect import way_back
 from tests.web.registers import OURS, Registering, cookie_of, now
 from tests.web.test_matrix import target_of
 from tests.web.whole import PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic

@@ -8,7 +8,7 @@ from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
-from pypid.web.registry import Configured
+from pypid.web.app.registry import Configured
 from tests.web.peopled import have
 from tests.web.ui.browsing import HOSTILE, BrowsedCase
 from tests.web.whole import RULES, basic

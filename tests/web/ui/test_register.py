@@ -8,8 +8,8 @@ from typing import ClassVar
 from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.configuration.choices import Registration
-from pypid.web import riddles
-from tests.web.test_riddles import Stopped, widget
+from pypid.web.app import captcha
+from tests.web.app.test_captcha import Stopped, widget
 from tests.web.ui.browsing import BrowsedCase, Browser
 
 NEW = {"user": "zoe", "password": "kiwi-secret", "again": "kiwi-secret"}
@@ -170,9 +170,9 @@ class RiddleTests(BrowsedCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patch(riddles, "COST", 2)
-        self.patch(riddles, "FEWEST", 3)
-        self.patch(riddles, "MOST", 4)
+        self.patch(captcha, "COST", 2)
+        self.patch(captcha, "FEWEST", 3)
+        self.patch(captcha, "MOST", 4)
         self.patch(
             __import__("altcha", fromlist=["v2"]).v2, "time", Stopped(self.pypid.world.now())
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from tests.web.test_searching import SearchingCase
+from tests.web.api.test_search import SearchingCase
 from tests.web.whole import Answer
 
 

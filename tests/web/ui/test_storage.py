@@ -14,8 +14,8 @@ from pypid.core.packaging.names import project_name
 from pypid.flow import BytesBody
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.progress import EVERY
-from pypid.web.ui.going_on import STILL
 from pypid.web.ui.storage import MOST_TOLD
+from pypid.web.ui.streamed_page import STILL
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.test_usage import files
 from tests.web.ui.administered import AdministeredCase, unchunked

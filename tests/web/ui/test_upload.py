@@ -20,7 +20,7 @@ from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Grants, Principals, Rules
 from pypid.flow.spool import PREFIX
-from pypid.web.ui.taking import MOST_FILES
+from pypid.web.ui.multi_upload import MOST_FILES
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.registers import OURS, Registering, cookie_of
 from tests.web.whole import PASSWORDS, RULES, Answer, Part, basic, form, spelled, text

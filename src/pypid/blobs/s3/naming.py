@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 BYTES = "application/octet-stream"
 """For wheels, zips and tarballs alike; nothing that makes a client unpack what it is going to hash
-(see `web.heads`).
+(see `web.http.headers`).
 """
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"

@@ -33,7 +33,7 @@ PREFIX_FILTER = "egg:PasteDeploy#prefix"
 
 
 @frozen
-class App:
+class PasteApp:
     """What was found: settings with values filled in, why some could not be, and the sections that
     were looked at.
     """
@@ -57,14 +57,14 @@ class Paste:
     _found: dict[str, IniEntry] = field(factory=dict)
     _broken: dict[str, str] = field(factory=dict)
 
-    def app(self) -> App | None:
+    def app(self) -> PasteApp | None:
         """The pypicloud of the file; None, with a problem, if there is none, or one that nobody can
         tell.
         """
         start = self._start()
         if start is None or not self._follow(start):
             return None
-        return App(self._found, self._broken, frozenset(self._looked_at))
+        return PasteApp(self._found, self._broken, frozenset(self._looked_at))
 
     def values(self, section: str) -> tuple[Mapping[str, IniEntry], Mapping[str, str]]:
         """The keys of any section, with their values filled in as far as that can be, and why some

@@ -17,7 +17,7 @@ from pypid.core.errors import ConfigProblem
 from pypid.core.pypicloud.directory import directory
 from pypid.core.pypicloud.keys import are_first_generation
 from pypid.core.pypicloud.ledger import Ledger, Note, TranslatedValue
-from pypid.core.pypicloud.paste import App, Paste
+from pypid.core.pypicloud.paste import Paste, PasteApp
 from pypid.core.pypicloud.people import PypicloudGroups, admins, groups, users
 from pypid.core.pypicloud.rules import defaults, projects
 from pypid.core.pypicloud.serving import serve
@@ -94,7 +94,7 @@ def translate(
     )
 
 
-def _translated(app: App, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> str | None:
+def _translated(app: PasteApp, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> str | None:
     of_variables = of_environment(environ, ledger)
     broken = {key: reason for key, reason in app.broken.items() if key not in of_variables}
     found = {**app.found, **of_variables}
@@ -212,7 +212,7 @@ def _plugins(settings: PypicloudSettings, ledger: Ledger) -> None:
             )
 
 
-def _other_sections(paste: Paste, app: App, ledger: Ledger, cwd: str) -> None:
+def _other_sections(paste: Paste, app: PasteApp, ledger: Ledger, cwd: str) -> None:
     seen = app.looked_at | serve(paste, ledger, cwd)
     ours = {*SECTIONS, *FREE}
     for name, section in paste.rest(seen):

@@ -25,22 +25,22 @@ from pypid.core.errors import (
     Unauthenticated,
 )
 from pypid.core.permissions import Credential, Identity
-from pypid.web.accounts import changeable_account, set_own_password
-from pypid.web.cookies import credential_of_cookie, end_session
-from pypid.web.describing import Described
-from pypid.web.describing_people import NewSecret
-from pypid.web.documents import send_json
-from pypid.web.entrance import LOGIN
-from pypid.web.face import App, app
-from pypid.web.guard import ANYBODY, SOMEBODY, UNIX, guarded
-from pypid.web.negotiation import ErrorFormat, choose_error_format
-from pypid.web.pour import write
+from pypid.web.api.people_documents import NewSecret
+from pypid.web.api.registration import WELCOME, Applicant, Welcome, enrolled, invitation_of, mode_of
+from pypid.web.api.sessions import Login, begin, end
+from pypid.web.app.accounts import changeable_account, set_own_password
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import ANYBODY, SOMEBODY, UNIX, guarded
+from pypid.web.http.cookies import credential_of_cookie, end_session
+from pypid.web.http.negotiation import ErrorFormat, choose_error_format
+from pypid.web.http.request import Request
+from pypid.web.http.response_body import write
+from pypid.web.http.responses import header_of, set_head
+from pypid.web.http.small_responses import send_json
 from pypid.web.pypicloud.arguments import arguments
 from pypid.web.pypicloud.inviting import read_token
-from pypid.web.registering import WELCOME, Applicant, Welcome, enrolled, invitation_of, mode_of
-from pypid.web.request import Request
-from pypid.web.respond import header_of, set_head
-from pypid.web.sessions import Login, begin, end
+from pypid.web.ui.login_redirect import LOGIN
 
 LONGEST = 100
 """Characters of a password by which somebody registers, as with pypicloud."""

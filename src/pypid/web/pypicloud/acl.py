@@ -16,15 +16,15 @@ from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
 from pypid.core.permissions import Action, Identity
-from pypid.web.body import read_small
-from pypid.web.deeds import note, recorded
-from pypid.web.describing import Described
-from pypid.web.documents import send, send_json
-from pypid.web.face import App, app
-from pypid.web.guard import guarded
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import note, recorded
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.http.request_body import read_small
+from pypid.web.http.small_responses import send, send_json
 from pypid.web.pypicloud.accounts import demand_changing
 from pypid.web.pypicloud.permissions import in_force
-from pypid.web.request import Request
 
 FILENAME = "acl.json.gz"
 

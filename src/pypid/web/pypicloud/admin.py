@@ -18,21 +18,21 @@ from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup, NoSuchUser
 from pypid.core.permissions import Action, Identity, account_name
 from pypid.core.simple_api.render import utc_text
-from pypid.web.accounts import changeable_account
-from pypid.web.admins import keeping_an_admin
-from pypid.web.deeds import note, recorded
-from pypid.web.documents import send_json
-from pypid.web.face import App, app
-from pypid.web.groups import demand_changeable
-from pypid.web.guard import guarded
-from pypid.web.newnames import demand_free, new_name
-from pypid.web.pour import write
+from pypid.web.api.groups import demand_changeable
+from pypid.web.api.storage import rebuild
+from pypid.web.app.account_names import demand_free, new_name
+from pypid.web.app.accounts import changeable_account
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import note, recorded
+from pypid.web.app.guard import guarded
+from pypid.web.app.last_admin import keeping_an_admin
+from pypid.web.http.request import Request
+from pypid.web.http.response_body import write
+from pypid.web.http.responses import set_head
+from pypid.web.http.small_responses import send_json
 from pypid.web.pypicloud.accounts import demand_changing
 from pypid.web.pypicloud.arguments import arguments, truth
 from pypid.web.pypicloud.inviting import token_for
-from pypid.web.request import Request
-from pypid.web.respond import set_head
-from pypid.web.storage import rebuild
 
 USERS = "/admin/user"
 USER = "/admin/user/<name>"
@@ -41,14 +41,14 @@ MANY = frozenset({"everyone", "authenticated"})
 """Groups that pypicloud has for everybody."""
 
 
-class Listed(TypedDict):
+class ListedUser(TypedDict):
     """A user in a list."""
 
     username: str
     admin: bool
 
 
-class Whole(Listed):
+class Whole(ListedUser):
     """A user."""
 
     groups: list[str]
@@ -106,7 +106,7 @@ async def people(face: App) -> dict[str, bool]:
 @guarded(app, USERS, may=Action.ADMIN)
 async def users(face: App, request: Request, who: Identity) -> None:
     """Those who can log in, but for those of a directory."""
-    document: list[Listed] = [
+    document: list[ListedUser] = [
         {"username": name, "admin": admin} for name, admin in (await people(face)).items()
     ]
     send_json(request, document)

@@ -14,11 +14,11 @@ from msgspec.structs import fields
 
 from pypid.core.errors import BadRequest, shortened
 from pypid.core.model import Checksum, Digests
-from pypid.web.body import read_small
-from pypid.web.documents import LARGEST
-from pypid.web.forms import Limits, read_form
-from pypid.web.request import Request
-from pypid.web.respond import header_of
+from pypid.web.http.request import Request
+from pypid.web.http.request_body import read_small
+from pypid.web.http.responses import header_of
+from pypid.web.http.small_responses import LARGEST
+from pypid.web.http.upload_form import Limits, read_form
 
 S = TypeVar("S", bound=msgspec.Struct)
 

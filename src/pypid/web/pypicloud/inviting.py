@@ -15,7 +15,7 @@ from pypid.core.accounts.registration import (
     registrable,
 )
 from pypid.core.errors import BadRequest
-from pypid.web.face import App
+from pypid.web.app.app import App
 
 _NOT_ONE = (
     "This is no token that pypid has made. Ask an administrator for a new one (GET "

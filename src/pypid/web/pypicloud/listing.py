@@ -11,12 +11,12 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple_api.render import render_every_file
-from pypid.web.face import App, app
-from pypid.web.guard import guarded
-from pypid.web.redirects import redirect
-from pypid.web.request import Request
-from pypid.web.respond import send_page
-from pypid.web.simple import format_of, send_project
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
+from pypid.web.http.responses import send_page
+from pypid.web.installers.simple import format_of, send_project
 
 NOT_PROJECTS = frozenset(
     {

@@ -32,16 +32,22 @@ from pypid.core.permissions import Action, Identity, demand, may
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
-from pypid.web.asking import asked_of
-from pypid.web.describing import FILE_BYTES, Described
-from pypid.web.describing_projects import ChangedProject
-from pypid.web.documents import send
-from pypid.web.face import App, app
-from pypid.web.files import send_named
-from pypid.web.forms import Limits, read_form, refuse_early_form
-from pypid.web.guard import guarded
-from pypid.web.local import STORED
-from pypid.web.manage import delete_files
+from pypid.web.api.project_documents import ChangedProject
+from pypid.web.api.projects import delete_files
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import FILE_BYTES, Described
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.query import Parameter, parameters
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
+from pypid.web.http.responses import header_of
+from pypid.web.http.small_responses import send
+from pypid.web.http.upload_form import Limits, read_form, refuse_early_form
+from pypid.web.installers.files import send_named
+from pypid.web.installers.local import STORED
+from pypid.web.installers.stored_projects import FEW
+from pypid.web.installers.uploads import Published, publish
 from pypid.web.pypicloud.documents import (
     JSON,
     PREFIX,
@@ -54,12 +60,6 @@ from pypid.web.pypicloud.documents import (
     package_of,
 )
 from pypid.web.pypicloud.posts import send_uploaded
-from pypid.web.query import Parameter, parameters
-from pypid.web.redirects import redirect
-from pypid.web.request import Request
-from pypid.web.respond import header_of
-from pypid.web.stock import FEW
-from pypid.web.uploads import Published, publish
 
 FILE = PREFIX + "<project>/<filename>"
 VERBOSE = Parameter(

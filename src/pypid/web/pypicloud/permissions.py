@@ -16,13 +16,13 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, ChangedElsewhere, InseparableRight
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, account_name
-from pypid.web.deeds import recorded
-from pypid.web.documents import send_json
-from pypid.web.face import App, app
-from pypid.web.guard import guarded
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import recorded
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
 from pypid.web.pypicloud.accounts import demand_changing
 from pypid.web.pypicloud.admin import GROUP, USER, done
-from pypid.web.request import Request
 
 PACKAGE = "/admin/package/<project>"
 PERMISSION = PACKAGE + "/<kind>/<name>/<permission>"

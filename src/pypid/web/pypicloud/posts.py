@@ -11,14 +11,14 @@ from msgspec.structs import replace
 
 from pypid.core.model import File, Upload
 from pypid.core.permissions import Action, Identity, may
-from pypid.web.documents import send_json
-from pypid.web.face import App, app
-from pypid.web.guard import guarded
-from pypid.web.legacy import answer_call
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.http.responses import header_of
+from pypid.web.http.small_responses import send_json
+from pypid.web.installers.legacy import answer_call
+from pypid.web.installers.uploads import Published, say, take
 from pypid.web.pypicloud.documents import Uploaded, package_of
-from pypid.web.request import Request
-from pypid.web.respond import header_of
-from pypid.web.uploads import Published, say, take
 
 CALLS = ("text/xml", "application/xml")
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")

@@ -8,7 +8,8 @@ from pypid.core.accounts.entries import Token
 from pypid.core.accounts.registration import SHORTEST_PASSWORD, proper_password
 from pypid.core.errors import BadRequest, ChangedElsewhere, Forbidden, NoSuchUser
 from pypid.core.permissions import Action, Identity, may
-from pypid.web.accounts import (
+from pypid.web.api.tokens import ACTIONS, demand_no_token, made, revoked
+from pypid.web.app.accounts import (
     IN_THE_FILE,
     NOT_CURRENT,
     NewPassword,
@@ -16,19 +17,18 @@ from pypid.web.accounts import (
     demand_current,
     password_set,
 )
-from pypid.web.cookies import end_session
-from pypid.web.entrance import LOGIN
-from pypid.web.face import App, app
-from pypid.web.fields import Fields
-from pypid.web.guard import SOMEBODY, guarded
-from pypid.web.request import Request
-from pypid.web.tokens import ACTIONS, demand_no_token, made, revoked
-from pypid.web.ui.formed import MISTAKES, has_no_accounts, refused, sent
-from pypid.web.ui.leaves import leaf_of
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import SOMEBODY, guarded
+from pypid.web.http.cookies import end_session
+from pypid.web.http.form_fields import Fields
+from pypid.web.http.request import Request
+from pypid.web.ui.flash import say
+from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
+from pypid.web.ui.login_redirect import LOGIN
 from pypid.web.ui.pages import go, show
+from pypid.web.ui.pagination import leaf_of
 from pypid.web.ui.register import DIFFERENT
-from pypid.web.ui.said import say
-from pypid.web.ui.tokenforms import EXPIRES, MEANS, lines_of, uses_of, wanted_token
+from pypid.web.ui.token_forms import EXPIRES, MEANS, lines_of, uses_of, wanted_token
 
 SESSIONS_END = "Your sessions have ended with it."
 NOT_YOURS = "That is not your current password: nothing was changed."

@@ -13,12 +13,12 @@ from attrs import field, frozen
 from werkzeug.exceptions import NotFound
 
 from pypid.core.permissions import Identity
-from pypid.web.face import App, app
-from pypid.web.guard import ANYBODY, guarded
-from pypid.web.negotiation import Encoding, choose_encoding
-from pypid.web.pour import write
-from pypid.web.request import Request
-from pypid.web.respond import header_of, set_head
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.http.negotiation import Encoding, choose_encoding
+from pypid.web.http.request import Request
+from pypid.web.http.response_body import write
+from pypid.web.http.responses import header_of, set_head
 
 FOR_EVER = b"public, max-age=31536000, immutable"
 FOR_NOW = b"public, no-cache"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from pypid.core.permissions import Action, Identity
-from pypid.web.face import App, app
-from pypid.web.fields import asked
-from pypid.web.guard import guarded
-from pypid.web.query import LARGEST_SERIAL
-from pypid.web.request import Request
-from pypid.web.ui.formed import has_no_accounts
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import asked
+from pypid.web.http.query import LARGEST_SERIAL
+from pypid.web.http.request import Request
+from pypid.web.ui.form_helpers import has_no_accounts
 from pypid.web.ui.pages import show
 
 MOST = 100

@@ -19,14 +19,14 @@ from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import Release, choose_release, releases
 from pypid.core.permissions import Action, Identity
 from pypid.index.release_comparison import ComparedText, Comparison
-from pypid.web.asking import asked_of
-from pypid.web.compare import both
-from pypid.web.face import App, app
-from pypid.web.fields import asked
-from pypid.web.guard import guarded
-from pypid.web.pages import FEW_FILES
-from pypid.web.redirects import redirect
-from pypid.web.request import Request
+from pypid.web.api.compare import both
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.form_fields import asked
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
+from pypid.web.installers.page_cache import FEW_FILES
 from pypid.web.ui.contents import line_of
 from pypid.web.ui.pages import show
 

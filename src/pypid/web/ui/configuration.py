@@ -9,14 +9,14 @@ from attrs import frozen
 
 from pypid.core.configuration.in_force import SettingLine, SettingSection
 from pypid.core.permissions import Action, Identity
-from pypid.web.configuration import said
-from pypid.web.face import App, app
-from pypid.web.fields import Fields
-from pypid.web.guard import guarded
-from pypid.web.loglevel import Level, changed
-from pypid.web.request import Request
+from pypid.web.api.configuration import said
+from pypid.web.api.log_level import Level, changed
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import Fields
+from pypid.web.http.request import Request
+from pypid.web.ui.flash import say as say_done
 from pypid.web.ui.pages import go, show
-from pypid.web.ui.said import say as say_done
 
 MOST = 300
 """Lines of a section that are shown: there may be a rule for each project."""

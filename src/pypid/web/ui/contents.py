@@ -24,15 +24,15 @@ from pypid.core.errors import NoSuchMember, Opaque
 from pypid.core.model import File
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.web.asking import asked_of
-from pypid.web.contents import text_of
-from pypid.web.face import App, app
-from pypid.web.fields import asked
-from pypid.web.guard import guarded
-from pypid.web.redirects import redirect
-from pypid.web.request import Request
-from pypid.web.ui.leaves import ListSlice, leaf_of
+from pypid.web.api.contents import text_of
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.form_fields import asked
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
 from pypid.web.ui.pages import part, show
+from pypid.web.ui.pagination import ListSlice, leaf_of
 
 MEMBERS, LINES = 200, 1000
 """On one page."""

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pypid.core.accounts.rights import Whom
 from pypid.core.errors import NoSuchGroup, PypidError
 from pypid.core.permissions import Action, Identity
-from pypid.web.face import App, app
-from pypid.web.fields import Fields, asked
-from pypid.web.groups import IN_THE_FILE, added, joined, left, removed
-from pypid.web.guard import guarded
-from pypid.web.request import Request
-from pypid.web.rights import listed
-from pypid.web.ui.formed import MISTAKES, demand_typed, has_no_accounts, refused, sent
-from pypid.web.ui.leaves import leaf_of
+from pypid.web.api.groups import IN_THE_FILE, added, joined, left, removed
+from pypid.web.api.rights import listed
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import Fields, asked
+from pypid.web.http.request import Request
+from pypid.web.ui.flash import say
+from pypid.web.ui.form_helpers import MISTAKES, demand_typed, has_no_accounts, refused, sent
 from pypid.web.ui.pages import go, part, show
-from pypid.web.ui.said import say
+from pypid.web.ui.pagination import leaf_of
 
 GROUPS, GROUP = "/manage/groups", "/manage/groups/<name>"
 MOST = 200

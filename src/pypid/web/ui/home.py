@@ -6,11 +6,11 @@ from pypid.core.errors import ListIncomplete
 from pypid.core.permissions import Action, Identity
 from pypid.core.presentation.client_files import FILES
 from pypid.core.presentation.snippets import to_install, to_publish
-from pypid.web.clientfiles import place_of
-from pypid.web.face import App, app
-from pypid.web.guard import guarded
-from pypid.web.news import latest, projects
-from pypid.web.request import Request
+from pypid.web.api.news import latest, projects
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.installers.client_files import place_of
 from pypid.web.ui.pages import show
 
 RELEASES, PROJECTS = 10, 6

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from pypid.core.errors import LoginRefused, TooManyAttempts
 from pypid.core.permissions import ANONYMOUS, Action, Identity, may
-from pypid.web.cookies import credential_of_cookie, end_session
-from pypid.web.entrance import LOGIN, way_back
-from pypid.web.face import App, app
-from pypid.web.fields import asked
-from pypid.web.guard import ANYBODY, guarded
-from pypid.web.request import Request
-from pypid.web.sessions import Login, begin, end
-from pypid.web.ui.formed import has_no_accounts, refused, sent
+from pypid.web.api.sessions import Login, begin, end
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.http.cookies import credential_of_cookie, end_session
+from pypid.web.http.form_fields import asked
+from pypid.web.http.request import Request
+from pypid.web.ui.form_helpers import has_no_accounts, refused, sent
+from pypid.web.ui.login_redirect import LOGIN, way_back
 from pypid.web.ui.pages import go, show
 
 

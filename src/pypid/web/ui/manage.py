@@ -11,12 +11,12 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.errors import BadName, PypidError
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.web.face import App, app
-from pypid.web.fields import asked
-from pypid.web.guard import guarded
-from pypid.web.health import condition_of
-from pypid.web.measures import Disk
-from pypid.web.request import Request
+from pypid.web.api.health import condition_of
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.app.measures import Disk
+from pypid.web.http.form_fields import asked
+from pypid.web.http.request import Request
 from pypid.web.ui.pages import go, part, show, size
 from pypid.web.ui.storage import used_of
 

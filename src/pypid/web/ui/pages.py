@@ -22,17 +22,17 @@ from pypid import __version__
 from pypid.core.accounts.sessions import csrf_token
 from pypid.core.permissions import Action, Identity, may
 from pypid.core.simple_api.render import utc_text
-from pypid.web.entrance import root_of, see_other
-from pypid.web.errors import POLICY
-from pypid.web.face import App
-from pypid.web.fields import asked
-from pypid.web.heads import Head
-from pypid.web.negotiation import Encoding, choose_encoding
-from pypid.web.pour import write
-from pypid.web.request import Request
-from pypid.web.respond import header_of, set_head
+from pypid.web.app.app import App
+from pypid.web.app.errors import POLICY
+from pypid.web.http.form_fields import asked
+from pypid.web.http.headers import Head
+from pypid.web.http.negotiation import Encoding, choose_encoding
+from pypid.web.http.request import Request
+from pypid.web.http.response_body import write
+from pypid.web.http.responses import header_of, set_head
 from pypid.web.ui.assets import DIGEST
-from pypid.web.ui.said import DONE
+from pypid.web.ui.flash import DONE
+from pypid.web.ui.login_redirect import root_of, see_other
 
 HTML = b"text/html; charset=utf-8"
 SMALL = 1024

@@ -18,12 +18,12 @@ from pypid.core.presentation.project_view import Age, ShownRelease
 from pypid.core.presentation.release_facts import NOTHING, Facts
 from pypid.core.presentation.snippets import Snippet, to_install
 from pypid.index.views import ViewSources
-from pypid.web.asking import asked_of
-from pypid.web.entrance import root_of
-from pypid.web.face import App, app
-from pypid.web.guard import guarded
-from pypid.web.redirects import redirect
-from pypid.web.request import Request
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
+from pypid.web.ui.login_redirect import root_of
 from pypid.web.ui.pages import environment, marked_up, part, show
 
 STATUS_WORDS = {

@@ -9,15 +9,15 @@ from pypid.core.accounts.registration import LONGEST_NAME, SHORTEST_PASSWORD
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Identity
-from pypid.web.entrance import LOGIN
-from pypid.web.face import App, app
-from pypid.web.fields import Fields, asked
-from pypid.web.guard import ANYBODY, guarded
-from pypid.web.registering import Applicant, enrolled, invitation_of, mode_of
-from pypid.web.request import Request
-from pypid.web.ui.formed import MISTAKES, has_no_accounts, refused, sent
+from pypid.web.api.registration import Applicant, enrolled, invitation_of, mode_of
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.http.form_fields import Fields, asked
+from pypid.web.http.request import Request
+from pypid.web.ui.flash import say
+from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
+from pypid.web.ui.login_redirect import LOGIN
 from pypid.web.ui.pages import go, show
-from pypid.web.ui.said import say
 
 UNREAD = (
     "The riddle was not solved, too late, or used already: send the form once more, and your "

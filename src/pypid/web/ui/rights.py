@@ -9,16 +9,16 @@ from pypid.core.accounts.rights import NAMED, Right, Whom
 from pypid.core.errors import BadRequest, PypidError
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, Principals, together
-from pypid.web.asking import asked_of
-from pypid.web.face import App, app
-from pypid.web.fields import Fields, asked
-from pypid.web.guard import guarded
-from pypid.web.request import Request
-from pypid.web.rights import effective, granted, listed, rights_now, whole, whom_of, withdrawn
-from pypid.web.ui.formed import MISTAKES, has_no_accounts, refused, sent
-from pypid.web.ui.leaves import leaf_of
+from pypid.web.api.rights import effective, granted, listed, rights_now, whole, whom_of, withdrawn
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.form_fields import Fields, asked
+from pypid.web.http.request import Request
+from pypid.web.ui.flash import say
+from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
 from pypid.web.ui.pages import go, show
-from pypid.web.ui.said import say
+from pypid.web.ui.pagination import leaf_of
 
 PROJECT = "/project/<project>/-/rights"
 LINES = 200

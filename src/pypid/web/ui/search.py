@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 from pypid.core.permissions import Action, Identity
 from pypid.core.search.ranking import SearchQuery
 from pypid.search.search import FARTHEST
-from pypid.web.face import App, app
-from pypid.web.fields import asked
-from pypid.web.guard import guarded
-from pypid.web.request import Request
-from pypid.web.searching import FEW, Results, results
+from pypid.web.api.search import FEW, Results, results
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import asked
+from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
 
 FILTERS = ("source", "python", "license", "classifier")

@@ -15,14 +15,14 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.packaging.releases import Release, release_of, releases
 from pypid.core.permissions import Action, Identity, demand, may
 from pypid.index.local.manage import LONGEST_REASON
-from pypid.web.errors import refusal_of
-from pypid.web.face import App, app
-from pypid.web.fields import Fields
-from pypid.web.guard import guarded
-from pypid.web.pages import FEW_FILES
-from pypid.web.query import parameters
-from pypid.web.redirects import redirect
-from pypid.web.request import Request
+from pypid.web.app.app import App, app
+from pypid.web.app.errors import refusal_of
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import Fields
+from pypid.web.http.query import parameters
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
+from pypid.web.installers.page_cache import FEW_FILES
 from pypid.web.ui.pages import show
 
 LINES = 100

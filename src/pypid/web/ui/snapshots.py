@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pypid.core.errors import BadMoment, BadRequest, NameTaken, NoSuchSnapshot, shortened
 from pypid.core.permissions import Action, Identity
 from pypid.core.records.documents import SnapshotDocument
-from pypid.web.face import App, app
-from pypid.web.fields import Fields
-from pypid.web.guard import guarded
-from pypid.web.request import Request
-from pypid.web.snapshots import NewSnapshot, deleted, made
-from pypid.web.ui.leaves import ListSlice, leaf_of
+from pypid.web.api.snapshots import NewSnapshot, deleted, made
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import Fields
+from pypid.web.http.request import Request
+from pypid.web.ui.flash import say
 from pypid.web.ui.pages import go, show
-from pypid.web.ui.said import say
+from pypid.web.ui.pagination import ListSlice, leaf_of
 
 say(
     snapshot_made="The snapshot was made.", snapshot_deleted="The snapshot was deleted. Files stay."

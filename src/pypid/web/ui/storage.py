@@ -14,14 +14,14 @@ from pypid.index.local.adoption import Adopted, Result
 from pypid.index.local.storage_check import Finding
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse, Used
-from pypid.web.face import App, app
-from pypid.web.fields import Fields
-from pypid.web.guard import guarded
-from pypid.web.request import Request
-from pypid.web.storage import Checkup, checked, rebuilt
-from pypid.web.ui.going_on import show_meanwhile
-from pypid.web.ui.leaves import ListSlice, leaf_of
+from pypid.web.api.storage import Checkup, checked, rebuilt
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import Fields
+from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
+from pypid.web.ui.pagination import ListSlice, leaf_of
+from pypid.web.ui.streamed_page import show_meanwhile
 
 MOST_TOLD = 500
 """Files, or findings, that a page tells of; of more it says how many there are."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pypid.core.permissions import Action, Identity
-from pypid.web.face import App, app
-from pypid.web.fields import asked
-from pypid.web.guard import guarded
-from pypid.web.request import Request
-from pypid.web.tokens import revoked
-from pypid.web.ui.formed import has_no_accounts, sent
-from pypid.web.ui.leaves import leaf_of
+from pypid.web.api.tokens import revoked
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import asked
+from pypid.web.http.request import Request
+from pypid.web.ui.form_helpers import has_no_accounts, sent
 from pypid.web.ui.pages import go, show
-from pypid.web.ui.tokenforms import lines_of
+from pypid.web.ui.pagination import leaf_of
+from pypid.web.ui.token_forms import lines_of
 
 STATES = ("usable", "expired", "revoked", "all")
 """Which are listed: the first of these, unless something else is asked for."""

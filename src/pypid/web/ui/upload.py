@@ -9,16 +9,16 @@ from typing import TypedDict
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Identity, Rules, may
 from pypid.core.presentation.snippets import to_publish
-from pypid.web.clientfiles import place_of
-from pypid.web.documents import send_json
-from pypid.web.errors import error_format, refusal_of
-from pypid.web.face import App, app
-from pypid.web.guard import guarded
-from pypid.web.negotiation import ErrorFormat
-from pypid.web.request import Request
-from pypid.web.sights import MANY
+from pypid.web.app.app import App, app
+from pypid.web.app.errors import error_format, refusal_of
+from pypid.web.app.guard import guarded
+from pypid.web.app.visibility import MANY
+from pypid.web.http.negotiation import ErrorFormat
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
+from pypid.web.installers.client_files import place_of
+from pypid.web.ui.multi_upload import FILES, MOST_FILES, OVERWRITE, MultiUpload, ReceivedFile, take
 from pypid.web.ui.pages import show
-from pypid.web.ui.taking import FILES, MOST_FILES, OVERWRITE, MultiUpload, ReceivedFile, take
 
 MOST_NAMES = 20
 """Names of projects that somebody is told who may publish these alone."""

@@ -16,15 +16,15 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse
-from pypid.web.cached import Purge, purged
-from pypid.web.face import App, app
-from pypid.web.fields import Fields
-from pypid.web.guard import guarded
-from pypid.web.request import Request
-from pypid.web.ui.going_on import show_meanwhile
-from pypid.web.ui.leaves import ListSlice, leaf_of
+from pypid.web.api.cache import Purge, purged
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import Fields
+from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
+from pypid.web.ui.pagination import ListSlice, leaf_of
 from pypid.web.ui.storage import used_of
+from pypid.web.ui.streamed_page import show_meanwhile
 
 ALL = "everything"
 """The word that has to be typed before all that is kept is taken away."""

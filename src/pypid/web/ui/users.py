@@ -12,7 +12,10 @@ from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NoSuchUser
 from pypid.core.permissions import Action, Identity, may
-from pypid.web.accounts import (
+from pypid.web.api.people_documents import WholeUser
+from pypid.web.api.rights import listed as listed_rights
+from pypid.web.api.tokens import ACTIONS
+from pypid.web.app.accounts import (
     ELSEWHERE,
     IN_THE_FILE,
     Change,
@@ -25,19 +28,16 @@ from pypid.web.accounts import (
     removed,
     told,
 )
-from pypid.web.describing_people import WholeUser
-from pypid.web.face import App, app
-from pypid.web.fields import Fields, asked
-from pypid.web.guard import guarded
-from pypid.web.request import Request
-from pypid.web.rights import listed as listed_rights
-from pypid.web.tokens import ACTIONS
-from pypid.web.ui.formed import MISTAKES, demand_typed, has_no_accounts, refused, sent
-from pypid.web.ui.inviting import EXPIRES, open_invitations
-from pypid.web.ui.leaves import leaf_of
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import Fields, asked
+from pypid.web.http.request import Request
+from pypid.web.ui.flash import say
+from pypid.web.ui.form_helpers import MISTAKES, demand_typed, has_no_accounts, refused, sent
+from pypid.web.ui.invitations import EXPIRES, open_invitations
 from pypid.web.ui.pages import go, part, show
-from pypid.web.ui.said import say
-from pypid.web.ui.tokenforms import MEANS, lines_of
+from pypid.web.ui.pagination import leaf_of
+from pypid.web.ui.token_forms import MEANS, lines_of
 
 USERS, USER = "/manage/users", "/manage/users/<name>"
 MOST = 200

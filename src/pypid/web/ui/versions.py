@@ -8,11 +8,11 @@ from urllib.parse import parse_qs
 
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.web.asking import asked_of
-from pypid.web.face import App, app
-from pypid.web.guard import guarded
-from pypid.web.redirects import redirect
-from pypid.web.request import Request
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
 from pypid.web.ui.project import project_values
 

@@ -8,13 +8,13 @@ from pypid.core.model import Project
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.presentation.explanation import FileWhy
-from pypid.web.face import App, app
-from pypid.web.guard import guarded
-from pypid.web.redirects import redirect
-from pypid.web.request import Request
-from pypid.web.ui.leaves import ListSlice, leaf_of
+from pypid.web.api.why import found_of
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
-from pypid.web.why import found_of
+from pypid.web.ui.pagination import ListSlice, leaf_of
 
 
 @guarded(app, "/project/<project>/-/why", may=Action.WRITE, page=True)

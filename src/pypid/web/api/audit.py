@@ -1,0 +1,89 @@
+"""What was done, by whom: ``/api/audit``."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from pypid.core.accounts.entries import AuditEntry
+from pypid.core.errors import NotAvailable
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple_api.render import utc_text
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described, Moment
+from pypid.web.app.guard import guarded
+from pypid.web.http.query import LARGEST_SERIAL, Parameter, names, number, parameters
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
+
+MOST = 1000
+"""Lines in one answer."""
+USUAL = 100
+ASKS = (
+    Parameter("who", "What this user did."),
+    Parameter("what", "Lines with this word, ``publish-file`` for example."),
+    Parameter("subject", "What was done to this."),
+    Parameter(
+        "before", "What stands before the line of this serial.", {"type": "integer", "minimum": 0}
+    ),
+    Parameter(
+        "most",
+        f"Lines in the answer: {USUAL}, unless this says otherwise.",
+        {"type": "integer", "minimum": 1, "maximum": MOST},
+    ),
+)
+
+
+class DeedDocument(TypedDict):
+    """A line of the audit log. `where`: the address that it came from; `token`: the id of the token
+    that was used.
+    """
+
+    serial: int
+    when: Moment
+    who: str
+    what: str
+    subject: str
+    where: str | None
+    token: str | None
+    details: dict[str, str]
+
+
+class Deeds(TypedDict):
+    """Some lines of the audit log. `before`: what to send for the next of them, null where there
+    are none.
+    """
+
+    deeds: list[DeedDocument]
+    before: int | None
+
+
+@guarded(app, "/api/audit", may=Action.ADMIN)
+@Described(Deeds, asks=ASKS, refuses=(NotAvailable,))
+async def audit(face: App, request: Request, who: Identity) -> None:
+    """The lines of the audit log, the newest first."""
+    given = parameters(request, *names(ASKS))
+    most = number(given, "most", 1, MOST) or USUAL
+    before = number(given, "before", 0, LARGEST_SERIAL)
+    deeds = await face.journal.deeds(
+        before=before,
+        most=most,
+        who=given.get("who"),
+        what=given.get("what"),
+        subject=given.get("subject"),
+    )
+    older = deeds[-1].serial if len(deeds) == most else None
+    document: Deeds = {"deeds": [_deed(deed) for deed in deeds], "before": older}
+    send_json(request, document)
+
+
+def _deed(deed: AuditEntry) -> DeedDocument:
+    return {
+        "serial": deed.serial,
+        "when": utc_text(deed.when),
+        "who": deed.who,
+        "what": deed.what,
+        "subject": deed.subject,
+        "where": deed.where or None,
+        "token": deed.token,
+        "details": dict(deed.details),
+    }

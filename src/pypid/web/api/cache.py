@@ -1,0 +1,258 @@
+"""What is kept of theirs, listed and taken away by hand: ``/api/cache``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+from typing import NotRequired, TypedDict
+
+from attrs import frozen
+
+from pypid.core.configuration.value_kinds import parse_duration
+from pypid.core.errors import BadRequest
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple_api.render import utc_text
+from pypid.index.upstream.inventory import InventoryEntry
+from pypid.index.upstream.purge import purge, stock_of
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import Details, attempted, listed
+from pypid.web.app.descriptions import Described, Moment
+from pypid.web.app.guard import guarded
+from pypid.web.http.query import Parameter, flag, names, parameters
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
+
+ASKS = (
+    Parameter(
+        "older_than",
+        "A duration (30d): only what nobody wanted for so long.",
+        {"type": "string", "pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]},
+    ),
+    Parameter(
+        "force",
+        "Alone, or with yes: also what a snapshot shows.",
+        {"type": "string", "enum": ["", "yes", "no"]},
+    ),
+)
+
+
+class HeldProject(TypedDict):
+    """Files of a project that are kept. `size` in bytes, with metadata and records; `wanted`: when
+    one was wanted last.
+    """
+
+    name: str
+    files: int
+    size: int
+    wanted: Moment
+
+
+class HeldFile(TypedDict):
+    """A file that is kept. `whole`: false where there is metadata only, or what a crash left."""
+
+    filename: str
+    size: int
+    wanted: Moment
+    whole: bool
+
+
+class Purged(TypedDict):
+    """What was taken away. `needed`: how many of the files stay whatever their age, since snapshots
+    show them.
+    """
+
+    files: int
+    size: int
+    projects: list[HeldProject]
+    needed: NotRequired[int]
+
+
+class Cache(Purged):
+    """All that is kept. `limit` in bytes, or null."""
+
+    limit: int | None
+
+
+class CachedProject(TypedDict):
+    """What is kept of a project. `limit` in bytes, of all projects together, or null."""
+
+    name: str
+    size: int
+    limit: int | None
+    files: list[HeldFile]
+
+
+class _Sums(TypedDict):
+    files: int
+    size: int
+
+
+@guarded(app, "/api/cache", may=Action.ADMIN)
+@Described(Cache)
+async def projects(face: App, request: Request, who: Identity) -> None:
+    """The projects of which files are kept."""
+    held = await stock_of(face.index).taken()
+    sums = _sums(held)
+    document: Cache = {
+        "files": sums["files"],
+        "size": sums["size"],
+        "limit": face.settings.max_cache,
+        "projects": _by_project(held),
+    }
+    send_json(request, document)
+
+
+@guarded(app, "/api/cache/<project>", may=Action.ADMIN)
+@Described(CachedProject)
+async def files(face: App, request: Request, who: Identity, project: str) -> None:
+    """What is kept of a project."""
+    name = project_name(project)
+    held = await stock_of(face.index).taken(project=name)
+    kept: list[HeldFile] = [
+        {
+            "filename": file.filename,
+            "size": file.size,
+            "wanted": _time(file.wanted),
+            "whole": file.recorded,
+        }
+        for file in held
+    ]
+    document: CachedProject = {
+        "name": name,
+        "size": _size(held),
+        "limit": face.settings.max_cache,
+        "files": kept,
+    }
+    send_json(request, document)
+
+
+@guarded(app, "/api/cache", may=Action.ADMIN, methods=("DELETE",))
+@Described(Purged, asks=ASKS)
+async def purge_all(face: App, request: Request, who: Identity) -> None:
+    """Take away all that is kept; with ``?older_than=30d`` what nobody wanted for so long."""
+    if request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
+        raise BadRequest(
+            "No project is named after the slash. To remove all that is kept: DELETE /api/cache"
+        )
+    await _purge(face, request, who)
+
+
+@guarded(app, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
+@Described(Purged, asks=ASKS)
+async def purge_project(face: App, request: Request, who: Identity, project: str) -> None:
+    """Take away what is kept of a project; with ``?older_than=30d`` what nobody wanted
+    for so long.
+    """
+    await _purge(face, request, who, project_name(project))
+
+
+@guarded(app, "/api/cache/<project>/<filename>", may=Action.ADMIN, methods=("DELETE",))
+@Described(Purged, asks=ASKS)
+async def purge_file(
+    face: App, request: Request, who: Identity, project: str, filename: str
+) -> None:
+    """Take away what is kept of a file; with ``?older_than=30d`` only if nobody wanted it for so
+    long.
+    """
+    await _purge(face, request, who, project_name(project), filename)
+
+
+async def _purge(
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName | None = None,
+    filename: str | None = None,
+) -> None:
+    given = parameters(
+        request, *names(ASKS)
+    )  # with a slip in a parameter's name everything would be taken away
+    wanted = Purge(name, filename, _older_than(given), force=flag(given, "force"))
+    gone, needed = await purged(face, request, who, wanted)
+    sums = _sums(gone)
+    document: Purged = {"files": sums["files"], "size": sums["size"], "projects": _by_project(gone)}
+    if needed:
+        document["needed"] = needed
+    send_json(request, document)
+
+
+@frozen
+class Purge:
+    """What is to be taken away: all, of one project, one file of it; `unwanted`: only what nobody
+    wanted for so long; `force`: also what snapshots show.
+    """
+
+    name: ProjectName | None = None
+    filename: str | None = None
+    unwanted: timedelta | None = None
+    force: bool = False
+
+
+async def purged(
+    face: App, request: Request, who: Identity, wanted: Purge
+) -> tuple[Sequence[InventoryEntry], int]:
+    """Take it away; what went, and how many files stay whatever their age, since snapshots show
+    them.
+    """
+    needed = frozenset[tuple[ProjectName, str]]()
+    if not wanted.force:
+        needed = await _needed(face, wanted.name, wanted.filename)
+    subject = "/".join(word for word in (wanted.name, wanted.filename) if word) or "cache"
+    purging = purge(
+        face.index, wanted.name, wanted.filename, unwanted=wanted.unwanted, needed=needed
+    )
+    return await attempted(face, request, who, "purge-cache", subject, purging, _purged), len(
+        needed
+    )
+
+
+async def _needed(
+    face: App, name: ProjectName | None, filename: str | None
+) -> frozenset[tuple[ProjectName, str]]:
+    """What snapshots show of it."""
+    projects = await face.index.catalog.their_names() if name is None else (name,)
+    needed = await face.index.moments.needed(projects)
+    return frozenset(pair for pair in needed if filename is None or pair[1] == filename)
+
+
+def _purged(gone: Sequence[InventoryEntry]) -> Details:
+    return {
+        "files": listed({f"{file.project}/{file.filename}" for file in gone}),
+        "size": str(_size(gone)),
+    }
+
+
+def _older_than(given: Mapping[str, str]) -> timedelta | None:
+    """Raises `BadRequest`."""
+    text = given.get("older_than")
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise BadRequest(
+            "older_than is a whole number of s, m, h or d (one unit): 30d, for example."
+        ) from None
+
+
+def _sums(held: Sequence[InventoryEntry]) -> _Sums:
+    return {"files": sum(file.recorded for file in held), "size": _size(held)}
+
+
+def _size(held: Iterable[InventoryEntry]) -> int:
+    return sum(file.size for file in held)
+
+
+def _by_project(held: Sequence[InventoryEntry]) -> list[HeldProject]:
+    grouped = [(name, list(files)) for name, files in groupby(held, attrgetter("project"))]
+    return [
+        {"name": name, **_sums(files), "wanted": _time(max(file.wanted for file in files))}
+        for name, files in grouped
+    ]
+
+
+def _time(seconds: int) -> str:
+    return utc_text(datetime.fromtimestamp(seconds, UTC))

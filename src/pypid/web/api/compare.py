@@ -1,0 +1,244 @@
+"""What differs between two releases of a project, for programs; the page stands in
+`web.ui.compare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import TypedDict
+
+from pypid.core.archives.contents import Inner
+from pypid.core.archives.differences import DiffLine, MemberDifferences, Pair
+from pypid.core.archives.metadata_differences import Changed, FieldDifference
+from pypid.core.errors import BadRequest, NoSuchFile
+from pypid.core.model import File, Project
+from pypid.core.packaging.names import project_name
+from pypid.core.packaging.releases import Release, release_of
+from pypid.core.permissions import Action, Identity
+from pypid.index.release_comparison import Compared, ComparedText, Comparison
+from pypid.web.api.contents import WHAT_MAY_HAPPEN
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.query import Parameter, names, parameters
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
+from pypid.web.installers.page_cache import FEW_FILES
+
+MOST_LISTED = 2000
+"""Members of each sort that are told in one answer."""
+
+ChangedText = TypedDict("ChangedText", {"from": str, "to": str})
+"""A value on both sides."""
+
+
+class FieldDocument(TypedDict):
+    """What differs in a field of the metadata."""
+
+    field: str
+    added: list[str]
+    removed: list[str]
+    changed: list[ChangedText]
+
+
+PairDocument = TypedDict(
+    "PairDocument",
+    {
+        "kind": str,
+        "from": str | None,
+        "to": str | None,
+        "from_size": int | None,
+        "to_size": int | None,
+    },
+)
+"""The files of one kind, by their names; null where a release has none."""
+
+
+class SizedMember(TypedDict):
+    """A member of one of the two files."""
+
+    path: str
+    size: int
+
+
+class ChangedMember(TypedDict):
+    """A member of both."""
+
+    path: str
+    from_size: int
+    to_size: int
+
+
+class MembersDocument(TypedDict):
+    """What differs in the contents of two files. `more`: how many are told in none of the lists."""
+
+    added: list[SizedMember]
+    removed: list[SizedMember]
+    changed: list[ChangedMember]
+    same: int
+    more: int
+
+
+LineDocument = TypedDict(
+    "LineDocument", {"mark": str, "from": int | None, "to": int | None, "text": str}
+)
+"""A line, with its number in each text that has it; ``@``: here some are left out."""
+
+
+class TextDocument(TypedDict):
+    """The lines of one member that differ. `lines` is null where there are none to show: `problem`
+    says why.
+    """
+
+    path: str
+    lines: list[LineDocument] | None
+    problem: str | None
+
+
+ComparedDocument = TypedDict(
+    "ComparedDocument",
+    {
+        "name": str,
+        "from": str,
+        "to": str,
+        "metadata": list[FieldDocument] | None,
+        "files": list[PairDocument],
+        "kind": str | None,
+        "contents": MembersDocument | None,
+        "problem": str | None,
+        "text": TextDocument | None,
+    },
+)
+"""Two releases compared. `metadata` is null where that of one of them cannot be had; `contents` is
+about the files of `kind`, null where there is no such pair, or they cannot be looked into
+(`problem`).
+"""
+
+OF_COMPARISONS = (
+    Parameter("from", "the one release, in any spelling of its version", required=True),
+    Parameter("to", "the other one", required=True),
+    Parameter(
+        "kind", "whose contents are compared: the tags of a wheel as in its file name, or sdist"
+    ),
+    Parameter("path", "a member that differs, whose lines are compared"),
+)
+
+
+@guarded(app, "/api/projects/<project>/compare", may=Action.READ)
+@Described(ComparedDocument, asks=OF_COMPARISONS, refuses=WHAT_MAY_HAPPEN)
+async def compare(face: App, request: Request, who: Identity, project: str) -> None:
+    """What differs between two releases: their metadata, their files, and what lies in two of
+    these.
+    """
+    given = parameters(request, *names(OF_COMPARISONS))
+    asked = asked_of(face, request, who, project)
+    found = await face.index.project(project_name(project), asked)
+    if "from" not in given or "to" not in given:
+        raise BadRequest("Say which releases to compare: from=1.0&to=2.0.")
+    old, new = await both(face, found, given["from"], given["to"])
+    comparison = Comparison(face.contents, found.name, asked)
+    compared = await comparison.compare(old, new, given.get("kind"))
+    text = await text_of(comparison, compared, given["path"]) if "path" in given else None
+    send_json(request, await face.world.blocking(_document, found, compared, text))
+
+
+async def both(face: App, project: Project, old: str, new: str) -> tuple[Release, Release]:
+    """The releases of these versions. Raises `NoSuchFile`."""
+    if len(project.files) <= FEW_FILES:
+        return _both(project, old, new)
+    return await face.world.thinking(_both, project, old, new)
+
+
+def _both(project: Project, old: str, new: str) -> tuple[Release, Release]:
+    return _release(project, old), _release(project, new)
+
+
+def _release(project: Project, version: str) -> Release:
+    found = release_of(project, version)
+    if found is None:
+        raise NoSuchFile(f"{project.name} {version}")
+    return found
+
+
+async def text_of(comparison: Comparison, compared: Compared, path: str) -> ComparedText:
+    """The lines of a member that differ. Raises `BadRequest` where no files are compared,
+    `NoSuchMember`.
+    """
+    chosen = compared.chosen
+    if chosen is None or chosen.old is None or chosen.new is None:
+        raise BadRequest(
+            "There are no two files of one kind in these releases whose contents could be compared."
+        )
+    return await comparison.text(chosen.old, chosen.new, path)
+
+
+def _document(project: Project, compared: Compared, text: ComparedText | None) -> ComparedDocument:
+    chosen = compared.chosen
+    return {
+        "name": project.name,
+        "from": compared.old,
+        "to": compared.new,
+        "metadata": None if compared.fields is None else [_field(each) for each in compared.fields],
+        "files": [_pair(pair) for pair in compared.pairs],
+        "kind": None if chosen is None else chosen.kind,
+        "contents": None if compared.members is None else _members(compared.members),
+        "problem": compared.problem,
+        "text": None if text is None else _text(text),
+    }
+
+
+def _field(found: FieldDifference) -> FieldDocument:
+    return {
+        "field": found.name,
+        "added": list(found.added),
+        "removed": list(found.removed),
+        "changed": [{"from": each.old, "to": each.new} for each in found.changed],
+    }
+
+
+def _pair(pair: Pair) -> PairDocument:
+    (old, old_size), (new, new_size) = _named(pair.old), _named(pair.new)
+    return {"kind": pair.kind, "from": old, "to": new, "from_size": old_size, "to_size": new_size}
+
+
+def _named(file: File | None) -> tuple[str | None, int | None]:
+    return (None, None) if file is None else (file.filename, file.size)
+
+
+def _members(found: MemberDifferences) -> MembersDocument:
+    sorts = (found.added, found.removed, found.changed)
+    return {
+        "added": _sized(found.added),
+        "removed": _sized(found.removed),
+        "changed": [
+            _changed(path, each) for path, each in islice(found.changed.items(), MOST_LISTED)
+        ],
+        "same": found.same,
+        "more": sum(max(0, len(sort) - MOST_LISTED) for sort in sorts),
+    }
+
+
+def _sized(members: Mapping[str, Inner]) -> list[SizedMember]:
+    return [
+        {"path": path, "size": member.size} for path, member in islice(members.items(), MOST_LISTED)
+    ]
+
+
+def _changed(path: str, changed: Changed[Inner]) -> ChangedMember:
+    return {"path": path, "from_size": changed.old.size, "to_size": changed.new.size}
+
+
+def _text(text: ComparedText) -> TextDocument:
+    lines: Iterable[DiffLine] = text.lines or ()
+    return {
+        "path": text.path,
+        "lines": None
+        if text.lines is None
+        else [
+            {"mark": line.mark, "from": line.old, "to": line.new, "text": line.text}
+            for line in lines
+        ],
+        "problem": text.problem,
+    }

@@ -1,0 +1,45 @@
+"""The configuration in force: ``/api/configuration``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pypid.core.configuration.in_force import SettingSection, written
+from pypid.core.permissions import Action, Identity
+from pypid.web.api.machine_documents import ConfigurationDocument, KeyDocument
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
+
+
+@guarded(app, "/api/configuration", may=Action.ADMIN)
+@Described(ConfigurationDocument)
+async def configuration(face: App, request: Request, who: Identity) -> None:
+    """The configuration in force, without secrets: each value with where it came from."""
+    send_json(request, await face.world.thinking(_document, await said(face)))
+
+
+async def said(face: App) -> Sequence[SettingSection]:
+    """The sections as they are in force."""
+    return await face.world.thinking(face.configuration)
+
+
+def _document(sections: Sequence[SettingSection]) -> ConfigurationDocument:
+    def keys(section: SettingSection) -> list[KeyDocument]:
+        return [
+            {
+                "key": line.key,
+                "value": line.value,
+                "origin": line.origin,
+                "takes_effect": "reload" if line.by_reload else "restart",
+                "waits": line.waits,
+            }
+            for line in section.lines
+        ]
+
+    return {
+        "text": written(sections),
+        "sections": [{"section": section.section, "keys": keys(section)} for section in sections],
+    }

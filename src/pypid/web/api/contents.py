@@ -1,0 +1,159 @@
+"""What is inside a file, for programs; the pages stand in `web.ui`.
+
+Whoever sees a file sees what is in it: it is looked up as for a download, and what a rule hides is
+hidden here, too. Nothing of an archive is ever sent as what it is: its texts are texts in JSON, and
+all else is only told of.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from pypid.core.archives.contents import Inner, MemberListing, OpenedMember, Text, read_text
+from pypid.core.archives.tars import TarKind
+from pypid.core.errors import (
+    Archived,
+    BadListing,
+    Busy,
+    Loop,
+    NoSuchFile,
+    NoSuchMember,
+    NoSuchProject,
+    NotThere,
+    NotYetKnown,
+    Opaque,
+    StorageDown,
+    StorageFull,
+    UpstreamDown,
+    WrongBytes,
+)
+from pypid.core.model import File
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.query import Parameter, names, number, parameters
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
+
+MOST_LISTED = 5000
+"""Members in one answer."""
+
+
+class MemberDocument(TypedDict):
+    """A member of an archive. `compressed`: what it takes up in a zip. `kind`: ``file``, or what
+    else it is.
+    """
+
+    path: str
+    size: int
+    compressed: int | None
+    crc32: str | None
+    kind: str
+    link: str | None
+
+
+class ContentsDocument(TypedDict):
+    """What is inside a file. `total`: all members; `more`: how many of them come after these.
+
+    Asked for one member, it is that member instead: `text` is null where it is none (`binary`);
+    `cut`: it goes on after what is shown.
+    """
+
+    filename: str
+    members: NotRequired[list[MemberDocument]]
+    total: NotRequired[int]
+    more: NotRequired[int]
+    path: NotRequired[str]
+    size: NotRequired[int]
+    kind: NotRequired[str]
+    link: NotRequired[str | None]
+    text: NotRequired[str | None]
+    encoding: NotRequired[str | None]
+    binary: NotRequired[bool]
+    cut: NotRequired[bool]
+
+
+WHAT_MAY_HAPPEN = (
+    *(
+        NoSuchProject,
+        NoSuchFile,
+        NoSuchMember,
+        Opaque,
+        Busy,
+        NotYetKnown,
+        StorageDown,
+        StorageFull,
+        Archived,
+    ),
+    *(UpstreamDown, BadListing, WrongBytes, NotThere, Loop),
+)
+OF_CONTENTS = (
+    Parameter("path", "one member, as the list spells its path: what is in it"),
+    Parameter(
+        "skip",
+        "how many members to pass over",
+        {"type": "integer", "minimum": 0, "maximum": 1_000_000},
+    ),
+)
+
+
+@guarded(app, "/api/projects/<project>/files/<filename>/contents", may=Action.READ)
+@Described(ContentsDocument, asks=OF_CONTENTS, refuses=WHAT_MAY_HAPPEN)
+async def contents(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+    """What is inside a wheel, an egg or an sdist; with a path, the text of one member, of which 1
+    MiB is shown at most.
+    """
+    given = parameters(request, *names(OF_CONTENTS))
+    skip = number(given, "skip", 0, 1_000_000) or 0
+    asked = asked_of(face, request, who, project)
+    found = await face.index.file(project_name(project), filename, asked)
+    path = given.get("path")
+    if path is None:
+        listing = await face.contents.listing(found, asked)
+        return send_json(request, _contents(found, listing, skip))
+    opened = await face.contents.member(found, path, asked)
+    text = await face.world.blocking(text_of, opened)
+    return send_json(request, _opened(found, opened, text))
+
+
+def text_of(opened: OpenedMember) -> Text | None:
+    """The text of a member, or None where it is none."""
+    return read_text(opened.data, cut=opened.is_cut) if opened.member.kind is TarKind.FILE else None
+
+
+def _contents(file: File, listing: MemberListing, skip: int) -> ContentsDocument:
+    members = listing.members[skip : skip + MOST_LISTED]
+    return {
+        "filename": file.filename,
+        "members": [_member(member) for member in members],
+        "total": listing.total,
+        "more": max(0, listing.total - skip - len(members)),
+    }
+
+
+def _member(member: Inner) -> MemberDocument:
+    return {
+        "path": member.path,
+        "size": member.size,
+        "compressed": member.packed,
+        "crc32": None if member.crc is None else f"{member.crc:08x}",
+        "kind": member.kind.value,
+        "link": member.link or None,
+    }
+
+
+def _opened(file: File, opened: OpenedMember, text: Text | None) -> ContentsDocument:
+    return {
+        "filename": file.filename,
+        "path": opened.member.path,
+        "size": opened.member.size,
+        "kind": opened.member.kind.value,
+        "link": opened.member.link or None,
+        "text": None if text is None else text.text,
+        "encoding": None if text is None else text.encoding,
+        "binary": text is None and opened.member.kind is TarKind.FILE,
+        "cut": opened.is_cut,
+    }

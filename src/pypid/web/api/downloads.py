@@ -1,0 +1,164 @@
+"""Who was given which file, ``GET /api/downloads``, and how many a project's were; what is told
+here is noted in `web.app.download_log`.
+
+How many there were of a project all may know who may read it; who it was only administrators are
+told.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TypedDict
+
+from pypid.core.accounts.entries import DownloadEntry
+from pypid.core.errors import (
+    BadListing,
+    BadRequest,
+    Busy,
+    Loop,
+    NoSuchProject,
+    NotAvailable,
+    NotYetKnown,
+    UpstreamDown,
+)
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple_api.render import utc_text
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described, Moment
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.query import LARGEST_SERIAL, Parameter, names, number, parameters
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
+
+MOST = 1000
+"""Lines in one answer."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+ASKS = (
+    Parameter(
+        "sha256",
+        "The file's digest.",
+        {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
+        required=True,
+    ),
+    Parameter(
+        "most",
+        "Lines in the answer.",
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST},
+    ),
+    Parameter(
+        "before",
+        "Only downloads with a lower serial: the `before` of the last answer.",
+        {"type": "integer", "minimum": 0},
+    ),
+)
+
+REFUSES = (NotAvailable, NoSuchProject, Busy, NotYetKnown, UpstreamDown, BadListing, Loop)
+DAYS, MOST_DAYS = 90, 400
+"""Days that are told of, and that are remembered."""
+ASKS_DAYS = (
+    Parameter(
+        "days",
+        "How many, up to today.",
+        {"type": "integer", "minimum": 1, "maximum": MOST_DAYS, "default": DAYS},
+    ),
+)
+
+
+class DownloadDocument(TypedDict):
+    """That somebody was given the file. `where`: the address they asked from; `token`: the id of
+    the one that was used.
+    """
+
+    serial: int
+    when: Moment
+    who: str
+    where: str | None
+    token: str | None
+    project: str
+    filename: str
+
+
+class DownloadsOf(TypedDict):
+    """Who was given a file, the newest first. `before`: what to send for the next ones, null where
+    there are none.
+    """
+
+    sha256: str
+    downloads: list[DownloadDocument]
+    before: int | None
+
+
+class DayDocument(TypedDict):
+    """How many downloads there were on a day (in UTC)."""
+
+    day: str
+    count: int
+
+
+class DownloadsOfProject(TypedDict):
+    """How many downloads there were from `since` to today: `total`, and on each day that had any,
+    the oldest first.
+    """
+
+    project: str
+    since: str
+    days: list[DayDocument]
+    total: int
+
+
+@guarded(app, "/api/downloads", may=Action.ADMIN)
+@Described(DownloadsOf, asks=ASKS, refuses=(NotAvailable,))
+async def downloads(face: App, request: Request, who: Identity) -> None:
+    """Who was given a file, the newest first."""
+    asked = parameters(request, *names(ASKS))
+    sha256 = asked.get("sha256", "").lower()
+    if not _SHA256.match(sha256):
+        raise BadRequest(
+            "Name the file by its digest: /api/downloads?sha256= and 64 hexadecimal digits, as "
+            "pages have them."
+        )
+    most = number(asked, "most", 1, MOST) or MOST
+    before = number(asked, "before", 0, LARGEST_SERIAL)
+    found = await face.downloads.of(sha256, most=most, before=before)
+    document: DownloadsOf = {
+        "sha256": sha256,
+        "downloads": [_document(download) for download in found],
+        "before": found[-1].serial if len(found) == most else None,
+    }
+    send_json(request, document)
+
+
+@guarded(app, "/api/projects/<project>/downloads", may=Action.READ)
+@Described(DownloadsOfProject, asks=ASKS_DAYS, refuses=REFUSES)
+async def downloads_of_project(face: App, request: Request, who: Identity, project: str) -> None:
+    """How often files of a project were downloaded, by day."""
+    name, asked = project_name(project), parameters(request, *names(ASKS_DAYS))
+    days = number(asked, "days", 1, MOST_DAYS) or DAYS
+    await face.index.project(
+        name, asked_of(face, request, who, project)
+    )  # what is not there has none
+    since = face.world.now().date() - timedelta(days=days - 1)
+    found = await face.downloads.by_day(name, since)
+    document: DownloadsOfProject = {
+        "project": name,
+        "since": str(since),
+        "days": [{"day": str(day), "count": count} for day, count in found],
+        "total": sum(count for _, count in found),
+    }
+    send_json(request, document)
+
+
+def _document(download: DownloadEntry) -> DownloadDocument:
+    return {
+        "serial": download.serial,
+        "when": utc_text(download.when),
+        "who": download.who,
+        "where": download.where or None,
+        "token": download.token,
+        "project": download.project,
+        "filename": download.filename,
+    }

@@ -1,0 +1,145 @@
+"""The JSON API for exports: the index as files, in a folder or a bucket that the server can write
+to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypedDict
+
+import msgspec
+
+from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
+from pypid.core.export_request import Exported, ExportWanted
+from pypid.core.permissions import Action, Identity
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import attempted
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import guarded
+from pypid.web.http.event_stream import EventStream, stream_of
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+EVERY = 0.2
+"""Seconds between two lines that say how far it is."""
+
+
+class Export(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of an export: where to, and what it is to be like."""
+
+    target: str
+    copy_files: bool = False
+    files_url: str | None = None
+    signed_links: bool = False
+    as_user: str | None = None
+    delete: bool = False
+    timestamp: bool = True
+    per_release_json: bool = True
+
+
+class ExportedIndex(TypedDict):
+    """What came of an export. `hidden` projects are left out, since whoever it was written for may
+    not see them; `left` ones are still there, though nobody sees them any more.
+    """
+
+    target: str
+    projects: int
+    hidden: int
+    left: int
+    written: int
+    same: int
+    copied: int
+    removed: int
+
+
+Heard = Callable[[int, int], None]
+
+
+@guarded(app, "/api/export", may=Action.ADMIN, methods=("POST",))
+@Described(ExportedIndex, takes=Export, refuses=(BadRequest, Busy, NotAvailable), streams=True)
+async def export(face: App, request: Request, who: Identity) -> None:
+    """Write what somebody may see as files."""
+    wanted = _wanted(await read_json(request, Export))
+    exports = face.exports
+    if exports is None:
+        raise NotAvailable("exports")
+    kind = stream_of(request)
+    if kind is None:
+        return send_json(
+            request,
+            _document(
+                wanted, await _exported(face, request, who, exports(wanted, _nobody), wanted)
+            ),
+        )
+    stream = EventStream(request, kind)
+    stream.begin()
+    said = float("-inf")
+
+    def heard(done: int, of: int) -> None:
+        nonlocal said
+        now = face.world.clock.seconds()
+        if now - said >= EVERY or done == of:
+            said = now
+            stream.say(
+                "progress", {"said": f"{done} of {of} projects written", "done": done, "of": of}
+            )
+
+    try:
+        came = await _exported(face, request, who, exports(wanted, heard), wanted)
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", _document(wanted, came))
+
+
+async def _exported(
+    face: App, request: Request, who: Identity, job: Awaitable[Exported], wanted: ExportWanted
+) -> Exported:
+    def told(came: Exported) -> dict[str, str]:
+        return {
+            "as-user": wanted.as_user or "anonymous",
+            "projects": str(came.projects),
+            "delete": str(wanted.clears).lower(),
+        }
+
+    return await attempted(face, request, who, "export", wanted.target, _coroutine(job), told)
+
+
+async def _coroutine(job: Awaitable[Exported]) -> Exported:
+    return await job
+
+
+def _wanted(body: Export) -> ExportWanted:
+    files_url = body.files_url
+    if files_url is not None and body.signed_links:
+        raise BadRequest("Links lead to files_url, or they are signed: give one of the two.")
+    if files_url is not None and not files_url.startswith(("http://", "https://")):
+        raise BadRequest(
+            "files_url is an absolute http or https URL, like https://files.example.org/packages/."
+        )
+    return ExportWanted(
+        target=body.target,
+        copies=body.copy_files,
+        files_url=files_url,
+        signed=body.signed_links,
+        as_user=body.as_user,
+        clears=body.delete,
+        dated=body.timestamp,
+        releases=body.per_release_json,
+    )
+
+
+def _document(wanted: ExportWanted, came: Exported) -> ExportedIndex:
+    return {
+        "target": wanted.target,
+        "projects": came.projects,
+        "hidden": came.hidden,
+        "left": came.left,
+        "written": came.written,
+        "same": came.same,
+        "copied": came.copied,
+        "removed": came.removed,
+    }
+
+
+def _nobody(done: int, of: int) -> None:
+    """Nobody listens."""

@@ -1,0 +1,192 @@
+"""Groups, below ``/api/groups``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NotRequired, TypedDict
+
+import msgspec
+
+from pypid.core.errors import BadRequest, ChangedElsewhere, NameTaken, NoSuchGroup, NotAvailable
+from pypid.core.permissions import Action, Identity, account_name
+from pypid.web.app.account_names import NewName, new_name
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import recorded
+from pypid.web.app.descriptions import Described, Removed
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+GROUP = "/api/groups/<name>"
+MEMBER = GROUP + "/members/<user>"
+IN_THE_FILE = (
+    "[groups] of the configuration is where it stands; change it there and reload pypid (SIGHUP)"
+)
+
+
+class NewGroup(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a new group."""
+
+    name: NewName
+
+
+GroupDocument = TypedDict(
+    "GroupDocument",
+    {
+        "name": str,
+        "members": list[str] | None,
+        "from": Literal["configuration", "database"],
+        "warnings": NotRequired[list[str]],
+    },
+)
+"""`members`: null for groups of the configuration. `warnings`: what may not have been meant, after
+a change.
+"""
+
+
+class Groups(TypedDict):
+    """All of them."""
+
+    groups: list[GroupDocument]
+
+
+NO_GROUP = (NoSuchGroup, ChangedElsewhere, NotAvailable)
+
+
+@guarded(app, "/api/groups", may=Action.ADMIN)
+@Described(Groups, refuses=(NotAvailable,))
+async def groups(face: App, request: Request, who: Identity) -> None:
+    """The groups with their members; of those of the configuration the names. (Nobody lists those
+    of a directory.)
+    """
+    found = [
+        _document(name, members) for name, members in (await face.accounts.memberships()).items()
+    ]
+    found += [
+        {"name": name, "members": None, "from": "configuration"}
+        for name in face.known.configured().groups
+    ]
+    document: Groups = {"groups": sorted(found, key=lambda group: group["name"])}
+    send_json(request, document)
+
+
+@guarded(app, GROUP, may=Action.ADMIN)
+@Described(GroupDocument, refuses=NO_GROUP)
+async def group(face: App, request: Request, who: Identity, name: str) -> None:
+    """One group with its members."""
+    send_json(request, _document(name, await members_of(face, name)))
+
+
+@guarded(app, "/api/groups", may=Action.ADMIN, methods=("POST",))
+@Described(
+    GroupDocument, status=201, takes=NewGroup, refuses=(NameTaken, ChangedElsewhere, NotAvailable)
+)
+async def add(face: App, request: Request, who: Identity) -> None:
+    """A new group, empty. Rights that its name was given before are its own."""
+    name = await added(face, request, who, (await read_json(request, NewGroup)).name)
+    send_json(request, _document(name, ()), 201)
+
+
+@guarded(app, GROUP, may=Action.ADMIN, methods=("DELETE",))
+@Described(Removed, refuses=NO_GROUP)
+async def remove(face: App, request: Request, who: Identity, name: str) -> None:
+    """Take the group away, with its rights."""
+    await removed(face, request, who, name)
+    document: Removed = {"name": name, "removed": True}
+    send_json(request, document)
+
+
+@guarded(app, MEMBER, may=Action.ADMIN, methods=("PUT",))
+@Described(GroupDocument, refuses=(*NO_GROUP, BadRequest))
+async def join(face: App, request: Request, who: Identity, name: str, user: str) -> None:
+    """Make somebody a member. A user whom nobody knows (yet) can be one; the answer warns of it."""
+    warnings = await joined(face, request, who, name, user)
+    document: GroupDocument = {
+        **_document(name, await members_of(face, name)),
+        "warnings": warnings,
+    }
+    send_json(request, document)
+
+
+@guarded(app, MEMBER, may=Action.ADMIN, methods=("DELETE",))
+@Described(GroupDocument, refuses=NO_GROUP)
+async def leave(face: App, request: Request, who: Identity, name: str, user: str) -> None:
+    """Make somebody no member any more; who is none already stays none."""
+    await left(face, request, who, name, user)
+    send_json(request, _document(name, await members_of(face, name)))
+
+
+# --- what these do, and pages, too ----------------------------------------------------------------
+
+
+async def added(face: App, request: Request, who: Identity, text: str) -> str:
+    """Make the group; its name. Raises `BadRequest`, `NameTaken`, `ChangedElsewhere`."""
+    name = new_name(text)
+    demand_changeable(face, name)
+    await recorded(face, request, who, "add-group", name, face.accounts.add_group(name))
+    return name
+
+
+async def removed(face: App, request: Request, who: Identity, name: str) -> None:
+    """Take the group away, with its rights. Raises `NoSuchGroup`, `ChangedElsewhere`."""
+    members = await members_of(face, name)
+    removing = face.accounts.remove_group(name)
+    await recorded(
+        face, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))}
+    )
+
+
+async def joined(face: App, request: Request, who: Identity, name: str, user: str) -> list[str]:
+    """Make them a member; what may not have been meant. Raises `BadRequest`, and as `removed`."""
+    before = await members_of(face, name)
+    try:
+        account_name(user)
+    except ValueError as error:
+        raise BadRequest(f"This cannot be a user: {error}.") from None
+    is_known = await face.known.find(user) is not None
+    joining = face.accounts.join(name, user)
+    await recorded(
+        face,
+        request,
+        who,
+        "join-group",
+        f"{name}/{user}",
+        joining,
+        lambda _: None if user in before else {},
+    )
+    return [] if is_known else [f"Nobody can log in as {user!r} now: is it spelled right?"]
+
+
+async def left(face: App, request: Request, who: Identity, name: str, user: str) -> None:
+    """Make them no member any more. Raises as `removed`."""
+    before = await members_of(face, name)
+    leaving = face.accounts.leave(name, user)
+    await recorded(
+        face,
+        request,
+        who,
+        "leave-group",
+        f"{name}/{user}",
+        leaving,
+        lambda _: {} if user in before else None,
+    )
+
+
+async def members_of(face: App, name: str) -> frozenset[str]:
+    """Whoever is in the group. Raises `ChangedElsewhere` for one of the configuration,
+    `NoSuchGroup`.
+    """
+    found = (await face.accounts.memberships()).get(name)
+    if found is None:
+        demand_changeable(face, name)
+        raise NoSuchGroup(name)
+    return found
+
+
+def demand_changeable(face: App, name: str) -> None:
+    if name in face.known.configured().groups:
+        raise ChangedElsewhere(f"the group {name!r}", IN_THE_FILE)
+
+
+def _document(name: str, members: Iterable[str]) -> GroupDocument:
+    return {"name": name, "members": sorted(members), "from": "database"}

@@ -1,0 +1,60 @@
+"""`/health` and `/ready`, for machines that look whether pypid is well."""
+
+from __future__ import annotations
+
+from pypid.core.permissions import EVERYONE, Identity
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.http.request import Request
+from pypid.web.http.responses import set_head
+from pypid.web.http.small_responses import send_json
+
+AGAIN = 5
+"""Seconds after which it is worth while to ask again."""
+
+
+@guarded(app, "/health", may=ANYBODY)
+async def health(face: App, request: Request, who: Identity) -> None:
+    """200 as long as the process answers; the condition of its parts is told besides, and how far
+    comparing is.
+    """
+    send_json(request, {"status": "ok", **condition_of(face)})
+
+
+@guarded(app, "/ready", may=ANYBODY)
+async def ready(face: App, request: Request, who: Identity) -> None:
+    """200 while clients should be sent here, 503 while they should be sent to another one, if there
+    is one.
+    """
+    said = condition_of(face)
+    if said["ready"]:
+        return send_json(request, {"status": "ok", **said})
+    set_head(request, 503, ((b"Retry-After", b"%d" % AGAIN),))
+    return send_json(request, {"status": "unavailable", **said}, 503)
+
+
+def condition_of(face: App) -> dict[str, object]:
+    """What is remembered of the parts: nothing here waits for any of them, and nothing tells where
+    they are.
+    """
+    condition, under_way = face.condition, face.index.comparing
+    access = condition.access() and face.closed is None
+    cache, storage = condition.cache(), condition.storage()
+    # who need not log in needs no accounts; and a catalog that is away shows for a while what it
+    # held
+    needs_accounts = face.closed is not None or face.rules.read != EVERYONE
+    readable = storage and condition.shows() and (access or not needs_accounts)
+    said: dict[str, object] = {
+        "ready": readable and not condition.stopping,
+        "access": access,
+        "cache": cache,
+        "storage": storage,
+        "complete": face.index.catalog.was_complete,
+    }
+    if under_way is not None:
+        said["comparing"] = {"objects": under_way.objects, "projects": under_way.projects}
+    if differs := sorted(condition.differs()):
+        said["differs"] = differs
+    if condition.stopping:
+        said["stopping"] = True
+    return said

@@ -1,0 +1,126 @@
+"""Invitations to register, below ``/api/invitations``. One is in a single answer: the one that made
+it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TypedDict
+
+import msgspec
+
+from pypid.core.accounts.registration import (
+    LONGEST_INVITATION,
+    USUAL_INVITATION,
+    Invitation,
+    invite,
+)
+from pypid.core.configuration.choices import Registration
+from pypid.core.configuration.value_kinds import parse_duration
+from pypid.core.errors import BadRequest, NotAvailable
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple_api.render import utc_text
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import note, recorded
+from pypid.web.app.descriptions import Described, Duration, Moment
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+_ID = re.compile(r"[0-9a-f]{24}\Z")
+
+
+class NewInvitation(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a new invitation. `expires`: a duration (7d), at most 30 days."""
+
+    expires: Duration | None = None
+
+
+class InvitationDocument(TypedDict):
+    """A new invitation. `secret`: what whoever registers by it has to say."""
+
+    id: str
+    secret: str
+    expires: Moment
+
+
+class Withdrawn(TypedDict):
+    """`withdrawn`: false if somebody has registered by it already, or it was withdrawn before."""
+
+    id: str
+    withdrawn: bool
+
+
+@guarded(app, "/api/invitations", may=Action.ADMIN, methods=("POST",))
+@Described(InvitationDocument, status=201, takes=NewInvitation, refuses=(NotAvailable,))
+async def make(face: App, request: Request, who: Identity) -> None:
+    """A new invitation, for one account."""
+    demand_invitations(face)
+    new = await made(face, request, who, (await read_json(request, NewInvitation)).expires)
+    document: InvitationDocument = {
+        "id": new.id,
+        "secret": new.secret,
+        "expires": utc_text(new.expires),
+    }
+    send_json(request, document, 201)
+
+
+def demand_invitations(face: App) -> None:
+    """Raise `NotAvailable`, or `BadRequest` where nobody registers by invitation."""
+    _, mode = face.known, face.settings.people.registration
+    if mode is not Registration.TOKEN:
+        raise BadRequest(
+            "Nobody registers by invitation here. To have that, set [access] registration = "
+            "token, and reload."
+        )
+
+
+async def made(face: App, request: Request, who: Identity, expires: str | None) -> Invitation:
+    """A new one, good for as long (``7d``). Raises `BadRequest`, and as `demand_invitations`."""
+    demand_invitations(face)
+    new = invite(face.known.session_key, face.world.now(), _lifetime(expires), face.world.random)
+    await note(face, request, who, "make-invitation", new.id, {"expires": utc_text(new.expires)})
+    return new
+
+
+@guarded(app, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
+@Described(Withdrawn, refuses=(BadRequest, NotAvailable))
+async def withdraw(face: App, request: Request, who: Identity, id: str) -> None:
+    """Withdraw an invitation: nobody registers by it any more. Whether somebody has done so already
+    the answer tells.
+    """
+    document: Withdrawn = {"id": id, "withdrawn": await withdrawn(face, request, who, id)}
+    send_json(request, document)
+
+
+async def withdrawn(face: App, request: Request, who: Identity, id: str) -> bool:
+    """Withdraw it; False if somebody has registered by it already, or it was withdrawn before.
+    Raises `BadRequest`.
+    """
+    if not _ID.match(id):
+        raise BadRequest(
+            "An invitation's id has 24 hexadecimal digits: the answer that made it told it, "
+            "and "
+            "the audit log has it."
+        )
+    until = face.world.now() + LONGEST_INVITATION  # it has ended by then, if there was one
+    withdrawing = face.accounts.once("invitation", id, until)
+    return await recorded(
+        face,
+        request,
+        who,
+        "withdraw-invitation",
+        id,
+        withdrawing,
+        lambda done: {} if done else None,
+    )
+
+
+def _lifetime(text: str | None) -> timedelta:
+    if text is None:
+        return USUAL_INVITATION
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise BadRequest("expires is a duration: 7d, or 12h, for example.") from None

@@ -1,0 +1,55 @@
+"""``GET /metrics``: what Prometheus reads. No name of a project, of a file or of a person is ever
+in it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pypid import __version__
+from pypid.core.errors import CatalogDown, StorageDown
+from pypid.core.permissions import Action, Identity
+from pypid.metrics.families import BUILD, PROJECTS
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.http.responses import header_of
+from pypid.web.http.small_responses import send
+
+if TYPE_CHECKING:
+    from pypid.metrics.together import WorkerMetrics
+
+_PYTHON = ".".join(map(str, sys.version_info[:3]))
+
+
+@guarded(app, "/metrics", may=Action.METRICS)
+async def metrics(face: App, request: Request, who: Identity) -> None:
+    """The numbers of all workers, in Prometheus' text format, or as OpenMetrics for whoever accepts
+    it.
+    """
+    counts = face.world.counts
+    counts.set(BUILD, (__version__, _PYTHON), 1)
+    try:
+        counts.set(PROJECTS, ("ours",), len(await face.index.catalog.names()))
+        counts.set(PROJECTS, ("theirs",), len(await face.index.catalog.their_names()))
+    except CatalogDown:  # what it was last is told, and that it is away
+        pass
+    try:
+        here, workers = await face.measured()
+    except OSError as error:
+        raise StorageDown(
+            "what the workers have counted cannot be written down, or read."
+        ) from error
+    page, content_type = await face.world.blocking(
+        _page, workers, here, header_of(request, "accept") or ""
+    )
+    send(request, 200, content_type, page)
+
+
+def _page(workers: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:
+    """Blocks: Prometheus' library is brought, and the kernel asked for memory and open files."""
+    from pypid.metrics.exposition import page
+
+    return page(workers, here, accept)

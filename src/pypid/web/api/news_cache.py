@@ -1,0 +1,125 @@
+"""What came last, of all that somebody sees: gathered once for each change, for the first page and
+the feeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from heapq import nsmallest
+
+from attrs import define, field, frozen
+
+from pypid.core.errors import NoSuchProject, NotYetKnown
+from pypid.core.lru import Recent
+from pypid.core.model import Project
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import Visibility
+from pypid.core.presentation.feeds import News, newest_first, news_of
+from pypid.flow import Flights
+from pypid.index import Index
+from pypid.index.request_context import RequestContext
+from pypid.web.installers.page_cache import FEW_FILES
+
+STORED = RequestContext(local=True)
+"""Nobody else is asked for anything."""
+SEERS = 32
+"""So many lists are kept, of those who see different things."""
+PROJECTS, RELEASES = 1000, 200_000
+"""Of so many projects, and releases together, it is remembered what is new: one has changed, and
+the lists need a hundred.
+"""
+
+Names = Callable[[Visibility, int], Awaitable[Sequence[ProjectName]]]
+"""The projects that somebody sees, in the order of what came last; so many. It may lag behind."""
+
+
+@frozen
+class _Kept:
+    edition: Hashable
+    news: tuple[News, ...]
+
+
+@define(eq=False)
+class NewsCache:
+    """The news of one index. Raises `StorageDown`, `CatalogDown`."""
+
+    index: Index
+    _kept: Recent[Hashable, _Kept] = field(
+        factory=lambda: Recent(SEERS, SEERS), init=False, repr=False
+    )
+    _of: Recent[ProjectName, tuple[Project, tuple[News, ...]]] = field(
+        factory=lambda: Recent(PROJECTS, RELEASES), init=False, repr=False
+    )
+    _flights: Flights[Hashable, tuple[News, ...]] = field(factory=Flights, init=False, repr=False)
+
+    async def releases(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
+        """The newest releases of all projects that `by` sees; `names` gives the projects by their
+        newest upload.
+
+        Exact as far as `names` is: a release that is among the newest is of a project that is.
+        """
+        found = await names(by, most)
+
+        async def gather() -> tuple[News, ...]:
+            every = [news for project in found for news in (await self.of(project, by))[:most]]
+            return tuple(nsmallest(most, every, key=newest_first))
+
+        return await self._once(("releases", by, tuple(found), most), gather)
+
+    async def latest(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
+        """The newest release of each of the projects in which something is new: for people, whom
+        one project's ten releases of a morning would tell nothing of the others. `names` as for
+        `releases`.
+        """
+        found = await names(by, most)
+
+        async def gather() -> tuple[News, ...]:
+            last = [news[0] for project in found if (news := await self.of(project, by))]
+            return tuple(nsmallest(most, last, key=newest_first))
+
+        return await self._once(("latest", by, tuple(found), most), gather)
+
+    async def projects(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
+        """The first releases of the newest projects; `names` gives the projects by their first
+        upload.
+        """
+        found = await names(by, most)
+
+        async def gather() -> tuple[News, ...]:
+            first = [news[-1] for project in found if (news := await self.of(project, by))]
+            return tuple(nsmallest(most, first, key=newest_first))
+
+        return await self._once(("projects", by, tuple(found), most), gather)
+
+    async def of(self, name: ProjectName, by: Visibility) -> tuple[News, ...]:
+        """The releases of one project of which files are stored, the newest first; none of one that
+        is not seen (any more).
+        """
+        if not by.sees(name):
+            return ()
+        try:
+            project = await self.index.project(name, STORED)
+        except (NoSuchProject, NotYetKnown):
+            return ()
+        kept = self._of.get(name)
+        if kept is not None and kept[0] is project:
+            return kept[1]
+        is_long = len(project.files) > FEW_FILES
+        news = await self.index.world.thinking(news_of, project) if is_long else news_of(project)
+        self._of.put(name, (project, news), 1 + len(news))
+        return news
+
+    async def _once(
+        self, what: Hashable, gather: Callable[[], Awaitable[tuple[News, ...]]]
+    ) -> tuple[News, ...]:
+        edition = await self.index.edition()
+        kept = self._kept.get(what)
+        if kept is not None and kept.edition == edition:
+            return kept.news
+
+        async def job() -> tuple[News, ...]:
+            news = await gather()
+            self._kept.put(what, _Kept(edition, news))
+            return news
+
+        return await self._flights.single((edition, what), job)

@@ -1,0 +1,361 @@
+"""The JSON API below ``/api/`` as an OpenAPI 3.1 document: ``GET /api/openapi.json``.
+
+Made of what the routes are themselves: their rules and rights (`web.app.guard`), what they say of
+themselves (`web.app.descriptions`), the types that bodies are decoded with, and the table of errors.
+There is no second list that somebody could forget.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from klein import Klein
+
+from pypid import __version__
+from pypid.core import errors
+from pypid.core.accounts.rights import NAMED, Whom
+from pypid.core.accounts.sessions import cookie_name
+from pypid.core.errors import PypidError
+from pypid.core.packaging.names import LONGEST_NAME
+from pypid.core.permissions import Action, Identity
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import FILE_BYTES, Described
+from pypid.web.app.errors import Refused, status_of
+from pypid.web.app.guard import ANYBODY, SOMEBODY, GuardedRoute, guarded, guarded_routes
+from pypid.web.http.cookies import HARMLESS
+from pypid.web.http.event_stream import EVENTS, LINES
+from pypid.web.http.negotiation import ErrorFormat
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
+
+PREFIX = "/api/"
+JSON = ErrorFormat.JSON.value
+FORM = "multipart/form-data"
+
+PLACES: Mapping[str, Mapping[str, Any]] = {
+    "project": {
+        "type": "string",
+        "maxLength": LONGEST_NAME,
+        "pattern": "^([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9])$",
+    },
+    "filename": {"type": "string", "minLength": 1},
+    "version": {"type": "string", "minLength": 1},
+    "name": {"type": "string", "minLength": 1},
+    "user": {"type": "string", "minLength": 1},
+    "kind": {"enum": [whom.value for whom in Whom]},
+    "id": {"type": "string", "minLength": 1},
+    "snapshot": {"type": "string", "minLength": 1},
+}
+"""What can stand in each place of an address."""
+
+NEEDS = {
+    Action.READ: "Needs the right to read.",
+    Action.WRITE: "Needs the right to write.",
+    Action.OVERWRITE: "Needs the right to overwrite.",
+    Action.DELETE: "Needs the right to delete.",
+    Action.FETCH: "Needs the right to fetch from the other index.",
+    Action.COLLECT: "Needs the right to collect files.",
+    Action.ADMIN: "For administrators.",
+    Action.METRICS: "Needs the right to read the metrics.",
+    SOMEBODY: "For whoever is logged in.",
+    ANYBODY: "For anybody.",
+}
+
+WHOEVER_ASKS = (errors.Unauthenticated, errors.TooManyAttempts, errors.PeopleUnknown)
+"""Who somebody is, is found out for every route."""
+WHOEVER_CHANGES = (errors.OtherSite, errors.NoCsrfToken, errors.StorageDown, errors.StorageFull)
+WHATEVER_IS_SENT = (errors.BadRequest, errors.TooLarge)
+
+_MARKUP = re.compile(r"<(\w+)>")
+_FOR_PYTHON = re.compile(
+    r"(?::|, and nothing is granted:) HTTP [0-9]| \((?:[0-9]|raised|packaging|tombstone|project)|; `|: `| `"
+)
+_SENTENCE = re.compile(r"(.+?)(?:\.( |$)| \()")
+
+
+@guarded(app, "/api/openapi.json", may=ANYBODY)
+@Described(dict[str, Any])
+async def openapi(face: App, request: Request, who: Identity) -> None:
+    """This document (OpenAPI 3.1). It shows nothing of the index, and is the same for everybody."""
+    base = face.base_url(request)
+    send_json(
+        request, {**document(secure=request.scheme == "https"), "servers": [{"url": base or "/"}]}
+    )
+
+
+@cache
+def document(*, secure: bool = False) -> Mapping[str, Any]:
+    """The document without its ``servers``. `secure`: for clients that come by TLS, whose cookie
+    has another name.
+
+    Raises `TypeError` for a route that does not say what it takes and answers.
+    """
+    return _document(app, secure=secure)
+
+
+def described_routes(routes: Klein) -> Iterator[tuple[GuardedRoute, Described]]:
+    """The routes below ``/api/``. Raises `TypeError` if one is not described."""
+    for route in guarded_routes(routes):
+        if route.rule.startswith(PREFIX):
+            said = getattr(route.does, "__pypid_described__", None)
+            if (
+                not isinstance(said, Described)
+                or not (getattr(route.does, "__doc__", None) or "").strip()
+            ):
+                raise TypeError(
+                    f"The route {route.rule!r} needs a docstring and, below guarded(), a "
+                    f"@Described(...)."
+                )
+            yield route, said
+
+
+def _document(routes: Klein, *, secure: bool) -> Mapping[str, Any]:
+    found = list(described_routes(routes))
+    shaped = (
+        kind
+        for _, said in found
+        for kind in (said.takes, said.form, said.gives)
+        if kind is not None
+    )
+    kinds = [Refused, *(kind for kind in shaped if kind is not FILE_BYTES)]
+    schemas, components = msgspec.json.schema_components(
+        kinds, ref_template="#/components/schemas/{name}"
+    )
+    shapes = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
+    paths: dict[str, dict[str, Any]] = {}
+    for route, said in found:
+        path = paths.setdefault(_MARKUP.sub(r"{\1}", route.rule), {})
+        for method in sorted(route.methods - {"HEAD"}):
+            path[method.lower()] = _operation(route, said, method, shapes)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "pypid",
+            "version": __version__,
+            "description": "Managing a Python package index: projects, files, people, rights and tokens.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "responses": _all_refusals(found, shapes[id(Refused)]),
+            "securitySchemes": _schemes(secure=secure),
+        },
+    }
+
+
+def _operation(
+    route: GuardedRoute, said: Described, method: str, shapes: Mapping[int, Any]
+) -> dict[str, Any]:
+    lines = " ".join((route.does.__doc__ or "").split())
+    summary = _SENTENCE.match(lines)
+    operation = {
+        "operationId": _identifier(method, route.rule),
+        "tags": [re.split(r"[/.]", route.rule[len(PREFIX) :])[0]],
+        "summary": summary[1] if summary else lines,
+        "description": f"{lines}\n\n{NEEDS[route.may]}",
+        "security": _security(route, method),
+        "responses": _responses(route, said, method, shapes),
+    }
+    parameters = [*_places(route.rule), *_asks(said)]
+    if parameters:
+        operation["parameters"] = parameters
+    if said.takes is not None:
+        operation["requestBody"] = {
+            "required": not _may_be_left_out(said.takes),
+            "content": {JSON: {"schema": shapes[id(said.takes)]}},
+        }
+    if said.form is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {FORM: {"schema": shapes[id(said.form)]}},
+        }
+    return operation
+
+
+def _identifier(method: str, rule: str) -> str:
+    """``GET /api/users/<name>``: ``getUsersName``."""
+    return method.lower() + "".join(
+        word.capitalize() for word in re.findall(r"[A-Za-z]+", rule[len(PREFIX) :])
+    )
+
+
+def _may_be_left_out(kind: Any) -> bool:
+    """Whether a body can be empty, which is as an empty object (`web.http.small_responses.read_json`)."""
+    try:
+        msgspec.convert({}, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+# --- what stands in the address -------------------------------------------------------------------
+
+
+def _places(rule: str) -> Iterator[dict[str, Any]]:
+    names = _MARKUP.findall(rule)
+    for name in names:
+        schema = PLACES[name]
+        if name == "kind":
+            schema = {"enum": [whom.value for whom in Whom if (whom in NAMED) == ("name" in names)]}
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _asks(said: Described) -> Iterator[dict[str, Any]]:
+    for asked in said.asks:
+        found = {
+            "name": asked.name,
+            "in": "query",
+            "description": asked.says,
+            "schema": asked.schema,
+        }
+        yield {**found, "required": True} if asked.required else found
+
+
+# --- who ------------------------------------------------------------------------------------------
+
+
+def _schemes(*, secure: bool) -> dict[str, Any]:
+    cookie = cookie_name(secure=secure)
+    return {
+        "password": {
+            "type": "http",
+            "scheme": "basic",
+            "description": "A user's name and password, or `__token__` and a token.",
+        },
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token (`POST /api/tokens`).",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": cookie,
+            "description": "A session (`POST /api/session`).",
+        },
+        "csrf": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-CSRF-Token",
+            "description": (
+                "The `csrf_token` of the session: beside its cookie, for all that changes "
+                "something."
+            ),
+        },
+    }
+
+
+def _security(route: GuardedRoute, method: str) -> list[dict[str, list[str]]]:
+    found: list[dict[str, list[str]]] = [{"password": []}, {"token": []}]
+    if not route.entrance:
+        found.append(
+            {"session": []} if method.encode() in HARMLESS else {"session": [], "csrf": []}
+        )
+    # whether everybody may read, the configuration says
+    return [{}, *found] if route.may in (ANYBODY, Action.READ) else found
+
+
+# --- what is answered -----------------------------------------------------------------------------
+
+
+def _responses(
+    route: GuardedRoute, said: Described, method: str, shapes: Mapping[int, Any]
+) -> dict[str, Any]:
+    if said.gives is FILE_BYTES:
+        found = _file_answers()
+    else:
+        content: dict[str, Any] = {JSON: {"schema": shapes[id(said.gives)]}}
+        if said.streams:
+            content |= {kind: {"schema": {"type": "string"}} for kind in (EVENTS, LINES)}
+        found = {
+            str(said.status): {"description": HTTPStatus(said.status).phrase, "content": content}
+        }
+    for status, kinds in sorted(_refusals(route, said, method).items()):
+        found[str(status)] = {"$ref": f"#/components/responses/{_name_of(status, kinds)}"}
+    return found
+
+
+def _file_answers() -> dict[str, Any]:
+    """Of a route that gives files: all of one, or a part; where it lies; and what conditions (RFC
+    9110, 13) come to.
+    """
+    found: dict[str, Any] = {
+        str(status): {"description": HTTPStatus(status).phrase}
+        for status in (200, 206, 302, 304, 412, 416)
+    }
+    for status in ("200", "206"):
+        found[status]["content"] = {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+        }
+    return found
+
+
+def _refusals(
+    route: GuardedRoute, said: Described, method: str
+) -> dict[int, tuple[type[PypidError], ...]]:
+    """The errors that it may be refused with, by status."""
+    found: dict[int, tuple[type[PypidError], ...]] = {}
+    for kind in dict.fromkeys(_kinds(route, said, method)):
+        status = status_of(kind, method.encode())
+        found[status] = (*found.get(status, ()), kind)
+    return found
+
+
+def _kinds(route: GuardedRoute, said: Described, method: str) -> Iterator[type[PypidError]]:
+    yield from WHOEVER_ASKS
+    if isinstance(route.may, Action):
+        yield errors.Forbidden
+    if method.encode() not in HARMLESS:
+        yield from WHOEVER_CHANGES
+    if said.takes is not None or said.form is not None:
+        yield from WHATEVER_IS_SENT
+    if said.asks:
+        yield errors.BadRequest
+    if "<project>" in route.rule:
+        yield errors.BadName
+    yield from said.refuses
+
+
+def _all_refusals(routes: Iterable[tuple[GuardedRoute, Described]], shape: Any) -> dict[str, Any]:
+    """Each once, for most routes are refused alike."""
+    found = {}
+    for route, said in routes:
+        for method in route.methods - {"HEAD"}:
+            for status, kinds in _refusals(route, said, method).items():
+                found[_name_of(status, kinds)] = _refusal(status, kinds, shape)
+    return dict(sorted(found.items()))
+
+
+def _name_of(status: int, kinds: Iterable[type[PypidError]]) -> str:
+    return "-".join([str(status), *(kind.__name__ for kind in kinds)])
+
+
+def _refusal(status: int, kinds: Iterable[type[PypidError]], shape: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "description": " Or: ".join(_reason(kind) for kind in kinds),
+        "content": {
+            kind.value.partition(";")[0]: {
+                "schema": shape if kind is ErrorFormat.JSON else {"type": "string"}
+            }
+            for kind in ErrorFormat
+        },
+    }
+    if status == 401:
+        found["headers"] = {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}
+    if status in (429, 503):
+        found["headers"] = {
+            "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
+        }
+    return found
+
+
+def _reason(kind: type[PypidError]) -> str:
+    """What its docstring says, without the status, and without what is for Python only."""
+    text = " ".join((kind.__doc__ or "").split())
+    return _FOR_PYTHON.split(text, maxsplit=1)[0].rstrip(".") + "."

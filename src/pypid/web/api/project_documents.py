@@ -1,0 +1,124 @@
+"""What the JSON API says of projects and their files."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from pypid.core.model import File, Project, Status
+from pypid.core.simple_api.render import utc_text
+from pypid.index.local.adoption import Result
+from pypid.index.local.storage_check import StorageProblem
+from pypid.web.app.descriptions import Moment
+
+
+class FileDocument(TypedDict):
+    """A file. `size` in bytes; `yanked_reason` is null also where none was given."""
+
+    filename: str
+    version: str
+    size: int | None
+    sha256: str | None
+    upload_time: Moment | None
+    uploader: str | None
+    requires_python: str | None
+    yanked: bool
+    yanked_reason: str | None
+
+
+class ProjectDocument(TypedDict):
+    """A project with its files."""
+
+    name: str
+    status: Status
+    status_reason: str | None
+    serial: int
+    files: list[FileDocument]
+
+
+class ChangedProject(TypedDict):
+    """A project after a change, and the files that it was about; of one that may not be read only
+    the name.
+    """
+
+    name: str
+    status: NotRequired[Status]
+    status_reason: NotRequired[str | None]
+    serial: NotRequired[int]
+    files: NotRequired[list[FileDocument]]
+    changed: NotRequired[list[str]]
+
+
+class Projects(TypedDict):
+    """The projects' names."""
+
+    projects: list[str]
+
+
+class Released(TypedDict):
+    """A name that is given back."""
+
+    name: str
+    released: bool
+
+
+class AdoptedDocument(TypedDict):
+    """A file in the storage that had no record. `problems`: why it was refused, or left alone, or
+    what is odd about it.
+    """
+
+    key: str
+    outcome: Result
+    problems: list[str]
+
+
+class Rebuilt(TypedDict):
+    """What came of a comparison with the storage."""
+
+    projects: int
+    changed: int
+    adopted: list[AdoptedDocument]
+
+
+class FindingDocument(TypedDict):
+    """Something wrong in the storage."""
+
+    key: str
+    wrong: StorageProblem
+    advice: str
+    swept: bool
+    mended: bool
+
+
+class CheckedStorage(TypedDict):
+    """What came of a check of the storage."""
+
+    objects: int
+    files: int
+    kept: int
+    findings: list[FindingDocument]
+
+
+def project_document(project: Project) -> ProjectDocument:
+    """Of a project."""
+    return {
+        "name": project.name,
+        "status": project.status,
+        "status_reason": project.status_reason,
+        "serial": project.serial,
+        "files": [file_document(file) for file in project.files],
+    }
+
+
+def file_document(file: File) -> FileDocument:
+    """Of a file."""
+    return {
+        "filename": file.filename,
+        "version": file.version,
+        "size": file.size,
+        "sha256": file.sha256,
+        "upload_time": None if file.uploaded is None else utc_text(file.uploaded),
+        "uploader": file.uploader,
+        "requires_python": file.requires_python,
+        "yanked": file.yanked is not None,
+        "yanked_reason": file.yanked or None,
+    }

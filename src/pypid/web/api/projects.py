@@ -1,0 +1,230 @@
+"""The JSON API for managing what is published, below ``/api/``; described in docs/http-api."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pypid.core.errors import (
+    BadListing,
+    BadRequest,
+    Busy,
+    Loop,
+    NoSuchFile,
+    NoSuchProject,
+    NotYetKnown,
+    UpstreamDown,
+)
+from pypid.core.model import Project, Status
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity, may
+from pypid.web.api.project_documents import (
+    ChangedProject,
+    ProjectDocument,
+    Projects,
+    Released,
+    project_document,
+)
+from pypid.web.app import changes
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+PROJECT = "/api/projects/<project>"
+ABSENT = (NoSuchProject, NoSuchFile, Busy, NotYetKnown)
+
+
+class Reason(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a yank."""
+
+    reason: str = ""
+
+
+class NewStatus(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a change of status (PEP 792)."""
+
+    status: Status
+    reason: str = ""
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/projects", may=Action.READ)
+@Described(Projects)
+async def projects(face: App, request: Request, who: Identity) -> None:
+    """The projects' names."""
+    document: Projects = {"projects": [summary.name for summary in await face.names(who)]}
+    send_json(request, document)
+
+
+@guarded(app, PROJECT, may=Action.READ)
+@Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop))
+async def project(face: App, request: Request, who: Identity, project: str) -> None:
+    """A project with its files."""
+    send_json(
+        request,
+        project_document(
+            await face.index.project(project_name(project), asked_of(face, request, who, project))
+        ),
+    )
+
+
+# --- yank and status ------------------------------------------------------------------------------
+
+
+@guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("PUT",))
+@Described(ChangedProject, takes=Reason, refuses=ABSENT)
+async def yank_file(
+    face: App, request: Request, who: Identity, project: str, filename: str
+) -> None:
+    """Yank one file."""
+    await _yank(face, request, who, project_name(project), filename, frozenset({filename}))
+
+
+@guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("PUT",))
+@Described(ChangedProject, takes=Reason, refuses=ABSENT)
+async def yank_release(
+    face: App, request: Request, who: Identity, project: str, version: str
+) -> None:
+    """Yank all files of a release."""
+    name = project_name(project)
+    await _yank(face, request, who, name, version, await face.index.release(name, version))
+
+
+async def _yank(
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    subject: str,
+    filenames: frozenset[str],
+) -> None:
+    reason = (await read_json(request, Reason)).reason
+    yanked = await changes.yank(face, request, who, name, subject, filenames, reason)
+    _changed(face, request, who, yanked, filenames)
+
+
+@guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
+@Described(ChangedProject, refuses=ABSENT)
+async def unyank_file(
+    face: App, request: Request, who: Identity, project: str, filename: str
+) -> None:
+    """Take the yank off one file."""
+    await _unyank(face, request, who, project_name(project), filename, frozenset({filename}))
+
+
+@guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("DELETE",))
+@Described(ChangedProject, refuses=ABSENT)
+async def unyank_release(
+    face: App, request: Request, who: Identity, project: str, version: str
+) -> None:
+    """Take the yank off all files of a release."""
+    name = project_name(project)
+    await _unyank(face, request, who, name, version, await face.index.release(name, version))
+
+
+async def _unyank(
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    subject: str,
+    filenames: frozenset[str],
+) -> None:
+    _changed(
+        face,
+        request,
+        who,
+        await changes.unyank(face, request, who, name, subject, filenames),
+        filenames,
+    )
+
+
+@guarded(app, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
+@Described(ChangedProject, takes=NewStatus, refuses=ABSENT)
+async def set_status(face: App, request: Request, who: Identity, project: str) -> None:
+    """Set the project's status."""
+    name = project_name(project)
+    wanted = await read_json(request, NewStatus)
+    changed = await changes.set_status(face, request, who, name, wanted.status, wanted.reason)
+    _changed(face, request, who, changed, frozenset())
+
+
+# --- delete ---------------------------------------------------------------------------------------
+
+
+@guarded(app, PROJECT + "/files/<filename>", may=Action.DELETE, methods=("DELETE",))
+@Described(ChangedProject, refuses=ABSENT)
+async def delete_file(
+    face: App, request: Request, who: Identity, project: str, filename: str
+) -> None:
+    """Delete one file for good."""
+    await delete_files(
+        face, request, who, project_name(project), "delete-file", filename, frozenset({filename})
+    )
+
+
+@guarded(app, PROJECT + "/releases/<version>", may=Action.DELETE, methods=("DELETE",))
+@Described(ChangedProject, refuses=ABSENT)
+async def delete_release(
+    face: App, request: Request, who: Identity, project: str, version: str
+) -> None:
+    """Delete all files of a release for good."""
+    name = project_name(project)
+    await delete_files(
+        face, request, who, name, "delete-release", version, await face.index.release(name, version)
+    )
+
+
+async def delete_files(
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    what: str,
+    subject: str,
+    filenames: frozenset[str],
+) -> None:
+    """Delete them and answer with the project as it is then; `what` and `subject` say it in the
+    audit log.
+    """
+    _changed(
+        face,
+        request,
+        who,
+        await changes.delete(face, request, who, name, what, subject, filenames),
+        filenames,
+    )
+
+
+@guarded(app, PROJECT, may=Action.DELETE, methods=("DELETE",))
+@Described(ChangedProject, refuses=ABSENT)
+async def delete_project(face: App, request: Request, who: Identity, project: str) -> None:
+    """Delete all files of a project for good; its name stays ours."""
+    left, filenames = await changes.delete_all(face, request, who, project_name(project))
+    _changed(face, request, who, left, filenames)
+
+
+@guarded(app, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
+@Described(Released, refuses=(*ABSENT, BadRequest))
+async def release_name(face: App, request: Request, who: Identity, project: str) -> None:
+    """Give the name of an empty project back: it may then belong to somebody else again."""
+    name = project_name(project)
+    await changes.give_back(face, request, who, name)
+    document: Released = {"name": name, "released": True}
+    send_json(request, document)
+
+
+def _changed(
+    face: App, request: Request, who: Identity, project: Project, filenames: frozenset[str]
+) -> None:
+    """The project, after the change. Who may change it but not read it (a token to publish) learns
+    only that it is done.
+    """
+    document: ChangedProject = {"name": project.name}
+    if may(face.rules, who, Action.READ, project.name):
+        document = {**project_document(project), "changed": sorted(filenames)}
+    send_json(request, document)

@@ -1,0 +1,172 @@
+"""Making an account for oneself, if ``[access] registration`` lets people: the riddle, the
+invitation, the account.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+import msgspec
+
+from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.accounts.registration import (
+    SHORTEST_PASSWORD,
+    Invitation,
+    proper_password,
+    read_invitation,
+    refuse_taken,
+    registrable,
+    standing_of,
+    used_up,
+)
+from pypid.core.accounts.rights import Whom
+from pypid.core.configuration.choices import Registration
+from pypid.core.errors import (
+    BadRequest,
+    NameTaken,
+    NoRiddles,
+    NotAvailable,
+    RegistrationClosed,
+    TooManyRegistrations,
+)
+from pypid.core.permissions import Identity
+from pypid.web.app.account_names import demand_free
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import recorded
+from pypid.web.app.captcha import Captcha, riddle, solved
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import ANYBODY, UNIX, guarded
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+WELCOME = {
+    AccountStatus.ACTIVE: "The account can be used now.",
+    AccountStatus.PENDING: "The account can be used once an administrator has approved it.",
+}
+
+
+class Applicant(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a registration. `captcha`: a solved riddle, as the widget gives it; `token`: an
+    invitation.
+    """
+
+    user: Annotated[
+        str, msgspec.Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"})
+    ]
+    password: Annotated[str, msgspec.Meta(extra_json_schema={"minLength": SHORTEST_PASSWORD})]
+    captcha: str | None = None
+    token: str | None = None
+
+
+class Welcome(TypedDict):
+    """A new account. `message`: when it can be used."""
+
+    user: str
+    standing: AccountStatus
+    message: str
+
+
+@guarded(app, "/api/captcha", may=ANYBODY)
+@Described(Captcha, refuses=(NoRiddles, NotAvailable))
+async def captcha(face: App, request: Request, who: Identity) -> None:
+    """A riddle for ALTCHA's widget."""
+    if not face.settings.people.captcha:
+        raise NoRiddles()
+    send_json(request, riddle(face.known.session_key, face.world.now(), face.world.random))
+
+
+@guarded(app, "/api/register", may=ANYBODY, methods=("POST",), entrance=True)
+@Described(
+    Welcome,
+    status=201,
+    takes=Applicant,
+    refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable),
+)
+async def register(face: App, request: Request, who: Identity) -> None:
+    """Make an account. The cheap checks come first, and nothing is used up by a typing error."""
+    mode_of(face)
+    wanted = await read_json(request, Applicant)
+    account = await enrolled(face, request, who, wanted, invitation_of(face, wanted.token))
+    document: Welcome = {
+        "user": account.name,
+        "standing": account.standing,
+        "message": WELCOME[account.standing],
+    }
+    send_json(request, document, 201)
+
+
+def mode_of(face: App) -> Registration:
+    """How people register. Raises `NotAvailable` where there are
+    no accounts, `RegistrationClosed`.
+    """
+    _, mode = face.known, face.settings.people.registration
+    if mode is Registration.CLOSED:
+        raise RegistrationClosed()
+    return mode
+
+
+async def enrolled(
+    face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
+) -> Account:
+    """The account that was made for somebody who may register. Raises as `register`."""
+    name, password = registrable(wanted.user), proper_password(wanted.password)
+    face.turnstile.let_in(request.client_address() or UNIX, face.world.clock.seconds())
+    await _use_up_riddle(face, wanted.captcha)
+    await _demand_free(face, name)
+    hashed = await face.known.hash_password(password)
+    now = face.world.now()
+    mode = face.settings.people.registration
+    account = Account(name=name, hash=hashed, standing=standing_of(mode), created=now, changed=now)
+    said = {"registration": mode.value, "standing": account.standing.value}
+    if invitation is not None:
+        said["invitation"] = invitation.id
+    adding = _add(face, account, invitation)
+    await recorded(face, request, who, "register-user", name, adding, lambda _: said)
+    return account
+
+
+async def _add(face: App, account: Account, invitation: Invitation | None) -> None:
+    """One after the other: two who want names that look alike at the same moment do not both get
+    them.
+    """
+    async with face.turnstile.turn:
+        await _demand_free(face, account.name)
+        if invitation is not None and not await face.accounts.once(
+            "invitation", invitation.id, invitation.expires
+        ):
+            raise used_up()
+        await face.accounts.add_user(account)
+
+
+async def _demand_free(face: App, name: str) -> None:
+    await demand_free(
+        face, name, inherit=True
+    )  # what is given to it, and where, is not told to strangers: below
+    rights = {right.name for right in await face.accounts.rights() if right.whom is Whom.USER}
+    members = frozenset[str]().union(*(await face.accounts.memberships()).values())
+    owners = {token.user for token in await face.accounts.tokens()}
+    refuse_taken(name, face.known.configured().mentioned | rights | members | owners)
+
+
+def invitation_of(face: App, token: str | None) -> Invitation | None:
+    """The invitation by which somebody registers; None where none is needed. Raises
+    `RegistrationClosed`, `BadRequest`.
+    """
+    if face.settings.people.registration is not Registration.TOKEN:
+        return None
+    if token is None:
+        raise RegistrationClosed(
+            "Here one registers by invitation: ask an administrator for one, and send it as token."
+        )
+    return read_invitation(token, face.known.session_key, face.world.now())
+
+
+async def _use_up_riddle(face: App, solution: str | None) -> None:
+    if not face.settings.people.captcha:
+        return
+    found = solved(face.known.session_key, solution)
+    if not await face.accounts.once("riddle", found.nonce, found.expires):
+        raise BadRequest(
+            "This riddle was used already. Fetch a new one (GET /api/captcha), and send its "
+            "solution as captcha."
+        )

@@ -1,0 +1,357 @@
+"""Rights on single projects, below ``/api/projects/<project>/rights``; and ``/api/rights``, which
+lists all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Literal, NotRequired, TypedDict
+
+import msgspec
+from attrs import frozen
+
+from pypid.core.accounts.rights import NAMED, Right, Whom, claimed, grants_of
+from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity, Principals, account_name
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import recorded
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+RIGHTS = "/api/projects/<project>/rights"
+MANY = RIGHTS + "/<kind>"
+ONE = MANY + "/<name>"
+
+
+class NewRight(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a right: to read, or to read and write."""
+
+    right: Literal["r", "rw"]
+
+
+class Origin(Enum):
+    """Where a right comes from."""
+
+    CONFIGURATION = "configuration"
+    DATABASE = "database"
+
+
+RightDocument = TypedDict(
+    "RightDocument", {"kind": Whom, "name": str, "right": Literal["r", "rw"], "from": Origin}
+)
+"""`name`: the user's or the group's, else empty."""
+
+
+class RightOfProject(RightDocument):
+    """A right on a project."""
+
+    project: str
+
+
+class Defaults(TypedDict):
+    """Who may do what where a project has no rights of its own, spelled as in the configuration."""
+
+    read: str
+    write: str
+    overwrite: str
+    delete: str
+    cache_update: str
+    collect: str
+
+
+class Rights(TypedDict):
+    """All rights."""
+
+    defaults: Defaults
+    rights: list[RightOfProject]
+
+
+class Effective(TypedDict):
+    """What all the rights of a project make together, spelled as in the configuration."""
+
+    read: str
+    write: str
+
+
+class ProjectRights(TypedDict):
+    """The rights of one project. `warnings`: what may not have been meant, after a change."""
+
+    project: str
+    rights: list[RightDocument]
+    takes_defaults: bool
+    effective: Effective
+    warnings: NotRequired[list[str]]
+
+
+@frozen
+class AllRights:
+    """All the rights in force. What is said twice counts once, and the greater one counts."""
+
+    configured: Sequence[Right]
+    kept: Sequence[Right]
+
+    @property
+    def whole(self) -> Sequence[Right]:
+        return (*self.configured, *self.kept)
+
+    def of(self, name: ProjectName) -> AllRights:
+        return AllRights(
+            *(
+                [right for right in rights if right.project == name]
+                for rights in (self.configured, self.kept)
+            )
+        )
+
+
+async def rights_now(face: App) -> AllRights:
+    """Those of the configuration, and those of the database."""
+    return AllRights(face.known.configured().rights, await face.accounts.rights())
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/rights", may=Action.ADMIN)
+@Described(Rights, refuses=(NotAvailable,))
+async def rights(face: App, request: Request, who: Identity) -> None:
+    """The defaults, and all rights on single projects."""
+    send_json(request, await listed(face))
+
+
+@guarded(app, RIGHTS, may=Action.ADMIN)
+@Described(ProjectRights, refuses=(NotAvailable,))
+async def project(face: App, request: Request, who: Identity, project: str) -> None:
+    """The rights of one project, with where each comes from, and what they make together."""
+    send_json(request, whole(face, project_name(project), await rights_now(face)))
+
+
+async def listed(face: App) -> Rights:
+    """The defaults, and all rights on single projects, by project."""
+    found = await rights_now(face)
+    rights: list[RightOfProject] = [
+        {"project": right.project, **_document(right, origin)} for right, origin in _each(found)
+    ]
+    rights.sort(key=lambda right: (right["project"], right["kind"].value, right["name"]))
+    return {"defaults": _defaults(face), "rights": rights}
+
+
+def whole(face: App, name: ProjectName, all_rights: AllRights) -> ProjectRights:
+    """The rights of one project, with where each comes from, and what they make together."""
+    found = all_rights.of(name)
+    read, write = effective(face, name, all_rights)
+    return {
+        "project": name,
+        "rights": [_document(right, origin) for right, origin in _each(found)],
+        "takes_defaults": not found.whole,
+        "effective": {"read": read.text(), "write": write.text()},
+    }
+
+
+def effective(face: App, name: ProjectName, all_rights: AllRights) -> tuple[Principals, Principals]:
+    """Who may read the project, and who may write it, by all its rights together, or by the
+    defaults.
+    """
+    own = grants_of(all_rights.of(name).whole).get(name)
+    return (face.rules.read, face.rules.write) if own is None else (own.read, own.write)
+
+
+def _each(found: AllRights) -> list[tuple[Right, Origin]]:
+    return [(right, Origin.CONFIGURATION) for right in found.configured] + [
+        (right, Origin.DATABASE) for right in found.kept
+    ]
+
+
+def _document(right: Right, origin: Origin) -> RightDocument:
+    return {
+        "kind": right.whom,
+        "name": right.name,
+        "right": "rw" if right.write else "r",
+        "from": origin,
+    }
+
+
+def _defaults(face: App) -> Defaults:
+    rules = face.rules
+    return {
+        "read": rules.read.text(),
+        "write": rules.write.text(),
+        "overwrite": rules.overwrite.text(),
+        "delete": rules.delete.text(),
+        "cache_update": rules.fetch.text(),
+        "collect": rules.collect.text(),
+    }
+
+
+# --- changing -------------------------------------------------------------------------------------
+
+
+@guarded(app, MANY, may=Action.ADMIN, methods=("PUT",))
+@guarded(app, ONE, may=Action.ADMIN, methods=("PUT",))
+@Described(ProjectRights, takes=NewRight, refuses=(NotAvailable,))
+async def grant(
+    face: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
+) -> None:
+    """Give a right, in place of the one that was there."""
+    wanted = await read_json(request, NewRight)
+    whom = whom_of(kind, name)
+    send_json(
+        request,
+        await granted(
+            face, request, who, Right(project_name(project), whom, name, wanted.right == "rw")
+        ),
+    )
+
+
+async def granted(face: App, request: Request, who: Identity, right: Right) -> ProjectRights:
+    """Give the right; the rights of its project then, with warnings."""
+    before = await rights_now(face)
+    warnings = [
+        *_of_the_first(face, right, before),
+        *await _of_nobody(face, right),
+        *_of_the_file(right, before),
+    ]
+
+    def told(_: None) -> dict[str, str] | None:
+        return None if right in before.kept else {"whom": _words(right), "right": right.text}
+
+    await recorded(face, request, who, "set-right", right.project, face.accounts.grant(right), told)
+    return {**whole(face, right.project, await rights_now(face)), "warnings": warnings}
+
+
+@guarded(app, MANY, may=Action.ADMIN, methods=("DELETE",))
+@guarded(app, ONE, may=Action.ADMIN, methods=("DELETE",))
+@Described(ProjectRights, refuses=(BadRequest, ChangedElsewhere, NotAvailable))
+async def withdraw(
+    face: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
+) -> None:
+    """Take a right away; one that is not there is no error."""
+    send_json(
+        request,
+        await withdrawn(face, request, who, (project_name(project), whom_of(kind, name), name)),
+    )
+
+
+async def withdrawn(
+    face: App, request: Request, who: Identity, key: tuple[ProjectName, Whom, str]
+) -> ProjectRights:
+    """Take the right away; the rights of its project then, with warnings. Raises
+    `ChangedElsewhere`.
+    """
+    before = await rights_now(face)
+    gone, fixed = (
+        [right for right in rights if _key(right) == key]
+        for rights in (before.kept, before.configured)
+    )
+    if fixed and not gone:
+        raise ChangedElsewhere(
+            f"this right of {key[0]}", "[projects] of the configuration gives it; take it out there"
+        )
+
+    def told(_: None) -> dict[str, str] | None:
+        return {"whom": _words(gone[0]), "right": gone[0].text} if gone else None
+
+    await recorded(face, request, who, "remove-right", key[0], face.accounts.withdraw(*key), told)
+    after = await rights_now(face)
+    warnings = _of_the_last(face, key[0], before, after)
+    if fixed:
+        warnings.append(
+            f"[projects] of the configuration still gives the right {fixed[0].text} to "
+            f"{_words(fixed[0])}."
+        )
+    return {**whole(face, key[0], after), "warnings": warnings}
+
+
+def _key(right: Right) -> tuple[ProjectName, Whom, str]:
+    return right.project, right.whom, right.name
+
+
+def whom_of(kind: str, name: str) -> Whom:
+    """Whom these words mean. Raises `BadRequest`."""
+    try:
+        whom = Whom(kind)
+    except ValueError:
+        raise BadRequest(
+            f"A right is given to one of: {', '.join(whom.value for whom in Whom)}."
+        ) from None
+    if (whom in NAMED) != bool(name):
+        which = "needs a name behind it" if whom in NAMED else "has no name behind it"
+        raise BadRequest(f"In the address of a right '{kind}' {which}.")
+    if name:
+        try:
+            account_name(name)
+        except ValueError as error:
+            raise BadRequest(f"This cannot be a name: {error}.") from None
+    return whom
+
+
+def _words(right: Right) -> str:
+    return f"{right.whom.value} {right.name}".strip()
+
+
+# --- what an administrator may not expect ---------------------------------------------------------
+
+
+def _of_the_first(face: App, right: Right, before: AllRights) -> list[str]:
+    """The first rule takes a project out of the defaults, for everybody."""
+    grants = grants_of(before.of(right.project).whole)
+    found = []
+    if not grants:
+        read, write = face.rules.read.text(), face.rules.write.text()
+        found.append(
+            f"This is the first right of {right.project}: from now on nobody but those whom its "
+            f"own rights name, and "
+            f"administrators, may read or write it. The defaults (read: {read}; write: {write}) "
+            f"no longer hold for it."
+        )
+    if right.write and not claimed(grants):
+        found.append(f"The name {right.project} is ours now: no other index is ever asked for it.")
+    return found
+
+
+async def _of_nobody(face: App, right: Right) -> list[str]:
+    if right.whom is Whom.USER and await face.known.find(right.name) is None:
+        return [f"Nobody can log in as {right.name!r} now: is it spelled right?"]
+    groups = (
+        {*face.known.configured().groups, *await face.accounts.memberships()}
+        if right.whom is Whom.GROUP
+        else ()
+    )
+    if right.whom is Whom.GROUP and right.name not in groups:
+        return [
+            (
+                f"Neither the configuration nor the database has a group {right.name!r}: a "
+                f"directory "
+                f"may have it."
+            )
+        ]
+    return []
+
+
+def _of_the_file(right: Right, before: AllRights) -> list[str]:
+    same = [
+        other
+        for other in before.configured
+        if _key(other) == _key(right) and other.write and not right.write
+    ]
+    return (
+        [f"[projects] of the configuration gives {_words(right)} rw, which goes on to hold."]
+        if same
+        else []
+    )
+
+
+def _of_the_last(face: App, name: ProjectName, before: AllRights, after: AllRights) -> list[str]:
+    if not before.of(name).whole or after.of(name).whole:
+        return []
+    read, write = face.rules.read.text(), face.rules.write.text()
+    return [
+        (
+            f"That was the last right of {name}: from now on the defaults hold for it (read: "
+            f"{read}; "
+            f"write: {write})."
+        )
+    ]

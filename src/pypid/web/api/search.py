@@ -1,0 +1,137 @@
+"""``GET /api/search``: projects that fit what somebody types, the best first; and what its page
+asks, too.
+
+(What ``pip search`` asks is in `web.installers.xmlrpc`.)
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from attrs import frozen
+
+from pypid.core.accounts.client_networks import place_of
+from pypid.core.errors import BadRequest, Busy
+from pypid.core.permissions import Action, Identity
+from pypid.core.search.ranking import FoundProject, SearchQuery
+from pypid.core.simple_api.render import plain, utc_text
+from pypid.search.search import FARTHEST, MOST, Search
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described, Moment
+from pypid.web.app.guard import guarded
+from pypid.web.http.query import Parameter, names, number, parameters
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
+
+FEW = 20
+"""Projects on a page of the answer, unless somebody says how many."""
+PYTHON = r"^[23](\.[0-9]{1,2}(\.[0-9]{1,3})?)?$"
+ASKS = (
+    Parameter(
+        "q",
+        (
+            "What is looked for, in names, summaries and keywords. Without it: everything that "
+            "fits "
+            "the filters."
+        ),
+    ),
+    Parameter(
+        "source",
+        "Only what is published here, or only what is kept of other indexes.",
+        {"enum": ["", "ours", "upstream"]},
+    ),
+    Parameter(
+        "python",
+        "Only what runs on this version of Python, such as 3.12.",
+        {"type": "string", "pattern": f"^$|{PYTHON}"},
+    ),
+    Parameter("license", "Words of the licence."),
+    Parameter("classifier", "A classifier, or what comes before some `` :: `` of it."),
+    Parameter("page", "Which page.", {"type": "integer", "minimum": 1, "default": 1}),
+    Parameter(
+        "most",
+        "Projects on a page.",
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": FEW},
+    ),
+)
+
+
+class FoundDocument(TypedDict):
+    """A project. `updated`: when its last file was uploaded, where that is known."""
+
+    name: str
+    version: str
+    summary: str
+    source: str
+    updated: Moment | None
+    keywords: list[str]
+
+
+class SearchDocument(TypedDict):
+    """What fits, the best first. `unread`: of so many projects nobody has looked yet into what
+    their metadata says.
+    """
+
+    found: list[FoundDocument]
+    total: int
+    page: int
+    pages: int
+    unread: int
+
+
+@frozen
+class Results:
+    """A page of what was found."""
+
+    found: tuple[FoundProject, ...]
+    total: int
+    page: int
+    pages: int
+    unread: int
+
+
+async def results(
+    face: App, request: Request, who: Identity, query: SearchQuery, page: int, most: int = FEW
+) -> Results:
+    """The page, of what they see. Raises `Busy`."""
+    search: Search = face.search
+    place = place_of(request.client_address() or "")
+    findings = await search.find(
+        query, await face.sight(who), most=most, skip=(page - 1) * most, place=place
+    )
+    pages = max(1, min(-(-findings.total // most), FARTHEST // most))
+    return Results(findings.found, findings.total, page, pages, findings.unread)
+
+
+@guarded(app, "/api/search", may=Action.READ)
+@Described(SearchDocument, asks=ASKS, refuses=(Busy,))
+async def searched(face: App, request: Request, who: Identity) -> None:
+    """Projects that fit, the best first, of all that is stored and that they may read."""
+    given = parameters(request, *names(ASKS))
+    most = number(given, "most", 1, MOST) or FEW
+    page = number(given, "page", 1, FARTHEST // most) or 1
+    filters = {name: given.get(name, "") for name in ("source", "python", "license", "classifier")}
+    try:
+        query = SearchQuery.read(given.get("q", ""), **filters)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    found = await results(face, request, who, query, page, most)
+    document: SearchDocument = {
+        "found": [_document(each) for each in found.found],
+        "total": found.total,
+        "page": found.page,
+        "pages": found.pages,
+        "unread": found.unread,
+    }
+    send_json(request, document)
+
+
+def _document(found: FoundProject) -> FoundDocument:
+    return {
+        "name": found.name,
+        "version": found.version,
+        "summary": plain(found.summary),
+        "source": "ours" if found.ours else "upstream",
+        "updated": None if found.updated is None else utc_text(found.updated),
+        "keywords": [plain(keyword) for keyword in found.keywords],
+    }

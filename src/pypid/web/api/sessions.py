@@ -1,0 +1,162 @@
+"""Sessions for browsers, below ``/api/session``: a login gives a cookie, and a token to say beside
+it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypedDict
+
+import msgspec
+
+from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session
+from pypid.core.accounts.sessions import csrf_token, digest_of, new_secret
+from pypid.core.errors import LoginRefused, NotAvailable, Unauthenticated
+from pypid.core.permissions import Credential, Identity
+from pypid.core.simple_api.render import utc_text
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import recorded
+from pypid.web.app.descriptions import Described, Moment
+from pypid.web.app.guard import ANYBODY, UNIX, guarded
+from pypid.web.app.rate_limit import TooManyLogins
+from pypid.web.http.cookies import begin_session, credential_of_cookie, end_session
+from pypid.web.http.credentials import LONGEST_USER
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+NOT_PEOPLE = frozenset({"", TOKEN_USER, SESSION_USER})
+"""Names by which nobody logs in: a session may do all that its user may, and a token perhaps far
+less.
+"""
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+class Login(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a login."""
+
+    user: str
+    password: str
+
+
+class SessionDocument(TypedDict):
+    """Who is logged in, and of a session its end, and what is sent beside its cookie in
+    ``X-CSRF-Token``.
+    """
+
+    user: str | None
+    admin: bool
+    csrf_token: str | None
+    expires: Moment | None
+
+
+class LoggedOut(TypedDict):
+    """`user` is null."""
+
+    user: None
+
+
+@guarded(app, "/api/session", may=ANYBODY)
+@Described(SessionDocument, refuses=(NotAvailable,))
+async def session(face: App, request: Request, who: Identity) -> None:
+    """Who is logged in, by whatever; and of a session its token and its end."""
+    found = None
+    if request.session is not None:
+        found = await face.accounts.session(digest_of(request.session, face.known.session_key))
+    send_json(request, _document(who, request.session, found))
+
+
+@guarded(app, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
+@Described(SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable))
+async def log_in(face: App, request: Request, who: Identity) -> None:
+    """Begin a session: always a new one, whatever cookie came along (so that nobody is led into
+    somebody else's).
+    """
+    user, secret, begun = await begin(face, request, await read_json(request, Login))
+    send_json(request, _document(user, secret, begun))
+
+
+async def begin(face: App, request: Request, login: Login) -> tuple[Identity, str, Session]:
+    """Log in, and have the browser keep the cookie of a new session: who that is, the cookie's
+    secret, the session.
+
+    Raises `LoginRefused`, `TooManyLogins`, and what `Access.identify` raises.
+    """
+    key, lifetime = face.known.session_key, face.settings.people.session_lifetime
+    user = await _proven(face, request, login)
+    request.identity = user
+    face.turnstile.log_in(str(user.user), face.world.clock.seconds())
+    now, secret = face.world.now(), new_secret(face.world.random)
+    begun = Session(
+        digest=digest_of(secret, key),
+        user=str(user.user),
+        created=now,
+        expires=now + lifetime,
+        address=request.client_address() or "",
+    )
+    await recorded(
+        face, request, user, "begin-session", begun.user, _begun(face, request, login, begun)
+    )
+    before = credential_of_cookie(request)
+    if before is not None:  # the browser forgets its secret now, so nobody could end it any more
+        await face.accounts.end_session(digest_of(before.password, key))
+    begin_session(request, secret, int(lifetime.total_seconds()))
+    return user, secret, begun
+
+
+@guarded(app, "/api/session", may=ANYBODY, methods=("DELETE",))
+@Described(LoggedOut, refuses=(NotAvailable,))
+async def log_out(face: App, request: Request, who: Identity) -> None:
+    """End the session, at once and for good. What has ended already stays so."""
+    await end(face, request, who)
+    end_session(request)
+    document: LoggedOut = {"user": None}
+    send_json(request, document)
+
+
+async def end(face: App, request: Request, who: Identity) -> None:
+    """End the session by whose cookie they came, if they did."""
+    if request.session is not None:
+        ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
+        await recorded(face, request, who, "end-session", str(who.user), ending)
+
+
+async def _begun(face: App, request: Request, login: Login, begun: Session) -> None:
+    """Keep the session, unless the password has become another one meanwhile: that ended only those
+    that were there then.
+    """
+    await face.accounts.add_session(begun)
+    try:
+        await _proven(face, request, login)
+    except BaseException:
+        await face.accounts.end_session(begun.digest)
+        raise
+
+
+async def _proven(face: App, request: Request, login: Login) -> Identity:
+    """Whoever the name and the password prove. Raises `LoginRefused`, and all else that
+    `Access.identify` does.
+    """
+    if (
+        login.user in NOT_PEOPLE
+        or len(login.user) > LONGEST_USER
+        or _UNPRINTABLE.search(login.user)
+    ):
+        raise LoginRefused()
+    try:
+        found = await face.access.identify(
+            Credential(login.user, login.password, request.client_address() or UNIX)
+        )
+    except Unauthenticated as error:  # wrong, or right and the account cannot be used
+        raise LoginRefused(error.text()) from None
+    if found.user is None or found.scope is not None:
+        raise LoginRefused()
+    return found
+
+
+def _document(who: Identity, secret: str | None, found: Session | None) -> SessionDocument:
+    return {
+        "user": who.user,
+        "admin": who.admin and who.scope is None,
+        "csrf_token": None if secret is None else csrf_token(secret),
+        "expires": None if found is None else utc_text(found.expires),
+    }

@@ -1,0 +1,176 @@
+"""The JSON API for the storage as a whole: compare with it, take in what lies in it, look what is
+wrong in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from pypid.core.errors import BadRequest, Busy, PypidError
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity
+from pypid.index.local.adoption import Adopted, Result
+from pypid.index.local.storage_check import CheckReport
+from pypid.index.progress import Tell
+from pypid.index.store.reconcile import Reconciled
+from pypid.web.api.project_documents import CheckedStorage, FindingDocument, Rebuilt
+from pypid.web.app.app import App, app, user_of
+from pypid.web.app.audit import Details, attempted, listed
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import guarded
+from pypid.web.http.event_stream import EventStream, stream_of
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+Came = tuple[Reconciled, Sequence[Adopted]]
+"""What a comparison found, and what became of files that had no record."""
+
+
+class Folder(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of an adoption: a folder on the server."""
+
+    folder: str
+
+
+class Checkup(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a check: whether to remove what nothing refers to, and whether to read all the
+    bytes.
+    """
+
+    sweep: bool = False
+    hashes: bool = False
+
+
+@guarded(app, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
+@Described(Rebuilt, refuses=(Busy,), streams=True)
+async def rebuild(face: App, request: Request, who: Identity) -> None:
+    """Compare with the storage, and take in files without a record."""
+    await _told(request, partial(rebuilt, face, request, who, None))
+
+
+@guarded(app, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
+@Described(Rebuilt, refuses=(Busy,), streams=True)
+async def rebuild_project(face: App, request: Request, who: Identity, project: str) -> None:
+    """Compare one project with the storage, and take in its files without a record."""
+    await _told(request, partial(rebuilt, face, request, who, project_name(project)))
+
+
+async def rebuilt(
+    face: App, request: Request, who: Identity, name: ProjectName | None, tell: Tell | None = None
+) -> Came:
+    """Compare all, or the project of this name, with the storage; `tell` hears how far it is."""
+    job = face.index.rebuild(user_of(who), name, tell=tell)
+    return await attempted(face, request, who, "rebuild", name or "storage", job, _counts)
+
+
+@guarded(app, "/api/adopt", may=Action.ADMIN, methods=("POST",))
+@Described(Rebuilt, takes=Folder, refuses=(Busy,), streams=True)
+async def adopt(face: App, request: Request, who: Identity) -> None:
+    """Take in the files of a folder that lies in the storage."""
+    wanted = await read_json(request, Folder)
+    prefix = _prefix_of(face, Path(wanted.folder))
+
+    def adopting(tell: Tell | None) -> Awaitable[Came]:
+        job = face.index.adopt(prefix, user_of(who), tell=tell)
+        return attempted(face, request, who, "adopt", wanted.folder, job, _counts)
+
+    await _told(request, adopting)
+
+
+@guarded(app, "/api/check", may=Action.ADMIN, methods=("POST",))
+@Described(CheckedStorage, takes=Checkup, refuses=(Busy,))
+async def check(face: App, request: Request, who: Identity) -> None:
+    """Look for what is wrong in the storage."""
+    found = await checked(face, request, who, await read_json(request, Checkup))
+    findings: list[FindingDocument] = [
+        {
+            "key": finding.key,
+            "wrong": finding.wrong,
+            "advice": finding.advice,
+            "swept": finding.swept,
+            "mended": finding.mended,
+        }
+        for finding in found.findings
+    ]
+    document: CheckedStorage = {
+        "objects": found.objects,
+        "files": found.files,
+        "kept": found.kept,
+        "findings": findings,
+    }
+    send_json(request, document)
+
+
+async def checked(
+    face: App, request: Request, who: Identity, wanted: Checkup, tell: Tell | None = None
+) -> CheckReport:
+    """Look for what is wrong; `tell` hears how far it is."""
+    checking = face.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
+    return await (
+        attempted(face, request, who, "sweep", "storage", checking, _swept)
+        if wanted.sweep
+        else checking
+    )
+
+
+def _prefix_of(face: App, folder: Path) -> str:
+    """What the keys of the folder's files begin with. Raises `BadRequest`, with advice, for a
+    folder outside the storage.
+    """
+    storage = face.settings.storage_folder
+    if storage is None:
+        raise BadRequest(
+            "Only a storage that is a folder ([storage] backend = files) can adopt one."
+        )
+    try:
+        below = folder.resolve().relative_to(storage.resolve()).as_posix()
+    except ValueError:
+        raise BadRequest(
+            f"{folder} is not in the storage folder, {storage}. To adopt it in place, make it the "
+            f"storage: set path = {folder} "
+            "in [storage], start pypid, and adopt it again. Or move the files into the storage "
+            "folder, and run `pypid rebuild`."
+        ) from None
+    return "" if below == "." else f"{below}/"
+
+
+async def _told(request: Request, run: Callable[[Tell | None], Awaitable[Came]]) -> None:
+    """Answer with what came of it; whoever wants a stream hears meanwhile how far it is."""
+    kind = stream_of(request)
+    if kind is None:
+        return send_json(request, _rebuilt(*await run(None)))
+    stream = EventStream(request, kind)
+    stream.begin()
+    try:
+        came = await run(lambda said: stream.say("progress", {"said": said}))
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", _rebuilt(*came))
+
+
+def _counts(came: Came) -> Details:
+    found, taken = came
+    adopted = [line.key for line in taken if line.outcome is Result.ADOPTED]
+    return {"changed": str(found.changed), "adopted": str(len(adopted)), "files": listed(adopted)}
+
+
+def _swept(found: CheckReport) -> Details:
+    swept = [finding.key for finding in found.findings if finding.swept]
+    mended = [finding.key for finding in found.findings if finding.mended]
+    details = {"swept": str(len(swept)), "keys": listed(swept)}
+    return {**details, "mended": listed(mended)} if mended else details
+
+
+def _rebuilt(found: Reconciled, adopted: Sequence[Adopted]) -> Rebuilt:
+    return {
+        "projects": found.projects,
+        "changed": found.changed,
+        "adopted": [
+            {"key": one.key, "outcome": one.outcome, "problems": list(one.problems)}
+            for one in adopted
+        ],
+    }

@@ -1,0 +1,70 @@
+"""What the storage holds, by project: ``/api/storage``."""
+
+from __future__ import annotations
+
+from pypid.core.errors import CatalogDown
+from pypid.core.permissions import Action, Identity
+from pypid.index.usage import ProjectUse
+from pypid.web.api.machine_documents import DiskDocument, StorageDocument, UseDocument
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import guarded
+from pypid.web.app.measures import Disk
+from pypid.web.http.query import Parameter, names, number, parameters
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send_json
+
+USUAL, MOST = 100, 1000
+"""Projects in one answer."""
+LARGEST = (1 << 31) - 1
+ASKS = (
+    Parameter(
+        "skip",
+        "Leave out so many of the largest projects.",
+        {"type": "integer", "minimum": 0, "maximum": LARGEST},
+    ),
+    Parameter(
+        "most",
+        f"Projects in the answer: {USUAL}, unless this says otherwise.",
+        {"type": "integer", "minimum": 1, "maximum": MOST},
+    ),
+)
+
+
+@guarded(app, "/api/storage", may=Action.ADMIN)
+@Described(StorageDocument, asks=ASKS, refuses=(CatalogDown,))
+async def storage(face: App, request: Request, who: Identity) -> None:
+    """What the storage holds, ours and kept, and which projects take most of it."""
+    given = parameters(request, *names(ASKS))
+    skip = number(given, "skip", 0, LARGEST) or 0
+    most = number(given, "most", 1, MOST) or USUAL
+    measures = face.measures
+    usage = measures.usage
+    used = await usage.told()
+    document: StorageDocument = {
+        "place": face.settings.place,
+        "limit": face.settings.max_cache,
+        "files": None if used is None else used.files,
+        "size": None if used is None else used.size,
+        "kept": None if used is None else used.kept,
+        "kept_size": None if used is None else used.kept_size,
+        "counting": {"done": usage.done, "of": usage.of} if usage.is_counting else None,
+        "state_disk": _disk(await measures.disk("state")),
+        "storage_disk": _disk(await measures.disk("storage")),
+        "projects": [] if used is None else [_use(use) for use in used.by_size[skip : skip + most]],
+    }
+    send_json(request, document)
+
+
+def _disk(disk: Disk | None) -> DiskDocument | None:
+    return None if disk is None else {"total": disk.total, "free": disk.free}
+
+
+def _use(use: ProjectUse) -> UseDocument:
+    return {
+        "name": use.name,
+        "files": use.files,
+        "size": use.size,
+        "kept": use.kept,
+        "kept_size": use.kept_size,
+    }

@@ -1,0 +1,155 @@
+"""``POST /api/tier``: old files into a cheaper storage class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TypedDict
+
+import msgspec
+
+from pypid.core.configuration.value_kinds import parse_duration
+from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
+from pypid.core.permissions import Action, Identity
+from pypid.core.tiering_rules import Moved, Tiered, TieringOutcome, TieringRule
+from pypid.index.local.tiering import Tierer, ignored, tierer
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import Details, attempted, listed
+from pypid.web.app.descriptions import Described, Duration
+from pypid.web.app.guard import guarded
+from pypid.web.http.event_stream import EventStream, stream_of
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+
+class Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    """The body: ``older_than`` is a duration (180d)."""
+
+    older_than: Duration
+    keep: int
+    storage_class: str = msgspec.field(name="class")
+    dry_run: bool = False
+
+
+FileMoved = TypedDict(
+    "FileMoved",
+    {
+        "project": str,
+        "filename": str,
+        "size": int,
+        "class": str,
+        "outcome": TieringOutcome,
+        "reason": str | None,
+    },
+)
+"""What became of a file. `class`: where it was."""
+
+
+class TieredFiles(TypedDict):
+    """What became of the files. `outcomes` counts them; `size`: bytes that are
+    moved, all together.
+    """
+
+    projects: int
+    seen: int
+    due: int
+    outcomes: dict[str, int]
+    size: int
+    files: list[FileMoved]
+
+
+@guarded(app, "/api/tier", may=Action.ADMIN, methods=("POST",))
+@Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True)
+async def tier(face: App, request: Request, who: Identity) -> None:
+    """Move old files into a cheaper storage class, and tell of each that was due what
+    became of it.
+    """
+    wanted = await read_json(request, Wanted)
+    rule = _rule(wanted)
+    kind = stream_of(request)
+    if kind is None:
+        return send_json(
+            request, _document(await _tiered(face, request, who, wanted, rule, await _tierer(face)))
+        )
+    stream = EventStream(request, kind)
+    run = await _tierer(
+        face,
+        lambda said: stream.say("progress", {"said": said}),
+        lambda moved: stream.say("file", _file(moved)),
+    )
+    stream.begin()
+    try:
+        found = await _tiered(face, request, who, wanted, rule, run)
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", _document(found))
+
+
+async def _tiered(
+    face: App, request: Request, who: Identity, wanted: Wanted, rule: TieringRule, run: Tierer
+) -> Tiered:
+    moving = run.tier(rule, dry=wanted.dry_run)
+    if wanted.dry_run:
+        return await moving
+    return await attempted(face, request, who, "tier", rule.storage_class, moving, _moved)
+
+
+def _moved(found: Tiered) -> Details:
+    return {
+        "files": listed(
+            {
+                f"{moved.project}/{moved.filename}"
+                for moved in found.moved
+                if moved.outcome is TieringOutcome.MOVED
+            }
+        )
+    }
+
+
+async def _tierer(
+    face: App,
+    tell: Callable[[str], None] | None = None,
+    of_file: Callable[[Moved], object] = ignored,
+) -> Tierer:
+    return await tierer(face.index.parts, face.index.bucket, tell, of_file)
+
+
+def _rule(wanted: Wanted) -> TieringRule:
+    try:
+        age = parse_duration(wanted.older_than)
+    except ValueError:
+        raise BadRequest(
+            "older_than is a whole number of s, m, h or d (one unit): 180d, for example."
+        ) from None
+    return TieringRule(age, wanted.keep, wanted.storage_class)
+
+
+def _document(found: Tiered) -> TieredFiles:
+    counts = Counter(moved.outcome for moved in found.moved)
+    size = sum(
+        moved.size
+        for moved in found.moved
+        if moved.outcome in (TieringOutcome.MOVED, TieringOutcome.WOULD_MOVE)
+    )
+    return {
+        "projects": found.projects,
+        "seen": found.files,
+        "due": len(found.moved),
+        "outcomes": {outcome.value: counts[outcome] for outcome in TieringOutcome},
+        "size": size,
+        "files": [
+            _file(moved)
+            for moved in sorted(found.moved, key=lambda moved: (moved.project, moved.filename))
+        ],
+    }
+
+
+def _file(moved: Moved) -> FileMoved:
+    return {
+        "project": moved.project,
+        "filename": moved.filename,
+        "size": moved.size,
+        "class": moved.before,
+        "outcome": moved.outcome,
+        "reason": moved.reason,
+    }

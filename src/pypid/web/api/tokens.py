@@ -1,0 +1,357 @@
+"""Tokens of people and their machines, below ``/api/tokens``. A secret is in one answer only: the
+one that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, TypedDict
+
+import msgspec
+
+from pypid.core.accounts.entries import Token
+from pypid.core.configuration.value_kinds import GLOB, parse_duration
+from pypid.core.errors import (
+    BadRequest,
+    Forbidden,
+    NoSuchToken,
+    NotAvailable,
+    NotByToken,
+    shortened,
+)
+from pypid.core.packaging.globs import WILD
+from pypid.core.permissions import Action, Identity, Scope, may
+from pypid.core.simple_api.render import utc_text
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import recorded
+from pypid.web.app.descriptions import Described, Moment
+from pypid.web.app.guard import SOMEBODY, guarded
+from pypid.web.http.query import Parameter, flag, names, parameters
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+ACTIONS = {
+    "read": Action.READ,
+    "publish": Action.WRITE,
+    "overwrite": Action.OVERWRITE,
+    "delete": Action.DELETE,
+    "fetch": Action.FETCH,
+    "admin": Action.ADMIN,
+    "metrics": Action.METRICS,
+}
+"""What a token can be good for, by the words of the API."""
+MOST = 200
+"""Usable tokens of one user."""
+MOST_A_DAY = 500
+"""Tokens that are made for one user: those that were revoked at once are kept for a month, too."""
+MOST_GLOBS = 100
+MOST_WILD = 50
+"""Of ``*``, ``?`` and ``[`` in the globs of a token: what is compiled of each takes 0.1 ms, on the
+reactor thread.
+"""
+ALL = ("*",)
+
+Glob = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+Word = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(ACTIONS)})]
+"""Others are refused by `scope_of`, which says what there is."""
+
+
+class NewToken(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a new token. `expires`: a duration (30d), a moment with its offset from UTC, or
+    null for never.
+    """
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    actions: Annotated[list[Word], msgspec.Meta(min_length=1, max_length=len(ACTIONS))]
+    projects: Annotated[list[Glob], msgspec.Meta(min_length=1, max_length=MOST_GLOBS)] = (
+        msgspec.field(default_factory=lambda: list(ALL))
+    )
+    expires: str | None = None
+    user: str | None = None
+
+
+State = Literal["usable", "expired", "revoked"]
+ASKS = (
+    Parameter("user", "The tokens of this user; for administrators."),
+    Parameter(
+        "all",
+        "The tokens of all users, if given alone or with ``yes``; for administrators.",
+        {"enum": ["", "yes", "no"]},
+    ),
+)
+
+
+class TokenDocument(TypedDict):
+    """All of a token but its secret. `publisher`: whether it was made for a workflow (trusted
+    publishing).
+    """
+
+    id: str
+    name: str
+    user: str
+    actions: list[str]
+    projects: list[str]
+    publisher: bool
+    state: State
+    created: Moment
+    expires: Moment | None
+    used: Moment | None
+    used_from: str | None
+    revoked: Moment | None
+
+
+class MadeToken(TokenDocument):
+    """A new token, with its secret, which no other answer tells."""
+
+    secret: str
+
+
+class Tokens(TypedDict):
+    """Tokens of one user, or of all."""
+
+    tokens: list[TokenDocument]
+
+
+@guarded(app, "/api/tokens", may=SOMEBODY)
+@Described(Tokens, asks=ASKS, refuses=(Forbidden, NotAvailable))
+async def tokens(face: App, request: Request, who: Identity) -> None:
+    """The tokens: one's own; an administrator's ``?user=alice`` and ``?all``. By
+    a token: itself.
+    """
+    given = parameters(request, *names(ASKS))
+    is_admin = may(face.rules, who, Action.ADMIN)
+    if given and not is_admin:
+        raise Forbidden(str(who.user), "list the tokens of others")
+    everybody = flag(given, "all")
+    if "user" in given and everybody:
+        raise BadRequest("Say either user or all.")
+    if everybody:
+        found = await face.accounts.tokens()
+    else:
+        found = await face.accounts.tokens(given.get("user", who.user))
+    if who.scope is not None and not is_admin:
+        found = [token for token in found if token.id == who.token]
+    now = face.world.now()
+    document: Tokens = {"tokens": [document_of(token, now) for token in found]}
+    send_json(request, document)
+
+
+@guarded(app, "/api/tokens", may=SOMEBODY, methods=("POST",))
+@Described(MadeToken, status=201, takes=NewToken, refuses=(NotByToken, Forbidden, NotAvailable))
+async def make(face: App, request: Request, who: Identity) -> None:
+    """A new token: one's own, or by an administrator somebody else's. Tokens make no tokens."""
+    demand_no_token(who)
+    secret, token = await made(face, request, who, await read_json(request, NewToken))
+    document: MadeToken = {**document_of(token, face.world.now()), "secret": secret}
+    send_json(request, document, 201)
+
+
+def demand_no_token(who: Identity) -> str:
+    """The user who has come without a token. Raises `NotByToken`."""
+    if who.scope is not None or who.user is None:
+        raise NotByToken()
+    return who.user
+
+
+async def made(face: App, request: Request, who: Identity, wanted: NewToken) -> tuple[str, Token]:
+    """Make the token; its secret, which nobody tells again. Raises `NotByToken`, `Forbidden`,
+    `BadRequest`.
+    """
+    own = demand_no_token(who)
+    user = own if wanted.user is None else wanted.user
+    if user != own and not may(face.rules, who, Action.ADMIN):
+        raise Forbidden(own, "make tokens for others")
+    now = face.world.now()
+    scope, expires = scope_of(wanted.actions, wanted.projects), expiry_of(wanted.expires, now)
+    await _demand_may(face, user, scope)
+    await _demand_few(face, user, now)
+    secret, token = face.known.new_token(
+        name=_label(wanted.name), user=user, scope=scope, now=now, expires=expires
+    )
+    said = {
+        "user": user,
+        "name": token.name,
+        "actions": " ".join(words_of(scope.actions)),
+        "projects": " ".join(scope.projects),
+        "expires": "never" if expires is None else utc_text(expires),
+    }
+    await recorded(
+        face, request, who, "make-token", token.id, face.accounts.add_token(token), lambda _: said
+    )
+    return secret, token
+
+
+@guarded(app, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
+@Described(TokenDocument, refuses=(NoSuchToken, NotAvailable))
+async def revoke(face: App, request: Request, who: Identity, id: str) -> None:
+    """Revoke a token: from now on nobody is anybody by it. Who has only a token may revoke that
+    one.
+    """
+    send_json(request, document_of(await revoked(face, request, who, id), face.world.now()))
+
+
+async def revoked(face: App, request: Request, who: Identity, id: str) -> Token:
+    """Revoke it; what is left of it. Raises `NoSuchToken`, also for one that is not theirs."""
+    token = next((token for token in await face.accounts.tokens() if token.id == id), None)
+    if token is None or not _is_theirs(face, who, token):
+        raise NoSuchToken(id)
+    said = {"user": token.user, "name": token.name}
+    return await recorded(
+        face, request, who, "revoke-token", id, face.accounts.revoke_token(id), lambda _: said
+    )
+
+
+def _is_theirs(face: App, who: Identity, token: Token) -> bool:
+    if may(face.rules, who, Action.ADMIN):
+        return True
+    if who.scope is not None:
+        return who.token == token.id
+    return who.user == token.user and not token.publisher
+
+
+# --- what is asked for ----------------------------------------------------------------------------
+
+
+def scope_of(actions: Sequence[str], projects: Sequence[str]) -> Scope:
+    """The scope that these words and globs say. Raises `BadRequest`, with what there is."""
+    unknown = [word for word in actions if word not in ACTIONS]
+    if unknown:
+        raise BadRequest(
+            f"{shortened(unknown[0])!r} is no action of a token; there are: {', '.join(ACTIONS)}."
+        )
+    globs: list[str] = []
+    for glob in projects:
+        try:
+            globs.append(GLOB.parse(glob))
+        except ValueError:
+            raise BadRequest(
+                f"{shortened(glob)!r} cannot be the name of a project, or a glob: write "
+                f"{GLOB.allowed}."
+            ) from None
+    if sum(glob.count(wild) for glob in globs for wild in WILD) > MOST_WILD:
+        raise BadRequest(
+            f"The globs of a token have at most {MOST_WILD} of * ? and [ in all: use fewer, or "
+            f"write names."
+        )
+    if "admin" in actions and tuple(globs) != ALL:
+        raise BadRequest(
+            "'admin' concerns the whole index, not some projects: leave projects out, or leave "
+            "admin out."
+        )
+    found = frozenset(ACTIONS[word] for word in actions)
+    return Scope(found, ALL if "*" in globs else tuple(dict.fromkeys(globs)))
+
+
+def expiry_of(text: str | None, now: datetime) -> datetime | None:
+    """When a token expires: after a duration (``30d``), at a moment (ISO 8601, with its offset), or
+    never (None).
+
+    Raises `BadRequest`, also for what is past already.
+    """
+    if text is None:
+        return None
+    try:
+        moment = now + parse_duration(text)
+    except ValueError:
+        moment = _moment(text)
+    if moment <= now:
+        raise BadRequest("expires is past already: give a time to come, 30d for example.")
+    return moment
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise BadRequest(
+        "expires is a duration (30d, 12h), a moment with its offset (2027-01-31T12:00:00Z), or "
+        "left out for never."
+    )
+
+
+def _label(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise BadRequest(
+            "The name of a token is any text that can be printed: what it is for, and where "
+            "it is "
+            "kept."
+        )
+    return text.strip()
+
+
+async def _demand_may(face: App, user: str, scope: Scope) -> None:
+    """Raise unless `user` may, somewhere, do all that the token shall do. (What it may do is asked
+    anew at each use.)
+    """
+    whose = await face.known.find(user)
+    if whose is None:
+        raise BadRequest(
+            f"Nobody can log in as {shortened(user)!r}, so no token can be made for that user."
+        )
+    lacking = [
+        word
+        for word, action in ACTIONS.items()
+        if action in scope.actions and not may(face.rules, whose, action)
+    ]
+    if lacking:
+        verb = ACTIONS[lacking[0]].value
+        raise Forbidden(user, f"{verb}, so no token of that user may")
+
+
+async def _demand_few(face: App, user: str, now: datetime) -> None:
+    made = await face.accounts.tokens(user)
+    usable = [token for token in made if state_of(token, now) == "usable"]
+    if len(usable) >= MOST:
+        raise BadRequest(
+            f"{user} has {len(usable)} tokens already. Revoke those that nobody uses (see used)."
+        )
+    lately = [token for token in made if now - token.created < timedelta(days=1)]
+    if len(lately) >= MOST_A_DAY:
+        raise BadRequest(
+            f"{len(lately)} tokens of {user} were made within a day. Use one of them, or try "
+            f"again tomorrow."
+        )
+
+
+# --- in JSON --------------------------------------------------------------------------------------
+
+
+def words_of(actions: Iterable[Action]) -> list[str]:
+    """The API's words for them, in its order."""
+    wanted = frozenset(actions)
+    return [word for word, action in ACTIONS.items() if action in wanted]
+
+
+def state_of(token: Token, now: datetime) -> State:
+    """``usable``, ``expired`` or ``revoked``."""
+    if token.revoked is not None:
+        return "revoked"
+    return "expired" if token.expires is not None and token.expires <= now else "usable"
+
+
+def document_of(token: Token, now: datetime) -> TokenDocument:
+    """All of a token but its digest."""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "user": token.user,
+        "actions": words_of(token.scope.actions),
+        "projects": list(token.scope.projects),
+        "publisher": token.publisher,
+        "state": state_of(token, now),
+        "created": utc_text(token.created),
+        "expires": _when(token.expires),
+        "used": _when(token.used),
+        "used_from": token.used_from or None,
+        "revoked": _when(token.revoked),
+    }
+
+
+def _when(moment: datetime | None) -> str | None:
+    return None if moment is None else utc_text(moment)

@@ -1,0 +1,138 @@
+"""Accounts, below ``/api/users``; and ``/api/me``, which tells somebody who they are."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pypid.core.errors import (
+    ChangedElsewhere,
+    Forbidden,
+    LastAdmin,
+    NameTaken,
+    NoSuchUser,
+    NotAvailable,
+    NotByToken,
+)
+from pypid.core.permissions import Action, Identity, may
+from pypid.web.api.people_documents import (
+    MadeUser,
+    Me,
+    NewSecret,
+    Powers,
+    TokenUsed,
+    Users,
+    WholeUser,
+)
+from pypid.web.api.tokens import ACTIONS, words_of
+from pypid.web.app.accounts import (
+    Change,
+    NewPassword,
+    NewUser,
+    added,
+    changed,
+    demand_may_set_password,
+    listed,
+    password_set,
+    removed,
+    told,
+)
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described, Removed
+from pypid.web.app.guard import ANYBODY, SOMEBODY, guarded
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import read_json, send_json
+
+USER = "/api/users/<name>"
+NO_ACCOUNT = (NoSuchUser, ChangedElsewhere, NotAvailable)
+
+# --- who am I -------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/me", may=ANYBODY)
+@Described(Me)
+async def me(face: App, request: Request, who: Identity) -> None:
+    """Who asks, and what they may do to some project at least."""
+    document: Me = {
+        "user": who.user,
+        "groups": sorted(who.groups),
+        "admin": may(face.rules, who, Action.ADMIN),
+        "token": _token(who),
+        "may": cast(
+            Powers, {word: may(face.rules, who, action) for word, action in ACTIONS.items()}
+        ),
+    }
+    send_json(request, document)
+
+
+def _token(who: Identity) -> TokenUsed | None:
+    if who.scope is None:
+        return None
+    return {
+        "id": who.token,
+        "actions": words_of(who.scope.actions),
+        "projects": list(who.scope.projects),
+        "publisher": who.publisher,
+    }
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/users", may=Action.ADMIN)
+@Described(Users, refuses=(NotAvailable,))
+async def users(face: App, request: Request, who: Identity) -> None:
+    """The accounts, and the users of the configuration. (Nobody lists those of a directory.)"""
+    send_json(request, await listed(face))
+
+
+@guarded(app, USER, may=Action.ADMIN)
+@Described(WholeUser, refuses=(NoSuchUser, NotAvailable))
+async def user(face: App, request: Request, who: Identity, name: str) -> None:
+    """One user, whoever knows them, with their groups."""
+    send_json(request, await told(face, name))
+
+
+# --- making and changing --------------------------------------------------------------------------
+
+
+@guarded(app, "/api/users", may=Action.ADMIN, methods=("POST",))
+@Described(MadeUser, status=201, takes=NewUser, refuses=(NameTaken, NotAvailable))
+async def add(face: App, request: Request, who: Identity) -> None:
+    """A new account."""
+    wanted = await read_json(request, NewUser)
+    password = await added(face, request, who, wanted)
+    document = cast(MadeUser, await told(face, wanted.name))
+    if password is not None:
+        document["password"] = password
+    send_json(request, document, 201)
+
+
+@guarded(app, USER, may=Action.ADMIN, methods=("PATCH",))
+@Described(WholeUser, takes=Change, refuses=(*NO_ACCOUNT, LastAdmin))
+async def change(face: App, request: Request, who: Identity, name: str) -> None:
+    """Make somebody an administrator, or no longer; disable an account, or open it again (or for
+    the first time).
+    """
+    await changed(face, request, who, name, await read_json(request, Change))
+    send_json(request, await told(face, name))
+
+
+@guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))
+@Described(Removed, refuses=(*NO_ACCOUNT, LastAdmin))
+async def remove(face: App, request: Request, who: Identity, name: str) -> None:
+    """Take an account away, with its tokens, sessions, rights and memberships."""
+    await removed(face, request, who, name)
+    document: Removed = {"name": name, "removed": True}
+    send_json(request, document)
+
+
+@guarded(app, USER + "/password", may=SOMEBODY, methods=("PUT",))
+@Described(NewSecret, takes=NewPassword, refuses=(*NO_ACCOUNT, Forbidden, NotByToken))
+async def set_password(face: App, request: Request, who: Identity, name: str) -> None:
+    """A new password: somebody's own, or by an administrator."""
+    demand_may_set_password(face, who, name)
+    password = await password_set(face, request, who, name, await read_json(request, NewPassword))
+    document: NewSecret = {"name": name}
+    if password is not None:
+        document["password"] = password
+    send_json(request, document)

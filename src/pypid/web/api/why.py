@@ -1,0 +1,189 @@
+"""Why something is not there: ``/api/why/``, for those who may publish and read.
+
+Whoever may only read is not told: the answer names rules of the configuration, and files that they
+hide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum
+from typing import TypedDict
+
+import msgspec
+
+from pypid.core.errors import NotYetKnown
+from pypid.core.model import Project, Status
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import Action, Identity, demand
+from pypid.core.presentation.explanation import FileWhy, Why
+from pypid.core.simple_api.render import utc_text
+from pypid.http_client.circuit_breaker import CircuitBreaker
+from pypid.index.explain import why
+from pypid.web.app.app import App, app
+from pypid.web.app.descriptions import Described, Moment
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send, send_json
+
+
+class OursWhy(TypedDict):
+    """What is published here of the project."""
+
+    status: Status
+    files: int
+
+
+class UpstreamWhy(TypedDict):
+    """What the other index said. `status` and `files` are null where it has no such project."""
+
+    asked: Moment
+    index: str | None
+    status: Status | None
+    files: int | None
+
+
+class OutageWhy(TypedDict):
+    """That the other index does not answer."""
+
+    since: Moment
+    error: str
+
+
+class VisibleWhy(TypedDict):
+    """How many files are visible, by where they come from."""
+
+    ours: int
+    kept: int
+    upstream: int
+
+
+class FileOfWhy(TypedDict):
+    """A file. `rule` hides it (`because`, for people), until it becomes visible by itself, if it
+    does.
+    """
+
+    filename: str
+    ours: bool
+    kept: bool
+    visible: bool
+    rule: str | None
+    because: str | None
+    until: Moment | None
+
+
+class ProjectWhyCommon(TypedDict):
+    """What a name is here. `standing` is for programs, and what it `says` for people."""
+
+    name: str
+    standing: str
+    says: str
+    not_asked: str | None
+    not_shown: str | None
+    ours: OursWhy | None
+    upstream: UpstreamWhy | None
+    failure: str | None
+    outage: OutageWhy | None
+    visible: VisibleWhy
+
+
+class ProjectWhy(ProjectWhyCommon):
+    """What a name is here, and the files of it that are hidden."""
+
+    hidden: list[FileOfWhy]
+
+
+class OneFileWhy(ProjectWhyCommon):
+    """What a name is here, and why one file of it is visible or not."""
+
+    file: FileOfWhy
+
+
+@guarded(app, "/api/why/<project>", may=Action.WRITE)
+@Described(ProjectWhy, refuses=(NotYetKnown,))
+async def of_project(face: App, request: Request, who: Identity, project: str) -> None:
+    """What a name is here, what upstream said of it, and each file of it that is hidden."""
+    found = await found_of(face, who, project)
+    # off the reactor thread: ten thousand files may be hidden, while upstream is away
+    body = await face.world.thinking(_encoded, found, face.index.envoy.outage)
+    send(request, 200, "application/json", body)
+
+
+@guarded(app, "/api/why/<project>/<filename>", may=Action.WRITE)
+@Described(OneFileWhy, refuses=(NotYetKnown,))
+async def of_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+    """What a name is here, and why a file of it is visible or hidden, whether there is one of this
+    name or not.
+    """
+    found = await found_of(face, who, project)
+    document: OneFileWhy = {
+        **_document(found, face.index.envoy.outage),
+        "file": _file(found.file(filename)),
+    }
+    send_json(request, document)
+
+
+async def found_of(face: App, who: Identity, project: str) -> Why:
+    """All that can be said of the name to somebody who may publish. Raises `Forbidden` for whom may
+    not read it.
+    """
+    name = project_name(project)
+    demand(
+        face.rules, who, Action.READ, name
+    )  # it tells of files: a token to publish is not enough
+    return await why(face.index, name)
+
+
+def _encoded(found: Why, outage: CircuitBreaker) -> bytes:
+    hidden = [_file(file) for file in found.files if not file.visible]
+    document: ProjectWhy = {**_document(found, outage), "hidden": hidden}
+    return msgspec.json.encode(document)
+
+
+def _document(found: Why, outage: CircuitBreaker) -> ProjectWhyCommon:
+    said = found.theirs.said
+    visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
+    return {
+        "name": found.name,
+        "standing": _word(found.standing),
+        "says": found.standing.value,
+        "not_asked": None if found.told is None else found.told.value,
+        "not_shown": None if found.shown is None else found.shown.value,
+        "ours": {"status": found.ours.status, "files": len(found.ours.files)}
+        if isinstance(found.ours, Project)
+        else None,
+        "upstream": None
+        if said is None
+        else {
+            "asked": utc_text(said.asked),
+            "index": said.index,
+            "status": None if said.files is None else said.status,
+            "files": None if said.files is None else len(said.files),
+        },
+        "failure": None if found.theirs.failure is None else str(found.theirs.failure),
+        "outage": None
+        if outage.since is None
+        else {"since": utc_text(outage.since), "error": str(outage.error)},
+        "visible": {
+            "ours": visible[True, False],
+            "kept": visible[False, True],
+            "upstream": visible[False, False],
+        },
+    }
+
+
+def _file(file: FileWhy) -> FileOfWhy:
+    return {
+        "filename": file.filename,
+        "ours": file.ours,
+        "kept": file.kept,
+        "visible": file.visible,
+        "rule": None if file.because is None else _word(file.because),
+        "because": None if file.because is None else file.because.value,
+        "until": None if file.until is None else utc_text(file.until),
+    }
+
+
+def _word(of: Enum) -> str:
+    """For programs: ``not-listed``."""
+    return of.name.lower().replace("_", "-")

@@ -1,0 +1,304 @@
+"""What is done to accounts: listing, making, changing and removing them, for whoever asks (the JSON
+API, a page).
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from typing import Literal
+
+import msgspec
+from attrs import evolve
+
+from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.accounts.registration import proper_password
+from pypid.core.errors import (
+    BadRequest,
+    ChangedElsewhere,
+    Forbidden,
+    NoSuchUser,
+    NotByToken,
+    Unauthenticated,
+)
+from pypid.core.permissions import Action, Credential, Identity, may
+from pypid.core.simple_api.render import utc_text
+from pypid.web.api.people_documents import UserDocument, Users, WholeUser
+from pypid.web.app.account_names import NewName, demand_free
+from pypid.web.app.app import App
+from pypid.web.app.audit import recorded
+from pypid.web.app.guard import UNIX
+from pypid.web.app.last_admin import keeping_an_admin
+from pypid.web.http.request import Request
+
+NOT_CURRENT = "The field 'current' does not hold your current password: nothing was changed."
+SECRET = 18
+"""Bytes of chance in a password that pypid makes."""
+ELSEWHERE = "a directory or another service knows that user, and is where it is changed"
+IN_THE_FILE = (
+    "it stands in [users] of the configuration, or is the administrator of the first run "
+    "(admin.json); change it there, and "
+    "reload pypid (SIGHUP)"
+)
+
+
+class NewUser(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a new account. Without a `password` pypid makes one. `inherit`: take over rights
+    that the name has.
+    """
+
+    name: NewName
+    password: str | None = None
+    admin: bool = False
+    inherit: bool = False
+
+
+class Change(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a change: what is left out stays as it is."""
+
+    admin: bool | msgspec.UnsetType = msgspec.UNSET
+    standing: Literal["active", "disabled"] | msgspec.UnsetType = msgspec.UNSET
+
+
+class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a new password. Without a `password` pypid makes one. `current` is what people
+    say to change their own.
+    """
+
+    password: str | None = None
+    current: str | None = None
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+async def listed(face: App) -> Users:
+    """The accounts, and the users of the configuration, by name. (Nobody lists those of a
+    directory.)
+    """
+    configured = face.known.configured()
+    accounts = [_document(face, account) for account in await face.accounts.users()]
+    others = [_configured(name, name in configured.admins) for name in sorted(configured.users)]
+    users = sorted([*accounts, *others], key=lambda user: user["name"])
+    return {"users": users, "warnings": _warnings(face) if accounts else []}
+
+
+def _warnings(face: App) -> list[str]:
+    if face.known.configured().accounts_log_in:
+        return []
+    return [
+        "Nobody can log in with an account of the accounts database yet: write sql into [access] "
+        "backend (backend = config "
+        "sql), and start pypid again."
+    ]
+
+
+async def told(face: App, name: str) -> WholeUser:
+    """One user, whoever knows them, with their groups. Raises `NoSuchUser`."""
+    found = await face.known.find(name)
+    configured = face.known.configured()
+    if name in configured.users:
+        document = _configured(name, name in configured.admins)
+    else:
+        try:
+            document = _document(face, await face.accounts.user(name))
+        except NoSuchUser:
+            if found is None:
+                raise
+            document = {
+                "name": name,
+                "admin": found.admin,
+                "standing": AccountStatus.ACTIVE,
+                "from": "elsewhere",
+            }
+    if found is not None:
+        groups = found.groups
+    else:
+        groups = frozenset(
+            group
+            for group, members in (await face.accounts.memberships()).items()
+            if name in members
+        )
+    in_vain = (
+        document["from"] == "database"
+        and document["standing"] is AccountStatus.ACTIVE
+        and found is None
+    )
+    warnings = _warnings(face) if in_vain else []
+    return {
+        **document,
+        "groups": sorted(groups),
+        "can_log_in": found is not None,
+        "warnings": warnings,
+    }
+
+
+def _document(face: App, account: Account) -> UserDocument:
+    configured = face.known.configured()
+    return {
+        "name": account.name,
+        "admin": account.admin or account.name in configured.admins,
+        "standing": account.standing,
+        "created": utc_text(account.created),
+        "changed": utc_text(account.changed),
+        "from": "database",
+        "hidden": account.name
+        in configured.users,  # the configuration has somebody of that name, and is asked first
+    }
+
+
+def _configured(name: str, admin: bool) -> UserDocument:
+    return {"name": name, "admin": admin, "standing": AccountStatus.ACTIVE, "from": "configuration"}
+
+
+# --- making and changing --------------------------------------------------------------------------
+
+
+async def added(face: App, request: Request, who: Identity, wanted: NewUser) -> str | None:
+    """Make the account; the password, if pypid made it. Raises `BadRequest`, `NameTaken`."""
+    await demand_free(face, wanted.name, inherit=wanted.inherit)
+    password = wanted.password if wanted.password is not None else made_password(face)
+    now = face.world.now()
+    hashed = await face.known.hash_password(password)
+    account = Account(name=wanted.name, hash=hashed, admin=wanted.admin, created=now, changed=now)
+    adding = face.accounts.add_user(account)
+    await recorded(
+        face,
+        request,
+        who,
+        "add-user",
+        account.name,
+        adding,
+        lambda _: {"admin": _yes(account.admin)},
+    )
+    return password if wanted.password is None else None
+
+
+async def changed(face: App, request: Request, who: Identity, name: str, wanted: Change) -> None:
+    """Make somebody an administrator, or no longer; disable an account, or open it. Raises
+    `LastAdmin`, `ChangedElsewhere`.
+    """
+    if wanted.admin is msgspec.UNSET and wanted.standing is msgspec.UNSET:
+        raise BadRequest(
+            "Say what to change: admin (true or false), standing (active or disabled), or both."
+        )
+    account = await changeable_account(face, name)
+    if wanted.admin is False and name in face.known.configured().admins:
+        raise ChangedElsewhere(
+            f"that {name!r} is an administrator", "[access] admins of the configuration says so"
+        )
+
+    def edited(account: Account) -> Account:
+        admin = account.admin if wanted.admin is msgspec.UNSET else wanted.admin
+        standing = (
+            account.standing if wanted.standing is msgspec.UNSET else AccountStatus(wanted.standing)
+        )
+        return evolve(account, admin=admin, standing=standing, changed=face.world.now())
+
+    after = edited(account)
+    harmless = wanted.admin is not False and wanted.standing != AccountStatus.DISABLED.value
+    editing = keeping_an_admin(
+        face, None if harmless else name, face.accounts.edit_user(name, edited)
+    )
+    said = {"admin": _yes(after.admin), "standing": after.standing.value}
+    await recorded(face, request, who, "change-user", name, editing, lambda _: said)
+
+
+async def removed(face: App, request: Request, who: Identity, name: str) -> None:
+    """Take an account away, with its tokens, sessions, rights and memberships. Raises `LastAdmin`,
+    `ChangedElsewhere`.
+    """
+    await changeable_account(face, name)
+    removing = keeping_an_admin(face, name, face.accounts.remove_user(name))
+    await recorded(face, request, who, "remove-user", name, removing)
+
+
+def demand_may_set_password(face: App, who: Identity, name: str) -> bool:
+    """Raise unless they may set this user's password; whether they do it as an administrator."""
+    is_admin = may(face.rules, who, Action.ADMIN)
+    if not is_admin and who.scope is not None:
+        raise NotByToken()
+    if not is_admin and who.user != name:
+        raise Forbidden(str(who.user), "set the password of somebody else")
+    return is_admin
+
+
+async def password_set(
+    face: App, request: Request, who: Identity, name: str, wanted: NewPassword
+) -> str | None:
+    """Give somebody a new password; it, if pypid made it. Raises `BadRequest`, and as
+    `demand_may_set_password`.
+    """
+    is_admin = demand_may_set_password(face, who, name)
+    before = await changeable_account(face, name)
+    if not is_admin:
+        await demand_current(face, request, name, wanted.current)
+    password = made_password(face) if wanted.password is None else wanted.password
+    if not is_admin:
+        proper_password(password)
+    hashed = await face.known.hash_password(password)
+
+    def edited(account: Account) -> Account:
+        if (
+            not is_admin and account.changed != before.changed
+        ):  # who has only the old one must not undo a new one
+            raise BadRequest(NOT_CURRENT)
+        return evolve(account, hash=hashed, changed=face.world.now())
+
+    editing = face.accounts.edit_user(name, edited)
+    await recorded(face, request, who, "set-password", name, editing)
+    return password if wanted.password is None else None
+
+
+async def set_own_password(
+    face: App, request: Request, who: Identity, before: Account, password: str
+) -> None:
+    """The same for whoever has just shown the password that the account `before` has. Raises
+    `BadRequest`.
+    """
+    proper_password(password)
+    hashed = await face.known.hash_password(password)
+
+    def edited(account: Account) -> Account:
+        if account.changed != before.changed:
+            raise BadRequest(NOT_CURRENT)
+        return evolve(account, hash=hashed, changed=face.world.now())
+
+    editing = face.accounts.edit_user(before.name, edited)
+    await recorded(face, request, who, "set-password", before.name, editing)
+
+
+async def demand_current(face: App, request: Request, name: str, current: str | None) -> None:
+    """Raise `BadRequest` unless `current` is the password of this user."""
+    if current is None:
+        raise BadRequest("Say your current password too, in the field 'current'.")
+    try:
+        found = await face.access.identify(
+            Credential(name, current, request.client_address() or UNIX)
+        )
+    except Unauthenticated:  # 401 would make a browser ask for another login
+        found = None
+    if found is None or found.user != name:
+        raise BadRequest(NOT_CURRENT)
+
+
+async def changeable_account(face: App, name: str) -> Account:
+    """The account. Raises `ChangedElsewhere` for somebody who has none here, `NoSuchUser` for
+    nobody.
+    """
+    try:
+        return await face.accounts.user(name)
+    except NoSuchUser:
+        if name in face.known.configured().users:
+            raise ChangedElsewhere(f"the user {name!r}", IN_THE_FILE) from None
+        if await face.known.find(name) is not None:
+            raise ChangedElsewhere(f"the user {name!r}", ELSEWHERE) from None
+        raise
+
+
+def made_password(face: App) -> str:
+    """A password that nobody guesses."""
+    return urlsafe_b64encode(face.world.random(SECRET)).decode("ascii")
+
+
+def _yes(flag: bool) -> str:
+    return "yes" if flag else "no"

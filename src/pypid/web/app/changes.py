@@ -1,0 +1,92 @@
+"""Deeds on what is published, each done and written down in the audit log, for whichever route was
+asked: yank, delete ...
+
+Whether somebody may do them the guard has found out, by the route's right. All raise what
+`index.local.manage.Manager` does, and then nothing is written down but what broke off half-way.
+"""
+
+from __future__ import annotations
+
+from pypid.core.model import Project, Status
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import Identity
+from pypid.web.app.app import App, user_of
+from pypid.web.app.audit import listed, recorded
+from pypid.web.http.request import Request
+
+
+async def yank(
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    subject: str,
+    filenames: frozenset[str],
+    reason: str,
+) -> Project:
+    """Yank the files (PEP 592). `subject`: the file, or the release, that was named."""
+    said = {"files": listed(filenames), "reason": reason}
+    yanking = face.index.yank(name, filenames, reason)
+    return await recorded(face, request, who, "yank", f"{name}/{subject}", yanking, lambda _: said)
+
+
+async def unyank(
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    subject: str,
+    filenames: frozenset[str],
+) -> Project:
+    """Take the yank off the files."""
+    said = {"files": listed(filenames)}
+    unyanking = face.index.unyank(name, filenames)
+    return await recorded(
+        face, request, who, "unyank", f"{name}/{subject}", unyanking, lambda _: said
+    )
+
+
+async def set_status(
+    face: App, request: Request, who: Identity, name: ProjectName, status: Status, reason: str
+) -> Project:
+    """Set the project's status (PEP 792)."""
+    said = {"status": status.value, "reason": reason}
+    setting = face.index.set_status(name, status, reason)
+    return await recorded(face, request, who, "set-status", name, setting, lambda _: said)
+
+
+async def delete(
+    face: App,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    what: str,
+    subject: str,
+    filenames: frozenset[str],
+) -> Project:
+    """Delete the files for good; `what` (``delete-file``, ``delete-release``) and `subject` say it
+    in the audit log.
+    """
+    said = {"files": listed(filenames)}
+    deleting = face.index.delete(name, filenames, user_of(who))
+    return await recorded(face, request, who, what, f"{name}/{subject}", deleting, lambda _: said)
+
+
+async def delete_all(
+    face: App, request: Request, who: Identity, name: ProjectName
+) -> tuple[Project, frozenset[str]]:
+    """Delete all files of the project, whose name stays ours; the project as it is then, and what
+    they were called.
+    """
+    before = await face.index.parts.known(name)
+    filenames = frozenset(file.filename for file in before.files)
+    said = {"files": listed(filenames)}
+    deleting = face.index.delete_project(name, user_of(who))
+    return await recorded(
+        face, request, who, "delete-project", name, deleting, lambda _: said
+    ), filenames
+
+
+async def give_back(face: App, request: Request, who: Identity, name: ProjectName) -> None:
+    """Give the name of an empty project back: it may then belong to somebody else again."""
+    await recorded(face, request, who, "release-name", name, face.index.release_name(name))

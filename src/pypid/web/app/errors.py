@@ -1,0 +1,353 @@
+"""Errors as answers: the one table from error classes to HTTP statuses, and the answer itself.
+
+Clients print different parts of it: twine and poetry the reason phrase, uv, flit and pdm the body
+(pdm's "skip existing" reads nothing else), uv the ``code`` of a JSON body. So all of them carry the
+message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import escape
+from http import HTTPStatus
+from json import dumps
+from typing import NotRequired, TypedDict
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import Request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import RequestRedirect
+
+from pypid.core import errors
+from pypid.core.errors import PypidError
+from pypid.core.policy import UnknownOwner
+from pypid.web.http.headers import Head
+from pypid.web.http.negotiation import ErrorFormat, choose_error_format
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request_body import ClientGone
+from pypid.web.http.response_body import abort, gone, write
+from pypid.web.http.responses import header_of, set_head
+
+_log = Logger()
+
+REALM = b'Basic realm="pypi", charset="UTF-8"'
+"""distutils' ``register`` sends its password only to the realm that ``.pypirc`` names, by default
+"pypi".
+"""
+LONGEST_REASON = 200
+"""Characters of the reason phrase; clients and proxies have small limits for the first line."""
+
+INTERNAL = 0
+"""In the table: never meant for clients. They get a 500 with a number, and the log gets the rest.
+"""
+
+STATUSES: dict[type[PypidError], int] = {
+    errors.BadName: 400,
+    errors.BadFilename: 400,
+    errors.BadRequest: 400,
+    errors.BadMoment: 400,
+    errors.UploadRejected: 400,
+    errors.AttestationsRejected: 400,
+    errors.AlreadyExists: 400,  # as the public index; 409 means a namespace conflict (PEP 752)
+    errors.NameUsedUp: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.LoginRefused: 403,
+    errors.NoCsrfToken: 403,
+    errors.OtherSite: 403,
+    errors.NotByToken: 403,
+    errors.ProjectClosed: 403,
+    errors.RegistrationClosed: 403,
+    errors.NoSuchProject: 404,
+    errors.NoSuchFile: 404,
+    errors.NoSuchMember: 404,
+    errors.NoSuchSnapshot: 404,
+    errors.NoSuchUser: 404,
+    errors.NoSuchGroup: 404,
+    errors.NoRiddles: 404,
+    errors.NoSuchToken: 404,
+    errors.NotAcceptable: 406,
+    errors.TooSlow: 408,
+    errors.AlreadyThere: 409,  # as pypicloud
+    errors.NameTaken: 409,
+    errors.ChangedElsewhere: 409,
+    errors.InseparableRight: 409,
+    errors.LastAdmin: 409,
+    errors.TooLarge: 413,
+    errors.MintRefused: 422,
+    errors.Opaque: 422,
+    errors.TooManyAttempts: 429,
+    errors.TooManyRegistrations: 429,
+    errors.UpstreamDown: 503,
+    errors.BadListing: 502,
+    errors.AddressRefused: 502,
+    errors.UnlistedHost: 502,
+    errors.WrongBytes: 502,
+    errors.NotThere: 404,
+    UnknownOwner: 404,
+    errors.Loop: 508,
+    errors.NotAvailable: 501,
+    errors.NeedsExtra: 501,
+    errors.LogElsewhere: 501,
+    errors.PeopleFixed: 501,
+    errors.NotYetKnown: 503,
+    errors.ListIncomplete: 503,
+    errors.Busy: 503,
+    errors.PeopleUnknown: 503,
+    errors.StorageDown: 503,
+    errors.CatalogDown: 503,
+    errors.Archived: 503,
+    errors.StorageInUse: 503,
+    errors.StorageFull: 507,
+    ClientGone: 400,  # nobody reads it
+    errors.Missing: INTERNAL,
+    errors.Exists: INTERNAL,
+    errors.Unresolvable: INTERNAL,
+    errors.Unreadable: INTERNAL,
+    errors.BadConfig: INTERNAL,
+    errors.CannotStart: INTERNAL,
+}
+
+_LOGGED_ELSEWHERE = (errors.UpstreamDown, errors.ListIncomplete)
+"""What is in the log already: the question to upstream that failed, and how far a start has come.
+"""
+
+OF_PYPICLOUD = re.compile(rb"/(?:api/(?:package|user)|admin)(?:/|\Z)")
+"""What the addresses of pypicloud's API begin with: its scripts read JSON there, whatever they
+accept.
+"""
+
+FORMS_OF_PYPICLOUD = b"/acct/"
+"""Where people come by a form in a browser, too."""
+_NAMES_IN_THE_PATH = (errors.BadName, errors.BadFilename)
+_WITH_A_FORM = (b"POST", b"PUT", b"PATCH")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content-Security-Policy of pages: our own script, style and icon, and nothing that anybody has
+stored or sent.
+"""
+_NOTHING = b"default-src 'none'"
+_OF_ANOTHER_ANSWER = (
+    b"ETag",
+    b"Last-Modified",
+    b"Accept-Ranges",
+    b"Content-Range",
+    b"Content-Encoding",
+    b"Content-Disposition",
+    b"X-PyPI-Last-Serial",
+)
+
+
+class Refused(TypedDict):
+    """An error in JSON. `code`: the status and its phrase, on one line; `message`: what happened,
+    and what to do about it.
+
+    `error` is the title once more, at the addresses of pypicloud's API.
+    """
+
+    code: str
+    title: str
+    message: str
+    error: NotRequired[str]
+
+
+@frozen
+class ErrorResponse:
+    """An error as it is answered: the status, the text for people, and header fields of its own."""
+
+    status: int
+    text: str
+    head: Head = field(default=(), repr=False)
+
+    @property
+    def title(self) -> str:
+        """The standard phrase of the status."""
+        try:
+            return HTTPStatus(self.status).phrase
+        except ValueError:
+            return "Error"
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase: the text on one line, printable Latin-1, at most 200 characters."""
+        line = _CONTROL.sub(" ", self.text).encode("latin-1", "replace").decode("latin-1").strip()
+        return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
+
+
+def refusal_of(error: BaseException | None, method: bytes = b"GET") -> ErrorResponse | None:
+    """What the error is to the client, or None for one that is not meant for it.
+
+    A name that cannot be is 404 where it comes in the path (C20), and 400 where it comes in a form
+    (`method` POST or PUT).
+    """
+    match error:
+        case PypidError():
+            return _of_ours(error, method)
+        case CancelledError():
+            return ErrorResponse(
+                503, "The request was broken off. Try again.", ((b"Retry-After", b"5"),)
+            )
+        case MethodNotAllowed():
+            allowed = ", ".join(sorted(error.valid_methods or ("GET", "HEAD")))
+            head = ((b"Allow", allowed.encode("ascii", "replace")),)
+            return ErrorResponse(405, f"This address takes {allowed} only.", head)
+        case NotFound():
+            return ErrorResponse(404, "There is nothing at this address.")
+        case HTTPException(code=int() as code):
+            return ErrorResponse(code, error.description or HTTPStatus(code).phrase)
+        case _:
+            return None
+
+
+def status_of(kind: type[BaseException], method: bytes = b"GET") -> int:
+    """The status of errors of this class; `INTERNAL` for those that are not meant for clients."""
+    if issubclass(kind, _NAMES_IN_THE_PATH) and method not in _WITH_A_FORM:
+        return 404
+    return next((STATUSES[known] for known in kind.__mro__ if known in STATUSES), INTERNAL)
+
+
+def _of_ours(error: PypidError, method: bytes) -> ErrorResponse | None:
+    status = status_of(type(error), method)
+    if status is INTERNAL:
+        return None
+    head: list[tuple[bytes, bytes]] = []
+    if status == 401:
+        head.append((b"WWW-Authenticate", REALM))
+    retry_after = getattr(error, "retry_after", None)
+    if isinstance(retry_after, int):
+        head.append((b"Retry-After", b"%d" % retry_after))
+    return ErrorResponse(status, error.text(), tuple(head))
+
+
+PageOf = Callable[[ErrorResponse, BaseException], bytes]
+"""Makes the page that a browser gets."""
+
+
+async def respond_error(
+    request: Request,
+    error: Failure | BaseException,
+    *,
+    random: Callable[[int], bytes],
+    page_of: PageOf | None = None,
+) -> None:
+    """Answer with the error: in plain text, JSON or HTML (`page_of`), as the request accepts.
+
+    One that is not meant for clients is logged with its traceback, and only the id of the request
+    is sent (500). Where an answer has begun already the connection is closed at once, and
+    `CancelledError` raised when that is done; where the client has gone nothing happens. The
+    request is not finished here. `random` gives that many unpredictable bytes, for requests that
+    have no id.
+    """
+    failure = error if isinstance(error, Failure) else Failure(error)  # type: ignore[no-untyped-call]
+    if request.channel is None:
+        return
+    if request.startedWriting:
+        if isinstance(
+            failure.value, PypidError
+        ):  # of the other index, mostly: nothing that a traceback tells more of
+            _log.warn(
+                "an answer broke off in the middle, and its connection was closed: {error}",
+                error=failure.value,
+            )
+        elif not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+            _log.failure(
+                "an answer broke off in the middle, and its connection was closed", failure=failure
+            )
+        abort(request)
+        await gone(request)
+    value = failure.value
+    if isinstance(value, RequestRedirect):
+        redirect(request, _path_and_query(value.new_url), permanent=True)
+        return
+    refusal = refusal_of(value, request.method)
+    if refusal is None:
+        number = getattr(request, "id", None) or random(6).hex()
+        _log.failure("an unexpected error, number {number}", failure=failure, number=number)
+        refusal = ErrorResponse(
+            500,
+            f"Something went wrong here. An administrator finds error number {number} in the log.",
+        )
+    elif refusal.status in (503, 507) and not isinstance(value, _LOGGED_ELSEWHERE):
+        _log.warn(
+            "{method} was answered with {status}: {text}",
+            method=request.method.decode("latin-1"),
+            status=refusal.status,
+            text=refusal.text,
+        )
+    is_page = error_format(request) is ErrorFormat.HTML
+    send_refusal(
+        request,
+        refusal,
+        page_of(refusal, value) if page_of is not None and value is not None and is_page else None,
+    )
+
+
+def error_format(request: Request) -> ErrorFormat:
+    """How the request wants an error told."""
+    chosen = choose_error_format(header_of(request, "accept"))
+    return ErrorFormat.JSON if _as_pypicloud(request, chosen) else chosen
+
+
+def _as_pypicloud(request: Request, chosen: ErrorFormat) -> bool:
+    return OF_PYPICLOUD.match(request.path) is not None or (
+        request.path.startswith(FORMS_OF_PYPICLOUD) and chosen is ErrorFormat.PLAIN
+    )
+
+
+def send_refusal(request: Request, refusal: ErrorResponse, page: bytes | None = None) -> None:
+    """Write the refusal, whole, in the format that the request accepts; as this `page`, if it is
+    given.
+    """
+    chosen = error_format(request)
+    asked = choose_error_format(header_of(request, "accept"))
+    body = page or _body(refusal, chosen, as_pypicloud=_as_pypicloud(request, asked))
+    head: Head = (
+        (b"Content-Type", chosen.value.encode("ascii")),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"Cache-Control", b"no-store"),
+        (b"Vary", b"Accept"),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Content-Security-Policy", _NOTHING if page is None else POLICY),
+        *refusal.head,
+    )
+    for name in _OF_ANOTHER_ANSWER:
+        request.responseHeaders.removeHeader(name)
+    set_head(request, refusal.status, head)
+    request.setResponseCode(refusal.status, refusal.reason.encode("latin-1"))
+    write(request, body)
+
+
+def _body(refusal: ErrorResponse, chosen: ErrorFormat, *, as_pypicloud: bool = False) -> bytes:
+    match chosen:
+        case ErrorFormat.PLAIN:
+            return f"{refusal.text}\n".encode("utf-8", "replace")
+        case ErrorFormat.JSON:
+            code = f"{refusal.status} {refusal.reason}"
+            document: Refused = {"code": code, "title": refusal.title, "message": refusal.text}
+            if as_pypicloud:
+                document["error"] = refusal.title
+            return dumps(document).encode("ascii")
+        case ErrorFormat.HTML:
+            return _html(refusal).encode("utf-8", "replace")
+
+
+def _html(refusal: ErrorResponse) -> str:
+    title = f"{refusal.status} {escape(refusal.title)}"
+    lines = "<br>\n".join(escape(_CONTROL.sub(" ", line)) for line in refusal.text.splitlines())
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{lines}</p>\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _path_and_query(url: str) -> str:
+    """Of the absolute URL that werkzeug makes, what does not depend on the Host header."""
+    return "/" + url.partition("://")[2].partition("/")[2]

@@ -1,0 +1,276 @@
+"""The guard: a route and who may use it are declared in one place, so that no route can be without
+one.
+
+After Tahoe-LAFS's ``storage/http_server.py``. Who is asking is found out, and what they may do is
+decided, before the route's method is called: a request that is refused has had nothing of its body
+read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from attrs import evolve, field, frozen
+from klein import Klein
+
+from pypid.core.errors import BadRequest, OtherSite, PypidError, Unauthenticated
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, Rules, demand
+from pypid.ports import Access
+from pypid.web.http.cookies import FIELD, HARMLESS, credential_of_cookie, demand_csrf_token
+from pypid.web.http.credentials import credential_of
+from pypid.web.http.form_fields import NO_FORM, is_form, read_fields
+from pypid.web.http.request import Request
+
+
+class OpenAction(Enum):
+    """For routes that ask for no right; a wrong password is refused there too."""
+
+    ANYBODY = "anybody"
+    """For what shows nothing of the index (health, style sheets)."""
+    SOMEBODY = "somebody"
+    """For what is everybody's own (passwords, tokens): whoever is logged in."""
+
+
+ANYBODY, SOMEBODY = OpenAction.ANYBODY, OpenAction.SOMEBODY
+UNIX = "unix"
+"""The address of those who come through a unix socket, and of whom no trusted proxy says more: one
+place, for the throttle.
+"""
+
+
+LONGEST_ORIGIN = 200
+"""Characters of it that an answer repeats."""
+
+
+class Guards(Protocol):
+    """What a class of routes has."""
+
+    @property
+    def access(self) -> Access:
+        """Who somebody is."""
+
+    @property
+    def rules(self) -> Rules:
+        """What they may do."""
+
+    @property
+    def closed(self) -> PypidError | None:
+        """Why it is not known yet what they may do; then nobody but administrators
+        may do anything.
+        """
+
+    @property
+    def catch_up(self) -> Callable[[], Awaitable[None]]:
+        """Hears of what other processes and machines have done until now."""
+
+
+@frozen
+class GuardedRoute:
+    """One route: its rule as Klein spells it, its methods (HEAD with GET), and what
+    is asked for.
+    """
+
+    rule: str
+    methods: frozenset[str]
+    may: Action | OpenAction
+    entrance: bool = False
+    page: bool = False
+    form: bool = False
+    """Whether it takes a form of ours, with the token against CSRF in it."""
+    does: Callable[..., Any] | None = field(default=None, eq=False, repr=False)
+    """What is called, with the docstring and the attributes of the function that was registered."""
+
+
+G = TypeVar("G", bound=Guards)
+P = ParamSpec("P")
+R = TypeVar("R")
+Route = Callable[Concatenate[G, Request, Identity, P], Awaitable[R]]
+
+
+def guarded(
+    app: Klein,
+    rule: str,
+    *,
+    may: Action | OpenAction,
+    methods: Sequence[str] = ("GET",),
+    entrance: bool = False,
+    instead: tuple[Callable[[Request], bool], Action] | None = None,
+    page: bool = False,
+    form: bool = False,
+    multipart: bool = False,
+    **options: Any,
+) -> Callable[[Route[G, P, R]], Route[G, P, R]]:
+    """Register ``async def route(self, request, who, **values)`` for `rule`, to be used by those
+    who may do `may`.
+
+    The value ``project`` of the rule, if any, is the project that is asked about; the method gets
+    it as it was written. At an `entrance` people log in or register: the cookie of a session that
+    may be going on is not looked at, and pages of other sites lead nobody through. `instead`:
+    another right of requests of which this is so, where one address takes two kinds of them. A
+    `page` is for people: somebody unknown is sent to log in, and errors are pages. A `form`
+    (urlencoded) is read before anything is asked, for the token against CSRF stands in it; the
+    route finds it in ``request.form``. Of a `multipart` form the route takes the token itself,
+    before anything else (`demand_csrf_token` with ``request.session``). `options` go to Klein
+    (``strict_slashes``, ``branch``, ...). The guard raises `Unauthenticated`, `Forbidden`, `Busy`,
+    `BadName` and, for what changes something, `OtherSite` and `NoCsrfToken`; it sets
+    ``request.identity`` and ``request.session``. Several may stand above one method, each with its
+    own right.
+    """
+    if not isinstance(may, (Action, OpenAction)):
+        raise TypeError(
+            f"The route {rule!r} must say who may use it: may=Action.READ, for example, or "
+            f"may=ANYBODY."
+        )
+    if isinstance(methods, str) or not methods:
+        raise TypeError(f"The route {rule!r} must name its methods in a tuple.")
+
+    def register(method: Route[G, P, R]) -> Route[G, P, R]:
+        # Klein would name the endpoint after the method, and a second route of that name would
+        # replace the first and its guard
+        endpoint = f"{' '.join(sorted(methods))} {rule}"
+        if endpoint in app.endpoints:
+            raise ValueError(f"There is a route {endpoint!r} already.")
+
+        @wraps(method)
+        async def route(self: G, request: Request, *args: P.args, **values: P.kwargs) -> R:
+            right = instead[1] if instead is not None and instead[0](request) else may
+            request.page = page
+            if form:
+                await _read_form(request)
+            who = await _admit(
+                self, request, right, values.get("project"), entrance=entrance, later=multipart
+            )
+            if form and request.form is None:  # whoever may not do it is told so first
+                raise BadRequest(NO_FORM)
+            return await method(self, request, who, *args, **values)
+
+        route.__pypid_may__ = may  # type: ignore[attr-defined]  # for guarded_routes; Klein's wrapper inherits it
+        route.__pypid_entrance__ = entrance  # type: ignore[attr-defined]
+        route.__pypid_page__ = page, form or multipart  # type: ignore[attr-defined]
+        app.route(rule, methods=list(methods), endpoint=endpoint, **options)(
+            route  # type: ignore[type-var]  # Klein's typing knows no async function of these parameters
+        )
+        return method
+
+    return register
+
+
+def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
+    """All the routes, in the order of their rules. Raises `TypeError` if one was registered past
+    the guard.
+    """
+    routes = []
+    for rule in app.url_map.iter_rules():
+        does = app.endpoints[rule.endpoint]
+        may = getattr(does, "__pypid_may__", None)
+        if may is None:
+            raise TypeError(
+                f"The route {rule.rule!r} was registered without a guard: use guarded()."
+            )
+        entrance = getattr(does, "__pypid_entrance__", False)
+        page, form = getattr(does, "__pypid_page__", (False, False))
+        routes.append(
+            GuardedRoute(rule.rule, frozenset(rule.methods or ()), may, entrance, page, form, does)
+        )
+    return tuple(sorted(routes, key=lambda route: (route.rule, sorted(route.methods))))
+
+
+async def _read_form(request: Request) -> None:
+    """The fields, if what is sent is a small form. Raises `OtherSite` before that, `BadRequest`,
+    `TooLarge`.
+    """
+    request.identity = ANONYMOUS
+    _demand_own_page(request)
+    kind = (request.requestHeaders.getRawHeaders(b"content-type") or (b"",))[0]
+    if is_form(kind.decode("latin-1")):
+        request.form = await read_fields(request.body)
+
+
+async def _admit(
+    guards: Guards,
+    request: Request,
+    may: Action | OpenAction,
+    project: object,
+    *,
+    entrance: bool,
+    later: bool = False,
+) -> Identity:
+    """`later`: the route looks for the token against CSRF itself."""
+    request.identity = ANONYMOUS
+    if entrance or may not in (Action.READ, ANYBODY):
+        _demand_own_page(request)
+    who = await identity_of(guards.access, request, cookies=not entrance, later=later)
+    request.identity = who
+    if request.session is not None and _comes_of_a_form(request):
+        await guards.catch_up()
+    if may is SOMEBODY and who.user is None:
+        raise Unauthenticated()
+    if isinstance(may, Action):
+        if guards.closed is not None and not (
+            who.admin and who.scope is None
+        ):  # what a token may besides hangs on the rules
+            raise guards.closed
+        demand(guards.rules, who, may, project_name(project) if isinstance(project, str) else None)
+    return who
+
+
+def _comes_of_a_form(request: Request) -> bool:
+    """Whether it is the page that tells what a form has done, perhaps to another process than the
+    one that is asked now.
+    """
+    return request.page and b"done=" in request.uri.partition(b"?")[2]
+
+
+def _demand_own_page(request: Request) -> None:
+    """Raise `OtherSite` where a browser sends this on behalf of a page that is not ours.
+
+    A browser that has once logged in to look at the index sends its password with any form that any
+    page makes it post here. All browsers name the page's origin then (``null``, where they may
+    not); no client of a package index sends the header.
+    """
+    for value in request.requestHeaders.getRawHeaders(b"origin") or ():
+        origin = value.decode("latin-1")
+        if not request.is_of(origin):
+            raise OtherSite(origin=origin[:LONGEST_ORIGIN], host=request.base_host[:LONGEST_ORIGIN])
+
+
+async def identity_of(
+    access: Access, request: Request, *, cookies: bool = True, later: bool = False
+) -> Identity:
+    """Who sends the request: ANONYMOUS without an Authorization header and a session's cookie; then
+    nothing is verified.
+
+    The header comes first. Raises `Unauthenticated` for a wrong or damaged one, also where nobody
+    needs one (so that a typing error is noticed). The cookie of a session that has ended is as
+    none: nobody has typed it, and who may read without being logged in still may. Raises
+    `OtherSite` and `NoCsrfToken` where something would be changed by the cookie alone.
+    """
+    values = request.requestHeaders.getRawHeaders(b"authorization") or ()
+    if len(values) > 1:
+        raise Unauthenticated("There is more than one Authorization header: send one.")
+    credential = credential_of(values[0] if values else None)
+    if credential is not None:
+        return await access.identify(evolve(credential, address=request.client_address() or UNIX))
+    cookie = credential_of_cookie(request) if cookies else None
+    return ANONYMOUS if cookie is None else await _by_cookie(access, request, cookie, later=later)
+
+
+async def _by_cookie(
+    access: Access, request: Request, cookie: Credential, *, later: bool
+) -> Identity:
+    try:
+        who = await access.identify(cookie)
+    except Unauthenticated:
+        return ANONYMOUS
+    if request.method not in HARMLESS:
+        _demand_own_page(request)
+    if not later:
+        demand_csrf_token(
+            request, cookie.password, None if request.form is None else request.form.text(FIELD)
+        )
+    request.session = cookie.password
+    return who

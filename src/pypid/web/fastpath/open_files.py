@@ -1,0 +1,190 @@
+"""Files that are too large to lie in memory: their heads are kept, and the files open; the kernel
+sends them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pypid.flow import Blocking, start
+from pypid.web.http.open_file import OpenFile
+from pypid.web.http.sendfile import WINDOW, proceed
+
+if TYPE_CHECKING:
+    from pypid.web.fastpath.response_cache import CachedResponse
+    from pypid.web.http.channel import Channel
+
+OPEN_FOR = 10.0
+"""Seconds that a file stays open: so long it takes room on the disk after it was deleted."""
+MOST_OPEN = 64
+
+_log = Logger()
+
+
+def pass_on(
+    channel: Channel, head: bytes, file: OpenFile, blocking: Blocking, told: Callable[[int], None]
+) -> bool:
+    """Send the head and the file behind it; whether all went out at once. Else `told`, once: how
+    many bytes of the file did.
+
+    What the kernel takes at once goes at once; for the rest the channel is busy, as with any
+    request.
+    """
+    sent = _begin(channel.transport, head, file)
+    if sent == file.size:
+        return True
+    passing = Passing(channel, file, told, sent)
+    channel.occupy(passing)
+    passing.go_on(blocking)
+    return False
+
+
+def _begin(transport: Any, head: bytes, file: OpenFile) -> int:
+    """Send what can be sent without waiting: how much of the file that was."""
+    if transport._tempDataBuffer or transport.dataBuffer:
+        transport.write(head)
+        return 0
+    try:
+        taken = transport.socket.send(head, getattr(socket, "MSG_MORE", 0))
+    except OSError:  # it is full; or the connection is lost, which the transport finds out
+        taken = 0
+    if taken < len(head):
+        transport.write(head[taken:])
+        return 0
+    try:
+        return os.sendfile(transport.fileno(), file.descriptor, 0, min(WINDOW, file.size))
+    except OSError:  # whatever it is, whoever goes on finds it out
+        return 0
+
+
+@define(eq=False)
+class OpenFiles:
+    """The answers that have a file open: `MOST_OPEN`, each for `OPEN_FOR` seconds; then `drop` is
+    called.
+    """
+
+    clock: IReactorTime
+    drop: Callable[[CachedResponse], None]
+    _until: dict[CachedResponse, float] = field(factory=dict, init=False, repr=False)
+    _closing: IDelayedCall | None = field(default=None, init=False)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may be open."""
+        return len(self._until) >= MOST_OPEN
+
+    def add(self, answer: CachedResponse) -> None:
+        """There is one more, or another file of one."""
+        until = self.clock.seconds() + OPEN_FOR
+        self._until.pop(answer, None)
+        self._until[answer] = until
+        answer.until = min(answer.until, until)
+        if self._closing is None:
+            self._closing = self.clock.callLater(OPEN_FOR, self._close_old)
+
+    def _close_old(self) -> None:
+        self._closing, now = None, self.clock.seconds()
+        while self._until:
+            answer, until = next(iter(self._until.items()))  # the oldest
+            if until > now:
+                self._closing = self.clock.callLater(until - now, self._close_old)
+                return
+            self._close(answer)
+
+    def close(self) -> None:
+        """Close them all."""
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
+        while self._until:
+            self._close(next(iter(self._until)))
+
+    def _close(self, answer: CachedResponse) -> None:
+        del self._until[answer]
+        self.drop(answer)
+
+
+@define(eq=False)
+class Passing:
+    """A file on its way out; for the channel, and for what sends files, it is a request whose
+    answer has begun.
+    """
+
+    channel: Channel | None
+    file: OpenFile | None = field(repr=False)
+    _told: Callable[[int], None] = field(repr=False)
+    sentLength: int  # as twisted.web's requests have it
+    _has_told: bool = field(default=False, init=False)
+    question: None = field(default=None, init=False)
+    _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
+
+    def go_on(self, blocking: Blocking) -> None:
+        """Send the rest, at the client's pace."""
+        start(self._rest(blocking)).addErrback(self._failed)
+
+    async def _rest(self, blocking: Blocking) -> None:
+        channel = self.channel
+        assert channel is not None and self.file is not None
+        body = self.file.body(self.sentLength, blocking)
+        self.file = None
+        try:
+            await proceed(cast("Any", self), body, channel.transport)
+        finally:
+            await body.aclose()
+        self._tell()
+        self.channel = None
+        channel.requestDone(cast("Any", self))
+
+    def _tell(self) -> None:
+        """Once: the connection may still be lost when all is said, and the channel waits for its
+        buffer.
+        """
+        if not self._has_told:
+            self._has_told = True
+            self._told(self.sentLength)
+
+    def _failed(self, failure: Failure) -> None:
+        """The connection is closed, or about to be: what was sent cannot be taken for the whole."""
+        if not isinstance(failure.value, CancelledError):
+            _log.failure("sending a file failed", failure=failure)
+
+    # --- what is expected of a request ---
+
+    def write(self, data: bytes) -> None:
+        """Of what the kernel cannot send by itself."""
+        if self.channel is not None:
+            self.sentLength += len(data)
+            self.channel.write(data)
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Whom the channel pauses and resumes."""
+        if self.channel is not None:
+            self.channel.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Nobody any more."""
+        if self.channel is not None:
+            self.channel.unregisterProducer()
+
+    def notifyFinish(self) -> Deferred[None]:
+        """Fails when the connection is lost."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Called by the channel."""
+        self.channel = None
+        self._tell()
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.errback(reason)

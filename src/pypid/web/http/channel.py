@@ -1,0 +1,693 @@
+"""HTTP/1.1 as twisted.web speaks it, but handlers run when the headers are in, and bodies stream
+with back-pressure.
+
+Three things may be true of the request at hand; the rest is `http.HTTPChannel`:
+
+- its body is coming (`_receiving` is set); its handler runs, its answer may have begun;
+- its body is in, its answer is not finished: twisted.web's own state (`_handlingRequest`);
+- its answer is finished, its body is not in: the channel lingers, so that the answer is not lost.
+
+The parser never runs a handler of a request with a body: `dataReceived` lets it finish with all
+that came, and then delivers. So no handler ends a request beneath the parser's feet, and an answer
+to a small request, whose body came along with its headers, leaves the connection open.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IReactorTime, ISSLTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from twisted.web.http_headers import Headers
+from twisted.web.resource import IResource
+
+from pypid.core.errors import BadRequest
+from pypid.metrics.counts import Counts
+from pypid.web.fastpath.dependencies import RequestKey, SentHead
+from pypid.web.fastpath.reactor_hook import ReactorHook, shortened
+from pypid.web.fastpath.socket_write import Send, goes_direct, way_of
+from pypid.web.http.connections import ConnectionLimits, ConnectionSettings
+from pypid.web.http.deadlines import TimedChannel
+from pypid.web.http.hosts import HostPolicy, host_name, hsts_of
+from pypid.web.http.proxies import HOST, TrustedProxies
+from pypid.web.http.request import Request, host_at
+from pypid.web.http.request_ids import HEADER, Ids
+from pypid.web.http.response_counts import count_answer, count_received, count_refused
+
+if TYPE_CHECKING:
+    from pypid.web.fastpath.cached_channel import CachedChannel, Known
+    from pypid.web.fastpath.fast_path import FastPath
+    from pypid.web.fastpath.open_files import Passing
+
+READ = 1 << 20
+"""Bytes that we ask the kernel for at once while a body comes (Twisted asks for 64 KiB)."""
+
+GOOD_BYE = 1.0
+"""Seconds that an idle TLS client gets to answer our good-bye when pypid stops."""
+
+BROKEN_CHUNKS = (
+    "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a "
+    "Content-Length."
+)
+NOT_HTTP = "This is not a request that HTTP/1.1 knows (RFC 9112), or its headers are too long."
+TOO_SLOW = "The head of the request took longer than [server] header_timeout allows. Send it again."
+TOO_MANY = "Too many connections are open. Try again soon."
+RETRY_AFTER = 5
+"""Seconds after which a client that was refused for want of room may try again."""
+RESERVE_TIMEOUT = 5.0
+"""Seconds that a connection in reserve has for its request."""
+HEALTH_PATHS = (b"/health", b"/ready")
+"""What a connection in reserve may ask for."""
+ONE_HOST = (
+    "A request needs exactly one Host header, with a host and perhaps a port (RFC 9112, 3.2)."
+)
+
+ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#]*)", re.IGNORECASE)
+"""The beginning of a request target in absolute form, as clients send it to proxies."""
+
+_TWISTED = (
+    "_dataBuffer", "_handlingRequest", "_networkProducer", "_optimisticEagerReadSize", "_requestProducer", "_savedTimeOut",
+    "_transferDecoder", "_waitingForTransport", "_finishRequestBody", "_maybeChooseTransferDecoder",
+    "_respondToBadRequestAndDisconnect", "_send100Continue", "_command", "_path", "_version", "_buffer",
+    "_HTTPChannel__first_line",
+)  # fmt: skip
+"""The private names of `http.HTTPChannel` that this module lives on; a test asserts that they are
+there.
+"""
+
+
+class Channel(TimedChannel):
+    """One connection."""
+
+    requests: list[Request]
+    site: Site
+    timeOut: float | None
+    _path: bytes
+    """Twisted's: the target of the request whose head is read."""
+
+    _receiving: Request | None = None
+    """The request whose body is coming."""
+    _due: Request | None = None
+    """The request that has something new for its handler."""
+    _answered: Request | None = None
+    """The request whose answer is finished and still on its way out; the next one waits."""
+    _delivering = False
+    _continue_due = False
+    """The client waits for 100 Continue before it sends the body."""
+    _kept = 0
+    """Bytes of further requests that wait for the answer to this one."""
+    _draining = False
+    """This connection is to end, after the answer that is under way."""
+    _paused = False
+    """We have stopped reading, because too much of a body waits unread."""
+    doorway: CachedChannel | None = None
+    """Where requests go by that were answered before; None: all are read."""
+    idle = False
+    """With a `doorway`: nothing has come of the next request, and nothing has to be done before it
+    is answered.
+    """
+    _parsing = False
+    _question: RequestKey | None = None
+    """What the request that is about to be read asks, if the answer may be kept."""
+    known: Known | None = None
+    """Whose words came last on this connection, where they had to be looked at more closely. (Never
+    the words.)
+    """
+    _leave: Callable[[], object] | None = None
+    """Where the reactor's turn is shortened for this connection: to be called when it is lost."""
+    client: str | None = None
+    """The address of the peer; None on a unix socket."""
+    strict_host = False
+    """Whether unknown hosts are refused here."""
+    proxied = False
+    """Whether the peer is a trusted proxy."""
+    direct = False
+    """Whether the transport is one that what is to be sent may go past, straight to the socket."""
+    send: Send
+    """How the doorway sends what is short."""
+    out = 0
+    """How much of a long body the doorway has sent at once."""
+    heard = 0.0
+    """When the last answer was complete, or the connection was opened, on the reactor's clock. The
+    doorway sets this alone: `resetTimeout` for each request would cost a tenth of it.
+    """
+    reserved = False
+    """Whether there was no room for it, so that it may only ask for the health of the service."""
+    _claimed = False
+    """Whether it counts for the client that a trusted proxy names, while its request is answered.
+    """
+
+    def connectionMade(self) -> None:
+        self.site.channels.add(self)
+        self.deadlines = self.site.limits.settings
+        self.heard = self.site.seconds()
+        self.client = host_at(self.transport.getPeer())
+        self.proxied = self.site.trusted_proxies.trust(self.client)
+        self.strict_host = self.site.hosts.is_strict(self.transport.getHost())
+        super().connectionMade()
+        self.reserved = not self.site.limits.admit(self, None if self.proxied else self.client)
+        if self.reserved:
+            self._head_begins(RESERVE_TIMEOUT)
+        elif self.site.front_door is not None:
+            secure = ISSLTransport.providedBy(self.transport)
+            self.doorway = self.site.front_door.doorway(secure, self.proxied, self.strict_host)
+            self.direct = goes_direct(self.transport)
+            self.send = way_of(self.transport)
+            self.idle = True
+            if self.direct and self.site.turn is not None:
+                self._leave = self.site.turn.seat(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.channels.discard(self)
+        self.site.limits.discard(self)
+        if self._leave is not None:
+            self._leave()
+        self._paused = self._continue_due = self.idle = False
+        super().connectionLost(reason)
+
+    def drain(self) -> None:
+        """Close the connection now, or, where a request is under way, after its answer."""
+        self._draining, self.idle = True, False
+        if self.requests:
+            self.persistent = False
+        elif not self._lingering:
+            self.loseConnection()
+            if not self._is_socket and not self._waitingForTransport:
+                # TLS waits for the peer's good-bye, and a client that only keeps the connection for
+                # later reads nothing
+                self._abortingCall = self.callLater(GOOD_BYE, self.forceAbortClient)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered, or its body is coming."""
+        return bool(self._handlingRequest or self._receiving is not None)
+
+    def evict(self) -> None:
+        """Close the connection now, to make room for another one."""
+        if self.requests or self._lingering or not self._is_socket:
+            self.forceAbortClient()
+        else:
+            self.drain()
+
+    # --- what comes in ---
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.idle and self.doorway is not None and self.doorway.answer(self, data):
+            return
+        self.read_on(data)
+
+    def read_on(self, data: bytes) -> None:
+        """Read what the doorway has no answer for."""
+        if self.doorway is None:
+            self._read(data)
+        else:
+            self._read_beside(self.doorway, data)
+
+    def _read_beside(self, doorway: CachedChannel, data: bytes) -> None:
+        """Read what the doorway has no answer for, and be ready for the next one if this is
+        answered already.
+        """
+        if self.idle:
+            self.idle = False
+            self._question = doorway.question(self, data)
+        outermost, self._parsing = not self._parsing, True
+        self._read(data)
+        if outermost:
+            self._parsing, self._question = False, None
+            self.idle = self._is_idle()
+
+    def _is_idle(self) -> bool:
+        """Whether the next byte is the first one of a request that the doorway may answer."""
+        return not (
+            self.requests
+            or self._handlingRequest
+            or self._buffer
+            or self._waitingForTransport
+            or self._lingering
+            or self._draining
+            or self._paused
+            or self._answered is not None
+            or not self.line_mode
+            or not self.persistent
+            or self.transport is None
+            or self.transport.disconnecting
+            or self._HTTPChannel__first_line != 1
+        )
+
+    def timeoutConnection(self) -> None:
+        patience = self.timeOut
+        rest = self.heard + (patience or 0) - self.site.seconds()
+        if patience is None or not self.idle or rest <= 0:
+            self.idle = False
+            super().timeoutConnection()
+        else:
+            self.setTimeout(rest)
+            self.timeOut = patience
+
+    def _read(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if self._delivering:
+            return
+        self._watch_head()
+        self._delivering = True
+        try:
+            while (request := self._due) is not None:
+                self._due = None
+                request.deliver()
+                if request is self._receiving and request.bodyFull:
+                    self._pause()
+        finally:
+            self._delivering = False
+
+    def _watch_head(self) -> None:
+        """Have the head of a request that has begun end in time."""
+        if (
+            self.line_mode
+            and not self._lingering
+            and (self._buffer or self._HTTPChannel__first_line != 1)
+        ):
+            self._head_begins()
+        elif not self.reserved:
+            self._head_is_in()
+
+    def _head_is_late(self) -> None:
+        self._head_deadline = None
+        self.idle = False
+        self._refuse(TOO_SLOW, b"408 Request Timeout")
+        self._give_up()
+
+    @property
+    def _body_stands(self) -> bool:
+        return self._paused or self._continue_due
+
+    def _is_crowded_out(self, request: Request) -> bool:
+        """Whether there is no room for this request: on a connection in reserve, or of a client
+        behind a proxy.
+        """
+        if self.reserved:
+            return self._path.partition(b"?")[0] not in HEALTH_PATHS
+        if (
+            self.proxied
+            and self.client is not None
+            and (client := request.client_address()) is not None
+        ):
+            self._claimed = self.site.limits.claim(self, client)
+            return not self._claimed
+        return False
+
+    def allHeadersReceived(self) -> None:
+        self._head_is_in()
+        request = self.requests[-1]
+        if not self._host_is_good(request) or not self._take_absolute_form(request):
+            self._refuse(ONE_HOST)
+            return
+        if self._is_crowded_out(request):
+            self._refuse(TOO_MANY, b"503 Service Unavailable", b"Retry-After: %d\r\n" % RETRY_AFTER)
+            return
+        request.parseCookies()  # type: ignore[no-untyped-call]
+        self.persistent = (
+            self.checkPersistence(request, self._version)
+            and not self._draining
+            and not self.reserved
+        )
+        request.gotLength(self.length)
+        if self.length == 0:
+            request.question, self._question = self._question, None
+            return
+        request.headersReceived(self._command, self._path, self._version)
+        self._receiving = self._due = request
+        self._body_begins(excused=False)
+        self._read_at_once(READ)
+        if self._waitingForTransport:
+            self._networkProducer.resumeProducing()  # see pauseProducing
+        expect = request.requestHeaders.getRawHeaders(b"Expect")
+        if expect and expect[0].lower() == b"100-continue" and self._version == b"HTTP/1.1":
+            self._continue_due = True
+            self._excuse_body()
+            self.setTimeout(None)  # it waits for us, not we for it
+
+    def _take_absolute_form(self, request: Request) -> bool:
+        """Take a target like ``http://host/path`` for the path, and its host for the Host (RFC
+        9112, 3.2.2).
+
+        False: its host cannot be one.
+        """
+        match = ABSOLUTE.match(self._path)
+        if match is None:
+            return True
+        host = match["host"]
+        request.requestHeaders.setRawHeaders(b"Host", [host])
+        path = self._path[match.end() :]
+        self._path = path if path.startswith(b"/") else b"/" + path
+        return bool(host) and HOST.fullmatch(host.decode("latin-1")) is not None
+
+    def _host_is_good(self, request: Request) -> bool:
+        hosts = request.requestHeaders.getRawHeaders(b"Host") or []
+        if not hosts:
+            return bool(self._version == b"HTTP/1.0")
+        return len(hosts) == 1 and HOST.fullmatch(hosts[0].decode("latin-1")) is not None
+
+    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
+        # int() raises for digits without end, and Twisted does not expect that of it
+        is_too_long = header.lower() == b"content-length" and len(data) > 18
+        # RFC 9112, 7: "identity" is no transfer coding any more; a proxy may take such a body for a
+        # request
+        is_identity = header.lower() == b"transfer-encoding" and data.lower() == b"identity"
+        if is_too_long or is_identity:
+            self._refuse(NOT_HTTP)
+            return False
+        return bool(super()._maybeChooseTransferDecoder(header, data))
+
+    def lineReceived(self, line: bytes) -> None:
+        # RFC 9112, 5.2: a folded header field, which proxies may read as two, is refused
+        if line[:1] in (b" ", b"\t") and self._HTTPChannel__first_line == 0:
+            self._refuse(NOT_HTTP)
+            return
+        super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._refuse(NOT_HTTP)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if self._handlingRequest:
+            self._keep_for_later(data)
+        elif self._transferDecoder is not None:
+            self._due = self._receiving
+            self._body_bytes += len(data)
+            if self._continue_due:
+                self._continue_due = False
+                self.setTimeout(self._patience)
+            try:
+                self._transferDecoder.dataReceived(data)
+            except http._MalformedChunkedDataError:
+                self._break_off()
+        # else the rest of something that was refused
+
+    def _keep_for_later(self, data: bytes) -> None:
+        """Hold the beginning of a pipelined request; Twisted would hold any amount while the
+        answer's way is blocked.
+        """
+        self._count_kept(data)
+        self._dataBuffer.append(data)
+        if self._kept > self._optimisticEagerReadSize:
+            self._networkProducer.pauseProducing()
+
+    def _count_kept(self, data: bytes) -> None:
+        """Count what waits in Twisted's buffer. To add up its pieces for each new one takes
+        quadratic time.
+        """
+        self._kept = len(data) if not self._dataBuffer else self._kept + len(data)
+
+    def _break_off(self) -> None:
+        """The framing is broken: nobody knows any more where what begins. Whoever reads the body
+        says so.
+        """
+        self._transferDecoder = None
+        self.persistent = False
+        self._body_is_in()
+        self.setTimeout(None)
+        if self._receiving is not None:
+            self._receiving.failBody(BadRequest(BROKEN_CHUNKS))
+
+    def _finishRequestBody(self, data: bytes) -> None:
+        if self._lingering:
+            self._transferDecoder = None
+            if (
+                self._is_socket and not data
+            ):  # else more is on its way, and closing now could destroy the answer
+                self.transport.loseConnection()
+            return
+        self._count_kept(data)
+        super()._finishRequestBody(data)
+
+    def allContentReceived(self) -> None:
+        if self._lingering:
+            return
+        if self._receiving is not None:
+            self._receiving = None
+            self._continue_due = False
+            self._body_is_in()
+            self.setTimeout(
+                self._patience
+            )  # what twisted.web puts back when the answer is finished
+            self._read_at_once(None)
+        super().allContentReceived()
+
+    def _read_at_once(self, most: int | None) -> None:
+        """Ask the kernel for up to `most` bytes a read; None: as many as the transport likes."""
+        transport = self.transport
+        if not self._is_socket:
+            return
+        if most is not None:
+            transport.bufferSize = most
+        elif "bufferSize" in vars(transport):
+            del transport.bufferSize
+
+    # --- what the body asks for (`pypid.web.http.request_body.Tap`) ---
+
+    def bodyAsked(self) -> None:
+        if self._continue_due:
+            self._continue_due = False
+            if self._receiving is not None and not self._receiving.startedWriting:
+                self._send100Continue()
+            self.setTimeout(self._patience)
+
+    def bodyDrained(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._networkProducer.resumeProducing()
+            if not self._lingering:
+                self.setTimeout(self._patience)
+
+    def _pause(self) -> None:
+        self._paused = True
+        self._excuse_body()
+        self._networkProducer.pauseProducing()
+        self.setTimeout(None)  # nothing comes, but that is our doing
+
+    # --- what goes out ---
+
+    def pauseProducing(self) -> None:
+        self.idle = False
+        if self._receiving is None:
+            super().pauseProducing()
+            return
+        # A client that first sends everything and then reads would wait for us as we for it: go on
+        # reading.
+        self._waitingForTransport = True
+        if self._requestProducer is not None:
+            self._requestProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        # first, since a download that ends while it is resumed is an answer that is finished as
+        # well
+        answered, self._answered = self._answered, None
+        super().resumeProducing()
+        if answered is not None:
+            super().requestDone(answered)
+        if self._paused:
+            self._networkProducer.pauseProducing()
+        self._settle()
+
+    def occupy(self, passing: Passing) -> None:
+        """The doorway's answer takes longer: until it is done what comes waits, as behind any
+        request.
+        """
+        self.idle = False
+        self._savedTimeOut = self.setTimeout(None)
+        self._handlingRequest = True
+        self.setRawMode()  # no line is read before `requestDone`
+        self.requests.append(passing)  # type: ignore[arg-type]  # it is what twisted.web needs of one
+
+    def _settle(self) -> None:
+        """Something has ended: perhaps the doorway may answer again."""
+        if self.doorway is not None and not self._parsing:
+            self.idle = self._is_idle()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        if self._receiving is not None:
+            # Whether all of the body will have come when the answer is finished cannot be known any
+            # more.
+            self.persistent = False
+        if self.site.hsts is not None and self._is_to_stay_secure(self.site.hsts[0]):
+            headers.setRawHeaders(b"Strict-Transport-Security", [self.site.hsts[1]])
+        if not self.persistent:
+            headers.setRawHeaders(b"Connection", [b"close"])
+        elif (request := self.requests[0]).question is not None:
+            fields = tuple(
+                (name, value) for name, values in headers.getAllRawHeaders() for value in values
+            )
+            request.head = SentHead(b"%s %s %s\r\n" % (version, code, reason), fields)
+        if self.site.tells_ids:  # behind what is kept, since the next answer is to another request
+            headers.setRawHeaders(HEADER, [self.requests[0].id.encode("ascii")])
+        super().writeHeaders(version, code, reason, headers)
+
+    def _is_to_stay_secure(self, name: str) -> bool:
+        """Whether the client came by https for the host of this name (RFC 6797, 7.2: never say it
+        over http).
+        """
+        request = self.requests[0]
+        return request.isSecure() and host_name(request.base_host) == name
+
+    def requestDone(self, request: Request) -> None:
+        self.heard = self.site.seconds()
+        if self._claimed:
+            self._claimed = False
+            self.site.limits.release(self)
+        self._done(request)
+        if self.transport is not None:
+            self._watch_head()
+        self._settle()
+
+    def _done(self, request: Request) -> None:
+        if request is not self._receiving:
+            if self._waitingForTransport and self.persistent:
+                # Who pipelines and does not read gets no further answer: one packet may hold a
+                # thousand requests.
+                self._answered = request
+                self.setTimeout(self._patience)
+            else:
+                super().requestDone(request)
+            return
+        del self.requests[0]
+        self._body_is_in()
+        request.discardBody()
+        self._linger()
+
+    # --- no ---
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self._refuse(NOT_HTTP)
+
+    def _refuse(self, reason: str, status: bytes = b"400 Bad Request", fields: bytes = b"") -> None:
+        """Answer what will never be a request, or gets no further than here."""
+        if self._lingering:
+            return
+        text = reason.encode("ascii") + b"\n"
+        self._transferDecoder = None
+        self.transport.write(
+            b"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n%s"
+            b"Content-Length: %d\r\n\r\n%s" % (status, fields, len(text), text)
+        )
+        self.site.note_refused(len(text), status[:3].decode("ascii"))
+        self._linger()
+
+
+class Site(server.Site):
+    """A web site that speaks HTTP/1.1 through `Channel`.
+
+    `timeout`: seconds that a silent client is waited for. `trusted_proxies`: whose forwarding
+    headers are believed. `public_url`: where browsers find us, if that is known. `limits`: what one
+    client may hold, and how slowly it may send. `hosts`: which values of Host are accepted. `cors`:
+    origins whose scripts may read; see `web.http.cors`. `hsts`: how long browsers use https alone for
+    the host of an https `public_url`. `access_log`: called with each request that was answered,
+    also in part. `front_door`: answers what was answered before; it writes to the access log
+    itself. `ids`: what requests are called, as in the access log; each answer of a route says it
+    then.
+    """
+
+    protocol = Channel  # without the proxy that Twisted puts around it, which is for HTTP/2 only
+    requestFactory = Request
+    noisy = False
+
+    def __init__(
+        self,
+        resource: IResource,
+        *,
+        reactor: IReactorTime,
+        timeout: float = 60,
+        trusted_proxies: TrustedProxies = TrustedProxies(),  # noqa: B008  # frozen
+        access_log: Callable[[Request], object] | None = None,
+        front_door: FastPath | None = None,
+        ids: Ids | None = None,
+        public_url: str | None = None,
+        limits: ConnectionSettings = ConnectionSettings(),  # noqa: B008  # frozen
+        hosts: HostPolicy | None = None,
+        cors: tuple[str, ...] = (),
+        hsts: timedelta = timedelta(),
+    ) -> None:
+        super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
+        self.trusted_proxies = trusted_proxies
+        self.public_url = public_url
+        self.hosts = HostPolicy() if hosts is None else hosts
+        self.cors = cors
+        self.hsts = hsts_of(public_url, hsts)
+        """The name of the host that is to be reached by https alone, and the header that says so.
+        """
+        self.limits = ConnectionLimits(limits)
+        self.seconds = reactor.seconds
+        self._access_log = access_log
+        self.counts: Counts | None = None
+        """What its answers are counted in, but for those of the front door."""
+        self.ids = Ids() if ids is None else ids
+        """Where requests get theirs."""
+        self.tells_ids = ids is not None
+        self.front_door = front_door
+        self.turn: ReactorHook | None = None
+        """The reactor's turn, as long as it is shortened for the front door."""
+        self.channels: set[Channel] = set()
+        """The connections that are open."""
+
+    def startFactory(self) -> None:
+        super().startFactory()
+        self.turn = None if self.front_door is None else shortened(self.reactor)
+
+    def stopFactory(self) -> None:
+        if self.turn is not None:
+            self.turn.release()
+            self.turn = None
+        super().stopFactory()
+
+    def _updateLogDateTime(self) -> None:
+        """Do nothing: Twisted formats the reactor's clock as a date here, each second, for a log
+        format that is not used.
+        """
+
+    def log(self, request: Request) -> None:  # type: ignore[override]  # ours are the only requests
+        """Called for each answer that is complete, and for each that broke off."""
+        if self.front_door is not None:
+            self.front_door.flush()  # the lines come in the order of the answers
+        if self.counts is not None:
+            count_answer(self.counts, request, self.seconds())
+        if self._access_log is not None:
+            self._access_log(request)
+
+    def note_received(self, size: int) -> None:
+        """Called with each piece of a request's body: how many bytes it has."""
+        if self.counts is not None:
+            count_received(self.counts, size)
+
+    def note_refused(self, size: int, status: str) -> None:
+        """Called for each answer that no route gives: how many bytes its body has."""
+        if self.counts is not None:
+            count_refused(self.counts, size, status)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a connection is open; after `drain`: one whose request is not answered yet."""
+        return bool(self.channels)
+
+    def drain(self) -> None:
+        """Close what is idle; a connection with a request under way is closed when that is
+        answered.
+        """
+        for channel in tuple(self.channels):
+            channel.drain()
+        if self.front_door is not None:
+            self.front_door.close()
+
+    def abort(self) -> None:
+        """Cut off every connection that is left."""
+        for channel in tuple(self.channels):
+            channel.forceAbortClient()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What is offered to TLS clients: never HTTP/2, even where the library for
+        it is installed.
+        """
+        return [b"http/1.1"]

@@ -1,0 +1,93 @@
+"""Deadlines of what a client sends: the head of a request has so many seconds, and a body a least
+rate.
+
+A timeout of silence alone is renewed by each byte, so a client that sends a byte a minute would
+hold a connection for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from pypid.web.http.linger import LingeringChannel
+
+if TYPE_CHECKING:
+    from pypid.web.http.connections import ConnectionSettings
+
+WINDOW = 30.0
+"""Seconds over which the rate of a body is measured."""
+
+
+class TimedChannel(LingeringChannel):
+    """A `LingeringChannel` that ends connections which send too slowly."""
+
+    deadlines: ConnectionSettings
+    _head_deadline: IDelayedCall | None = None
+    _body_check: IDelayedCall | None = None
+    _body_bytes = 0
+    """Bytes of the body that came since the last check of its rate."""
+    _body_excused = False
+    """Whether the body stood still on our side since then."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._head_is_in()
+        self._body_is_in()
+        super().connectionLost(reason)
+
+    # --- the head ---
+
+    def _head_begins(self, seconds: float | None = None) -> None:
+        """The first bytes of a request are here."""
+        if self._head_deadline is None:
+            patience = self.deadlines.header_timeout if seconds is None else seconds
+            self._head_deadline = self.callLater(patience, self._head_is_late)
+
+    def _head_is_in(self) -> None:
+        """The head is complete, or will never be."""
+        if self._head_deadline is not None:
+            deadline, self._head_deadline = self._head_deadline, None
+            if deadline.active():
+                deadline.cancel()
+
+    def _head_is_late(self) -> None:
+        """Close the connection."""
+        self._head_deadline = None
+        self.timeoutConnection()
+
+    # --- the body ---
+
+    def _body_begins(self, *, excused: bool) -> None:
+        """The head of a request with a body is in. `excused`: the client waits for us before it
+        sends the body.
+        """
+        if self.deadlines.min_body_rate:
+            self._body_bytes, self._body_excused = 0, excused
+            self._body_check = self.callLater(WINDOW, self._check_body)
+
+    def _excuse_body(self) -> None:
+        """We have stopped reading."""
+        self._body_excused = True
+
+    def _body_is_in(self) -> None:
+        """The body is complete, or read no further."""
+        if self._body_check is not None:
+            check, self._body_check = self._body_check, None
+            if check.active():
+                check.cancel()
+
+    def _check_body(self) -> None:
+        self._body_check = None
+        if self._body_bytes < self.deadlines.min_body_rate * WINDOW and not self._body_excused:
+            self.setTimeout(None)
+            self.timeoutConnection()
+        else:
+            self._body_begins(excused=self._body_stands)
+
+    @property
+    def _body_stands(self) -> bool:
+        """Whether it is our turn: nothing is read, or the client waits for 100 Continue."""
+        raise NotImplementedError

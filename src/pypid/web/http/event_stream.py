@@ -1,0 +1,55 @@
+"""An answer that is written while things happen: events, as server-sent ones or as
+lines of JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from attrs import frozen
+
+from pypid.web.http.negotiation import qualities
+from pypid.web.http.request import Request
+from pypid.web.http.response_body import write
+from pypid.web.http.responses import header_of, set_head
+
+EVENTS, LINES = "text/event-stream", "application/x-ndjson"
+
+
+def stream_of(request: Request) -> str | None:
+    """The kind of stream that the request accepts; None where it wants one document at the end."""
+    wishes = qualities(header_of(request, "accept") or "")
+    wanted = max((EVENTS, LINES), key=lambda kind: wishes.get(kind, 0.0))
+    return wanted if wishes.get(wanted, 0.0) > 0 else None
+
+
+@frozen
+class EventStream:
+    """The answer. Whoever listens has heard all when ``result`` or ``error`` has come."""
+
+    request: Request
+    kind: str
+
+    def begin(self) -> None:
+        """Send the head."""
+        head = (
+            (b"Content-Type", self.kind.encode()),
+            (b"Cache-Control", b"no-store"),
+            (b"X-Content-Type-Options", b"nosniff"),
+            (b"X-Accel-Buffering", b"no"),  # nginx would hold it back until the end
+        )
+        set_head(self.request, 200, head)
+
+    def say(self, event: str, document: Mapping[str, Any]) -> None:
+        """One event, unless the client has gone."""
+        if self.request.channel is None:
+            return
+        if self.kind == EVENTS:
+            write(
+                self.request,
+                b"event: %s\ndata: %s\n\n" % (event.encode(), msgspec.json.encode(document)),
+            )
+        else:
+            write(self.request, msgspec.json.encode({"event": event, **document}) + b"\n")

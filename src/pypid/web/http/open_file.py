@@ -1,0 +1,58 @@
+"""A file that stays open between answers, so that the next one need not look for it."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO, cast
+
+from pypid.core.model import Span
+from pypid.flow import Blocking, FileBody, at_hand
+from pypid.web.http.sendfile import WINDOW
+
+
+class OpenFile:
+    """Open for as long as anybody has this: whoever keeps it, and each answer that is
+    on its way.
+    """
+
+    __slots__ = ("descriptor", "size")
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        """`descriptor` stays its owner's: we have one of our own."""
+        self.descriptor = os.dup(descriptor)
+        self.size = size
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+    def is_at_hand(self) -> bool:
+        """Whether its first window can be sent without waiting for a disk."""
+        return bool(
+            at_hand(self.descriptor, 0, 1)
+            and at_hand(self.descriptor, min(WINDOW, self.size) - 1, 1)
+        )
+
+    def body(self, position: int, blocking: Blocking) -> FileBody:
+        """What comes from there on, to the end."""
+        return FileBody(cast("BinaryIO", _Reading(self)), Span(position, self.size), blocking)
+
+
+class _Reading:
+    """As much of a file object as a `FileBody` needs, with a position of its own."""
+
+    def __init__(self, file: OpenFile) -> None:
+        self._file: OpenFile | None = file
+        self._position = 0
+
+    def fileno(self) -> int:
+        return -1 if self._file is None else self._file.descriptor
+
+    def seek(self, position: int) -> None:
+        self._position = position
+
+    def read(self, most: int) -> bytes:
+        file = self._file  # nobody closes it before we are done
+        return b"" if file is None else os.pread(file.descriptor, most, self._position)
+
+    def close(self) -> None:
+        self._file = None

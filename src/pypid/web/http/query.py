@@ -1,0 +1,89 @@
+"""The parameters behind the question mark of an address, decoded strictly: an unknown one is an
+error, not ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from attrs import field, frozen
+
+from pypid.core.errors import BadRequest, shortened
+from pypid.web.http.request import Request
+
+LARGEST_SERIAL = (1 << 63) - 1
+"""What a database can hold as the serial of a log entry."""
+LONGEST = 300
+"""Characters of a value."""
+
+
+@frozen
+class Parameter:
+    """One that a route knows: its name, what it does, and the JSON Schema of its text
+    (`web.api.openapi`).
+    """
+
+    name: str
+    says: str
+    schema: Mapping[str, Any] = field(factory=lambda: {"type": "string", "maxLength": LONGEST})
+    required: bool = False
+
+
+def parameters(request: Request, *known: str) -> dict[str, str]:
+    """The values that were given, by name; a name alone (``?all``) has an empty one.
+
+    Raises `BadRequest` for other names, for a name that comes twice, and for what is no printable
+    text in UTF-8. (Twisted's ``args`` leave out a name alone.)
+    """
+    try:
+        query = request.uri.partition(b"?")[2].decode("ascii")
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=50)
+    except ValueError:
+        raise BadRequest(
+            "What stands behind the question mark cannot be read: it is text in UTF-8, %-encoded."
+        ) from None
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            raise BadRequest(
+                f"The parameter {shortened(name)!r} is not known here; there are: "
+                f"{', '.join(known)}."
+            )
+        if name in found:
+            raise BadRequest(f"The parameter {name} was given more than once.")
+        if len(value) > LONGEST or not value.isprintable():
+            raise BadRequest(
+                f"The parameter {name} has more than {LONGEST} characters, or some that "
+                f"cannot be "
+                f"printed."
+            )
+        found[name] = value
+    return found
+
+
+def names(asks: Iterable[Parameter]) -> tuple[str, ...]:
+    """Theirs, for `parameters`."""
+    return tuple(parameter.name for parameter in asks)
+
+
+def flag(given: Mapping[str, str], name: str) -> bool:
+    """Whether the name was given: alone, or with ``yes``. Raises `BadRequest` for anything but
+    ``yes`` and ``no``.
+    """
+    if given.get(name, "no") not in ("", "yes", "no"):
+        raise BadRequest(f"{name} is given alone, or with yes or no.")
+    return given.get(name, "no") != "no"
+
+
+def number(given: Mapping[str, str], name: str, least: int, most: int) -> int | None:
+    """The whole number that was given under this name, if any. Raises `BadRequest` for any other
+    text.
+    """
+    text = given.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise BadRequest(f"{name} is a whole number from {least} to {most}.")
+    return int(text)

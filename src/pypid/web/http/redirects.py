@@ -1,0 +1,88 @@
+"""Redirects whose Location holds behind any proxy."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from twisted.web.http import Request
+
+from pypid.web.http.cors import share
+from pypid.web.http.response_body import write
+from pypid.web.http.responses import set_head
+
+PERMANENT_FOR = 3600
+"""Seconds; said outright, because pip's cache keeps a permanent redirect for ever where nothing is
+said.
+"""
+
+_SAFE = "/?#[]@!$&'()*+,;=:~%-._"
+
+
+def redirect(
+    request: Request,
+    location: str,
+    *,
+    permanent: bool,
+    keep_query: bool = True,
+    restricted: bool = False,
+    storable: bool = True,
+) -> None:
+    """Answer 301 (308 where the request is no GET or HEAD) or 302 (307).
+
+    `location` is a path of ours (``/simple/foo/``), sent relative to the request's, so that a
+    prefix that a proxy took away stays; or an absolute URL, of which user name and password are
+    taken out. The request's query is kept if `location` has none. (uv follows a redirect of a POST
+    only to an absolute URL.) Where it is not `storable` nobody may keep the answer: it holds a
+    signed URL.
+    """
+    plain = request.method in (b"GET", b"HEAD")
+    target = (
+        _absolute(location)
+        if "://" in location.partition("?")[0]
+        else relative(_path_of(request), location)
+    )
+    query = request.uri.partition(b"?")[2].decode("latin-1")
+    if keep_query and query and "?" not in target:
+        target += "?" + query
+    status = (301 if plain else 308) if permanent else (302 if plain else 307)
+    scope = "private, " if restricted else ""
+    caching = f"{scope}max-age={PERMANENT_FOR}" if permanent else f"{scope}no-cache"
+    if not storable:
+        caching = "private, no-store"
+    head = (
+        (b"Location", quote(target, safe=_SAFE).encode("ascii")),
+        (b"Cache-Control", caching.encode("ascii")),
+        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (b"Content-Length", b"0"),
+    )
+    # a browser follows a redirect only if its script may read it (micropip)
+    set_head(request, status, share(request, head, restricted=restricted))
+    write(request, b"")
+
+
+def relative(path: str, target: str) -> str:
+    """The relative reference that leads from the URL path `path` to `target` (RFC 3986, 4.2); both
+    begin with a slash.
+
+    It never begins with a slash or anything like a scheme, so that ``//elsewhere/`` stays on this
+    host.
+    """
+    here = path.split("/")[1:-1]
+    there, query = target.partition("?")[0].split("/")[1:], target.partition("?")[1:]
+    same = 0
+    while same < min(len(here), len(there) - 1) and here[same] == there[same]:
+        same += 1
+    reference = "../" * (len(here) - same) + "/".join(there[same:])
+    if not reference.startswith("../"):
+        reference = "./" + reference
+    return reference + "".join(query)
+
+
+def _path_of(request: Request) -> str:
+    path = bytes(request.uri.partition(b"?")[0]).decode("latin-1")
+    return path if path.startswith("/") else urlsplit(path).path or "/"
+
+
+def _absolute(location: str) -> str:
+    parts = urlsplit(location)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,0 +1,324 @@
+"""Answers: files, pages and redirects, written into a request.
+
+Nothing here finishes the request: whoever renders it (Klein) does, once the coroutine has returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import lru_cache
+
+from twisted.internet.defer import CancelledError
+from twisted.web.http import Request
+from twisted.web.http_headers import Headers
+
+from pypid.core.errors import Missing, StorageDown
+from pypid.core.model import Span
+from pypid.flow import PIECE, BytesBody, FileBody
+from pypid.ports import Body
+from pypid.web.http.conditional import ConditionalVerdict, Validators, judge
+from pypid.web.http.cors import share, share_preflight
+from pypid.web.http.finished_page import FinishedPage
+from pypid.web.http.headers import DownloadHead, Head, body_head, download_head, page_head
+from pypid.web.http.negotiation import choose_encoding
+from pypid.web.http.open_file import OpenFile
+from pypid.web.http.ranges import Unsatisfiable, still_the_same, wanted
+from pypid.web.http.request import Request as OurRequest
+from pypid.web.http.response_body import pour, write
+from pypid.web.http.sendfile import send, socket_of, warm
+
+BodyOf = Callable[[Span | None], Awaitable[Body]]
+"""Opens the bytes, or a part of them; raises `Missing` or `StorageDown` where they cannot be read.
+"""
+
+SMALL = 1 << 16
+"""Bytes that are gathered and written at once, with the head, in place of being poured."""
+
+_CONDITIONS = {
+    name.encode("ascii"): name
+    for name in (
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "if-range",
+        "range",
+    )
+}
+
+
+async def send_file(
+    request: Request, what: DownloadHead, body_of: BodyOf, *, restricted: bool = False
+) -> None:
+    """Answer GET and HEAD for bytes that never change: 200, 206, 304, 412 or 416.
+
+    The bytes are opened, and the first of them read, before the head is written: raises
+    `StorageDown` while an error can still be sent. From then on a failure closes the connection at
+    once (see `pour`). `restricted`: not everyone may read it.
+    """
+    asked = conditions_of(request)
+    validators = Validators(what.etag, what.modified)
+    head = share(request, download_head(what, restricted=restricted), restricted=restricted)
+    match judge(asked, validators):
+        case ConditionalVerdict.NOT_MODIFIED:
+            return _without_body(request, 304, head)
+        case ConditionalVerdict.FAILED:
+            return _without_body(request, 412, ((b"Content-Length", b"0"),))
+        case ConditionalVerdict.SEND:
+            pass
+    if request.method == b"HEAD":  # a Range has a meaning for GET only
+        await _prove(what, body_of)
+        return _begin(request, what, None, head)
+    part = (
+        wanted(asked.get("range"), what.size)
+        if still_the_same(asked.get("if-range"), validators)
+        else None
+    )
+    if isinstance(part, Unsatisfiable):
+        whole = b"bytes */%d" % what.size
+        return _without_body(
+            request,
+            416,
+            ((b"Content-Range", whole), (b"Content-Length", b"0"), (b"Accept-Ranges", b"bytes")),
+        )
+    return await _send_bytes(request, what, part, head, body_of)
+
+
+async def send_text(
+    request: Request, data: bytes, what: DownloadHead, *, restricted: bool = False
+) -> None:
+    """As `send_file`, for bytes that are in memory (core metadata, a signature)."""
+
+    async def part_of(span: Span | None) -> Body:
+        return BytesBody(data if span is None else data[span.start : span.stop])
+
+    await send_file(request, what, part_of, restricted=restricted)
+
+
+async def send_page(
+    request: Request, finished: FinishedPage, *, serial: int | None = None, restricted: bool = False
+) -> None:
+    """Answer GET and HEAD for a page, gzipped where the client takes it: 200, 304 or 412.
+
+    `serial`: the catalog's, for ``X-PyPI-Last-Serial``. `restricted`: not everyone may read it.
+    """
+    encoding = finished.encoding_for(choose_encoding(header_of(request, "accept-encoding")))
+    etag = finished.etag_in(encoding)
+    head = share(
+        request, page_head(etag, serial=serial, restricted=restricted), restricted=restricted
+    )
+    match judge(conditions_of(request), Validators(etag)):
+        case ConditionalVerdict.NOT_MODIFIED:
+            return _without_body(request, 304, head)
+        case ConditionalVerdict.FAILED:
+            return _without_body(request, 412, ((b"Content-Length", b"0"),))
+        case ConditionalVerdict.SEND:
+            page = await finished.in_encoding(encoding)
+            return await _send_body(request, page.body, (*head, *body_head(page, encoding)))
+
+
+async def _send_body(request: Request, body: bytes, head: Head) -> None:
+    """A page's 200. A large one goes at the pace of the client.
+
+    Written at once, all of it would wait in memory for each request of a client that sends many and
+    reads nothing, and twisted.web would cut off a slow reader a minute after the page was handed
+    over.
+    """
+    if request.channel is None:  # the client went away while the page was made
+        raise CancelledError()
+    set_head(request, 200, head)
+    _is_all(request, body)
+    if len(body) <= SMALL or request.method == b"HEAD":
+        write(request, body)
+        return
+    async with aclosing(_rest_of(body)) as rest:
+        await pour(request, body[:PIECE], rest, len(body))
+
+
+def _is_all(request: Request, body: bytes) -> None:
+    """Leave word that these bytes are the whole body, for the front door."""
+    if isinstance(request, OurRequest) and request.method != b"HEAD":
+        request.whole = body
+
+
+def _is_in(request: Request, body: FileBody, size: int) -> None:
+    """The same of what lies in a file."""
+    if isinstance(request, OurRequest) and request.question is not None:
+        request.opened = OpenFile(body.file.fileno(), size)
+
+
+async def _rest_of(body: bytes) -> AsyncGenerator[bytes]:
+    for start in range(PIECE, len(body), PIECE):
+        yield body[start : start + PIECE]
+
+
+def preflight(request: Request, *, restricted: bool = False) -> None:
+    """Answer OPTIONS: what scripts of other sites may do (C116)."""
+    _without_body(request, 204, share_preflight(request, restricted=restricted))
+
+
+def header_of(request: Request, name: str) -> str | None:
+    """The values of a header of the request, joined as RFC 9110, 5.3 has it; None without one."""
+    values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
+    return None if values is None else _joined(values)
+
+
+def conditions_of(request: Request) -> dict[str, str]:
+    """The conditions of the request, by lower-case name."""
+    found = (
+        (_CONDITIONS.get(name.lower()), values)
+        for name, values in request.requestHeaders.getAllRawHeaders()
+    )
+    return {name: _joined(values) for name, values in found if name is not None}
+
+
+def _joined(values: Sequence[bytes]) -> str:
+    return b", ".join(values).decode("latin-1")
+
+
+def set_head(request: Request, status: int, head: Head) -> None:
+    """The status and header fields, in place of those of these names that were set before."""
+    request.setResponseCode(status)
+    fields = request.responseHeaders
+    raw: dict[bytes, list[bytes]] | None = getattr(fields, "_rawHeaders", None)
+    if raw is None:  # Twisted's own name for it, so that it may have another one some day
+        for name, value in head:
+            fields.setRawHeaders(name, [value])
+    else:
+        for name, value in _as_twisted_keeps(head):
+            raw[name] = [value]
+
+
+@lru_cache(maxsize=512)
+def _as_twisted_keeps(head: Head) -> Head:
+    """The fields as `Headers` spells and cleans them, which takes longer than anything else about a
+    page that is kept.
+    """
+    fields = Headers()
+    for name, value in head:
+        fields.setRawHeaders(name, [value])
+    return tuple((name, values[0]) for name, values in fields.getAllRawHeaders())
+
+
+def _without_body(request: Request, status: int, head: Head) -> None:
+    set_head(request, status, head)
+    request.responseHeaders.removeHeader(b"Content-Type")  # Twisted's default
+    write(request, b"")
+
+
+def _begin(request: Request, what: DownloadHead, span: Span | None, head: Head) -> None:
+    """The head of a 200 or 206, followed by nothing yet."""
+    length = what.size if span is None else span.stop - span.start
+    body = (
+        (b"Content-Type", what.content_type.encode("latin-1")),
+        (b"Content-Length", b"%d" % length),
+    )
+    if span is None:
+        set_head(request, 200, (*head, *body))
+    else:
+        set_head(
+            request,
+            206,
+            (
+                *head,
+                *body,
+                (b"Content-Range", b"bytes %d-%d/%d" % (span.start, span.stop - 1, what.size)),
+            ),
+        )
+    if request.method == b"HEAD":
+        write(request, b"")
+
+
+async def _send_bytes(
+    request: Request, what: DownloadHead, span: Span | None, head: Head, body_of: BodyOf
+) -> None:
+    size = what.size if span is None else span.stop - span.start
+    body = await _open(body_of, span)
+    try:
+        socket = socket_of(request)
+        # a body that is not as long as it should be is poured: that finds out
+        if socket is not None and isinstance(body, FileBody) and body.size == size > SMALL:
+            await _warm(body)
+            _begin_if_there(request, what, span, head)
+            if span is None:
+                _is_in(request, body, size)
+            await send(request, body, socket)
+        else:
+            await _pour(request, what, span, head, body)
+    finally:
+        await body.aclose()
+
+
+async def _pour(
+    request: Request, what: DownloadHead, span: Span | None, head: Head, body: Body
+) -> None:
+    size = what.size if span is None else span.stop - span.start
+    pieces = aiter(body)
+    try:
+        first = await _first(pieces, size)
+        _begin_if_there(request, what, span, head)
+        if size <= SMALL:
+            if span is None:
+                _is_all(request, first)
+            write(request, first)
+        else:
+            await pour(request, first, pieces, size)
+    finally:
+        await _close(pieces)
+
+
+def _begin_if_there(request: Request, what: DownloadHead, span: Span | None, head: Head) -> None:
+    if request.channel is None:  # the client went away while the first bytes were read
+        raise CancelledError()
+    _begin(request, what, span, head)
+
+
+async def _warm(body: FileBody) -> None:
+    try:
+        await warm(body)
+    except EOFError as error:
+        raise _bytes_are_gone() from error
+
+
+async def _prove(what: DownloadHead, body_of: BodyOf) -> None:
+    """Make sure that the bytes are there, for HEAD. One byte is asked for, so that a store far away
+    does not send them all.
+    """
+    body = await _open(body_of, Span(0, 1) if what.size > 1 else None)
+    await body.aclose()
+
+
+async def _open(body_of: BodyOf, span: Span | None) -> Body:
+    try:
+        return await body_of(span)
+    except Missing as error:
+        raise _bytes_are_gone() from error
+
+
+async def _first(pieces: AsyncIterator[bytes], size: int) -> bytes:
+    """The first piece; of a small body all of it, checked."""
+    try:
+        first = await anext(pieces, b"")
+        if size > SMALL:
+            return first
+        while more := await anext(pieces, b""):
+            first += more
+            if len(first) > size:
+                break
+    except (Missing, EOFError) as error:
+        raise _bytes_are_gone() from error
+    if len(first) != size:
+        raise _bytes_are_gone()
+    return first
+
+
+def _bytes_are_gone() -> StorageDown:
+    return StorageDown("the bytes of this file are missing or damaged.")
+
+
+async def _close(pieces: AsyncIterator[bytes]) -> None:
+    """Close an async generator by hand: Twisted does not."""
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,329 @@
+"""An upload form, taken apart while it comes: the distribution goes into a spool, the other fields
+into bounded memory.
+
+The forms that clients really send are listed in the tests, one body for each client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from email.message import Message
+from email.utils import collapse_rfc2231_value
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+from attrs import define, field, frozen
+from multipart import MultipartError, MultipartSegment, ParserLimitReached
+
+from pypid.core.errors import BadRequest, TooLarge
+from pypid.core.model import Checksum, Digests
+from pypid.core.packaging.upload import UploadFields, checksums_in
+from pypid.ports import Body
+from pypid.web.http.multipart import MultipartParser
+from pypid.web.http.request_body import refuse_early
+
+MAX_UPLOAD = "[server] max_upload"
+
+CUT_OFF = (
+    "The form ends before its last boundary: the upload was cut off on its way. Send it again."
+)
+BARE_LF = (
+    "The lines of this form end with LF alone, which HTTP does not know. Your distutils is older "
+    "than 2.7.9 or 3.4.3 "
+    "(https://bugs.python.org/issue10510): upload with twine."
+)
+REGISTRATIONS = (b"submit", b"submit_pkg_info")
+_BARE_ACTION = re.compile(rb'name=":action"\n\n([a-z_]+)\n')
+NOT_A_FORM = (
+    "An upload is a form: Content-Type must be multipart/form-data with a boundary, or "
+    "application/x-www-form-urlencoded where no file is sent."
+)
+
+_BOUNDARY = re.compile(
+    r';\s*boundary\s*=\s*(?:"([^"\x00-\x1f]+)"|([^;"\s\x00-\x1f]+))', re.IGNORECASE
+)
+
+
+class Sink(Protocol):
+    """Where the distribution goes (`pypid.flow.spool.Spool`)."""
+
+    def want(self, checksums: Iterable[Checksum]) -> None: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def finish(self) -> Digests: ...
+
+
+@frozen(kw_only=True)
+class Limits:
+    """How much of a form is taken, in bytes.
+
+    Descriptions are whole READMEs, so a field may be large; the Python Package Index has known
+    forms with hundreds of classifiers and requirements, one part each.
+    """
+
+    content: int
+    """The distribution; the setting `MAX_UPLOAD`."""
+    text: int = 8 << 20
+    """One text field."""
+    total: int = 32 << 20
+    """All the text fields together; the boundaries and headers of all parts together may take as
+    much again.
+    """
+    parts: int = 5000
+    urlencoded: int = 256 << 10
+    """A whole form without a file; to take one of 8 MiB apart held up everybody for 2.7 s."""
+    signature: int = 64 << 10
+    attestations: int = 1 << 20
+
+    @property
+    def body(self) -> int:
+        """The whole body."""
+        return self.content + 2 * self.total
+
+    def of(self, name: str) -> int:
+        """What the text field `name` may take."""
+        return {"gpg_signature": self.signature, "attestations": self.attestations}.get(
+            name, self.text
+        )
+
+
+def refuse_early_form(size: int | None, limits: Limits) -> None:
+    """By its announced size alone: raise `TooLarge` for a form that cannot be within `limits`."""
+    if size is not None and size > limits.body:
+        raise TooLarge(limits.content, MAX_UPLOAD)
+
+
+async def read_form(
+    body: Body, content_type: str, *, limits: Limits, spool: Sink, part: str = "content"
+) -> UploadFields:
+    """The form in `body`; the file in its `part` goes to `spool`, which is finished then. Reads the
+    body to its end.
+
+    Raises `BadRequest` for what is not a form, `TooLarge` beyond `limits`, and what body and spool
+    raise. Whether fields make sense is not judged here: `pypid.core.packaging.upload` does that.
+    """
+    refuse_early_form(body.size, limits)
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded":
+        return await _read_urlencoded(body, limits)
+    boundary = boundary_in(content_type)
+    return await _read_multipart(body, boundary, limits, _Reading(limits, spool, part))
+
+
+def boundary_in(content_type: str) -> bytes:
+    """What stands between the parts of a multipart form, by its Content-Type. Raises `BadRequest`
+    for what is no such form.
+    """
+    boundary = _BOUNDARY.search(content_type)
+    if content_type.partition(";")[0].strip().lower() != "multipart/form-data" or boundary is None:
+        raise BadRequest(NOT_A_FORM)
+    return (boundary[1] or boundary[2]).encode("latin-1", "replace")
+
+
+async def _read_urlencoded(body: Body, limits: Limits) -> UploadFields:
+    refuse_early(body.size, limits.urlencoded)
+    data = bytearray()
+    async for piece in body:
+        data += piece
+        if len(data) > limits.urlencoded:
+            raise TooLarge(limits.urlencoded)
+    try:
+        # latin-1 in and out keeps the bytes
+        pairs = parse_qsl(
+            data.decode("latin-1"),
+            keep_blank_values=True,
+            encoding="latin-1",
+            max_num_fields=limits.parts,
+        )
+    except ValueError as error:
+        raise BadRequest(f"The form has more than {limits.parts} fields.") from error
+    fields = _Fields(limits)
+    for name, value in pairs:
+        fields.add(text_of(name.encode("latin-1")), value.encode("latin-1"))
+    return fields.form(None, None)
+
+
+async def _read_multipart(
+    body: Body, boundary: bytes, limits: Limits, reading: _Reading
+) -> UploadFields:
+    parts = MultipartParser(boundary, at_most=limits.parts)
+    room = limits.body
+    bare = bytearray()
+    try:
+        async for piece in body:
+            if bare or (room == limits.body and piece.startswith(b"\n")):
+                bare += piece
+                if len(bare) > limits.urlencoded:
+                    raise BadRequest(BARE_LF)
+                continue
+            # what is wrong within the limit is said first, wherever the piece began that crosses it
+            for event in parts.parse(piece[:room]):
+                if isinstance(event, MultipartSegment):
+                    reading.begin(event)
+                elif event is None:
+                    reading.end()
+                else:
+                    await reading.more(event)
+            room -= len(piece)
+            if room < 0:
+                raise TooLarge(limits.content, MAX_UPLOAD)
+        if bare:
+            return _registration(bytes(bare))
+        parts.close()
+    except MultipartError as error:
+        raise refusal_of_form(error, limits.parts) from error
+    return await reading.form()
+
+
+def _registration(data: bytes) -> UploadFields:
+    """The form of distutils' ``register``, whose lines end with LF alone in every version: only its
+    action matters.
+
+    Raises `BadRequest` for another form like that.
+    """
+    action = _BARE_ACTION.search(data)
+    if action is None or action[1] not in REGISTRATIONS:
+        raise BadRequest(BARE_LF)
+    return UploadFields(
+        fields={":action": (action[1].decode("ascii"),)},
+        filename=None,
+        content_digests=None,
+        signature=None,
+    )
+
+
+def refusal_of_form(error: MultipartError, most: int) -> BadRequest:
+    """What is wrong with the form, of which at most so many parts are read, in words that help."""
+    if "Invalid line break" in str(error):
+        return BadRequest(BARE_LF)
+    if isinstance(error, ParserLimitReached):
+        return BadRequest(f"The form has more than {most} parts, or a part with too long headers.")
+    if "Unexpected end" in str(error):
+        return BadRequest(CUT_OFF)
+    return BadRequest(
+        f"The body is not multipart/form-data (RFC 7578) with the boundary of its "
+        f"Content-Type: "
+        f"{error}."
+    )
+
+
+@define
+class _Fields:
+    """The text fields that have come, within their limits."""
+
+    limits: Limits
+    texts: dict[str, list[str]] = field(factory=dict)
+    signatures: list[bytes] = field(factory=list)
+    taken: int = 0
+
+    def room(self, name: str, size: int, more: int) -> None:
+        """Raise `BadRequest` if a field that has `size` bytes cannot have `more`."""
+        self.taken += more
+        limit = self.limits.of(name)
+        if size + more > limit:
+            raise BadRequest(
+                f"The form field {name[:80]!r} is larger than the {limit} bytes that are allowed."
+            )
+        if self.taken > self.limits.total:
+            raise BadRequest(
+                f"The text fields of the form are larger than the {self.limits.total} bytes "
+                f"that "
+                f"are allowed."
+            )
+
+    def add(self, name: str, value: bytes) -> None:
+        if name == "gpg_signature":
+            self.signatures.append(value)
+        else:
+            self.texts.setdefault(name, []).append(text_of(value))
+
+    def form(self, filename: str | None, digests: Digests | None) -> UploadFields:
+        # pdm sends the signature's file name and its bytes as two values, in this order
+        signature = next((value for value in reversed(self.signatures) if value), None)
+        fields = {name: tuple(values) for name, values in self.texts.items()}
+        return UploadFields(
+            fields=fields, filename=filename, content_digests=digests, signature=signature
+        )
+
+
+class _Reading:
+    """Where we are in the form."""
+
+    def __init__(self, limits: Limits, spool: Sink, part: str) -> None:
+        self._limits = limits
+        self._spool = spool
+        self._part = part
+        self._fields = _Fields(limits)
+        self._name = ""
+        self._text = bytearray()
+        self._in_content = False
+        self._has_content = False
+        self._content_size = 0
+        self._filename: str | None = None
+
+    def begin(self, segment: MultipartSegment) -> None:
+        self._name = text_of((segment.name or "").encode("latin-1"))
+        self._in_content = self._name == self._part
+        if not self._in_content:
+            return
+        if self._has_content:
+            raise BadRequest(
+                f"The form has two parts named {self._part!r}. Upload one file at a time."
+            )
+        if int(segment.header("Content-Length", "0")) > self._limits.content:
+            raise TooLarge(self._limits.content, MAX_UPLOAD)
+        self._has_content = True
+        # the library would strip what looks like a Windows path
+        self._filename = file_name_in(segment.header("Content-Disposition", ""))
+        self._spool.want(checksums_in(self._fields.texts))
+
+    async def more(self, data: bytes) -> None:
+        if self._in_content:
+            self._content_size += len(data)
+            if self._content_size > self._limits.content:
+                raise TooLarge(self._limits.content, MAX_UPLOAD)
+            await self._spool.write(data)
+        else:
+            self._fields.room(self._name, len(self._text), len(data))
+            self._text += data
+
+    def end(self) -> None:
+        if not self._in_content:
+            self._fields.add(self._name, bytes(self._text))
+        self._text = bytearray()
+        self._in_content = False
+
+    async def form(self) -> UploadFields:
+        digests = None
+        if self._has_content:
+            self._spool.want(
+                checksums_in(self._fields.texts)
+            )  # old distutils sends its MD5 behind the file
+            digests = await self._spool.finish()
+        return self._fields.form(self._filename, digests)
+
+
+def file_name_in(disposition: str) -> str | None:
+    """The file name in a Content-Disposition header, with the path that it may have; None where
+    there is none.
+
+    ``filename*`` (RFC 5987) is not allowed in forms, but urllib3 sent it for a long time.
+    """
+    message = Message()
+    message["Content-Disposition"] = disposition
+    value = message.get_param("filename", header="Content-Disposition")
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return collapse_rfc2231_value(value)
+    return text_of(value.encode("latin-1", "replace"))
+
+
+def text_of(data: bytes) -> str:
+    """UTF-8, as everybody sends now; else latin-1, as old clients did."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

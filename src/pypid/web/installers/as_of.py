@@ -1,0 +1,154 @@
+"""The index as of a moment, ``/at/<moment>/simple/``, and by a name for one,
+``/snapshots/<name>/simple/``: docs/moments.rst.
+
+Who may see what is as on ``/simple/``: the same guard, the same rules, of now. Links lead to the
+files of now, so that nothing is there twice; only what upstream has taken away since, and is kept
+here, is given below the moment itself.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from attrs import frozen
+
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.core.records.as_of_time import AsOfTime, moment_of, parse_moment, settled
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import absolute_below, asked_of, provenance_below
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
+from pypid.web.http.responses import preflight, send_page
+from pypid.web.installers.as_of_pages import as_of
+from pypid.web.installers.files import send_named
+from pypid.web.installers.simple import format_of
+
+AT, SNAPSHOT = "/at/<moment>/", "/snapshots/<snapshot>/"
+NAMES, PROJECT, FILE = "simple/", "simple/<project>/", "packages/<project>/<filename>"
+
+
+@frozen
+class _Where:
+    """A moment, and the path of the index there."""
+
+    moment: AsOfTime
+    path: str
+    is_canonical: bool = True
+
+
+def _at(face: App, text: str) -> _Where:
+    """Raises `BadMoment`."""
+    moment = settled(parse_moment(text), face.world.now())
+    return _Where(moment, f"/at/{moment.text}/", moment.text == text)
+
+
+async def _of_snapshot(face: App, name: str) -> _Where:
+    """Raises `NoSuchSnapshot`."""
+    snapshot = await face.index.moments.snapshots.find(name)
+    return _Where(moment_of(snapshot.moment), f"/snapshots/{name}/")
+
+
+@guarded(app, AT + NAMES, may=Action.READ)
+async def names_then(face: App, request: Request, who: Identity, moment: str) -> None:
+    """The projects of which there were files then."""
+    await _send_names(face, request, who, _at(face, moment))
+
+
+@guarded(app, SNAPSHOT + NAMES, may=Action.READ)
+async def names_of_snapshot(face: App, request: Request, who: Identity, snapshot: str) -> None:
+    """The same, of a snapshot."""
+    await _send_names(face, request, who, await _of_snapshot(face, snapshot))
+
+
+async def _send_names(face: App, request: Request, who: Identity, where: _Where) -> None:
+    if not where.is_canonical or not request.path.endswith(b"/"):
+        return redirect(request, f"{where.path}simple/", permanent=True, restricted=face.restricted)
+    finished, serial = await face.then.names(
+        where.moment.before, format_of(request), await face.sight(who)
+    )
+    return await send_page(request, finished, serial=serial, restricted=face.restricted)
+
+
+@guarded(app, AT + PROJECT, may=Action.READ)
+async def project_then(
+    face: App, request: Request, who: Identity, moment: str, project: str
+) -> None:
+    """A project's page, as it was; another spelling of the moment or the project is sent to the
+    canonical one.
+    """
+    await _send_project(face, request, who, _at(face, moment), project)
+
+
+@guarded(app, SNAPSHOT + PROJECT, may=Action.READ)
+async def project_of_snapshot(
+    face: App, request: Request, who: Identity, snapshot: str, project: str
+) -> None:
+    """The same, of a snapshot."""
+    await _send_project(face, request, who, await _of_snapshot(face, snapshot), project)
+
+
+async def _send_project(
+    face: App, request: Request, who: Identity, where: _Where, project: str
+) -> None:
+    name = project_name(project)
+    if project != name or not where.is_canonical or not request.path.endswith(b"/"):
+        return redirect(
+            request, f"{where.path}simple/{name}/", permanent=True, restricted=face.restricted
+        )
+    format = format_of(request)
+    finished, serial = await face.then.project(
+        name,
+        format,
+        as_of(asked_of(face, request, who, project), where.moment.before),
+        where.moment.text,
+        absolute=partial(absolute_below, face, request, format),
+        provenance=partial(provenance_below, face, request),
+    )
+    return await send_page(request, finished, serial=serial, restricted=face.restricted)
+
+
+@guarded(app, AT + FILE, may=Action.READ)
+async def file_then(
+    face: App, request: Request, who: Identity, moment: str, project: str, filename: str
+) -> None:
+    """A file that was there then, or what lies beside it: pages name those here that upstream has
+    taken away since.
+    """
+    await _send_file(face, request, who, _at(face, moment), project, filename)
+
+
+@guarded(app, SNAPSHOT + FILE, may=Action.READ)
+async def file_of_snapshot(
+    face: App, request: Request, who: Identity, snapshot: str, project: str, filename: str
+) -> None:
+    """The same, of a snapshot."""
+    await _send_file(face, request, who, await _of_snapshot(face, snapshot), project, filename)
+
+
+async def _send_file(
+    face: App, request: Request, who: Identity, where: _Where, project: str, filename: str
+) -> None:
+    asked = as_of(asked_of(face, request, who, project), where.moment.before)
+    await send_named(face, request, who, project, filename, asked)
+    request.about = None  # the front door need not keep what hardly anybody asks for
+
+
+@guarded(app, AT + NAMES, may=Action.READ, methods=("OPTIONS",))
+@guarded(app, AT + PROJECT, may=Action.READ, methods=("OPTIONS",))
+@guarded(app, AT + FILE, may=Action.READ, methods=("OPTIONS",))
+@guarded(app, SNAPSHOT + NAMES, may=Action.READ, methods=("OPTIONS",))
+@guarded(app, SNAPSHOT + PROJECT, may=Action.READ, methods=("OPTIONS",))
+@guarded(app, SNAPSHOT + FILE, may=Action.READ, methods=("OPTIONS",))
+async def options(
+    face: App,
+    request: Request,
+    who: Identity,
+    moment: str = "",
+    snapshot: str = "",
+    project: str = "",
+    filename: str = "",
+) -> None:
+    """What browsers ask before micropip may read (C116)."""
+    preflight(request, restricted=face.restricted)

@@ -1,0 +1,77 @@
+"""``/config/``: the settings of clients, made for the host that was asked, and the certificate that
+they have to trust.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pypid.core.errors import BadRequest
+from pypid.core.permissions import Identity
+from pypid.core.presentation.client_files import CA, FILES, IndexAddress
+from pypid.web.app.app import App, app
+from pypid.web.app.errors import ErrorResponse, send_refusal
+from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.http.request import Request
+from pypid.web.http.small_responses import send, send_plain
+from pypid.web.installers.legacy import NO_HOST
+
+PUBLIC = (
+    "There is no certificate to save: this index speaks without TLS, or behind a proxy that does "
+    "it, or its certificate was "
+    "issued by somebody else, who has to be trusted (most often your system does already)."
+)
+
+
+@guarded(app, "/config/ca.pem", may=ANYBODY)
+async def ca(face: App, request: Request, who: Identity) -> None:
+    """The certificates of the chain that nobody else vouches for: what a client has to trust."""
+    found = await _roots(face)
+    if not found:
+        return send_refusal(request, ErrorResponse(404, PUBLIC))
+    return send(request, 200, "application/pem-certificate-chain", found)
+
+
+@guarded(app, "/config/<filename>", may=ANYBODY)
+async def client_file(face: App, request: Request, who: Identity, filename: str) -> None:
+    """pip.conf, .pypirc, uv.toml."""
+    write = FILES.get(filename)
+    if write is None:
+        return send_refusal(request, ErrorResponse(404, f"Here are {', '.join(FILES)} and {CA}."))
+    place = await place_of(face, request)
+    if place is None:
+        raise BadRequest(NO_HOST)
+    return send_plain(request, 200, write(place))
+
+
+async def place_of(face: App, request: Request) -> IndexAddress | None:
+    """Where whoever asks finds the index; None where the host that they named may
+    not be believed.
+    """
+    base = face.base_url(request)
+    if base is None:
+        return None
+    has_roots = base.startswith("https:") and bool(await _roots(face))
+    return IndexAddress(base, has_roots, login=not face.rules.read.everyone)
+
+
+async def _roots(face: App) -> bytes:
+    chain = face.settings.certificate
+    return b"" if chain is None else await face.world.blocking(roots, chain)
+
+
+def roots(chain: Path) -> bytes:
+    """The certificates in the PEM file `chain` that vouch for themselves, as PEM. Blocks.
+
+    Empty also while the file is being replaced: what is in force was read before.
+    """
+    from cryptography import x509  # here: few ask for it
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        certificates = x509.load_pem_x509_certificates(chain.read_bytes())
+    except (OSError, ValueError):
+        return b""
+    return b"".join(
+        one.public_bytes(Encoding.PEM) for one in certificates if one.issuer == one.subject
+    )

@@ -1,0 +1,267 @@
+"""``POST /requirements.txt``: pypicache's way to have all the files that requirements need, and
+ours of seeing how far it is.
+
+A form or a JSON document with the fields ``requirements``, ``pylock.toml`` and ``uv.lock`` (texts,
+each any number of times), ``platform`` and ``python``. The answer is JSON; who accepts an event
+stream or newline JSON is told while it happens.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import TimeoutError as TimedOut
+
+from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError, TooSlow
+from pypid.core.model import Checksum, Digests
+from pypid.core.packaging.collection import (
+    Collected,
+    CollectOptions,
+    CollectOutcome,
+    Event,
+    FileDone,
+    FileReport,
+    Problem,
+    Resolved,
+    Resolving,
+)
+from pypid.core.packaging.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, Parts
+from pypid.core.packaging.install_targets import InstallTarget
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import Action, Identity, demand
+from pypid.flow import shielded, start
+from pypid.index.collect import Collector
+from pypid.index.request_context import RequestContext
+from pypid.ports import Body
+from pypid.web.app.app import App, app
+from pypid.web.app.audit import listed, note
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.event_stream import EventStream, stream_of
+from pypid.web.http.request import Request
+from pypid.web.http.request_body import read_small, refuse_early
+from pypid.web.http.responses import header_of
+from pypid.web.http.small_responses import send_json
+from pypid.web.http.upload_form import Limits, read_form
+
+LIMITS = Limits(content=LARGEST, text=16 << 20, total=LARGEST, parts=MOST_TEXTS)
+"""There is no file among the fields; `content` is what the refusal of a body that is too large
+names.
+"""
+WITH_FIELDS = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+MISSING = "Missing requirements data."
+READING = 60.0
+"""Seconds in which the body has to be there."""
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class MissingRequirements(msgspec.Struct, frozen=True):
+    """pypicache's answer to a form without requirements."""
+
+    error: bool = True
+    message: str = MISSING
+
+
+@guarded(app, "/requirements.txt", may=Action.COLLECT, methods=("POST",))
+async def collect(face: App, request: Request, who: Identity) -> None:
+    """Keep all the files that are needed, and tell of each what became of it."""
+    demand(face.rules, who, Action.READ)
+    _refuse_if_busy(face)
+    if not _has_fields(header_of(request, "content-type") or ""):
+        return send_json(
+            request, MissingRequirements(), 400
+        )  # such a body has no requirements, as pypicache says
+    parts = await _read_in_time(face, request)
+    _refuse_if_busy(face)
+    # Taken only now: a client that sends slowly keeps nobody else waiting. Given back when nothing
+    # computes any more.
+    await face.collecting.acquire()
+    try:
+        wishes = await face.parser.parse(parts, RUNNING)
+        if wishes is None:
+            return send_json(request, MissingRequirements(), 400)
+        await _answer(face, request, who, wishes)
+    finally:
+        face.collecting.release()
+
+
+def _has_fields(content_type: str) -> bool:
+    """Whether a body of this type is a form or a JSON document."""
+    return content_type.partition(";")[0].strip().lower() in WITH_FIELDS
+
+
+def _refuse_if_busy(face: App) -> None:
+    if face.collecting.tokens == 0:
+        raise Busy("Others are being collected for.", 30)
+
+
+# --- what is wanted -------------------------------------------------------------------------------
+
+
+async def _read_in_time(face: App, request: Request) -> Parts:
+    """Read the body within `READING` seconds. Raises `TooSlow`,
+    `Busy`, `TooLarge`, `BadRequest`.
+    """
+    with face.collecting_bodies.counted(request.body) as body:
+        reading = start(_read(body, header_of(request, "content-type") or ""))
+        reading.addTimeout(READING, face.world.clock)
+        try:
+            return await reading
+        except TimedOut:
+            raise TooSlow(READING) from None
+
+
+async def _read(body: Body, content_type: str) -> Parts:
+    """The fields of the form, or the JSON document, as they came: what is in them the child finds
+    out.
+    """
+    refuse_early(body.size, LARGEST)
+    if content_type.partition(";")[0].strip().lower() == "application/json":
+        return [(JSON, await read_small(body, LARGEST))]
+    form = await read_form(body, content_type, limits=LIMITS, spool=_NoFile())
+    return [
+        (name, text.encode())
+        for name, texts in form.fields.items()
+        if name in FIELDS
+        for text in texts
+    ]
+
+
+class _NoFile:
+    """For the part ``content``, which has no meaning here."""
+
+    def want(self, checksums: Iterable[Checksum]) -> None:
+        return None
+
+    async def write(self, data: bytes) -> None:
+        raise BadRequest(
+            "Send the text of the file in the field 'requirements', 'pylock.toml' or 'uv.lock'."
+        )
+
+    async def finish(self) -> Digests:
+        return Digests("", None, None, 0)
+
+
+# --- doing it -------------------------------------------------------------------------------------
+
+
+async def _answer(face: App, request: Request, who: Identity, wishes: CollectOptions) -> None:
+    kind = stream_of(request)
+    if kind is None:
+        return send_json(
+            request, _document(await _collected(face, request, who, wishes, lambda event: None))
+        )
+    stream = EventStream(request, kind)
+    stream.begin()
+    try:
+        collected = await _collected(
+            face, request, who, wishes, lambda event: stream.say(*_told(event))
+        )
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", _document(collected))
+
+
+async def _collected(
+    face: App, request: Request, who: Identity, wishes: CollectOptions, tell: Any
+) -> Collected:
+    def asked(name: ProjectName) -> RequestContext:
+        demand(face.rules, who, Action.READ, name)
+        return asked_of(face, request, who, name)
+
+    if not wishes.requirements.wanted:
+        return await _kept(
+            face, request, who, Collector(face.index, None, asked, tell).collect(wishes)
+        )
+    if face.resolvers is None:
+        raise NeedsExtra("Working out what requirements need", "collect")
+    async with face.resolvers(face, who) as resolver:
+        return await _kept(
+            face, request, who, Collector(face.index, resolver, asked, tell).collect(wishes)
+        )
+
+
+async def _kept(
+    face: App, request: Request, who: Identity, collecting: Coroutine[Any, Any, Collected]
+) -> Collected:
+    """With a line in the audit log, if it went to its end; else what was kept is what anybody's
+    download would have kept.
+    """
+    collected = await collecting
+    kept = {
+        f"{report.project}/{report.filename}"
+        for report in collected.files
+        if report.outcome is CollectOutcome.KEPT
+    }
+    if kept:
+        await shielded(note(face, request, who, "collect", "requirements", {"files": listed(kept)}))
+    return collected
+
+
+# --- in JSON --------------------------------------------------------------------------------------
+
+
+def _told(event: Event) -> tuple[str, dict[str, Any]]:
+    match event:
+        case Resolving(target, seconds):
+            return "resolving", {**_target(target), "seconds": round(seconds, 1)}
+        case Resolved(target, pins):
+            return "resolved", {**_target(target), "releases": len(pins)}
+        case FileDone(report, done, of):
+            return "file", {**_file(report), "done": done, "of": of}
+
+
+def _document(collected: Collected) -> dict[str, Any]:
+    requirements = collected.requirements
+    problems = [
+        *(Problem(remark.line, remark.reason) for remark in requirements.unparseable),
+        *collected.failed,
+    ]
+    return {
+        "cached": sorted({report.filename for report in collected.files if report.is_here}),
+        "unparseable": [remark.line for remark in requirements.unparseable],
+        "failed": list(dict.fromkeys(problem.line for problem in collected.failed)),
+        "complete": collected.complete,
+        "files": [_file(report) for report in collected.files],
+        "problems": _problems(problems),
+        "ignored": [
+            {"line": remark.line, "reason": remark.reason} for remark in requirements.ignored
+        ],
+        "targets": [_resolved(resolved) for resolved in collected.resolved],
+    }
+
+
+def _target(target: InstallTarget) -> dict[str, Any]:
+    return {"platform": target.platform, "python": target.python}
+
+
+def _resolved(resolved: Resolved) -> dict[str, Any]:
+    releases: Sequence[str] = sorted({f"{pin.project}=={pin.version}" for pin in resolved.pins})
+    return {**_target(resolved.target), "releases": releases}
+
+
+def _problems(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Each once, with the targets for which it is so; none of them: for all."""
+    where: dict[tuple[str, str], list[InstallTarget]] = {}
+    for problem in problems:
+        found = where.setdefault((problem.line, problem.reason), [])
+        found += [] if problem.target is None else [problem.target]
+    return [
+        {"line": line, "reason": reason, "targets": [_target(target) for target in found]}
+        for (line, reason), found in where.items()
+    ]
+
+
+def _file(report: FileReport) -> dict[str, Any]:
+    return {
+        "project": report.project,
+        "version": report.version,
+        "filename": report.filename,
+        "outcome": report.outcome.value,
+        "needs_build": report.needs_build,
+        "reason": report.reason,
+        "targets": [_target(target) for target in report.targets],
+    }

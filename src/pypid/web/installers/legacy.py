@@ -1,0 +1,139 @@
+"""The older APIs that clients still ask: legacy JSON, classifiers, and XML-RPC, for mirrors and for
+``pip search``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pypid.core.errors import BadRequest, NoSuchFile, PypidError, UpstreamDown, WrongBytes
+from pypid.core.model import File, Project
+from pypid.core.packaging.names import project_name
+from pypid.core.packaging.releases import choose_release, describing_file
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple_api.legacy_json import render_legacy
+from pypid.index.request_context import RequestContext
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.fastpath.dependencies import ResponseDependencies
+from pypid.web.http.finished_page import FinishedPage
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
+from pypid.web.http.request_body import read_small
+from pypid.web.http.responses import send_page
+from pypid.web.http.small_responses import send, send_plain
+from pypid.web.installers.page_cache import FEW_FILES
+
+NO_HOST = (
+    "This index does not know its own address: ask by a host that is in [server] allowed_hosts, "
+    "or set public_url."
+)
+
+
+@guarded(app, "/pypi/<project>/json", may=Action.READ)
+async def project_json(face: App, request: Request, who: Identity, project: str) -> None:
+    """A project, described by its newest release (C110)."""
+    name = project_name(project)
+    if project != name:
+        return redirect(request, f"/pypi/{name}/json", permanent=True, restricted=face.restricted)
+    return await describe(face, request, who, project, None)
+
+
+@guarded(app, "/pypi/<project>/<version>/json", may=Action.READ)
+async def release_json(
+    face: App, request: Request, who: Identity, project: str, version: str
+) -> None:
+    """A release (C110)."""
+    name = project_name(project)
+    if project != name:
+        return redirect(
+            request, f"/pypi/{name}/{version}/json", permanent=True, restricted=face.restricted
+        )
+    return await describe(face, request, who, project, version)
+
+
+async def describe(
+    face: App, request: Request, who: Identity, project: str, version: str | None
+) -> None:
+    """Answer with the project in legacy JSON, told by one release; by its
+    newest without `version`.
+    """
+    base_url = face.base_url(request)
+    if base_url is None:
+        raise BadRequest(NO_HOST)
+    asked = asked_of(face, request, who, project)
+    found = await face.index.project(project_name(project), asked)
+    is_long = len(found.files) > FEW_FILES
+    described = (
+        await face.world.thinking(_describing, found, version)
+        if is_long
+        else _describing(found, version)
+    )
+    metadata = None if described is None else await _metadata(face, described, asked)
+    # off the reactor thread: metadata may have a manual in it
+    elsewhere = face.world.thinking if is_long else face.world.blocking
+    page = await elsewhere(partial(render_legacy, found, version, metadata, base_url=base_url))
+    if page is None:
+        raise NoSuchFile(f"{project} {version}" if version else project)
+    if described is None or metadata is not None:  # else it may be had the next time
+        request.about = ResponseDependencies(found.name, asked)
+    await send_page(
+        request,
+        FinishedPage(page, face.world.blocking),
+        serial=found.serial,
+        restricted=face.restricted,
+    )
+
+
+def _describing(project: Project, version: str | None) -> File | None:
+    """The file whose metadata the page is told by."""
+    release = choose_release(project, version)
+    return None if release is None else describing_file(project, release)
+
+
+async def _metadata(face: App, file: File, asked: RequestContext) -> bytes | None:
+    """What describes the release, or None where that cannot be had."""
+    try:
+        return await face.index.metadata(file, asked)
+    except PypidError as error:
+        if file.source is None or not (
+            error is asked.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))
+        ):
+            raise
+        return None
+
+
+@guarded(app, "/pypi/", may=Action.READ)
+async def pypi(face: App, request: Request, who: Identity) -> None:
+    """``?:action=list_classifiers`` (C72); else the list of projects is what is meant."""
+    if (request.args or {}).get(b":action") == [b"list_classifiers"]:
+        from trove_classifiers import sorted_classifiers
+
+        return send_plain(request, 200, "\n".join(sorted_classifiers) + "\n")
+    return redirect(request, "/simple/", permanent=False, restricted=face.restricted)
+
+
+async def answer_call(face: App, request: Request, who: Identity) -> None:
+    """What bandersnatch asks of a master: the names with their serials, and what changed since one
+    (C112); and searches.
+    """
+    from pypid.web.installers.xmlrpc import SEARCH, answer, read_call  # here: few ask so
+
+    call = await read_small(request.body, 64 << 10)
+    try:
+        parameters, method = read_call(call)
+    except Exception:  # expat's and xmlrpc's own errors have no common base
+        raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
+    serial, names, sight = (
+        await face.index.catalog.serial(),
+        await face.names(who),
+        await face.sight(who),
+    )
+    if not sight.sees_all:  # the whole list's would tell of changes of what they may not know of
+        serial = max((summary.serial for summary in names), default=0)
+    projects = await face.stock.projects(sight) if method == SEARCH else ()
+    # off the reactor thread, and one at a time: a second for 100,000 projects, or for fifty words
+    # in as many summaries
+    body = await face.world.thinking(answer, method, parameters, names, serial, projects)
+    return send(request, 200, "text/xml; charset=utf-8", body)

@@ -1,0 +1,140 @@
+"""Finished pages, kept until their project changes: rendered and gzipped once for each change, not
+for each request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from attrs import frozen
+
+from pypid.core.lru import Recent
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import Visibility
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import render_project
+from pypid.flow import Flights, World
+from pypid.index import Index
+from pypid.index.request_context import RequestContext
+from pypid.metrics.families import PAGES
+from pypid.web.app.visibility import Lists
+from pypid.web.http.finished_page import FinishedPage
+from pypid.web.installers.list_pages import Patchwork, patched
+
+LIMIT = 64 << 20
+"""Bytes of page bodies that are kept, least recently used first out."""
+MOST = 1 << 16
+"""How many are kept, however small."""
+FEW_FILES = 256
+FEW_NAMES = 4096
+"""Lines of a page that are rendered in the reactor thread: in some 2 milliseconds."""
+BEHIND = 3
+"""So many times the bytes of its body does a list weigh: with its pieces, and both compressed."""
+
+
+@frozen
+class _Kept:
+    edition: Hashable
+    """Of the project's view, or of the index: another one, another page."""
+    finished: FinishedPage
+    serial: int
+    patchwork: Patchwork | None = None
+    """Of a list: what the next one is made of."""
+
+
+class ProjectPages:
+    """The pages of one index."""
+
+    def __init__(self, index: Index, world: World, limit: int = LIMIT) -> None:
+        self._index = index
+        self._world = world
+        self._kept: Recent[tuple[object, ...], _Kept] = Recent(MOST, limit)
+        self._flights: Flights[Hashable, _Kept] = Flights()
+        self._lists = Lists()
+
+    async def project(
+        self,
+        name: ProjectName,
+        format: Format,
+        asked: RequestContext,
+        *,
+        files_url: str,
+        provenance: Callable[[], str | None],
+    ) -> tuple[FinishedPage, int]:
+        """The project's page and its serial. `provenance`: below which URL provenance objects are.
+        Raises as `Index.view`.
+        """
+        view = await self._index.view(name, asked)
+        project = view.project
+        provenance_url = (
+            provenance() if view.attested else None
+        )  # the page is then the same for every host
+        key = (name, format, files_url, provenance_url)
+
+        def make() -> _Kept:
+            page = render_project(
+                project, format, files_url=files_url, provenance_url=provenance_url
+            )
+            return _Kept(view.edition, FinishedPage(page, self._world.blocking), project.serial)
+
+        return await self._finished(
+            key, view.edition, make, at_once=len(project.files) <= FEW_FILES
+        )
+
+    async def names(self, format: Format, by: Visibility) -> tuple[FinishedPage, int]:
+        """The list of projects of which files are stored, ours and theirs, as far as `by` sees
+        them; and its serial.
+
+        Not what upstream has beside: that is a list of hundreds of thousands, and no installer asks
+        for it.
+        """
+        # what is not known to be ours or not is not shown yet, nor what is theirs under a name that
+        # is claimed now
+        edition, serial = await self._index.edition(), await self._index.catalog.serial()
+        names = await self._index.stored_names()
+        through, last = self._lists.sieve(by, names), self._kept.get((format, by))
+
+        def make() -> _Kept:
+            before = None if last is None else last.patchwork
+            # the catalog's serial would tell them whenever something happens to what they may not
+            # know of
+            patchwork = patched(
+                through(names), format, serial=serial if by.sees_all else None, last=before
+            )
+            if last is not None and before is not None and patchwork.says(before):
+                finished = last.finished
+            else:
+                finished = FinishedPage(patchwork.page(), self._world.blocking, patchwork.gzipped)
+            return _Kept(edition, finished, patchwork.serial, patchwork)
+
+        return await self._finished((format, by), edition, make, at_once=len(names) <= FEW_NAMES)
+
+    async def _finished(
+        self,
+        key: tuple[object, ...],
+        edition: Hashable,
+        make: Callable[[], _Kept],
+        *,
+        at_once: bool,
+    ) -> tuple[FinishedPage, int]:
+        """The page and its serial, kept or made; what takes long is made off the reactor thread,
+        once for all who ask.
+        """
+        kept = self._kept.get(key)
+        is_kept = kept is not None and kept.edition == edition
+        self._world.counts.add(PAGES, ("kept",) if is_kept else ("made",))
+        if kept is None or not is_kept:
+            if at_once:
+                kept = self._keep(key, make())
+            else:
+
+                async def job() -> _Kept:
+                    return self._keep(key, await self._world.thinking(make))
+
+                kept = await self._flights.single((key, edition), job)
+        return kept.finished, kept.serial
+
+    def _keep(self, key: tuple[object, ...], kept: _Kept) -> _Kept:
+        size = len(kept.finished.page.body)
+        self._kept.put(key, kept, size if kept.patchwork is None else size * BEHIND)
+        return kept

@@ -1,0 +1,154 @@
+"""The addresses of pypicache: what its documentation told people to send and to ask works here.
+
+Its routes ``/simple/``, ``/local/`` and ``/packages/<project>/<file>`` are ours as well and stand
+in rooms of their own. Files come in through the checks of `web.installers.uploads`; nothing is overwritten by
+these addresses, whoever asks.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from pypid.core.errors import BadRequest, NoSuchFile, TooLarge
+from pypid.core.model import Digests
+from pypid.core.packaging.names import Distribution, parse_filename, project_name
+from pypid.core.packaging.upload import UploadFields
+from pypid.core.permissions import Action, Identity
+from pypid.flow import shielded
+from pypid.flow.spool import Spool
+from pypid.ports import Body
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import asked_of
+from pypid.web.http.request import Request
+from pypid.web.http.request_body import refuse_early
+from pypid.web.http.responses import header_of
+from pypid.web.http.small_responses import send_json
+from pypid.web.http.upload_form import MAX_UPLOAD, Limits, read_form, refuse_early_form
+from pypid.web.installers.files import METADATA, SIGNATURE, send_named
+from pypid.web.installers.uploads import publish
+
+PART = "sdist"
+PLACE = "/packages/<python>/<letter>/<project>/<filename>"
+"""Where the public index once had its files: the Python of the file (``source`` for an sdist), the
+project's first letter.
+"""
+
+
+class PypicacheUploaded(msgspec.Struct, frozen=True):
+    """pypicache's answer to an upload."""
+
+    uploaded: str = "ok"
+
+
+class MissingFile(msgspec.Struct, frozen=True):
+    """pypicache's answer to a form without a file."""
+
+    error: bool = True
+    message: str = "Missing package data."
+
+
+# --- a form ---------------------------------------------------------------------------------------
+
+
+@guarded(app, "/uploadpackage/", may=Action.WRITE, methods=("POST",))
+async def upload(face: App, request: Request, who: Identity) -> None:
+    """Publish the file in the part ``sdist`` of the form: a distribution of any kind, as pypicache
+    took them.
+    """
+    limits = Limits(content=face.settings.max_upload)
+    refuse_early_form(request.body.size, limits)
+    content_type = header_of(request, "content-type") or ""
+    if not content_type.lower().startswith("multipart/form-data"):
+        return send_json(request, MissingFile(), 400)  # such a body has no files
+    if await shielded(_taken(face, request, content_type, who, limits)):
+        return send_json(request, PypicacheUploaded())
+    return send_json(request, MissingFile(), 400)
+
+
+async def _taken(
+    face: App, request: Request, content_type: str, who: Identity, limits: Limits
+) -> bool:
+    """The whole upload, to its end; whether there was a file."""
+    async with Spool(face.settings.spool, face.world.blocking) as spool:
+        form = await read_form(request.body, content_type, limits=limits, spool=spool, part=PART)
+        if not form.filename:
+            return False
+        await publish(face, request, form, spool, who, overwriting=False)
+        return True
+
+
+# --- an address -----------------------------------------------------------------------------------
+
+
+@guarded(app, PLACE, may=Action.READ)
+async def file(
+    face: App,
+    request: Request,
+    who: Identity,
+    python: str,
+    letter: str,
+    project: str,
+    filename: str,
+) -> None:
+    """As ``/packages/<project>/<filename>``, which is where pages link to."""
+    distribution = parse_filename(filename.removesuffix(METADATA).removesuffix(SIGNATURE))
+    if _place_of(distribution) != _place(distribution, python, letter, project):
+        raise NoSuchFile(filename)
+    await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
+
+
+@guarded(app, PLACE, may=Action.WRITE, methods=("PUT",))
+async def put(
+    face: App,
+    request: Request,
+    who: Identity,
+    python: str,
+    letter: str,
+    project: str,
+    filename: str,
+) -> None:
+    """Publish the body as this file."""
+    distribution = parse_filename(filename)
+    right = _place_of(distribution)
+    if right != _place(distribution, python, letter, project):
+        raise BadRequest(
+            f"This is not the address of {filename!r}, which is "
+            f"/packages/{'/'.join(right)}/{filename}."
+        )
+    refuse_early(request.body.size, face.settings.max_upload, MAX_UPLOAD)
+    await shielded(_put(face, request, filename, who))
+    send_json(request, PypicacheUploaded())
+
+
+async def _put(face: App, request: Request, filename: str, who: Identity) -> None:
+    """The whole upload, to its end."""
+    async with Spool(face.settings.spool, face.world.blocking) as spool:
+        digests = await _received(request.body, spool, face.settings.max_upload)
+        form = UploadFields(fields={}, filename=filename, content_digests=digests)
+        await publish(face, request, form, spool, who, overwriting=False)
+
+
+async def _received(body: Body, spool: Spool, limit: int) -> Digests:
+    came = 0
+    async for piece in body:
+        came += len(piece)
+        if came > limit:
+            raise TooLarge(limit, MAX_UPLOAD)
+        await spool.write(piece)
+    return await spool.finish()
+
+
+_Place = tuple[str, str, str]
+
+
+def _place_of(distribution: Distribution) -> _Place:
+    """Where the file belongs, by its name: the Python, the letter, the project."""
+    return distribution.python_version or "any", distribution.project[0], distribution.project
+
+
+def _place(distribution: Distribution, python: str, letter: str, project: str) -> _Place:
+    """Where the address says that it is; an egg need not say for which Python it is, and then any
+    will do.
+    """
+    return python if distribution.python_version else "any", letter.lower(), project_name(project)

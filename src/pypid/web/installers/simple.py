@@ -1,0 +1,118 @@
+"""The Simple API: the list of projects and a page for each (PEP 503, 691, 700, 714, 740, 792)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pypid.core.errors import NotAcceptable
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple_api.negotiation import Format, negotiate
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.app.upstream_context import absolute_below, asked_of, provenance_below
+from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies
+from pypid.web.http.redirects import redirect
+from pypid.web.http.request import Request
+from pypid.web.http.responses import header_of, preflight, send_page
+
+
+@guarded(app, "/simple/", may=Action.READ)
+async def names(face: App, request: Request, who: Identity) -> None:
+    """The list of projects."""
+    if not request.path.endswith(b"/"):
+        return redirect(request, "/simple/", permanent=True, restricted=face.restricted)
+    finished, serial = await face.pages.names(format_of(request), await face.sight(who))
+    request.about = OF_LISTS
+    return await send_page(request, finished, serial=serial, restricted=face.restricted)
+
+
+@guarded(app, "/simple/<project>/", may=Action.READ)
+async def project_page(face: App, request: Request, who: Identity, project: str) -> None:
+    """A project's page; another spelling of its name is sent to the normalised one."""
+    name = project_name(project)
+    if project != name or not request.path.endswith(b"/"):
+        return redirect(request, f"/simple/{name}/", permanent=True, restricted=face.restricted)
+    return await send_project(face, request, who, project, format_of(request), "../../packages/")
+
+
+@guarded(app, "/simple/<project>/json", may=Action.READ)
+async def project_json(face: App, request: Request, who: Identity, project: str) -> None:
+    """The legacy JSON of the project, which pypicloud had here, too."""
+    from pypid.web.installers.legacy import describe  # here: nobody asks so while pypid starts
+
+    name = project_name(project)
+    if project != name:
+        return redirect(request, f"/simple/{name}/json", permanent=True, restricted=face.restricted)
+    return await describe(face, request, who, project, None)
+
+
+@guarded(app, "/+simple/<project>/", may=Action.READ)
+async def plus_simple(face: App, request: Request, who: Identity, project: str) -> None:
+    """What hatch asks before it publishes, below the upload URL (C115): always HTML, it reads it
+    with a regular expression.
+    """
+    return await send_project(face, request, who, project, Format.TEXT_HTML, "../../packages/")
+
+
+@guarded(app, "/simple/+simple/<project>/", may=Action.READ)
+@guarded(app, "/legacy/+simple/<project>/", may=Action.READ)
+async def plus_simple_below(face: App, request: Request, who: Identity, project: str) -> None:
+    """The same below the other upload URLs."""
+    return await send_project(face, request, who, project, Format.TEXT_HTML, "../../../packages/")
+
+
+@guarded(app, "/legacy/<project>/", may=Action.READ)
+@guarded(app, "/legacy/<project>/<version>/", may=Action.READ)
+async def published(
+    face: App, request: Request, who: Identity, project: str, version: str = ""
+) -> None:
+    """The page that hatch names after publishing (``<upload URL>/<project>/<version>/``)."""
+    redirect(
+        request, f"/simple/{project_name(project)}/", permanent=False, restricted=face.restricted
+    )
+
+
+@guarded(app, "/simple/", may=Action.READ, methods=("OPTIONS",))
+@guarded(app, "/simple/<project>/", may=Action.READ, methods=("OPTIONS",))
+@guarded(app, "/pypi/<project>/json", may=Action.READ, methods=("OPTIONS",))
+@guarded(app, "/pypi/<project>/<version>/json", may=Action.READ, methods=("OPTIONS",))
+@guarded(app, "/packages/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
+async def options(
+    face: App,
+    request: Request,
+    who: Identity,
+    project: str = "",
+    version: str = "",
+    filename: str = "",
+) -> None:
+    """What browsers ask before micropip may read (C116)."""
+    preflight(request, restricted=face.restricted)
+
+
+async def send_project(
+    face: App, request: Request, who: Identity, project: str, format: Format, files_url: str
+) -> None:
+    """Answer with the project's page; `files_url` leads from it to where files are."""
+    name, asked = project_name(project), asked_of(face, request, who, project)
+    files_url = absolute_below(face, request, format, files_url)
+    finished, serial = await face.pages.project(
+        name,
+        format,
+        asked,
+        files_url=files_url,
+        provenance=partial(provenance_below, face, request),
+    )
+    request.about = ResponseDependencies(name, asked)
+    await send_page(request, finished, serial=serial, restricted=face.restricted)
+
+
+def format_of(request: Request) -> Format:
+    """The representation to answer with. Raises `NotAcceptable`."""
+    wanted = (request.args or {}).get(b"format")
+    chosen = negotiate(
+        header_of(request, "accept"), wanted[0].decode("latin-1") if wanted else None
+    )
+    if chosen is None:
+        raise NotAcceptable(tuple(format.value for format in Format))
+    return chosen

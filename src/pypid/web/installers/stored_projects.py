@@ -1,0 +1,116 @@
+"""Everything that is stored, as somebody sees it: all projects with their files, put together once
+for each change.
+
+For the answers that speak of every file at once (``/packages/``, a search), so that such a request
+costs no more than others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+from attrs import frozen
+
+from pypid.core.lru import Recent
+from pypid.core.model import Presence, Project, RenderedPage
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import Visibility
+from pypid.core.policy import may_show_theirs, view
+from pypid.flow import Flights, World
+from pypid.index import Index
+from pypid.index.context import Pace
+from pypid.web.app.visibility import seen
+from pypid.web.http.finished_page import FinishedPage
+
+FEW = 256
+"""Projects, and files, that are made a page of in the reactor thread: in some milliseconds."""
+SEERS = 16
+"""So many who see different things have theirs kept; least recently used first out."""
+LIMIT = 64 << 20
+"""Bytes of pages that are kept, all together."""
+
+Render = Callable[[Sequence[Project]], RenderedPage]
+
+
+@frozen
+class _Kept:
+    edition: Hashable
+    projects: tuple[Project, ...]
+
+
+@frozen
+class _Made:
+    edition: Hashable
+    page: FinishedPage
+
+
+class StoredProjects:
+    """What is stored in one index."""
+
+    def __init__(self, index: Index, world: World) -> None:
+        self._index = index
+        self._world = world
+        self._kept: Recent[Visibility, _Kept] = Recent(SEERS, SEERS)
+        self._made: Recent[Hashable, _Made] = Recent(SEERS, LIMIT)
+        self._flights: Flights[Hashable, tuple[Project, ...]] = Flights()
+        self._pages: Flights[Hashable, FinishedPage] = Flights()
+
+    async def projects(self, by: Visibility) -> tuple[Project, ...]:
+        """The projects that `by` sees, by name, each with its visible files that are stored; none
+        without any.
+
+        Nobody else is asked for anything. Raises `StorageDown`.
+        """
+        edition = await self._index.edition()
+        kept = self._kept.get(by)
+        if kept is not None and kept.edition == edition:
+            return kept.projects
+
+        async def job() -> tuple[Project, ...]:
+            found = await self._gathered(by)
+            self._kept.put(by, _Kept(edition, found), 1)
+            return found
+
+        return await self._flights.single((edition, by), job)
+
+    async def page(self, what: Hashable, by: Visibility, render: Render) -> FinishedPage:
+        """What `render` makes of them: kept by `what`, which tells it from other pages."""
+        edition = await self._index.edition()
+        made = self._made.get((what, by))
+        if made is not None and made.edition == edition:
+            return made.page
+
+        async def job() -> FinishedPage:
+            projects = await self.projects(by)
+            many = len(projects) + sum(len(project.files) for project in projects) > FEW
+            page = await self._world.thinking(render, projects) if many else render(projects)
+            finished = FinishedPage(page, self._world.blocking)
+            self._made.put((what, by), _Made(edition, finished), len(page.body))
+            return finished
+
+        return await self._pages.single((edition, what, by), job)
+
+    async def _gathered(self, by: Visibility) -> tuple[Project, ...]:
+        names = seen(await self._index.stored_names(), by)
+        pace, found = Pace(self._world), []
+        for summary in names:
+            await pace.keep()
+            project = await self._stored(summary.name)
+            if project.files:
+                found.append(project)
+        return tuple(found)
+
+    async def _stored(self, name: ProjectName) -> Project:
+        """As `Index.project` with what is asked for ``/local/``; but who looks at all of them
+        drives nobody's view out of what is remembered.
+        """
+        index = self._index
+        ours = await index.catalog.ours(name)
+        if ours is Presence.UNKNOWN:
+            ours = await index.parts.ours(name)
+        theirs = (
+            await index.correspondent.known(name)
+            if may_show_theirs(index.policy, name, ours)
+            else None
+        )
+        return view(index.policy, ours, theirs, self._world.now(), name)

@@ -1,0 +1,120 @@
+"""Trusted publishing: a workflow shows who it is, by the word of its forge, and is given a token
+for a quarter of an hour.
+
+The addresses and answers are the public index's, which clients have built in (uv, pdm,
+pypa/gh-action-pypi-publish); where they are can also be asked for (PEP 807, a draft).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pypid.core.errors import MintRefused, PypidError
+from pypid.core.permissions import Identity
+from pypid.web.app.app import App, app
+from pypid.web.app.errors import refusal_of
+from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.http.negotiation import qualities
+from pypid.web.http.request import Request
+from pypid.web.http.request_body import read_small
+from pypid.web.http.responses import header_of
+from pypid.web.http.small_responses import LARGEST, send, send_json
+
+AUDIENCE = "/_/oidc/audience"
+MINT = "/_/oidc/mint-token"
+PYTP = "application/vnd.pypi.pytp.v1+json"
+PROBLEM = "application/problem+json"
+UPLOADS = frozenset({"", "/", "/legacy", "/legacy/", "/simple", "/simple/"})
+"""The paths that uploads are sent to."""
+NOT_ENABLED = "not-enabled"
+
+
+class Shown(msgspec.Struct):
+    """The body: an identity token. What clients send besides does not matter."""
+
+    token: str
+
+
+@guarded(app, AUDIENCE, may=ANYBODY)
+async def audience(face: App, request: Request, who: Identity) -> None:
+    """For whom identity tokens are to be made. 404 where there is no trusted publishing: clients go
+    on without it.
+    """
+    found = None if face.publishers is None else face.publishers.audience
+    if found is None:
+        return send_json(request, _failure("No trusted publishing here", _not_enabled()), 404)
+    return send_json(request, {"audience": found})
+
+
+@guarded(app, MINT, may=ANYBODY, methods=("POST",))
+@guarded(app, "/_/oidc/github/mint-token", may=ANYBODY, methods=("POST",))
+async def mint(face: App, request: Request, who: Identity) -> None:
+    """A token for an identity token. Whatever goes wrong is told as clients read it: ``errors``,
+    each with its code.
+    """
+    try:
+        shown = _shown(await read_small(request.body, LARGEST))
+        if face.publishers is None:
+            raise _not_enabled()
+        minted = await face.publishers.mint(shown.token, request.client_address() or "")
+    except PypidError as error:
+        refusal = refusal_of(error, request.method)
+        if refusal is None:
+            raise
+        for name, value in refusal.head:
+            request.responseHeaders.setRawHeaders(name, [value])
+        return send_json(request, _failure("Token request failed", error), refusal.status)
+    expires = int(minted.expires.timestamp())
+    return send_json(request, {"success": True, "token": minted.secret, "expires": expires})
+
+
+def _shown(data: bytes) -> Shown:
+    try:
+        shown = msgspec.json.decode(data, type=Shown)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MintRefused(
+            "invalid-payload", f'The body is not {{"token": "..."}}: {error}'
+        ) from None
+    if not shown.token:
+        raise MintRefused("invalid-payload", "The token is empty.")
+    return shown
+
+
+def _not_enabled() -> MintRefused:
+    return MintRefused(
+        NOT_ENABLED, "This index trusts no issuer. An administrator can name one ([issuer:github])."
+    )
+
+
+def _failure(message: str, error: PypidError) -> dict[str, Any]:
+    code = error.code if isinstance(error, MintRefused) else type(error).__name__
+    return {"message": message, "errors": [{"code": code, "description": str(error)}]}
+
+
+@guarded(app, "/.well-known/pytp", may=ANYBODY)
+async def discover(face: App, request: Request, who: Identity) -> None:
+    """Where the above is, for uploads to the path in ``?discover=`` (PEP 807, a draft): 404 where
+    it is not.
+    """
+    accept = header_of(request, "accept")
+    wishes = {PYTP: 1.0} if accept is None else qualities(accept)
+    if not any(wishes.get(kind, 0.0) > 0 for kind in (PYTP, "application/*", "*/*")):
+        return _problem(request, 406, f"The answer is {PYTP}: accept that.")
+    asked = (request.args or {}).get(b"discover", [])
+    if len(asked) != 1:
+        return _problem(
+            request, 400, "Say once which upload path is meant: ?discover=%2Flegacy%2F."
+        )
+    base = face.base_url(request)
+    here = asked[0].decode("latin-1") in UPLOADS and base is not None
+    if not here or face.publishers is None or face.publishers.audience is None:
+        return _problem(request, 404, "There is no trusted publishing for that path.")
+    found = {"audience-endpoint": f"{base}{AUDIENCE}", "token-mint-endpoint": f"{base}{MINT}"}
+    return send(request, 200, PYTP, msgspec.json.encode(found))
+
+
+def _problem(request: Request, status: int, detail: str) -> None:
+    """An error as RFC 9457 has it."""
+    send(request, status, PROBLEM, msgspec.json.encode({"status": status, "detail": detail}))

@@ -1,0 +1,180 @@
+"""The legacy upload API: what twine, uv, poetry, pdm, flit, hatch and ``setup.py upload`` send."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from attrs import evolve, frozen
+
+from pypid.core.archives.inspection import inspect
+from pypid.core.errors import BadRequest
+from pypid.core.model import Upload
+from pypid.core.packaging.names import Distribution
+from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
+from pypid.core.permissions import Action, Identity, demand, may
+from pypid.flow import shielded
+from pypid.flow.spool import Spool
+from pypid.index.local.publish import PublishOutcome
+from pypid.metrics.families import UPLOADS
+from pypid.web.app.app import App, app, user_of
+from pypid.web.app.audit import Details, attempted
+from pypid.web.app.errors import ErrorResponse, send_refusal
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.http.responses import header_of
+from pypid.web.http.small_responses import send_plain
+from pypid.web.http.upload_form import Limits, read_form, refuse_early_form
+
+T = TypeVar("T")
+REGISTERED = "Projects need not be registered here: publish a file, and the project is there.\n"
+
+
+@guarded(app, "/legacy/", may=Action.WRITE, methods=("POST",))
+async def upload(face: App, request: Request, who: Identity) -> None:
+    """Publish one distribution (200; the same bytes again: 200 and nothing changes)."""
+    taken = await take(face, request, who)
+    if isinstance(taken, Published):
+        send_plain(request, 200, f"{taken.upload.distribution.filename}: {taken.words}\n")
+    else:
+        say(request, taken)
+
+
+@frozen
+class Published:
+    """A file that was published, and what became of it, in words."""
+
+    upload: Upload
+    outcome: PublishOutcome
+    words: str
+
+
+async def take(
+    face: App, request: Request, who: Identity, *, unsaid: str | None = None
+) -> Published | ErrorResponse | str:
+    """What the upload form asks for, done; what was published, or what else is to be said (`say`).
+    Raises as `publish`.
+
+    `unsaid` is what is done where neither the form nor the address says it.
+    """
+    limits = Limits(content=face.settings.max_upload)
+    refuse_early_form(request.body.size, limits)
+    # what has begun goes to its end, and its spool with it, even if the client goes away (a body
+    # that breaks off is an end too)
+    return await shielded(counted(face, _taken(face, request, who, limits, unsaid)))
+
+
+async def counted(face: App, taking: Coroutine[Any, Any, T]) -> T:
+    """While it is under way it is counted."""
+    face.world.counts.add(UPLOADS)
+    try:
+        return await taking
+    finally:
+        face.world.counts.add(UPLOADS, (), -1)
+
+
+async def _taken(
+    face: App, request: Request, who: Identity, limits: Limits, unsaid: str | None
+) -> Published | ErrorResponse | str:
+    """The whole upload, to its end."""
+    async with Spool(face.settings.spool, face.world.blocking) as spool:
+        content_type = header_of(request, "content-type") or ""
+        form = await read_form(request.body, content_type, limits=limits, spool=spool)
+        match action_of(form, _query_action(request) or unsaid):
+            case FormAction.FILE_UPLOAD:
+                return await publish(face, request, form, spool, who)
+            case FormAction.SUBMIT:
+                return REGISTERED
+            case FormAction.DOC_UPLOAD:
+                return ErrorResponse(410, "Documentation is not hosted here.")
+            case FormAction.UNKNOWN:
+                raise BadRequest("The form's :action is not known here: file_upload is.")
+
+
+def say(request: Request, answer: ErrorResponse | str) -> None:
+    """Answer with what is no publication."""
+    if isinstance(answer, ErrorResponse):
+        send_refusal(request, answer)
+    else:
+        send_plain(request, 200, answer)
+
+
+_WORDS = {
+    PublishOutcome.PUBLISHED: "published",
+    PublishOutcome.OVERWRITTEN: "published in place of the older file",
+    PublishOutcome.UNCHANGED: "these very bytes were published before; nothing was changed",
+}
+
+
+UNVERIFIED = (
+    "its attestations were not kept, because nothing on this server can verify them "
+    "(pypid[attestations])"
+)
+
+
+async def publish(
+    face: App,
+    request: Request,
+    form: UploadFields,
+    spool: Spool,
+    who: Identity,
+    *,
+    overwriting: bool = True,
+) -> Published:
+    """Check and publish the file in the `spool`, which is finished. To be `shielded`.
+
+    `overwriting`: whoever may overwrite does so by this. Raises `UploadRejected`, `Forbidden`, and
+    as `Index.publish`.
+    """
+    distribution = distribution_of(form)
+    # the guard has asked in general; now that the project is known, it is asked about
+    demand(face.rules, who, Action.WRITE, distribution.project)
+    upload = await face.looking.run(face.world.blocking, _checked, face, form, distribution, spool)
+    overwrite = overwriting and may(face.rules, who, Action.OVERWRITE, distribution.project)
+    publishing = face.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
+    subject = f"{distribution.project}/{distribution.filename}"
+    outcome = await attempted(
+        face,
+        request,
+        who,
+        "publish-file",
+        subject,
+        publishing,
+        lambda outcome: _published(outcome, upload),
+    )
+    unverified = (
+        upload.attestations
+        and upload.provenance is None
+        and outcome is not PublishOutcome.UNCHANGED
+    )
+    return Published(
+        upload, outcome, f"{_WORDS[outcome]}; {UNVERIFIED}" if unverified else _WORDS[outcome]
+    )
+
+
+def _published(outcome: PublishOutcome, upload: Upload) -> Details | None:
+    if outcome is PublishOutcome.UNCHANGED:
+        return None
+    return {"sha256": upload.digests.sha256, "outcome": outcome.value}
+
+
+def _checked(face: App, form: UploadFields, distribution: Distribution, spool: Spool) -> Upload:
+    """Blocks: the archive is opened and looked through, and signatures are verified."""
+    with spool.inspected() as file:
+        upload = check(form, distribution, inspect(file, distribution))
+    return evolve(upload, provenance=face.attesting.provenance(upload))
+
+
+def _query_action(request: Request) -> str | None:
+    values = (request.args or {}).get(b":action")
+    return values[0].decode("latin-1") if values else None
+
+
+@guarded(app, "/legacy/", may=Action.READ)
+async def wrong_method(face: App, request: Request, who: Identity) -> None:
+    """A browser, or an installer that was given the upload URL (C71)."""
+    advice = (
+        "This is where distributions are uploaded (POST, by twine or uv). To install, use "
+        "/simple/ as the index URL."
+    )
+    send_refusal(request, ErrorResponse(405, advice, ((b"Allow", b"POST"),)))

@@ -1,0 +1,91 @@
+"""Errors as pages, for browsers: what happened, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from attrs import frozen
+
+from pypid.core.errors import (
+    LoginRefused,
+    NoCsrfToken,
+    NoSuchFile,
+    NoSuchProject,
+    OtherSite,
+    Unauthenticated,
+)
+from pypid.core.permissions import Action, may
+from pypid.web.app.app import App
+from pypid.web.app.errors import ErrorResponse
+from pypid.web.http.request import Request
+from pypid.web.ui.login_redirect import login_address
+from pypid.web.ui.pages import common, environment
+
+
+@frozen
+class NextStep:
+    """Something to do next: a link, by its path from the root, or mere advice."""
+
+    words: str
+    path: str | None = None
+
+
+def page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
+    """The page that tells of the error, as bytes of HTML."""
+    values = common(face, request, request.identity)
+    text = (
+        environment()
+        .get_template("error.html")
+        .render(
+            **values,
+            status=refusal.status,
+            title=refusal.title,
+            lines=[line for line in refusal.text.splitlines() if line.strip()],
+            ways=list(_ways(face, request, refusal, error)),
+            number=request.id,
+        )
+    )
+    return text.encode("utf-8", "replace")
+
+
+def _ways(
+    face: App, request: Request, refusal: ErrorResponse, error: BaseException
+) -> Iterator[NextStep]:
+    who = request.identity
+    match error:
+        case NoCsrfToken():
+            yield NextStep(
+                "Go back, load the page anew, and send the form again: it was open while you "
+                "logged in or out."
+            )
+        case NoSuchProject(name=str() as name) if may(face.rules, who, Action.READ):
+            yield NextStep(f"Search for {name}", f"search?q={quote(name, safe='')}")
+        case NoSuchFile() if may(face.rules, who, Action.READ):
+            yield NextStep("Search the index", "search")
+        case _:
+            pass
+    logging_in_helps = (
+        who.user is None and face.registry is not None and not isinstance(error, LoginRefused)
+    )
+    if isinstance(error, OtherSite):
+        yield NextStep(
+            "Load the page anew from the address of this index, and send the form again."
+        )
+    elif refusal.status in (401, 403) and logging_in_helps:
+        yield NextStep("Log in", login_address(request))
+    elif refusal.status == 403 and who.user is not None:
+        yield NextStep(
+            f"You are logged in as {who.user}. Ask an administrator for the right, or log in "
+            f"as "
+            f"somebody else."
+        )
+    if refusal.status in (429, 502, 503, 504):
+        yield NextStep("Wait a moment and load the page again.")
+    if refusal.status == 500:
+        yield NextStep(
+            "Try it again; if it happens again, tell an administrator the number below, which "
+            "stands in the log."
+        )
+    if not isinstance(error, Unauthenticated):
+        yield NextStep("Go to the first page", "")

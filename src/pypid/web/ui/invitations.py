@@ -1,0 +1,88 @@
+"""Invitations on pages: a new one, which is shown once, and those that are open still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from attrs import frozen
+
+from pypid.core.errors import BadRequest
+from pypid.core.permissions import Action, Identity
+from pypid.web.api.invitations import made, withdrawn
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.request import Request
+from pypid.web.ui.flash import say
+from pypid.web.ui.form_helpers import sent
+from pypid.web.ui.pages import go, show
+
+EXPIRES = {"1d": "a day", "7d": "a week", "30d": "30 days"}
+"""How long a new one lasts."""
+MOST = 1000
+"""Lines of the audit log of each kind that are looked at."""
+
+say(
+    invitation_withdrawn="The invitation was taken back: nobody registers by it any more.",
+    invitation_used=(
+        "That invitation cannot be taken back: somebody has registered by it, or it was taken "
+        "back before."
+    ),
+)
+
+
+@frozen
+class OpenInvitation:
+    """An invitation that somebody may still register by, as the audit log tells of it."""
+
+    id: str
+    by: str
+    made: datetime
+    expires: datetime
+
+
+async def open_invitations(face: App) -> Sequence[OpenInvitation]:
+    """The newest first. Nothing is stored of one that was not used, so it is the audit log that
+    knows of them.
+    """
+    made, taken, used = [
+        await face.journal.deeds(what=what, most=MOST)
+        for what in ("make-invitation", "withdraw-invitation", "register-user")
+    ]
+    over = {deed.subject for deed in taken} | {deed.details.get("invitation") for deed in used}
+    found = [
+        OpenInvitation(
+            deed.subject, deed.who, deed.when, _moment(deed.details.get("expires", ""), deed.when)
+        )
+        for deed in made
+    ]
+    return [each for each in found if each.id not in over and each.expires > face.world.now()]
+
+
+def _moment(text: str, instead: datetime) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return instead
+
+
+@guarded(app, "/manage/invitations", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def invite(face: App, request: Request, who: Identity) -> None:
+    """A new invitation, which is on this one answer."""
+    expires = sent(request).text("expires", "7d")
+    if expires not in EXPIRES:
+        raise BadRequest(f"An invitation made here lasts for one of: {', '.join(EXPIRES)}.")
+    new = await made(face, request, who, expires)
+    base = face.base_url(request)
+    # behind the #, which no browser sends: so it is in no log, here or on the way
+    link = None if base is None else f"{base}/account/register#invitation={new.secret}"
+    await show(face, request, who, "invitation_made.html", status=201, invitation=new, link=link)
+
+
+@guarded(
+    app, "/manage/invitations/withdraw", may=Action.ADMIN, methods=("POST",), page=True, form=True
+)
+async def withdraw(face: App, request: Request, who: Identity) -> None:
+    """Take an invitation back."""
+    done = await withdrawn(face, request, who, sent(request).text("id").strip())
+    go(request, "manage/users", done="invitation-withdrawn" if done else "invitation-used")

@@ -1,0 +1,292 @@
+"""The site's upload form, taken apart while it comes: each file in it goes through a spool of its
+own, and is published or not.
+
+What went well stays, whatever comes after it: what is wrong with one file is said of this file, and
+the next one is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, field, frozen
+from multipart import MultipartError, MultipartSegment
+
+from pypid.core.errors import BadRequest, PypidError, TooLarge, UploadRejected, shortened
+from pypid.core.packaging.names import parse_filename
+from pypid.core.packaging.upload import UploadFields
+from pypid.core.permissions import Identity
+from pypid.flow import shielded
+from pypid.flow.spool import Spool
+from pypid.web.app.app import App
+from pypid.web.app.errors import refusal_of
+from pypid.web.http.cookies import FIELD, credential_of_cookie, demand_csrf_token
+from pypid.web.http.multipart import Event, MultipartParser
+from pypid.web.http.request import Request
+from pypid.web.http.request_body import refuse_early
+from pypid.web.http.responses import header_of
+from pypid.web.http.upload_form import (
+    CUT_OFF,
+    MAX_UPLOAD,
+    boundary_in,
+    file_name_in,
+    refusal_of_form,
+    text_of,
+)
+from pypid.web.installers.uploads import Published, counted, publish
+
+FILES, OVERWRITE = "files", "overwrite"
+"""The parts of the form beside the token against CSRF, which comes first: the files, and a box that
+is ticked before them.
+"""
+MOST_FILES = 50
+"""Files that one form may have."""
+_BESIDE = 10
+"""Parts that are none."""
+_TEXT = 1 << 10
+"""Bytes of a field that is no file."""
+_FRAME = 1 << 20
+"""Bytes of a form beside its files."""
+
+
+@frozen(kw_only=True)
+class ReceivedFile:
+    """What became of one file."""
+
+    filename: str
+    outcome: str
+    """A value of `index.local.publish.PublishOutcome`, or ``refused``."""
+    words: str
+    problems: tuple[str, ...] = ()
+    """All that is wrong with it."""
+    project: str | None = None
+    version: str | None = None
+    status: int = 200
+    """What HTTP calls it."""
+
+
+@define
+class MultiUpload:
+    """What became of a form: of its files in their order, and what is wrong with the form itself,
+    if anything is.
+    """
+
+    files: list[ReceivedFile] = field(factory=list)
+    problem: PypidError | None = None
+
+    @property
+    def status(self) -> int:
+        """The status of the whole answer: what is wrong, where that is one thing, else 400."""
+        bad = {file.status for file in self.files if file.problems}
+        refusal = None if self.problem is None else refusal_of(self.problem, b"POST")
+        bad |= set() if refusal is None else {refusal.status}
+        return 200 if not bad else bad.pop() if len(bad) == 1 else 400
+
+
+async def take(face: App, request: Request, who: Identity) -> MultiUpload:
+    """Publish the files of the form, one after the other; to the end, even if the client goes away.
+
+    Raises `NoCsrfToken` before anything is stored, `TooLarge` and `BadRequest` for what is no such
+    form at all, `ClientGone`.
+    """
+    refuse_early(request.body.size, MOST_FILES * face.settings.max_upload + _FRAME, MAX_UPLOAD)
+    try:
+        boundary = boundary_in(header_of(request, "content-type") or "")
+    except BadRequest:
+        if request.session is not None:  # the sort of form that any page can have a browser send
+            demand_csrf_token(request, request.session)
+        raise
+    return await shielded(counted(face, _taken(face, request, who, boundary)))
+
+
+async def _taken(face: App, request: Request, who: Identity, boundary: bytes) -> MultiUpload:
+    reading = _Reading(face, request, who)
+    parts = MultipartParser(boundary, at_most=MOST_FILES + _BESIDE)
+    room = MOST_FILES * face.settings.max_upload + _FRAME
+    try:
+        async for piece in request.body:
+            for event in parts.parse(piece[:room]):
+                await reading.hear(event)
+            room -= len(piece)
+            if room < 0:
+                raise TooLarge(face.settings.max_upload, MAX_UPLOAD)
+        parts.close()
+        reading.trust(None)  # a form without any part
+        if not reading.taking.files:
+            reading.taking.problem = BadRequest(
+                "No file was chosen. Choose the wheels and sdists that are to be published."
+            )
+    except MultipartError as error:
+        reading.break_off(refusal_of_form(error, MOST_FILES + _BESIDE))
+    except (BadRequest, TooLarge) as error:
+        reading.break_off(error)
+    finally:
+        await reading.discard()
+    return reading.taking
+
+
+class _Reading:
+    """Where we are in the form."""
+
+    def __init__(self, face: App, request: Request, who: Identity) -> None:
+        self.taking = MultiUpload()
+        self._face, self._request, self._who = face, request, who
+        self._is_trusted = request.session is None
+        self._overwriting = False
+        self._name = ""
+        self._text = bytearray()
+        self._filename: str | None = None
+        self._spool: Spool | None = None
+        self._came = 0
+        self._failure: PypidError | None = None
+
+    def trust(self, said: str | None) -> None:
+        """Raise `NoCsrfToken` unless the form, or the request's head, says the token of the session
+        that sends it.
+        """
+        if not self._is_trusted and self._request.session is not None:
+            demand_csrf_token(self._request, self._request.session, said)
+            self._is_trusted = True
+
+    async def hear(self, event: Event) -> None:
+        """What comes next in the form."""
+        if isinstance(event, MultipartSegment):
+            self._begin(event)
+        elif event is None:
+            await self._end()
+        elif self._filename is None:
+            self._text += event
+            if len(self._text) > _TEXT:
+                raise BadRequest(
+                    f"The form field {self._name[:80]!r} is larger than the {_TEXT} bytes that "
+                    f"are allowed."
+                )
+        else:
+            await self._more(event)
+
+    def _begin(self, segment: MultipartSegment) -> None:
+        self._name = text_of((segment.name or "").encode("latin-1"))
+        self._text, self._came, self._failure = bytearray(), 0, None
+        if self._name != FIELD:
+            self.trust(None)
+        named = (
+            file_name_in(segment.header("Content-Disposition", "")) if self._name == FILES else None
+        )
+        if not named:  # a browser where no file was chosen sends one without a name
+            self._filename = None
+            return
+        if len(self.taking.files) >= MOST_FILES:
+            raise BadRequest(
+                f"A form may have {MOST_FILES} files: these and all that came after them were "
+                f"not "
+                f"looked at."
+            )
+        self._filename = named
+        self._spool = Spool(self._face.settings.spool, self._face.world.blocking)
+
+    async def _more(self, data: bytes) -> None:
+        """More of a file. Of one that has failed the rest is read, and thrown away: there may be
+        others behind it.
+        """
+        self._came += len(data)
+        if self._failure is not None or self._spool is None:
+            return
+        try:
+            if self._came > self._face.settings.max_upload:
+                raise TooLarge(self._face.settings.max_upload, MAX_UPLOAD)
+            await self._spool.write(data)
+        except PypidError as error:
+            self._failure = error
+            await self.discard()
+
+    async def _end(self) -> None:
+        filename, self._filename = self._filename, None
+        if filename is None:
+            if self._name == FIELD:
+                self.trust(text_of(bytes(self._text)))
+            elif self._name == OVERWRITE:
+                self._overwriting = True
+            return
+        self.taking.files.append(await self._published(filename))
+        await self.discard()
+
+    async def _published(self, filename: str) -> ReceivedFile:
+        try:
+            if self._failure is not None or self._spool is None:
+                raise self._failure or BadRequest(CUT_OFF)
+            form = UploadFields(
+                fields={}, filename=filename, content_digests=await self._spool.finish()
+            )
+            request, who, overwriting = self._request, await self._still(), self._overwriting
+            return published(
+                await publish(self._face, request, form, self._spool, who, overwriting=overwriting)
+            )
+        except PypidError as error:
+            return refused(filename, error)
+
+    async def _still(self) -> Identity:
+        """Who they are by now: fifty files take as long as whoever sends them likes, and a session
+        may have ended meanwhile.
+
+        Raises `Unauthenticated`, `PeopleUnknown`.
+        """
+        cookie = None if self._request.session is None else credential_of_cookie(self._request)
+        return self._who if cookie is None else await self._face.access.identify(cookie)
+
+    def break_off(self, error: PypidError) -> None:
+        """Nothing more of the form is read. Raises the error where it has no files that anything
+        could be said of.
+        """
+        if self._filename is not None:
+            self.taking.files.append(refused(self._filename, error))
+            self._filename = None
+        elif not self.taking.files:
+            raise error
+        else:
+            self.taking.problem = error
+
+    async def discard(self) -> None:
+        """Forget the file."""
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            await spool.discard()
+
+
+def published(done: Published) -> ReceivedFile:
+    """What is said of a file that is there now."""
+    distribution = done.upload.distribution
+    return ReceivedFile(
+        filename=distribution.filename,
+        outcome=done.outcome.value,
+        words=done.words[:1].upper() + done.words[1:] + ".",
+        project=distribution.project,
+        version=done.upload.version,
+    )
+
+
+def refused(filename: str, error: PypidError) -> ReceivedFile:
+    """What is said of a file that was not published. Raises the error if it is not meant for
+    anybody.
+    """
+    refusal = refusal_of(error, b"POST")
+    if refusal is None:
+        raise error
+    return ReceivedFile(
+        filename=shortened(filename),
+        outcome="refused",
+        words="Not published.",
+        problems=tuple(_problems(error)),
+        project=_project_of(filename),
+        status=403 if refusal.status == 401 else refusal.status,  # a page has no challenge
+    )
+
+
+def _problems(error: PypidError) -> Sequence[str]:
+    return error.problems if isinstance(error, UploadRejected) else (error.text(),)
+
+
+def _project_of(filename: str) -> str | None:
+    try:
+        return parse_filename(filename).project
+    except PypidError:
+        return None

@@ -1,0 +1,183 @@
+"""What the forms of a project's settings do, by `web.app.changes`: yank, unyank, delete, set the
+status, give the name back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from pypid.core.errors import BadRequest, shortened
+from pypid.core.model import Project, Status
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity, may
+from pypid.web.app import changes
+from pypid.web.app.app import App, app
+from pypid.web.app.guard import guarded
+from pypid.web.http.form_fields import Fields
+from pypid.web.http.request import Request
+from pypid.web.ui.flash import say
+from pypid.web.ui.pages import go, part
+from pypid.web.ui.settings import ADDRESS, show_settings
+
+FILE, RELEASE, PROJECT = "filename", "version", "project"
+"""The fields of which one says what the form is about."""
+CONFIRM = "confirm"
+"""The field where its name is typed before it is deleted."""
+Done = tuple[Project | None, str]
+"""The project as it is then, None if there is none any more; and the word for it in `ui.said`."""
+BACK, PAGE = "back", "page"
+"""Fields that say which page the form stood on: which release's, and which of its pages."""
+
+say(
+    yanked="Yanked: installers that were not told this very version choose another one.",
+    unyanked="The yank was taken back.",
+    file_deleted="The file was deleted.",
+    release_deleted="The release was deleted.",
+    project_deleted="All files of the project were deleted. Its name stays ours.",
+    status_set="The status was set.",
+    name_released="The name was given back.",
+)
+
+
+@guarded(app, ADDRESS + "yank", may=Action.WRITE, methods=("POST",), page=True, form=True)
+async def yank(face: App, request: Request, who: Identity, project: str) -> None:
+    """Yank a release or a file."""
+    name, fields = project_name(project), _fields(request)
+
+    async def yanked() -> Done:
+        subject, filenames = await _chosen(face, name, fields)
+        return await changes.yank(
+            face, request, who, name, subject, filenames, fields.text("reason").strip()
+        ), "yanked"
+
+    await _answer(face, request, who, name, yanked())
+
+
+@guarded(app, ADDRESS + "unyank", may=Action.WRITE, methods=("POST",), page=True, form=True)
+async def unyank(face: App, request: Request, who: Identity, project: str) -> None:
+    """Take the yank off a release or a file."""
+    name, fields = project_name(project), _fields(request)
+
+    async def unyanked() -> Done:
+        subject, filenames = await _chosen(face, name, fields)
+        return await changes.unyank(face, request, who, name, subject, filenames), "unyanked"
+
+    await _answer(face, request, who, name, unyanked())
+
+
+@guarded(app, ADDRESS + "delete", may=Action.DELETE, methods=("POST",), page=True, form=True)
+async def delete(face: App, request: Request, who: Identity, project: str) -> None:
+    """Delete a file, a release, or all files of the project, whose name was typed."""
+    name, fields = project_name(project), _fields(request)
+
+    async def deleted() -> Done:
+        kind, subject = _meant(fields, FILE, RELEASE, PROJECT)
+        _confirm(fields, name if kind == PROJECT else subject, subject)
+        if kind == PROJECT:
+            return (await changes.delete_all(face, request, who, name))[0], "project-deleted"
+        what, done = (
+            ("delete-file", "file-deleted")
+            if kind == FILE
+            else ("delete-release", "release-deleted")
+        )
+        return await changes.delete(
+            face, request, who, name, what, *await _chosen(face, name, fields)
+        ), done
+
+    await _answer(face, request, who, name, deleted())
+
+
+@guarded(app, ADDRESS + "status", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def set_status(face: App, request: Request, who: Identity, project: str) -> None:
+    """Set the status of the project."""
+    name, fields = project_name(project), _fields(request)
+
+    async def changed() -> Done:
+        try:
+            status = Status(fields.text("status"))
+        except ValueError:
+            raise BadRequest(
+                f"Choose one of the statuses: {', '.join(status.value for status in Status)}."
+            ) from None
+        return await changes.set_status(
+            face, request, who, name, status, fields.text("reason").strip()
+        ), "status-set"
+
+    await _answer(face, request, who, name, changed())
+
+
+@guarded(app, ADDRESS + "release-name", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def release_name(face: App, request: Request, who: Identity, project: str) -> None:
+    """Give the name of an empty project back."""
+    name, fields = project_name(project), _fields(request)
+
+    async def given_back() -> Done:
+        _confirm(fields, name, name)
+        await changes.give_back(face, request, who, name)
+        return None, "name-released"
+
+    await _answer(face, request, who, name, given_back())
+
+
+def _fields(request: Request) -> Fields:
+    return request.form or Fields()
+
+
+def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
+    """Which of these fields says what is meant, and what it says. Raises `BadRequest` unless it is
+    one, once.
+    """
+    said = [(kind, text) for kind in kinds for text in fields.all(kind) if text]
+    if len(said) != 1:
+        raise BadRequest(
+            f"The form has to say one thing that it is about, in one of its fields: "
+            f"{', '.join(kinds)}."
+        )
+    return said[0]
+
+
+async def _chosen(face: App, name: ProjectName, fields: Fields) -> tuple[str, frozenset[str]]:
+    """The file or release that is meant, and the names of its files. Raises `NoSuchProject`,
+    `NoSuchFile`.
+    """
+    kind, subject = _meant(fields, FILE, RELEASE)
+    return subject, frozenset({subject}) if kind == FILE else await face.index.release(
+        name, subject
+    )
+
+
+def _confirm(fields: Fields, *words: str) -> None:
+    """Raise `BadRequest` unless what was typed is each of these (which are the same, where all is
+    well).
+    """
+    typed = fields.text(CONFIRM).strip()
+    if any(typed != word for word in words):
+        said = f"{shortened(typed)!r} was typed" if typed else "nothing was typed"
+        raise BadRequest(
+            f"Nothing was changed: type {shortened(words[0])!r} to confirm it; {said}."
+        )
+
+
+async def _answer(
+    face: App, request: Request, who: Identity, name: ProjectName, doing: Awaitable[Done]
+) -> None:
+    """Do it, and lead back to where the form stood, or show it again with what is wrong with it."""
+    fields = _fields(request)
+    back, page = fields.text(BACK) or None, fields.text(PAGE)
+    sees_settings = all(may(face.rules, who, right, name) for right in (Action.WRITE, Action.READ))
+    try:
+        project, done = await doing
+    except BadRequest as error:
+        if not sees_settings:
+            raise
+        return await show_settings(face, request, who, name, back, page, error=error, sent=fields)
+    if project is None:
+        return go(request, "", done=done)
+    if not sees_settings:
+        return go(request, f"project/{part(name)}/" if project.files else "", done=done)
+    asked = {"page": page} if page.isascii() and page.isdigit() and page != "1" else {}
+    if back is not None and any(file.version == back for file in project.files):
+        asked["version"] = back
+    elif back is not None:  # the release has gone
+        asked = {}
+    return go(request, f"project/{part(name)}/-/settings", done=done, **asked)

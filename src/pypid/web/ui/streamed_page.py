@@ -1,0 +1,73 @@
+"""A page that is written while something goes on: its head, a line each time that there is one, and
+what came of it.
+
+It needs no script: a browser shows what has come, and the page is whole when the work is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from markupsafe import escape
+
+from pypid.core.errors import PypidError, StorageDown
+from pypid.core.permissions import Identity
+from pypid.index.progress import Repeated, Tell
+from pypid.web.app.app import App
+from pypid.web.http.request import Request
+from pypid.web.http.response_body import write
+from pypid.web.http.responses import set_head
+from pypid.web.ui.pages import common, environment, page_head
+
+HERE = "<!-- it goes on -->"
+"""Stands in the template where the lines go; it cannot be in any text, which is escaped."""
+LEAST = 4096
+"""Bytes with which every browser begins to show a page."""
+STILL = 10.0
+"""Seconds between two signs of life, so that no proxy gives up."""
+
+
+async def show_meanwhile(
+    face: App,
+    request: Request,
+    who: Identity,
+    template: str,
+    run: Callable[[Tell], Awaitable[Any]],
+    **values: Any,
+) -> None:
+    """Answer with the page, of which what stands before `HERE` is sent at once, and the rest when
+    `run` has ended.
+
+    The template is given `came`, what `run` returned (None: not yet, or it failed), and `problems`,
+    why it failed. A client that goes away has `run` cancelled, as everywhere.
+    """
+
+    def page(came: Any, problems: list[str]) -> tuple[str, str]:
+        given = {**common(face, request, who), **values}
+        text = environment().get_template(template).render(**given, came=came, problems=problems)
+        before, _, after = text.partition(HERE)
+        return before, after
+
+    before, _ = page(None, [])
+    head = (
+        *page_head(request),
+        (b"X-Accel-Buffering", b"no"),
+    )  # nginx would hold it back until the end
+    set_head(request, 200, head)
+    _say(request, before + " " * max(0, LEAST - len(before)) + "\n")
+    came, problems = None, []
+    try:
+        with Repeated(face.world.clock, STILL, lambda: _say(request, "\n")):
+            came = await run(lambda said: _say(request, f"<li>{escape(said)}</li>\n"))
+    except PypidError as error:
+        if isinstance(error, StorageDown):
+            face.condition.doubt()
+        problems = [line for line in str(error).splitlines() if line.strip()]
+    _say(request, page(came, problems)[1])
+
+
+def _say(request: Request, text: str) -> None:
+    """Some of the page, unless the client has gone."""
+    if request.channel is not None:
+        write(request, text.encode("utf-8", "replace"))

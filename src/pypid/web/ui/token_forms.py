@@ -1,0 +1,143 @@
+"""Tokens on pages: the form for a new one, how one is used, and what a list says of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import msgspec
+from attrs import frozen
+
+from pypid.core.accounts.entries import TOKEN_USER, Token
+from pypid.core.errors import BadRequest
+from pypid.core.permissions import Action
+from pypid.web.api.tokens import ALL, NewToken, State, state_of, words_of
+from pypid.web.http.form_fields import Fields
+
+MEANS = {
+    "read": "install from here",
+    "publish": "upload files",
+    "overwrite": "replace published files",
+    "delete": "delete files and releases",
+    "fetch": "have projects fetched from upstream",
+    "admin": "administer this index",
+    "metrics": "read its metrics",
+}
+"""What the words of a token's actions mean."""
+EXPIRES = {
+    "30d": "in 30 days",
+    "90d": "in 90 days",
+    "365d": "in a year",
+    "never": "never",
+    "own": "at the end of another day",
+}
+"""By what the form sends: when a new token expires."""
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
+_NOWHERE = "https://INDEX"
+
+
+@frozen
+class TokenLine:
+    """A token as a list shows it."""
+
+    id: str
+    name: str
+    user: str
+    actions: list[str]
+    projects: tuple[str, ...]
+    publisher: bool
+    state: State
+    created: datetime
+    expires: datetime | None
+    used: datetime | None
+    used_from: str
+
+
+@frozen
+class TokenUse:
+    """How some program is told the token."""
+
+    program: str
+    words: str
+    text: str
+
+
+def lines_of(tokens: Iterable[Token], now: datetime) -> list[TokenLine]:
+    """The tokens, as a list shows them."""
+    return [
+        TokenLine(
+            id=token.id,
+            name=token.name,
+            user=token.user,
+            actions=words_of(token.scope.actions),
+            projects=token.scope.projects,
+            publisher=token.publisher,
+            state=state_of(token, now),
+            created=token.created,
+            expires=token.expires,
+            used=token.used,
+            used_from=token.used_from,
+        )
+        for token in tokens
+    ]
+
+
+def wanted_token(said: Fields) -> NewToken:
+    """The token that the form asks for. Raises `BadRequest`."""
+    if not said.text("name").strip():
+        raise BadRequest("Give the token a name: what it is for, or where it is kept.")
+    if not said.all("actions"):
+        raise BadRequest("Tick at least one thing that the token may do.")
+    document = {
+        "name": said.text("name").strip(),
+        "actions": list(said.all("actions")),
+        "projects": said.text("projects").replace(",", " ").split() or list(ALL),
+        "expires": _expiry(said),
+    }
+    try:
+        return msgspec.convert(document, NewToken)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"This cannot be a token: {error}.") from None
+
+
+def _expiry(said: Fields) -> str | None:
+    chosen = said.text("expires")
+    if chosen not in EXPIRES:
+        raise BadRequest("Choose when the token expires.")
+    if chosen != "own":
+        return None if chosen == "never" else chosen
+    day = said.text("until").strip()
+    if not day:
+        raise BadRequest("Say until which day the token holds: choose a date.")
+    return f"{day}T23:59:59Z" if _DAY.match(day) else day
+
+
+def uses_of(base: str | None, secret: str, actions: Collection[Action]) -> list[TokenUse]:
+    """How the token is told to twine, uv and pip, as far as it is good for what they do. `base`:
+    the index's URL.
+    """
+    index = base or _NOWHERE
+    machine = urlsplit(index).hostname or index
+    found = []
+    if Action.WRITE in actions:
+        pypirc = f"[distutils]\nindex-servers = ours\n\n[ours]\nrepository = {index}/legacy/\n"
+        pypirc += f"username = {TOKEN_USER}\npassword = {secret}"
+        found.append(
+            TokenUse("twine", "In ~/.pypirc (chmod 600); then: twine upload -r ours dist/*", pypirc)
+        )
+        uv = f"export UV_PUBLISH_URL={index}/legacy/\nexport UV_PUBLISH_TOKEN={secret}\nuv publish"
+        found.append(
+            TokenUse(
+                "uv publish", "In the environment, as in CI where it is a secret variable.", uv
+            )
+        )
+    if Action.READ in actions:
+        netrc = f"machine {machine}\nlogin {TOKEN_USER}\npassword {secret}"
+        words = (
+            f"In ~/.netrc (chmod 600), which both read; then: pip install --index-url "
+            f"{index}/simple/ PROJECT"
+        )
+        found.append(TokenUse("pip and uv", words, netrc))
+    return found

@@ -1,0 +1,721 @@
+"""The audit log and the downloads: that every change is in it, who may read it, and what it never
+holds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.signed_urls import Links
+from pypid.core.accounts.entries import Account, AccountStatus, AuditEntry
+from pypid.core.accounts.registration import AccountSettings
+from pypid.core.accounts.sessions import csrf_token
+from pypid.core.configuration.choices import Mode, Registration
+from pypid.core.errors import StorageDown
+from pypid.core.model import SignedUrl
+from pypid.core.policy import Policy
+from pypid.daemon.logs import Threshold
+from pypid.testing.worlds import BEGINNING
+from pypid.web.app.all_routes import app
+from pypid.web.app.audit import listed
+from pypid.web.app.guard import guarded_routes
+from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.index.local.test_tiering import Shelves
+from tests.web.api.test_exports import exported
+from tests.web.api.test_users import PeopleCase
+from tests.web.elsewhere import Elsewhere
+from tests.web.installers.test_collect import Scripted
+from tests.web.peopled import Peopled, have
+from tests.web.whole import PASSWORDS, Answer, Fragile, Pypid, WholeCase, basic, content, spelled
+
+CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+NO_DEED = {
+    ("POST", "/_/oidc/mint-token"): "written down by access.oidc, where tokens are minted",
+    ("POST", "/_/oidc/github/mint-token"): "the same",
+    ("POST", "/admin/register"): "it confirms what the configuration says, and changes nothing",
+}
+"""Routes of changing methods that leave no line of their own, and why."""
+
+
+class EveryChangeTests(WholeCase):
+    """A successful change by any route leaves a line."""
+
+    def setUp(self) -> None:
+        """A pypid with everything: another index behind it, storage classes, registration."""
+        super().setUp()
+        self.elsewhere = Elsewhere()
+        for number in range(1, 6):
+            self.elsewhere.has(
+                "theirs", sdist_filename("theirs", f"{number}.0"), sdist("theirs", f"{number}.0")
+            )
+        self.elsewhere.has("more", wheel_filename("more"), wheel("more"))
+        self.shelves = Shelves(lambda: BEGINNING)
+        self.pypid = Pypid(
+            Path(self.mktemp()),
+            policy=Policy(mode=Mode.CACHE),
+            upstream=self.elsewhere,
+            blobs=cast(Fragile, self.shelves),
+            storage_folder=Path("/srv/storage"),
+        )
+        resolver = Scripted({"more": [("more", "1.0")]})
+        self.pypid.face.resolvers = resolver
+        self.patch(self.pypid.index, "bucket", self.bucket)
+        self.people = Peopled(self.pypid, Path(self.mktemp()))
+        settings = AccountSettings(registration=Registration.TOKEN)
+        self.pypid.face.settings = evolve(self.pypid.face.settings, people=settings)
+        self.covered: set[tuple[str, str]] = set()
+
+    async def bucket(self) -> Shelves:
+        return self.shelves
+
+    def leaves(self, method: str, rule: str, what: str, answer: Answer) -> Any:
+        """The request went well, and one line tells of it; the answer's document."""
+        self.assertIn(answer.status, (200, 201, 303), (method, rule, answer))
+        self.covered.add((method, rule))
+        deeds = self.deeds()[self.seen :]
+        self.assertEqual([deed.what for deed in deeds], [what], (method, rule))
+        self.assertTrue(deeds[0].who and deeds[0].subject)
+        self.assertEqual(deeds[0].where, "192.0.2.7")
+        self.seen += 1
+        return json.loads(answer.body) if answer["content-type"] == "application/json" else None
+
+    seen = 0
+
+    def deeds(self) -> Sequence[AuditEntry]:
+        """All lines of the log, the oldest first."""
+        return self.people.deeds(most=1000)
+
+    def api(
+        self,
+        what: str,
+        method: str,
+        rule: str,
+        document: object = None,
+        by: str = "ada",
+        **values: str,
+    ) -> Any:
+        """One request of the JSON API, with the `values` in its address."""
+        path = rule
+        for name, value in values.items():
+            path = path.replace(f"<{name}>", value)
+        assert "<" not in path, path
+        return self.leaves(method, rule, what, self.pypid.api(method, path, document, user=by))
+
+    def by_form(
+        self,
+        what: str,
+        rule: str,
+        fields: dict[str, str],
+        *headers: tuple[str, str],
+        by: str = "ada",
+        **values: str,
+    ) -> Answer:
+        """One form of a page, with the `values` in its address; `by` "" is whoever `headers` and
+        `fields` say.
+        """
+        path = re.sub(r"<(\w+)>", lambda match: values[match[1]], rule)
+        kind = ("Content-Type", "application/x-www-form-urlencoded")
+        answer = self.pypid.ask(
+            "POST", path, kind, *headers, body=urlencode(fields).encode(), user=by or None
+        )
+        self.leaves("POST", rule, what, answer)
+        return answer
+
+    def fetch(self, number: int) -> None:
+        """A file of theirs is kept."""
+        answer = self.pypid.get(f"/packages/theirs/{sdist_filename('theirs', f'{number}.0')}")
+        self.assertEqual(answer.status, 200)
+
+    def test_all(self) -> None:
+        """Every route of a changing method leaves a line when it has changed something; the
+        exceptions stand in a list.
+        """
+        self.uploads()
+        self.projects()
+        self.cache()
+        self.storage()
+        self.accounts()
+        self.pypiclouds()
+        self.machine_pages()
+        self.people_pages()
+        routes = {
+            (method, route.rule)
+            for route in guarded_routes(app)
+            for method in route.methods & CHANGING
+        }
+        self.assertEqual(routes - self.covered, set(NO_DEED))
+
+    def uploads(self) -> None:
+        package = "/api/package/<project>/<filename>"
+        filename, data = wheel_filename("spam", "0.5"), wheel("spam", "0.5")
+        at = f"/api/package/spam/{filename}"
+        self.leaves(
+            "POST", package, "publish-file", self.send_form([content(filename, data)], target=at)
+        )
+        self.assertEqual(self.send_form([content(filename, data)], target=at).status, 409)
+        self.leaves("DELETE", package, "delete-file", self.pypid.ask("DELETE", at, user="ada"))
+        for number, target in enumerate(("/", "/simple/", "/legacy/"), 1):
+            filename, data = wheel_filename("spam", f"{number}.0"), wheel("spam", f"{number}.0")
+            self.leaves("POST", target, "publish-file", self.publish(filename, data, target=target))
+        at_pypi = self.publish(wheel_filename("spam", "3.5"), wheel("spam", "3.5"), target="/pypi/")
+        self.leaves("POST", "/pypi/", "publish-file", at_pypi)
+        again = self.publish(wheel_filename("spam", "1.0"), wheel("spam", "1.0"))
+        self.assertEqual((again.status, len(self.deeds())), (200, self.seen))  # nothing has changed
+        old = sdist_filename("spam", "4.0"), sdist("spam", "4.0")
+        part = (f'name="sdist"; filename="{old[0]}"', old[1])
+        self.leaves(
+            "POST",
+            "/uploadpackage/",
+            "publish-file",
+            self.send_form([part], target="/uploadpackage/"),
+        )
+        rule = "/packages/<python>/<letter>/<project>/<filename>"
+        put = self.pypid.ask(
+            "PUT",
+            f"/packages/source/s/spam/{sdist_filename('spam', '5.0')}",
+            body=sdist("spam", "5.0"),
+            user="alice",
+        )
+        self.leaves("PUT", rule, "publish-file", put)
+        in_page = (f'name="files"; filename="{wheel_filename("eggs")}"', wheel("eggs"))
+        self.leaves("POST", "/upload", "publish-file", self.send_form([in_page], target="/upload"))
+
+    def projects(self) -> None:
+        project = "/api/projects/<project>"
+        file, release = f"{project}/files/<filename>", f"{project}/releases/<version>"
+        one = {"project": "spam", "filename": wheel_filename("spam", "1.0")}
+        self.api("yank", "PUT", f"{file}/yank", {"reason": "bad"}, by="alice", **one)
+        self.api("unyank", "DELETE", f"{file}/yank", None, by="alice", **one)
+        self.api("yank", "PUT", f"{release}/yank", None, by="alice", project="spam", version="2.0")
+        self.api(
+            "unyank", "DELETE", f"{release}/yank", None, by="alice", project="spam", version="2.0"
+        )
+        self.api(
+            "set-status",
+            "PUT",
+            f"{project}/status",
+            {"status": "active", "reason": "x"},
+            project="spam",
+        )
+        document = {"older_than": "0d", "keep": 0, "class": "GLACIER_IR"}
+        self.pypid.clock.advance(10)
+        self.api("tier", "POST", "/api/tier", document)
+        self.pypid.api("POST", "/api/tier", {**document, "dry_run": True})
+        self.assertEqual(len(self.deeds()), self.seen)  # nothing was moved
+        self.api("delete-file", "DELETE", file, None, **one)
+        self.api("delete-release", "DELETE", release, None, project="spam", version="2.0")
+        self.api("delete-project", "DELETE", project, None, project="spam")
+        self.api("release-name", "DELETE", "/api/names/<project>", None, project="spam")
+        site, one = "/project/<project>/-/", {"filename": wheel_filename("eggs")}
+        self.by_form("yank", f"{site}yank", {**one, "reason": "bad"}, by="alice", project="eggs")
+        self.by_form("unyank", f"{site}unyank", one, by="alice", project="eggs")
+        self.by_form("set-status", f"{site}status", {"status": "archived"}, project="eggs")
+        self.by_form(
+            "delete-project",
+            f"{site}delete",
+            {"project": "eggs", "confirm": "eggs"},
+            project="eggs",
+        )
+        self.by_form("release-name", f"{site}release-name", {"confirm": "eggs"}, project="eggs")
+
+    def cache(self) -> None:
+        answer = self.pypid.ask(
+            "POST",
+            "/requirements.txt",
+            ("Content-Type", "application/json"),
+            body=b'{"requirements": "more"}',
+            user="bob",
+        )
+        self.leaves("POST", "/requirements.txt", "collect", answer)
+        for number in 1, 2, 3:
+            self.fetch(number)
+        self.assertEqual(len(self.deeds()), self.seen)  # what is downloaded is no change
+        values = {"project": "theirs", "filename": sdist_filename("theirs", "1.0")}
+        self.api("purge-cache", "DELETE", "/api/cache/<project>/<filename>", None, **values)
+        self.api("purge-cache", "DELETE", "/api/cache/<project>", None, project="theirs")
+        self.api("purge-cache", "DELETE", "/api/cache")
+
+    def storage(self) -> None:
+        self.pypid.face.loudness = Threshold("info")
+        self.api("set-log-level", "PUT", "/api/log-level", {"level": "debug"})
+        self.api("make-snapshot", "POST", "/api/snapshots", {"name": "release-42"})
+        self.api(
+            "delete-snapshot", "DELETE", "/api/snapshots/<snapshot>", None, snapshot="release-42"
+        )
+        self.api("rebuild", "POST", "/api/rebuild")
+        self.api("rebuild", "POST", "/api/rebuild/<project>", None, project="spam")
+        self.api("adopt", "POST", "/api/adopt", {"folder": "/srv/storage"})
+        self.api("sweep", "POST", "/api/check", {"sweep": True})
+        self.pypid.face.exports = exported
+        self.api("export", "POST", "/api/export", {"target": "/srv/index"})
+        self.pypid.api("POST", "/api/check")
+        self.assertEqual(len(self.deeds()), self.seen)  # only looked
+
+    def accounts(self) -> None:
+        user, group, right = (
+            "/api/users/<name>",
+            "/api/groups/<name>",
+            "/api/projects/<project>/rights/<kind>",
+        )
+        self.api("add-user", "POST", "/api/users", {"name": "carol"})
+        self.api("change-user", "PATCH", user, {"admin": True}, name="carol")
+        self.api("set-password", "PUT", f"{user}/password", None, name="carol")
+        self.api("add-group", "POST", "/api/groups", {"name": "devs"})
+        self.api("join-group", "PUT", f"{group}/members/<user>", None, name="devs", user="carol")
+        self.api(
+            "leave-group", "DELETE", f"{group}/members/<user>", None, name="devs", user="carol"
+        )
+        self.api("remove-group", "DELETE", group, None, name="devs")
+        self.api("set-right", "PUT", right, {"right": "r"}, project="ham", kind="everyone")
+        self.api("remove-right", "DELETE", right, None, project="ham", kind="everyone")
+        self.api(
+            "set-right",
+            "PUT",
+            f"{right}/<name>",
+            {"right": "r"},
+            project="ham",
+            kind="user",
+            name="bob",
+        )
+        self.api(
+            "remove-right",
+            "DELETE",
+            f"{right}/<name>",
+            None,
+            project="ham",
+            kind="user",
+            name="bob",
+        )
+        token = self.api("make-token", "POST", "/api/tokens", {"name": "x", "actions": ["read"]})
+        self.api("revoke-token", "DELETE", "/api/tokens/<id>", None, id=token["id"])
+        self.api("remove-user", "DELETE", user, None, name="carol")
+        first, second = (
+            self.api("make-invitation", "POST", "/api/invitations", {}) for _ in range(2)
+        )
+        self.api("withdraw-invitation", "DELETE", "/api/invitations/<id>", None, id=second["id"])
+        applicant = json.dumps(
+            {"user": "frida", "password": "long enough", "token": first["secret"]}
+        ).encode()
+        self.leaves(
+            "POST",
+            "/api/register",
+            "register-user",
+            self.pypid.ask("POST", "/api/register", body=applicant),
+        )
+        login = json.dumps({"user": "alice", "password": PASSWORDS["alice"]}).encode()
+        answer = self.pypid.ask("POST", "/api/session", body=login)
+        session = self.leaves("POST", "/api/session", "begin-session", answer)
+        cookie = ("Cookie", (answer["set-cookie"] or "").split(";")[0])
+        ended = self.pypid.ask(
+            "DELETE", "/api/session", cookie, ("X-CSRF-Token", session["csrf_token"])
+        )
+        self.leaves("DELETE", "/api/session", "end-session", ended)
+
+    def machine_pages(self) -> None:
+        self.pypid.face.loudness = Threshold("info")
+        self.by_form("set-log-level", "/manage/log-level", {"level": "debug"})
+        self.by_form("make-snapshot", "/manage/snapshots", {"name": "release-43"})
+        self.by_form(
+            "delete-snapshot",
+            "/manage/snapshots/delete",
+            {"name": "release-43", "confirm": "release-43"},
+        )
+        self.fetch(4)
+        self.in_pieces(
+            "purge-cache", "/manage/upstream/purge", {"what": "project", "project": "theirs"}
+        )
+        self.in_pieces("rebuild", "/manage/rebuild", {})
+        self.in_pieces("sweep", "/manage/check", {"sweep": "yes", "confirm": "sweep"})
+        self.in_pieces(None, "/manage/check", {})  # only looked
+
+    def in_pieces(self, what: str | None, path: str, fields: dict[str, str]) -> None:
+        """A form whose answer is written while it is carried out."""
+        connection, body = self.pypid.connect(), urlencode(fields).encode()
+        kind = ("Content-Type", "application/x-www-form-urlencoded")
+        connection.send(spelled("POST", path, kind, basic("ada"), body=body))
+        self.assertTrue(connection.rest().startswith(b"HTTP/1.1 200 OK"))
+        self.assertEqual(
+            [deed.what for deed in self.deeds()[self.seen :]], [what] if what else [], path
+        )
+        self.seen += 1 if what else 0
+        self.covered.add(("POST", path))
+
+    def people_pages(self) -> None:
+        user, group, rights = (
+            "/manage/users/<name>",
+            "/manage/groups/<name>",
+            "/project/<project>/-/rights",
+        )
+        nina = "nina's long one"
+        self.by_form("add-user", "/manage/users", {"name": "nina", "password": nina})
+        self.by_form("change-user", f"{user}/change", {"admin": "yes"}, name="nina")
+        self.by_form("set-password", f"{user}/password", {"password": nina}, name="nina")
+        self.by_form("add-group", "/manage/groups", {"name": "crew"})
+        self.by_form("join-group", f"{group}/join", {"user": "nina"}, name="crew")
+        self.by_form("leave-group", f"{group}/leave", {"user": "nina"}, name="crew")
+        self.by_form("remove-group", f"{group}/remove", {"confirm": "crew"}, name="crew")
+        self.by_form(
+            "set-right", rights, {"kind": "user", "name": "bob", "right": "r"}, project="ham"
+        )
+        self.by_form(
+            "remove-right",
+            rights,
+            {"kind": "user", "name": "bob", "do": "withdraw", "last": "yes"},
+            project="ham",
+        )
+        for path, by in (("/account/tokens/revoke", "alice"), ("/manage/tokens/revoke", "ada")):
+            said = {"name": "x", "actions": "read", "expires": "30d"}
+            self.by_form("make-token", "/account/tokens", said, by="alice")
+            token = self.deeds()[-1].subject
+            self.by_form("revoke-token", path, {"id": token}, by=by)
+        self.by_form("make-invitation", "/manage/invitations", {})
+        made = self.deeds()[-1].subject
+        self.by_form("withdraw-invitation", "/manage/invitations/withdraw", {"id": made})
+        invitation = self.api("make-invitation", "POST", "/api/invitations", {})["secret"]
+        olga = {
+            "user": "olga",
+            "password": "long enough",
+            "again": "long enough",
+            "token": invitation,
+        }
+        self.by_form("register-user", "/account/register", olga, by="")
+        answer = self.by_form(
+            "begin-session", "/account/login", {"user": "nina", "password": nina}, by=""
+        )
+        cookie, secret = self.session_of(answer)
+        self.by_form(
+            "end-session", "/account/logout", {"csrf_token": csrf_token(secret)}, cookie, by=""
+        )
+        answer = self.by_form(
+            "begin-session", "/account/login", {"user": "nina", "password": nina}, by=""
+        )
+        cookie, secret = self.session_of(answer)
+        said = {
+            "csrf_token": csrf_token(secret),
+            "current": nina,
+            "password": "another one",
+            "again": "another one",
+        }
+        self.by_form("set-password", "/account/password", said, cookie, by="")
+        self.by_form("remove-user", f"{user}/remove", {"confirm": "nina"}, name="nina")
+
+    def session_of(self, answer: Answer) -> tuple[tuple[str, str], str]:
+        """The cookie that came with it, as a header, and its secret."""
+        pair = (answer["set-cookie"] or "").split(";")[0]
+        return ("Cookie", pair), pair.partition("=")[2]
+
+    def pypiclouds(self) -> None:
+        user, group, right = (
+            "/admin/user/<name>",
+            "/admin/group/<name>",
+            "/admin/package/<project>/<kind>/<name>/<permission>",
+        )
+        self.api("rebuild", "POST", "/admin/rebuild")
+        self.api("add-user", "PUT", user, {"password": "long enough"}, name="gina")
+        self.api("change-user", "POST", f"{user}/admin", {"admin": True}, name="gina")
+        waiting = Account(
+            name="hans",
+            hash="",
+            standing=AccountStatus.PENDING,
+            created=BEGINNING,
+            changed=BEGINNING,
+        )
+        have(self.people.accounts.add_user(waiting))
+        self.api("change-user", "POST", f"{user}/approve", None, name="hans")
+        self.api("add-group", "PUT", group, None, name="ops")
+        self.api("join-group", "PUT", f"{user}/group/<group>", None, name="gina", group="ops")
+        self.api("leave-group", "DELETE", f"{user}/group/<group>", None, name="gina", group="ops")
+        self.api("remove-group", "DELETE", group, None, name="ops")
+        one = {"project": "ham", "kind": "user", "name": "bob", "permission": "read"}
+        self.api("set-right", "PUT", right, None, **one)
+        self.api("remove-right", "DELETE", right, None, **one)
+        self.api("remove-user", "DELETE", user, None, name="gina")
+        self.api(
+            "import-people",
+            "POST",
+            "/api/acl",
+            {"users": [{"username": "ivy", "password": "$6$x"}]},
+        )
+        by_address = (("PUT", "/api/user/<name>", {}), ("PUT", "/api/user/password", {}))
+        for method, rule, said in (*by_address, ("PUT", "/acct/login", {"username": "kim"})):
+            invitation = self.api("make-invitation", "POST", "/api/invitations", {})["secret"]
+            body = json.dumps({**said, "password": "long enough", "token": invitation}).encode()
+            self.leaves(
+                method,
+                rule,
+                "register-user",
+                self.pypid.ask(method, rule.replace("<name>", "jim"), body=body),
+            )
+        token = self.leaves(
+            "GET",
+            "/admin/token/<name>",
+            "make-invitation",
+            self.pypid.api("GET", "/admin/token/lea"),
+        )["token"]
+        body = json.dumps({"token": token, "password": "long enough"}).encode()
+        answer = self.pypid.ask("PUT", "/acct/tokenRegister", body=body)
+        self.assertEqual(
+            [deed.what for deed in self.deeds()[self.seen :]], ["register-user", "begin-session"]
+        )
+        self.seen += 2
+        self.covered.add(("PUT", "/acct/tokenRegister"))
+        by_lea = basic("lea", "long enough")
+        body = json.dumps(
+            {"old_password": "long enough", "new_password": "longer than that"}
+        ).encode()
+        changed = self.pypid.ask("POST", "/api/user/password", by_lea, body=body)
+        self.leaves("POST", "/api/user/password", "set-password", changed)
+        body = json.dumps({"username": "lea", "password": "longer than that"}).encode()
+        answer = self.pypid.ask("POST", "/acct/login", body=body)
+        token = self.leaves("POST", "/acct/login", "begin-session", answer)["csrf_token"]
+        cookie = ("Cookie", (answer["set-cookie"] or "").split(";")[0])
+        self.assertEqual(
+            self.pypid.ask("POST", "/acct/logout", cookie, ("X-CSRF-Token", token)).status, 302
+        )
+        self.assertEqual([deed.what for deed in self.deeds()[self.seen :]], ["end-session"])
+        self.seen += 1
+        self.covered.add(("POST", "/acct/logout"))
+
+
+class LogTests(PeopleCase):
+    """What the log holds, and who may read it."""
+
+    def log(self, query: str = "") -> Any:
+        """The answer's document."""
+        answer = self.pypid.api("GET", f"/api/audit{query}")
+        self.assertEqual(answer.status, 200, answer)
+        return answer.json
+
+    def test_read(self) -> None:
+        """The newest first, by who, what and subject, in pieces that follow one another."""
+        for name in ("carol", "erin", "frank"):
+            self.add(name)
+        self.pypid.api("PATCH", "/api/users/erin", {"admin": True})
+        self.by("erin", "POST", "/api/groups", {"name": "devs"})
+        subjects = ["devs", "erin", "frank", "erin", "carol"]
+        self.assertEqual([deed["subject"] for deed in self.log()["deeds"]], subjects)
+        self.assertEqual([deed["what"] for deed in self.log("?who=erin")["deeds"]], ["add-group"])
+        self.assertEqual(len(self.log("?what=add-user&subject=erin")["deeds"]), 1)
+        found: list[str] = []
+        page = self.log("?most=2")
+        while page["deeds"]:
+            found += [deed["subject"] for deed in page["deeds"]]
+            page = (
+                {"deeds": []}
+                if page["before"] is None
+                else self.log(f"?most=2&before={page['before']}")
+            )
+        self.assertEqual(found, subjects)
+        deed = self.log("?who=erin")["deeds"][0]
+        self.assertEqual(
+            (deed["when"], deed["where"], deed["token"]),
+            ("2026-01-01T00:00:01.500000Z", "192.0.2.7", None),
+        )
+
+    def test_refused(self) -> None:
+        """Whoever is no administrator is 403; parameters that cannot be are 400."""
+        self.assertEqual(self.pypid.api("GET", "/api/audit", user="alice").status, 403)
+        self.assertEqual(self.pypid.api("GET", "/api/audit", user=None).status, 401)
+        for query in (
+            "?most=0",
+            "?most=1001",
+            "?most=x",
+            "?most=",
+            "?before=-1",
+            "?before=9999999999999999999",
+            "?who=%ff",
+        ):
+            self.assertEqual(self.pypid.api("GET", f"/api/audit{query}").status, 400, query)
+        for query in (
+            "?whom=alice",
+            "?who=a&who=b",
+            "?who=a%0ab",
+            f"?who={'x' * 301}",
+            "?most=%D9%A1",
+        ):
+            self.assertEqual(self.pypid.api("GET", f"/api/audit{query}").status, 400, query)
+
+    def test_upload(self) -> None:
+        """An upload's line names the file and its digest; what was refused leaves none."""
+        filename, data = self.have_wheel("spam")
+        self.refused(self.publish(filename, wheel("spam", requires_python=">=3.9")), 400)
+        [deed] = self.people.deeds()
+        self.assertEqual(
+            (deed.who, deed.what, deed.subject), ("alice", "publish-file", f"spam/{filename}")
+        )
+        self.assertEqual(deed.details, {"sha256": sha256(data).hexdigest(), "outcome": "published"})
+
+    def test_broken_off(self) -> None:
+        """A deletion that breaks off in the storage is written down as such, for a part of it may
+        have been done.
+        """
+        filename, _ = self.have_wheel("spam")
+        self.pypid.blobs.away = StorageDown("it is away.")
+        self.assertEqual(
+            self.pypid.api("DELETE", f"/api/projects/spam/files/{filename}").status, 503
+        )
+        deed = self.people.deeds()[-1]
+        self.assertEqual((deed.what, deed.subject), ("delete-file", f"spam/{filename}"))
+        self.assertIn("it is away", deed.details["broke-off"])
+
+    @given(st.sets(st.text(alphabet="abc", min_size=1, max_size=5), max_size=60))
+    @settings(max_examples=50, deadline=None, database=None)
+    def test_listed(self, names: set[str]) -> None:
+        """A list of many names is short, and says how many it leaves out."""
+        told = listed(names).split()
+        self.assertEqual(set(told[:20]) - {"and"} <= names, True)
+        self.assertEqual(len(names) > 20, told[-1:] == ["more"])
+        if len(names) > 20:
+            self.assertEqual(int(told[-2]), len(names) - 20)
+
+
+class DownloadTests(PeopleCase):
+    """Who was given a file."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.filename, self.data = self.have_wheel("spam")
+        self.sha256 = sha256(self.data).hexdigest()
+
+    def told(self) -> list[tuple[str, str | None, str]]:
+        """Who, by which token, and which file; the oldest first."""
+        answer = self.pypid.api("GET", f"/api/downloads?sha256={self.sha256}")
+        self.assertEqual(answer.status, 200, answer)
+        return [
+            (line["who"], line["token"], line["filename"]) for line in answer.json["downloads"]
+        ][::-1]
+
+    def test_given(self) -> None:
+        """Each GET of the file is one, whole or in part, by whichever address, with the user and
+        the token.
+        """
+        token = self.pypid.api(
+            "POST", "/api/tokens", {"name": "x", "actions": ["read"]}, user="alice"
+        ).json
+        path = f"/packages/spam/{self.filename}"
+        self.pypid.get(path)
+        self.pypid.get(path, user="bob")
+        self.pypid.get(path, None, ("Authorization", f"Bearer {token['secret']}"))
+        self.pypid.get(path, None, ("Range", "bytes=1-"))
+        self.pypid.get(f"/local/spam/{self.filename}", user="bob")
+        self.pypid.get(f"/packages/py3/s/spam/{self.filename}", user="bob")
+        users = [
+            ("anonymous", None),
+            ("bob", None),
+            ("alice", token["id"]),
+            ("anonymous", None),
+            ("bob", None),
+            ("bob", None),
+        ]
+        self.assertEqual(self.told(), [(*user, self.filename) for user in users])
+        line = self.pypid.api("GET", f"/api/downloads?sha256={self.sha256.upper()}&most=1").json[
+            "downloads"
+        ][0]
+        self.assertEqual(
+            (line["where"], line["project"], line["when"]),
+            ("192.0.2.7", "spam", "2026-01-01T00:00:01.500000Z"),
+        )
+
+    def test_not_given(self) -> None:
+        """HEAD, what did not change, what may not be read, metadata and pages are no downloads."""
+        path = f"/packages/spam/{self.filename}"
+        tag = self.pypid.ask("HEAD", path)["etag"]
+        assert tag is not None
+        self.assertEqual(self.pypid.get(path, None, ("If-None-Match", tag)).status, 304)
+        self.assertEqual(self.pypid.get(path, None, ("Range", "bytes=99999999-")).status, 416)
+        self.assertEqual(self.pypid.get(f"{path}.metadata").status, 200)
+        self.pypid.api("PUT", "/api/projects/spam/rights/user/alice", {"right": "r"})
+        self.assertEqual(self.pypid.get(path, user="bob").status, 403)
+        self.assertEqual(self.told(), [])
+
+    def test_sent_elsewhere(self) -> None:
+        """Whoever is sent to a signed URL was given the file."""
+
+        async def link(key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl:
+            return SignedUrl("https://bucket.example/x", self.pypid.world.now() + lifetime)
+
+        self.patch(MemoryBlobs, "link", staticmethod(link))
+        links = Links(self.pypid.blobs, self.pypid.world, timedelta(hours=1), timedelta(minutes=5))
+        giver = self.pypid.index._giver
+        self.patch(self.pypid.index, "_giver", evolve(giver, links=links))
+        answer = self.pypid.get(f"/packages/spam/{self.filename}", user="bob")
+        self.assertEqual((answer.status, answer["location"]), (302, "https://bucket.example/x"))
+        self.assertEqual(self.told(), [("bob", None, self.filename)])
+
+    def test_theirs(self) -> None:
+        """A file of theirs is one, kept on the way or where they are sent to the other index; a
+        page of it is none.
+        """
+        for mode in Mode.CACHE, Mode.REDIRECT:
+            elsewhere, filename, data = Elsewhere(), sdist_filename("ham"), sdist("ham")
+            elsewhere.has("ham", filename, data)
+            pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=mode), upstream=elsewhere)
+            people = Peopled(pypid, Path(self.mktemp()))
+            pypid.get("/simple/ham/", user="bob")
+            answer = pypid.get(f"/packages/ham/{filename}", user="bob")
+            self.assertEqual(answer.status, 200 if mode is Mode.CACHE else 302)
+            [line] = self.have(people.downloads.of(sha256(data).hexdigest()))
+            self.assertEqual((line.who, line.project, line.filename), ("bob", "ham", filename))
+
+    def test_broken_off(self) -> None:
+        """Who goes away in the middle was given it all the same."""
+        connection = self.pypid.connect()
+        connection.send(spelled("GET", f"/packages/spam/{self.filename}", user="bob"))
+        connection.lose(ConnectionError("gone"))
+        self.assertEqual(self.told(), [("bob", None, self.filename)])
+
+    def test_refused(self) -> None:
+        """For administrators only; what is no digest is 400 with advice, one that nobody fetched an
+        empty list.
+        """
+        self.assertEqual(
+            self.pypid.api("GET", f"/api/downloads?sha256={self.sha256}", user="alice").status, 403
+        )
+        for query in (
+            "",
+            "?sha256=",
+            "?sha256=abc",
+            f"?sha256={'g' * 64}",
+            f"?sha512={self.sha256}",
+            f"?sha256={self.sha256}0",
+        ):
+            self.refused(self.pypid.api("GET", f"/api/downloads{query}"), 400, "sha256")
+        nothing = self.pypid.api("GET", f"/api/downloads?sha256={'0' * 64}").json
+        self.assertEqual(nothing, {"sha256": "0" * 64, "downloads": [], "before": None})
+
+    def test_by_day(self) -> None:
+        """Who may read a project is told how many downloads it had, and of nobody's name; what is
+        not there has none.
+        """
+        path = f"/packages/spam/{self.filename}"
+        for user in (None, "bob", "alice"):
+            self.pypid.get(path, user=user)
+        answer = self.pypid.api("GET", "/api/projects/Spam/downloads?days=2", user="bob")
+        counted = {"since": "2025-12-31", "days": [{"day": "2026-01-01", "count": 3}], "total": 3}
+        self.assertEqual(answer.json, {"project": "spam", **counted})
+        self.assertEqual(
+            self.pypid.api("GET", "/api/projects/spam/downloads").json["since"], "2025-10-04"
+        )
+        for query in ("?days=0", "?days=401", "?days=x", "?day=1"):
+            self.refused(self.pypid.api("GET", f"/api/projects/spam/downloads{query}"), 400, "day")
+        self.assertEqual(self.pypid.api("GET", "/api/projects/eggs/downloads").status, 404)
+        self.pypid.api("PUT", "/api/projects/spam/rights/user/alice", {"right": "r"})
+        self.assertEqual(
+            self.pypid.api("GET", "/api/projects/spam/downloads", user="bob").status, 403
+        )
+        self.assertEqual(
+            self.pypid.api("GET", "/api/projects/spam/downloads", user="alice").json["total"], 3
+        )

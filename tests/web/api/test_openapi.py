@@ -1,0 +1,256 @@
+"""The JSON API's description of itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import schemathesis
+from klein import Klein
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.permissions import Identity
+from pypid.web.api.openapi import PLACES, described_routes, document
+from pypid.web.app.all_routes import app
+from pypid.web.app.descriptions import Described
+from pypid.web.app.guard import ANYBODY, guarded, guarded_routes
+from pypid.web.http.request import Request
+from tests.web.described import hold
+from tests.web.peopled import Peopled
+from tests.web.whole import HOST, WholeCase
+
+OPERATIONS = [
+    (method, path, operation)
+    for path, methods in document()["paths"].items()
+    for method, operation in methods.items()
+]
+
+FILES = ("/api/package/{project}/{filename}",)
+"""Where files are had."""
+FORM = "multipart/form-data"
+
+
+def resolved(part: Any) -> Any:
+    """The part that a reference stands for."""
+    while "$ref" in part:
+        found: Any = document()
+        for word in part["$ref"].removeprefix("#/").split("/"):
+            found = found[word]
+        part = found
+    return part
+
+
+class DocumentTests(SynchronousTestCase):
+    """What it says of every route."""
+
+    def test_complete(self) -> None:
+        """It has every route below ``/api/``, with its methods, and no other."""
+        routes = {
+            (method.lower(), route.rule.replace("<", "{").replace(">", "}"))
+            for route in guarded_routes(app)
+            for method in route.methods - {"HEAD"}
+            if route.rule.startswith("/api/")
+        }
+        self.assertEqual({(method, path) for method, path, _ in OPERATIONS}, routes)
+        self.assertEqual(len(OPERATIONS), len(routes))
+
+    def test_undescribed(self) -> None:
+        """A route that is added and says nothing of itself is named."""
+        for doc, decorate in (
+            (None, Described(dict[str, Any])),
+            ("Something.", lambda route: route),
+        ):
+            routes = Klein()
+
+            async def route(self: Any, request: Request, who: Identity) -> None:
+                pass
+
+            route.__doc__ = doc
+            guarded(routes, "/api/new", may=ANYBODY)(decorate(route))
+            self.assertIn(
+                "/api/new",
+                str(
+                    self.assertRaises(
+                        TypeError, lambda routes=routes: list(described_routes(routes))
+                    )
+                ),
+            )
+
+    def test_valid(self) -> None:
+        """It is an OpenAPI document."""
+        schemathesis.openapi.from_dict(
+            {**msgspec.to_builtins(document()), "servers": [{"url": "/"}]}
+        ).validate()
+
+    def test_answers(self) -> None:
+        """Each operation has a good answer with a schema, and errors with theirs: 400 and 413 where
+        a body is taken.
+        """
+        for method, path, operation in OPERATIONS:
+            answers = {
+                status: resolved(answer) for status, answer in operation["responses"].items()
+            }
+            if method == "get" and path in FILES:
+                continue
+            [good] = [status for status in answers if status < "300"]
+            self.assertTrue(answers[good]["content"]["application/json"]["schema"], (method, path))
+            self.assertTrue({"401", "429", "503"} <= set(answers), (method, path))
+            if "requestBody" in operation:
+                self.assertTrue({"400", "413"} <= set(answers), (method, path))
+                [content] = operation["requestBody"]["content"].values()
+                self.assertTrue(content["schema"], (method, path))
+            for status in set(answers) - {good}:
+                refused = resolved(answers[status]["content"]["application/json"]["schema"])
+                self.assertEqual(set(refused["required"]), {"code", "title", "message"})
+                self.assertTrue(
+                    answers[status]["description"].endswith("."), (method, path, status)
+                )
+
+    def test_files(self) -> None:
+        """A file is had whole or in part, or somewhere else; or the one that the client has is
+        still good (RFC 9110).
+        """
+        for path in FILES:
+            answers = {
+                status: resolved(answer)
+                for status, answer in document()["paths"][path]["get"]["responses"].items()
+            }
+            self.assertLessEqual(
+                {"200", "206", "302", "304", "401", "404", "412", "416", "429", "503"}, set(answers)
+            )
+            for status in ("200", "206"):
+                self.assertEqual(set(answers[status]["content"]), {"application/octet-stream"})
+
+    def test_words(self) -> None:
+        """Each has a summary of one line, an identifier of its own, and says who may."""
+        identifiers = {operation["operationId"] for _, _, operation in OPERATIONS}
+        self.assertEqual(len(identifiers), len(OPERATIONS))
+        for method, path, operation in OPERATIONS:
+            self.assertTrue(0 < len(operation["summary"]) < 120, (method, path))
+            self.assertRegex(operation["description"], r"(?s)\n\n(Needs|For) [^\n]+\.\Z")
+
+    def test_security(self) -> None:
+        """Who changes something by a session says its token, too; only what is for anybody, or for
+        readers, goes without.
+        """
+        for method, path, operation in OPERATIONS:
+            ways = operation["security"]
+            self.assertIn({"password": []}, ways)
+            if method in ("put", "post", "patch", "delete"):
+                self.assertNotIn({"session": []}, ways, (method, path))
+                entrance = (method, path) in (
+                    ("post", "/api/session"),
+                    ("post", "/api/register"),
+                ) or (method == "put" and path in ("/api/user/{name}", "/api/user/password"))
+                self.assertEqual({"session": [], "csrf": []} in ways, not entrance, (method, path))
+            needs = operation["description"].rpartition("\n")[2]
+            self.assertEqual(
+                {} in ways, needs in ("For anybody.", "Needs the right to read."), (method, path)
+            )
+
+    def test_cookie(self) -> None:
+        """Its name is the one that the client's session has: another by TLS."""
+        names = [
+            document(secure=secure)["components"]["securitySchemes"]["session"]["name"]
+            for secure in (False, True)
+        ]
+        self.assertEqual(names, ["pypid_session", "__Host-pypid_session"])
+
+    def test_places(self) -> None:
+        """Each place in an address is described, once."""
+        for method, path, operation in OPERATIONS:
+            places = [
+                parameter["name"]
+                for parameter in operation.get("parameters", ())
+                if parameter["in"] == "path"
+            ]
+            self.assertEqual(places, re.findall(r"{(\w+)}", path), (method, path))
+            self.assertTrue(set(places) <= set(PLACES))
+
+
+class ServedTests(WholeCase):
+    """What a client gets."""
+
+    def test_served(self) -> None:
+        """Anybody gets it, with the address of this pypid in it."""
+        answer = self.pypid.get("/api/openapi.json")
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(answer.json["openapi"], "3.1.0")
+        self.assertEqual([server["url"] for server in answer.json["servers"]], [f"http://{HOST}"])
+        self.assertEqual(answer.json["paths"], json.loads(msgspec.json.encode(document()["paths"])))
+
+
+class HoldTests(SynchronousTestCase):
+    """The check that every answer goes through which a test of the web gets."""
+
+    def test_held(self) -> None:
+        """An answer as described passes; one with a key more, a key less or a status that is not
+        described does not.
+        """
+        for status, said, fine in (
+            (200, {"name": "spam", "released": True}, True),
+            (200, {"name": "spam", "released": True, "more": 1}, False),
+            (200, {"name": "spam"}, False),
+            (200, {"name": "spam", "released": 1}, False),
+            (201, {"name": "spam", "released": True}, False),
+            (404, {"code": "404 x", "title": "Not Found", "message": "x"}, True),
+            (404, {"detail": "x"}, False),
+        ):
+            held = (
+                "DELETE",
+                "/api/names/spam",
+                status,
+                "application/json",
+                json.dumps(said).encode(),
+            )
+            if fine:
+                hold(*held)
+            else:
+                self.assertRaises(AssertionError, hold, *held)
+
+
+class BodyTests(WholeCase):
+    """What is said of bodies, and what the routes make of them."""
+
+    def setUp(self) -> None:
+        """With accounts, a project, a group and a user."""
+        super().setUp()
+        Peopled(self.pypid, Path(self.mktemp()))
+        self.have_wheel("spam", "1.0")
+        self.assertEqual(self.pypid.api("POST", "/api/users", {"name": "ann"}).status, 201)
+
+    def test_unknown_fields(self) -> None:
+        """A field that the description does not have is refused by name."""
+        values = {
+            "project": "spam",
+            "filename": "spam-1.0-py3-none-any.whl",
+            "version": "1.0",
+            "name": "ann",
+            "kind": "user",
+        }
+        early = {
+            ("post", "/api/register"),
+            ("post", "/api/invitations"),
+        }  # this pypid has neither, whatever is sent
+        early |= {
+            ("put", "/api/user/{name}"),
+            ("put", "/api/user/password"),
+            ("post", "/api/acl"),
+        }  # and what others have dumped may say more
+        for method, path, operation in OPERATIONS:
+            if "requestBody" in operation and (method, path) not in early:
+                [(kind, content)] = operation["requestBody"]["content"].items()
+                if (
+                    kind == FORM
+                ):  # upload tools send dozens of others, and more with each specification
+                    continue
+                self.assertIs(resolved(content["schema"])["additionalProperties"], False, path)
+                target = re.sub(r"{(\w+)}", lambda place: values[place[1]], path)
+                if path.endswith("rights/{kind}"):
+                    target = "/api/projects/spam/rights/everyone"
+                self.refused(
+                    self.pypid.api(method.upper(), target, {"surprise": 1}), 400, "surprise"
+                )

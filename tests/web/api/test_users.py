@@ -1,0 +1,756 @@
+"""``/api/users``, ``/api/groups``, ``/api/rights`` and ``/api/me``: who may, what becomes of it,
+and what is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.errors import BadRequest
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import AUTHENTICATED, Rules
+from pypid.web.app.account_names import new_name
+from pypid.web.app.registry import Configured
+from tests.distributions import wheel_filename
+from tests.web.peopled import Peopled, have
+from tests.web.whole import Answer, WholeCase, basic, spelled
+
+
+class PeopleCase(WholeCase):
+    """A pypid with an accounts database."""
+
+    configured: Configured | None = None
+    sql = True
+    directory = False
+    durable = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.people = Peopled(
+            self.pypid,
+            Path(self.mktemp()),
+            configured=self.configured,
+            sql=self.sql,
+            directory=self.directory,
+            durable=self.durable,
+        )
+
+    def add(self, name: str, password: str = "secret of some length", **fields: object) -> Answer:
+        """Make an account; it has to go well."""
+        answer = self.pypid.api(
+            "POST", "/api/users", {"name": name, "password": password, **fields}
+        )
+        self.assertEqual(answer.status, 201, answer)
+        return answer
+
+    def me(self, user: str, password: str = "secret of some length") -> Answer:
+        """The answer to who one is."""
+        return self.pypid.get("/api/me", None, basic(user, password))
+
+    def by(self, user: str, method: str, path: str, document: object = None) -> Answer:
+        """A request by somebody with the usual password."""
+        body = None if document is None else json.dumps(document).encode()
+        return self.pypid.ask(method, path, basic(user, "secret of some length"), body=body)
+
+
+class UserTests(PeopleCase):
+    """Accounts."""
+
+    def test_life(self) -> None:
+        """An account is made, logs in, is disabled, opened again, and removed; the audit log tells
+        it all, without a secret.
+        """
+        document = self.add("carol").json
+        self.assertEqual(
+            (
+                document["name"],
+                document["admin"],
+                document["standing"],
+                document["from"],
+                document["warnings"],
+            ),
+            ("carol", False, "active", "database", []),
+        )
+        self.assertNotIn("password", document)
+        self.assertEqual(self.me("carol").json["user"], "carol")
+        self.assertEqual(
+            self.pypid.api("PATCH", "/api/users/carol", {"standing": "disabled"}).json["standing"],
+            "disabled",
+        )
+        self.assertEqual(self.me("carol").status, 401)
+        self.assertFalse(self.pypid.api("GET", "/api/users/carol").json["can_log_in"])
+        self.assertEqual(
+            self.pypid.api("PATCH", "/api/users/carol", {"standing": "active"}).status, 200
+        )
+        self.assertEqual(self.me("carol").status, 200)
+        self.assertEqual(
+            self.pypid.api("DELETE", "/api/users/carol").json, {"name": "carol", "removed": True}
+        )
+        self.assertEqual(self.me("carol").status, 401)
+        self.assertEqual(self.pypid.api("GET", "/api/users/carol").status, 404)
+        told = ["add-user", "change-user", "change-user", "remove-user"]
+        self.assertEqual(self.people.done(), [("ada", what, "carol") for what in told])
+        self.assertNotIn("secret of some length", repr(self.people.deeds()))
+        self.assertEqual(self.people.deeds()[0].where, "192.0.2.7")
+
+    def test_made_password(self) -> None:
+        """Without a password one is made, told once, and right; it stands nowhere else."""
+        answer = self.pypid.api("POST", "/api/users", {"name": "carol"})
+        password = answer.json["password"]
+        self.assertGreaterEqual(len(password), 24)
+        self.assertEqual(self.me("carol", password).status, 200)
+        for path in ("/api/users", "/api/users/carol", "/api/audit"):
+            said = self.pypid.api("GET", path).text
+            self.assertNotIn(password, said)
+            self.assertNotIn("argon2", said)
+
+    def test_list(self) -> None:
+        """The list has the accounts and the users of the configuration, and of none a hash."""
+        self.add("carol", admin=True)
+        users = {user["name"]: user for user in self.pypid.api("GET", "/api/users").json["users"]}
+        self.assertEqual({name: user["from"] for name, user in users.items()}["carol"], "database")
+        self.assertEqual(
+            (users["alice"]["from"], users["ada"]["admin"], users["carol"]["admin"]),
+            ("configuration", True, True),
+        )
+        self.assertNotIn("argon2", self.pypid.api("GET", "/api/users").text)
+
+    def test_names_refused(self) -> None:
+        """A name that cannot be is 400 with the reason, and nothing is made."""
+        bad = (
+            "",
+            "a b",
+            "a:b",
+            "a=b",
+            "a;b",
+            "a\nb",
+            "a\0b",
+            "x" * 101,
+            "__token__",
+            "__x",
+            "everyone",
+            "admins",
+            "a/b",
+            "..",
+        )
+        for name in (*bad, "a\\b", "e\u0301", "\ud800", "a\u202eb", "tab\t"):
+            answer = self.pypid.ask("POST", "/api/users", body=_json(name), user="ada")
+            self.assertEqual(answer.status, 400, (name, answer))
+        self.assertEqual(have(self.people.accounts.users()), ())
+        self.assertEqual(self.people.done(), [])
+
+    def test_names_taken(self) -> None:
+        """A name that somebody has, or one that looks the same, is 409."""
+        self.add("carol")
+        for name in (
+            "carol",
+            "Carol",
+            "CAROL",
+            "\uff43arol",
+            "alice",
+            "Alice",
+            "anonymous",
+            "operator",
+        ):
+            self.assertEqual(self.pypid.api("POST", "/api/users", {"name": name}).status, 409, name)
+
+    def test_documents_refused(self) -> None:
+        """Unknown fields, wrong types and empty changes are 400."""
+        self.add("carol")
+        for document in (
+            {},
+            {"name": 1},
+            {"name": "x", "hash": "y"},
+            {"name": "x", "password": ""},
+            {"name": "x", "admin": 1},
+            [],
+        ):
+            self.assertEqual(self.pypid.api("POST", "/api/users", document).status, 400, document)
+        too_long = {"name": "x", "password": "x" * 10_000}
+        self.assertEqual(self.pypid.api("POST", "/api/users", too_long).status, 400)
+        for document in ({}, {"standing": "pending"}, {"admin": None}, {"name": "x"}):
+            self.assertEqual(
+                self.pypid.api("PATCH", "/api/users/carol", document).status, 400, document
+            )
+
+    def test_elsewhere(self) -> None:
+        """Users of the configuration are changed there: 409 says where; nobody is 404."""
+        for method, path, document in (
+            ("PATCH", "", {"admin": True}),
+            ("DELETE", "", None),
+            ("PUT", "/password", {"password": "x"}),
+        ):
+            self.refused(
+                self.pypid.api(method, f"/api/users/alice{path}", document), 409, "[users]"
+            )
+            self.refused(
+                self.pypid.api(method, f"/api/users/nobody-at-all{path}", document),
+                404,
+                "nobody-at-all",
+            )
+
+    def test_removed_with_all(self) -> None:
+        """With an account go its tokens, rights and memberships: another one of the name inherits
+        nothing.
+        """
+        self.add("carol")
+        secret = self.by("carol", "POST", "/api/tokens", {"name": "t", "actions": ["read"]}).json[
+            "secret"
+        ]
+        self.pypid.api("POST", "/api/groups", {"name": "devs"})
+        self.pypid.api("PUT", "/api/groups/devs/members/carol")
+        self.pypid.api("PUT", "/api/projects/spam/rights/user/carol", {"right": "rw"})
+        self.assertEqual(self.pypid.api("DELETE", "/api/users/carol").status, 200)
+        self.assertEqual(
+            self.pypid.get("/api/me", None, ("Authorization", f"Bearer {secret}")).status, 401
+        )
+        self.add("carol")
+        self.assertEqual(self.me("carol").json["groups"], [])
+        self.assertEqual(self.pypid.api("GET", "/api/projects/spam/rights").json["rights"], [])
+
+
+class InheritTests(PeopleCase):
+    """Names to which something was given before anybody had them."""
+
+    configured = Configured(mentioned=frozenset({"erin"}))
+
+    def test_mentioned(self) -> None:
+        """An account under a name that has rights or is in a group already is made only where that
+        is meant.
+        """
+        self.pypid.api("PUT", "/api/projects/spam/rights/user/frank", {"right": "r"})
+        self.pypid.api("POST", "/api/groups", {"name": "devs"})
+        self.pypid.api("PUT", "/api/groups/devs/members/gina")
+        for name, where in (
+            ("erin", "configuration"),
+            ("frank", "right of a project"),
+            ("gina", "devs"),
+        ):
+            self.refused(
+                self.pypid.api("POST", "/api/users", {"name": name}), 409, where, "inherit"
+            )
+            self.add(name, inherit=True)
+        self.assertEqual(self.me("gina").json["groups"], ["devs"])
+
+
+class DirectoryTests(PeopleCase):
+    """Another source knows people, too."""
+
+    directory = True
+
+    def test_known_elsewhere(self) -> None:
+        """Whom a directory knows cannot be made or changed here, also not to inherit; they can be
+        in groups.
+        """
+        for inherit in False, True:
+            self.assertEqual(
+                self.pypid.api("POST", "/api/users", {"name": "dora", "inherit": inherit}).status,
+                409,
+            )
+        self.refused(self.pypid.api("DELETE", "/api/users/dora"), 409, "directory")
+        self.pypid.api("POST", "/api/groups", {"name": "devs"})
+        self.assertEqual(
+            self.pypid.api("PUT", "/api/groups/devs/members/dora").json["warnings"], []
+        )
+        document = self.pypid.api("GET", "/api/users/dora").json
+        self.assertEqual(
+            (document["from"], document["groups"], document["can_log_in"]),
+            ("elsewhere", ["devs", "staff"], True),
+        )
+
+    def test_gone(self) -> None:
+        """Who left the directory logs in by no token or session of before, once somebody else has
+        an account of the name.
+        """
+        token = self.pypid.api(
+            "POST", "/api/tokens", {"name": "t", "actions": ["read"], "user": "dora"}
+        ).json["secret"]
+        begun = self.pypid.ask(
+            "POST", "/api/session", body=json.dumps({"user": "dora", "password": "dora's"}).encode()
+        )
+        old = (
+            ("Authorization", f"Bearer {token}"),
+            ("Cookie", str(begun["set-cookie"]).partition(";")[0]),
+        )
+        for by in old:
+            self.assertEqual(self.pypid.get("/api/me", None, by).json["user"], "dora")
+        self.people.chain.sources = self.people.chain.sources[:-1]
+        self.add("dora")
+        self.assertEqual(self.me("dora").json["user"], "dora")
+        self.assertEqual(self.pypid.get("/api/me", None, old[0]).status, 401)
+        self.assertIsNone(self.pypid.get("/api/me", None, old[1]).json["user"])
+
+    def test_away(self) -> None:
+        """While a directory is away no name is given away, for it may be somebody's: 503, and
+        nothing is made.
+        """
+        self.people.directory.away = True
+        answer = self.pypid.api("POST", "/api/users", {"name": "carol"})
+        self.assertEqual((answer.status, answer["retry-after"]), (503, "10"))
+        self.assertEqual(have(self.people.accounts.users()), ())
+
+
+class AdminTests(PeopleCase):
+    """Somebody is always left who may administer the index."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.add("carol", admin=True)
+
+    def only_carol(self) -> None:
+        """The configuration has no administrator any more."""
+        self.people.configured = evolve(self.people.configured, admins=frozenset())
+        self.people.chain.admins = frozenset()
+
+    def test_admin(self) -> None:
+        """An account can be an administrator, and no longer."""
+        self.assertTrue(self.me("carol").json["admin"])
+        self.assertEqual(
+            self.by("carol", "PATCH", "/api/users/carol", {"admin": False}).status, 200
+        )
+        self.assertFalse(self.me("carol").json["admin"])
+        self.assertEqual(self.by("carol", "GET", "/api/users").status, 403)
+
+    def test_last(self) -> None:
+        """The last one is not removed, disabled, or made none, by nobody; with a second one the
+        first may go.
+        """
+        self.only_carol()
+        for method, document in (
+            ("PATCH", {"admin": False}),
+            ("PATCH", {"standing": "disabled"}),
+            ("DELETE", None),
+        ):
+            self.refused(
+                self.by("carol", method, "/api/users/carol", document), 409, "last administrator"
+            )
+        self.assertTrue(self.me("carol").json["admin"])
+        self.by(
+            "carol",
+            "POST",
+            "/api/users",
+            {"name": "erin", "admin": True, "password": "secret of some length"},
+        )
+        self.assertEqual(
+            self.by("carol", "PATCH", "/api/users/carol", {"admin": False}).status, 200
+        )
+        self.refused(self.by("erin", "DELETE", "/api/users/erin"), 409)
+
+    def test_disabled_does_not_count(self) -> None:
+        """An administrator who cannot log in is none for this; such a one may go, though."""
+        self.by("carol", "POST", "/api/users", {"name": "erin", "admin": True})
+        self.by("carol", "PATCH", "/api/users/erin", {"standing": "disabled"})
+        self.only_carol()
+        self.refused(self.by("carol", "PATCH", "/api/users/carol", {"admin": False}), 409)
+        self.assertEqual(self.by("carol", "DELETE", "/api/users/erin").status, 200)
+
+    def test_both_at_once(self) -> None:
+        """Of two administrators who remove each other at the same time one is left."""
+        self.add("erin", admin=True)
+        self.only_carol()
+        waiting: list[Deferred[None]] = []
+        remove = self.people.accounts.remove_user
+
+        async def slowly(name: str) -> None:
+            waiting.append(Deferred())
+            await waiting[-1]
+            await remove(name)
+
+        self.patch(self.people.accounts, "remove_user", slowly)
+        first, second = self.pypid.connect(), self.pypid.connect()
+        for connection, user, other in ((first, "carol", "erin"), (second, "erin", "carol")):
+            connection.send(
+                spelled("DELETE", f"/api/users/{other}", basic(user, "secret of some length"))
+            )
+        self.assertEqual((len(waiting), first.answer(), second.answer()), (1, None, None))
+        waiting[0].callback(None)
+        answers = first.answer(), second.answer()
+        assert answers[0] is not None and answers[1] is not None
+        self.assertEqual([answer.status for answer in answers if answer], [200, 409])
+        self.assertTrue(self.me("carol").json["admin"])
+
+    def test_by_the_configuration(self) -> None:
+        """Who is an administrator by the configuration stays one, and the answer says where that is
+        changed.
+        """
+        self.people.configured = evolve(self.people.configured, admins=frozenset({"ada", "carol"}))
+        self.refused(
+            self.pypid.api("PATCH", "/api/users/carol", {"admin": False}), 409, "[access] admins"
+        )
+
+
+class ShutOutTests(PeopleCase):
+    """``[access] backend`` without sql: accounts cannot log in."""
+
+    sql = False
+
+    def test_warned(self) -> None:
+        """Whoever makes an account there is told; and such an account counts
+        for no administrator.
+        """
+        answer = self.pypid.api("POST", "/api/users", {"name": "carol", "admin": True})
+        self.assertIn("[access] backend", answer.json["warnings"][0])
+        self.assertFalse(answer.json["can_log_in"])
+        for path in ("/api/users", "/api/users/carol"):
+            self.assertIn("[access] backend", self.pypid.api("GET", path).json["warnings"][0])
+        closed = self.pypid.api("PATCH", "/api/users/carol", {"standing": "disabled"})
+        self.assertEqual(closed.json["warnings"], [])
+        opened = self.pypid.api("PATCH", "/api/users/carol", {"standing": "active"})
+        self.assertIn("[access] backend", opened.json["warnings"][0])
+        self.assertEqual(self.pypid.api("DELETE", "/api/users/carol").status, 200)
+
+
+class PasswordTests(PeopleCase):
+    """New passwords."""
+
+    PATH = "/api/users/carol/password"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.add("carol")
+        self.add("erin")
+
+    def test_own(self) -> None:
+        """People change their own with the current one."""
+        answer = self.by(
+            "carol",
+            "PUT",
+            self.PATH,
+            {"password": "another one", "current": "secret of some length"},
+        )
+        self.assertEqual((answer.status, answer.json), (200, {"name": "carol"}))
+        self.assertEqual(
+            (self.me("carol").status, self.me("carol", "another one").status), (401, 200)
+        )
+        self.assertEqual(self.people.done()[-1], ("carol", "set-password", "carol"))
+
+    def test_short(self) -> None:
+        """One's own has eight characters at least; an administrator may set any."""
+        said = {"password": "1234567", "current": "secret of some length"}
+        self.refused(self.by("carol", "PUT", self.PATH, said), 400, "too short")
+        self.assertEqual(self.pypid.api("PUT", self.PATH, said).status, 200)
+        self.assertEqual(self.me("carol", "1234567").status, 200)
+
+    def test_current(self) -> None:
+        """Without the current one, or with a wrong one, it is 400 and no challenge, and nothing
+        changes.
+        """
+        for current in ({}, {"current": "wrong"}, {"current": ""}, {"current": None}):
+            answer = self.by("carol", "PUT", self.PATH, {"password": "another one", **current})
+            self.assertEqual((answer.status, answer["www-authenticate"]), (400, None), current)
+        self.assertEqual(self.me("carol").status, 200)
+
+    def test_two_at_once(self) -> None:
+        """Who knows only the old one does not undo a new one that comes while his own is being
+        hashed.
+        """
+        registry = self.people.registry
+
+        async def slowly(password: str) -> str:
+            if password == "his new one":
+                self.pypid.clock.advance(0.1)
+                hers = await registry.hash_password("hers")
+                now = self.pypid.world.now()
+                await self.people.accounts.edit_user(
+                    "carol", lambda account: evolve(account, hash=hers, changed=now)
+                )
+            return await registry.hash_password(password)
+
+        self.pypid.face.registry = evolve(registry, hash_password=slowly)
+        said = {"password": "his new one", "current": "secret of some length"}
+        self.refused(self.by("carol", "PUT", self.PATH, said), 400, "nothing was changed")
+        self.assertEqual(
+            (self.me("carol", "his new one").status, self.me("carol", "hers").status), (401, 200)
+        )
+
+    def test_others(self) -> None:
+        """Nobody but an administrator sets somebody else's; an administrator needs no current one,
+        and may have one made.
+        """
+        said = {"password": "mine now", "current": "secret of some length"}
+        self.refused(self.by("erin", "PUT", self.PATH, said), 403)
+        self.refused(self.pypid.ask("PUT", self.PATH, body=b"{}"), 401)
+        made = self.pypid.api("PUT", self.PATH).json["password"]
+        self.assertEqual((self.me("carol").status, self.me("carol", made).status), (401, 200))
+
+    def test_by_token(self) -> None:
+        """A token changes no password: who finds one must not become its user."""
+        token = self.by(
+            "carol", "POST", "/api/tokens", {"name": "t", "actions": ["read", "fetch"]}
+        ).json["secret"]
+        said = b'{"password": "mine now", "current": "secret of some length"}'
+        answer = self.pypid.ask("PUT", self.PATH, ("Authorization", f"Bearer {token}"), body=said)
+        self.refused(answer, 403, "token")
+        self.assertEqual(self.me("carol").status, 200)
+
+
+class MeTests(PeopleCase):
+    """Who one is."""
+
+    def test_anonymous(self) -> None:
+        """Nobody is told so, and what everyone may."""
+        answer = self.pypid.get("/api/me").json
+        self.assertEqual(
+            (answer["user"], answer["groups"], answer["admin"], answer["token"]),
+            (None, [], False, None),
+        )
+        self.assertEqual({word for word, yes in answer["may"].items() if yes}, {"read", "fetch"})
+
+    def test_somebody(self) -> None:
+        """Somebody is told groups, and what may be done to some project at least."""
+        self.add("carol")
+        self.pypid.api("POST", "/api/groups", {"name": "devs"})
+        self.pypid.api("PUT", "/api/groups/devs/members/carol")
+        before = self.me("carol").json
+        self.assertEqual((before["groups"], before["may"]["publish"]), (["devs"], False))
+        self.pypid.api("PUT", "/api/projects/spam/rights/group/devs", {"right": "rw"})
+        self.assertTrue(self.me("carol").json["may"]["publish"])
+
+    def test_wrong(self) -> None:
+        """A wrong password is 401, though nobody needs one."""
+        self.assertEqual(self.me("alice", "wrong").status, 401)
+
+
+class GroupTests(PeopleCase):
+    """Groups."""
+
+    configured = Configured(groups=frozenset({"ops"}))
+
+    def test_life(self) -> None:
+        """A group is made, has members, and is removed; what changes nothing leaves no line in the
+        audit log.
+        """
+        self.add("carol")
+        answer = self.pypid.api("POST", "/api/groups", {"name": "devs"})
+        self.assertEqual(
+            (answer.status, answer.json), (201, {"name": "devs", "members": [], "from": "database"})
+        )
+        for _ in range(2):
+            joined = self.pypid.api("PUT", "/api/groups/devs/members/carol").json
+            self.assertEqual((joined["members"], joined["warnings"]), (["carol"], []))
+        self.assertEqual(self.pypid.api("GET", "/api/groups/devs").json["members"], ["carol"])
+        for _ in range(2):
+            self.assertEqual(
+                self.pypid.api("DELETE", "/api/groups/devs/members/carol").json["members"], []
+            )
+        self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs").status, 200)
+        self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs").status, 404)
+        told = [
+            ("add-group", "devs"),
+            ("join-group", "devs/carol"),
+            ("leave-group", "devs/carol"),
+            ("remove-group", "devs"),
+        ]
+        self.assertEqual([(what, subject) for _, what, subject in self.people.done()[1:]], told)
+
+    def test_list(self) -> None:
+        """The list has the database's with their members, and the names of the configuration's."""
+        self.pypid.api("POST", "/api/groups", {"name": "devs"})
+        groups = self.pypid.api("GET", "/api/groups").json["groups"]
+        self.assertEqual(
+            [(group["name"], group["from"]) for group in groups],
+            [("devs", "database"), ("ops", "configuration")],
+        )
+
+    def test_refused(self) -> None:
+        """Bad names are 400, taken ones and those of the configuration 409, unknown groups 404;
+        unknown users get a warning.
+        """
+        self.pypid.api("POST", "/api/groups", {"name": "devs"})
+        for name in ("", "a b", "group:x", "everyone", "a/b"):
+            self.assertEqual(
+                self.pypid.api("POST", "/api/groups", {"name": name}).status, 400, name
+            )
+        self.assertEqual(self.pypid.api("POST", "/api/groups", {"name": "devs"}).status, 409)
+        self.refused(self.pypid.api("POST", "/api/groups", {"name": "ops"}), 409, "[groups]")
+        self.refused(self.pypid.api("PUT", "/api/groups/ops/members/alice"), 409, "[groups]")
+        self.assertEqual(self.pypid.api("PUT", "/api/groups/nothing/members/alice").status, 404)
+        self.assertEqual(self.pypid.api("PUT", "/api/groups/devs/members/everyone").status, 400)
+        self.assertIn(
+            "spelled right",
+            self.pypid.api("PUT", "/api/groups/devs/members/nobody-at-all").json["warnings"][0],
+        )
+
+
+class RightTests(PeopleCase):
+    """Rights on single projects."""
+
+    configured = Configured(rights=(Right(project_name("eggs"), Whom.USER, "bob", True),))
+    rules = Rules(write=AUTHENTICATED)
+
+    def rights(self, project: str) -> dict[str, Any]:
+        document: dict[str, Any] = self.pypid.api("GET", f"/api/projects/{project}/rights").json
+        return document
+
+    def test_first(self) -> None:
+        """The first right takes a project out of the defaults, of which the answer warns; it holds
+        at once.
+        """
+        self.have_wheel("spam")
+        self.assertEqual(self.rights("spam")["takes_defaults"], True)
+        answer = self.pypid.api("PUT", "/api/projects/Spam/rights/user/bob", {"right": "rw"})
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(answer.json["effective"], {"read": "bob", "write": "bob"})
+        self.assertIn("first right", answer.json["warnings"][0])
+        self.assertIn("read: everyone; write: authenticated", answer.json["warnings"][0])
+        self.assertIn("ours now", answer.json["warnings"][1])
+        self.assertEqual(
+            [self.pypid.get("/simple/spam/", user=user).status for user in (None, "alice", "bob")],
+            [401, 403, 200],
+        )
+        second = self.pypid.api("PUT", "/api/projects/spam/rights/everyone", {"right": "r"}).json
+        self.assertEqual((second["warnings"], second["effective"]["read"]), ([], "everyone bob"))
+        self.assertEqual(self.pypid.get("/simple/spam/").status, 200)
+
+    def test_withdrawn(self) -> None:
+        """A right is taken away; after the last one the defaults hold again, and the answer says
+        so.
+        """
+        for kind in ("user/bob", "authenticated"):
+            self.pypid.api("PUT", f"/api/projects/spam/rights/{kind}", {"right": "r"})
+        self.assertEqual(
+            self.pypid.api("DELETE", "/api/projects/spam/rights/user/bob").json["warnings"], []
+        )
+        last = self.pypid.api("DELETE", "/api/projects/spam/rights/authenticated").json
+        self.assertIn("defaults hold", last["warnings"][0])
+        self.assertTrue(last["takes_defaults"])
+        self.assertEqual(
+            self.pypid.api("DELETE", "/api/projects/spam/rights/authenticated").status, 200
+        )
+        told = ["set-right", "set-right", "remove-right", "remove-right"]
+        self.assertEqual(self.people.done(), [("ada", what, "spam") for what in told])
+        self.assertEqual(self.people.deeds()[0].details, {"whom": "user bob", "right": "r"})
+
+    def test_origin(self) -> None:
+        """Each right says where it comes from; one of the configuration is not taken away here."""
+        self.pypid.api("PUT", "/api/projects/eggs/rights/user/alice", {"right": "r"})
+        rights = {
+            (right["name"], right["right"], right["from"])
+            for right in self.rights("eggs")["rights"]
+        }
+        self.assertEqual(rights, {("bob", "rw", "configuration"), ("alice", "r", "database")})
+        self.refused(
+            self.pypid.api("DELETE", "/api/projects/eggs/rights/user/bob"), 409, "[projects]"
+        )
+        less = self.pypid.api("PUT", "/api/projects/eggs/rights/user/bob", {"right": "r"}).json
+        self.assertIn("goes on to hold", less["warnings"][0])
+        self.assertEqual(less["effective"]["write"], "bob")
+        gone = self.pypid.api("DELETE", "/api/projects/eggs/rights/user/bob").json
+        self.assertIn("still gives the right rw", gone["warnings"][0])
+        whole = self.pypid.api("GET", "/api/rights").json
+        self.assertEqual(
+            [(right["project"], right["name"]) for right in whole["rights"]],
+            [("eggs", "alice"), ("eggs", "bob")],
+        )
+        self.assertEqual(whole["defaults"]["write"], "authenticated")
+
+    def test_refused(self) -> None:
+        """What cannot be is 400 with the reason, and gives nothing; a name that nobody has gets a
+        warning.
+        """
+        for path in (
+            "user",
+            "group",
+            "everyone/bob",
+            "authenticated/bob",
+            "admins",
+            "user/everyone",
+            "user/a%20b",
+            "USER/bob",
+        ):
+            self.assertEqual(
+                self.pypid.api("PUT", f"/api/projects/spam/rights/{path}", {"right": "r"}).status,
+                400,
+                path,
+            )
+        for document in ({}, {"right": "w"}, {"right": "rw", "x": 1}, {"right": None}, "r"):
+            self.assertEqual(
+                self.pypid.api("PUT", "/api/projects/spam/rights/everyone", document).status,
+                400,
+                document,
+            )
+        self.assertEqual(have(self.people.accounts.rights()), ())
+        warned = self.pypid.api(
+            "PUT", "/api/projects/spam/rights/user/nobody-at-all", {"right": "r"}
+        ).json["warnings"]
+        self.assertIn("spelled right", warned[-1])
+        warned = self.pypid.api(
+            "PUT", "/api/projects/spam/rights/group/nothing", {"right": "r"}
+        ).json["warnings"]
+        self.assertIn("has a group", warned[-1])
+
+
+class LostTests(PeopleCase):
+    """The database goes away, or the client does."""
+
+    durable = True
+
+    def test_database_gone(self) -> None:
+        """Without its database an account can neither log in nor be changed, 503; the users of the
+        configuration can.
+        """
+        self.add("carol")
+        path = self.people.accounts.current.database.place.path  # type: ignore[union-attr]
+        path.rename(path.with_suffix(".away"))
+        have(self.people.accounts.poll())
+        self.assertEqual(self.pypid.api("GET", "/api/users").status, 503)
+        self.assertEqual(self.me("carol").status, 503)
+        self.assertEqual(self.pypid.api("GET", "/api/me").status, 200)
+        path.with_suffix(".away").rename(path)
+        have(self.people.accounts.poll())
+        self.assertEqual(self.me("carol").status, 200)
+
+    def test_client_gone(self) -> None:
+        """Who closes the connection at once does not escape the audit log: what is done is written
+        down.
+        """
+        waiting: Deferred[None] = Deferred()
+        delete = self.pypid.index.delete
+        self.have_wheel("spam")
+
+        async def slowly(*words: Any) -> Any:
+            await waiting
+            return await delete(*words)
+
+        self.patch(type(self.pypid.index), "delete", lambda _, *words: slowly(*words))
+        connection = self.pypid.connect()
+        connection.send(
+            spelled("DELETE", f"/api/projects/spam/files/{wheel_filename('spam')}", user="ada")
+        )
+        connection.lose(ConnectionError("gone"))
+        waiting.callback(None)
+        self.assertEqual(
+            self.people.done()[-1], ("ada", "delete-file", f"spam/{wheel_filename('spam')}")
+        )
+        self.assertEqual(self.pypid.page("spam")["files"], [])
+
+
+class NameRuleTests(SynchronousTestCase):
+    """`new_name`."""
+
+    @given(st.text(max_size=120))
+    @settings(max_examples=75, deadline=None, database=None)
+    def test_what_is_taken(self, text: str) -> None:
+        """Whatever is taken survives a path and a header: printable, without colon, slash and white
+        space, not long.
+        """
+        try:
+            name = new_name(text)
+        except BadRequest:
+            return
+        self.assertEqual(name, text)
+        self.assertTrue(name.isprintable() and len(name) <= 100)
+        self.assertFalse(set(name) & set(":/\\=; \t"))
+
+
+def _json(name: str) -> bytes:
+    return json.dumps({"name": name}).encode()

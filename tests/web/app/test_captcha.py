@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64decode, b64encode
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import altcha
+from altcha import v2
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.errors import BadRequest
+from pypid.testing.worlds import BEGINNING
+from pypid.web.app import captcha
+from pypid.web.app.captcha import LIFETIME, LONGEST, Solved, riddle, solved
+
+quickly = settings(max_examples=60, deadline=None, database=None)
+KEY, OTHER = bytes(range(32)), bytes(32)
+NOW = BEGINNING
+
+
+class Stopped:
+    """The library's clock."""
+
+    monotonic = time.monotonic
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+
+    def time(self) -> float:
+        """Seconds since 1970."""
+        return self.moment.timestamp()
+
+
+def widget(document: dict[str, Any], took: float = 12.5) -> str:
+    """What ALTCHA's widget sends for a riddle, having solved it."""
+    challenge = altcha.Challenge.from_dict(document)
+    solution = altcha.solve_challenge(challenge)
+    assert solution is not None
+    return b64encode(
+        json.dumps(
+            {
+                "challenge": document,
+                "solution": {
+                    "counter": solution.counter,
+                    "derivedKey": solution.derived_key,
+                    "time": took,
+                },
+            }
+        ).encode()
+    ).decode()
+
+
+class RiddleTests(SynchronousTestCase):
+    """Riddles, their solutions, and what is sent for one."""
+
+    def setUp(self) -> None:
+        """Easy ones, at a time that stands."""
+        self.clock = Stopped(NOW)
+        self.patch(v2, "time", self.clock)
+        self.patch(captcha, "COST", 2)
+        self.patch(captcha, "FEWEST", 3)
+        self.patch(captcha, "MOST", 9)
+
+    def make(self, key: bytes = KEY) -> dict[str, Any]:
+        return riddle(key, NOW, lambda size: b"\x07" * size)
+
+    def refused(self, solution: str | None, word: str = "") -> None:
+        error = self.assertRaises(BadRequest, solved, KEY, solution)
+        self.assertIn("/api/captcha", str(error))
+        self.assertIn(word, str(error))
+
+    def test_solved(self) -> None:
+        """What the widget makes of a riddle is its solution; each riddle has a mark of its own."""
+        one, other = self.make(), self.make()
+        found = solved(KEY, widget(one))
+        self.assertEqual(
+            found, Solved(one["parameters"]["nonce"], datetime(2026, 1, 1, tzinfo=UTC) + LIFETIME)
+        )
+        self.assertNotEqual(found.nonce, solved(KEY, widget(other)).nonce)
+
+    def test_document(self) -> None:
+        """The widget is told all that it needs, and nothing of the key or of the answer."""
+        document = self.make()
+        self.assertEqual(set(document), {"parameters", "signature"})
+        self.assertEqual(
+            set(document["parameters"]),
+            {"algorithm", "cost", "keyLength", "keyPrefix", "nonce", "salt", "expiresAt"},
+        )
+        self.assertEqual(len(document["parameters"]["keyPrefix"]), 32)
+        self.assertNotIn(KEY.hex(), json.dumps(document))
+
+    def test_work(self) -> None:
+        """It takes as many tries as are asked for, within bounds."""
+        for chance in (b"\x00", b"\xff", b"\x80\x01"):
+            document = riddle(KEY, NOW, lambda size, chance=chance: (chance * 8)[:size])
+            solution = altcha.solve_challenge(altcha.Challenge.from_dict(document))
+            assert solution is not None
+            self.assertTrue(3 <= solution.counter < 9, solution.counter)
+
+    def test_too_late(self) -> None:
+        """After ten minutes it is too old, and the answer says so."""
+        solution = widget(self.make())
+        self.clock.moment = NOW + LIFETIME
+        solved(KEY, solution)
+        self.clock.moment += timedelta(seconds=1)
+        self.refused(solution, "too old")
+
+    def test_none(self) -> None:
+        """Without a solution the answer tells where riddles are."""
+        self.refused(None, "to be solved first")
+        self.refused("", "to be solved first")
+
+    def test_forged(self) -> None:
+        """One that is easier, lasts longer, is of another key or is not signed is none."""
+        self.refused(widget(self.make(OTHER)), "not solved")
+        for name, value in (
+            ("cost", 1),
+            ("keyPrefix", ""),
+            ("keyPrefix", "00"),
+            ("expiresAt", 99_999_999_999),
+            ("expiresAt", None),
+            ("nonce", "00" * 16),
+            ("algorithm", "SHA-256"),
+            ("keyLength", 0),
+        ):
+            document = self.make()
+            document["parameters"][name] = value
+            self.refused(
+                b64encode(
+                    json.dumps({"challenge": document, "solution": self.guess()}).encode()
+                ).decode(),
+                "not solved",
+            )
+        for signature in ("", "0" * 64, None, 7, [], "é"):
+            document = {**self.make(), "signature": signature}
+            self.refused(
+                b64encode(
+                    json.dumps({"challenge": document, "solution": self.guess()}).encode()
+                ).decode(),
+                "not solved",
+            )
+
+    def guess(self) -> dict[str, Any]:
+        return {"counter": 0, "derivedKey": "00" * 32}
+
+    def test_wrong_answer(self) -> None:
+        """A counter or a key that are not the answer solve nothing."""
+        document = self.make()
+        right = json.loads(b64decode(widget(document)))["solution"]
+        wrong: list[dict[str, Any]] = [
+            {"counter": right["counter"] + 1},
+            {"counter": -1},
+            {"counter": 2**32},
+            {"counter": 10**400},
+            {"counter": 1.5},
+            {"counter": True},
+            {"counter": str(right["counter"])},
+            {"derivedKey": "00" * 32},
+            {"derivedKey": None},
+            {"derivedKey": right["derivedKey"].upper()},
+        ]
+        for change in wrong:
+            said = {"challenge": document, "solution": {**right, **change}}
+            self.refused(b64encode(json.dumps(said).encode()).decode(), "not solved")
+
+    @quickly
+    @given(
+        st.text(max_size=300) | st.binary(max_size=300).map(lambda data: b64encode(data).decode())
+    )
+    @example("e30=")
+    @example("A" * (LONGEST + 1))
+    @example("é")
+    @example(b64encode(b"[" * 3000).decode())
+    @example(
+        b64encode(b'{"challenge":{"parameters":' + b'{"a":' * 200 + b"1" + b"}" * 201).decode()
+    )
+    @example(b64encode(b'{"challenge":"parameters","solution":7}').decode())
+    @example(b64encode(b'{"challenge":{"parameters":[]},"solution":[]}').decode())
+    @example(b64encode(b"null").decode())
+    def test_hostile_text(self, text: str) -> None:
+        """Any text at all is refused with advice."""
+        self.refused(text)
+
+    @quickly
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(
+                        [
+                            "parameters",
+                            "signature",
+                            "algorithm",
+                            "nonce",
+                            "salt",
+                            "cost",
+                            "expiresAt",
+                            "data",
+                            "x",
+                        ]
+                    ),
+                    inner,
+                    max_size=7,
+                )
+            ),
+            max_leaves=20,
+        ),
+        st.integers() | st.none() | st.text(max_size=5),
+    )
+    def test_hostile_json(self, challenge: object, counter: object) -> None:
+        """Any JSON at all in place of the riddle is refused with advice."""
+        said = {"challenge": challenge, "solution": {"counter": counter, "derivedKey": "00"}}
+        self.refused(b64encode(json.dumps(said).encode()).decode())

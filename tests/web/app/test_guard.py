@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+from base64 import b64encode
+from io import BytesIO
+from typing import Any
+
+from klein import Klein
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.server import Request, Site
+
+from pypid.core.errors import BadName, Busy, Forbidden, PypidError, Unauthenticated
+from pypid.core.permissions import (
+    ADMINS,
+    ANONYMOUS,
+    AUTHENTICATED,
+    EVERYONE,
+    NOBODY,
+    Action,
+    Credential,
+    Identity,
+    Principals,
+    Rules,
+)
+from pypid.web.app.app import nobody_else
+from pypid.web.app.guard import ANYBODY, SOMEBODY, GuardedRoute, guarded, guarded_routes
+
+STATUS = {Unauthenticated: 401, Forbidden: 403, BadName: 404, Busy: 503}
+RIGHT = "Xyzzy"
+
+
+class Users:
+    """An Access that writes down who asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Credential] = []
+        self.gate: Deferred[None] | None = None
+
+    async def identify(self, credential: Credential) -> Identity:
+        self.asked.append(credential)
+        if self.gate is not None:
+            await self.gate
+        if credential.user == "busy":
+            raise Busy("Full.")
+        if credential.password != RIGHT:
+            raise Unauthenticated("Wrong.")
+        return Identity(credential.user, frozenset(), credential.user == "root")
+
+
+class Routes:
+    app = Klein()
+
+    def __init__(self, rules: Rules) -> None:
+        self.access = Users()
+        self.rules = rules
+        self.closed: PypidError | None = None
+        self.catch_up = nobody_else
+        self.seen: list[tuple[Any, ...]] = []
+
+    @guarded(app, "/simple/<project>/", may=Action.READ)
+    async def page(self, request: Request, who: Identity, project: str) -> bytes:
+        self.seen.append(("page", who, project))
+        return b"page"
+
+    @guarded(app, "/legacy/", may=Action.WRITE, methods=["POST"])
+    @guarded(app, "/admin/", may=Action.ADMIN, methods=["POST"])
+    async def upload(self, request: Request, who: Identity) -> bytes:
+        assert request.content is not None
+        self.seen.append(("upload", who, request.content.read()))
+        return b"took"
+
+    @guarded(app, "/own", may=SOMEBODY)
+    async def own(self, request: Request, who: Identity) -> bytes:
+        return str(who.user).encode()
+
+    @guarded(app, "/health", may=ANYBODY)
+    async def health(self, request: Request, who: Identity) -> bytes:
+        self.seen.append(("health", who))
+        return b"well"
+
+    @app.handle_errors(PypidError)  # type: ignore[untyped-decorator]
+    def refuse(self, request: Request, failure: Failure) -> bytes:
+        request.setResponseCode(STATUS[type(failure.value)])
+        return str(failure.value).encode()
+
+
+class Unread(BytesIO):
+    """A body that says when it is read."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads += 1
+        return super().read(size)
+
+
+class GuardTests(SynchronousTestCase):
+    def ask(
+        self,
+        routes: Routes,
+        path: str,
+        *authorization: bytes,
+        method: str = "GET",
+        body: bytes = b"",
+    ) -> tuple[int, Request, StringTransport]:
+        """Send a request over HTTP/1.1 to a real Site; the status (0: no answer yet), the request
+        and the transport.
+        """
+        requests: list[Any] = []
+
+        class Recorded(Request):
+            def gotLength(self, length: int | None) -> None:
+                self.content = self.spied = Unread()
+                requests.append(self)
+
+            def client_address(self) -> str:
+                return "192.0.2.7"
+
+        site = Site(routes.app.resource(), reactor=Clock())
+        site.requestFactory = Recorded
+        channel = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        transport = StringTransport()
+        channel.makeConnection(transport)
+        lines = [
+            f"{method} {path} HTTP/1.1".encode(),
+            b"Host: h",
+            b"Content-Length: %d" % len(body),
+        ]
+        lines += [b"Authorization: " + value for value in authorization]
+        channel.dataReceived(b"\r\n".join([*lines, b"", body]))
+        status = int(transport.value().split()[1]) if transport.value() else 0
+        return status, requests[0], transport
+
+    def basic(self, user: str, password: str = RIGHT) -> bytes:
+        return b"Basic " + b64encode(f"{user}:{password}".encode())
+
+    def test_open(self) -> None:
+        """Where everyone may read, a request without a credential is let in and nothing is
+        verified.
+        """
+        routes = Routes(Rules(read=EVERYONE))
+        status, request, _ = self.ask(routes, "/simple/Acme_Tools/")
+        self.assertEqual(
+            (status, routes.seen, routes.access.asked),
+            (200, [("page", ANONYMOUS, "Acme_Tools")], []),
+        )
+        self.assertEqual(request.identity, ANONYMOUS)  # type: ignore[attr-defined]
+
+    def test_right(self) -> None:
+        """The identity that a credential proves goes to the route, and on the request
+        for the log.
+        """
+        routes = Routes(Rules(read=Principals(users=frozenset({"alice"}))))
+        status, request, _ = self.ask(routes, "/simple/acme/", self.basic("alice"))
+        self.assertEqual((status, routes.seen), (200, [("page", Identity("alice"), "acme")]))
+        self.assertEqual(request.identity, Identity("alice"))  # type: ignore[attr-defined]
+
+    def test_wrong(self) -> None:
+        """A wrong or damaged credential, or two of them, is 401 on every route, open ones too
+        (C91).
+        """
+        routes = Routes(Rules(read=EVERYONE))
+        for path in ("/simple/acme/", "/health"):
+            for wrong in (
+                (self.basic("alice", "x"),),
+                (b"Basic ?",),
+                (b"",),
+                (b"Digest x",),
+                (self.basic("alice"),) * 2,
+            ):
+                status, request, _ = self.ask(routes, path, *wrong)
+                self.assertEqual((status, request.identity), (401, ANONYMOUS), wrong)  # type: ignore[attr-defined]
+        self.assertEqual(routes.seen, [])
+
+    def test_refused(self) -> None:
+        """Somebody unknown gets 401, somebody known without the right 403, and who cannot be
+        checked now 503.
+        """
+        routes = Routes(Rules(read=ADMINS, write=AUTHENTICATED))
+        self.assertEqual(self.ask(routes, "/simple/acme/")[0], 401)
+        self.assertEqual(self.ask(routes, "/simple/acme/", method="HEAD")[0], 401)
+        self.assertEqual(self.ask(routes, "/simple/acme/", self.basic("alice"))[0], 403)
+        self.assertEqual(self.ask(routes, "/simple/acme/", self.basic("busy"))[0], 503)
+        self.assertEqual(self.ask(routes, "/simple/acme/", self.basic("root"))[0], 200)
+        status, request, _ = self.ask(routes, "/admin/", self.basic("alice"), method="POST")
+        self.assertEqual((status, request.identity), (403, Identity("alice")))  # type: ignore[attr-defined]
+
+    def test_bad_name(self) -> None:
+        """A name that no project can have is refused before any rule is asked."""
+        self.assertEqual(self.ask(Routes(Rules()), "/simple/%00/")[0], 404)
+
+    def test_body_unread(self) -> None:
+        """Nothing of the body of a refused request is read; of one that is let in, the route reads
+        it.
+        """
+        routes = Routes(Rules())
+        for refused in ((), (self.basic("alice", "x"),), (b"Basic ?",)):
+            status, request, _ = self.ask(
+                routes, "/legacy/", *refused, method="POST", body=b"wheel"
+            )
+            self.assertEqual((status, request.spied.reads), (401, 0))  # type: ignore[attr-defined]
+            self.assertEqual(routes.seen, [])
+        status, request, _ = self.ask(
+            routes, "/legacy/", self.basic("alice"), method="POST", body=b"wheel"
+        )
+        self.assertEqual((status, request.spied.reads), (200, 1))  # type: ignore[attr-defined]
+        self.assertEqual(routes.seen, [("upload", Identity("alice"), b"wheel")])
+
+    def test_each_route_its_own(self) -> None:
+        """One method under two guards asks on each route for the right of that route."""
+        routes = Routes(Rules())
+        self.assertEqual(self.ask(routes, "/admin/", self.basic("alice"), method="POST")[0], 403)
+        self.assertEqual(self.ask(routes, "/legacy/", self.basic("alice"), method="POST")[0], 200)
+        self.assertEqual(self.ask(routes, "/admin/", self.basic("root"), method="POST")[0], 200)
+
+    def test_somebody(self) -> None:
+        """What is everybody's own asks for no right, only for somebody who is logged in, whatever
+        the rules.
+        """
+        routes = Routes(Rules(read=NOBODY, write=NOBODY))
+        self.assertEqual(self.ask(routes, "/own")[0], 401)
+        self.assertEqual(self.ask(routes, "/own", self.basic("alice", "x"))[0], 401)
+        self.assertEqual(self.ask(routes, "/own", self.basic("alice"))[0], 200)
+
+    def test_waits(self) -> None:
+        """The route is not called before it is known who asks, and never when the client has gone
+        away by then.
+        """
+        for lost in (False, True):
+            routes = Routes(Rules())
+            routes.access.gate = gate = Deferred()
+            _, request, transport = self.ask(routes, "/simple/acme/", self.basic("alice"))
+            self.assertEqual((transport.value(), routes.seen), (b"", []))
+            if lost:
+                request.channel.connectionLost(Failure(ConnectionError("gone")))
+            else:
+                gate.callback(None)
+            self.assertEqual(len(routes.seen), 0 if lost else 1)
+
+    def test_routes(self) -> None:
+        """All routes can be listed with their methods and rights."""
+        self.assertEqual(
+            guarded_routes(Routes.app),
+            (
+                GuardedRoute("/admin/", frozenset({"POST"}), Action.ADMIN),
+                GuardedRoute("/health", frozenset({"GET", "HEAD"}), ANYBODY),
+                GuardedRoute("/legacy/", frozenset({"POST"}), Action.WRITE),
+                GuardedRoute("/own", frozenset({"GET", "HEAD"}), SOMEBODY),
+                GuardedRoute("/simple/<project>/", frozenset({"GET", "HEAD"}), Action.READ),
+            ),
+        )
+
+    def test_no_route_without_guard(self) -> None:
+        """A route that does not say who may use it, or says nonsense, is not registered; one made
+        past the guard is found.
+        """
+        app = Klein()
+        for wrong in (
+            {},
+            {"may": None},
+            {"may": "read"},
+            {"may": True},
+            {"may": Action.READ, "methods": "GET"},
+        ):
+            self.assertRaises(TypeError, guarded, app, "/x", **wrong)
+        self.assertEqual((list(app.url_map.iter_rules()), app.endpoints), ([], {}))
+        app.route("/past")(lambda request: b"")
+        self.assertIn("/past", str(self.assertRaises(TypeError, guarded_routes, app)))
+
+    def test_branch(self) -> None:
+        """The rule that Klein adds for what lies below a branch is guarded too."""
+        app = Klein()
+
+        @guarded(app, "/files/", may=Action.READ, branch=True)
+        async def files(self: Routes, request: Request, who: Identity) -> bytes:
+            return b""
+
+        self.assertEqual({route.may for route in guarded_routes(app)}, {Action.READ})
+        self.assertEqual(len(guarded_routes(app)), 2)
+
+    def test_no_second_route(self) -> None:
+        """A second method for the same rule and methods is refused, rather than replacing the first
+        and its guard.
+        """
+
+        async def route(self: Routes, request: Request, who: Identity) -> bytes:
+            return b""
+
+        app = Klein()
+        guarded(app, "/x", may=Action.ADMIN)(route)
+        guarded(app, "/x", may=Action.WRITE, methods=["POST"])(route)
+        guarded(app, "/y", may=Action.READ)(route)
+        self.assertRaises(ValueError, guarded(app, "/x", may=Action.READ), route)
+        self.assertEqual(
+            [route.may for route in guarded_routes(app)], [Action.ADMIN, Action.WRITE, Action.READ]
+        )
+
+    def test_no_secret(self) -> None:
+        """No password comes into a log, a repr or an answer."""
+        routes = Routes(Rules(read=AUTHENTICATED))
+        with capturedLogs() as events:
+            asked = [
+                self.ask(routes, "/simple/acme/", self.basic(user, "Xyzzy-plugh"))
+                for user in ("alice", "busy")
+            ]
+            asked.append(self.ask(routes, "/simple/acme/", self.basic("alice")))
+        seen = (
+            "".join(formatEvent(event) for event in events)
+            + repr(events)
+            + repr(routes.access.asked)
+            + repr(routes.seen)
+        )
+        seen += "".join(
+            repr(request) + transport.value().decode() for _, request, transport in asked
+        )
+        for secret in ("Xyzzy", self.basic("alice").decode()):
+            self.assertNotIn(secret, seen)

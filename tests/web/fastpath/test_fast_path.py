@@ -1,0 +1,559 @@
+"""The front door: what it learns, what it forgets, what it never keeps, and connections that use
+it.
+"""
+
+from __future__ import annotations
+
+import gc
+from base64 import b64encode
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.configuration.choices import Mode
+from pypid.core.errors import UpstreamDown
+from pypid.core.policy import Policy
+from pypid.web.fastpath import cached_channel
+from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.fastpath.response_cache import CachedResponse, ResponseVariant
+from pypid.web.fastpath.strict_parser import cut, is_tags, read_block, read_line
+from pypid.web.http.channel import Site
+from pypid.web.http.proxies import TrustedProxies
+from tests.distributions import wheel, wheel_filename
+from tests.web.doors import Lines
+from tests.web.elsewhere import Elsewhere
+from tests.web.whole import PASSWORDS, PRIVATE, J, Pypid, WholeCase, basic, spelled
+
+PAGE = spelled("GET", "/simple/spam/", ("Accept", J))
+
+
+class DoorCase(WholeCase):
+    """A pypid behind a front door, with one project."""
+
+    limit = 1 << 20
+
+    def setUp(self) -> None:
+        """Open it."""
+        super().setUp()
+        self.open()
+        self.have_wheel()
+
+    def open(self, pypid: Pypid | None = None) -> None:
+        """Give this pypid a front door."""
+        self.pypid = pypid or self.pypid
+        self.lines = Lines(self.pypid)
+        self.door = FastPath(self.pypid.face, self.pypid.catalog, self.lines, limit=self.limit)
+        self.pypid.site.front_door = self.door
+
+    def is_known(self, data: bytes = PAGE) -> bool:
+        """Whether the front door answers this, on a connection of its own."""
+        before = self.door.answered
+        connection = self.pypid.connect()
+        connection.send(data)
+        self.assertNotEqual(connection.socket.value(), b"")
+        return self.door.answered > before
+
+    def learned(self, data: bytes = PAGE) -> None:
+        """The front door knows it from now on."""
+        self.is_known(data)
+        self.assertTrue(self.is_known(data))
+
+
+class KnowingTests(DoorCase):
+    """What is known, and for how long."""
+
+    def test_second_time(self) -> None:
+        """What was answered once is answered by the front door the next time, on any connection."""
+        self.assertFalse(self.is_known())
+        self.assertTrue(self.is_known())
+
+    def test_published(self) -> None:
+        """After a publish a project is looked up again, and no other."""
+        self.have_wheel("eggs")
+        self.learned()
+        self.learned(spelled("GET", "/simple/eggs/", ("Accept", J)))
+        self.have_wheel("spam", "2.0")
+        self.assertFalse(self.is_known())
+        self.assertTrue(self.is_known(spelled("GET", "/simple/eggs/", ("Accept", J))))
+
+    def test_other_words(self) -> None:
+        """Clients that say other things of no matter share the answers; each is known after its
+        first request.
+        """
+        self.learned()
+        pip = spelled(
+            "GET",
+            "/simple/spam/",
+            ("Accept", J),
+            ("User-Agent", "pip/26.2"),
+            ("Connection", "keep-alive"),
+        )
+        self.assertFalse(self.is_known(pip))
+        self.assertTrue(self.is_known(pip))
+        answers = [held for held in self.door.store._held if isinstance(held, CachedResponse)]
+        self.assertEqual(len(answers), 1)
+
+    def test_errors(self) -> None:
+        """Refusals and redirects to other spellings are not kept."""
+        for path in ("/simple/never/", "/simple/Spam/", "/simple/spam"):
+            for _ in range(3):
+                self.assertFalse(self.is_known(spelled("GET", path)))
+
+    def test_queries(self) -> None:
+        """Of queries only ?format= is remembered: others may hold secrets."""
+        for _ in range(3):
+            self.assertFalse(self.is_known(spelled("GET", "/simple/spam/?token=secret")))
+        self.learned(spelled("GET", "/simple/spam/?format=text/html"))
+
+    def test_one_connection(self) -> None:
+        """Tags are read anew for each request, also where one of the same words
+        was just answered.
+        """
+        self.learned()
+        answer = self.pypid.get("/simple/spam/", J)
+        same, other = ([("If-None-Match", tag)] for tag in (answer["ETag"] or "", '"other"'))
+        connection = self.pypid.connect()
+        for headers, status in [
+            (same, 304),
+            (same, 304),
+            (other, 200),
+            (same, 304),
+            ([], 200),
+            (other, 200),
+            (same, 304),
+        ] * 2:
+            connection.send(spelled("GET", "/simple/spam/", ("Accept", J), *headers))
+            told = connection.answer()
+            assert told is not None
+            self.assertEqual(told.status, status)
+        self.have_wheel("spam", "2.0")
+        connection.send(spelled("GET", "/simple/spam/", ("Accept", J), *same))
+        told = connection.answer()
+        assert told is not None
+        self.assertEqual(told.status, 200)
+
+    def test_off(self) -> None:
+        """Without a front door all is answered as before."""
+        self.pypid.site.front_door = None
+        self.assertFalse(self.is_known())
+        self.assertFalse(self.is_known())
+
+
+class PeopleTests(DoorCase):
+    """Who is known."""
+
+    rules = PRIVATE
+
+    def test_lease(self) -> None:
+        """Whoever has logged in is believed for less than five minutes, and a token no longer than
+        it lasts.
+        """
+        mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
+        self.learned(mine)
+        self.pypid.clock.advance(289)
+        self.assertTrue(self.is_known(mine))
+        self.pypid.clock.advance(2)
+        self.assertFalse(self.is_known(mine))
+
+    def test_epoch(self) -> None:
+        """When something about people has changed nobody is believed without being asked."""
+        mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
+        self.learned(mine)
+        self.pypid.face.epoch.turn()
+        self.assertFalse(self.is_known(mine))
+        self.assertTrue(self.is_known(mine))
+
+    def test_silence(self) -> None:
+        """While the accounts database is silent nobody is believed because they were before;
+        afterwards they are again.
+        """
+        mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
+        self.learned(mine)
+        connection, epoch = self.pypid.connect(), self.pypid.face.epoch
+        connection.send(mine)
+        epoch.until = self.pypid.clock.seconds() + 5
+        self.assertTrue(self.is_known(mine))
+        self.pypid.clock.advance(5)
+        self.assertFalse(self.is_known(mine))
+        before = self.door.answered
+        connection.send(mine)
+        self.assertEqual(self.door.answered, before)
+        epoch.until = self.pypid.clock.seconds() + 5
+        self.assertTrue(self.is_known(mine))
+
+    def test_wrong(self) -> None:
+        """A wrong password is refused each time, and nobody is let in by another's."""
+        self.learned(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
+        for _ in range(3):
+            self.assertFalse(
+                self.is_known(
+                    spelled("GET", "/simple/spam/", ("Accept", J), basic("alice", "wrong"))
+                )
+            )
+            self.assertFalse(self.is_known())
+
+    def test_one_connection(self) -> None:
+        """Whoever comes by the same connection is asked who they are; after another epoch they are
+        learned anew there.
+        """
+        alice, bob = (
+            spelled("GET", "/simple/spam/", ("Accept", J), user=user) for user in ("alice", "bob")
+        )
+        wrong = spelled("GET", "/simple/spam/", ("Accept", J), basic("alice", "wrong"))
+        connection, answered = self.pypid.connect(), []
+        for data, status in [
+            (alice, 200),
+            (bob, 200),
+            (wrong, 401),
+            (PAGE, 401),
+            (alice, 200),
+            (alice, 200),
+        ] * 3:
+            before = self.door.answered
+            connection.send(data)
+            answer = connection.answer()
+            assert answer is not None
+            self.assertEqual(answer.status, status)
+            answered.append(self.door.answered - before)
+        self.assertEqual(answered, [0, 0, 0, 0, 1, 1, *(1, 1, 0, 0, 1, 1) * 2])
+        self.pypid.face.epoch.turn()
+        for known in (0, 1, 1):
+            before = self.door.answered
+            connection.send(alice)
+            self.assertEqual(self.door.answered - before, known)
+
+    def test_somebody_else(self) -> None:
+        """Whose rights have changed is known as who they are now also on the connection on which
+        they came before.
+        """
+        self.have_wheel("eggs")
+        spam, eggs = (
+            spelled("GET", f"/simple/{name}/", ("Accept", J), user="alice")
+            for name in ("spam", "eggs")
+        )
+        self.learned(spam)
+        connection = self.pypid.connect()
+        connection.send(spam)
+        self.pypid.access.admins = frozenset({"ada", "alice"})
+        self.pypid.access.forget_all()
+        self.pypid.face.epoch.turn()
+        for known in (0, 1, 1):
+            before = self.door.answered
+            connection.send(eggs)
+            self.assertEqual(self.door.answered - before, known)
+
+    def test_unkeyed(self) -> None:
+        """With a Python whose hashes anybody can compute (PYTHONHASHSEED=0) the same is answered;
+        connections know nobody.
+        """
+        self.patch(cached_channel, "KEYED", False)
+        self.test_one_connection()
+        connection = self.pypid.connect()
+        connection.send(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
+        self.assertIsNone(connection.channel.known)
+
+    def test_no_secrets(self) -> None:
+        """No password, token or cookie is kept, nor the header that it came in."""
+        self.learned(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
+        self.learned(
+            spelled(
+                "GET", "/simple/spam/", ("Accept", J), basic("alice"), ("Cookie", "theme=sEcReT")
+            )
+        )
+        self.learned(
+            spelled("GET", "/simple/spam/", ("Accept", J), basic("alice"), ("X-Api-Key", "sEcReT"))
+        )
+        connection = self.pypid.connect()
+        connection.send(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
+        known = connection.channel.known
+        self.assertEqual(known is not None, cached_channel.KEYED)
+        self.assertTrue(known is None or isinstance(known[0], int))
+        gc.collect()
+        secrets = (b64encode(f"alice:{PASSWORDS['alice']}".encode()), b"sEcReT")
+        held = [each for each in self.door.store._held if isinstance(each, ResponseVariant)]
+        self.assertEqual(len(held), 3)
+        for variant in held:
+            for secret in secrets:
+                self.assertNotIn(secret, variant.words)
+                self.assertNotIn(secret.decode(), repr(variant))
+
+    def test_proxies(self) -> None:
+        """What a proxy says is believed by the doorway of those who are trusted, and
+        by no other.
+        """
+        doorways = {
+            self.door.doorway(secure, trusted)
+            for secure in (False, True)
+            for trusted in (False, True)
+        }
+        self.assertEqual(len(doorways), 4)
+        self.learned(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
+        self.pypid.site.trusted_proxies = TrustedProxies(unix=True)
+        self.assertTrue(self.is_known(spelled("GET", "/simple/spam/", ("Accept", J), user="alice")))
+
+
+class UpstreamTests(DoorCase):
+    """Projects of the other index."""
+
+    def setUp(self) -> None:
+        """Have it open."""
+        WholeCase.setUp(self)
+        self.upstream = Elsewhere()
+        self.open(
+            Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=self.upstream)
+        )
+        self.upstream.now = self.pypid.world.now
+        self.have(self.pypid.index.reconcile())
+        for name in ("spam", "eggs"):
+            self.upstream.has(name, wheel_filename(name, "1.0"), wheel(name, "1.0"))
+        for _ in range(2):
+            self.is_known()
+
+    def test_ttl(self) -> None:
+        """Their page is given for as long as it need not be asked for again."""
+        self.assertTrue(self.is_known())
+        self.pypid.clock.advance(599)
+        self.assertTrue(self.is_known())
+        self.pypid.clock.advance(1)
+        self.assertFalse(self.is_known())
+
+    def test_away(self) -> None:
+        """Once the other index is known to be away nothing is given that cannot be downloaded."""
+        self.assertTrue(self.is_known())
+        self.upstream.away = UpstreamDown("nobody answers", unreachable=True)
+        self.is_known(spelled("GET", "/simple/eggs/"))
+        self.assertFalse(self.is_known())
+
+    def test_unproven(self) -> None:
+        """As long as it is not known whether a name is ours, the storage is looked at each time."""
+        policy = Policy(mode=Mode.CACHE)
+        self.open(Pypid(Path(self.mktemp()), policy=policy, upstream=self.upstream, compared=False))
+        for _ in range(4):
+            self.assertFalse(self.is_known())
+
+
+class RoomTests(DoorCase):
+    """How much is kept."""
+
+    limit = 40_000
+
+    def test_bounded(self) -> None:
+        """However many words and addresses there are, no more is kept than may be; what was used
+        last stays.
+        """
+        for number in range(200):
+            self.pypid.clock.advance(1)
+            self.is_known(
+                spelled("GET", "/simple/spam/", ("Accept", J), ("User-Agent", f"agent {number}"))
+            )
+            self.assertTrue(
+                self.is_known(
+                    spelled(
+                        "GET", "/simple/spam/", ("Accept", J), ("User-Agent", f"agent {number}")
+                    )
+                )
+            )
+            self.assertLessEqual(self.door.store.weight, self.limit)
+        self.assertEqual(self.door.store.weight, sum(held.weight for held in self.door.store._held))
+        for number in range(200):
+            self.pypid.clock.advance(1)
+            self.is_known(spelled("GET", "/simple/spam/", ("X-Kind", f"{number}")))
+            self.assertLessEqual(self.door.store.weight, self.limit)
+        self.assertLess(len(self.door.store.shelves), 40)
+
+
+class ConnectionTests(DoorCase):
+    """Connections whose requests the front door answers."""
+
+    def setUp(self) -> None:
+        """It knows a page."""
+        super().setUp()
+        self.learned()
+
+    def test_pieces(self) -> None:
+        """A request in pieces, and what follows it, is read by twisted.web; then the front door has
+        its turn again.
+        """
+        connection = self.pypid.connect()
+        connection.send(PAGE[:30])
+        before = self.door.answered
+        connection.send(PAGE[30:])
+        self.assertEqual(self.door.answered, before)
+        connection.send(PAGE)
+        self.assertEqual(self.door.answered, before + 1)
+        connection.send(PAGE + PAGE)
+        self.assertEqual(self.door.answered, before + 1)
+        self.assertEqual(bytes(connection.socket.value()).count(b"HTTP/1.1 200 OK"), 4)
+
+    def test_silence(self) -> None:
+        """A connection is closed a minute after its last request, whoever answered it."""
+        connection = self.pypid.connect()
+        for _ in range(4):
+            self.pypid.clock.advance(50)
+            connection.send(PAGE)
+        self.assertFalse(connection.socket.disconnecting)
+        self.pypid.clock.advance(59)
+        self.assertFalse(connection.socket.disconnecting)
+        self.pypid.clock.advance(2)
+        self.assertTrue(connection.socket.disconnecting)
+
+    def test_slow_headers(self) -> None:
+        """Whoever begins a request after the front door answered, and does not go on, is cut off
+        after a minute.
+        """
+        connection = self.pypid.connect()
+        connection.send(PAGE)
+        connection.send(b"GET /simple/spam/ HT")
+        self.pypid.clock.advance(61)
+        self.assertTrue(connection.socket.disconnecting)
+
+    def test_drained(self) -> None:
+        """A site that stops answers nothing more on idle connections, and the last lines are
+        written.
+        """
+        connection = self.pypid.connect()
+        connection.send(PAGE)
+        self.pypid.site.drain()
+        sent = connection.socket.value()
+        connection.channel.dataReceived(PAGE)
+        self.assertEqual(connection.socket.value(), sent)
+        self.assertEqual(len([line for line in self.lines.texts if "GET /simple/spam/" in line]), 2)
+
+    def test_paused(self) -> None:
+        """While the client does not read, nothing more is answered."""
+        connection = self.pypid.connect()
+        connection.channel.pauseProducing()
+        before = self.door.answered
+        connection.send(PAGE)
+        self.assertEqual(self.door.answered, before)
+        connection.channel.resumeProducing()
+        connection.send(PAGE)
+        self.assertEqual(self.door.answered, before + 1)
+
+    def test_log(self) -> None:
+        """The lines come a tenth of a second later, before those of others, and are as those of
+        twisted.web's answers.
+        """
+        self.door.flush()
+        begin = len(self.lines.texts)
+        self.assertTrue(self.is_known())
+        self.assertEqual(len(self.lines.texts), begin)
+        self.pypid.clock.advance(0.1)
+        self.assertEqual(
+            self.lines.texts[begin].split("]")[1],
+            self.lines.texts[0 if begin == 1 else begin - 1].split("]")[1],
+        )
+
+    def test_large(self) -> None:
+        """A large page goes at its client's pace; what is asked meanwhile waits, and is answered
+        then.
+        """
+        for count in range(1, 150):
+            self.have_wheel("spam", f"1.{count}")
+        self.learned()
+        page = self.pypid.get("/simple/spam/", J).body
+        self.assertGreater(len(page), 1 << 15)
+        connection = self.pypid.connect()
+        connection.send(PAGE)
+        connection.send(PAGE)
+        self.assertEqual(bytes(connection.socket.value()).count(page), 2)
+
+
+class SiteTests(SynchronousTestCase):
+    """What a site without a front door pays."""
+
+    def test_default(self) -> None:
+        """None is there unless it is asked for."""
+        self.assertIsNone(Site.__init__.__kwdefaults__["front_door"])
+
+
+NAMES = st.sampled_from(
+    [
+        "Accept",
+        "User-Agent",
+        "Cookie",
+        "If-None-Match",
+        "if-none-match",
+        "Range",
+        "X",
+        "a b",
+        "Host",
+        "",
+    ]
+)
+VALUES = st.sampled_from(
+    ['"x"', "text/html", "", " ", "a\r\n b", "a\rb", "a\nb", "\0", "\xe9", "a\r\n\r\nb", "\t"]
+)
+
+
+class StrictTests(SynchronousTestCase):
+    """Only what nobody can take for anything else is remembered."""
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(st.lists(st.tuples(NAMES, VALUES), max_size=5), st.booleans())
+    def test_fields(self, fields: list[tuple[str, str]], has_host: bool) -> None:
+        """A block that is read has one Host, no name twice, no folding, no control characters, no
+        body and no condition.
+        """
+        lines = [
+            *(["Host: a"] if has_host else []),
+            *(f"{name}: {value}" for name, value in fields),
+        ]
+        block = "".join(["\r\n", *(f"{line}\r\n" for line in lines), "\r\n"]).encode("latin-1")
+        if read_block(block) is None:
+            return
+        names = [line.partition(":")[0].lower() for line in lines]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertEqual(names.count("host"), 1)
+        self.assertFalse({"range", "if-none-match", "a b", ""} & set(names))
+        self.assertEqual(block.count(b"\r\n\r\n"), 1)
+        self.assertEqual(block.count(b"\n"), len(lines) + 2)
+        self.assertFalse(any(byte < 32 and byte not in b"\r\n" for byte in block))
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(st.lists(st.tuples(NAMES, VALUES), max_size=5), st.integers(0, 300))
+    def test_cut(self, fields: list[tuple[str, str]], end: int) -> None:
+        """What is left without its If-None-Match is a good block only if it was one with it."""
+        whole = "".join(
+            ["\r\nHost: a\r\n", *(f"{name}: {value}\r\n" for name, value in fields), "\r\n"]
+        ).encode("latin-1")
+        for block in (whole, whole[:end]):
+            rest, tag = cut(block)
+            if tag is None:
+                self.assertEqual(rest, block)
+            elif read_block(rest) is not None:
+                self.assertEqual(block.count(b"\r\n\r\n"), 1)
+                self.assertTrue(block.endswith(b"\r\n\r\n"))
+                self.assertIn(
+                    b"\r\n" + tag.join([b"If-None-Match: ", b"\r\n"]).lower(),
+                    b"\r\n" + block.lower(),
+                )
+
+    def test_lines(self) -> None:
+        """Only GET and HEAD of a plain path are remembered."""
+        for line in (
+            "GET /simple/",
+            "HEAD /packages/a/a-1.0+x.whl",
+            "GET /simple/?format=text/html",
+        ):
+            self.assertTrue(read_line(line.encode()), line)
+        for line in (
+            "POST /simple/",
+            "GET simple/",
+            "GET http://a/",
+            "GET /a b",
+            "GET /a?b=c",
+            "GET  /",
+            "get /",
+            "GET /\xe9",
+        ):
+            self.assertFalse(read_line(line.encode("latin-1")), line)
+
+    def test_tags(self) -> None:
+        """Lists of tags are told from what only looks like one."""
+        for value in (b"*", b'"a"', b'W/"a"', b'"a", W/"b"'):
+            self.assertTrue(is_tags(value), value)
+        for value in (b"", b"a", b'"a" "b"', b'"a', b'"\r"', b'"a",', b'"' + b"a" * 2000 + b'"'):
+            self.assertFalse(is_tags(value), value)

@@ -1,0 +1,221 @@
+"""What the front door no longer says once it is not so any more: each kind of change by itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attrs import evolve
+
+from pypid.core.accounts.rights import grants_of, parse_right
+from pypid.core.errors import StorageDown
+from pypid.core.permissions import AUTHENTICATED, EVERYONE, Principals, Rules
+from pypid.web.app.auth_generation import FAR
+from pypid.web.fastpath import cached_channel
+from pypid.web.fastpath.cached_channel import Asking
+from pypid.web.fastpath.dependencies import ResponseDependencies
+from pypid.web.fastpath.recorder import learn
+from pypid.web.fastpath.response_cache import ResponseVariant
+from pypid.web.http.request import Request
+from tests.distributions import wheel, wheel_filename
+from tests.web.fastpath.test_fast_path import PAGE, DoorCase
+from tests.web.whole import HTML, PRIVATE, SECRET, TOKEN, J, basic, spelled
+
+OPEN = Rules(write=Principals(users=frozenset({"alice"})))
+LIST = spelled("GET", "/simple/", ("Accept", J))
+
+
+class RightsTests(DoorCase):
+    """Who may see what."""
+
+    def status(self, data: bytes) -> int:
+        """Of the answer on a new connection."""
+        connection = self.pypid.connect()
+        connection.send(data)
+        answer = connection.answer()
+        assert answer is not None
+        return answer.status
+
+    def test_default(self) -> None:
+        """When only who has logged in may read, nobody else is given what everyone was."""
+        self.learned()
+        self.pypid.face.rules = PRIVATE
+        self.assertFalse(self.is_known())
+        self.assertEqual(self.status(PAGE), 401)
+
+    def test_project(self) -> None:
+        """When a project gets a rule of its own, whoever it does not name is refused, and the list
+        is without it.
+        """
+        bob, theirs = (
+            spelled("GET", path, ("Accept", J), basic("bob"))
+            for path in ("/simple/spam/", "/simple/")
+        )
+        for data in (PAGE, LIST, bob, theirs):
+            self.learned(data)
+        self.pypid.face.rules = evolve(
+            self.pypid.face.rules, projects=grants_of([parse_right("spam.user.alice", "rw")])
+        )
+        for data, status in ((PAGE, 401), (bob, 403), (LIST, 200), (theirs, 200)):
+            self.assertFalse(self.is_known(data))
+            self.assertEqual(self.status(data), status)
+        self.assertEqual(self.pypid.names("bob"), [])
+        self.assertEqual(self.pypid.names("alice"), ["spam"])
+
+    def test_given_back(self) -> None:
+        """What was refused for a while is known again after it was asked for, and not before."""
+        before = self.pypid.face.rules
+        self.learned()
+        self.pypid.face.rules = PRIVATE
+        self.assertEqual(self.status(PAGE), 401)
+        self.pypid.face.rules = before
+        self.assertFalse(self.is_known())
+        self.assertTrue(self.is_known())
+
+
+class OthersTests(DoorCase):
+    """What is one's own is nobody else's."""
+
+    rules = Rules(
+        read=EVERYONE,
+        write=OPEN.write,
+        projects=grants_of(
+            [parse_right("spam.user.alice", "rw"), parse_right("spam.user.bob", "r")]
+        ),
+    )
+
+    def test_each(self) -> None:
+        """Of whoever asks in other words only those see a hidden project who may, however often it
+        was given to others.
+        """
+        self.have_wheel("eggs")
+        whole = {}
+        for user in ("alice", "bob", None, "ada"):
+            for path, accept in (("/simple/spam/", J), ("/simple/spam/", HTML), ("/simple/", J)):
+                for _ in range(3):
+                    answer = self.pypid.get(path, accept, user=user)
+                    whole[user, path, accept] = (
+                        answer.status,
+                        b"spam" in answer.body and answer.status == 200,
+                    )
+        for user, sees in (("alice", True), ("bob", True), (None, False), ("ada", True)):
+            self.assertEqual(whole[user, "/simple/spam/", J], (200, True) if sees else (401, False))
+            self.assertEqual(
+                whole[user, "/simple/spam/", HTML], (200, True) if sees else (401, False)
+            )
+            self.assertEqual(whole[user, "/simple/", J], (200, sees))
+        self.assertGreater(self.door.answered, 10)
+
+
+class ChangeTests(DoorCase):
+    """What there is."""
+
+    def test_list(self) -> None:
+        """The list of projects is another one after any publish, also one to a project that stands
+        there already.
+        """
+        self.learned(LIST)
+        for name in ("spam", "eggs"):
+            self.have_wheel(name, "2.0")
+            self.assertFalse(self.is_known(LIST))
+            self.assertEqual(name in self.pypid.names(), True)
+
+    def test_meanwhile(self) -> None:
+        """A page that changes after it was made, and before it is learned, is not learned as it
+        was.
+        """
+        changes = [lambda: self.have_wheel("spam", "2.0")]
+
+        def later(asking: Asking, request: Request, about: ResponseDependencies) -> None:
+            while changes:
+                changes.pop()()
+            learn(asking, request, about)
+
+        self.patch(cached_channel, "learn", later)
+        self.assertFalse(self.is_known())
+        self.assertFalse(self.is_known())
+        self.assertTrue(self.is_known())
+        self.assertEqual(len(self.pypid.page("spam")["files"]), 2)
+
+
+class AwayTests(DoorCase):
+    """What nobody knows just now."""
+
+    def test_accounts(self) -> None:
+        """As long as a source of access is away nothing is given that was known before, to nobody;
+        and nothing is learned.
+        """
+        self.learned()
+        mine = spelled("GET", "/simple/spam/", ("Accept", J), basic("bob"))
+        self.learned(mine)
+        self.pypid.face.closed = StorageDown("the accounts are away.")
+        for data in (PAGE, mine):
+            for _ in range(2):
+                self.assertFalse(self.is_known(data))
+        self.assertEqual(self.pypid.get("/simple/spam/", J).status, 503)
+        self.pypid.face.closed = None
+        self.assertEqual(self.pypid.get("/simple/spam/", J).status, 200)
+
+
+class ProvenTests(DoorCase):
+    """For how long somebody is who they were."""
+
+    rules = Rules(read=AUTHENTICATED, write=OPEN.write)
+
+    def test_far(self) -> None:
+        """Where people are known elsewhere whoever has logged in is asked again
+        after five seconds.
+        """
+        mine = spelled("GET", "/simple/spam/", ("Accept", J), user="bob")
+        self.pypid.face.epoch.lease = FAR
+        self.learned(mine)
+        self.pypid.clock.advance(4)
+        self.assertTrue(self.is_known(mine))
+        self.pypid.clock.advance(1.5)
+        self.assertFalse(self.is_known(mine))
+
+    def test_token(self) -> None:
+        """A token is worth nothing at the moment in which it ends, though it was used a moment
+        before.
+        """
+        mine = spelled("GET", "/simple/spam/", ("Accept", J), ("Authorization", f"Bearer {SECRET}"))
+        until = self.pypid.world.now() + timedelta(seconds=60)
+        self.pypid.papers.tokens[TOKEN.digest] = evolve(TOKEN, expires=until)
+        self.learned(mine)
+        self.pypid.clock.advance(59)
+        self.assertTrue(self.is_known(mine))
+        self.pypid.clock.advance(1)
+        self.assertFalse(self.is_known(mine))
+        [known] = [held for held in self.door.store._held if isinstance(held, ResponseVariant)] or [
+            None
+        ]
+        self.assertIsNone(known)
+
+
+class DroppedTests(DoorCase):
+    """What it counts."""
+
+    limit = 30_000
+
+    def test_weight(self) -> None:
+        """What is dropped is no longer counted, and what grows is: after any changes the sum is
+        right, and below the bound.
+        """
+        for number in range(60):
+            self.pypid.clock.advance(1)
+            words = spelled("GET", "/simple/spam/", ("Accept", J), ("User-Agent", f"{number}"))
+            for data in (
+                words,
+                spelled("GET", "/simple/spam/", ("Accept", J), ("If-None-Match", self.tag())),
+            ):
+                self.is_known(data)
+            if number % 10 == 0:
+                name = wheel_filename("spam", f"{number + 2}.0")
+                self.published(self.publish(name, wheel("spam", f"{number + 2}.0")))
+            held = self.door.store._held
+            self.assertEqual(self.door.store.weight, sum(each.weight for each in held))
+            self.assertLessEqual(self.door.store.weight, self.limit)
+            self.assertGreater(len(held), 0)
+
+    def tag(self) -> str:
+        """Of the page as it is."""
+        return self.pypid.get("/simple/spam/", J)["ETag"] or ""

@@ -1,0 +1,233 @@
+"""What headers ask for: conditions, ranges, encodings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.model import Span
+from pypid.web.http.conditional import (
+    ConditionalVerdict,
+    EntityTag,
+    Validators,
+    entity_tags,
+    http_date,
+    judge,
+    parse_http_date,
+)
+from pypid.web.http.negotiation import Encoding, ErrorFormat, choose_encoding, choose_error_format
+from pypid.web.http.ranges import Unsatisfiable, still_the_same, wanted
+
+THEN = datetime(2026, 3, 1, 12, 30, 15, 987654, tzinfo=UTC)
+OURS = Validators('"abc"', THEN)
+anything = settings(max_examples=60, deadline=None, database=None)
+pieces = st.lists(
+    st.sampled_from(
+        [
+            "bytes",
+            "=",
+            "-",
+            ",",
+            " ",
+            "0",
+            "9",
+            "9" * 5000,
+            "²",
+            'W/"a"',
+            '"abc"',
+            '"',
+            "*",
+            ";q=",
+            "gzip",
+            "\t",
+            "\x00",
+        ]
+    )
+    | st.text(st.characters(max_codepoint=255), max_size=4),
+    max_size=8,
+).map("".join)
+
+
+class RangeTests(SynchronousTestCase):
+    def test_forms(self) -> None:
+        """The three forms of one range are cut to the file."""
+        table = {
+            "bytes=0-9": Span(0, 10),
+            "bytes=5-": Span(5, 100),
+            "bytes=-10": Span(90, 100),
+            "bytes=0-0": Span(0, 1),
+            "bytes=99-": Span(99, 100),
+            "bytes=90-5000": Span(90, 100),
+            "bytes=-999999999": Span(0, 100),
+            "Bytes = 0-9 ": Span(0, 10),
+            "bytes=000000000000000000000000000001-2": Span(1, 3),
+            f"bytes=1-{'9' * 5000}": Span(1, 100),
+            f"bytes=-{'9' * 5000}": Span(0, 100),
+        }
+        for header, span in table.items():
+            self.assertEqual(wanted(header, 100), span, header[:40])
+
+    def test_behind_the_end(self) -> None:
+        """A range that begins behind the last byte, or asks for no bytes, cannot be had."""
+        for header in ("bytes=100-", "bytes=999999999-", "bytes=-0", f"bytes={'9' * 5000}-"):
+            self.assertEqual(wanted(header, 100), Unsatisfiable(), header[:40])
+        self.assertEqual(wanted("bytes=0-", 0), Unsatisfiable())
+
+    def test_ignored(self) -> None:
+        """What is malformed, of several ranges or of another unit, gives the whole."""
+        for header in (
+            None, "", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=0-1,5-6", "bytes=9-5", "items=0-9", "bytes=0 - 9",
+            "bytes=0-9,", "bytes=+1-2", "bytes=1-²", "bytes=-1-2", "0-9",
+        ):  # fmt: skip
+            self.assertIsNone(wanted(header, 100), header)
+        self.assertIsNone(wanted("bytes=-5", 0))
+
+    @anything
+    @given(pieces, st.integers(0, 1 << 40))
+    def test_never_outside(self, header: str, size: int) -> None:
+        """Whatever is asked, a span is not empty and inside the file."""
+        match wanted(header, size):
+            case Span(start, stop):
+                self.assertTrue(0 <= start < stop <= size)
+
+    @anything
+    @given(st.integers(0, 50), st.integers(0, 50), st.binary(max_size=40))
+    def test_same_as_slices(self, first: int, last: int, data: bytes) -> None:
+        """A span holds the bytes that a slice does."""
+        span = wanted(f"bytes={first}-{last}", len(data))
+        if isinstance(span, Span):
+            self.assertEqual(data[span.start : span.stop], data[first : last + 1])
+        else:
+            self.assertEqual(b"", data[first : last + 1])
+
+    def test_if_range(self) -> None:
+        """If-Range compares strongly, and dates exactly."""
+        same = (None, '"abc"', ' "abc" ', http_date(THEN))
+        other = (
+            'W/"abc"',
+            '"abd"',
+            "abc",
+            "",
+            "*x",
+            http_date(THEN + timedelta(seconds=1)),
+            http_date(THEN - timedelta(seconds=1)),
+        )
+        for text in same:
+            self.assertTrue(still_the_same(text, OURS), text)
+        for text in other:
+            self.assertFalse(still_the_same(text, OURS), text)
+        self.assertFalse(still_the_same('"abc"', Validators()))
+
+
+class ConditionTests(SynchronousTestCase):
+    def test_tags(self) -> None:
+        """A list of tags is read up to the first thing that is none; commas may stand
+        inside a tag.
+        """
+        self.assertEqual(
+            entity_tags('"a", W/"b,c" ,, "d"'),
+            (EntityTag("a"), EntityTag("b,c", weak=True), EntityTag("d")),
+        )
+        self.assertEqual(entity_tags('"a" "b"'), ())
+        self.assertEqual(entity_tags('"a", b, "c"'), (EntityTag("a"),))
+        self.assertEqual(entity_tags("w/'x'"), ())
+
+    def test_none_match(self) -> None:
+        """If-None-Match compares weakly, takes lists and the star,
+        and silences If-Modified-Since.
+        """
+        for header in ('"abc"', 'W/"abc"', '"x", "abc"', "*", '"x",W/"abc"'):
+            self.assertIs(
+                judge({"if-none-match": header}, OURS), ConditionalVerdict.NOT_MODIFIED, header
+            )
+        for header in ('"abd"', "abc", "", '"ab', 'W/"x"'):
+            since = http_date(THEN + timedelta(days=1))
+            self.assertIs(
+                judge({"if-none-match": header, "if-modified-since": since}, OURS),
+                ConditionalVerdict.SEND,
+                header,
+            )
+
+    def test_modified_since(self) -> None:
+        """If-Modified-Since knows whole seconds, and is ignored where it is no date."""
+        self.assertIs(
+            judge({"if-modified-since": http_date(THEN)}, OURS), ConditionalVerdict.NOT_MODIFIED
+        )
+        self.assertIs(
+            judge({"if-modified-since": http_date(THEN - timedelta(seconds=1))}, OURS),
+            ConditionalVerdict.SEND,
+        )
+        for text in ("", "yesterday", "Sun, 99 Foo 1994 08:49:37 GMT", "0"):
+            self.assertIs(judge({"if-modified-since": text}, OURS), ConditionalVerdict.SEND)
+        self.assertIs(
+            judge({"if-modified-since": http_date(THEN)}, Validators('"abc"')),
+            ConditionalVerdict.SEND,
+        )
+
+    def test_preconditions(self) -> None:
+        """If-Match compares strongly and fails a request; If-Unmodified-Since counts only without
+        it.
+        """
+        self.assertIs(judge({"if-match": '"abc"'}, OURS), ConditionalVerdict.SEND)
+        self.assertIs(judge({"if-match": 'W/"abc"'}, OURS), ConditionalVerdict.FAILED)
+        late, early = http_date(THEN), http_date(THEN - timedelta(days=1))
+        self.assertIs(judge({"if-unmodified-since": early}, OURS), ConditionalVerdict.FAILED)
+        self.assertIs(judge({"if-unmodified-since": late}, OURS), ConditionalVerdict.SEND)
+        self.assertIs(
+            judge({"if-match": "*", "if-unmodified-since": early}, OURS), ConditionalVerdict.SEND
+        )
+
+    def test_dates(self) -> None:
+        """All three forms of a date are read; none of them is needed to write one."""
+        moment = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
+        for text in (
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ):
+            self.assertEqual(parse_http_date(text), moment)
+        self.assertEqual(http_date(moment), "Sun, 06 Nov 1994 08:49:37 GMT")
+
+    @anything
+    @given(pieces | st.text(max_size=40))
+    def test_never_raises(self, text: str) -> None:
+        """No header makes a rule raise."""
+        for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"):
+            judge({name: text}, OURS)
+        still_the_same(text, OURS)
+        choose_encoding(text)
+        choose_error_format(text)
+
+
+class EncodingTests(SynchronousTestCase):
+    def test_choice(self) -> None:
+        """gzip is chosen where it is taken and identity is not liked better."""
+        gzip = ("gzip", "gzip, deflate", "GZIP;Q=0.5", "*", "identity;q=0, *", "gzip;q=0.001", "deflate, gzip;q=1.0, *;q=0.5",
+                "x-gzip", "gzip, identity", "identity;q=0.5, gzip;q=0.5", "*;q=0, gzip")  # fmt: skip
+        plain = (None, "", "identity", "gzip;q=0", "gzip;q=0, *", "*;q=0", "gzip;q=0.5, identity", "deflate, br, zstd",
+                 "gzip;q=x", "gzip;q=2", "gzip;q=-1", "identity;q=0, gzip;q=0", ";q=1", "gzip;q=nan")  # fmt: skip
+        for header in gzip:
+            self.assertIs(choose_encoding(header), Encoding.GZIP, header)
+        for header in plain:
+            self.assertIs(choose_encoding(header), Encoding.IDENTITY, header)
+
+    def test_error_format(self) -> None:
+        """uv gets JSON, a browser HTML, and everybody who does not care plain text."""
+        table = {
+            None: ErrorFormat.PLAIN,
+            "*/*": ErrorFormat.PLAIN,
+            "image/png": ErrorFormat.PLAIN,
+            "application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7": ErrorFormat.JSON,
+            "application/json, text/plain, */*": ErrorFormat.JSON,
+            "application/json, */*;q=0.1": ErrorFormat.JSON,
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": ErrorFormat.HTML,
+            "text/html;q=0.5, */*": ErrorFormat.PLAIN,
+            "text/*": ErrorFormat.PLAIN,
+            "application/*": ErrorFormat.JSON,
+            "application/json;q=0, */*": ErrorFormat.PLAIN,
+        }
+        for header, format in table.items():
+            self.assertIs(choose_error_format(header), format, header)

@@ -1,0 +1,247 @@
+"""Which values of Host are answered: `pypid.web.http.hosts`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.web.http.hosts import HostPolicy, hsts_of, loopback_ports, machine_names
+from pypid.web.http.proxies import TrustedProxies
+from tests.web.whole import Connection, WholeCase
+
+PORT = 6543
+LOOPBACK = IPv4Address("TCP", "127.0.0.1", PORT)
+LAN = IPv4Address("TCP", "192.168.1.10", PORT)
+PROXY = TrustedProxies((ip_network("192.0.2.7"),))
+
+OWN = (
+    "127.0.0.1",
+    "127.0.0.1:6543",
+    "[::1]:6543",
+    "192.168.1.10:6543",
+    "localhost:6543",
+    "LOCALHOST.",
+    "a.localhost",
+    "build7",
+)
+FOREIGN = (
+    "evil.example:6543",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "build7.evil.example",
+    "1.2.3",
+)
+
+
+class HostTests(WholeCase):
+    """Requests for hosts that are this index, and for others."""
+
+    def policy(self, *allowed: str, public_url: str | None = None) -> None:
+        """Configure the hosts; the index listens on a loopback address and elsewhere."""
+        names = frozenset({"build7"})
+        self.pypid.site.hosts = HostPolicy(allowed, public_url, names, frozenset({PORT}))
+
+    def status(
+        self, host: str, local: IAddress = LOOPBACK, path: str = "/simple/", *lines: str
+    ) -> int:
+        """The status of the answer to a request for this host that arrives at this address."""
+        connection = Connection(self.pypid.site, local)
+        connection.send(
+            "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *lines, "\r\n"]).encode()
+        )
+        answer = connection.answer()
+        assert answer is not None
+        connection.lose(ConnectionDone())
+        return answer.status
+
+    def test_foreign_name_is_421_on_a_loopback_listener(self) -> None:
+        """A page of another site whose name leads to 127.0.0.1 (DNS rebinding) reads nothing."""
+        self.policy()
+        for host in FOREIGN:
+            self.assertEqual(self.status(host), 421, host)
+        for host in OWN:
+            self.assertEqual(self.status(host), 200, host)
+
+    def test_foreign_name_is_logged_elsewhere(self) -> None:
+        """On other listeners LAN names and published container ports go on working without a
+        setting.
+        """
+        self.policy()
+        for host in (
+            *OWN,
+            *FOREIGN,
+            "packages.lan",
+            "docker-host:8080",
+            "pypid.default.svc.cluster.local",
+        ):
+            self.assertEqual(self.status(host, LAN), 200, host)
+
+    def test_listed_hosts_are_all_that_is_answered(self) -> None:
+        """Where hosts are listed, these, the machine's own names and addresses are answered, on
+        each listener.
+        """
+        self.policy("packages.lan", "*.acme.example", public_url="https://index.acme.test/python/")
+        for local in (LOOPBACK, LAN):
+            for host in (
+                *OWN,
+                "packages.lan:6543",
+                "PACKAGES.lan",
+                "a.acme.example",
+                "index.acme.test",
+            ):
+                self.assertEqual(self.status(host, local), 200, host)
+            for host in (*FOREIGN, "acme.example", "packages.lan.evil.example"):
+                self.assertEqual(self.status(host, local), 421, host)
+
+    def test_star_accepts_every_host(self) -> None:
+        """`allowed_hosts = *` written out means any host."""
+        self.policy("*")
+        for host in FOREIGN:
+            self.assertEqual(self.status(host), 200, host)
+
+    def test_public_url_is_answered_on_a_loopback_listener(self) -> None:
+        """A proxy that keeps the Host needs no more than public_url."""
+        self.policy(public_url="https://packages.example.org")
+        self.assertEqual(self.status("packages.example.org"), 200)
+        self.assertEqual(self.status("other.example.org"), 421)
+
+    def test_host_of_an_absolute_target_is_checked(self) -> None:
+        """Of a target in absolute form its own host counts, whatever the Host header says."""
+        self.policy()
+        connection = Connection(self.pypid.site, LOOPBACK)
+        connection.send(b"GET http://evil.example/simple/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = connection.answer()
+        self.assertEqual(answer and answer.status, 421)
+
+    def test_probes_name_any_host(self) -> None:
+        """Load balancers and monitors ask /health, /ready and /metrics by names of their own."""
+        self.policy("packages.lan")
+        for path in ("/health", "/ready", "/metrics"):
+            self.assertNotEqual(self.status("probe.internal", LAN, path), 421, path)
+
+    def test_trusted_proxies_and_unix_sockets_are_exempt(self) -> None:
+        """Whoever stands before this index decides itself which hosts it takes."""
+        self.policy("packages.lan")
+        self.pypid.site.trusted_proxies = PROXY
+        self.assertEqual(self.status("front.example"), 200)
+        self.pypid.site.trusted_proxies = TrustedProxies()
+        self.assertEqual(self.status("front.example"), 421)
+        connection = Connection(self.pypid.site, UNIXAddress(b"/run/pypid.sock"), UNIXAddress(b""))
+        connection.send(b"GET /simple/ HTTP/1.1\r\nHost: front.example\r\n\r\n")
+        answer = connection.answer()
+        self.assertEqual(answer and answer.status, 200)
+
+
+class ForwardedHostTests(WholeCase):
+    """X-Forwarded-Host behind the documented nginx, which passes on what the client sends."""
+
+    def named(self, *lines: tuple[str, str]) -> str:
+        """What `/config/pip.conf` says."""
+        self.pypid.site.trusted_proxies = PROXY
+        answer = self.pypid.get("/config/pip.conf", None, *lines)
+        self.assertEqual(answer.status, 200)
+        return answer.text
+
+    def test_forwarded_host_of_a_client_names_no_url(self) -> None:
+        """A host that the configuration does not name is in no generated file and in no JSON."""
+        self.have_wheel("foo")
+        evil = ("X-Forwarded-Host", "evil.example")
+        self.assertIn("http://index.example/", self.named(evil))
+        for path in ("/config/pip.conf", "/config/uv.toml", "/pypi/foo/json", "/rss/updates.xml"):
+            self.assertNotIn("evil.example", self.pypid.get(path, None, evil).text, path)
+
+    def test_forwarded_host_that_is_configured_names_urls(self) -> None:
+        """A proxy that changes the Host may forward a host that the configuration names."""
+        for policy in (
+            HostPolicy(("front.example",)),
+            HostPolicy(("*",)),
+            HostPolicy(public_url="http://front.example/"),
+        ):
+            self.pypid.site.hosts = policy
+            self.assertIn(
+                "http://front.example/", self.named(("X-Forwarded-Host", "front.example"))
+            )
+
+
+class StrictTransportTests(WholeCase):
+    """Strict-Transport-Security."""
+
+    def said(
+        self,
+        *lines: tuple[str, str],
+        public_url: str | None = "https://index.example/python",
+        days: int = 365,
+    ) -> str | None:
+        """The header of a page that a trusted proxy asks for."""
+        self.pypid.site.trusted_proxies = PROXY
+        self.pypid.site.hsts = hsts_of(public_url, timedelta(days=days))
+        return self.pypid.get("/simple/", None, *lines)["strict-transport-security"]
+
+    def test_https_index_is_to_be_reached_by_https_alone(self) -> None:
+        """The header is sent over https, for the host of public_url, without its subdomains."""
+        secure = ("X-Forwarded-Proto", "https")
+        self.assertEqual(self.said(secure), "max-age=31536000")
+        self.assertEqual(
+            self.said(secure, public_url="https://INDEX.example:443"), "max-age=31536000"
+        )
+        self.assertIsNone(self.said())  # over http
+        self.assertIsNone(self.said(secure, days=0))
+        for url in (
+            None,
+            "http://index.example",
+            "https://other.example",
+            "https://index.example:8443",
+        ):
+            self.assertIsNone(self.said(secure, public_url=url), url)
+
+
+class NamesTests(SynchronousTestCase):
+    """What the machine and the configuration say."""
+
+    def test_machine_names_come_from_the_hosts_file(self) -> None:
+        """Names of loopback addresses, and those beside the machine's own name,
+        are this machine's.
+        """
+        import socket
+
+        self.patch(socket, "gethostname", lambda: "Build7")
+        file = Path(self.mktemp())
+        file.write_text(
+            "127.0.0.1 localhost pypi.test # here\n192.0.2.9 build7.acme.example "
+            "build7\n192.0.2.10 other.example\n"
+        )
+        names = machine_names(file)
+        for name in ("build7", "build7.local", "pypi.test", "build7.acme.example"):
+            self.assertIn(name, names)
+        self.assertNotIn("other.example", names)
+        self.assertIn("build7", machine_names(file / "missing"))
+
+    def test_loopback_listeners_are_found(self) -> None:
+        """Endpoints that only this machine reaches; others, and systemd's, are not among them."""
+        texts = (
+            "tcp:1:interface=127.0.0.1",
+            "tcp6:2:interface=\\:\\:1",
+            "ssl:port=3:interface=localhost:privateKey=k.pem",
+        )
+        self.assertEqual(loopback_ports(texts), {1, 2, 3})
+        others = (
+            "tcp:4",
+            "tcp:5:interface=0.0.0.0",
+            "tcp:6:interface=192.0.2.1",
+            "unix:/run/p",
+            "systemd:domain=INET:index=0",
+        )
+        self.assertEqual(loopback_ports(others), frozenset())
+
+    def test_a_wide_listener_is_not_a_loopback_listener(self) -> None:
+        """A connection over 127.0.0.1 to a listener on all addresses: rootless containers forward
+        like that.
+        """
+        policy = HostPolicy(loopback_ports=loopback_ports(["tcp:6543"]))
+        self.assertFalse(policy.is_strict(LOOPBACK))

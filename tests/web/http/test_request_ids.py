@@ -1,0 +1,200 @@
+"""What requests are called, and where that stands."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from ipaddress import ip_network
+from secrets import token_bytes
+from typing import Any, cast
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger, LogPublisher, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.daemon import logs
+from pypid.web.api import health
+from pypid.web.app.root import run
+from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.request import Request
+from pypid.web.http.request_ids import OF_REQUEST, PLAIN, Ids, blocks, given_id
+from tests.web.whole import WholeCase
+from tests.web.wire import Socket
+
+PROXY = IPv4Address("TCP", "10.0.0.1", 4711)
+
+
+class IdTests(SynchronousTestCase):
+    def test_shape(self) -> None:
+        """12 plain characters, never the same twice; of another process they begin otherwise."""
+        ids = Ids.drawn(lambda size: b"\x1f" * size)
+        self.assertEqual(ids.prefix, "d4pr6h")
+        self.assertNotEqual(Ids.drawn(lambda size: b"\x20" * size).prefix, ids.prefix)
+        given_ids = [Ids.drawn(token_bytes).next() for _ in range(100)]
+        self.assertEqual(len(set(given_ids)), 100)
+        self.assertTrue(all(PLAIN.fullmatch(each) and len(each) == 12 for each in given_ids))
+
+    def test_ids_do_not_tell_how_many_requests_others_sent(self) -> None:
+        """Two ids that a client is told have no number in common, nor the beginning of those in the
+        log.
+        """
+        ids = Ids.drawn(token_bytes)
+        told = [ids.next() for _ in range(50)]
+        ids.take(1000)
+        told += [ids.next() for _ in range(50)]
+        self.assertGreater(len({each[:6] for each in told}), 90)
+        self.assertFalse([each for each in told if each.startswith(ids.prefix)])
+
+    @settings(max_examples=50, deadline=None, database=None)
+    @given(st.integers(1, 1 << 26), st.integers(0, 9000))
+    def test_blocks(self, first: int, count: int) -> None:
+        """Many that are written in one go are those that `next` gives one by one."""
+        written = [
+            block + last for block, lasts in blocks("k3x5qa", first, count) for last in lasts
+        ]
+        self.assertEqual(written, [f"k3x5qa{number:06x}" for number in range(first, first + count)])
+
+    def test_given(self) -> None:
+        """A proxy's id is taken if it is one, plain and no longer than 64 characters."""
+        for plain in ("lb-42", "a", "0.1_b-C", "x" * 64):
+            self.assertEqual(given_id([plain]), plain)
+        for odd in (
+            [],
+            ["a", "b"],
+            [""],
+            ["x" * 65],
+            ["a b"],
+            ["a\n"],
+            ["\xe9"],
+            ["a;b"],
+            ["$(x)"],
+            ["a/b"],
+        ):
+            self.assertIsNone(given_id(odd))
+
+
+class RequestTests(WholeCase):
+    """Over a site as a running pypid has it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pypid.site.ids, self.pypid.site.tells_ids = Ids("k3x5qa"), True
+        self.pypid.site.trusted_proxies = TrustedProxies((ip_network("10.0.0.0/8"),))
+
+    def ask(self, path: str, *ids: str, by_proxy: bool = True) -> str | None:
+        """The id in the answer; the one in the access log's line is the same."""
+        socket = Socket(peerAddress=PROXY if by_proxy else IPv4Address("TCP", "192.0.2.7", 4711))
+        answer = self._answer(socket, path, ids)
+        told = self.pypid.log[-1].rpartition(" ")[2]
+        self.assertEqual(answer, told)
+        return answer
+
+    def _answer(self, socket: Socket, path: str, ids: tuple[str, ...]) -> str | None:
+        channel: Any = self.pypid.site.buildProtocol(None)
+        channel.makeConnection(socket)
+        said = "".join(f"X-Request-ID: {each}\r\n" for each in ids)
+        channel.dataReceived(f"GET {path} HTTP/1.1\r\nHost: x\r\n{said}\r\n".encode())
+        found = re.findall(rb"(?i)x-request-id: (.*)\r\n", socket.value())
+        self.assertEqual(len(found), 1, socket.value())
+        return cast(bytes, found[0]).decode()
+
+    def test_answers(self) -> None:
+        """Each answer of a route says its id, and so does the access log; errors, redirects and
+        refused ones too.
+        """
+        paths = (
+            "/simple/",
+            "/simple/nothing/",
+            "/simple",
+            "/health",
+            "/nowhere/at/all/of/it",
+            "/simple/x//",
+            "/%ff",
+        )
+        found = [self.ask(path) for path in paths]
+        self.assertEqual(len(set(found)), len(paths))
+        self.assertTrue(
+            all(each is not None and each.startswith("k3x5qa") for each in found), found
+        )
+
+    def test_proxies(self) -> None:
+        """What a trusted proxy calls a request it is called; not what anybody else says, nor what
+        is not plain.
+        """
+        self.assertEqual(self.ask("/health", "lb-42"), "lb-42")
+        for ids, by_proxy in ((("lb-42",), False), (("a b",), True), (("a", "b"), True)):
+            self.assertRegex(
+                str(self.ask("/health", *ids, by_proxy=by_proxy)), "^k3x5qa[0-9a-f]{6}$"
+            )
+
+    def test_unexpected(self) -> None:
+        """The text of a 500 says the id of the request, and the line of the log that has the
+        traceback says it, too.
+        """
+        stream = io.StringIO()
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError("hunter2")
+
+        self.patch(health, "condition_of", broken)
+        observe = logs.observer("debug", "json", stream)
+        globalLogPublisher.addObserver(observe)
+        try:
+            answer = self.pypid.get("/health")
+        finally:
+            globalLogPublisher.removeObserver(observe)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(answer.status, 500)
+        lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+        [told] = [line for line in lines if "traceback" in line]
+        id = answer["x-request-id"]
+        assert id is not None
+        self.assertEqual((told["id"], id in told["message"], id in answer.text), (id, True, True))
+        self.assertNotIn("hunter2", answer.text)
+
+
+class OnBehalfTests(SynchronousTestCase):
+    def test_lines(self) -> None:
+        """What is logged on behalf of a request says its id in both formats, also after it waited;
+        what is not does not.
+        """
+        written = {form: io.StringIO() for form in ("text", "json")}
+        publisher = LogPublisher(
+            *(logs.observer("info", form, stream) for form, stream in written.items())
+        )
+        log = Logger("pypid.test", observer=publisher)
+        waits = [Deferred[None](), Deferred[None]()]
+
+        async def answer(number: int) -> None:
+            log.info("begun\nwith {number}", number=number)
+            await waits[number]
+            log.info("ended with {number}", number=number)
+
+        class Asked:
+            def __init__(self, id: str) -> None:
+                self.id = id
+
+            def notifyFinish(self) -> Deferred[None]:
+                return Deferred()
+
+        for number, id in enumerate(("first", "second")):
+            run(answer(number), cast(Request, Asked(id)))
+        log.info("nobody's")
+        waits[1].callback(None)
+        waits[0].callback(None)
+        self.assertIsNone(OF_REQUEST.get())
+        texts = [
+            line.partition("pypid.test: ")[2] or line
+            for line in written["text"].getvalue().splitlines()
+        ]
+        self.assertEqual(
+            texts,
+            ["begun [request first]", "    with 0", "begun [request second]", "    with 1", "nobody's",
+             "ended with 1 [request second]", "ended with 0 [request first]"],
+        )  # fmt: skip
+        ids = [json.loads(line)["id"] for line in written["json"].getvalue().splitlines()]
+        self.assertEqual(ids, ["first", "second", None, "second", "first"])

@@ -1,0 +1,589 @@
+"""Files, pages and redirects as they leave."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from attrs import define, evolve, field
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import Request
+
+from pypid.core.errors import Missing, StorageDown
+from pypid.core.model import File, RenderedPage, Span
+from pypid.core.packaging.names import ProjectName
+from pypid.flow import PIECE, BytesBody, at_once
+from pypid.web.http.finished_page import AT_ONCE, FinishedPage, gzipped
+from pypid.web.http.headers import TEXT, DownloadHead
+from pypid.web.http.redirects import redirect, relative
+from pypid.web.http.response_body import PATIENCE, WrongLength
+from pypid.web.http.responses import preflight, send_file, send_page, send_text
+from tests.web.answers import Answer, Talk, ask, parse
+
+SMALL_DATA = bytes(range(256)) * 10
+BIG_DATA = bytes(range(251)) * 2000
+FILE = File(
+    project=ProjectName("foo"),
+    filename="foo-1.0.tar.gz",
+    version="1.0",
+    sha256=sha256(SMALL_DATA).hexdigest(),
+    size=len(SMALL_DATA),
+    uploaded=datetime(2026, 3, 1, 12, 30, 15, 5, tzinfo=UTC),
+    key="foo/foo-1.0.tar.gz",
+)
+WHAT = DownloadHead.of(FILE)
+
+
+@define
+class Source:
+    """A body whose pieces are let go by hand, and that knows what was done to it."""
+
+    pieces: list[bytes | Exception]
+    size: int | None = None
+    taken: int = 0
+    closed: int = 0
+    gate: Deferred[None] | None = None
+    spans: list[Span | None] = field(factory=list)
+
+    async def open(self, span: Span | None) -> Source:
+        self.spans.append(span)
+        return self
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            if self.gate is not None:
+                await self.gate
+            if isinstance(piece, Exception):
+                raise piece
+            self.taken += 1
+            yield piece
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def download(
+    data: bytes, request: str = "GET /f", headers: dict[str, str] | None = None, **options: bool
+) -> Answer:
+    what = evolve(WHAT, size=len(data))
+    return ask(lambda asked: send_text(asked, data, what, **options), request, headers)
+
+
+def pouring(source: Source, size: int) -> Talk:
+    """A talk in which a body is being poured."""
+    talk = Talk(lambda request: send_file(request, evolve(WHAT, size=size), source.open))
+    talk.send("GET /f")
+    return talk
+
+
+class FileTests(SynchronousTestCase):
+    def test_whole(self) -> None:
+        """A file comes whole, with all that a client needs to keep it, to resume it, and not to
+        unpack it (C40, C45).
+        """
+        for data in (b"", SMALL_DATA, BIG_DATA):
+            got = download(data, headers={"Accept-Encoding": "gzip, deflate, zstd"})
+            self.assertEqual((got.status, got.body), (200, data))
+            self.assertEqual(got["content-type"], "application/octet-stream")
+            self.assertEqual(got["etag"], f'"{FILE.sha256}"')
+            self.assertEqual(got["last-modified"], "Sun, 01 Mar 2026 12:30:15 GMT")
+            self.assertEqual(got["accept-ranges"], "bytes")
+            self.assertEqual(got["cache-control"], "public, max-age=31536000, immutable")
+            self.assertEqual(got["x-content-type-options"], "nosniff")
+            self.assertIn("sandbox", got["content-security-policy"] or "")
+            self.assertEqual(
+                (got["content-encoding"], got["access-control-allow-origin"]), (None, None)
+            )
+
+    def test_restricted(self) -> None:
+        """What not everyone may read is kept by no shared cache, and read by no other site's
+        script.
+        """
+        got = download(SMALL_DATA, restricted=True)
+        self.assertEqual(got["cache-control"], "private, max-age=31536000, immutable")
+        self.assertIsNone(got["access-control-allow-origin"])
+
+    def test_head(self) -> None:
+        """HEAD has the head of GET, also with a Range, and asks the storage for one byte at most
+        (C41).
+        """
+        source = Source([])
+        got = ask(
+            lambda request: send_file(request, WHAT, source.open), "HEAD /f", {"Range": "bytes=0-5"}
+        )
+        self.assertEqual({**got.head, "date": ""}, {**download(SMALL_DATA).head, "date": ""})
+        self.assertEqual((source.spans, source.taken, source.closed), ([Span(0, 1)], 0, 1))
+
+    def test_ranges(self) -> None:
+        """A range gives 206 with exactly its bytes; one behind the end gives 416 (C42)."""
+        size = len(BIG_DATA)
+        for asked, start, stop in (
+            ("0-9", 0, 10), ("5-", 5, size), ("-10", size - 10, size), ("-999999999", 0, size),
+            (f"{size - 1}-", size - 1, size),
+        ):  # fmt: skip
+            got = download(BIG_DATA, headers={"Range": f"bytes={asked}"})
+            self.assertEqual((got.status, got.body), (206, BIG_DATA[start:stop]), asked)
+            self.assertEqual(got["content-range"], f"bytes {start}-{stop - 1}/{size}")
+        got = download(BIG_DATA, headers={"Range": "bytes=999999999-"})
+        self.assertEqual(
+            (got.status, got["content-range"], got.body), (416, f"bytes */{size}", b"")
+        )
+        self.assertIsNone(got["cache-control"])
+        self.assertEqual(download(BIG_DATA, headers={"Range": "bytes=0-1,5-6"}).status, 200)
+
+    def test_two_range_fields(self) -> None:
+        """Two Range fields are no range."""
+        talk = Talk(lambda request: send_text(request, SMALL_DATA, WHAT))
+        talk.channel.dataReceived(
+            b"GET /f HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1\r\nRange: bytes=2-3\r\n\r\n"
+        )
+        self.assertEqual(parse(talk.transport.value()).status, 200)
+
+    def test_if_range(self) -> None:
+        """A resumed download gets its part only while the file is the same (C43)."""
+        for condition, status in (
+            (f'"{FILE.sha256}"', 206), (f'W/"{FILE.sha256}"', 200), ('"other"', 200), ("Sun, 01 Mar 2026 12:30:15 GMT", 206),
+            ("Sun, 01 Mar 2026 12:30:16 GMT", 200),
+        ):  # fmt: skip
+            got = download(SMALL_DATA, headers={"Range": "bytes=100-", "If-Range": condition})
+            self.assertEqual(
+                (got.status, got.body),
+                (status, SMALL_DATA[100:] if status == 206 else SMALL_DATA),
+                condition,
+            )
+
+    def test_conditions(self) -> None:
+        """What the client has already is not opened (C44)."""
+        source = Source([])
+        for method in ("GET", "HEAD"):
+            for tag in (
+                f'"{FILE.sha256}"',
+                f'W/"{FILE.sha256}"',
+                '"x", "' + str(FILE.sha256) + '"',
+                "*",
+            ):
+                headers = {"If-None-Match": tag, "Range": "bytes=0-5"}
+                got = ask(
+                    lambda request: send_file(request, WHAT, source.open), f"{method} /f", headers
+                )
+                self.assertEqual(
+                    (got.status, got["etag"], got["content-length"]),
+                    (304, f'"{FILE.sha256}"', None),
+                )
+                self.assertEqual(
+                    (got["content-type"], got["cache-control"]),
+                    (None, "public, max-age=31536000, immutable"),
+                )
+        self.assertEqual(source.spans, [])
+        self.assertEqual(download(SMALL_DATA, headers={"If-Match": '"other"'}).status, 412)
+
+    def test_metadata(self) -> None:
+        """Core metadata is plain text with a length."""
+        data = "Name: f\u00f6\u00f6\n".encode()
+        got = ask(
+            lambda request: send_text(
+                request, data, DownloadHead(size=len(data), etag='"x"', content_type=TEXT)
+            )
+        )
+        self.assertEqual((got["content-type"], got.body), ("text/plain; charset=utf-8", data))
+
+    def test_missing(self) -> None:
+        """Bytes that are not there, or too few, are an error before anything is sent."""
+
+        async def missing(span: Span | None) -> BytesBody:
+            raise Missing("foo/foo-1.0.tar.gz")
+
+        async def short(span: Span | None) -> BytesBody:
+            return BytesBody(SMALL_DATA[:-1])
+
+        async def empty(span: Span | None) -> Source:
+            return Source([EOFError("the file is shorter than it was")])
+
+        big = evolve(WHAT, size=1 << 20)
+        for what, body_of, request in (
+            (WHAT, missing, "GET"),
+            (WHAT, missing, "HEAD"),
+            (WHAT, short, "GET"),
+            (big, empty, "GET"),
+        ):
+            talk = Talk(lambda asked, what=what, body_of=body_of: send_file(asked, what, body_of))
+            talk.send(f"{request} /f")
+            self.assertIsInstance(talk.results[0].value, StorageDown)
+            self.assertNotIn("foo/foo", str(talk.results[0].value))
+            self.assertEqual(talk.transport.value(), b"")
+
+
+class PourTests(SynchronousTestCase):
+    PIECE = b"x" * 100_000
+
+    def test_back_pressure(self) -> None:
+        """While the client takes nothing, only the next piece is fetched."""
+        source = Source([self.PIECE] * 50)
+        talk = Talk(lambda request: send_file(request, evolve(WHAT, size=5_000_000), source.open))
+        real_write = talk.transport.write
+
+        def write(data: bytes) -> None:
+            real_write(data)
+            if len(data) == len(self.PIECE):
+                talk.transport.producer.pauseProducing()
+
+        talk.transport.write = write
+        talk.send("GET /f")
+        for round in range(50):
+            self.assertEqual(source.taken, min(round + 2, 50))
+            talk.transport.producer.resumeProducing()
+        self.assertEqual(parse(talk.transport.value()).body, self.PIECE * 50)
+        self.assertEqual((talk.results, source.closed), ([None], 1))
+        self.assertEqual(
+            [call for call in talk.clock.getDelayedCalls() if call.getTime() == PATIENCE], []
+        )
+
+    def test_next_request(self) -> None:
+        """After a poured answer the connection takes the next request."""
+        talk = Talk(lambda request: send_text(request, BIG_DATA, evolve(WHAT, size=len(BIG_DATA))))
+        talk.send("GET /f")
+        first = talk.transport.value()
+        talk.send("GET /f")
+        self.assertEqual(parse(talk.transport.value()[len(first) :]).body, BIG_DATA)
+
+    def test_client_goes_away_early(self) -> None:
+        """A client that goes away while the storage is slow ends the body, before an answer began
+        or after.
+        """
+        for begun in (False, True):
+            source = Source([self.PIECE] * 50, gate=None if begun else Deferred())
+            talk = self._paused(source) if begun else pouring(source, 5_000_000)
+            if begun:
+                source.gate = Deferred()
+                talk.transport.producer.resumeProducing()
+            talk.lose()
+            source.gate.callback(None)
+            self.assertTrue(talk.results[0].check(CancelledError), talk.results)
+            self.assertEqual(source.closed, 1)
+
+    def test_client_goes_away_paused(self) -> None:
+        """A client that goes away while it takes nothing ends the body; nothing is left behind."""
+        source = Source([self.PIECE] * 50)
+        talk = self._paused(source)
+        talk.lose()
+        self.assertTrue(talk.results[0].check(CancelledError), talk.results)
+        self.assertEqual((source.closed, talk.clock.getDelayedCalls()), (1, []))
+
+    def test_cancelled(self) -> None:
+        """A route that is cancelled (by Klein, when the client goes away) closes the body and the
+        connection.
+        """
+        source = Source([self.PIECE] * 50)
+        talk = self._paused(source)
+        talk.site.resource.running[0].cancel()
+        self.assertTrue(talk.results[0].check(CancelledError))
+        self.assertEqual((source.closed, talk.transport.disconnecting), (1, True))
+
+    def test_client_that_does_not_read(self) -> None:
+        """A client that takes nothing from one look to the next is cut off; one that takes a piece
+        each time is not.
+        """
+        talk = self._paused(Source([self.PIECE] * 50))
+        for _ in range(5):
+            talk.clock.advance(PATIENCE)
+            talk.transport.producer.resumeProducing()
+        talk.clock.advance(PATIENCE)
+        self.assertFalse(talk.transport.disconnecting)
+        talk.clock.advance(PATIENCE - 1)
+        self.assertFalse(talk.transport.disconnecting)
+        talk.clock.advance(1)
+        self.assertTrue(talk.transport.disconnecting)
+
+    def test_body_fails(self) -> None:
+        """A body that fails, ends early or is too long, after the head was sent, closes the
+        connection at once.
+        """
+        size = 5 * len(self.PIECE)
+        for pieces, kind in (
+            ([self.PIECE, StorageDown("It went.")], StorageDown),
+            ([self.PIECE, OSError("disk")], OSError),
+            ([self.PIECE] * 4, WrongLength),
+            ([self.PIECE] * 6, WrongLength),
+        ):
+            source = Source(list(pieces))
+            talk = pouring(source, size)
+            self.assertTrue(talk.transport.disconnecting, kind)
+            self.assertTrue(talk.results[0].check(kind), talk.results)
+            self.assertEqual(source.closed, 1)
+            body = talk.transport.value().partition(b"\r\n\r\n")[2]
+            self.assertLessEqual(len(body), size)
+
+    def _paused(self, source: Source) -> Talk:
+        talk = Talk(lambda request: send_file(request, evolve(WHAT, size=5_000_000), source.open))
+        real_write = talk.transport.write
+
+        def write(data: bytes) -> None:
+            real_write(data)
+            if len(data) == len(self.PIECE):
+                talk.transport.producer.pauseProducing()
+
+        talk.transport.write = write
+        talk.send("GET /f")
+        self.assertEqual((source.taken, talk.results), (2, []))
+        return talk
+
+
+LONG = RenderedPage(
+    b"<!DOCTYPE html>\n" + b"<a href='x'>x</a>\n" * 400, "text/html; charset=utf-8", '"abc"'
+)
+SHORT = RenderedPage(b"<!DOCTYPE html>\n", "text/html; charset=utf-8", '"abc"')
+GZIP = {"Accept-Encoding": "gzip, deflate"}
+
+
+def page(
+    of: RenderedPage,
+    request: str = "GET /simple/",
+    headers: dict[str, str] | None = None,
+    **options: object,
+) -> Answer:
+    return ask(
+        lambda asked: send_page(asked, FinishedPage(of, at_once), **options), request, headers
+    )  # type: ignore[arg-type]
+
+
+class PageTests(SynchronousTestCase):
+    def test_plain(self) -> None:
+        """A page has a length, a tag, its serial, and is asked for again every
+        time (C100, C101).
+        """
+        got = page(LONG, serial=7)
+        self.assertEqual(
+            (got.status, got.body, got["content-type"]),
+            (200, LONG.body, "text/html; charset=utf-8"),
+        )
+        self.assertEqual(
+            (got["etag"], got["cache-control"], got["vary"]),
+            ('"abc"', "no-cache", "Accept, Accept-Encoding"),
+        )
+        self.assertEqual(
+            (got["x-pypi-last-serial"], got["access-control-allow-origin"]), ("7", None)
+        )
+
+    def test_no_script(self) -> None:
+        """A page for people runs no script, whatever gets into it, and no other page
+        may frame it.
+        """
+        for encoding in ({}, GZIP):
+            policy = page(LONG, headers=encoding)["content-security-policy"] or ""
+            self.assertIn("default-src 'none'", policy)
+            self.assertIn("frame-ancestors 'none'", policy)
+        self.assertIsNone(
+            page(RenderedPage(b"{}", "application/json", '"abc"'))["content-security-policy"]
+        )
+
+    def test_gzip(self) -> None:
+        """A page is gzipped for who takes it, with a tag of its own; a small one is not (C102)."""
+        got = page(LONG, headers=GZIP)
+        self.assertEqual(
+            (got["content-encoding"], got["etag"], gzip.decompress(got.body)),
+            ("gzip", '"abc-gzip"', LONG.body),
+        )
+        got = page(SHORT, headers=GZIP)
+        self.assertEqual(
+            (got["content-encoding"], got["etag"], got.body), (None, '"abc"', SHORT.body)
+        )
+
+    def test_large_page(self) -> None:
+        """A large page goes at the pace of the client, and pipelined requests wait for it: unread
+        pages do not pile up.
+        """
+        large = FinishedPage(
+            RenderedPage(bytes(range(256)) * 20_000, "text/html", '"abc"'), at_once
+        )
+        talk = Talk(lambda request: send_page(request, large))
+        real_write = talk.transport.write
+
+        def write(data: bytes) -> None:
+            real_write(data)
+            talk.transport.producer.pauseProducing()
+
+        talk.transport.write = write
+        for _ in range(20):
+            talk.send("GET /simple/")
+        self.assertLess(len(talk.transport.value()), 2 * PIECE)
+        for _ in range(100):
+            talk.transport.producer.resumeProducing()
+            if talk.results:
+                break
+        first = (
+            talk.transport.value()[: talk.transport.value().find(b"HTTP/1.1", 10)]
+            or talk.transport.value()
+        )
+        self.assertIn(large.page.body, first)
+        talk.lose()
+        self.assertEqual(talk.clock.getDelayedCalls(), [])
+
+    def test_page_for_nobody(self) -> None:
+        """A client that goes away while the page is gzipped gets nothing, and nothing fails."""
+        gate: Deferred[None] = Deferred()
+        large = FinishedPage(
+            RenderedPage(b"x" * 1_000_000, "text/html", '"abc"'),
+            lambda call, *args: gate.addCallback(lambda _: call(*args)),
+        )
+        talk = Talk(lambda request: send_page(request, large))
+        talk.send("GET /simple/", GZIP)
+        talk.lose()
+        gate.callback(None)
+        self.assertTrue(talk.results[0].check(CancelledError), talk.results)
+
+    def test_not_modified(self) -> None:
+        """A tag is good for the encoding that it was given for, and 304 repeats what caches need
+        (C15).
+        """
+        for tag, headers, status in (
+            ('"abc"', {}, 304), ('"abc-gzip"', {}, 200), ('"abc-gzip"', GZIP, 304), ('"abc"', GZIP, 200),
+            ('W/"abc-gzip"', GZIP, 304),
+        ):  # fmt: skip
+            for method in ("GET", "HEAD"):
+                got = page(LONG, f"{method} /", {"If-None-Match": tag, **headers}, serial=7)
+                self.assertEqual(got.status, status, (tag, headers))
+                self.assertEqual(
+                    (got["vary"], got["cache-control"]), ("Accept, Accept-Encoding", "no-cache")
+                )
+                self.assertEqual(got["etag"], '"abc-gzip"' if headers else '"abc"')
+
+    def test_restricted(self) -> None:
+        """A page that not everyone may read is kept by nobody else's cache."""
+        got = page(LONG, restricted=True)
+        self.assertEqual(
+            (got["cache-control"], got["vary"]), ("private, no-cache", "Accept, Accept-Encoding")
+        )
+        self.assertIsNone(got["access-control-allow-origin"])
+
+    def test_head(self) -> None:
+        """HEAD has the head of GET (C16)."""
+        for headers in ({}, GZIP):
+            got, whole = page(LONG, "HEAD /", headers), page(LONG, "GET /", headers)
+            self.assertEqual({**got.head, "date": ""}, {**whole.head, "date": ""})
+
+    def test_gzipped_once(self) -> None:
+        """A large page is gzipped off the reactor, once, however many ask meanwhile; one who goes
+        away spoils it for nobody.
+        """
+        calls: list[Deferred[RenderedPage]] = []
+
+        def blocking(call: Callable[..., RenderedPage], *args: object) -> Deferred[RenderedPage]:
+            calls.append(Deferred())
+            return calls[-1]
+
+        large = evolve(LONG, body=b"x" * (AT_ONCE + 1))
+        finished = FinishedPage(large, blocking)  # type: ignore[arg-type]
+        talks = [Talk(lambda request: send_page(request, finished)) for _ in range(3)]
+        for talk in talks:
+            talk.send("GET /", GZIP)
+        talks[0].site.resource.running[0].cancel()
+        calls[0].callback(gzipped(large))
+        for talk in talks[1:]:
+            self.assertEqual(gzip.decompress(parse(talk.transport.value()).body), large.body)
+        last = Talk(lambda request: send_page(request, finished))
+        last.send("GET /", GZIP)
+        self.assertEqual((len(calls), last.results), (1, [None]))
+
+    def test_same_bytes(self) -> None:
+        """The same page gives the same gzipped bytes, as its strong tag says."""
+        self.assertEqual(gzipped(LONG), gzipped(LONG))
+
+    def test_preflight(self) -> None:
+        """A browser's question is answered where everyone may read, and not elsewhere (C116)."""
+
+        async def respond(request: Request) -> None:
+            request.cors = ("*",)  # type: ignore[attr-defined]  # as `pypid.web.http.request.Request` has it
+            preflight(request)
+
+        async def refuse(request: Request) -> None:
+            request.cors = ("*",)  # type: ignore[attr-defined]
+            preflight(request, restricted=True)
+
+        got = ask(respond, "OPTIONS /simple/")
+        self.assertEqual(
+            (got.status, got["access-control-allow-origin"], got["access-control-max-age"]),
+            (204, "*", "86400"),
+        )
+        self.assertIn("If-None-Match", got["access-control-allow-headers"] or "")
+        self.assertIsNone(ask(refuse, "OPTIONS /simple/")["access-control-allow-origin"])
+
+
+def moved(request: str, location: str, **options: bool) -> Answer:
+    async def respond(asked: Request) -> None:
+        redirect(asked, location, **{"permanent": True, **options})
+
+    return ask(respond, request)
+
+
+class RedirectTests(SynchronousTestCase):
+    def test_names(self) -> None:
+        """A name is sent to its normalised form, with its query, for an hour, wherever a proxy put
+        us (C17, C18).
+        """
+        got = moved("GET /simple/Foo.Bar?format=x%2By", "/simple/foo-bar/")
+        self.assertEqual(
+            (got.status, got["location"], got["cache-control"]),
+            (301, "./foo-bar/?format=x%2By", "max-age=3600"),
+        )
+        got = moved("GET /simple/Foo.Bar/", "/simple/foo-bar/", restricted=True)
+        self.assertEqual(
+            (got["location"], got["cache-control"]), ("../foo-bar/", "private, max-age=3600")
+        )
+
+    def test_statuses(self) -> None:
+        """Other methods than GET and HEAD keep their body."""
+        cases = (
+            ("GET", True, 301),
+            ("HEAD", True, 301),
+            ("POST", True, 308),
+            ("GET", False, 302),
+            ("POST", False, 307),
+        )
+        for method, permanent, status in cases:
+            self.assertEqual(moved(f"{method} /a", "/a/", permanent=permanent).status, status)
+
+    def test_elsewhere(self) -> None:
+        """A path never becomes another host, another scheme or another header."""
+        self.assertEqual(moved("GET /simple", "//evil.example/")["location"], ".//evil.example/")
+        self.assertEqual(moved("GET /simple", "/javascript:x/")["location"], "./javascript:x/")
+        got = moved("GET /simple", "/a\r\nSet-Cookie: b=c/")
+        self.assertEqual(
+            (got["location"], got["set-cookie"]), ("./a%0D%0ASet-Cookie:%20b=c/", None)
+        )
+
+    def test_absolute(self) -> None:
+        """An absolute URL goes out without user name and password."""
+        got = moved(
+            "GET /f?x=y", "https://alice:secret@files.example:8443/f?sig=a", permanent=False
+        )
+        self.assertEqual(
+            (got["location"], got["cache-control"]),
+            ("https://files.example:8443/f?sig=a", "no-cache"),
+        )
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(
+        st.lists(st.sampled_from(["a", "b", "", "c:d"]), max_size=5),
+        st.lists(st.sampled_from(["a", "b", "", "c:d"]), max_size=5),
+    )
+    def test_relative(self, here: list[str], there: list[str]) -> None:
+        """A relative reference leads to its target, below any prefix."""
+        path, target = "/" + "/".join(here), "/" + "/".join(there)
+        for prefix in ("", "/pypi", "/a/b"):
+            base = "http://index.example" + prefix
+            self.assertEqual(resolve(base + path, relative(path, target)), base + target)
+
+
+def resolve(base: str, reference: str) -> str:
+    """As RFC 3986, 5.2 resolves a relative path (urljoin drops empty segments)."""
+    head, _, _ = base.rpartition("/")
+    while reference.startswith(("./", "../")):
+        if reference.startswith("../"):
+            head = head.rpartition("/")[0]
+        reference = reference.partition("/")[2]
+    return f"{head}/{reference}"

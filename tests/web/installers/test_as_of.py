@@ -1,0 +1,551 @@
+"""``/at/<moment>/`` and ``/snapshots/<name>/``, as clients meet them."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+from attrs import evolve
+from msgspec.structs import replace
+
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.errors import StorageDown
+from pypid.core.model import Status
+from pypid.core.packaging.names import project_name
+from pypid.core.policy import Policy
+from pypid.flow import BytesBody
+from pypid.index.history.named_snapshots import AGAIN, FRESH
+from pypid.web.installers.as_of_pages import MOST
+from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.web.elsewhere import Elsewhere
+from tests.web.whole import HTML, Answer, J, Pypid, WholeCase
+
+DAY = 86_400
+HAM = project_name("ham")
+FIRST = "2026-01-01"
+
+
+class MomentsCase(WholeCase):
+    """A pypid in front of an index; its clock begins on the first of January."""
+
+    policy = Policy(mode=Mode.CACHE)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.upstream = Elsewhere()
+        self.pypid = Pypid(self.spool, policy=self.policy, upstream=self.upstream)
+        self.upstream.now = self.pypid.world.now
+        self.pypid.clock.advance(600 - self.pypid.clock.seconds())  # the day before is over
+        self.have(self.pypid.catalog.complete())
+
+    def later(self, days: float = 1) -> None:
+        """Time goes by."""
+        self.pypid.clock.advance(days * DAY)
+
+    def json(self, path: str, project: str = "spam") -> dict[str, Any]:
+        """A project's page."""
+        answer = self.pypid.get(f"{path}simple/{project}/", J)
+        self.assertEqual(answer.status, 200, answer)
+        document: dict[str, Any] = answer.json
+        return document
+
+    def files(self, path: str, project: str = "spam") -> dict[str, Any]:
+        """What the page says of each file's yank; each can be downloaded by its link."""
+        page = self.json(path, project)
+        for file in page["files"]:
+            got = self.pypid.get(urljoin(f"{path}simple/{project}/", file["url"]))
+            self.assertEqual(got.status, 200, (path, file, got))
+        return {file["filename"]: file["yanked"] for file in page["files"]}
+
+    def names(self, path: str) -> list[str]:
+        """The list of projects."""
+        return [project["name"] for project in self.pypid.get(f"{path}simple/", J).json["projects"]]
+
+    def yank(self, filename: str, method: str = "PUT") -> None:
+        self.assertEqual(
+            self.pypid.api(
+                method, f"/api/projects/spam/files/{filename}/yank", {"reason": "bad"}
+            ).status,
+            200,
+        )
+
+
+class OursTests(MomentsCase):
+    """A project of ours."""
+
+    def test_history(self) -> None:
+        """A page shows what was published and yanked by then, its links lead to the files of now,
+        and it says which moment.
+        """
+        one, _ = self.have_wheel()
+        self.later()
+        self.yank(one)
+        two, _ = self.have_sdist(version="2.0")
+        self.later()
+        self.yank(one, "DELETE")
+        self.later()
+        self.assertEqual(self.files("/at/2025-12-31/"), {})
+        self.assertEqual(self.files(f"/at/{FIRST}/"), {one: False})
+        self.assertEqual(self.files("/at/2026-01-02/"), {one: "bad", two: False})
+        self.assertEqual(self.files("/at/2026-01-03/"), {one: False, two: False})
+        self.assertEqual(self.files("/"), {one: False, two: False})
+        page = self.json(f"/at/{FIRST}/")
+        self.assertEqual(
+            page["meta"],
+            {"api-version": "1.4", "_last-serial": page["meta"]["_last-serial"], "_moment": FIRST},
+        )
+        self.assertEqual(page["versions"], ["1.0"])
+        self.assertEqual(page["files"][0]["url"], f"../../../../packages/spam/{one}")
+        html = self.pypid.get(f"/at/{FIRST}/simple/spam/", HTML).text
+        self.assertIn(f'<meta name="pypid:moment" content="{FIRST}">', html)
+        self.assertIn(f"As of {FIRST}.", html)
+        self.assertEqual(self.names(f"/at/{FIRST}/"), ["spam"])
+        self.assertEqual(self.names("/at/2025-12-31/"), [])
+
+    def test_times(self) -> None:
+        """A time counts to the second, and so does its end: what was published in that very instant
+        is not there yet.
+        """
+        one, _ = self.have_wheel()  # at ten past midnight
+        self.later()
+        for moment, there in (
+            ("00:10:00Z", []),
+            ("00:10:01Z", [one]),
+            ("01:10+01:00", []),
+            ("00:11", [one]),
+        ):
+            found = self.pypid.get(f"/at/2026-01-01T{moment}/simple/spam/", J)
+            if found.status == 301:
+                found = self.pypid.get(
+                    urljoin(f"/at/2026-01-01T{moment}/simple/spam/", found["location"] or ""), J
+                )
+            self.assertEqual([file["filename"] for file in found.json["files"]], there, moment)
+
+    def test_deleted(self) -> None:
+        """Deleted files are counted and not shown, and the project is on the list for what is left
+        of it; back, they are.
+        """
+        one, data = self.have_wheel()
+        two, _ = self.have_sdist(version="2.0")
+        self.later()
+        self.assertEqual(self.pypid.api("DELETE", f"/api/projects/spam/files/{one}").status, 200)
+        self.later()
+        page = self.json(f"/at/{FIRST}/")
+        self.assertEqual(
+            ([file["filename"] for file in page["files"]], page["meta"]["_deleted-since"]),
+            ([two], 1),
+        )
+        html = self.pypid.get(f"/at/{FIRST}/simple/spam/", HTML).text
+        self.assertIn("Deleted since, and so not here: 1 files.", html)
+        self.assertNotIn("_deleted-since", self.json("/at/2026-01-02/")["meta"])
+        self.assertEqual(self.pypid.api("DELETE", f"/api/projects/spam/files/{two}").status, 200)
+        self.assertEqual(self.names(f"/at/{FIRST}/"), [])
+        self.assertEqual(self.files(f"/at/{FIRST}/"), {})
+        self.published(self.publish(one, data))
+        self.later()
+        self.assertEqual(self.files(f"/at/{FIRST}/"), {one: False})
+        self.assertEqual(self.files("/at/2026-01-02/"), {})
+        self.assertEqual(self.names(f"/at/{FIRST}/"), ["spam"])
+
+    def test_redirects(self) -> None:
+        """Each moment and each project has one spelling; others are sent there,
+        with their query.
+        """
+        self.have_wheel()
+        self.later(3)
+        noon = "/at/2026-01-01T12:00:00Z/simple/"
+        for path, target in (
+            (f"/at/{FIRST}/simple", f"/at/{FIRST}/simple/"),
+            (f"/at/{FIRST}/simple/spam", f"/at/{FIRST}/simple/spam/"),
+            (f"/at/{FIRST}/simple/SPAM/?format=x", f"/at/{FIRST}/simple/spam/?format=x"),
+            ("/at/2026-01-01T12:00/simple/", noon),
+            ("/at/2026-01-01t12:00:00z/simple/Spam/", f"{noon}spam/"),
+            ("/at/2026-01-01T13:00+01:00/simple/", noon),
+            ("/at/2026-01-01T13%3A00%2B01%3A00/simple/", noon),
+        ):
+            answer = self.pypid.get(path)
+            self.assertEqual(
+                (answer.status, urljoin(path, answer["location"] or "")), (301, target), path
+            )
+        for path in (noon, f"{noon}spam/", noon.replace(":", "%3A")):
+            self.assertEqual(self.pypid.get(path).status, 200, path)
+
+    def test_refused(self) -> None:
+        """What is not over, or no moment, is 400 with advice; a project that is not there is 404 as
+        on ``/simple/``.
+        """
+        self.have_wheel()
+        for moment in (
+            FIRST,
+            "2026-01-01T00:09:01Z",
+            "2030-01-01",
+            "yesterday",
+            "2026-02-30",
+            "%20",
+            "2026-01-01T00:00:00.5Z",
+        ):
+            for rest in ("simple/", "simple/spam/", "packages/spam/spam-1.0.tar.gz"):
+                self.refused(
+                    self.pypid.get(f"/at/{moment}/{rest}"),
+                    400,
+                    "2025-12-3" if "30" in moment[:4] else "is",
+                )
+        self.later(2)
+        for path in ("eggs/", "eggs"):
+            self.assertIn(self.pypid.get(f"/at/{FIRST}/simple/{path}", J).status, (301, 404))
+        self.refused(self.pypid.get(f"/at/{FIRST}/simple/eggs/", J), 404, "eggs")
+        self.refused(self.pypid.get(f"/at/{FIRST}/simple/spam/", "image/png"), 406)
+        for path in ("/at/", f"/at/{FIRST}", f"/at/{FIRST}/", f"/at/{FIRST}/simple/spam/x"):
+            self.assertEqual(self.pypid.get(path).status, 404, path)
+
+    def test_conditional(self) -> None:
+        """A page has an ETag, which holds as long as it says the same; the same page is made once,
+        also compressed.
+        """
+        self.have_wheel()
+        self.later(2)
+        for path in (f"/at/{FIRST}/simple/", f"/at/{FIRST}/simple/spam/"):
+            etag = self.pypid.get(path, J)["etag"] or ""
+            self.assertEqual(self.pypid.get(path, J, ("If-None-Match", etag)).status, 304)
+            self.have_sdist("spam", f"{len(path)}.0")
+            changed = self.pypid.get(path, J, ("If-None-Match", etag))
+            self.assertEqual(changed.status, 200)  # its serial
+            self.assertEqual(self.pypid.ask("HEAD", path).status, 200)
+            self.assertEqual(self.pypid.ask("OPTIONS", path).status, 204)
+
+    def test_bounded(self) -> None:
+        """Whoever asks for a thousand moments leaves no more than `MOST` pages, and drives no page
+        of now out.
+        """
+        self.have_wheel()
+        self.later(20)
+        self.pypid.page("spam")
+        kept = len(self.pypid.face.pages._kept)
+        for number in range(MOST + 100):
+            path = f"/at/2026-01-0{1 + number % 9}T{number // 60 % 24:02}:{number % 60:02}:{number // 1440:02}Z/simple/"
+            self.assertEqual(self.pypid.get(path + ("spam/" if number % 2 else "")).status, 200)
+        self.assertLessEqual(len(self.pypid.face.then._kept), MOST)
+        self.assertEqual(len(self.pypid.face.pages._kept), kept)
+
+    def test_storage_away(self) -> None:
+        """While the storage is away pages of moments are given as others are: only the bytes are
+        missing.
+        """
+        self.have_wheel()
+        self.later(2)
+        self.pypid.blobs.away = StorageDown("somebody tripped over the cable.")
+        for path in ("simple/spam/", "simple/"):
+            self.assertEqual(self.pypid.get(f"/at/{FIRST}/{path}", J).status, 200, path)
+
+    def test_today(self) -> None:
+        """What is in quarantine now is at no moment; its status is that of now, too."""
+        self.have_wheel()
+        self.later(2)
+        status = "/api/projects/spam/status"
+        self.pypid.api("PUT", status, {"status": "quarantined", "reason": "malware"})
+        self.assertEqual(self.files(f"/at/{FIRST}/"), {})
+        self.assertEqual(self.names(f"/at/{FIRST}/"), [])
+        self.pypid.api("PUT", status, {"status": "archived", "reason": ""})
+        self.assertEqual(self.json(f"/at/{FIRST}/")["project-status"], {"status": "archived"})
+        self.assertEqual(len(self.files(f"/at/{FIRST}/")), 1)
+
+
+class TheirsTests(MomentsCase):
+    """A project of the other index."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.one, self.two = wheel_filename("ham"), sdist_filename("ham", "2.0")
+        self.upstream.has("ham", self.one, wheel("ham"))
+        self.later(10)
+
+    def has(self, filename: str, **fields: Any) -> None:
+        """The other index says something else of a file."""
+        files = self.upstream._files["ham"]
+        files[filename] = replace(files[filename], **fields)
+
+    def test_upload_time(self) -> None:
+        """Files are shown by their upload time, also of moments before anybody asked; then the page
+        says so.
+        """
+        self.upstream.has("ham", self.two, sdist("ham", "2.0"), uploaded=self.pypid.world.now())
+        self.later()
+        self.assertEqual(self.files("/at/2026-01-05/", "ham"), {self.one: False})
+        self.assertEqual(self.files("/at/2026-01-11/", "ham"), {self.one: False, self.two: False})
+        self.assertEqual(
+            self.json("/at/2026-01-05/", "ham")["meta"]["_recorded-since"], "2026-01-12T00:10:00Z"
+        )
+        html = self.pypid.get("/at/2026-01-05/simple/ham/", HTML).text
+        self.assertIn("Yanks and deletes are known from 2026-01-12T00:10:00Z on.", html)
+        self.later(2)
+        self.assertNotIn("_recorded-since", self.json("/at/2026-01-13/", "ham")["meta"])
+
+    def test_yanked(self) -> None:
+        """A yank is of the moment from when on pypid saw it."""
+        self.pypid.page("ham")
+        self.later()
+        self.has(self.one, yanked="broken")
+        self.pypid.page("ham")
+        self.later()
+        self.has(self.one, yanked=None)
+        self.pypid.page("ham")
+        self.later()
+        days = ("2026-01-10", "2026-01-11", "2026-01-12", "2026-01-13")
+        self.assertEqual(
+            [self.files(f"/at/{day}/", "ham")[self.one] for day in days],
+            [False, False, "broken", False],
+        )
+
+    def test_taken_away(self) -> None:
+        """What upstream has taken away is shown if it is kept here, below the moment; nowhere else,
+        and else it is counted.
+        """
+        self.upstream.has("ham", self.two, sdist("ham", "2.0"))
+        for name in (self.one, self.two):
+            self.has(name, uploaded=self.pypid.world.now() - timedelta(days=30))
+        self.assertEqual(self.pypid.get(f"/packages/ham/{self.one}").status, 200)
+        self.later()
+        kept = dict(self.upstream._files["ham"])
+        self.upstream.has(
+            "ham", "ham-3.0.tar.gz", sdist("ham", "3.0"), uploaded=self.pypid.world.now()
+        )
+        for name in (self.one, self.two):
+            del self.upstream._files["ham"][name]
+        self.assertEqual(list(self.files("/", "ham")), ["ham-3.0.tar.gz"])
+        self.later()
+        page = self.json("/at/2026-01-11/", "ham")
+        self.assertEqual(
+            [file["url"] for file in page["files"]], [f"../../packages/ham/{self.one}"]
+        )
+        self.assertEqual(page["meta"]["_deleted-since"], 1)
+        self.assertEqual(list(self.files("/at/2026-01-11/", "ham")), [self.one])
+        self.assertEqual(list(self.files("/at/2026-01-12/", "ham")), ["ham-3.0.tar.gz"])
+        self.assertEqual(self.pypid.get(f"/packages/ham/{self.one}").status, 404)
+        self.assertEqual(self.pypid.get(f"/at/2026-01-12/packages/ham/{self.one}").status, 404)
+        self.assertEqual(self.pypid.get(f"/at/2026-01-11/packages/ham/{self.two}").status, 404)
+        self.assertEqual(self.names("/at/2026-01-11/"), ["ham"])
+        self.upstream._files["ham"].update(kept)  # both come back
+        self.later(0.1)  # so that upstream is asked again
+        self.pypid.page("ham")
+        self.later()
+        self.assertEqual(list(self.files("/at/2026-01-11/", "ham")), [self.one, self.two])
+        self.assertEqual(list(self.files("/at/2026-01-12/", "ham")), ["ham-3.0.tar.gz"])
+        self.assertEqual(len(self.files("/at/2026-01-13/", "ham")), 3)
+
+    def test_release_that_upstream_removed_as_malware_stays_removed(self) -> None:
+        """A release that was removed days after its upload, and is stored, is in no as-of view and
+        in no named snapshot; an administrator can restore that file.
+        """
+        malicious = sdist_filename("ham", "1.82.7")
+        self.upstream.has("ham", malicious, sdist("ham", "1.82.7"), uploaded=self.pypid.world.now())
+        self.assertEqual(self.pypid.get(f"/packages/ham/{malicious}").status, 200)
+        self.later(0.5)
+        self.assertEqual(
+            self.pypid.api("POST", "/api/snapshots", {"name": "release-42"}).status, 201
+        )
+        views = ("/at/2026-01-12/", "/snapshots/release-42/")
+        self.later(2)
+        self.assertEqual([malicious in self.files(view, "ham") for view in views], [True, True])
+        del self.upstream._files["ham"][malicious]
+        self.later(0.1)  # so that upstream is asked again
+        self.assertEqual(list(self.files("/", "ham")), [self.one])
+        self.later()
+        for view in views:
+            page = self.json(view, "ham")
+            self.assertEqual([file["filename"] for file in page["files"]], [self.one])
+            self.assertEqual(page["meta"]["_deleted-since"], 1)
+            self.assertEqual(self.pypid.get(f"{view}packages/ham/{malicious}").status, 404)
+        old = self.pypid
+        policy = evolve(self.policy, restored=(malicious,))
+        self.pypid = Pypid(
+            Path(self.mktemp()),
+            policy=policy,
+            upstream=self.upstream,
+            blobs=old.blobs,
+            catalog=old.catalog,
+        )
+        self.pypid.clock.advance(old.clock.seconds() - self.pypid.clock.seconds())
+        for view in views:
+            self.assertEqual(list(self.files(view, "ham")), [self.one, malicious])
+            self.assertEqual(self.pypid.get(f"{view}packages/ham/{malicious}").status, 200)
+
+    def test_removed(self) -> None:
+        """A project that upstream has taken away as a whole is at no moment: that is how it removes
+        malware.
+        """
+        self.assertEqual(self.pypid.get(f"/packages/ham/{self.one}").status, 200)
+        self.later()
+        self.upstream.has_not("ham")
+        self.later()
+        self.refused(self.pypid.get("/at/2026-01-11/simple/ham/", J), 404)
+        self.assertEqual(self.pypid.get(f"/at/2026-01-11/packages/ham/{self.one}").status, 404)
+
+    def test_without_upload_time(self) -> None:
+        """A file without upload time is there from when it was first seen here."""
+        self.has(self.one, uploaded=None)
+        self.pypid.page("ham")
+        self.later(2)
+        self.assertEqual(self.files("/at/2026-01-10/", "ham"), {})
+        self.assertEqual(self.files("/at/2026-01-11/", "ham"), {self.one: False})
+
+    def test_quarantined(self) -> None:
+        """What upstream has in quarantine now is at no moment, kept or not."""
+        self.assertEqual(self.pypid.get(f"/packages/ham/{self.one}").status, 200)
+        self.later()
+        self.upstream.statuses["ham"] = Status.QUARANTINED
+        self.assertEqual(self.files("/at/2026-01-10/", "ham"), {})
+        self.assertEqual(self.pypid.get(f"/at/2026-01-10/packages/ham/{self.one}").status, 404)
+
+    def test_ours_by_now(self) -> None:
+        """A name that has become ours shows nothing of theirs, at no moment: not from before,
+        either.
+        """
+        self.assertEqual(self.files("/at/2026-01-10/", "ham"), {self.one: False})
+        self.published(self.publish(self.two, sdist("ham", "2.0")))
+        self.later()
+        self.assertEqual(self.files("/at/2026-01-10/", "ham"), {})
+        self.assertEqual(self.files("/at/2026-01-11/", "ham"), {self.two: False})
+
+
+class CooldownTests(MomentsCase):
+    """``[upstream] cooldown`` is of today."""
+
+    policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(age=timedelta(days=7)))
+
+    def test_young(self) -> None:
+        """A file that is too young now is at no moment, yanked or not."""
+        name = wheel_filename("ham")
+        self.later(10)
+        self.upstream.has("ham", name, wheel("ham"), uploaded=self.pypid.world.now(), yanked="no")
+        self.assertEqual(self.files("/", "ham"), {})
+        self.later()
+        self.assertEqual(self.files("/at/2026-01-11/", "ham"), {})
+        self.upstream._files["ham"][name] = replace(self.upstream._files["ham"][name], yanked=None)
+        self.later(0.1)  # so that upstream is asked again
+        self.assertEqual(self.files("/", "ham"), {})
+        self.assertEqual(self.files("/at/2026-01-11/", "ham"), {})
+        self.later(8)
+        self.assertEqual(self.files("/at/2026-01-11/", "ham"), {name: "no"})
+
+
+class SnapshotTests(MomentsCase):
+    """Names for moments."""
+
+    def make(self, name: str, user: str = "ada", **wish: Any) -> Answer:
+        return self.pypid.api("POST", "/api/snapshots", {"name": name, **wish}, user=user)
+
+    def test_now(self) -> None:
+        """A snapshot of now shows what is there now for good, with its name in each link that needs
+        it; then it is deleted.
+        """
+        one, _ = self.have_wheel()
+        self.pypid.clock.advance(1)
+        made = self.make("release-42", note="for customers")
+        self.assertEqual(made.status, 201)
+        moment = "2026-01-01T00:10:01Z"
+        said = {"name": "release-42", "moment": moment, "made": moment, "note": "for customers"}
+        said["index"] = "/snapshots/release-42/simple/"
+        self.assertEqual(made.json, {**said, "by": "ada"})
+        self.have_sdist(version="2.0")
+        self.yank(one)
+        self.assertEqual(self.files("/snapshots/release-42/"), {one: False})
+        self.assertEqual(self.names("/snapshots/release-42/"), ["spam"])
+        self.assertEqual(self.json("/snapshots/release-42/")["meta"]["_moment"], moment)
+        self.assertEqual(self.pypid.get("/snapshots/release-42/simple").status, 301)
+        self.assertEqual(self.pypid.get("/api/snapshots", user="bob").json, {"snapshots": [said]})
+        self.assertEqual(
+            self.pypid.api("DELETE", "/api/snapshots/release-42").json,
+            {"name": "release-42", "removed": True},
+        )
+        for path in ("simple/", "simple/spam/", f"packages/spam/{one}"):
+            self.refused(
+                self.pypid.get(f"/snapshots/release-42/{path}"), 404, "pypid snapshot list"
+            )
+        self.refused(self.pypid.api("DELETE", "/api/snapshots/release-42"), 404)
+
+    def test_of_a_moment(self) -> None:
+        """A snapshot of a moment shows what ``/at/`` of it does; the moment has to be over."""
+        self.have_wheel()
+        self.later(2)
+        self.have_sdist(version="2.0")
+        self.assertEqual(self.make("first", moment=FIRST).json["moment"], "2026-01-02T00:00:00Z")
+        self.assertEqual(self.files("/snapshots/first/"), self.files(f"/at/{FIRST}/"))
+        for moment in ("2026-01-03", "2026-01-03T00:09:01Z", "now", ""):
+            self.refused(self.make("other", moment=moment), 400, "is no moment")
+
+    def test_refused(self) -> None:
+        """A name is taken once, and has plain letters; who may not administrate makes and deletes
+        none.
+        """
+        self.assertEqual(self.make("x").status, 201)
+        self.refused(self.make("x"), 409, "there is a snapshot of this name")
+        for name in ("", "X", "-x", "x-", "a/b", "..", "a" * 65, "\u00fc", "x\n"):
+            self.refused(self.make(name), 400, "1 to 64 characters")
+        self.refused(self.make("y", note="\x1b[2J"), 400, "printable")
+        self.refused(self.make("y", note="n" * 501), 400, "500")
+        self.refused(self.make("y", notes="?"), 400)
+        self.refused(self.make("y", user="bob"), 403)
+        self.refused(self.pypid.api("DELETE", "/api/snapshots/x", user="alice"), 403)
+        self.assertEqual(
+            [each["name"] for each in self.pypid.get("/api/snapshots").json["snapshots"]], ["x"]
+        )
+
+    def test_other_nodes(self) -> None:
+        """Another node knows of a snapshot, and that it is deleted, within seconds; one that is
+        damaged is not there.
+        """
+        other = Pypid(Path(self.mktemp()), blobs=self.pypid.blobs, compared=True)
+        other.clock.advance(FRESH + 1)
+        self.assertEqual(other.get("/api/snapshots").json, {"snapshots": []})
+        self.make("x")
+        self.assertEqual(
+            other.get("/snapshots/x/simple/").status, 404
+        )  # it has just looked, for whatever name
+        other.clock.advance(2 * AGAIN)
+        self.assertEqual(other.get("/snapshots/x/simple/").status, 200)
+        self.have(self.pypid.blobs.write(".pypid/snapshots/bad.json", BytesBody(b"{")))
+        self.have(self.pypid.blobs.write(".pypid/snapshots/Foreign.txt", BytesBody(b"{")))
+        other.clock.advance(FRESH + 1)
+        self.assertEqual(
+            [each["name"] for each in other.get("/api/snapshots").json["snapshots"]], ["x"]
+        )
+        self.assertEqual(other.get("/snapshots/x/simple/").status, 200)
+        self.assertEqual(other.get("/snapshots/bad/simple/").status, 404)
+        self.pypid.api("DELETE", "/api/snapshots/x")
+        other.clock.advance(FRESH + 1)
+        self.assertEqual(other.get("/snapshots/x/simple/").status, 404)
+
+    def test_storage_away(self) -> None:
+        """While the storage is away the snapshots that are known go on being shown."""
+        self.have_wheel()
+        self.make("x")
+        self.later()
+        self.assertEqual(self.pypid.get("/snapshots/x/simple/spam/").status, 200)
+        self.pypid.clock.advance(FRESH)
+        self.pypid.blobs.away = StorageDown("somebody tripped over the cable.")
+        self.assertEqual(self.pypid.get("/snapshots/x/simple/spam/").status, 200)
+
+    def test_purge(self) -> None:
+        """What a snapshot shows of theirs is not purged, unless that is forced; the answer tells
+        how many files stay.
+        """
+        names = []
+        for version in ("1.0", "2.0"):
+            names.append(sdist_filename("ham", version))
+            self.upstream.has(
+                "ham", names[-1], sdist("ham", version), uploaded=self.pypid.world.now()
+            )
+            self.assertEqual(self.pypid.get(f"/packages/ham/{names[-1]}").status, 200)
+            self.pypid.clock.advance(1)
+            self.make(f"v{version}") if version == "1.0" else None
+            self.later()
+        purged = self.pypid.api("DELETE", "/api/cache").json
+        self.assertEqual((purged["files"], purged["needed"]), (1, 1))
+        self.assertEqual(self.pypid.api("DELETE", f"/api/cache/ham/{names[0]}").json["files"], 0)
+        self.assertEqual(list(self.files("/snapshots/v1.0/", "ham")), [names[0]])
+        purged = json.loads(self.pypid.api("DELETE", "/api/cache?force").body)
+        self.assertEqual((purged["files"], "needed" in purged), (1, False))

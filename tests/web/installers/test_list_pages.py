@@ -1,0 +1,195 @@
+"""The list of projects, patched: whatever happened, it is byte for byte the list that would be made
+anew.
+"""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core import summaries
+from pypid.core.model import Project, Status, Summary
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import EVERYTHING, Visibility
+from pypid.core.policy import Policy
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import render_names
+from pypid.core.summaries import in_runs
+from pypid.index import Index
+from pypid.testing import world
+from pypid.testing.catalog import a_file, a_project
+from pypid.testing.worlds import Awaiting
+from pypid.upstream.nothing import Nothing
+from pypid.web.app import visibility as sights_module
+from pypid.web.installers import list_pages as patchwork_module
+from pypid.web.installers.list_pages import patched
+from pypid.web.installers.page_cache import ProjectPages
+
+NAMES = [ProjectName(f"p{number:02}") for number in range(30)]
+numbers = st.sampled_from(NAMES)
+SIGHTS = (
+    EVERYTHING,
+    Visibility(usual=True, others=frozenset(NAMES[3:9])),
+    Visibility(usual=False, others=frozenset(NAMES[::4])),
+    Visibility(
+        usual=True,
+        others=frozenset(),
+        within=("p1*", "p2?"),
+        anyway=Visibility(False, frozenset(NAMES[:2])),
+    ),
+    Visibility(usual=False, others=frozenset()),
+)
+deeds = st.lists(
+    st.tuples(st.sampled_from(["publish", "quarantine", "remove", "keep", "drop"]), numbers),
+    max_size=25,
+)
+
+
+class PatchedTests(Awaiting, SynchronousTestCase):
+    """`ProjectPages.names` through any changes."""
+
+    def setUp(self) -> None:
+        self.patch(summaries, "RUN", 3)
+
+    def do(self, catalog: MemoryCatalog, what: str, name: ProjectName) -> None:
+        """Something happens to a project."""
+        status = Status.QUARANTINED if what == "quarantine" else Status.ACTIVE
+        kept = (replace(a_file(name, "1"), key=f".kept/{name}"),) if what == "keep" else ()
+        match what:
+            case "publish" | "quarantine":
+                ours = evolve(a_project(name, "1"), status=status)
+                self.have(
+                    catalog.edit(
+                        name,
+                        lambda held: evolve(
+                            ours, status_reason=held.status_reason + "x" if held else ""
+                        ),
+                    )
+                )
+            case "remove":
+                self.have(catalog.edit(name, lambda _: None))
+            case _:
+                self.have(catalog.edit_theirs(name, lambda heard: evolve(heard, kept=kept)))
+
+    def test_any(self) -> None:
+        """After each change everybody has what a rendering anew of what they see would be, plain
+        and gzipped.
+        """
+
+        @settings(max_examples=25, deadline=None, database=None)
+        @given(deeds)
+        def check(some: list[tuple[str, ProjectName]]) -> None:
+            outside, catalog = world(), MemoryCatalog()
+            index = Index(
+                MemoryBlobs(outside.now),
+                catalog,
+                Nothing(),
+                Policy(),
+                outside,
+                spool=Path("unused"),
+            )
+            self.have(catalog.complete())
+            pages = ProjectPages(index, outside)
+            for what, name in some:
+                self.do(catalog, what, name)
+                everything = tuple(self.have(index.stored_names()))
+                serial = self.have(catalog.serial())
+                for by in SIGHTS:
+                    seen = tuple(summary for summary in everything if by.sees(summary.name))
+                    of_them = (
+                        serial
+                        if by.sees_all
+                        else max((summary.serial for summary in seen), default=0)
+                    )
+                    for format in Format:
+                        finished, said = self.have(pages.names(format, by))
+                        anew = render_names(seen, format, serial=of_them)
+                        self.assertEqual((finished.page, said), (anew, of_them))
+                        packed = self.have(finished.gzipped())
+                        self.assertEqual(
+                            packed, patched(in_runs(seen), format, serial=of_them).gzipped(anew)
+                        )
+                        self.assertEqual(gzip.decompress(packed.body), anew.body)
+
+        check()
+
+    def test_hidden(self) -> None:
+        """What happens to what somebody may not see leaves their page the very same object."""
+        outside, catalog = world(), MemoryCatalog()
+        index = Index(
+            MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused")
+        )
+        pages = ProjectPages(index, outside)
+        self.have(catalog.complete())
+        for name in NAMES:
+            self.do(catalog, "publish", name)
+        before, _ = self.have(pages.names(Format.JSON, SIGHTS[1]))
+        self.do(catalog, "publish", NAMES[5])
+        self.assertIs(self.have(pages.names(Format.JSON, SIGHTS[1]))[0], before)
+        self.do(catalog, "publish", NAMES[2])
+        self.assertIsNot(self.have(pages.names(Format.JSON, SIGHTS[1]))[0], before)
+
+
+class CostTests(Awaiting, SynchronousTestCase):
+    """What a change makes anew."""
+
+    def test_a_run(self) -> None:
+        """A publish renders, filters and compresses the run of its project, for each who asks, and
+        nothing else of the list.
+        """
+        outside, catalog = world(), MemoryCatalog()
+        index = Index(
+            MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused")
+        )
+        pages = ProjectPages(index, outside)
+        self.have(catalog.complete())
+        names = [ProjectName(f"project-{number}") for number in range(4500)]
+        for name in names:
+            self.have(catalog.edit(name, lambda _, name=name: Project(name=name)))
+        work = {"rendered": 0, "filtered": 0, "compressed": 0}
+        render, filter, deflate = (
+            patchwork_module.names_piece,
+            sights_module.seen,
+            patchwork_module._deflate,
+        )
+
+        def rendered(run: tuple[Summary, ...], format: Format) -> bytes:
+            work["rendered"] += len(run)
+            return render(run, format)
+
+        def filtered(run: tuple[Summary, ...], by: Visibility) -> object:
+            work["filtered"] += len(run)
+            return filter(run, by)
+
+        def compressed(text: bytes, *ending: int) -> bytes:
+            work["compressed"] += text.count(b"<a href")
+            return deflate(text, *ending)
+
+        self.patch(patchwork_module, "names_piece", rendered)
+        self.patch(sights_module, "seen", filtered)
+        self.patch(patchwork_module, "_deflate", compressed)
+        by = Visibility(usual=True, others=frozenset(names[:1]))
+
+        def ask() -> dict[str, int]:
+            work.update(dict.fromkeys(work, 0))
+            for sight in (EVERYTHING, by):
+                self.have(self.have(pages.names(Format.HTML_V1, sight))[0].gzipped())
+            return dict(work)
+
+        whole = ask()
+        self.assertGreater(min(whole.values()), 4490)
+        self.assertEqual(set(ask().values()), {0})
+        self.have(catalog.edit(names[2222], lambda _: a_project(names[2222], "1")))
+        patch = ask()
+        self.assertTrue(all(0 < patch[what] < whole[what] / 4 for what in work), (patch, whole))

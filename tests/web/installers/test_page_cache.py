@@ -1,0 +1,166 @@
+"""Pages that take long are made off the reactor thread, once for all who ask meanwhile; and views
+as well.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from attrs import evolve
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.model import Presence, Project
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import EVERYTHING
+from pypid.core.policy import Policy, UpstreamState, view
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import render_project
+from pypid.flow import start
+from pypid.index import Index
+from pypid.index import views as views_module
+from pypid.index.request_context import DIRECT
+from pypid.index.views import View, Views
+from pypid.testing import BEGINNING, world
+from pypid.testing.catalog import SPAM, a_file, a_project, said
+from pypid.testing.worlds import Awaiting, Turns
+from pypid.upstream.nothing import Nothing
+from pypid.web.http.finished_page import FinishedPage
+from pypid.web.installers import page_cache as pages_module
+from pypid.web.installers.page_cache import ProjectPages
+
+
+class PagesTests(Awaiting, SynchronousTestCase):
+    """`ProjectPages`."""
+
+    def setUp(self) -> None:
+        for name in ("FEW_FILES", "FEW_NAMES"):
+            self.patch(pages_module, name, 1)
+        self.turns = Turns()
+        outside = world(blocking=self.turns)
+        self.catalog = MemoryCatalog()
+        self.index = Index(
+            MemoryBlobs(outside.now),
+            self.catalog,
+            Nothing(),
+            Policy(),
+            outside,
+            spool=Path(self.mktemp()),
+        )
+        self.pages = ProjectPages(self.index, outside)
+        self.have(self.catalog.complete())
+        self.put("1", "2")
+
+    def put(self, *versions: str) -> Project:
+        """Have these versions of the project."""
+        held = self.have(self.catalog.edit(SPAM, lambda _: a_project(SPAM, *versions)))
+        assert held is not None
+        return held
+
+    def ask(self, format: Format = Format.JSON) -> Deferred[tuple[FinishedPage, int]]:
+        """Somebody wants the page."""
+        return start(
+            self.pages.project(SPAM, format, DIRECT, files_url="f/", provenance=lambda: None)
+        )
+
+    def test_one_flight(self) -> None:
+        """A large page is made once, elsewhere, for all who ask meanwhile; later ones have it at
+        once.
+        """
+        asked = [self.ask() for _ in range(20)]
+        for answer in asked:
+            self.assertNoResult(answer)
+        self.assertEqual(len(self.turns), 1)
+        self.turns.turn()
+        pages = {id(self.successResultOf(answer)[0]) for answer in [*asked, self.ask()]}
+        self.assertEqual((len(pages), len(self.turns)), (1, 0))
+
+    def test_changed_meanwhile(self) -> None:
+        """Who asks after a change gets the page after it, although one from before
+        is being made.
+        """
+        before, old = self.ask(), self.have(self.index.project(SPAM))
+        new = self.put("1", "2", "3")
+        after = self.ask()
+        self.turns.all()
+        for answer, project in ((before, old), (after, new), (self.ask(), new)):
+            page = self.successResultOf(answer)[0].page
+            self.assertEqual(page, render_project(project, Format.JSON, files_url="f/"))
+
+    def test_small(self) -> None:
+        """A small page is made at once."""
+        self.put("1")
+        self.successResultOf(self.ask(Format.HTML_V1))
+
+    def test_names(self) -> None:
+        """So is a long list of names, in turn."""
+        self.have(self.catalog.edit(project_name("ham"), lambda _: a_project(project_name("ham"))))
+        asked = [
+            start(self.pages.names(format, EVERYTHING))
+            for format in (Format.JSON, Format.HTML_V1, Format.JSON)
+        ]
+        self.assertEqual(len(self.turns), 1)
+        self.turns.all()
+        self.assertEqual([self.successResultOf(answer)[1] for answer in asked], [2, 2, 2])
+
+
+class ViewsTests(Awaiting, SynchronousTestCase):
+    """`Views`."""
+
+    def setUp(self) -> None:
+        self.patch(views_module, "FEW", 1)
+        self.turns = Turns()
+        self.policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=9)))
+        self.views = Views(self.policy, self.turns)
+        heard = said(SPAM, "1", "2", "3")
+        assert heard.files is not None
+        files = tuple(
+            replace(file, uploaded=BEGINNING + timedelta(days=day))
+            for day, file in enumerate(heard.files)
+        )
+        self.theirs = UpstreamState(said=evolve(heard, files=files), serial=3)
+
+    def ask(self, theirs: UpstreamState, days: float = 10) -> Deferred[View]:
+        """Somebody looks, so many days later."""
+        return start(self.views.of(SPAM, Presence.ABSENT, theirs, BEGINNING + timedelta(days=days)))
+
+    def test_one_flight(self) -> None:
+        """A view of many files is made once for all who look meanwhile, and is what
+        the rules say.
+        """
+        asked = [self.ask(self.theirs) for _ in range(3)]
+        self.assertEqual(len(self.turns), 1)
+        self.turns.turn()
+        seen = [self.successResultOf(one) for one in [*asked, self.ask(self.theirs)]]
+        self.assertEqual(len(set(map(id, seen))), 1)
+        now = BEGINNING + timedelta(days=10)
+        self.assertEqual(
+            seen[0].project, view(self.policy, Presence.ABSENT, self.theirs, now, SPAM)
+        )
+
+    def test_changes(self) -> None:
+        """It is made anew when what is known changes, when upstream goes away, and when a file
+        becomes old enough.
+        """
+        kept = evolve(self.theirs, kept=(a_file(SPAM, "1"),), serial=4)
+        cases = [
+            (self.theirs, 10, ["1", "2"]),
+            (self.theirs, 11, ["1", "2", "3"]),
+            (kept, 11, ["1", "2", "3"]),
+            (evolve(kept, reachable=False), 11, ["1"]),
+        ]
+        editions = []
+        for theirs, days, versions in cases:
+            asked = self.ask(theirs, days)
+            self.assertEqual(len(self.turns), 1)
+            self.turns.turn()
+            seen = self.successResultOf(asked)
+            self.assertEqual([file.version for file in seen.project.files], versions)
+            editions.append(seen.edition)
+        self.assertEqual(len(set(editions)), 4)
