@@ -126,6 +126,9 @@ class SpoolTests(SynchronousTestCase):
                 await spool.finish()
                 with self.assertRaises(StorageDown), spool.inspected():
                     _fail(EIO)
+                self.patch(Spool, "open_for_inspection", lambda spool: _fail(EROFS))
+                with self.assertRaises(StorageDown):
+                    await spool.body()
 
         self.run_now(use())
 

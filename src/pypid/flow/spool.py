@@ -28,6 +28,7 @@ _log = Logger()
 
 PREFIX = "incoming-"
 COLLECTING = "collect-"
+UNREADABLE = "its folder for incoming files cannot be read."
 """Before the names of the folders of collections."""
 
 
@@ -113,12 +114,17 @@ class Spool:
         return self._digests
 
     async def body(self) -> FileBody:
-        """The finished file as a body, from its beginning; its `path` is where the file lies, fit
-        to be hard-linked.
+        """Return the finished file as a body, from its beginning; `path` is where the file lies,
+        fit to be hard-linked.
+
+        Raises `StorageDown` where the system cannot open the file.
         """
         if self._digests is None:
             raise RuntimeError("the spool is not finished")
-        file = await self._blocking(self.open_for_inspection)
+        try:
+            file = await self._blocking(self.open_for_inspection)
+        except OSError as error:
+            raise StorageDown(UNREADABLE) from error
         return FileBody(file, Span(0, self._digests.size), self._blocking, str(self._disk.path))
 
     def open_for_inspection(self) -> BinaryIO:
@@ -139,7 +145,7 @@ class Spool:
             with self.open_for_inspection() as file:
                 yield file
         except OSError as error:
-            raise StorageDown("its folder for incoming files cannot be read.") from error
+            raise StorageDown(UNREADABLE) from error
 
     def descriptor_of_its_own(self) -> int:
         """One more descriptor of a file whose first bytes were `written`, for ``pread`` only: its
