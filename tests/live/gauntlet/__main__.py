@@ -70,21 +70,22 @@ def run(kind: str, folder: Path, deadline: float) -> list[Result]:
         text=True,
         start_new_session=True,
     ) as process:
+        late: tuple[str, ...] = ()
         try:
             said, _ = process.communicate(timeout=max(deadline - time.monotonic(), 1))
         except subprocess.TimeoutExpired:
             kill_group(process.pid)
-            said = f"no end within {WITHIN / 60:.0f} minutes"
+            said, late = "", (f"no end within {WITHIN / 60:.0f} minutes",)
         finally:
             kill_group(process.pid)
     seconds = time.monotonic() - begun
-    found = (
-        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    )
-    if not found:
-        return [Result(kind, 0, (said.strip()[-2000:],), seconds)]
+    lines = results.read_text().splitlines() if results.exists() else []
+    counts = {each["kind"]: each for each in map(json.loads, lines)}  # the last line of each
+    if not counts:
+        return [Result(kind, 0, late or (said.strip()[-2000:],), seconds)]
     return [
-        Result(each["kind"], each["trials"], tuple(each["failures"]), seconds) for each in found
+        Result(each["kind"], each["trials"], (*late, *each["failures"]), seconds)
+        for each in counts.values()
     ]
 
 

@@ -139,16 +139,35 @@ class Storm:
         self.index.kill()
         self.index.start()
         found, self.refused = [f"refused: {each}" for each in self.refused], []
-        for project, models in self.models.items():
-            page, problems = self.index.see(project)
-            found += problems
-            fitting = [model for model in models if model.page(project) == page]
-            if not fitting:
-                found.append(
-                    f"{project} is {page}, allowed are {[model.page(project) for model in models]}"
-                )
-            self.models[project] = fitting[-1:] or models[-1:]
+        for project in names:
+            found += self.compare(project)
         self.tally.trial(f"kill number {number}", *found)
+
+    def compare(self, project: str) -> list[str]:
+        """Compare a project with its models and keep the one that fits; return what is wrong.
+
+        A project that is wrong is left out from then on: it would be reported after each kill. The
+        page of a quarantined project shows no files, so models that differ in its files only are
+        told apart by reactivating it.
+        """
+        page, problems = self.index.see(project)
+        models = self.models[project]
+        fitting = [model for model in models if model.page(project) == page]
+        if len(fitting) > 1 and page.marked == "quarantined":
+            answer = self.index.ask("PUT", f"/api/projects/{project}/status", {"status": "active"})
+            if answer is None or answer.status >= 300:
+                problems.append(f"{project} cannot be reactivated: {answer and answer.text[:200]}")
+            page, more = self.index.see(project)
+            problems += more
+            models = [evolve(model, quarantined=False) for model in fitting]
+            fitting = [model for model in models if model.page(project) == page]
+        if not fitting:
+            allowed = [model.page(project) for model in models]
+            problems.append(f"{project} is {page}, allowed are {allowed}")
+            del self.models[project]
+        else:
+            self.models[project] = fitting[-1:]
+        return problems
 
 
 def run(index: Index, tally: Tally, seed: int) -> None:

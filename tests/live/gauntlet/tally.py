@@ -12,6 +12,8 @@ from attrs import define, field
 FULL: Final = os.environ.get("GAUNTLET") == "full"
 """Whether everything is tried, or the short form that is part of ``make live``."""
 _RESULTS: Final = os.environ.get("GAUNTLET_RESULTS")
+EVERY: Final = 10
+"""Trials after which the counts are written down, so that a kind that is cut off has some."""
 
 
 @define
@@ -26,24 +28,26 @@ class Tally:
         """Count one trial, which failed if there are problems."""
         self.trials += 1
         self.failures += [f"{name}: {problem}" for problem in problems]
+        if _RESULTS and not self.trials % EVERY:
+            self._write()
 
     def close(self) -> None:
         """Write the counts down for the table. Raises `AssertionError` if there were failures, or
         no trials at all.
         """
         if _RESULTS:
-            with Path(_RESULTS).open("a") as results:
-                results.write(
-                    json.dumps(
-                        {"kind": self.kind, "trials": self.trials, "failures": self.failures}
-                    )
-                    + "\n"
-                )
+            self._write()
         assert self.trials, f"{self.kind}: nothing was tried"
         assert not self.failures, (
             f"{self.kind}: {len(self.failures)} failures in {self.trials} trials\n"
             + "\n".join(self.failures[:50])
         )
+
+    def _write(self) -> None:
+        """Write the counts of now as the last line, for a reader that may come before the end."""
+        counts = {"kind": self.kind, "trials": self.trials, "failures": self.failures}
+        with Path(_RESULTS or "").open("a") as results:
+            results.write(json.dumps(counts) + "\n")
 
 
 def sampled(number: int, most: int) -> list[int]:
