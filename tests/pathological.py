@@ -177,15 +177,15 @@ def wheel_with(record: Callable[[int], bytes], members: int = 0) -> Make:
 
     def make(size: int) -> BytesIO:
         file, info = BytesIO(), "spam-1.0.dist-info"
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as inspection:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for number in range(size // members if members else 0):
-                inspection.writestr(f"{number}", "")
+                archive.writestr(f"{number}", "")
             for name, data in (
                 ("METADATA", METADATA.encode()),
                 ("WHEEL", b"Wheel-Version: 1.0\n"),
                 ("RECORD", record(size)),
             ):
-                inspection.writestr(f"{info}/{name}", data)
+                archive.writestr(f"{info}/{name}", data)
         return file
 
     return make
@@ -384,9 +384,9 @@ def parts_of(boundary: bytes) -> Callable[[bytes], None]:
     """Take a multipart body apart."""
 
     def parse(data: bytes) -> None:
-        parse_pages = MultipartParser(boundary, at_most=5000)
+        parser = MultipartParser(boundary, at_most=5000)
         for begin in range(0, len(data), 16 * KIB):
-            list(parse_pages.parse(data[begin : begin + 16 * KIB]))
+            list(parser.parse(data[begin : begin + 16 * KIB]))
 
     return parse
 

@@ -59,8 +59,8 @@ NOT_FOR_A_PAGE = (
     *("argon2", "packaging.specifiers", "concurrent.futures.thread"),
     *(
         "pypid.upstream.opening",
-        "pypid.http_client",
-        "pypid.resolver",
+        "pypid.http_client.connections",
+        "pypid.resolver.uv",
         "pypid.jobs.stateless_node",
         "pypid.access.oidc",
         "pypid.access.remote",

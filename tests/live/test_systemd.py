@@ -1,4 +1,4 @@
-"""etc/pypid.wiring.recipe and etc/pypid.socket, judged by systemd's own tools, and the daemon under
+"""etc/pypid.service and etc/pypid.socket, judged by systemd's own tools, and the daemon under
 socket activation.
 """
 
@@ -30,8 +30,8 @@ class UnitTests(SynchronousTestCase):
         made = scratch()
         folder = made.__enter__()
         self.addCleanup(made.__exit__, None, None, None)
-        service = (ROOT / "etc/pypid.wiring.recipe").read_text()
-        (folder / "pypid.wiring.recipe").write_text(
+        service = (ROOT / "etc/pypid.service").read_text()
+        (folder / "pypid.service").write_text(
             service.replace("ExecStart=/opt/pypid/bin/twistd", f"ExecStart={BIN / 'twistd'}")
         )
         shutil.copy(ROOT / "etc/pypid.socket", folder)
@@ -47,7 +47,7 @@ class UnitTests(SynchronousTestCase):
                 tool("systemd-analyze"),
                 "verify",
                 "--man=no",
-                folder / "pypid.wiring.recipe",
+                folder / "pypid.service",
                 folder / "pypid.socket",
             ]
         )
@@ -61,17 +61,17 @@ class UnitTests(SynchronousTestCase):
                 "security",
                 "--offline=true",
                 "--no-pager",
-                self.units() / "pypid.wiring.recipe",
+                self.units() / "pypid.service",
             ]
         )
-        score = re.search(r"Overall exposure level for pypid.wiring.recipe: ([0-9.]+)", said)
+        score = re.search(r"Overall exposure level for pypid.service: ([0-9.]+)", said)
         assert score is not None, said
         self.assertLessEqual(float(score[1]), 1.5, said)
 
     def test_time_to_stop(self) -> None:
         """systemd waits longer for the end than the 10 s that requests under way may take."""
         found = re.search(
-            r"^TimeoutStopSec=(\d+)s$", (ROOT / "etc/pypid.wiring.recipe").read_text(), re.MULTILINE
+            r"^TimeoutStopSec=(\d+)s$", (ROOT / "etc/pypid.service").read_text(), re.MULTILINE
         )
         assert found is not None
         self.assertGreater(int(found[1]), 10)
@@ -81,7 +81,7 @@ class UnitTests(SynchronousTestCase):
         then on.
         """
         lines = re.findall(
-            r"^ExecReload=(.*)$", (ROOT / "etc/pypid.wiring.recipe").read_text(), re.MULTILINE
+            r"^ExecReload=(.*)$", (ROOT / "etc/pypid.service").read_text(), re.MULTILINE
         )
         self.assertEqual(lines, ["/bin/kill -HUP $MAINPID", "/bin/sleep 1"])
 

@@ -40,7 +40,7 @@ class DaysCase(InFiles, SynchronousTestCase):
             self.downloads.note(a_download(number))
         self.have(self.downloads.flush())
 
-    def download_counts(self, downloads: SqlDownloads | None = None) -> Sequence[tuple[date, int]]:
+    def days(self, downloads: SqlDownloads | None = None) -> Sequence[tuple[date, int]]:
         """Those of spam."""
         return self.have((downloads or self.downloads).by_day("spam", FIRST))
 

@@ -238,7 +238,7 @@ class TheContract(SynchronousTestCase):
 
         embedded = Path(pypid.__file__).with_name("pypid.ini").read_bytes()
         self.assertEqual(parse(embedded, filename="pypid.ini"), Config())
-        self.assertEqual((Path(__file__).parents[2] / "etc/pypid.ini").read_bytes(), embedded)
+        self.assertEqual((Path(__file__).parents[3] / "etc/pypid.ini").read_bytes(), embedded)
 
 
 class Reading(SynchronousTestCase):
