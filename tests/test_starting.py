@@ -177,3 +177,22 @@ class StartTests(SynchronousTestCase):
         }
         self.assertEqual(variable, set())
         self.assertEqual(root.LATER[-1], all_routes.__name__)
+
+    def test_modules_come_one_by_one(self) -> None:
+        """The last module that is imported later brings no other of pypid's with it: it would hold
+        up the reactor for a quarter of a second.
+        """
+        code = (
+            "import sys\n"
+            "from importlib import import_module\n"
+            "from pypid.web.app.root import LATER, SOON, UPLOADS\n"
+            "for name in (*SOON, *UPLOADS, *LATER[:-1]):\n"
+            "    import_module(name)\n"
+            "before = set(sys.modules)\n"
+            "import_module(LATER[-1])\n"
+            "print(*(name for name in sys.modules if name not in before and 'pypid' in name))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        )
+        self.assertEqual(done.stdout.split(), [all_routes.__name__])

@@ -1,10 +1,9 @@
-"""The root resource: Klein's routes, with the rooms that a first page does without opened when
-somebody asks for them.
+"""The root resource: Klein's routes, whose modules are imported when a request needs them.
 
-A start waits for its first page, and that is a page of the Simple API; and what comes next is a
-file. The modules of all other routes cost more than all that these need, in time and in memory.
-They are imported one in a turn of the reactor (`furnish`): whoever asks first waits for a quarter
-of a second, and nobody else does.
+Startup waits for its first page, which is a page of the Simple API; the next request is for a file.
+The modules of all other routes cost more time and memory than all that these need. They are
+imported one per turn of the reactor (`furnish`): only the first client waits, a quarter of a
+second.
 """
 
 from __future__ import annotations
@@ -42,14 +41,16 @@ from pypid.web.ui.login_redirect import go_and_log_in
 _log = Logger()
 
 MOST, LONGEST = 2048, 256
-"""Paths whose routes are remembered, and bytes of such a path; and so many Hosts."""
+"""Number of paths whose routes are cached, and maximum bytes of such a path; also the limits for
+Hosts.
+"""
 PAGES = b"simple/"
-"""No other room than the one that is open from the start has routes for GET and HEAD below this."""
+"""No module other than the one imported at startup has routes for GET and HEAD below this path."""
 FILES, DEPTH = b"packages/", 2
-"""Nor has one that is not opened `SOON` any below this, with so many slashes in all."""
+"""No module other than those in `SOON` has routes below this path with so many slashes in all."""
 HEALTH, READY = b"health", b"ready"
 SOON = ("pypid.web.api.health", "pypid.web.installers.files")
-"""What a running pypid brings by itself."""
+"""Modules that a running pypid imports by itself."""
 LEGACY = b"legacy/"
 UPLOADS = (
     "argon2",
@@ -59,13 +60,13 @@ UPLOADS = (
     "pypid.index.local.evidence",
     "pypid.web.installers.uploads",
 )
-"""What an upload needs, and the check of its password. A running pypid brings it by itself, too: an
-import opens files, and while clients hold all descriptors none can be opened.
+"""The modules that an upload and its password check need. A running pypid imports them by itself,
+too: an import opens files, and while clients hold all descriptors none can be opened.
 """
 METRICS, MEASURES = b"metrics", "pypid.web.api.metrics"
-"""For whoever looks every few seconds no other room has to be there."""
+"""Monitors request this path every few seconds; it needs no other route module."""
 EXEMPT_FROM_HOSTS = (b"/health", b"/ready", b"/metrics")
-"""What is answered for any Host: probes and monitors name an address of their own choice."""
+"""Paths that are answered for any Host: probes and monitors name an address of their own choice."""
 OTHER_HOST = (
     "This index is not known by the host that was asked for. Add the host to [server] "
     "allowed_hosts, "
@@ -73,80 +74,99 @@ OTHER_HOST = (
 )
 ALL = "pypid.web.app.all_routes"
 LATER = (
-    *(
-        "pypid.core.packaging.requirements",
-        "pypid.core.packaging.collection",
-        "pypid.core.packaging.lock_files",
-        "pypid.index.collect",
-        "pypid.web.http.upload_form",
-    ),
-    *(
-        "pypid.web.installers.collect",
-        "pypid.web.installers.local",
-        "pypid.core.archives.inspection",
-        "pypid.web.installers.uploads",
-    ),
-    *(
-        "pypid.web.installers.legacy",
-        "pypid.web.api.projects",
-        "pypid.index.local.storage_check",
-        "pypid.web.api.storage",
-        "pypid.core.accounts.identity_tokens",
-        "pypid.web.api.users",
-    ),
-    *(
-        "pypid.web.api.groups",
-        "pypid.web.api.rights",
-        "pypid.web.api.tokens",
-        "pypid.web.installers.trusted_publishing",
-        "pypid.core.tiering_rules",
-    ),
-    *(
-        "pypid.core.accounts.acl_dump",
-        "pypid.web.pypicloud.permissions",
-        "pypid.web.pypicloud.accounts",
-        "pypid.web.pypicloud.packages",
-    ),
-    *("pypid.core.presentation.explanation", "pypid.core.presentation.client_files"),
-    # pages for people
-    *(
-        "jinja2",
-        "pypid.web.ui.pages",
-        "pypid.web.ui.account",
-        "pypid.search.reader",
-        "pypid.search.search",
-        "pypid.web.ui.home",
-    ),
-    *(
-        "pypid.web.app.measures",
-        "pypid.web.ui.manage",
-        "pypid.web.ui.upstream",
-        "pypid.web.ui.search",
-        "pypid.core.archives.contents",
-    ),
-    *(
-        "pypid.web.api.contents",
-        "pypid.core.archives.differences",
-        "pypid.core.archives.metadata_differences",
-        "pypid.web.api.compare",
-        "pypid.web.ui.compare",
-    ),
-    *(
-        "pypid.core.presentation.release_facts",
-        "pypid.core.packaging.dependencies",
-        "pypid.web.ui.project_page_cache",
-        "pypid.web.ui.project",
-        "pypid.web.ui.configuration",
-    ),
+    "pypid.core.packaging.requirements",
+    "pypid.core.packaging.collection",
+    "pypid.core.packaging.lock_files",
+    "pypid.index.collect",
+    "pypid.web.http.upload_form",
+    "pypid.web.installers.collect",
+    "pypid.web.installers.local",
+    "pypid.core.archives.inspection",
+    "pypid.web.installers.uploads",
+    "pypid.web.installers.legacy",
+    "pypid.web.api.projects",
+    "pypid.index.local.storage_check",
+    "pypid.web.api.storage",
+    "pypid.core.accounts.identity_tokens",
+    "pypid.web.api.users",
+    "pypid.web.api.groups",
+    "pypid.web.api.rights",
+    "pypid.web.api.tokens",
+    "pypid.web.installers.trusted_publishing",
+    "pypid.core.tiering_rules",
+    "pypid.core.accounts.acl_dump",
+    "pypid.web.pypicloud.permissions",
+    "pypid.web.pypicloud.accounts",
+    "pypid.web.pypicloud.packages",
+    "pypid.core.presentation.explanation",
+    "pypid.core.presentation.client_files",
+    "jinja2",
+    "pypid.web.ui.pages",
+    "pypid.web.ui.account",
+    "pypid.search.reader",
+    "pypid.search.search",
+    "pypid.web.ui.home",
+    "pypid.web.app.measures",
+    "pypid.web.ui.manage",
+    "pypid.web.ui.upstream",
+    "pypid.web.ui.search",
+    "pypid.core.archives.contents",
+    "pypid.web.api.contents",
+    "pypid.core.archives.differences",
+    "pypid.core.archives.metadata_differences",
+    "pypid.web.api.compare",
+    "pypid.web.ui.compare",
+    "pypid.core.presentation.release_facts",
+    "pypid.core.packaging.dependencies",
+    "pypid.web.ui.project_page_cache",
+    "pypid.web.ui.project",
+    "pypid.web.ui.configuration",
+    "pypid.web.api.audit",
+    "pypid.web.api.downloads",
+    "pypid.web.api.exports",
+    "pypid.web.api.invitations",
+    "pypid.web.api.metrics",
+    "pypid.web.api.openapi",
+    "pypid.core.records.as_of_time",
+    "pypid.index.history.named_snapshots",
+    "pypid.web.api.snapshots",
+    "pypid.web.api.storage_usage",
+    "pypid.index.local.tiering",
+    "pypid.web.api.tiering",
+    "pypid.web.api.upstream",
+    "pypid.index.explain",
+    "pypid.web.api.why",
+    "pypid.core.simple_api.as_of_header",
+    "pypid.web.installers.as_of",
+    "pypid.web.installers.pypicache",
+    "pypid.core.accounts.acl_merge",
+    "pypid.web.pypicloud.acl",
+    "pypid.web.pypicloud.listing",
+    "pypid.web.ui.login",
+    "pypid.web.ui.settings",
+    "pypid.web.ui.project_actions",
+    "pypid.web.ui.multi_upload",
+    "pypid.web.ui.upload",
+    "pypid.web.ui.versions",
+    "pypid.web.ui.audit",
+    "pypid.web.ui.groups",
+    "pypid.web.ui.invitations",
+    "pypid.web.ui.rights",
+    "pypid.web.ui.snapshots",
+    "pypid.web.ui.tokens",
+    "pypid.web.ui.users",
+    "pypid.web.ui.why",
     ALL,
 )
-"""Modules in the order in which they are brought, so that none holds up the reactor for long; the
-last one brings the rest.
+"""Modules in the order in which they are imported, so that none holds up the reactor for long; the
+last one imports the rest.
 """
 
 
 async def furnish(world: World, modules: Sequence[str] = (*SOON, *LATER)) -> None:
-    """Bring what is not there yet, a module in a turn of the reactor."""
+    """Import the modules that are missing, one per turn of the reactor. Raises `Busy` if no more
+    files can be opened.
+    """
     for name in modules:
         if name not in sys.modules:
             try:
@@ -160,7 +180,7 @@ async def furnish(world: World, modules: Sequence[str] = (*SOON, *LATER)) -> Non
 
 
 def _needs(request: Request) -> Sequence[str]:
-    """The modules without which it may not be known what is to be done."""
+    """Return the modules without which the request may not find its route."""
     if ALL in sys.modules:
         return ()
     if request.method in (b"GET", b"HEAD"):
@@ -177,7 +197,7 @@ def _needs(request: Request) -> Sequence[str]:
 
 
 async def error(face: App, request: Request, failure: Failure) -> None:
-    """Every error becomes an answer here, by the one table in `web.app.errors`."""
+    """Turn every error into a response, by the one table in `web.app.errors`."""
     if failure.check(StorageDown):  # type: ignore[no-untyped-call]
         face.condition.doubt()
     # micropip asks the next index after a 404 that it may read
@@ -192,8 +212,8 @@ async def error(face: App, request: Request, failure: Failure) -> None:
 
 
 def _is_to_log_in(face: App, request: Request) -> bool:
-    """Whether a browser asks for a page, and has sent no password that would have to be typed
-    again.
+    """Return whether to send a browser to the login page: it asks for a page, and has sent no
+    password that would have to be typed again.
     """
     unknown = face.registry is not None and not request.requestHeaders.hasHeader(b"authorization")
     wants = request.page and request.method in (b"GET", b"HEAD") and request.channel is not None
@@ -206,17 +226,17 @@ def _is_to_log_in(face: App, request: Request) -> bool:
 
 
 def _page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
-    from pypid.web.ui.error_pages import page_of  # here: no start needs it
+    from pypid.web.ui.error_pages import page_of  # not needed at startup
 
     return page_of(face, request, refusal, error)
 
 
 class Routes(Resource):
-    """Finds the route of a request on Klein's map, and sees to its answer.
+    """Finds the route of a request on Klein's map, and runs it to the end of the response.
 
-    `KleinResource` does the same for whatever an application may return (elements, resources,
-    Deferreds, text), through eight callbacks of a Deferred for each request. Ours write their
-    answers themselves, and mostly wait for nothing.
+    `KleinResource` does the same for any result that an application may return (elements,
+    resources, Deferreds, text), through eight callbacks of a Deferred for each request. The routes
+    here write their responses themselves, and mostly wait for nothing.
     """
 
     isLeaf = True
@@ -225,10 +245,10 @@ class Routes(Resource):
         super().__init__()  # type: ignore[no-untyped-call]
         self._face = face
         self._hosts: set[bytes] = set()
-        """Host headers that werkzeug takes."""
+        """Host headers that werkzeug has accepted."""
 
     def render(self, request: Request) -> int:
-        """As every resource does."""
+        """Answer the request: run its route, or send a refusal (`IResource`)."""
         refusal = _unroutable(request) or self._unknowable(request) or _misdirected(request)
         if refusal is None:
             run(self._answer(request), request)
@@ -238,7 +258,7 @@ class Routes(Resource):
         return NOT_DONE_YET
 
     def _unknowable(self, request: Request) -> ErrorResponse | None:
-        """What is wrong with the Host, or None."""
+        """Return the refusal of an invalid Host, or None."""
         named = request.requestHeaders.getRawHeaders(b"host")
         if not named or named[0] in self._hosts:
             return None
@@ -251,9 +271,7 @@ class Routes(Resource):
         return None
 
     async def _answer(self, request: Request) -> None:
-        """Have the route answer; whatever it raises becomes an answer, too. To the end of the
-        request.
-        """
+        """Run the route and finish the request; every error that it raises becomes a response."""
         try:
             if needed := _needs(request):
                 await furnish(self._face.world, needed)
@@ -272,8 +290,8 @@ class Routes(Resource):
             request.finish()
 
     def _routed(self, request: Request) -> Coroutine[Any, Any, None]:
-        """The route, which is not begun yet. Raises what werkzeug says of a request
-        that has none.
+        """Return the route's coroutine, not yet started. Raises werkzeug's errors if no route
+        matches.
         """
         path = b"/".join(request.postpath or ())
         route, values, request.rule = (_remembered if len(path) <= LONGEST else _matched)(
@@ -283,7 +301,7 @@ class Routes(Resource):
 
 
 def _matched(path: bytes, method: bytes) -> tuple[Any, Mapping[str, Any], str]:
-    """The function that `guarded` made, the values in the path, and the rule. Raises
+    """Return the function that `guarded` made, the values in the path, and the rule. Raises
     `HTTPException`, `RequestRedirect`.
     """
     rule, values = app.url_map.bind("localhost").match(
@@ -299,8 +317,8 @@ _remembered = lru_cache(maxsize=MOST)(_matched)
 
 
 def _is_told(request: Request, failure: Failure) -> bool:
-    """Whether nobody can be told any more; then only the log is, unless it is because the client
-    has gone.
+    """Return whether the request is over, so that the client cannot be notified; log the error
+    unless the client has disconnected.
     """
     if request.over and not failure.check(CancelledError):  # type: ignore[no-untyped-call]
         _log.failure("an error after the answer was complete", failure=failure)
@@ -309,10 +327,10 @@ def _is_told(request: Request, failure: Failure) -> bool:
 
 def run(answering: Coroutine[Any, Any, None], request: Request) -> None:
     """Run it until it waits for something; only then it becomes a Deferred, which is cancelled when
-    the client goes away.
+    the client disconnects.
     """
     context = copy_context()
-    context.run(OF_REQUEST.set, request.id)  # what is logged on its behalf says so
+    context.run(OF_REQUEST.set, request.id)  # lines logged on its behalf carry the request id
     try:
         waited = context.run(answering.send, None)
     except StopIteration:
@@ -324,7 +342,7 @@ def run(answering: Coroutine[Any, Any, None], request: Request) -> None:
 
 @coroutine
 def _rest(answering: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that waits for this."""
+    """Continue a coroutine that has yielded `waited`."""
     try:
         while True:
             try:
@@ -338,7 +356,7 @@ def _rest(answering: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, A
 
 
 def _unroutable(request: Request) -> ErrorResponse | None:
-    """What is wrong with the request line, or None: Klein would log a traceback, or take something
+    """Return what is wrong with the request line, or None: Klein would log a traceback, or take it
     for another one.
     """
     if not request.method.isupper():
@@ -350,7 +368,7 @@ def _unroutable(request: Request) -> ErrorResponse | None:
             segment.decode()
     except (
         UnicodeDecodeError
-    ):  # here alone: of what we have read such an error says nothing about the address
+    ):  # only here: inside a route such an error says nothing about the address
         status = 404 if request.method in (b"GET", b"HEAD") else 400
         return ErrorResponse(status, "There is nothing here: the address is not text in UTF-8.")
     if request.path.endswith(b"//") and request.path.strip(
@@ -361,14 +379,14 @@ def _unroutable(request: Request) -> ErrorResponse | None:
 
 
 def _misdirected(request: Request) -> ErrorResponse | None:
-    """The refusal of a request for a host that is not this index, or None."""
+    """Return the refusal of a request for a host that is not this index, or None."""
     if request.is_for_us or request.path in EXEMPT_FROM_HOSTS:
         return None
     return ErrorResponse(421, OTHER_HOST)
 
 
 def resource(face: App) -> Routes:
-    """The root resource. Raises `TypeError` if a route has no guard."""
+    """Return the root resource. Raises `TypeError` if a route has no guard."""
     guarded_routes(app)
     return Routes(face)
 
