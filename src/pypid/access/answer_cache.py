@@ -1,4 +1,4 @@
-"""Answers that are good for a while, as many as there is room for."""
+"""A cache of answers with a lifetime and a maximum size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @frozen
 class Kept(Generic[T]):
-    """What is remembered; what it says may be None."""
+    """A cached answer, which may be None."""
 
     said: T
     until: float
@@ -24,7 +24,9 @@ class Kept(Generic[T]):
 
 @define(eq=False)
 class Memory(Generic[K, T]):
-    """Remembers for `lifetime` seconds (0: nothing), the `most` that were used last."""
+    """A cache that holds answers for `lifetime` seconds (0: not at all), the `most` that were used
+    last.
+    """
 
     clock: IReactorTime
     lifetime: float
@@ -35,7 +37,7 @@ class Memory(Generic[K, T]):
         self._kept = Recent(self.most, self.most)
 
     def get(self, key: K) -> Kept[T] | None:
-        """What was remembered, if it is still good."""
+        """Return the cached answer, or None if there is none or it has expired."""
         kept = self._kept.get(key)
         if kept is not None and kept.until <= self.clock.seconds():
             self._kept.forget(key)
@@ -43,7 +45,7 @@ class Memory(Generic[K, T]):
         return kept
 
     def keep(self, key: K, said: T) -> None:
-        """Remember it, from now on."""
+        """Cache an answer, from now on."""
         if self.lifetime > 0:
             self._kept.put(key, Kept(said, self.clock.seconds() + self.lifetime))
 

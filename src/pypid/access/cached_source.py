@@ -1,6 +1,4 @@
-"""A source of people that is asked over a network: what it said is kept for a short while, so that
-not each request waits.
-"""
+"""A cache for sources of users that are asked over a network, so that not each request waits."""
 
 from __future__ import annotations
 
@@ -18,11 +16,9 @@ from pypid.ports import People
 T = TypeVar("T")
 
 KEPT = 60.0
-"""Seconds for which it is kept who somebody is, and what their groups are, if nobody has shown a
-password.
-"""
+"""Seconds for which a user's identity and groups are cached where no password was shown."""
 MOST = 16384
-"""People of whom something is kept; who was not seen for longest goes first."""
+"""Maximum number of users in each cache; the least recently used are dropped first."""
 
 
 @frozen
@@ -35,14 +31,12 @@ class _Right:
 
 
 class SlowPeople:
-    """`people`, asked at most once in a while about each of them. Wrong passwords are asked about
-    each time.
-    """
+    """A `People` that caches the answers of `people`. Wrong passwords are not cached."""
 
     def __init__(
         self, people: People, world: World, fingerprint: Callable[..., bytes], believed: float
     ) -> None:
-        """A right password is believed for `believed` seconds (0: not at all); `fingerprint`: a
+        """A right password is believed for `believed` seconds (0: not at all); `fingerprint` is a
         keyed hash of texts.
         """
         self._people = people
@@ -51,12 +45,16 @@ class SlowPeople:
         self._believed = believed
         self._right: Recent[str, _Right] = Recent(MOST, MOST)
         self._epoch = object()
-        """Another one after each `forget`: what was asked before it is not kept after it."""
+        """Replaced at each `forget`: an answer to a question asked before it is not cached after
+        it.
+        """
         self._found: _Said[Identity | None] = _Said(world)
         self._groups: _Said[frozenset[str]] = _Said(world)
 
     async def check(self, credential: Credential) -> Identity | None:
-        """As `People.check`."""
+        """Return the identity that the credential proves, from the cache if the password was right
+        lately (see `People.check`).
+        """
         if self._believed <= 0:
             return await self._people.check(credential)
         proof = self._fingerprint(credential.user, credential.password)
@@ -72,15 +70,15 @@ class SlowPeople:
         return who
 
     async def find(self, user: str) -> Identity | None:
-        """As `People.find`."""
+        """Return the user's identity, cached for `KEPT` seconds (see `People.find`)."""
         return await self._found.get(user, self._people.find)
 
     async def groups(self, user: str) -> frozenset[str]:
-        """As `People.groups`."""
+        """Return the user's groups, cached for `KEPT` seconds (see `People.groups`)."""
         return await self._groups.get(user, self._people.groups)
 
     def forget(self, user: str) -> None:
-        """The next one who asks about the user is told what is so then."""
+        """Drop the cached answers about the user."""
         self._epoch = object()
         self._right.forget(user)
         self._found.forget(user)
@@ -88,7 +86,7 @@ class SlowPeople:
 
 
 class _Said(Generic[T]):
-    """What was said of people; those who ask at once are told together."""
+    """A cache of answers about users; simultaneous questions about one user share one answer."""
 
     def __init__(self, world: World) -> None:
         self._clock = world.clock
@@ -97,7 +95,7 @@ class _Said(Generic[T]):
         self._epoch = object()
 
     async def get(self, user: str, ask: Callable[[str], Coroutine[Any, Any, T]]) -> T:
-        """What is said of the user."""
+        """Return the answer about the user, from the cache or by `ask`."""
         kept = self._kept.get(user)
         if kept is not None and self._clock.seconds() < kept[1]:
             return kept[0]
@@ -108,7 +106,7 @@ class _Said(Generic[T]):
         return said
 
     def forget(self, user: str) -> None:
-        """Ask again."""
+        """Drop the cached answer about the user."""
         self._epoch = object()
         self._kept.forget(user)
 

@@ -1,4 +1,4 @@
-"""Who somebody is: by a password, a token or a session, out of several sources of people (decision
+"""Authentication by a password, a token or a session, with several sources of users (decision
 0013).
 """
 
@@ -25,41 +25,40 @@ from pypid.flow import Flights, World
 from pypid.ports import Access, People
 
 WRONG_TOKEN = "The token is wrong, has expired or was revoked. Make a new one."
-"""What every token gets by which nobody is anybody."""
+"""The error for every invalid token, whatever the reason."""
 TOKEN_OF_A_USER = (
     f"The user name or the password is wrong. The password looks like a token: the user name of "
     f"every token is {TOKEN_USER}."
 )
 ENDED = "The session has ended. Log in again."
 FLOOR = 0.25
-"""Seconds: where others are asked over a network, a refusal comes after so many, or after twice as
-many, and so on.
+"""Seconds: where a source is asked over a network, a refusal takes this long, or a multiple of it.
 
-By its time nobody can tell then who refused.
+So the response time does not reveal which source refused.
 """
 LONGEST_NAME = 200
 LONGEST_SECRET = 200
 
 
 class Papers(Protocol):
-    """What `Accounts` know of tokens and sessions."""
+    """The part of `Accounts` that looks up tokens and sessions."""
 
     async def token(self, digest: str) -> Token | None:
-        """As `Accounts.token`."""
+        """Return the token of this digest, or None (see `Accounts.token`)."""
 
     def token_used(self, id: str, address: str) -> None:
-        """As `Accounts.token_used`."""
+        """Record a use of the token (see `Accounts.token_used`)."""
 
     async def session(self, digest: str) -> Session | None:
-        """As `Accounts.session`."""
+        """Return the session of this digest, or None (see `Accounts.session`)."""
 
 
 @frozen(eq=False)
 class Source:
-    """A source of people. `local`: it knows them by hashes in memory, which it verifies itself;
-    else it asks others.
+    """A source of users. `local`: it verifies hashes in memory itself; else it asks another
+    service.
 
-    What the others said of somebody is kept for a minute, and a right password believed for
+    Answers of another service are cached for a minute, and a right password is believed for
     `believed` seconds.
     """
 
@@ -69,12 +68,12 @@ class Source:
 
 
 class AccessChain:
-    """The daemon's `Access`. Asks the sources one after the other: the first that knows somebody
+    """The daemon's `Access`, which asks the sources in order: the first that knows the user
     decides.
 
-    A source that cannot be asked is never skipped: whom it would have refused the next one might
-    let in. `admins` are those of ``[access] admins``, whichever source knows them; replace it, or
-    `sources`, on a change, and call `forget_all`.
+    An unavailable source is never skipped: the next one might accept a user whom it would have
+    refused. `admins` are those of ``[access] admins``, whichever source knows them; to change them
+    or `sources`, replace the attribute and call `forget_all`.
     """
 
     def __init__(
@@ -88,17 +87,16 @@ class AccessChain:
         session_key: bytes | None = None,
         throttle: Throttle | None = None,
     ) -> None:
-        """`accounts` hold the tokens and sessions; None: there are none. `session_key`: that of
-        `core.accounts.sessions.digest_of`.
+        """`accounts` hold the tokens and sessions (None: there are none). `session_key` is the key
+        for `core.accounts.sessions.digest_of`.
         """
         self.sources: tuple[Source, ...] = tuple(sources)
         self.admins: frozenset[str] = frozenset(admins)
         self.accounts = accounts
         self.watch: Callable[[], Callable[[], Awaitable[bool]]] = lambda: _never
-        """Comes before each question. What it returns comes before a refusal, and before that is
-        counted as one: it looks at the accounts, and says whether they are others than when it was
-        made. A token that another node has just given, and whose client sends it here, is no wrong
-        one.
+        """Called before each question; returns a check that is awaited before a refusal is raised
+        and counted. The check reads the accounts, and returns whether they have changed since the
+        call. So a token that another node has just issued is not refused here.
         """
         self._world = world
         self._verifier = verifier
@@ -108,7 +106,9 @@ class AccessChain:
         self._slow: dict[Source, SlowPeople] = {}
 
     async def identify(self, credential: Credential) -> Identity:
-        """As `Access.identify`."""
+        """Return the identity that the credential proves (see `Access.identify`), and count the
+        login.
+        """
         return await login_counted(self._world.counts, credential, self._identified(credential))
 
     async def _identified(self, credential: Credential) -> Identity:
@@ -119,7 +119,7 @@ class AccessChain:
         return await self._by_password(credential)
 
     async def find(self, user: str) -> Identity | None:
-        """Who the user is, without any proof; None for nobody who may log in. Raises
+        """Return the user's identity without any proof, or None if no such user may log in. Raises
         `PeopleUnknown`.
 
         A change in a directory or a remote service may go unseen for a minute.
@@ -133,13 +133,13 @@ class AccessChain:
         return None
 
     def forget(self, user: str) -> None:
-        """Something about the user has changed."""
+        """Drop everything cached about the user, after a change."""
         self._throttle.forget(user)
         for slow in self._slow.values():
             slow.forget(user)
 
     def forget_all(self) -> None:
-        """Something has changed that may be about everybody."""
+        """Drop everything cached about all users, after a change that may concern any of them."""
         self._throttle.forget_all()
         self._slow = {}
 
@@ -160,7 +160,7 @@ class AccessChain:
             )  # costs nothing and tells nothing: so it is whoever is asked
         if self._throttle.is_proven(credential):
             return await self._ask_again(credential)
-        # a client that asks for fifty pages at once sends its password fifty times: that is one
+        # a client that requests fifty pages at once sends its password fifty times: that is one
         # attempt
         key = self._throttle.fingerprint(credential.user, credential.password, credential.address)
         return await self._attempts.single(key, partial(self._attempt, credential))
@@ -216,8 +216,7 @@ class AccessChain:
             raise
 
     async def _decoy(self, credential: Credential) -> None:
-        """Do the work of a verification: whoever nobody knows shall take as long as a wrong
-        password.
+        """Do the work of a verification, so that an unknown user takes as long as a wrong password.
         """
         await self._verifier.check(credential.user, credential.password, None)
 
@@ -287,8 +286,8 @@ class AccessChain:
     # --- several sources --------------------------------------------------------------------------
 
     async def _whole(self, found: Identity, source: Source) -> Identity:
-        """With the groups that the other sources put them into, and as an administrator if the
-        configuration says so.
+        """Return the identity with the groups that the other sources add, and as an administrator
+        if the configuration says so.
         """
         user = found.user or ""
         admin = found.admin or user in self.admins
@@ -323,7 +322,7 @@ async def _never() -> bool:
 
 
 def _only(user: str, found: Identity | None) -> Identity | None:
-    """What a source found, if it is this user: under another spelling somebody would get past the
+    """Return what a source found, if it is exactly this user: another spelling could bypass the
     sources before it.
     """
     return found if found is not None and found.user == user else None

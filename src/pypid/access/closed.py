@@ -1,4 +1,4 @@
-"""Access that is closed until what it knows people by is there: on a new machine it comes from the
+"""Access that stays closed until the accounts are available: a new machine fetches them from the
 bucket.
 """
 
@@ -15,19 +15,21 @@ from pypid.ports import Access
 
 @define(eq=False)
 class ClosedAccess:
-    """An `Access` that asks `access` once it `is_open`. Until then nobody can log in: 503, and no
-    wrong password.
+    """An `Access` that asks `access` once it `is_open`. Until then every login fails with 503, and
+    not as a wrong password.
     """
 
     access: Access
     is_open: bool = True
     freshly: Callable[[], Awaitable[object] | None] = field(default=lambda: None, repr=False)
-    """Comes before each question: looks at what may have changed where nobody would have told of
-    it. Raises as `identify`.
+    """Called before each question; reads changes that this process is not notified of. Raises as
+    `identify`.
     """
 
     async def identify(self, credential: Credential) -> Identity:
-        """As `Access.identify`."""
+        """Return the identity that the credential proves. Raises `StorageDown` until it `is_open`,
+        else as `Access.identify`.
+        """
         if not self.is_open:
             raise StorageDown("the accounts are still being fetched from it.", retry_after=5)
         looking = self.freshly()

@@ -1,4 +1,4 @@
-"""Users out of the configuration's ``[users]``, and the admin of the first run."""
+"""Users from the configuration's ``[users]``, and the first-run admin."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pypid.ports import People
 
 @frozen(kw_only=True)
 class UsersSettings:
-    """``[users]`` and ``[groups]``. Names are compared exactly. (``[access] admins`` are of all
-    sources: see `Chain`.)
+    """``[users]`` and ``[groups]``. Names are compared exactly. (``[access] admins`` concern all
+    sources: see `AccessChain`.)
 
     `users`: name to password hash; `groups`: name to members, of this source or any other; `state`:
     the folder that may hold the first-run admin.
@@ -33,12 +33,12 @@ class UsersSettings:
 
 @frozen
 class _Roll:
-    """Everybody who can log in, at one time."""
+    """All users of the configuration who can log in, at one time."""
 
     settings: UsersSettings
     first: AdminRecord | None
     groups: Mapping[str, frozenset[str]] = field(init=False)
-    """By member."""
+    """Group names by member."""
 
     @groups.default
     def _by_member(self) -> Mapping[str, frozenset[str]]:
@@ -54,8 +54,8 @@ class _Roll:
         return self.settings.users.get(user)
 
     def is_first(self, user: str) -> bool:
-        """Whether this is the first-run admin. The configuration comes first: a user of that name
-        in it is another person.
+        """Return whether this is the first-run admin. The configuration comes first: a user of that
+        name in it is another person.
         """
         return (
             self.first is not None and user == self.first.user and user not in self.settings.users
@@ -70,11 +70,11 @@ class _Roll:
 
 
 class ConfigPeople:
-    """The people of the configuration file, and the first-run admin.
+    """The `People` of the configuration file, with the first-run admin.
 
-    Hashes in the file are read-only: one that is not argon2id with our parameters is verified, and
-    the log advises, once for each user, to make a new one. The first-run admin's is upgraded in
-    place at the first login.
+    Hashes in the file are read-only: one that is not argon2id with the current parameters is
+    verified, and the log advises, once for each user, to create a new one. The first-run admin's
+    hash is upgraded in place at the first login.
     """
 
     _log = Logger()
@@ -94,7 +94,9 @@ class ConfigPeople:
         self._swap(_Roll(settings, first))
 
     async def check(self, credential: Credential) -> Identity | None:
-        """As `People.check`."""
+        """Return the identity that the credential proves, or None for an unknown user. Raises
+        `Unauthenticated` for a wrong password.
+        """
         roll = self._roll
         stored = roll.stored(credential.user)
         if stored is None:
@@ -106,15 +108,15 @@ class ConfigPeople:
         return roll.identity(credential.user)
 
     async def find(self, user: str) -> Identity | None:
-        """As `People.find`."""
+        """Return the user's identity without any proof, or None for an unknown user."""
         return None if self._roll.stored(user) is None else self._roll.identity(user)
 
     async def groups(self, user: str) -> frozenset[str]:
-        """As `People.groups`: ``[groups]`` may list people of every source."""
+        """Return the user's groups in ``[groups]``, which may list users of every source."""
         return self._roll.groups.get(user, frozenset())
 
     async def reload(self, settings: UsersSettings) -> None:
-        """Go on with these users, and with the first-run admin as `state` now holds it.
+        """Replace the users by these, and read the first-run admin in `state` again.
 
         Raises `Unreadable` for a damaged record, and then nothing changes.
         """
@@ -166,7 +168,7 @@ def _rehash(state: Path, first: AdminRecord, password: str) -> AdminRecord | Non
 
 
 def open(settings: UsersSettings, world: World, verifier: Verifier) -> ConfigPeople:
-    """The backend, with the first-run admin if there is one. Reads a file: call it before the
+    """Return the source, with the first-run admin if there is one. Reads a file: call it before the
     reactor runs.
 
     Raises `Unreadable` for a damaged ``admin.json``.

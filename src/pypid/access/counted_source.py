@@ -1,4 +1,4 @@
-"""What is counted of logins, and of sources of people that are asked over a network."""
+"""Metrics of logins, and of sources of users that are asked over a network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _KINDS = {TOKEN_USER: "token", SESSION_USER: "session"}
 
 @frozen
 class CountedPeople:
-    """A `People` in front of another one; `source` is what it is called in the metrics."""
+    """A `People` in front of another one that counts its answers; `source` is its name in the
+    metrics.
+    """
 
     behind: People
     source: str
@@ -66,8 +68,8 @@ _: type[People] = CountedPeople
 async def login_counted(
     counts: Counts, credential: Credential, identifying: Awaitable[Identity]
 ) -> Identity:
-    """Who it is. What everybody has to wait for is no refused password, and is
-    counted by itself.
+    """Return the identity, and count the login by its kind and outcome. An outage is not counted as
+    a refused password.
     """
     outcome = "failed"
     try:

@@ -1,7 +1,6 @@
-"""The first run: an index that nobody can log in to yet makes its own `admin`, and says once how to
-use it.
+"""The first run: an index without any user creates its own `admin`, and prints once how to use it.
 
-Only the password's hash is kept, in ``admin.json`` below `state`. Everything here blocks: it runs
+Only the password's hash is stored, in ``admin.json`` below `state`. Everything here blocks: it runs
 before the reactor does, or in a thread.
 """
 
@@ -25,7 +24,7 @@ RECORD = "admin.json"
 FORMAT = 1
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
-"""Without i, l, o, 0 and 1, which people mistake for each other."""
+"""Without i, l, o, 0 and 1, which are easily confused."""
 _GROUPS, _GROUP = 7, 4
 """28 characters out of 31: 138 bits."""
 
@@ -40,8 +39,8 @@ class AdminRecord:
 
 
 def read_admin(state: Path) -> AdminRecord | None:
-    """The first-run admin, or None if there is none. Raises `Unreadable` for a record that is torn
-    or of a newer format.
+    """Return the first-run admin, or None if there is none. Raises `Unreadable` for a record that
+    is damaged or of a newer format.
     """
     try:
         data = (state / RECORD).read_bytes()
@@ -68,11 +67,11 @@ def read_admin(state: Path) -> AdminRecord | None:
 
 
 def first_run(state: Path, users: Collection[str], random: Callable[[int], bytes]) -> str | None:
-    """Make the admin if this is a first run without any user; returns the password, to be printed
+    """Create the admin if this is a first run without any user; return the password, to be printed
     once, or None.
 
-    `users` are the names in ``[users]``. Of several processes that start at once exactly one makes
-    the admin and gets the password. Raises `Unreadable` as `read_admin` does.
+    `users` are the names in ``[users]``. Of several processes that start at once exactly one
+    creates the admin and gets the password. Raises `Unreadable` as `read_admin` does.
     """
     if users or read_admin(state) is not None:
         return None
@@ -86,9 +85,10 @@ def first_run(state: Path, users: Collection[str], random: Callable[[int], bytes
 
 
 def upgrade_admin(state: Path, old: AdminRecord, hash: str) -> AdminRecord | None:
-    """Replace the record's hash, unless the file is no longer `old`; returns what is now kept.
+    """Replace the record's hash, unless the file is no longer `old`; return the record that is now
+    stored.
 
-    It may have been deleted meanwhile, to reset the password, or upgraded by another process.
+    The file may have been deleted meanwhile, to reset the password, or upgraded by another process.
     """
     current = read_admin(state)
     if current != old:
@@ -105,8 +105,8 @@ def upgrade_admin(state: Path, old: AdminRecord, hash: str) -> AdminRecord | Non
 
 
 def readable_password(random: Callable[[int], bytes]) -> str:
-    """A password of 138 bits in groups of four, with no characters that look alike; needs no quotes
-    in a shell or URL.
+    """Return a password of 138 bits in groups of four, without characters that look alike; it needs
+    no quotes in a shell or URL.
     """
     chance = int.from_bytes(
         random(32)
@@ -120,7 +120,9 @@ def readable_password(random: Callable[[int], bytes]) -> str:
 
 
 def _create(path: Path, record: AdminRecord) -> bool:
-    """Write the record durably under a name that must be free: whole, or not at all."""
+    """Write the record durably and atomically under a name that must be free; return whether it was
+    free.
+    """
     beside = _write_beside(path, record)
     try:
         path.hardlink_to(beside)
@@ -187,11 +189,12 @@ def greeting(
     readable: bool = True,
     accounts: bool = False,
 ) -> str:
-    """What a first run prints: the password, and the commands to publish and install with it.
+    """Return what a first run prints: the password, and the commands to publish and install with
+    it.
 
-    `base_url` as clients reach this index; `state` is named where the password can be reset.
-    `readable`: everyone may read, so that installing needs no password. `accounts`: those of the
-    database can log in. Printed, never logged: it holds the password.
+    `base_url` is the URL of this index for clients; `state` is the folder whose file resets the
+    password. `readable`: everyone may read, so that installing needs no password. `accounts`: users
+    of the database can log in. Printed, never logged: it holds the password.
     """
     base = base_url.rstrip("/")
     parts = urlsplit(base)
@@ -232,7 +235,9 @@ To get a new password, delete {record} and start pypid again.
 
 
 def _is_loopback(host: str | None) -> bool:
-    """What pip trusts without TLS (``SECURE_ORIGINS`` in its ``network/session.py``)."""
+    """Return whether pip trusts the host without TLS (``SECURE_ORIGINS`` in its
+    ``network/session.py``).
+    """
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Who comes through the control socket."""
+"""Authentication on the control socket."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from pypid.ports import Access
 
 @frozen
 class Operator:
-    """Access for the control socket: whoever can open it (mode 0600, in a folder of mode 0700) is
-    the operator.
+    """The `Access` of the control socket: every process that can open it (mode 0600, in a folder of
+    mode 0700) is the operator.
     """
 
     async def identify(self, credential: Credential) -> Identity:
-        """An admin, under the name of the account that runs the command."""
+        """Return an admin, under the name of the account that runs the command. Raises
+        `Unauthenticated` without a name.
+        """
         if not credential.user:
             raise Unauthenticated()
         return Identity(credential.user, admin=True)

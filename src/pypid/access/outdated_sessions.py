@@ -1,8 +1,8 @@
-"""Sessions that must not outlive a password: of users of the file who have another one now, or are
-there no more, or are new.
+"""Sessions that must not outlive a password: those of users of the configuration file whose
+password has changed, or who were removed or added.
 
-Which passwords the file had is remembered below `state`, as digests of their hashes: so it is found
-out, too, when the file was changed while pypid was stopped.
+The file's passwords are remembered below `state`, as digests of their hashes: so changes that were
+made while pypid was stopped are found, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FILE = "passwords-seen.json"
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """The file: digests of the users' hashes."""
+    """Contents of the file: digests of the users' hashes."""
 
     users: dict[str, str]
 
@@ -42,14 +42,15 @@ class OutdatedSessions:
     state: Path
     world: World
     _since: dict[str, datetime] = field(factory=dict, init=False, repr=False)
-    """Users, and when it was seen that they have another password: what they began later stays.
+    """Users, and when their change of password was seen: sessions that began later stay.
 
-    A session from the future was begun before the clock was set back: it ends, too."""
+    A session from the future began before the clock was set back: it ends, too.
+    """
     _unwritten: _Seen | None = field(default=None, init=False, repr=False)
-    """What is to be remembered once those sessions have ended."""
+    """Written to the file once those sessions have ended."""
 
     async def use(self, users: Mapping[str, str]) -> None:
-        """These are the users of the file from now on, with their hashes."""
+        """Use these users of the file from now on, with their hashes."""
         before = self._unwritten or await self.world.blocking(_read, self.state)
         seen = _Seen(
             {
@@ -58,7 +59,7 @@ class OutdatedSessions:
             }
         )
         if before is not None:
-            # also who is new there: by that name somebody of another source may be logged in
+            # also new users: a user of another source may be logged in under that name
             changed = {user for user, _ in before.users.items() ^ seen.users.items()}
             self._since |= dict.fromkeys(changed, self.world.now())
         if seen != before:
@@ -66,7 +67,7 @@ class OutdatedSessions:
         await self.end()
 
     async def end(self) -> None:
-        """End them, and remember that it is done. What fails is logged."""
+        """End the sessions, and store that it is done. Failures are logged."""
         if self._unwritten is None and not self._since:
             return
         current, since, now = self.accounts.current, dict(self._since), self.world.now()

@@ -1,8 +1,8 @@
-"""Password hashes: made with argon2id, verified in every kind that a team may bring along.
+"""Password hashes: new ones use argon2id; hashes of other common kinds are verified, too.
 
 The parameters are the second of those that OWASP's password storage cheat sheet recommends: 19 MiB
-and some 50 ms, so that logging in costs little memory. `verify` blocks; `Verifier` is how the
-daemon calls it.
+and some 50 ms, so that logging in costs little memory. `verify` blocks; the daemon calls it through
+`Verifier`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 WRONG = "The user name or the password is wrong."
-"""What every source says, whichever it is that is wrong, so that nobody learns which users exist.
+"""The error of every source for a wrong name or a wrong password, so that clients cannot learn
+which users exist.
 """
 MEMORY = 19456
 """KiB."""
@@ -35,14 +36,12 @@ LONGEST_PASSWORD = 4096
 """Bytes of UTF-8; longer ones are refused before anything is computed."""
 
 _NOBODYS = f"$argon2id$v=19$m={MEMORY},t={PASSES},p={LANES}$" + "A" * 22 + "$" + "A" * 43
-"""A hash of our parameters that no password is known for."""
+"""A hash with the current parameters that no password is known for."""
 _BCRYPT_READS = 72
 
 
 class HashKind(Enum):
-    """The kinds of hashes that can be verified; the values, but for the first,
-    are passlib's names.
-    """
+    """Kinds of hashes that can be verified; the values, except the first, are passlib's names."""
 
     ARGON2 = "argon2"
     BCRYPT = "bcrypt"
@@ -51,7 +50,7 @@ class HashKind(Enum):
     PBKDF2_SHA512 = "pbkdf2_sha512"
     PBKDF2_SHA256 = "pbkdf2_sha256"
     APR_MD5_CRYPT = "apr_md5_crypt"
-    """What plain ``htpasswd`` makes (pypiserver's users): weak, and replaced at a login where there
+    """The kind of plain ``htpasswd`` (pypiserver's users): weak, and replaced at a login if there
     is a database.
     """
 
@@ -72,21 +71,21 @@ _PREFIXES = {
 
 
 MOST_WAITING = 1024
-"""Passwords that wait for their turn: a team's first logins of a morning, or the jobs of a matrix
-that begin together.
+"""Passwords that may wait for their turn: a team's first logins of a morning, or the jobs of a
+matrix that begin together.
 """
 PATIENCE = 12.0
 """Seconds that one waits at most. pip gives a connection up after 15."""
 
 
 class PasswordVerdict(Enum):
-    """What a verification found out."""
+    """The result of a verification."""
 
     RIGHT = "right"
     WRONG = "wrong"
     UNVERIFIABLE = "unverifiable"
-    """Nobody here can tell: an unknown or damaged hash, or the library for its kind is not
-    installed.
+    """The password cannot be verified: an unknown or damaged hash, or the library for its kind is
+    not installed.
     """
 
 
@@ -98,12 +97,12 @@ def _ours() -> PasswordHasher:
 
 
 def kind_of(stored: str) -> HashKind | None:
-    """The kind of hash, by its prefix; None for what pypid does not know."""
+    """Return the kind of hash, by its prefix; None for an unknown kind."""
     return next((kind for prefix, kind in _PREFIXES.items() if stored.startswith(prefix)), None)
 
 
 def hash_password(password: str) -> str:
-    """A new argon2id hash (PHC string) with our parameters; takes some 50 ms.
+    """Return a new argon2id hash (PHC string) with the current parameters; takes some 50 ms.
 
     Raises `BadRequest` for a password that could never log in: empty, over 4096 bytes, or with a
     NUL.
@@ -118,10 +117,10 @@ def hash_password(password: str) -> str:
 
 
 def needs_upgrade(stored: str) -> bool:
-    """Whether the hash is anything but argon2id with our parameters.
+    """Return whether the hash is anything but argon2id with the current parameters.
 
-    Stronger ones too: where all hashes cost the same, time tells nobody which user exists, and
-    memory stays bounded.
+    That includes stronger ones: if all hashes cost the same, response times do not reveal which
+    users exist, and memory stays bounded.
     """
     from argon2.exceptions import InvalidHashError
 
@@ -132,7 +131,8 @@ def needs_upgrade(stored: str) -> bool:
 
 
 def verify(stored: str, password: str) -> PasswordVerdict:
-    """Whether `password` is the one that `stored` was made from. Blocks: call it in a thread.
+    """Return whether `password` is the one that `stored` was made from. Blocks: call it in a
+    thread.
 
     An empty password, one over 4096 bytes and one with a NUL (where crypt's kinds would end it) are
     never right.
@@ -150,7 +150,9 @@ def verify(stored: str, password: str) -> PasswordVerdict:
 
 
 def is_usable(password: str) -> bool:
-    """Whether it could be anybody's at all: not empty, not over 4096 bytes, text without a NUL."""
+    """Return whether it can be a password at all: not empty, not over 4096 bytes, text without a
+    NUL.
+    """
     return _usable(password) is not None
 
 
@@ -183,7 +185,7 @@ def _verify_others(kind: HashKind, stored: str, secret: bytes) -> PasswordVerdic
     except ImportError:
         return PasswordVerdict.UNVERIFIABLE
     if kind is HashKind.BCRYPT:
-        # bcrypt never read more; since its release 5 the library refuses longer passwords instead
+        # bcrypt never reads more; since its release 5 the library refuses longer passwords instead
         # of ignoring the rest
         secret = secret[:_BCRYPT_READS]
     scheme: Any = getattr(kinds, kind.value)
@@ -196,7 +198,9 @@ def _verify_others(kind: HashKind, stored: str, secret: bytes) -> PasswordVerdic
 
 
 def _judge(stored: str | None, decoy: str, password: str) -> PasswordVerdict:
-    """`verify`, at the price of one verification also where there is nothing to verify. Blocks."""
+    """Return the verdict of `verify`; without a verifiable hash, spend the same time on `decoy`.
+    Blocks.
+    """
     verdict = PasswordVerdict.WRONG if stored is None else verify(stored, password)
     if stored is None or verdict is PasswordVerdict.UNVERIFIABLE:
         verify(decoy, password)
@@ -208,12 +212,12 @@ def _too_many() -> Busy:
 
 
 class Verifier:
-    """Verifies passwords off the reactor thread, at most two at once, and remembers the right ones
-    for a short while.
+    """Verifies passwords off the reactor thread, at most two at once, and caches the right ones for
+    a short while.
 
-    What is remembered is a keyed hash over user, password and stored hash, with a key that never
-    leaves this process: nothing in clear, and a user whose stored hash changes is forgotten by
-    that. Wrong passwords are not remembered.
+    The cache holds keyed hashes over user, password and stored hash, with a key that never leaves
+    this process: nothing in clear text, and a change of the stored hash invalidates the entry.
+    Wrong passwords are not cached.
     """
 
     _log = Logger()
@@ -227,7 +231,7 @@ class Verifier:
         at_once: int = 2,
         most_waiting: int = MOST_WAITING,
     ) -> None:
-        """`lifetime` in seconds; `most` credentials are remembered."""
+        """`lifetime` in seconds; `most` credentials are cached."""
         self._world = world
         self._lifetime = lifetime
         self._most = most
@@ -241,19 +245,19 @@ class Verifier:
         self._told: set[str] = set()
 
     def resemble(self, hashes: Sequence[str], source: str = "") -> None:
-        """Verify unknown users against these, the hashes of the users: the same kinds and
-        parameters take the same time.
+        """Verify unknown users against these hashes of known users: the same kinds and parameters
+        take the same time.
 
-        They take the place of those that the same `source` of people gave before.
+        They replace those that the same `source` of users passed before.
         """
         self._resembled[source] = hashes
         self._decoys = None
 
     async def check(self, user: str, password: str, stored: str | None) -> bool:
-        """Whether the password is right; `stored` None: there is no such user, which takes as long
-        as a wrong password.
+        """Return whether the password is right; `stored` None: there is no such user, which takes
+        as long as a wrong password.
 
-        Raises `Busy` where too many wait already, or its turn has not come within `PATIENCE`.
+        Raises `Busy` if too many wait already, or its turn has not come within `PATIENCE`.
         """
         if _usable(password) is None:
             return False
@@ -291,8 +295,8 @@ class Verifier:
                 return False
 
     def _decoy(self, user: str) -> str:
-        # always the same one for a name, as if it were that user's own; which one, nobody outside
-        # can compute
+        # always the same one for a name, as if it were that user's own; clients cannot compute
+        # which one
         if self._decoys is None:
             hashes = chain.from_iterable(self._resembled.values())
             self._decoys = tuple(

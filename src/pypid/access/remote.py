@@ -1,4 +1,4 @@
-"""Users and groups from another service, which is asked over HTTP. The protocol is ours:
+"""Users and groups from another service, which is asked over HTTP. The protocol is pypid's:
 ``docs/remote.rst``.
 """
 
@@ -45,7 +45,7 @@ from pypid.ports import People
 S = TypeVar("S")
 
 PATIENCE = 10.0
-"""Seconds for one answer, all of it. Whoever logs in waits for it."""
+"""Seconds for one whole answer. A user who logs in waits for it."""
 CONNECTING = 5.0
 """Seconds for a connection."""
 LARGEST = 1 << 16
@@ -54,10 +54,10 @@ AT_ONCE = 16
 MOST_WAITING = 64
 """Questions that are asked at once, and that may wait for their turn."""
 MOST_REMEMBERED = 2048
-"""Credentials, and users."""
+"""Cached credentials, and cached users."""
 IDLE = 4
 IDLE_TIME = 30
-"""Connections that wait for the next question, and for how many seconds."""
+"""Idle connections that are kept open, and for how many seconds."""
 SOURCE = "the service that knows the users"
 
 _TOLD: dict[int, str] = {
@@ -83,11 +83,11 @@ class RemoteSourceSettings:
 
 
 class RemotePeople:
-    """The people that another service knows.
+    """The `People` that another service knows.
 
-    Right answers are believed for a while, and so is who is (un)known; wrong passwords are asked
-    about each time. Passwords are remembered as keyed hashes with a key that never leaves this
-    process.
+    Right passwords and the answers about known and unknown users are cached for a while; wrong
+    passwords are asked about each time. Passwords are cached as keyed hashes with a key that never
+    leaves this process.
     """
 
     _log = Logger()
@@ -107,8 +107,10 @@ class RemotePeople:
         self._trouble: str | None = None
 
     async def check(self, credential: Credential) -> Identity | None:
-        """As `People.check`. A password that can be nobody's (empty, endless, with a NUL) is not
-        sent anywhere.
+        """Return the identity that the credential proves, or None for an unknown user. An invalid
+        password (empty, too long, with a NUL) is not sent anywhere.
+
+        Raises `Unauthenticated` for a wrong password, `PeopleUnknown` and `Busy`.
         """
         user = credential.user
         if not can_be_called(user):
@@ -128,7 +130,9 @@ class RemotePeople:
         )
 
     async def find(self, user: str) -> Identity | None:
-        """As `People.find`."""
+        """Return the user's identity without any proof, or None for an unknown user. Raises
+        `PeopleUnknown` and `Busy`.
+        """
         if not can_be_called(user):
             return None
         found = self._found.get(user)
@@ -137,7 +141,7 @@ class RemotePeople:
         return await self._finds.single(user, partial(self._find, user))
 
     async def groups(self, user: str) -> frozenset[str]:
-        """None: the service speaks of its own users only."""
+        """Return no groups: the service knows those of its own users only."""
         return frozenset()
 
     # --- questions ---
@@ -172,8 +176,8 @@ class RemotePeople:
         return identity
 
     async def _ask(self, question: str, about: dict[str, str], read: Callable[[bytes], S]) -> S:
-        """What `read` makes of the service's answer. Raises `PeopleUnknown` for all that is none,
-        and `Busy`.
+        """Return the service's answer, parsed by `read`. Raises `PeopleUnknown` if there is no
+        valid answer, and `Busy`.
         """
         if len(self._turns.waiting) >= MOST_WAITING:
             raise Busy("Too many people are being asked for at once.", retry_after=5)
@@ -200,7 +204,7 @@ class RemotePeople:
         return said
 
     def _unknown(self, reason: str) -> PeopleUnknown:
-        """What to raise; the log says the reason, once until another one or an answer comes."""
+        """Return the error to raise; log the reason, once until another one or an answer comes."""
         if reason != self._trouble:
             self._trouble = reason
             self._log.error(
@@ -214,10 +218,10 @@ class RemotePeople:
         return PeopleUnknown(SOURCE)
 
     async def _answer(self, question: str, document: bytes) -> bytes:
-        """The document of an answer. Raises `Fault`.
+        """Return the body of an answer. Raises `Fault`.
 
-        A kept connection that the service closes at the moment that we use it is no reason to give
-        up: it is asked once more.
+        The question is asked once more if the service closes an idle connection while the request
+        is sent.
         """
         try:
             return await self._once(question, document)
@@ -274,7 +278,7 @@ class RemotePeople:
 
 
 class _Refusal(Fault):
-    """There is an answer, and it is no use to ask again at once."""
+    """An answer that another attempt would not change."""
 
 
 def _refuse(response: IResponse) -> None:
@@ -311,14 +315,14 @@ class _Document:
 
 
 def connected(reactor: Any, trust: Trust | None = None) -> HttpConnections:
-    """How the service is reached: close it when nobody will ask any more."""
+    """Return the HTTP connections to the service; close them when there are no more questions."""
     return connections(reactor, trust or Trust(), CONNECTING, idle=IDLE, idle_time=IDLE_TIME)
 
 
 def open(settings: RemoteSourceSettings, world: World, agent: IAgent) -> RemotePeople:
-    """The source, which asks by `agent` (see `connected`), and nothing yet.
+    """Return the source, which asks by `agent` (see `connected`), and does not ask anything yet.
 
-    Raises `CannotStart` for a URL that passwords are not sent to.
+    Raises `CannotStart` for a URL that would send passwords in clear text.
     """
     if is_readable_on_the_way(settings.url):
         raise CannotStart(f"[remote] url: {IN_CLEAR}.")

@@ -1,9 +1,9 @@
-"""What another service says about a user: the documents of the protocol (``docs/remote.rst``),
+"""Answers of another service about a user: the documents of the protocol (``docs/remote.rst``),
 version 1.
 
-The status of an answer speaks of the exchange, its document of the user. So the 404 of a proxy on
-the way, or the 401 that refuses our own login, can never be taken for something that is said about
-somebody. No I/O here.
+The status of an answer is about the exchange, its document about the user. So the 404 of a proxy on
+the way, or the 401 that refuses pypid's own login, is never taken for an answer about a user. No
+I/O here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from attrs import frozen
 from pypid.core.permissions import Identity, account_name
 
 MEDIA_TYPE = "application/vnd.pypid.people.v1+json"
-"""Of all documents, there and back. What answers with another type speaks another protocol, or
-another version of it.
+"""The type of all documents, in both directions. A service that answers with another type uses
+another protocol, or another version of it.
 """
 LONGEST_NAME = 255
 """Characters of a user's or a group's name."""
@@ -26,14 +26,14 @@ MOST_GROUPS = 1000
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
 _Groups = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=MOST_GROUPS)]
-# unknown fields are refused: with "admn" for "admin" somebody would have fewer rights than was
-# meant, and nobody would know why
+# unknown fields are refused: with "admn" for "admin" a user would silently have fewer rights than
+# was meant
 
 
 class PasswordAccepted(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="right"
 ):
-    """It knows the user, and the password is right."""
+    """Answer to ``/check``: the service knows the user, and the password is right."""
 
     user: _Name
     groups: _Groups = ()
@@ -43,14 +43,16 @@ class PasswordAccepted(
 class PasswordRejected(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="wrong"
 ):
-    """It knows the user, and the password is wrong, or the user may not log in."""
+    """Answer to ``/check``: the service knows the user, and the password is wrong, or the user may
+    not log in.
+    """
 
 
 class KnownUser(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="known"
 ):
-    """It knows the user, who may log in. Another word than `PasswordAccepted`: who asked without a
-    password has proved nothing.
+    """Answer to ``/find``: the service knows the user, who may log in. Its tag is not that of
+    `PasswordAccepted`, since a question without a password proves nothing.
     """
 
     user: _Name
@@ -61,7 +63,7 @@ class KnownUser(
 class UnknownUser(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="unknown"
 ):
-    """It does not know the user."""
+    """The service does not know the user."""
 
 
 @frozen
@@ -86,17 +88,19 @@ _FOUND: msgspec.json.Decoder[KnownUser | UnknownUser] = msgspec.json.Decoder(
 
 
 class InvalidAnswer(Exception):
-    """This is no answer. The text says why, and nothing of what was sent."""
+    """The document is not a valid answer. The text gives the reason, and quotes nothing of the
+    request.
+    """
 
 
 def read_checked(asked: str, document: bytes) -> Checked:
-    """The answer to ``/check`` for the user `asked`; raises `InvalidAnswer`."""
+    """Return the answer to ``/check`` for the user `asked`; raises `InvalidAnswer`."""
     said = _decoded(document, _CHECKED)
     return _who(asked, said) if isinstance(said, PasswordAccepted) else said
 
 
 def read_found(asked: str, document: bytes) -> Found:
-    """The answer to ``/find`` for the user `asked`; raises `InvalidAnswer`."""
+    """Return the answer to ``/find`` for the user `asked`; raises `InvalidAnswer`."""
     said = _decoded(document, _FOUND)
     return _who(asked, said) if isinstance(said, KnownUser) else said
 
@@ -126,7 +130,7 @@ def _folded(name: str) -> str:
 
 
 def can_be_called(name: str) -> bool:
-    """Whether a user or a group can have this name."""
+    """Return whether a user or a group can have this name."""
     try:
         account_name(name)
     except ValueError:

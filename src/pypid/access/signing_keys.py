@@ -1,8 +1,8 @@
-"""The key for what pypid signs and digests for itself: sessions, invitations, riddles. All here
-blocks.
+"""The key with which pypid signs and digests its own values: sessions, invitations, captchas.
+Everything here blocks.
 
-It comes out of ``[server] secret`` where there is one, so that several pypids have the same one and
-nothing has to be kept; else it is made at the first start, and kept in ``session.key`` below
+It is derived from ``[server] secret`` if that is set, so that several pypids share it and nothing
+has to be stored; else it is created at the first start, and stored in ``session.key`` below
 `state`. Removing that file ends all sessions.
 """
 
@@ -21,11 +21,10 @@ SIZE = 32
 
 
 def session_key(state: Path, secret: str | None, random: Callable[[int], bytes]) -> bytes:
-    """32 bytes, the same at every start. Of several processes that make it at once all get the same
-    one.
+    """Return 32 bytes, the same at every start. Of several processes that create it at once all get
+    the same key.
 
-    Raises `Unreadable` for a file that holds no key, `CannotStart` where it cannot be read or
-    written.
+    Raises `Unreadable` for a file that holds no key, `CannotStart` if it cannot be read or written.
     """
     if secret is not None:
         return blake2b(secret.encode(), digest_size=SIZE, person=b"pypid key").digest()
@@ -56,7 +55,7 @@ def _read(path: Path) -> bytes:
 
 
 def _make(path: Path, key: bytes) -> None:
-    """Write it durably: whole, or not at all, and never in place of another one."""
+    """Write the key durably and atomically, and never in place of another one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, beside = mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
     try:

@@ -1,5 +1,5 @@
-"""The `pypid` command. What changes something works on a running pypid (through its control socket)
-and on a stopped one.
+"""The `pypid` command. Commands that change something work on a running pypid (through its control
+socket) and on a stopped one.
 
 One module per group of commands; each has `add`, which declares them.
 """
@@ -47,11 +47,11 @@ _MODULES = {
     "copy-storage": "copying",
     "log-level": "loglevel",
 }
-"""Where a command is declared: it need not know the others."""
+"""The module of each command: only this one has to be imported."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; exits with 0, with 1 when pypid says no (the text says why), with 2 when the
+    """Run one command. Exits with 0, with 1 if pypid refuses (the text says why), with 2 if the
     command line is wrong.
     """
     words = sys.argv[1:] if arguments is None else arguments
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(options.run(options))
     except PypidError as error:
         sys.exit(f"pypid: {error}")
-    except BrokenPipeError:  # of `pypid ... | head`; Python would say so again when it ends
+    except BrokenPipeError:  # of `pypid ... | head`; Python would report it again when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("pypid: stopped", file=sys.stderr)
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parser(groups: Sequence[str] = _GROUPS) -> argparse.ArgumentParser:
-    """The command line of these groups of commands, with its help."""
+    """Return the parser of these groups of commands, with their help."""
     top = argparse.ArgumentParser(
         prog="pypid",
         description=(

@@ -1,4 +1,4 @@
-"""All people and rights in pypicloud's dump, out of this pypid and into it: acl."""
+"""The `acl` command: import and export users and rights in the format of pypicloud's dump."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ It holds the hashes of all passwords: keep it as carefully as the accounts.
 
 
 def add(commands: Any) -> None:
-    """acl."""
+    """Declare the `acl` command."""
     verbs = add_verbs(
         commands,
         "acl",
@@ -79,7 +79,7 @@ def _export(options: argparse.Namespace) -> None:
         with open(
             os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
         ) as file:
-            os.fchmod(file.fileno(), 0o600)  # it may have been there
+            os.fchmod(file.fileno(), 0o600)  # the file may have existed, with another mode
             file.write(data)
     except OSError as error:
         sys.exit(f"pypid: {options.file} cannot be written: {error.strerror}")
@@ -127,7 +127,7 @@ def _import(options: argparse.Namespace) -> int | None:
 
 
 def _read(name: str | None) -> Any:
-    """The document that the dump holds; what it means is judged by the daemon."""
+    """Return the JSON document in the dump; the daemon checks its content. Raises `BadRequest`."""
     from pypid.core.accounts.acl_dump import LARGEST, unpacked
     from pypid.core.errors import BadRequest
 

@@ -1,4 +1,4 @@
-"""Asking the daemon, and printing its answer as it came."""
+"""Requests of the commands to the daemon, and printing of its answers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def ask(
     tell: Callable[[Mapping[str, Any]], None] | None = None,
     of_running: bool = False,
 ) -> Any:
-    """One request to the running daemon, or to one that is started for it. `tell` hears how far it
-    is, where it says so.
+    """Send one request to the running daemon, or to one that is started for it, and return the
+    answer. `tell` is called with progress events, if the daemon sends any.
 
     With `of_running` none is started.
     """
@@ -36,9 +36,7 @@ def ask(
 
 
 def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) -> None:
-    """Ask the running daemon again and again, until somebody presses Ctrl-C; `heard` gets each
-    answer.
-    """
+    """Repeat a request to the running daemon until Ctrl-C; `heard` gets each answer."""
     from pypid.daemon.control import ControlRequest
 
     def again(answer: Any) -> ControlRequest:
@@ -50,8 +48,8 @@ def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) 
 
 
 def answer(file: Path, question: ControlRequest) -> Any:
-    """That of the daemon of this configuration, or of one that is started for the question. Raises
-    `ControlRefused`.
+    """Return the answer of the daemon of this configuration, or of one that is started for it.
+    Raises `ControlRefused`.
     """
     from pypid.daemon.control import Control, ControlRefused, listens
     from pypid.daemon.state import control_socket, where
@@ -71,11 +69,11 @@ def answer(file: Path, question: ControlRequest) -> Any:
             "for "
             "example."
         )
-    from pypid.wiring import single_command  # all of a daemon, which takes a while
+    from pypid.wiring import single_command  # imports all of a daemon, which takes a while
 
     return single_command.ask(config, question)
 
 
 def print_json(answer: Any) -> None:
-    """For scripts."""
+    """Print the answer as JSON, for scripts."""
     print(msgspec.json.format(msgspec.json.encode(answer)).decode())

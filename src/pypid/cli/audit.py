@@ -1,4 +1,4 @@
-"""What was done, and who fetched what: audit, downloads."""
+"""The `audit` and `downloads` commands: what was changed, and who downloaded a file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ was given these bytes is found, under whatever name.
 
 
 def add(commands: Any) -> None:
-    """audit, downloads."""
+    """Declare the `audit` and `downloads` commands."""
     audit = explain(
         add_command(
             commands, "audit", _audit, "show who changed what, when, and from where", config=True
@@ -95,13 +95,14 @@ def _audit(options: argparse.Namespace) -> None:
 
 @define
 class _Following:
-    """Prints each line of the log once, the oldest first; with `json` as an object of one line."""
+    """Prints each entry of the audit log once, the oldest first; with `json` as an object per line.
+    """
 
     json: bool
     last: int = 0
 
     def heard(self, answer: Mapping[str, Any]) -> None:
-        """Print what is new in the answer."""
+        """Print the new entries of the answer."""
         new = [deed for deed in reversed(answer["deeds"]) if deed["serial"] > self.last]
         if (
             self.last

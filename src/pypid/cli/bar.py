@@ -1,4 +1,4 @@
-"""A line on a terminal that says how far it is."""
+"""A progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ _BAR = 30
 
 @define
 class ProgressBar:
-    """One line of a terminal, written again and again; nothing where it is none."""
+    """One line of a terminal that is overwritten with the progress; silent if there is no terminal.
+    """
 
     stream: TextIO
     terminal: bool
     _shown: bool = False
 
     def lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """The same lines; how many is said on the way."""
+        """Yield the lines, and show how many were read."""
         for number, line in enumerate(lines, 1):
             if number % 5000 == 0:
                 self._show(f"{number} lines read")
             yield line
 
     def pages(self, done: int, of: int) -> None:
-        """So many projects are done."""
+        """Show how many projects are done."""
         filled = _BAR * done // of if of else _BAR
         self._show(f"[{'#' * filled}{'.' * (_BAR - filled)}] {done} of {of} projects written")
 
     def end(self) -> None:
-        """The line is gone."""
+        """Clear the line."""
         if self._shown:
             self.stream.write("\r\x1b[K")
             self.stream.flush()

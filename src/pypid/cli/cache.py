@@ -1,4 +1,4 @@
-"""What is kept of upstream's files: cache list, cache purge."""
+"""The `cache` command: list and purge cached upstream files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ shows stays in either case, unless you say --force.
 
 
 def add(commands: Any) -> None:
-    """cache."""
+    """Declare the `cache` command."""
     about = "list or purge what is kept of upstream's files"
     cache = commands.add_parser("cache", help=about, description=about[0].upper() + about[1:] + ".")
     verbs = cache.add_subparsers(title="what to do", metavar="list|purge", required=True)
@@ -112,7 +112,7 @@ def _print_files(answer: Mapping[str, Any]) -> None:
 
 
 def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The first column to the left, numbers to the right."""
+    """Print a table: the first column aligned left, numbers right."""
     if not rows:
         return
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
@@ -188,7 +188,7 @@ def _confirm(options: argparse.Namespace) -> None:
 
 
 def in_words(size: int) -> str:
-    """For people: 1536 is 1.5 KiB."""
+    """Return the size in readable units: 1536 is 1.5 KiB."""
     number, units = float(size), ["bytes", "KiB", "MiB", "GiB", "TiB"]
     while number >= 1024 and len(units) > 1:
         number /= 1024
@@ -197,5 +197,5 @@ def in_words(size: int) -> str:
 
 
 def _time(text: str) -> str:
-    """The API's times, to the minute."""
+    """Return a time of the API, to the minute."""
     return text[:16].replace("T", " ")

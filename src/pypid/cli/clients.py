@@ -1,4 +1,4 @@
-"""The settings of pip, twine and uv for this index: client-config."""
+"""The `client-config` command: the settings of pip, twine and uv for this index."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Clients get the same from the running index, made for the host that they ask:
 
 
 def add(commands: Any) -> None:
-    """client-config."""
+    """Declare the `client-config` command."""
     command = add_command(
         commands,
         "client-config",

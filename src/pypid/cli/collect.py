@@ -1,4 +1,4 @@
-"""Having here all the files that requirements need: collect."""
+"""The `collect` command: fetch and cache all files that requirements need."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _BAR = 30
 
 
 def add(commands: Any) -> None:
-    """collect."""
+    """Declare the `collect` command."""
     collect = add_command(
         commands,
         "collect",
@@ -149,7 +149,7 @@ class _Quiet:
 
 @define
 class _Plain:
-    """A line for each step, for logs."""
+    """Prints a line for each step, for logs."""
 
     stream: TextIO
 
@@ -162,7 +162,7 @@ class _Plain:
 
 @define
 class _Bar:
-    """One line of a terminal, written again and again."""
+    """One line of a terminal that is overwritten with the progress."""
 
     stream: TextIO
     _shown: bool = False

@@ -1,4 +1,4 @@
-"""How a command is declared: its name, its help, and the options that all of them have."""
+"""Declaration of a command: its name, its help, and common options."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def add_command(
     *,
     config: bool = False,
 ) -> argparse.ArgumentParser:
-    """One more command, which `run` does. With `config` it has the options of those that talk to
-    the daemon.
+    """Add a command that calls `run`, and return its parser. With `config` it has the options of
+    commands that talk to the daemon.
     """
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=help, description=help[0].upper() + help[1:] + "."
@@ -32,7 +32,7 @@ def add_command(
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
-    """The option that says whose pypid is meant."""
+    """Add the `--config` option."""
     command.add_argument(
         "--config",
         "-c",

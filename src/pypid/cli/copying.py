@@ -1,4 +1,4 @@
-"""From one storage into another: copy-storage."""
+"""The `copy-storage` command: copy from one storage into another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ People, rights and tokens are not in the storage: copy the state folder, or
 
 
 def add(commands: Any) -> None:
-    """copy-storage."""
+    """Declare the `copy-storage` command."""
     command = add_command(
         commands, "copy-storage", copy_storage, "copy all packages from one storage into another"
     )
@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
 
 
 def copy_storage(options: argparse.Namespace) -> None:
-    """Copy, and say what became of it; exits with 1 where the target has something else."""
+    """Copy, and report the result; exits with 1 if the target has other content under a name."""
     copied = _copied(options.source, options.target)
     if options.json:
         print_json(

@@ -1,4 +1,4 @@
-"""The index as static files, once: export."""
+"""The `export` command: write the index as static files, once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ that it runs as; without one, by one that is started for it.
 
 
 def add(commands: Any) -> None:
-    """export."""
+    """Declare the `export` command."""
     command = add_command(
         commands, "export", _export, "write the index as static files", config=True
     )

@@ -1,4 +1,4 @@
-"""Letting people make accounts for themselves, one by one: invitation."""
+"""The `invitation` command: let single users register."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ It is printed once and stored nowhere; the audit log has its id.
 
 
 def add(commands: Any) -> None:
-    """invitation."""
+    """Declare the `invitation` command."""
     verbs = add_verbs(
         commands,
         "invitation",

@@ -1,4 +1,4 @@
-"""How much the running pypid writes to its log: log-level."""
+"""The `log-level` command: how much the running pypid writes to its log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ address is written. It is in the audit log who changed the level.
 
 
 def add(commands: Any) -> None:
-    """log-level."""
+    """Declare the `log-level` command."""
     command = add_command(
         commands,
         "log-level",

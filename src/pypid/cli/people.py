@@ -1,4 +1,4 @@
-"""Accounts and groups: user, group."""
+"""The `user` and `group` commands: accounts and groups."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ directory can be one. Groups of the configuration are changed there.
 
 
 def add(commands: Any) -> None:
-    """user, group."""
+    """Declare the `user` and `group` commands."""
     about = "list and change the accounts of people"
     verbs = add_verbs(
         commands, "user", about, USERS, "list|show|add|password|admin|enable|disable|remove"

@@ -1,4 +1,4 @@
-"""What is done to a project, a release or a file: yank, unyank, status, delete, release-name."""
+"""Commands for a project, a release or a file: yank, unyank, status, delete, release-name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pypid.core.model import Status
 
 
 def add(commands: Any) -> None:
-    """yank, unyank, status, delete, release-name."""
+    """Declare yank, unyank, status, delete and release-name."""
     _yanking(commands)
     status = add_command(
         commands, "status", _status, "set a project's status (PEP 792)", config=True
@@ -112,7 +112,9 @@ def _project(options: argparse.Namespace) -> str:
 
 
 def _selected(options: argparse.Namespace) -> str:
-    """The URL of a file or a release: what looks like a distribution's file name is one."""
+    """Return the URL of a file or a release: a file if the argument parses as a distribution's file
+    name.
+    """
     from pypid.core.errors import BadFilename
     from pypid.core.packaging.names import parse_filename
 

@@ -1,5 +1,5 @@
-"""What is asked at the terminal: passwords (never an argument: `ps` and the shell's history show
-those), and leave.
+"""Prompts at the terminal: for passwords (never an argument: `ps` and the shell's history show
+those), and for confirmation.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import sys
 
 
 def password(*, stdin: bool, undone: str) -> str:
-    """A password, typed twice, or one line of standard input.
+    """Return a password, typed twice, or one line of standard input.
 
-    Ends the command where none comes; `undone` says what was not done.
+    Exits if there is none; `undone` says what was not done.
     """
     if stdin:
         found = sys.stdin.readline().rstrip("\n")
@@ -29,7 +29,7 @@ def password(*, stdin: bool, undone: str) -> str:
 
 
 def add_password(command: argparse.ArgumentParser) -> None:
-    """The options that say where a new password comes from."""
+    """Add the options that say where a new password comes from."""
     where = command.add_mutually_exclusive_group()
     where.add_argument(
         "--ask",
@@ -44,12 +44,12 @@ def add_password(command: argparse.ArgumentParser) -> None:
 
 
 def chosen_password(options: argparse.Namespace, undone: str) -> str | None:
-    """What `add_password` lets choose; None: pypid is to make one."""
+    """Return the password by the options of `add_password`; None: pypid generates one."""
     return password(stdin=options.stdin, undone=undone) if options.ask or options.stdin else None
 
 
 def confirm(what: str, word: str, undone: str) -> None:
-    """Ends the command unless the word is typed."""
+    """Exit unless the word is typed."""
     print(what)
     try:
         typed = input(f"Type {word} to go on: ").strip()

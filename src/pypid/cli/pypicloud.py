@@ -1,4 +1,4 @@
-"""The names of pypicloud's commands, for scripts that call them: each is a command of `pypid`, or
+"""The names of pypicloud's commands, for scripts that call them: each runs a command of `pypid`, or
 says why there is none.
 """
 
@@ -15,7 +15,7 @@ from pypid import cli
 
 
 def gen_password() -> None:
-    """``ppc-gen-password`` and ``pypicloud-gen-password``: `pypid gen-password`."""
+    """Run ``ppc-gen-password`` and ``pypicloud-gen-password``: `pypid gen-password`."""
     line = argparse.ArgumentParser(
         description="Ask for a password and print its hash: `pypid gen-password`."
     )
@@ -33,7 +33,7 @@ def gen_password() -> None:
 
 
 def make_config() -> None:
-    """``ppc-make-config`` and ``pypicloud-make-config``: pypid's own
+    """Run ``ppc-make-config`` and ``pypicloud-make-config``: print or write pypid's own
     configuration, with comments.
     """
     line = argparse.ArgumentParser(
@@ -75,7 +75,7 @@ def make_config() -> None:
 
 
 def export() -> None:
-    """``ppc-export CONFIG [-o FILE]``: `pypid acl export`."""
+    """Run ``ppc-export CONFIG [-o FILE]``: `pypid acl export`."""
     options = _of_dump(
         "Print users, groups and rights as JSON: `pypid acl export`.",
         "-o",
@@ -93,7 +93,7 @@ def export() -> None:
 
 
 def import_() -> None:
-    """``ppc-import CONFIG [-i FILE]``: `pypid acl import`."""
+    """Run ``ppc-import CONFIG [-i FILE]``: `pypid acl import`."""
     options = _of_dump(
         "Take in what ppc-export wrote: `pypid acl import`.",
         "-i",
@@ -118,17 +118,19 @@ def _of_dump(about: str, flag: str, help: str) -> argparse.Namespace:
 
 
 def migrate() -> None:
-    """``ppc-migrate FROM TO``: `pypid copy-storage`."""
+    """Run ``ppc-migrate FROM TO``: `pypid copy-storage`."""
     cli.main(["copy-storage", *sys.argv[1:]])
 
 
 def create_schema() -> None:
-    """``pypicloud-create-schema``: there is nothing to do."""
+    """Run ``pypicloud-create-schema``: say that there is nothing to do."""
     _say("no schema has to be created: pypid makes what it needs when it starts")
 
 
 def create_s3_sync() -> None:
-    """``ppc-create-s3-sync`` told pypicloud of what was put into the bucket past it."""
+    """Refuse ``ppc-create-s3-sync``, which notified pypicloud of objects put into the bucket
+    directly.
+    """
     _refuse(
         "there is no function for AWS Lambda that tells pypid of new objects. What is put into "
         "the bucket past pypid is "
@@ -137,7 +139,7 @@ def create_s3_sync() -> None:
 
 
 def build_lambda_bundle() -> None:
-    """``ppc-build-lambda-bundle`` built the same function."""
+    """Refuse ``ppc-build-lambda-bundle``, which built the function of `create_s3_sync`."""
     create_s3_sync()
 
 

@@ -1,4 +1,4 @@
-"""Who may read and write single projects: right."""
+"""The `right` command: who may read and write single projects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WHOM = "carol (or user:carol), group:devs, everyone, authenticated"
 
 
 def add(commands: Any) -> None:
-    """right."""
+    """Declare the `right` command."""
     verbs = add_verbs(
         commands,
         "right",
@@ -56,8 +56,8 @@ def add(commands: Any) -> None:
 
 
 def right_url(project: str, whom: str) -> str:
-    """Where the API has the right of `whom`, spelled as the configuration spells principals: a bare
-    name is a user.
+    """Return the API's URL of the right of `whom`, spelled as the configuration spells principals:
+    a bare name is a user.
     """
     if whom in ("everyone", "authenticated"):
         words = [whom]

@@ -1,4 +1,4 @@
-"""Names for moments of the index: snapshot make, list, delete."""
+"""The `snapshot` command: name the index as it was at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ evicted again. /at/ of the same moment shows the same.
 
 
 def add(commands: Any) -> None:
-    """snapshot."""
+    """Declare the `snapshot` command."""
     about = "make, list and delete names for moments of the index"
     verbs = add_verbs(commands, "snapshot", about, SNAPSHOTS, "make|list|delete")
     making = explain(

@@ -1,4 +1,4 @@
-"""Starting pypid, and what is needed before: the configuration looked at, a password hashed."""
+"""Commands to start pypid and to prepare it: check a configuration, hash a password."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pypid.daemon.sd_notify import name_sockets
 from pypid.prefork import how_many
 
 SECRET = 32
-"""Bytes of chance in a secret."""
+"""Random bytes in a secret."""
 
 
 def add(commands: Any) -> None:
-    """serve, check-config, convert-config, gen-password, gen-secret."""
+    """Declare serve, check-config, convert-config, gen-password and gen-secret."""
     serve = add_command(
         commands,
         "serve",
@@ -83,7 +83,7 @@ def add(commands: Any) -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     name_sockets(os.environ)
-    # what is imported stays: to look for garbage among it again and again is a tenth of a start
+    # imported objects stay: searching them for garbage takes a tenth of the start time
     gc.disable()
     from pypid.wiring.recipe import serve
 

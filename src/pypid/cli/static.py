@@ -1,5 +1,5 @@
-"""An index as static files, out of a list of file names: static. It needs no configuration and no
-pypid.
+"""The `static` command: write an index as static files, from a list of file names. It needs no
+configuration and no pypid.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from pypid.cli.bar import ProgressBar
 from pypid.cli.command import add_command
 
-if TYPE_CHECKING:  # a start need not know them
+if TYPE_CHECKING:  # other commands need not import these
     from pypid.static.building import BuildOutcome
     from pypid.static.reading import PackageList
 
@@ -55,7 +55,7 @@ docs/static.rst has the nginx for it.
 
 
 def add(commands: Any) -> None:
-    """static."""
+    """Declare the `static` command."""
     command = add_command(
         commands, "static", _static, "write an index as static files, out of a list of file names"
     )
@@ -154,7 +154,7 @@ def _static(options: argparse.Namespace) -> int:
     from pypid.static.settings import StaticSettings
     from pypid.static.tree import TreeFolder
 
-    gc.disable()  # a million values that only end with us
+    gc.disable()  # a million values that live until the process ends
     bar = ProgressBar(sys.stderr, sys.stderr.isatty())
     try:
         previous = _previous(options, bar)
@@ -232,8 +232,8 @@ def _check(listed: PackageList, options: argparse.Namespace) -> None:
 
 
 def _report(listed: PackageList, outcome: BuildOutcome, *, terminal: bool) -> None:
-    """Nothing where all went well and nobody looks: programs that mail what they are told are to
-    stay quiet, as before.
+    """Print the summary; nothing if no file was left out and standard error is no terminal: cron
+    mails any output.
     """
     done = outcome.done
     if terminal or listed.left_out:

@@ -1,4 +1,4 @@
-"""What is done to the storage: rebuild, adopt, check."""
+"""Commands for the storage: rebuild, adopt, check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pypid.cli.table import counted, printable
 
 
 def add(commands: Any) -> None:
-    """rebuild, adopt, check."""
+    """Declare rebuild, adopt and check."""
     rebuild = add_command(
         commands,
         "rebuild",
@@ -74,7 +74,7 @@ def _adopt(options: argparse.Namespace) -> None:
 
 
 def _tell(event: Mapping[str, Any]) -> None:
-    """How far it is, every few seconds."""
+    """Print a progress message, which comes every few seconds."""
     print(event["said"], file=sys.stderr, flush=True)
 
 
@@ -118,7 +118,7 @@ def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
             told = "".join(f"\n    {printable(problem)}" for problem in line["problems"])
             print(f"{printable(line['key'])}: {line['outcome']}{told}")
         taken = sum(line["outcome"] == "adopted" for line in answer["adopted"])
-        # the counts of projects are from before the files were taken in
+        # the counts of projects are from before the files were adopted
         known = (
             f"{counted(answer['projects'], 'project')} known before, {answer['changed']} of them "
             f"read anew"

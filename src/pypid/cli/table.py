@@ -1,4 +1,4 @@
-"""Lists for people: columns, and the API's times."""
+"""Tables and texts that the commands print."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns to the left, as wide as they need; nothing where there are no rows."""
+    """Print a table with columns aligned left; nothing if there are no rows."""
     lines = [[printable(cell) for cell in row] for row in rows]
     if not lines:
         return
@@ -20,7 +20,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` for a terminal: what somebody else wrote cannot steer it."""
+    """Return `text` escaped for a terminal: text from other users must not control it."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in text
@@ -28,16 +28,16 @@ def printable(text: str) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """``1 right``, ``2 rights``."""
+    """Return the number with its noun: ``1 right``, ``2 rights``."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def in_minutes(text: str | None, never: str = "never") -> str:
-    """A time of the API, to the minute (UTC)."""
+    """Return a time of the API, to the minute (UTC)."""
     return never if text is None else text[:16].replace("T", " ")
 
 
 def print_warnings(answer: Mapping[str, Any]) -> None:
-    """What the daemon wants known, on standard error."""
+    """Print the warnings of an answer on standard error."""
     for warning in answer.get("warnings", ()):
         print(f"pypid: {warning}", file=sys.stderr)

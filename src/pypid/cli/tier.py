@@ -1,4 +1,4 @@
-"""Old files into a cheaper storage class: tier."""
+"""The `tier` command: move old files into a cheaper storage class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STANDARD_IA and the like can be read as before. Only for [storage] backend = s3.
 
 
 def add(commands: Any) -> None:
-    """tier."""
+    """Declare the `tier` command."""
     tier = add_command(
         commands, "tier", _tier, "move old files into a cheaper storage class (S3)", config=True
     )

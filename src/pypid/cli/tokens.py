@@ -1,4 +1,4 @@
-"""Secrets for machines: token."""
+"""The `token` command: secrets for programs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ACTIONS = ("read", "publish", "overwrite", "delete", "fetch", "admin", "metrics"
 
 
 def add(commands: Any) -> None:
-    """token."""
+    """Declare the `token` command."""
     verbs = add_verbs(commands, "token", "list, make and revoke tokens", TOKENS, "list|make|revoke")
     listing = add_command(verbs, "list", _list, "show the tokens, never their secrets", config=True)
     listing.add_argument("--user", metavar="USER", help="only of this one")

@@ -1,4 +1,4 @@
-"""Commands of two words: `pypid user list`."""
+"""Commands of two words, such as `pypid user list`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 
 def add_verbs(commands: Any, name: str, about: str, examples: str, metavar: str) -> Any:
-    """A command that is followed by a verb; what comes back takes the verbs. `examples` stand below
-    its help, as they are.
+    """Add a command that is followed by a verb, and return the subparsers for its verbs. `examples`
+    are shown below its help, unchanged.
     """
     command = commands.add_parser(
         name,
@@ -21,7 +21,7 @@ def add_verbs(commands: Any, name: str, about: str, examples: str, metavar: str)
 
 
 def explain(command: argparse.ArgumentParser, text: str) -> argparse.ArgumentParser:
-    """Examples and explanations below its help, as they are."""
+    """Show examples and explanations below a command's help, unchanged; return the command."""
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.epilog = text
     return command

@@ -1,4 +1,4 @@
-"""Why something is not there: why."""
+"""The `why` command: why a project or file is not visible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ The same over HTTP, for those who may publish: GET /api/why/PROJECT[/FILE].
 
 
 def add(commands: Any) -> None:
-    """why."""
+    """Declare the `why` command."""
     command = add_command(
         commands,
         "why",
@@ -105,5 +105,5 @@ def _hidden(file: Mapping[str, Any]) -> str:
 
 
 def _time(text: str) -> str:
-    """The API's times, for people."""
+    """Return a time of the API in readable form."""
     return text[:19].replace("T", " ") + " UTC"

@@ -1,4 +1,4 @@
-"""What a further worker runs: not for people, the first worker starts it. ``python -m
+"""The entry point of a further worker, started by the first one, not by users: ``python -m
 pypid.cli.worker NUMBER``.
 """
 
@@ -11,14 +11,14 @@ import sys
 
 
 def main() -> None:
-    """Do what the first worker says, until it says that it is enough, or is gone."""
+    """Follow the first worker's orders until it ends this one, or has ended itself."""
     for heard_by_the_first in (
         signal.SIGINT,
         signal.SIGHUP,
         signal.SIGUSR1,
-    ):  # which are sent to all in a terminal
+    ):  # a terminal sends these to all processes; the first worker handles them
         signal.signal(heard_by_the_first, signal.SIG_IGN)
-    gc.disable()  # as `pypid serve`
+    gc.disable()  # as `pypid serve` does
     from pypid.prefork.link import first_orders
 
     try:

@@ -1,10 +1,9 @@
-"""Every way pypid says no: an exception with fields, whose text says what to do next.
+"""Every error of pypid: an exception with fields, whose text says what to do next.
 
-Rules raise these; `web/app/errors.py` holds the one table that makes HTTP statuses of them, and `cli`
-prints them. No text here may hold a secret: texts go to clients and into logs.
+Rules raise these; `web/app/errors.py` holds the one table that maps them to HTTP statuses, and
+`cli` prints them. No text here may contain a secret: texts go to clients and into logs.
 
-Slots and a ``__repr__`` for each of these classes would be half of what they cost every start, some
-30 ms.
+Slots and a ``__repr__`` for each of these classes would double their start-up cost, some 30 ms.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from collections.abc import Sequence
 from attrs import define, fields
 
 INVALID_ATTESTATIONS = "Invalid attestations supplied during upload: "
-"""How the public index begins what it says of attestations that it refuses."""
+"""Prefix of the public index's message about attestations that it refuses."""
 
 
 @define(slots=False, repr=False)
 class PypidError(Exception):
-    """The base of all that pypid refuses or cannot do. ``str()`` is one readable
-    line or paragraph.
+    """The base class of everything that pypid refuses or cannot do. ``str()`` is one readable line
+    or paragraph.
     """
 
     def __str__(self) -> str:
@@ -33,13 +32,13 @@ class PypidError(Exception):
         return f"{type(self).__name__}({', '.join(said)})"
 
     def text(self) -> str:
-        """What happened and what to do about it."""
+        """Return what happened and what to do about it."""
         return type(self).__name__
 
 
 @define(slots=False, repr=False)
 class BadName(PypidError):
-    """A text that is not a project's name (packaging specification "Names and normalization")."""
+    """The text is not a project name (packaging specification "Names and normalization")."""
 
     name: str
 
@@ -53,7 +52,7 @@ class BadName(PypidError):
 
 @define(slots=False, repr=False)
 class BadFilename(PypidError):
-    """A file name that no distribution can have."""
+    """The file name is not valid for any distribution."""
 
     filename: str
     reason: str
@@ -64,10 +63,10 @@ class BadFilename(PypidError):
 
 @define
 class ConfigProblem:
-    """One thing wrong with the configuration; `str` gives one line: where, what was read, what is
+    """One problem in the configuration; `str` gives one line: the place, the value read, the values
     allowed.
 
-    `section` is empty for what concerns the file, or the environment, as a whole.
+    `section` is empty if the problem concerns the file or the environment as a whole.
     """
 
     where: str
@@ -86,7 +85,7 @@ class ConfigProblem:
 
 @define(slots=False, repr=False)
 class BadConfig(PypidError):
-    """The configuration cannot be used; holds all the problems, never only the first."""
+    """The configuration cannot be used; holds all its problems, not only the first."""
 
     problems: Sequence[ConfigProblem]
 
@@ -129,7 +128,7 @@ class NoSuchFile(PypidError):
 
 @define(slots=False, repr=False)
 class NoSuchMember(PypidError):
-    """An archive has no member of this path: HTTP 404."""
+    """The archive has no member of this path: HTTP 404."""
 
     filename: str
     path: str
@@ -143,9 +142,7 @@ class NoSuchMember(PypidError):
 
 @define(slots=False, repr=False)
 class Opaque(PypidError):
-    """A file that is there and cannot be looked into: HTTP 422. It can be downloaded
-    all the same.
-    """
+    """The contents of an existing file cannot be listed: HTTP 422. It can still be downloaded."""
 
     filename: str
     reason: str
@@ -156,8 +153,8 @@ class Opaque(PypidError):
 
 @define(slots=False, repr=False)
 class NotYetKnown(PypidError):
-    """Whether the name is ours is not known yet: the listing of the storage, or of the rules, is
-    not complete (503).
+    """It is not known yet whether the name is local: the listing of the storage, or of the rules,
+    is not complete (503).
     """
 
     name: str
@@ -185,7 +182,7 @@ class ListIncomplete(PypidError):
 
 @define(slots=False, repr=False)
 class BadRequest(PypidError):
-    """A request that cannot be understood; `reason` says what was expected."""
+    """The request cannot be understood; `reason` says what was expected."""
 
     reason: str
 
@@ -195,7 +192,7 @@ class BadRequest(PypidError):
 
 @define(slots=False, repr=False)
 class BadMoment(PypidError):
-    """A text in an address that names no moment for which the index can be shown: HTTP 400."""
+    """A text in an address is not a valid time for an as-of view: HTTP 400."""
 
     moment: str
     reason: str
@@ -222,7 +219,7 @@ class NoSuchSnapshot(PypidError):
 
 @define(slots=False, repr=False)
 class NotAcceptable(PypidError):
-    """None of the representations that the client accepts is to be had: HTTP 406."""
+    """None of the representations that the client accepts is available: HTTP 406."""
 
     offered: Sequence[str]
 
@@ -235,7 +232,7 @@ class NotAcceptable(PypidError):
 
 @define(slots=False, repr=False)
 class UploadRejected(PypidError):
-    """A distribution that cannot be published; holds all the problems at once."""
+    """The distribution cannot be published; holds all the problems at once."""
 
     problems: Sequence[str]
     filename: str = ""
@@ -254,8 +251,7 @@ class UploadRejected(PypidError):
 
 @define(slots=False, repr=False)
 class AttestationsRejected(UploadRejected):
-    """The attestations of an upload (PEP 740) cannot be accepted, and nothing else is wrong with
-    it.
+    """The attestations of an upload (PEP 740) are not accepted, and nothing else is wrong with it.
     """
 
     def text(self) -> str:
@@ -264,8 +260,7 @@ class AttestationsRejected(UploadRejected):
 
 @define(slots=False, repr=False)
 class AlreadyExists(PypidError):
-    """Another file of this name, with other bytes, is published. Clients look for the first three
-    words.
+    """A different file of this name is already published. Clients look for the first three words.
     """
 
     filename: str
@@ -279,13 +274,15 @@ class AlreadyExists(PypidError):
 
 @define(slots=False, repr=False)
 class AlreadyThere(AlreadyExists):
-    """The same at ``/api/package/...``, where pypicloud's scripts look for it: HTTP 409."""
+    """A different file of this name is published, as reported at ``/api/package/...`` for
+    pypicloud's scripts: HTTP 409.
+    """
 
 
 @define(slots=False, repr=False)
 class NameUsedUp(PypidError):
-    """A file of this name was published and deleted; the name is not free for other bytes
-    (tombstone).
+    """A file of this name was published and deleted; its tombstone reserves the name for the same
+    content.
     """
 
     filename: str
@@ -312,7 +309,7 @@ class ProjectClosed(PypidError):
 
 @define(slots=False, repr=False)
 class Unauthenticated(PypidError):
-    """Nobody, or a wrong password: HTTP 401 with a challenge."""
+    """The request has no credentials or a wrong password: HTTP 401 with a challenge."""
 
     reason: str = "Log in to do this: send a user name and a password with the request."
 
@@ -335,8 +332,8 @@ class TooManyAttempts(PypidError):
 
 @define(slots=False, repr=False)
 class LoginRefused(PypidError):
-    """A wrong name or password in a login form: HTTP 403, for at 401 with a challenge a browser
-    asks for them by itself.
+    """A wrong name or password in a login form: HTTP 403, because at a 401 with a challenge
+    browsers show their own login dialog.
     """
 
     reason: str = "The user name or the password is wrong."
@@ -347,8 +344,8 @@ class LoginRefused(PypidError):
 
 @define(slots=False, repr=False)
 class NoCsrfToken(PypidError):
-    """A browser's session wants to change something, and does not say what only our own pages know:
-    HTTP 403.
+    """A session's request to change something lacks the CSRF token that only local pages know: HTTP
+    403.
     """
 
     def text(self) -> str:
@@ -362,7 +359,7 @@ class NoCsrfToken(PypidError):
 
 @define(slots=False, repr=False)
 class RegistrationClosed(PypidError):
-    """Nobody makes an account for oneself here, or not in this way: HTTP 403."""
+    """Self-registration is closed, or not available in this way: HTTP 403."""
 
     reason: str = "Accounts are made by the administrators of this index: ask one of them."
 
@@ -372,7 +369,7 @@ class RegistrationClosed(PypidError):
 
 @define(slots=False, repr=False)
 class NoRiddles(PypidError):
-    """No riddle has to be solved here: HTTP 404."""
+    """Registration needs no captcha here: HTTP 404."""
 
     def text(self) -> str:
         return "No riddle has to be solved here: register without one."
@@ -391,8 +388,8 @@ class TooManyRegistrations(TooManyAttempts):
 
 @define(slots=False, repr=False)
 class PeopleUnknown(PypidError):
-    """Those who know who somebody is (a database, a directory, a service) cannot be asked: HTTP
-    503, and nothing is granted.
+    """The source of identities (a database, a directory, a service) is unavailable: HTTP 503, and
+    nothing is granted.
     """
 
     source: str
@@ -407,7 +404,7 @@ class PeopleUnknown(PypidError):
 
 @define(slots=False, repr=False)
 class NameTaken(PypidError):
-    """A user or a group of this name is there already: HTTP 409."""
+    """A user or a group of this name already exists: HTTP 409."""
 
     name: str
     why: str = ""
@@ -419,8 +416,8 @@ class NameTaken(PypidError):
 
 @define(slots=False, repr=False)
 class ChangedElsewhere(PypidError):
-    """What was to be changed here is said in the configuration, or by a directory: HTTP 409.
-    `what`: "the user 'alice'".
+    """The object to change is defined in the configuration or by a directory: HTTP 409. `what`:
+    "the user 'alice'".
     """
 
     what: str
@@ -432,8 +429,8 @@ class ChangedElsewhere(PypidError):
 
 @define(slots=False, repr=False)
 class PeopleFixed(PypidError):
-    """People and rights stand in the configuration alone, so nothing of them is changed by
-    pypicloud's API: HTTP 501.
+    """Users and rights are defined in the configuration only, so pypicloud's API cannot change
+    them: HTTP 501.
     """
 
     def text(self) -> str:
@@ -448,8 +445,8 @@ class PeopleFixed(PypidError):
 
 @define(slots=False, repr=False)
 class InseparableRight(PypidError):
-    """Somebody would write a project without reading it, which cannot be here: HTTP 409. `reason`
-    says what to do.
+    """The change would let a user write a project without reading it, which is not supported: HTTP
+    409. `reason` says what to do.
     """
 
     reason: str
@@ -460,7 +457,7 @@ class InseparableRight(PypidError):
 
 @define(slots=False, repr=False)
 class LastAdmin(PypidError):
-    """Nobody would be left who may administer this index: HTTP 409."""
+    """The change would leave no administrator of this index: HTTP 409."""
 
     name: str
 
@@ -474,7 +471,7 @@ class LastAdmin(PypidError):
 
 @define(slots=False, repr=False)
 class NotByToken(PypidError):
-    """A token may not do this, whatever else it may: HTTP 403."""
+    """The action is not allowed with any token: HTTP 403."""
 
     def text(self) -> str:
         return "This cannot be done with a token. Log in with a user name and a password to do it."
@@ -508,7 +505,7 @@ class NoSuchGroup(PypidError):
 
 @define(slots=False, repr=False)
 class NoSuchToken(PypidError):
-    """No token of this id."""
+    """No token has this id."""
 
     id: str
 
@@ -518,8 +515,8 @@ class NoSuchToken(PypidError):
 
 @define(slots=False, repr=False)
 class MintRefused(PypidError):
-    """Trusted publishing gives no token: HTTP 422. `code` is the public index's word for why, for
-    machines.
+    """Trusted publishing issues no token: HTTP 422. `code` is the public index's machine-readable
+    reason.
     """
 
     code: str
@@ -531,13 +528,13 @@ class MintRefused(PypidError):
 
 @define(slots=False, repr=False)
 class Forbidden(PypidError):
-    """Somebody known who may not do this: HTTP 403."""
+    """A known user lacks the right to do this: HTTP 403."""
 
     user: str
     action: str
     project: str | None = None
     token: bool = False
-    """Whether it is the token that is limited, and not its user."""
+    """Whether the token is limited, and not its user."""
 
     def text(self) -> str:
         where = f" in the project {self.project!r}" if self.project else ""
@@ -555,11 +552,11 @@ class Forbidden(PypidError):
 
 @define(slots=False, repr=False)
 class OtherSite(PypidError):
-    """A browser sent this for a page of another site, perhaps with the password that it remembers:
-    HTTP 403.
+    """A browser sent the request for a page of another site, perhaps with a stored password: HTTP
+    403.
 
-    `origin`: whose page that is; `host`: how we were asked for. A proxy that changes the Host makes
-    our own pages look so.
+    `origin`: the site of that page; `host`: the host that the request names. A proxy that changes
+    the Host header causes this for local pages.
     """
 
     origin: str = ""
@@ -583,8 +580,8 @@ class OtherSite(PypidError):
 
 @define(slots=False, repr=False)
 class TooLarge(PypidError):
-    """A body over its limit: HTTP 413. `limit` in bytes; `key` names the setting that moves it, if
-    one does.
+    """A body exceeds its limit: HTTP 413. `limit` in bytes; `key` names the setting that changes
+    it, if there is one.
     """
 
     limit: int
@@ -610,7 +607,9 @@ class TooSlow(PypidError):
 
 @define(slots=False, repr=False)
 class Busy(PypidError):
-    """Too much at once, or somebody else is at it: HTTP 503 with Retry-After (seconds)."""
+    """Too many requests at once, or another process is doing the same: HTTP 503 with Retry-After
+    (seconds).
+    """
 
     reason: str
     retry_after: int = 5
@@ -621,7 +620,7 @@ class Busy(PypidError):
 
 @define(slots=False, repr=False)
 class StorageDown(PypidError):
-    """The storage cannot be used now: HTTP 503. `reason` is for clients: no path, no secret."""
+    """The storage is unavailable: HTTP 503. `reason` is for clients: no path, no secret."""
 
     reason: str
     retry_after: int = 30
@@ -635,10 +634,9 @@ class StorageDown(PypidError):
 
 @define(slots=False, repr=False)
 class Archived(StorageDown):
-    """The bytes lie in an archive storage class, and come back within hours of being asked for:
-    HTTP 503.
+    """The file is in an archive storage class and has to be restored, which takes hours: HTTP 503.
 
-    `retry_after` is short, for pip waits that long, five times over, before it shows the text.
+    `retry_after` is short because pip waits that long, five times over, before it shows the text.
     """
 
     reason: str = "it has to be restored first."
@@ -671,8 +669,8 @@ class StorageInUse(StorageDown):
 
 @define(slots=False, repr=False)
 class CatalogDown(StorageDown):
-    """The catalog that several nodes share cannot be asked now: HTTP 503. `reason` is for clients:
-    no path, no secret.
+    """The catalog that several nodes share is unavailable: HTTP 503. `reason` is for clients: no
+    path, no secret.
     """
 
     reason: str = "nothing is known for certain until it can."
@@ -687,7 +685,7 @@ class CatalogDown(StorageDown):
 
 @define(slots=False, repr=False)
 class StorageFull(PypidError):
-    """No space left: HTTP 507. Nothing was stored."""
+    """No space is left: HTTP 507. Nothing was stored."""
 
     where: str
     retry_after: int = 60
@@ -712,7 +710,7 @@ class Missing(PypidError):
 
 @define(slots=False, repr=False)
 class Exists(PypidError):
-    """A blob has this key already, and `replace` was not asked for (raised by `Blobs`)."""
+    """A blob has this key already, and `replace` was not requested (raised by `Blobs`)."""
 
     key: str
 
@@ -722,7 +720,9 @@ class Exists(PypidError):
 
 @define(slots=False, repr=False)
 class Unreadable(PypidError):
-    """A record, snapshot or other document of ours cannot be read: torn, or of another version."""
+    """A stored record, snapshot or other document cannot be read: it is torn, or of another
+    version.
+    """
 
     what: str
     reason: str
@@ -733,13 +733,13 @@ class Unreadable(PypidError):
 
 @define(slots=False, repr=False)
 class UpstreamDown(PypidError):
-    """The other index cannot be asked now: HTTP 502, 503 or 504. `reason` is for clients: no URL,
-    no secret.
+    """The upstream index is unavailable: HTTP 502, 503 or 504. `reason` is for clients: no URL, no
+    secret.
 
-    `unreachable`: there was not even a connection, so that no other question can be answered
-    either. `retry_after` (seconds) only where it said so itself: pip waits that long five times,
-    and without it tries for some seconds. `status`: what it answered, if that was an HTTP error.
-    `secondary`: another index of the configuration can still answer for other names.
+    `unreachable`: there was no connection, so other requests would fail, too. `retry_after`
+    (seconds) only if upstream sent one: pip waits that long five times, and without it retries for
+    some seconds. `status`: the HTTP error that upstream answered, if any. `secondary`: another
+    index of the configuration can still answer for other names.
     """
 
     reason: str
@@ -751,13 +751,13 @@ class UpstreamDown(PypidError):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may well succeed in a moment."""
+        """Whether the same request is likely to succeed soon."""
         return self.status in (500, 502, 503, 504)
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the server works, and refuses this one request (a firewall's 403 for one package,
-        say).
+        """Whether the server works but refuses this one request (for example a firewall's 403 for
+        one package).
         """
         return (
             self.status is not None
@@ -771,7 +771,7 @@ class UpstreamDown(PypidError):
 
 @define(slots=False, repr=False)
 class BadListing(PypidError):
-    """What the other index answered is no listing that can be used: HTTP 502."""
+    """The upstream index answered with a listing that cannot be used: HTTP 502."""
 
     reason: str
 
@@ -781,7 +781,7 @@ class BadListing(PypidError):
 
 @define(slots=False, repr=False)
 class AddressRefused(BadListing):
-    """The other index leads to a host that is not configured, and whose address is not public: HTTP
+    """The upstream index refers to a host that is not configured and has no public address: HTTP
     502.
 
     `reason` is the host and port.
@@ -810,7 +810,7 @@ class UnlistedHost(BadListing):
 
 @define(slots=False, repr=False)
 class NotThere(PypidError):
-    """The other index does not have the file (any more)."""
+    """The upstream index does not have the file (any more)."""
 
     filename: str
 
@@ -820,8 +820,8 @@ class NotThere(PypidError):
 
 @define(slots=False, repr=False)
 class WrongBytes(PypidError):
-    """What the other index sent is not what it listed, by hash or by length: HTTP 502. Nothing of
-    it was stored.
+    """The bytes from the upstream index do not match its listing, by hash or by length: HTTP 502.
+    None of them were stored.
     """
 
     filename: str
@@ -851,8 +851,8 @@ class Loop(PypidError):
 
 @define(slots=False, repr=False)
 class Unresolvable(PypidError):
-    """There are no releases that fit these requirements together (raised by a `Resolver`). `reason`
-    is the resolver's.
+    """No releases meet these requirements together (raised by a `Resolver`). `reason` is the
+    resolver's.
     """
 
     reason: str
@@ -877,7 +877,7 @@ class NeedsExtra(PypidError):
 
 @define(slots=False, repr=False)
 class LogElsewhere(PypidError):
-    """The log is not ours, so neither is its level."""
+    """The log level cannot be changed because twistd writes the log."""
 
     def text(self) -> str:
         return (
@@ -889,7 +889,7 @@ class LogElsewhere(PypidError):
 
 @define(slots=False, repr=False)
 class NotAvailable(PypidError):
-    """A capability that this version of pypid does not have yet."""
+    """This version of pypid does not have the capability."""
 
     what: str
 
@@ -898,5 +898,5 @@ class NotAvailable(PypidError):
 
 
 def shortened(text: str, most: int = 120) -> str:
-    """`text` fit for a message: cut to `most` characters."""
+    """Return `text` cut to `most` characters, for use in a message."""
     return text if len(text) <= most else text[:most] + "..."

@@ -1,5 +1,5 @@
-"""What is wanted of an export, and what came of one. Pure; whoever asks for one and whoever writes
-it meet here.
+"""Requests for an export and their results. Pure; shared by the callers that request an export and
+the code that writes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pypid.core.configuration.keys import (
 )
 
 FIRST_ADMIN = "admin"
-"""Whom a first run makes; no configuration names it."""
+"""The user that a first run creates; no configuration names it."""
 
 
 @frozen(kw_only=True)
@@ -40,8 +40,9 @@ class ExportWanted:
 
 @frozen(kw_only=True)
 class Exported:
-    """`hidden`: projects that whoever it was written for may not see; `left`: those that are still
-    there, and seen no more; pages `written` or found the `same`, files `copied`, paths `removed`.
+    """The result of an export. `hidden`: projects that the export's user cannot see; `left`:
+    projects that are still there but no longer visible; pages `written` or found the `same`, files
+    `copied`, paths `removed`.
     """
 
     projects: int
@@ -54,8 +55,8 @@ class Exported:
 
 
 def bucket_of(target: str) -> tuple[str, str] | None:
-    """The bucket and the prefix (empty, or with its last slash) of ``s3://bucket/prefix``; None for
-    a folder.
+    """Return the bucket and the prefix (empty, or with its last slash) of ``s3://bucket/prefix``;
+    None for a folder.
 
     Raises `ValueError`, with advice.
     """
@@ -76,7 +77,7 @@ def misfits_of_publish(
     users: frozenset[str],
     ini: str,
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with `[publish]`: key and advice. `users`: those of the file `ini`."""
+    """Yield the problems of `[publish]`: key and advice. `users`: those of the file `ini`."""
     if publish.target is None:
         return
     try:
@@ -111,13 +112,14 @@ def misfits_of_publish(
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether one of two absolute folders is in the other one, or is it."""
+    """Return whether two absolute folders are the same, or one contains the other."""
     first, second = PurePosixPath(normpath(one)), PurePosixPath(normpath(other))
     return first.is_relative_to(second) or second.is_relative_to(first)
 
 
 def overlap_of_prefixes(one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """The same of a bucket and a prefix."""
+    """Return whether two prefixes, each with its bucket, are the same, or one contains the other.
+    """
     if one[0] != other[0]:
         return False
     return one[1].startswith(other[1]) or other[1].startswith(one[1])

@@ -1,4 +1,4 @@
-"""What was used last is kept: so many values, and no more than they may weigh together."""
+"""A cache of the most recently used values, bounded by number and by total weight."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ V = TypeVar("V")
 
 @define(eq=False)
 class Recent(Generic[K, V]):
-    """At most `most` values that weigh at most `heaviest` together; the last that came always
-    stays.
+    """A cache of at most `most` values with a total weight of at most `heaviest`; the newest value
+    always stays.
     """
 
     most: int
     heaviest: int
     _held: OrderedDict[K, tuple[V, int]] = field(factory=OrderedDict, init=False, repr=False)
     weight: int = field(default=0, init=False)
-    """Of all that is held."""
+    """The total weight of all values."""
 
     def __len__(self) -> int:
         return len(self._held)
 
     def get(self, key: K) -> V | None:
-        """The value under this key, which is used now; None where there is none (any more)."""
+        """Return the value under this key and mark it as used; None if there is none (any more)."""
         held = self._held.get(key)
         if held is None:
             return None
@@ -36,7 +36,7 @@ class Recent(Generic[K, V]):
         return held[0]
 
     def put(self, key: K, value: V, weight: int = 1) -> None:
-        """Hold the value in place of an older one; others may have to go for it."""
+        """Store the value in place of an older one, evicting others if necessary."""
         self.forget(key)
         self._held[key] = (value, weight)
         self.weight += weight
@@ -44,7 +44,7 @@ class Recent(Generic[K, V]):
             self.forget(next(iter(self._held)))
 
     def forget(self, key: K) -> None:
-        """Hold no value under this key."""
+        """Remove the value under this key, if any."""
         held = self._held.pop(key, None)
         if held is not None:
             self.weight -= held[1]

@@ -1,8 +1,7 @@
 """The values that travel through pypid. All frozen; containers inside are tuples.
 
-Sources: "Simple repository API" (packaging.python.org) for what a file and a project are; PEP 592
-(yank), PEP 658/714 (core metadata), PEP 700 (size, upload time, versions), PEP 792 (project
-status).
+Sources: "Simple repository API" (packaging.python.org) for files and projects; PEP 592 (yank), PEP
+658/714 (core metadata), PEP 700 (size, upload time, versions), PEP 792 (project status).
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ class Status(Enum):
 
     @property
     def takes_uploads(self) -> bool:
-        """Archived and quarantined projects MUST refuse uploads."""
+        """Whether the status allows uploads: archived and quarantined projects MUST refuse them."""
         return self in (Status.ACTIVE, Status.DEPRECATED)
 
     @property
     def offers_files(self) -> bool:
-        """Quarantined projects MUST NOT offer files."""
+        """Whether the status allows downloads: quarantined projects MUST NOT offer files."""
         return self is not Status.QUARANTINED
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One distribution file, ours or theirs; `msgspec.structs.replace` makes others of it.
+    """One distribution file, local or upstream; `msgspec.structs.replace` makes changed copies.
 
-    No attrs class as all other values: a page has ten thousand, this is made ten times faster, and
-    the garbage collector, which would stop us to look at each again and again, leaves it alone.
+    Unlike all other values it is not an attrs class: a page has ten thousand, this is created ten
+    times faster, and the garbage collector does not pause to visit each of them.
 
     `sha256`, `md5`, `blake2b_256` and `metadata_sha256` are lower-case hex. `size` is in bytes.
-    `uploaded` is aware, UTC. For files of ours `sha256`, `size`, `uploaded` and `key` are always
+    `uploaded` is aware, UTC. For local files `sha256`, `size`, `uploaded` and `key` are always
     known.
     """
 
@@ -62,43 +61,45 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     yanked: str | None = None
     """None: not yanked; "": yanked without a reason (PEP 592)."""
     source: str | None = None
-    """The upstream URL; None means ours."""
+    """The upstream URL; None for a local file."""
     key: str | None = None
-    """Where the bytes lie in the `Blobs`; None for a file of theirs that is not kept."""
+    """The key of the bytes in the `Blobs`; None for an upstream file that is not cached."""
     md5: str | None = None
     blake2b_256: str | None = None
     uploader: str | None = None
     summary: str | None = None
     signed: bool = False
-    """A PGP signature is stored beside the file and served as ``<file>.asc``."""
+    """Whether a PGP signature is stored beside the file and served as ``<file>.asc``."""
     attested: bool = False
-    """A provenance object is stored and served (PEP 740)."""
+    """Whether a provenance object is stored and served (PEP 740)."""
     seen: datetime | None = None
-    """Of theirs: when it was first seen here; a file without upload time has its age from this."""
+    """When an upstream file was first seen here; the age of a file without upload time counts from
+    it.
+    """
     provenance_url: str | None = None
-    """Of theirs: where upstream serves its provenance object."""
+    """Where upstream serves the provenance object of an upstream file."""
     digest: str | None = None
-    """Of theirs, where no sha256 is known: the strongest other hash, ``<hashlib's name>=<lower-case
+    """For an upstream file without sha256: the strongest other hash, ``<hashlib's name>=<lower-case
     hex>``.
     """
     metadata_offered: bool = False
-    """Of theirs: upstream says that ``<source>.metadata`` is there; its hash may be unknown (PEP
-    714 allows a mere ``true``).
+    """Whether upstream states that ``<source>.metadata`` exists; its hash may be unknown (PEP 714
+    allows a mere ``true``).
     """
     archived: bool = False
-    """The bytes lie in an archive (`Blob.archived`)."""
+    """Whether the bytes are in an archive (`Blob.archived`)."""
 
 
 def file_order(file: File) -> tuple[tuple[int, Any], str]:
-    """The order of files on a page: by version (PEP 440), then by name."""
+    """Return the sort key of a file on a page: by version (PEP 440), then by name."""
     return (version_key(file.version), file.filename)
 
 
 def in_order(files: tuple[File, ...]) -> tuple[File, ...]:
-    """`files` as a `Project` holds them."""
+    """Return `files` in the order of `Project.files`."""
     versions: dict[
         str, list[File]
-    ] = {}  # of ten thousand files there are a hundred: versions are slow to compare
+    ] = {}  # versions are slow to compare, and ten thousand files have only a hundred
     for file in files:
         versions.setdefault(file.version, []).append(file)
     spellings: dict[tuple[int, Any], list[File]] = {}
@@ -112,7 +113,7 @@ def in_order(files: tuple[File, ...]) -> tuple[File, ...]:
 
 @frozen(kw_only=True)
 class Project:
-    """What is known, or visible, of one project. `files` are `in_order`."""
+    """The known, or the visible, state of one project. `files` are `in_order`."""
 
     name: ProjectName
     files: tuple[File, ...] = ()
@@ -121,10 +122,10 @@ class Project:
     serial: int = 0
     """The catalog's serial number of the last change; grows with every change of any project."""
     history: tuple[FileHistory, ...] = field(default=(), repr=False)
-    """What happened to files of ours, `in_bounds`; also to some that are deleted."""
+    """The changes of local files, also of some that are deleted, `in_bounds`."""
 
     def file(self, filename: str) -> File | None:
-        """The file of this name, or None."""
+        """Return the file of this name, or None."""
         return next((file for file in self.files if file.filename == filename), None)
 
     @property
@@ -135,11 +136,11 @@ class Project:
 
 @frozen(kw_only=True)
 class Listing:
-    """What another index said of a project, the last time that it answered.
+    """An upstream index's last answer about a project.
 
-    `files` are `in_order`, without keys; None: it does not have the project (a 404 is knowledge).
-    `asked` is when it last said so (aware, UTC); `etag` is what to revalidate with; `index` the
-    base URL of the index that answered, without credentials.
+    `files` are `in_order`, without keys; None: upstream does not have the project (a 404 is
+    knowledge). `asked` is when it last answered so (aware, UTC); `etag` is for revalidation;
+    `index` is the base URL of the index that answered, without credentials.
     """
 
     name: ProjectName
@@ -150,10 +151,10 @@ class Listing:
     status: Status = Status.ACTIVE
     status_reason: str = ""
     serial: int = 0
-    """The catalog's serial of the last change of what was said."""
+    """The catalog's serial of the last change of the listing."""
     is_doubtful: bool = False
-    """Whether it may be an error page (`Listing.is_doubtful`); so of an answer only, never of what
-    is stored.
+    """Whether it may be an error page (`Listing.is_doubtful`); set only on an answer, never on a
+    stored listing.
     """
 
 
@@ -168,41 +169,40 @@ class UpstreamEntry:
     kept: tuple[File, ...] = ()
     serial: int = 0
     touched: tuple[tuple[str, int], ...] = ()
-    """When kept files were last wanted: file name, hours since 1970. Nobody sees it."""
+    """When cached files were last requested: file name, hours since 1970. Never shown."""
     history: tuple[FileHistory, ...] = field(default=(), repr=False)
-    """How what was said has changed, `in_bounds`."""
+    """The changes of the listing, `in_bounds`."""
     since: datetime | None = None
-    """From when on such changes were noticed."""
+    """The time from which changes of the listing were recorded."""
 
     def kept_file(self, filename: str) -> File | None:
-        """The kept file of this name, or None."""
+        """Return the cached file of this name, or None."""
         return next((file for file in self.kept if file.filename == filename), None)
 
 
 class Presence(Enum):
-    """What `Catalog.ours` says where it has no project to show (house rule: unknown
-    is not absent).
+    """The answer of `Catalog.ours` if it has no project to show (house rule: unknown is not
+    absent).
     """
 
     ABSENT = "absent"
-    """Proven: the storage has been compared since this process started, and the name is not ours.
-    """
+    """Proven: the storage was reconciled since this process started, and the name is not local."""
     UNKNOWN = "unknown"
-    """The catalog does not hold it, and nobody has compared the storage yet."""
+    """The catalog does not have the name, and the storage is not reconciled yet."""
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False):
-    """One line of the list of projects. `serial` as `Project.serial`. No attrs class, for the
-    reasons of `File`.
+    """One line of the list of projects. `serial` as in `Project.serial`. Not an attrs class, for
+    the reasons given at `File`.
     """
 
     name: ProjectName
     serial: int
     status: Status = Status.ACTIVE
     kept: bool = False
-    """Of theirs: files of it are stored."""
+    """Whether files of an upstream project are cached."""
     gone: bool = False
-    """Of theirs: the other index has it no more."""
+    """Whether upstream has removed an upstream project."""
 
 
 @frozen
@@ -215,11 +215,11 @@ class Span:
 
 @frozen
 class Blob:
-    """What a listing says of one blob. `size` in bytes; `modified` aware UTC.
+    """The entry of one blob in a storage listing. `size` in bytes; `modified` aware UTC.
 
-    `etag` changes whenever the bytes are written again; it is compared only with an `etag` seen
-    before. `archived`: it lies in an archive storage class, and can be read only while a restored
-    copy of it is there, which no listing tells.
+    `etag` changes whenever the bytes are rewritten; it is compared only with an `etag` seen before.
+    `archived`: the blob is in an archive storage class, and is readable only while a restored copy
+    exists, which no listing shows.
     """
 
     key: str
@@ -231,7 +231,7 @@ class Blob:
 
 @frozen(kw_only=True)
 class ArchiveState:
-    """Where a blob stands in a store that has storage classes. `readable`: it can be read now."""
+    """The state of a blob in a store that has storage classes. `readable`: it can be read now."""
 
     storage_class: str
     size: int
@@ -240,8 +240,8 @@ class ArchiveState:
 
 @frozen
 class Unfinished:
-    """An upload in parts that was begun, and neither ended nor taken away: it takes up space, and
-    no listing shows it.
+    """A multipart upload that was neither completed nor aborted: it uses space, and no listing
+    shows it.
     """
 
     key: str
@@ -251,8 +251,8 @@ class Unfinished:
 
 @frozen
 class SignedUrl:
-    """A signed URL that gives a blob to whoever holds it, until `expires`. `signer` identifies the
-    keys that signed it.
+    """A signed URL that serves a blob to any client that has it, until `expires`. `signer`
+    identifies the keys that signed it.
     """
 
     url: str = field(repr=False)
@@ -261,7 +261,7 @@ class SignedUrl:
 
 
 class Checksum(Enum):
-    """The hashes beside SHA-256 that upload forms and JSON documents know; the values are their
+    """The hashes other than SHA-256 that upload forms and JSON documents have; the values are their
     names in `Digests`.
     """
 
@@ -271,8 +271,8 @@ class Checksum(Enum):
 
 @frozen
 class Digests:
-    """The hashes of one body, lower-case hex, and its length in bytes. None: nobody wanted that
-    `Checksum`.
+    """The hashes of one body, lower-case hex, and its length in bytes. None: that `Checksum` was
+    not requested.
     """
 
     sha256: str
@@ -292,8 +292,8 @@ class RenderedPage:
 
 @frozen(kw_only=True)
 class Upload:
-    """A distribution that was received whole and checked: what `policy.admits` judges and
-    `Index.publish` stores.
+    """A completely received and checked distribution: `policy.admits` judges it and `Index.publish`
+    stores it.
     """
 
     distribution: Distribution
@@ -301,18 +301,18 @@ class Upload:
     """As the metadata inside the file spells it, PEP 440 normalised."""
     digests: Digests
     metadata: bytes | None = field(default=None, repr=False)
-    """The exact bytes to serve as ``<file>.metadata`` (wheels: METADATA), or None where clients
-    must read the file.
+    """The exact bytes to serve as ``<file>.metadata`` (wheels: METADATA), or None if clients must
+    read the file.
     """
     requires_python: str | None = None
     summary: str | None = None
     signature: bytes | None = field(default=None, repr=False)
     """A PGP signature, served as ``<file>.asc``."""
     attestations: tuple[bytes, ...] = field(default=(), repr=False)
-    """PEP 740 attestation objects, the exact JSON that came: they are about this file; who signed
-    them is not known yet.
+    """PEP 740 attestation objects, the exact JSON received: they are about this file, but the
+    signatures are not verified yet.
     """
     provenance: bytes | None = field(default=None, repr=False)
-    """The provenance object to serve, made of attestations whose signatures were verified
+    """The provenance object to serve, made from attestations with verified signatures
     (`pypid.attestations.verification`).
     """

@@ -1,4 +1,4 @@
-"""Who may do what. Pure: an identity, the rules in force and an action in, yes or no out."""
+"""Access decisions. Pure: from an identity, the rules in force and an action, to yes or no."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pypid.core.packaging.names import ProjectName
 
 
 class Action(Enum):
-    """What somebody wants to do; the values complete the sentence "may not ..."."""
+    """The actions that clients can attempt; the values complete the sentence "may not ..."."""
 
     READ = "read"
     WRITE = "publish"
@@ -27,14 +27,16 @@ class Action(Enum):
 
 
 WORDS = frozenset({"everyone", "authenticated", "admins", "nobody"})
-"""What stands for many in a list of principals, and so cannot be the name of a user or a group."""
+"""Words for sets of users in a list of principals, which cannot be the name of a user or a group.
+"""
 
 
 def account_name(text: str) -> str:
-    """`text`, if a user or a group can be called so; else raises `ValueError` with the reason.
+    """Return `text` if it is valid as a user's or a group's name; else raises `ValueError` with the
+    reason.
 
-    A colon would cut HTTP Basic credentials (RFC 7617) and ``group:team``; ``=``, ``;`` and white
-    space cut the configuration; who writes a comma means two names.
+    A colon would split HTTP Basic credentials (RFC 7617) and ``group:team``; ``=``, ``;`` and white
+    space split the configuration; a comma probably means two names.
     """
     if not text:
         raise ValueError("a name of a user or group cannot be empty")
@@ -62,12 +64,14 @@ def account_name(text: str) -> str:
 
 @frozen
 class Credential:
-    """What a client sent to prove who it is, and from where. The password is in no repr."""
+    """The credentials that a client sent, and its address. The password does not appear in the
+    repr.
+    """
 
     user: str
     password: str = field(repr=False)
     address: str = ""
-    """Of the client, as the access log has it; empty where nobody knows (the control socket)."""
+    """The client's address as in the access log; empty if unknown (the control socket)."""
 
 
 @frozen
@@ -78,10 +82,10 @@ class Scope:
     projects: tuple[str, ...] = ("*",)
 
     def covers(self, action: Action, project: ProjectName | None) -> bool:
-        """Whether `action` on the project is within it; None: on some project.
+        """Return whether `action` on the project is within the scope; None: on some project.
 
-        What may be read may also be fetched from upstream and collected, if its user may that: an
-        installer's token is one for reading.
+        The scope to read includes fetching from upstream and collecting, if the token's user may do
+        that: a token for reading is what installers use.
         """
         within = action in self.actions or (
             action in (Action.FETCH, Action.COLLECT) and Action.READ in self.actions
@@ -91,10 +95,10 @@ class Scope:
 
 @frozen
 class Identity:
-    """Who is asking. `user` is None for somebody unknown.
+    """The identity of a client. `user` is None for an anonymous client.
 
-    With a `scope` it is a token that asks: it may do what is within its scope and may be done by
-    its user, and what everyone may. A `publisher` (trusted publishing) is nobody's token: it may do
+    With a `scope` it is a token: it may do what is within its scope and allowed to its user, and
+    what everyone may do. A `publisher` (trusted publishing) is a token without a user: it may do
     what is within its scope. `token` is the token's id.
     """
 
@@ -105,7 +109,7 @@ class Identity:
     publisher: bool = False
     token: str | None = None
     until: datetime | None = field(default=None, eq=False, repr=False)
-    """When what they have proved it by ends (a token, a session); None: by itself never."""
+    """When the proof of identity expires (a token, a session); None: never by itself."""
 
 
 ANONYMOUS = Identity()
@@ -113,7 +117,7 @@ ANONYMOUS = Identity()
 
 @frozen
 class Principals:
-    """Whom a rule names, as `[access] read` and the like spell it."""
+    """The principals that a rule names, as in `[access] read` and similar keys."""
 
     everyone: bool = False
     authenticated: bool = False
@@ -123,11 +127,12 @@ class Principals:
 
     @classmethod
     def parse(cls, text: str) -> Principals:
-        """From the words of the configuration, with white space between them; raises `ValueError`
-        with the reason.
+        """Parse the words of the configuration, separated by white space. Raises `ValueError` with
+        the reason.
 
         ``everyone``, ``authenticated``, ``admins``, ``nobody`` (alone), ``group:team``,
-        ``user:alice``; a bare name is a user, but ``Everyone`` is a slip: it would let nobody in.
+        ``user:alice``; a bare name is a user, but ``Everyone`` is refused as a slip: it would name
+        a user who does not exist.
         """
         words = text.split()
         if "nobody" in words and len(words) > 1:
@@ -155,7 +160,7 @@ class Principals:
         )
 
     def text(self) -> str:
-        """As the configuration spells them; `parse` reads it back."""
+        """Return the principals as the configuration spells them; `parse` reads it back."""
         named = [word for word in ("everyone", "authenticated", "admins") if getattr(self, word)]
         return (
             " ".join(
@@ -165,7 +170,7 @@ class Principals:
         )
 
     def include(self, who: Identity) -> bool:
-        """Whether `who` is one of them."""
+        """Return whether `who` is one of them."""
         if self.everyone or who.user is None:
             return self.everyone
         if self.authenticated or (self.admins and who.admin):
@@ -181,7 +186,7 @@ NOBODY = Principals()
 
 @frozen
 class Grants:
-    """The rules of a project's own. Whoever may write may read."""
+    """A project's own rules. The right to write includes the right to read."""
 
     read: Principals = NOBODY
     write: Principals = NOBODY
@@ -189,12 +194,12 @@ class Grants:
 
 @frozen
 class Rules:
-    """Who may do what: the defaults of `[access]`, and the rules of those projects that have any of
-    their own.
+    """The access rules: the defaults of `[access]`, and those projects' own rules that have any.
 
-    A project with a rule of its own takes no defaults for reading and writing. `overwrite` and
-    `delete` are for people who may write (overwrite) or read (delete: what `delete_needs` says) the
-    project anyway; in a project with rules of its own both are for who may write it.
+    The defaults for reading and writing do not apply to a project with rules of its own.
+    `overwrite` and `delete` require the right to write (overwrite) or to read (delete: as
+    `delete_needs` says) the project as well; in a project with rules of its own both require the
+    right to write.
     """
 
     read: Principals = EVERYONE
@@ -208,14 +213,14 @@ class Rules:
     may fetch.
     """
     metrics: Principals = ADMINS
-    """Who may read what is counted (`[server] metrics`)."""
+    """Who may read the metrics (`[server] metrics`)."""
     projects: Mapping[ProjectName, Grants] = field(factory=dict)
     delete_needs: Action = Action.READ
-    """What those in `delete` must be allowed to do to a project without rules of its own: `READ` or
+    """The right that those in `delete` need on a project without rules of its own: `READ` or
     `WRITE`.
     """
     readers: Principals = field(init=False, eq=False, repr=False)
-    """Whoever may read some project with rules of its own."""
+    """All principals who may read some project with rules of its own."""
     writers: Principals = field(init=False, eq=False, repr=False)
 
     @readers.default
@@ -228,7 +233,7 @@ class Rules:
 
 
 def together(principals: Iterable[Principals]) -> Principals:
-    """All of them."""
+    """Return the union of the principals."""
     found = list(principals)
     return Principals(
         everyone=any(each.everyone for each in found),
@@ -240,10 +245,10 @@ def together(principals: Iterable[Principals]) -> Principals:
 
 
 def may(rules: Rules, who: Identity, action: Action, project: ProjectName | None = None) -> bool:
-    """Whether `who` may do `action` to the project; without one, whether there may be a project
-    that they may do it to.
+    """Return whether `who` may do `action` on the project; without a project, whether there may be
+    one on which they may.
 
-    Admins may do all but overwrite, which must be granted (files never change).
+    Admins may do everything except overwrite, which must be granted (files never change).
     """
     if who.scope is None:
         return _granted(rules, who, action, project)
@@ -285,8 +290,8 @@ def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName |
 
 
 def demand(rules: Rules, who: Identity, action: Action, project: ProjectName | None = None) -> None:
-    """Raise `Unauthenticated` for somebody unknown, `Forbidden` for somebody
-    known, unless `may`.
+    """Raise `Unauthenticated` (anonymous) or `Forbidden` (known user) unless `may` allows the
+    action.
     """
     if may(rules, who, action, project):
         return
@@ -310,23 +315,25 @@ class Visibility:
     anyway: Visibility | None = None
 
     def sees(self, name: ProjectName) -> bool:
-        """Whether they may read this one."""
+        """Return whether the viewer may read this project."""
         if self.within is None or matches(name, self.within):
             return (name in self.others) != self.usual
         return self.anyway is not None and self.anyway.sees(name)
 
     @property
     def sees_all(self) -> bool:
-        """Whether nothing is hidden from them."""
+        """Whether nothing is hidden from the viewer."""
         return self.usual and not self.others and self.within is None
 
 
 EVERYTHING = Visibility(True, frozenset())
-"""What an admin sees."""
+"""The visibility of an administrator."""
 
 
 def sight(rules: Rules, who: Identity) -> Visibility:
-    """What `who` may read. Takes microseconds for each project with rules of its own: keep it."""
+    """Return what `who` may read. Takes microseconds for each project with rules of its own, so
+    keep the result.
+    """
     scope = who.scope
     if scope is None:
         return _sight(rules, who)
@@ -343,7 +350,7 @@ def _sight(rules: Rules, who: Identity) -> Visibility:
     if who.admin:
         return EVERYTHING
     usual = rules.read.include(who)
-    # as `_granted` does, without a call for each of ten thousand projects
+    # duplicates `_granted`, to avoid a call for each of ten thousand projects
     user, groups = who.user, who.groups
     others = [
         name

@@ -1,8 +1,8 @@
-"""Every decision about what is visible and what may come in. Pure: values in, a value or an
+"""Decisions about what is visible and what may be published. Pure: values in, a value or an
 exception out.
 
-The heart of it is that pages and files come out of the same `view`, and that a name which is ours,
-or may be, is never told to anybody else (`asks_upstream`).
+Two invariants matter most: pages and files come from the same `view`, and a name that is local, or
+may be, is never sent to another index (`asks_upstream`).
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class EveryName:
-    """All names there can be."""
+    """The set of all possible names."""
 
     def __contains__(self, name: object) -> bool:
         return True
 
 
 EVERY_NAME = EveryName()
-"""While the rules are not known any name may be claimed."""
+"""The claims while the rules are not known: any name may be claimed."""
 
 
 @define(eq=False)
 class Claims:
-    """The names that rules of their own say are ours, though perhaps nothing was published yet
+    """The names that are local by their own rules, even if nothing is published yet
     (`core.accounts.rights.claimed`).
 
-    The set is replaced whole when the rules change.
+    The set is replaced as a whole when the rules change.
     """
 
     names: frozenset[ProjectName] | EveryName = frozenset()
@@ -52,9 +52,7 @@ class Claims:
 
 @frozen(kw_only=True)
 class Policy:
-    """The settings that the rules below look at: `[upstream]` of the configuration,
-    and the claims.
-    """
+    """The settings that the rules below use: `[upstream]` of the configuration, and the claims."""
 
     mode: Mode = Mode.OFFLINE
     reserved: tuple[str, ...] = ()
@@ -74,7 +72,7 @@ class Policy:
 
 
 class Silence(Enum):
-    """Why a name is not asked upstream; the values are for people."""
+    """The reasons not to ask upstream for a name; the values are shown to users."""
 
     OFFLINE = "pypid is offline ([upstream] mode): only what is stored is served"
     RESERVED = "the name is reserved ([upstream] reserved): it is never asked upstream"
@@ -90,7 +88,7 @@ class Silence(Enum):
 
 @define
 class UnknownOwner(PypidError):
-    """The name must not go to another index, and so nobody was asked."""
+    """The name must not be sent to another index, so no index was asked."""
 
     name: str
     why: Silence
@@ -100,7 +98,7 @@ class UnknownOwner(PypidError):
 
 
 def silence(policy: Policy, name: ProjectName, ours: Project | Presence) -> Silence | None:
-    """Why the name must not be told to the other index, or None if it may be."""
+    """Return why the name must not be sent to upstream, or None if it may be."""
     return Silence.OFFLINE if policy.mode is Mode.OFFLINE else _silence_online(policy, name, ours)
 
 
@@ -119,13 +117,13 @@ def _silence_online(policy: Policy, name: ProjectName, ours: Project | Presence)
 
 
 def asks_upstream(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
-    """Whether the upstream index may hear this name."""
+    """Return whether the name may be sent to upstream."""
     return silence(policy, name, ours) is None
 
 
 def may_show_theirs(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
-    """Whether files of theirs that are stored may be shown: as `asks_upstream`, but stored files
-    are served offline too.
+    """Return whether cached upstream files may be shown: like `asks_upstream`, but true offline,
+    too.
     """
     return _silence_online(policy, name, ours) is None
 
@@ -135,11 +133,10 @@ def may_show_theirs(policy: Policy, name: ProjectName, ours: Project | Presence)
 
 @frozen(kw_only=True)
 class UpstreamState:
-    """All that is known of a project of the other index.
+    """Everything known about a project of the upstream index.
 
-    `said` is what it said last, None where it was never heard; `kept` are the files of theirs that
-    are stored (with their keys); `reachable` is whether it can be asked now; if not because it
-    failed, `failure` is how.
+    `said` is the last listing, or None if there was none; `kept` are the cached files (with their
+    keys); `reachable` is whether upstream can be asked now; if it failed, `failure` is the error.
     """
 
     said: Listing | None = None
@@ -148,8 +145,8 @@ class UpstreamState:
     serial: int = 0
     failure: PypidError | None = None
     history: tuple[FileHistory, ...] = field(default=(), repr=False)
-    """How what it said has changed since then (`core.records.history`); no rule of today looks at
-    it.
+    """The changes of the listing since `since` (`core.records.history`); not used by the current
+    view.
     """
     since: datetime | None = None
 
@@ -162,7 +159,7 @@ class UpstreamState:
 
 
 class Hidden(Enum):
-    """Why a file of theirs is not visible; the values are for people."""
+    """The reasons to hide an upstream file; the values are shown to users."""
 
     OURS = "a file of ours has this name"
     COOLDOWN = "it is too young ([upstream] cooldown)"
@@ -181,7 +178,7 @@ def view(
     now: datetime,
     name: ProjectName,
 ) -> Project:
-    """What a client may see of a project. Pages and files both come out of here: what is hidden
+    """Return what a client may see of a project. Pages and files both use this: a hidden file
     cannot be downloaded.
     """
     own = ours if isinstance(ours, Project) else None
@@ -197,7 +194,7 @@ def view(
     said = theirs.said
     status = said.status if said is not None else Status.ACTIVE
     reason = said.status_reason if said is not None else ""
-    # what upstream listed is in order already
+    # upstream's files are already in order
     return Project(
         name=name, files=visible, status=status, status_reason=reason, serial=theirs.serial
     )
@@ -206,8 +203,8 @@ def view(
 def _visible(
     policy: Policy, theirs: UpstreamState, taken: frozenset[str], now: datetime, name: ProjectName
 ) -> tuple[File, ...]:
-    """The files of theirs that no rule hides; without looking at each of ten thousand where no rule
-    can.
+    """Return the upstream files that no rule hides, without checking each of ten thousand if no
+    rule can hide one.
     """
     files, age = listed(theirs), cooldown_of(policy, name)
     offered = theirs.said is None or theirs.said.status.offers_files
@@ -220,25 +217,25 @@ def _visible(
 
 
 def exists(theirs: UpstreamState) -> bool:
-    """Whether there is such a project of theirs: the index lists it, or, where it was never heard,
-    files of it are stored.
+    """Return whether the upstream project exists: upstream lists it, or, without a listing, files
+    of it are cached.
     """
     return bool(theirs.kept) if theirs.said is None else theirs.said.files is not None
 
 
 def listed(theirs: UpstreamState) -> tuple[File, ...]:
-    """The files of theirs: what upstream listed, with the keys of those that are stored; never
-    heard: what is stored.
+    """Return the upstream files: those listed, with the keys of the cached ones; without a listing,
+    the cached files.
 
-    Of their metadata each says what can be served now (`core.simple_api.metadata_offer`).
+    The metadata offer of each file is what can be served now (`core.simple_api.metadata_offer`).
     """
     if theirs.said is None or theirs.said.files is None:
         return theirs.kept if theirs.said is None else ()
     if not theirs.kept and theirs.reachable:
         return theirs.said.files
     kept = {file.filename: file for file in theirs.kept}
-    # while upstream is away, what a stored file offers must be servable; a file that is not stored
-    # fails as a whole
+    # while upstream is unreachable, what a cached file offers must be servable; a file that is not
+    # cached fails as a whole
     return tuple(
         _joined(file, kept[file.filename], reachable=theirs.reachable)
         if file.filename in kept
@@ -248,7 +245,9 @@ def listed(theirs: UpstreamState) -> tuple[File, ...]:
 
 
 def _joined(file: File, kept: File, *, reachable: bool) -> File:
-    """What upstream says now, with our copy of the bytes, if it is a copy of these bytes."""
+    """Return the file as upstream lists it, with the cached copy's key if the copy has the same
+    bytes.
+    """
     same = is_copy(kept, file) if file.sha256 is None else kept.sha256 == file.sha256
     if not same:
         return offering(file, None, reachable=reachable)
@@ -260,7 +259,8 @@ def _joined(file: File, kept: File, *, reachable: bool) -> File:
 def hidden(
     policy: Policy, file: File, theirs: UpstreamState, taken: frozenset[str], now: datetime
 ) -> Hidden | None:
-    """Why this file of theirs is not visible, or None. `taken` are the names of our files."""
+    """Return why this upstream file is not visible, or None. `taken` are the names of local files.
+    """
     return _hidden(policy, file, theirs, taken, now, cooldown_of(policy, file.project))
 
 
@@ -287,8 +287,8 @@ def _hidden(
 
 
 def visible_from(policy: Policy, file: File) -> datetime:
-    """When the file is old enough: its age counts from upstream's upload time, else from when it
-    was first seen here.
+    """Return when the file is old enough: its age counts from upstream's upload time, else from
+    when it was first seen here.
     """
     return _visible_from(file, cooldown_of(policy, file.project))
 
@@ -303,13 +303,13 @@ def _visible_from(file: File, age: timedelta) -> datetime:
 def changes_at(
     policy: Policy, theirs: UpstreamState, name: ProjectName, now: datetime
 ) -> datetime | None:
-    """When the next file becomes old enough, and the view another one without anybody's doing;
-    None: not by itself.
+    """Return when the next file becomes old enough, which changes the view without any event; None:
+    never.
     """
     age = cooldown_of(policy, name)
     files = (
         theirs.kept if theirs.said is None else theirs.said.files
-    )  # those that `listed` starts from
+    )  # the files that `listed` starts from
     if not files or not age:
         return None
     times = (_visible_from(file, age) for file in files)
@@ -317,15 +317,15 @@ def changes_at(
 
 
 def cooldown_of(policy: Policy, name: ProjectName) -> timedelta:
-    """How old files of the project have to be."""
+    """Return the minimum age of the project's files."""
     ages = dict(policy.cooldown.exceptions)
     fitting = first_match(name, ages)
     return policy.cooldown.age if fitting is None else ages[fitting]
 
 
 def is_listed(project: Summary) -> bool:
-    """Whether the list of projects names this one: not while it is quarantined (as the public index
-    does), nor one of theirs that is gone.
+    """Return whether the list of projects names this one: not while it is quarantined (like the
+    public index), nor if upstream has removed it.
     """
     return project.status.offers_files and not project.gone
 
@@ -335,21 +335,21 @@ def is_listed(project: Summary) -> bool:
 
 @frozen
 class Serve:
-    """The bytes are ours to give: they lie in the storage under the file's key."""
+    """The bytes are served from the storage, under the file's key."""
 
     file: File
 
 
 @frozen
 class PassOn:
-    """The client is sent to the other index, with a redirect."""
+    """The client is redirected to the upstream index."""
 
     url: str
 
 
 @frozen
 class Keep:
-    """The bytes are fetched, given to the client as they come, and stored."""
+    """The bytes are fetched, streamed to the client as they arrive, and stored."""
 
     file: File
     url: str
@@ -359,10 +359,10 @@ Delivery = Serve | PassOn | Keep
 
 
 def delivery(policy: Policy, file: File) -> Delivery:
-    """How the bytes of a visible file reach the client."""
+    """Return how the bytes of a visible file reach the client."""
     if file.key is not None:
         return Serve(file)
-    assert file.source is not None  # a file that is neither stored nor theirs is not visible
+    assert file.source is not None  # a file that is neither stored nor upstream is not visible
     match policy.mode:
         case Mode.REDIRECT:
             return PassOn(file.source)
@@ -378,7 +378,7 @@ def delivery(policy: Policy, file: File) -> Delivery:
 
 
 def admits(policy: Policy, upload: Upload, ours: Project | Presence) -> None:
-    """Whether the upload may be published; raises `ProjectClosed` where the project's status
+    """Check that the upload may be published. Raises `ProjectClosed` if the project's status
     refuses it (PEP 792).
     """
     if isinstance(ours, Project) and not ours.status.takes_uploads:

@@ -1,9 +1,9 @@
-"""The list of projects in runs: a change costs one run of it, and not the whole.
+"""The list of projects, split into runs, so that a change costs one run and not the whole list.
 
-A run ends behind each name whose CRC-32 says so, which one in `RUN` does: how a list is cut depends
-on the names in it and on nothing else. So whatever is made of a run (what somebody sees of it, the
-piece of a page, that piece compressed) stays good for as long as nothing in the run changes, and is
-the same in every process, however the list came to be.
+A run ends after each name whose CRC-32 selects it, one in `RUN`: the split depends on the names in
+the list and on nothing else. So everything derived from a run (a viewer's part of it, its piece of
+a page, that piece compressed) stays valid as long as nothing in the run changes, and is the same in
+every process, however the list was built.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName
 
 RUN = 512
-"""Names in a run, on average."""
+"""Average number of names in a run."""
 
 Run = tuple[Summary, ...]
 name_of = attrgetter("name")
@@ -32,18 +32,18 @@ def _last_of(run: Run) -> ProjectName:
 
 
 def ends_run(name: str) -> bool:
-    """Whether a run ends behind this name, in whatever list."""
+    """Return whether a run ends after this name, in every list."""
     return crc32(name.encode()) % RUN == 0
 
 
 @frozen(eq=False, hash=False)
 class Summaries(Sequence[Summary]):
-    """Projects by name, each once. Equal to any sequence of the same ones. Runs that did not change
-    stay the same objects.
+    """Projects by name, each once. Equal to any sequence of the same items. Unchanged runs stay the
+    same objects.
     """
 
     runs: tuple[Run, ...] = field(default=(), repr=False)
-    """None is empty; each but the last ends where `ends_run` says so, and nowhere before."""
+    """No run is empty; each but the last ends where `ends_run` is true, and nowhere before."""
     _length: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -69,11 +69,11 @@ class Summaries(Sequence[Summary]):
         return next(islice(self, index % self._length, None))
 
     def has(self, name: ProjectName) -> bool:
-        """Whether a project of this name is among them."""
+        """Return whether a project of this name is in the list."""
         return self.find(name) is not None
 
     def find(self, name: ProjectName) -> Summary | None:
-        """Return the summary of the project, or None if it is not among them."""
+        """Return the summary of the project, or None if it is not in the list."""
         number = bisect_left(self.runs, name, key=_last_of)
         run = self.runs[number] if number < len(self.runs) else ()
         place = bisect_left(run, name, key=name_of)
@@ -92,7 +92,7 @@ class Summaries(Sequence[Summary]):
 
 
 def cut(ordered: Iterable[Summary]) -> Iterator[Run]:
-    """The runs of these, which are in order."""
+    """Split ordered summaries into runs."""
     run: list[Summary] = []
     for summary in ordered:
         run.append(summary)
@@ -104,19 +104,19 @@ def cut(ordered: Iterable[Summary]) -> Iterator[Run]:
 
 
 def only(run: Run, stays: Callable[[Summary], bool]) -> Run:
-    """Those of a run that stay; the run itself where all do."""
+    """Return the items of a run that stay; the run itself if all do."""
     kept = tuple(filter(stays, run))
     return run if len(kept) == len(run) else kept
 
 
 def in_runs(ordered: Sequence[Summary]) -> Summaries:
-    """The same, in runs."""
+    """Return the summaries split into runs; `Summaries` are returned unchanged."""
     return ordered if isinstance(ordered, Summaries) else Summaries(tuple(cut(ordered)))
 
 
 def differing(old: Summaries, new: Summaries) -> tuple[set[ProjectName], set[ProjectName]]:
-    """The names whose lines are new or others, and those that are gone; runs that are the same
-    object are not looked at.
+    """Return the names whose lines are new or changed, and those that are removed; runs that are
+    the same object are skipped.
     """
     if old is new:
         return set(), set()
@@ -129,13 +129,12 @@ def differing(old: Summaries, new: Summaries) -> tuple[set[ProjectName], set[Pro
 
 
 class MutableSummaries:
-    """A list of projects that changes, by name and in order. It takes over the mapping that it
-    begins with.
+    """A mutable list of projects, by name and in order. It takes ownership of the initial mapping.
     """
 
     def __init__(self, heads: dict[ProjectName, Summary] | None = None) -> None:
         self.heads: dict[ProjectName, Summary] = {} if heads is None else heads
-        """To be read only."""
+        """Read-only for callers."""
         self._runs = list(cut(map(self.heads.__getitem__, sorted(self.heads))))
         self._ends = [run[-1].name for run in self._runs]
         self._summaries: Summaries | None = None
@@ -144,7 +143,7 @@ class MutableSummaries:
         return len(self.heads)
 
     def put(self, summary: Summary) -> None:
-        """Have it in the list, in place of an older one of this name."""
+        """Add the summary, in place of an older one of this name."""
         name = summary.name
         old = self.heads.get(name)
         if old == summary:
@@ -155,25 +154,25 @@ class MutableSummaries:
         self._replace(number, number + 1, cut(changed) if old is None else (changed,))
 
     def drop(self, name: ProjectName) -> None:
-        """Have it in the list no more. Raises `KeyError` where it is not there."""
+        """Remove the project. Raises `KeyError` if it is not in the list."""
         del self.heads[name]
         number, run, place = self._find(name)
         rest = (*run[:place], *run[place + 1 :])
-        if ends_run(name):  # what followed is of the same run now
+        if ends_run(name):  # the names that follow belong to this run now
             following = self._runs[number + 1] if number + 1 < len(self._runs) else ()
             self._replace(number, number + 2, [rest + following] if rest or following else [])
         else:
             self._replace(number, number + 1, [rest] if rest else [])
 
     def summaries(self) -> Summaries:
-        """All of it now; the same object until something changes."""
+        """Return the current list; the same object until something changes."""
         if self._summaries is None:
             self._summaries = Summaries(tuple(self._runs))
         return self._summaries
 
     def _find(self, name: ProjectName) -> tuple[int, Run, int]:
-        """Which run the name is in, or belongs into, and where in it; behind the last, if that has
-        ended.
+        """Return the index of the run that the name is in, or belongs into, the run, and the
+        position in it; a new run after the last, if that one has ended.
         """
         number = bisect_left(self._ends, name)
         if number == len(self._runs) and number and not ends_run(self._ends[-1]):
@@ -195,17 +194,15 @@ _Key = tuple[object, ...]
 
 @define(eq=False)
 class _Joints:
-    """Puts parts of runs together to runs; those that it put together the last time stay the same
-    objects.
-    """
+    """Joins parts of runs into runs; those that it joined the last time stay the same objects."""
 
     _last: Mapping[tuple[int, ...], tuple[list[Run], Run]] = field(
         factory=dict, init=False, repr=False
     )
 
     def joined(self, parts: Iterable[Run]) -> Summaries:
-        """The list of these parts, in order: where a run ends one of them does, but not the other
-        way round.
+        """Return the list of these parts, in order: where a run ends a part ends, but not vice
+        versa.
         """
         made: dict[tuple[int, ...], tuple[list[Run], Run]] = {}
         runs: list[Run] = []
@@ -222,7 +219,7 @@ class _Joints:
                 if known
                 else tuple(chain.from_iterable(pending))
             )
-            made[key] = (pending, run)  # it holds on to what has these ids
+            made[key] = (pending, run)  # keeps the parts alive, so that their ids stay valid
             runs.append(run)
             pending = []
 
@@ -239,19 +236,17 @@ class _Joints:
 
 @define(eq=False)
 class Sieve:
-    """What of a list goes through a filter. Only runs that were not there the last time are gone
-    through.
-    """
+    """A filter of a list that processes only runs that it did not see the last time."""
 
     _keep: Callable[[Run], Run] = field(repr=False)
-    """Those of a run that stay, in order; the run itself where all do. Says the same of the same
-    run each time.
+    """Return the items of a run that stay, in order; the run itself if all do. Deterministic for
+    the same run.
     """
     _last: Mapping[int, tuple[Run, Run]] = field(factory=dict, init=False, repr=False)
     _joints: _Joints = field(factory=_Joints, init=False, repr=False)
 
     def of(self, names: Summaries) -> Summaries:
-        """Those that stay; the same object where all do."""
+        """Return the list of the items that stay; the same object if all do."""
         last = self._last
         made = {id(run): last.get(id(run)) or (run, self._keep(run)) for run in names.runs}
         self._last = made
@@ -262,17 +257,17 @@ class Sieve:
 
 @define(eq=False)
 class Blend:
-    """Two lists put together. Only what was not there the last time is gone through."""
+    """A combination of two lists that processes only parts that it did not see the last time."""
 
     _blend: Callable[[Run, Run], Run] = field(repr=False)
-    """What becomes of a stretch of both lists, from one name to another; says the same of the same
-    each time.
+    """Combine a stretch of both lists, from one name to another. Deterministic for the same
+    arguments.
     """
     _last: Mapping[_Key, tuple[Run, Run, Run]] = field(factory=dict, init=False, repr=False)
     _joints: _Joints = field(factory=_Joints, init=False, repr=False)
 
     def of(self, one: Summaries, other: Summaries) -> Summaries:
-        """Both."""
+        """Return the two lists combined."""
         last = self._last
         made: dict[_Key, tuple[Run, Run, Run]] = {}
         for first, second, low, high in _stretches(one, other):
@@ -287,8 +282,8 @@ class Blend:
 
 
 def _stretches(one: Summaries, other: Summaries) -> Iterator[tuple[Run, Run, str, str]]:
-    """Both lists at once, cut wherever one of them is: the run of each, and which names the stretch
-    lies between: behind the first up to the second, both of which may be "" for none.
+    """Yield both lists in parallel, cut wherever either is: the run of each, and the names that
+    bound the stretch, after the first up to the second; the first is "" at the start.
     """
     low = ""
     ones, others = list(one.runs), list(other.runs)
@@ -305,7 +300,7 @@ def _stretches(one: Summaries, other: Summaries) -> Iterator[tuple[Run, Run, str
 
 
 def _between(run: Run, low: str, high: str) -> Run:
-    """Those behind `low`, up to `high`."""
+    """Return the items after `low`, up to and including `high`."""
     if not run or (run[0].name > low and run[-1].name <= high):
         return run
     start = bisect_left(run, low, key=name_of)

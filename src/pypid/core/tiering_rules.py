@@ -1,5 +1,5 @@
-"""Storage classes: which files go into a cheaper one, and which of the classes
-are archives. Pure.
+"""Rules for storage classes: which files move into a cheaper one, and which classes are archives.
+Pure.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName, version_key, version_of
 
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-"""What lies in these cannot be read before it was restored, which takes hours. (GLACIER_IR is none
-of them.)
+"""Classes whose blobs must be restored before they can be read, which takes hours. (Not
+GLACIER_IR.)
 """
 STANDARD = "STANDARD"
-"""The class of what has none."""
+"""The class of blobs without one."""
 _CLASS = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 
 
@@ -37,7 +37,7 @@ class TieringRule:
     storage_class: str
 
     def __attrs_post_init__(self) -> None:
-        """Raises `BadRequest`, which says what is allowed."""
+        """Raise `BadRequest`, which says what is allowed, if a value is invalid."""
         if not _CLASS.match(self.storage_class):
             raise BadRequest(
                 f"{self.storage_class[:80]!r} is not a storage class: they are spelled like "
@@ -50,11 +50,11 @@ class TieringRule:
 
 
 def due(files: Iterable[File], rule: TieringRule, now: datetime) -> tuple[File, ...]:
-    """The files of one project that the rule is for, in their order.
+    """Return the files of one project that the rule applies to, in their order.
 
-    Of the newest versions there are two lists: of all, and of those that an installer takes by
-    itself (no pre-release, not yanked). A file stays that is in either: ten betas do not drive out
-    the release that everybody installs.
+    The newest versions are computed twice: of all, and of those that an installer selects by itself
+    (no pre-release, not yanked). A file in either stays: ten betas do not push out the release that
+    users install.
     """
     files = tuple(files)
     kept = _newest(files, rule.keep) | _newest(
@@ -71,8 +71,8 @@ def _newest(files: Iterable[File], keep: int) -> set[tuple[int, Any]]:
 
 
 def _release(file: File) -> tuple[int, Any]:
-    """The version without its local part: 1.0+cpu and 1.0+cu118 are one release, made for different
-    machines.
+    """Return the version without its local part: 1.0+cpu and 1.0+cu118 are one release, made for
+    different machines.
     """
     kind, version = version_key(file.version)
     return (kind, version_of(version.public)) if isinstance(version, Version) else (kind, version)
@@ -84,20 +84,20 @@ def _is_taken(file: File) -> bool:
 
 
 def _age(file: File, now: datetime) -> timedelta:
-    """Since it was published; a file of which nobody knows when that was is new."""
+    """Return the time since publication; a file of unknown upload time counts as new."""
     return timedelta() if file.uploaded is None else now - file.uploaded
 
 
 class TieringOutcome(Enum):
-    """What became of a file; the values are words for programs."""
+    """The result for a file; the values are words for programs."""
 
     MOVED = "moved"
     WOULD_MOVE = "would-move"
-    """In a dry run."""
+    """The file would move (dry run)."""
     THERE = "there"
-    """It is in that class already."""
+    """The file is in that class already."""
     ARCHIVED = "archived"
-    """It lies in an archive, and has to be restored before it can go anywhere else."""
+    """The file is in an archive, and has to be restored before it can move."""
     FAILED = "failed"
 
 
@@ -117,7 +117,8 @@ class Moved:
 
 @frozen
 class Tiered:
-    """What a run did: how many projects and files it looked at, and each file that was due."""
+    """The result of a run: the numbers of projects and files examined, and each file that was due.
+    """
 
     projects: int
     files: int

@@ -1,7 +1,8 @@
-"""Talking to a running pypid from the command line: through the socket in its state folder.
+"""The client of a running pypid for the command line, through the control socket in the state
+folder.
 
-Plain blocking sockets: a command that asks a daemon needs no reactor, and to import Twisted's HTTP
-client took four times as long as the whole command does now. Whoever has a reactor asks in a thread
+Plain blocking sockets: such a command needs no reactor, and importing Twisted's HTTP client took
+four times as long as the whole command does now. A caller that has a reactor uses it in a thread
 (see `alone`).
 """
 
@@ -26,13 +27,13 @@ from pypid.core.errors import PypidError
 from pypid.daemon.state import owner_of
 
 AWAKE_WITHIN = 10.0
-"""Seconds in which a daemon that is well answers the simplest question."""
+"""Seconds within which a healthy daemon answers the simplest request."""
 ANSWER_WITHIN = 24 * 3600.0
 """Seconds; a rebuild of a large storage takes long, and the operator can press Ctrl-C."""
 
 
 class ControlRefused(PypidError):
-    """The daemon said no, or nothing; `message` tells what to do."""
+    """A refusal by the daemon, or no answer; `message` says what to do."""
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -43,19 +44,19 @@ class ControlRefused(PypidError):
 
 LINES = "application/x-ndjson"
 PAUSE = 1.0
-"""Seconds between two questions of a row."""
+"""Seconds between two requests of a series."""
 
 Tell = Callable[[Mapping[str, Any]], None]
-"""Hears what happens until the answer is there."""
+"""A callback that receives events until the answer comes."""
 
 
 @frozen
 class ControlRequest:
-    """One request to the JSON API. With `tell` the answer comes in lines: `tell` hears them, and
-    the last is the answer.
+    """One request to the JSON API. With `tell` the answer comes in lines: `tell` gets them, and the
+    last is the answer.
 
-    `then` makes the next question out of the answer, which is asked `PAUSE` seconds later; None:
-    that was all. `of_running`: it is about a process, so none is started for it.
+    `then` makes the next request out of the answer, sent `PAUSE` seconds later; None ends the
+    series. `of_running`: the request is about a process, so none is started for it.
     """
 
     method: str
@@ -68,14 +69,14 @@ class ControlRequest:
 
 @define
 class _Lines:
-    """An answer that comes line by line: JSON objects whose ``event`` says what they are."""
+    """An answer that comes line by line: JSON objects whose ``event`` names their kind."""
 
     tell: Tell
     last: bytes = b""
     _rest: bytes = b""
 
     def feed(self, data: bytes) -> None:
-        """Take what came."""
+        """Process received bytes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             said = msgspec.json.decode(line)
@@ -93,7 +94,7 @@ class _Connection(HTTPConnection):
         self.path = path
 
     def connect(self) -> None:
-        """As of `HTTPConnection`; raises `OSError`."""
+        """Connect to the Unix socket. Raises `OSError`."""
         self.sock = socket(AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(os.fsencode(self.path))
@@ -101,8 +102,8 @@ class _Connection(HTTPConnection):
 
 @define(eq=False)
 class Control:
-    """The JSON API of the daemon that listens on `path`. All of it blocks; `leave` is for another
-    thread.
+    """The client for the JSON API of the daemon that listens on `path`. All of it blocks; call
+    `leave` from another thread.
     """
 
     path: Path
@@ -111,8 +112,8 @@ class Control:
     _left: bool = field(default=False, init=False)
 
     def answer(self, question: ControlRequest) -> Any:
-        """The answer, decoded. Raises `ControlRefused` with the daemon's text, or for a daemon that
-        does not answer.
+        """Return the decoded answer. Raises `ControlRefused` with the daemon's text, or for a
+        daemon that does not answer.
         """
         try:
             self._send(ControlRequest("GET", "/health"), self.awake_within)
@@ -133,7 +134,7 @@ class Control:
         return msgspec.json.decode(body) if body else None
 
     def answers(self, question: ControlRequest) -> Any:
-        """The last answer of a row of questions. Raises as `answer`."""
+        """Return the last answer of a series of requests. Raises as `answer`."""
         while True:
             answer = self.answer(question)
             following = None if question.then is None else question.then(answer)
@@ -143,7 +144,7 @@ class Control:
             question = following
 
     def leave(self) -> None:
-        """Have nothing more answered: who waits for an answer is told that pypid ended."""
+        """Abort: a caller that waits for an answer gets the error that pypid ended."""
         self._left = True
         sock = None if self._connection is None else self._connection.sock
         if sock is not None:
@@ -165,13 +166,13 @@ class Control:
                 raise ConnectionAbortedError
             with suppress(
                 BrokenPipeError, ConnectionResetError
-            ):  # it has answered before it had all
+            ):  # the daemon answered before it had read all
                 connection.request(question.method, question.url, body, headers)
             return _read(connection.getresponse(), question.tell)
 
 
 def _read(response: HTTPResponse, tell: Tell | None) -> tuple[int, bytes]:
-    """The status, and the body; of one that comes in lines the last."""
+    """Return the status and the body; for a body that comes in lines, the last line."""
     if tell is None or response.status != 200:
         return response.status, response.read()
     lines = _Lines(tell)
@@ -181,8 +182,8 @@ def _read(response: HTTPResponse, tell: Tell | None) -> tuple[int, bytes]:
 
 
 def listens(path: Path, within: float = AWAKE_WITHIN) -> bool:
-    """Whether a daemon listens there; blocks for a moment. Raises `ControlRefused` where we may not
-    know, or it is overwhelmed.
+    """Return whether a daemon listens on `path`; blocks briefly. Raises `ControlRefused` if access
+    is denied, or the daemon hangs.
     """
     with socket(AF_UNIX) as probe:
         probe.settimeout(within)
@@ -209,7 +210,7 @@ def listens(path: Path, within: float = AWAKE_WITHIN) -> bool:
 
 
 def account() -> str:
-    """The name of the account that runs this: what is written down for what it does."""
+    """Return the name of the system account that runs this process, for the audit log."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, in a container
@@ -217,7 +218,7 @@ def account() -> str:
 
 
 def _last(line: bytes) -> Any:
-    """The answer that came as the last of several lines."""
+    """Return the answer from the last of several lines."""
     if not line:
         raise _ended()
     answer = msgspec.json.decode(line)

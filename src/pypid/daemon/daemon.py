@@ -1,4 +1,4 @@
-"""The life of a running pypid: start, reload, drain, stop."""
+"""The lifecycle of a running pypid: start, reload, drain, stop."""
 
 from __future__ import annotations
 
@@ -44,32 +44,30 @@ if TYPE_CHECKING:
 _log = Logger()
 
 DRAIN = 10.0
-"""Seconds that requests under way get to end when pypid stops."""
+"""Seconds that requests under way get to finish when pypid stops."""
 _LOOK = 0.05
-"""Seconds between two looks whether they have ended."""
+"""Seconds between two checks whether they have finished."""
 FIRST_PAGES = 3.0
-"""Seconds after the start that belong to the first pages."""
+"""Seconds after the start that are reserved for the first pages."""
 LOOK_AT_CERTIFICATE = 3.0
-"""Seconds between two looks at the certificate's files; see `Certificate.reload_if_changed`."""
+"""Seconds between two checks of the certificate's files; see `Certificate.reload_if_changed`."""
 SWITCH = 0.001
-"""Seconds after which a thread that computes gives Python's lock to the reactor, which wants it
-(Python's own: 5 ms).
+"""Seconds after which a computing thread yields Python's lock to the reactor (Python's default: 5
+ms).
 """
 
 
 class PeriodicDump(Protocol):
-    """What is written down every now and then, and at the end."""
+    """Data that is written to disk periodically, and at the end."""
 
     async def write(self) -> bool:
-        """Write what changed; whether all is written now. Never fails: the log says what went
-        wrong.
-        """
+        """Write what changed; return whether all is written now. Never fails: errors are logged."""
 
 
 @define(slots=False, eq=False)
 class Daemon(MultiService):
-    """All that runs. `startService` raises `CannotStart`; `stopService` ends when all that was
-    acknowledged is safe.
+    """The service that contains all others. `startService` raises `CannotStart`; `stopService` ends
+    when all acknowledged writes are safe.
     """
 
     index: Index
@@ -87,18 +85,20 @@ class Daemon(MultiService):
     people: Identities
     condition: Condition = field(factory=Condition)
     watchdog: float | None = None
-    """Seconds after which the service manager takes us for dead, unless it hears of us."""
+    """Seconds without a notification after which the service manager takes this process for
+    dead.
+    """
     throwaway: StatelessNode | None = None
-    """Where the storage is a bucket."""
+    """Set where the storage is a bucket."""
     sharing: Sharing | None = None
-    """Where several nodes share the catalog."""
+    """Set where several nodes share the catalog."""
     crew: Supervisor | None = None
-    """The other workers, where this is the first one of several."""
+    """The other workers, set in the first of several."""
     clean_stop: CleanStop | None = None
-    """Where the next start may trust the dump that this stop writes."""
+    """Set where the next start may trust the dump that this stop writes."""
     _sockets: list[ListeningSocket] = field(factory=list, init=False)
     failed: bool = field(default=False, init=False)
-    """Whether it found, once it ran, that it cannot."""
+    """Whether the daemon found, once it ran, that it cannot continue."""
     stopping: bool = field(default=False, init=False)
     _ports: list[IListeningPort] = field(factory=list, init=False)
     _turn: DeferredLock = field(factory=DeferredLock, init=False)
@@ -161,20 +161,22 @@ class Daemon(MultiService):
         self._comparing.begin()
 
     async def _furnish(self) -> None:
-        """Bring what most clients ask for; what an upload needs when the first
-        pages were answered.
+        """Import what most clients need; then, after the first pages were answered, what an upload
+        needs.
         """
         await furnish(self.world, SOON)
         await deferLater(self.world.clock, FIRST_PAGES)
         await furnish(self.world, UPLOADS)
 
     def _call_others(self) -> None:
-        """Once what is of record is there. The other workers start while this one answers."""
+        """Start the other workers once the records of the state folder are there. This worker
+        answers meanwhile.
+        """
         if self.crew is not None and not self.stopping:
             self.crew.begin(self._sockets)
 
     def _fail(self, error: CannotStart) -> None:
-        """End, since it turned out that it cannot go on as it is configured."""
+        """Stop, since the configured setup turned out not to work."""
         _log.critical("{error}", error=error)
         self.failed = True
         self.reactor.stop()
@@ -182,7 +184,7 @@ class Daemon(MultiService):
     # --- go on ------------------------------------------------------------------------------------
 
     def reload(self) -> Deferred[None]:
-        """SIGHUP: read the certificate and the people again, one reload after the other;
+        """Read the certificate and the users again (SIGHUP), one reload after the other;
         connections stay open.
         """
         return self._turn.run(lambda: start(self._reload()))
@@ -203,7 +205,7 @@ class Daemon(MultiService):
             self.notify(READY)
 
     async def _bark(self) -> None:
-        """From the reactor: one that hangs says nothing, and is started again."""
+        """Notify the watchdog from the reactor: a process that hangs does not, and is restarted."""
         self.notify(WATCHDOG)
 
     async def _look_at_certificate(self) -> None:
@@ -221,7 +223,7 @@ class Daemon(MultiService):
         return start(self._stop())
 
     def hurry(self) -> None:
-        """Do not wait any longer for requests under way."""
+        """Stop waiting for requests under way."""
         self._left = 0.0
         if self.crew is not None:
             self.crew.hurry()
@@ -230,7 +232,7 @@ class Daemon(MultiService):
         try:
             others = None if self.crew is None else self.crew.stop()
             await self._drain([port.stopListening() for port in self._ports])
-            await _ended(others)  # before the lock goes, and what they have written down is copied
+            await _ended(others)  # before the lock is released, and what the workers have written is copied
             await _ended(super().stopService())  # type: ignore[no-untyped-call]
             await self.upkeep.end()
             await self.people.end()
@@ -246,11 +248,11 @@ class Daemon(MultiService):
         _log.info("stopped; all that was acknowledged is written down")
 
     async def _drain(self, closing: list[Any]) -> None:
-        """Idle connections are closed at once; requests under way get `DRAIN` seconds."""
+        """Close idle connections at once; give requests under way `DRAIN` seconds."""
         for site in self.sites:
             site.drain()
         for closed in closing:
-            # where somebody has removed a socket's file, Twisted fails or never says so
+            # if a socket's file was removed, Twisted fails or never reports the end
             with suppress(TimedOut, OSError):
                 await _ended(
                     closed.addTimeout(1, self.world.clock)
@@ -267,15 +269,13 @@ class Daemon(MultiService):
 
 
 def answer_soon() -> None:
-    """Have Python hold up the reactor for as short a time as can be, while
-    other threads compute.
-    """
+    """Shorten the GIL switch interval so that worker threads do not stall the reactor."""
     sys.setswitchinterval(SWITCH)
 
 
 def _keep() -> None:
-    """What a start has made stays, and to look for garbage in all of it would keep the first page
-    waiting.
+    """Exclude the objects made at start from garbage collection: scanning them would delay the
+    first page.
 
     `pypid serve` collects garbage from here on; see `cli.starting`.
     """

@@ -1,5 +1,5 @@
-"""Everything that knows who somebody is and what they may do, put together: sources, accounts,
-rules in force, audit log.
+"""Everything that identifies users and decides what they may do: sources, accounts, rules in force,
+audit log.
 """
 
 from __future__ import annotations
@@ -62,15 +62,17 @@ _log = Logger()
 
 DOWNLOADS = "downloads.db"
 THREADS = 4
-"""That wait for the accounts database."""
+"""Threads for the accounts database."""
 TEND, RETRY, FLUSH, SWEEP = 60.0, 5.0, 1.0, 3600.0
-"""Seconds between two times that uses of tokens, deeds and downloads are written down, and that old
-downloads are forgotten.
+"""Seconds between two writes of token uses, of audit entries and of downloads, and between two
+removals of old downloads.
 """
 MANY = 500
-"""Rights that are made into rules in the reactor thread: in some milliseconds."""
+"""The number of rights that are made into rules in the reactor thread: that takes some
+milliseconds.
+"""
 HASHING = 2
-"""New passwords that are hashed at once."""
+"""The number of new passwords that are hashed at once."""
 MOST_HASHING = 64
 _ONCE_MORE = (
     "A pypid has used this storage before. If it had taken pypicloud's people over, what it knew "
@@ -85,7 +87,7 @@ _ONCE_MORE = (
 
 @frozen(kw_only=True)
 class Stores:
-    """Where people are written down, and what they do."""
+    """The databases of users and of their actions."""
 
     threads: Threads
     databases: tuple[Database, ...]
@@ -98,14 +100,14 @@ class Stores:
 
 
 def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) -> Stores:
-    """Nothing is opened yet. Raises `CannotStart` for a URL that cannot be used."""
+    """Return the stores, not yet opened. Raises `CannotStart` for a URL that cannot be used."""
     threads = Threads(reactor, "accounts", THREADS)
     place = place_of(config.access.url or "", places.state / ACCOUNTS)
     lived = None if isinstance(place, Server) else AccountsMarker(places.state, place.path)
     reserve = Reserve(places.state / FILE)
     database = Database(place, threads, world.clock, lived, reserve)
     logged = passing = database
-    if not isinstance(database.place, Server):  # what grows with each upload or download lies apart
+    if not isinstance(database.place, Server):  # what grows with each upload or download has its own file
         logged = Database(
             place_of("", places.state / JOURNAL), threads, world.clock, reserve=reserve
         )
@@ -125,8 +127,8 @@ def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) 
 
 @define(slots=False, eq=False)
 class Identities(MultiService):
-    """Who somebody is, and the rules in force. `open` comes before anybody is let in, `end` when
-    nobody asks any more.
+    """The identities of users, and the rules in force. Await `open` before admitting clients, and
+    `end` after the last one.
     """
 
     config: Config
@@ -138,31 +140,31 @@ class Identities(MultiService):
     sql_people: SqlPeople
     reactor: Any = field(repr=False)
     connections: list[HttpConnections]
-    """What is reached over the network, to be closed at the end."""
+    """The network connections to close at the end."""
     outdated: OutdatedSessions
     access: ClosedAccess
     claims: Claims
     publishers: TrustedPublishing | None = field(default=None, init=False)
-    """Once an issuer is configured."""
+    """Set once an issuer is configured."""
     greet: Callable[[], object] | None = field(default=None, init=False, repr=False)
-    """Makes the first run's admin, where a pypicloud's people were to be taken over and nobody of
-    them is one.
+    """Creates the first run's admin, if pypicloud's users were to be imported and none of them is
+    an admin.
     """
     is_first: bool = field(default=True, init=False)
     """Whether no pypid has used the storage before, as far as is known."""
     faces: tuple[App, ...] = field(default=(), init=False)
     told_until: Callable[[], float] = field(default=lambda: float("inf"), init=False, repr=False)
-    """Until when, on the clock, other nodes would have told us of a change; see `sharing`."""
+    """Return until when, on the clock, other nodes would have reported a change; see `sharing`."""
     has_missed: Callable[[], bool] = field(default=lambda: False, init=False, repr=False)
-    """Whether they have told of a change that cannot be seen: a project may be private by now, or a
-    name ours.
+    """Return whether they reported a change that cannot be read yet: a project may be private by
+    now, or a name local.
     """
     _was_known: bool = field(default=True, init=False)
     _in_force: InForce = field(
         factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False
     )
     _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
-    """What that was made of: the configuration, and the rights of the database."""
+    """What the rules were made of: the configuration, and the rights of the database."""
     _configured: Configured = field(factory=Configured, init=False, repr=False)
     _hashing: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(HASHING), init=False, repr=False
@@ -191,8 +193,8 @@ class Identities(MultiService):
     # --- the start ---
 
     def serve(self, *faces: App) -> None:
-        """Tell these faces what they have to know, now and whenever it changes. They are closed
-        until `open` has ended.
+        """Keep these apps up to date, now and after each change. They are closed until `open` has
+        ended.
         """
         self.faces = faces
         self.claims.names = EVERY_NAME
@@ -202,7 +204,7 @@ class Identities(MultiService):
             )
 
     async def open(self) -> None:
-        """Read all that is of record below `state`, which is there now. Raises `CannotStart`,
+        """Read all records below `state`, which exists by now. Raises `CannotStart`,
         `Unreadable`.
         """
         key = await self.world.blocking(
@@ -222,8 +224,8 @@ class Identities(MultiService):
         self._tell()
 
     async def _find_signs_of_accounts(self) -> None:
-        """Note that accounts have existed, if their database is gone and an older pypid has noted
-        nothing of the kind.
+        """Note that accounts have existed, if their database is missing and an older pypid has left
+        no such note.
         """
         lived, blocking = self.stores.lived, self.world.blocking
         if lived is None or await blocking(lambda: lived.is_noted or not lived.is_lost()):
@@ -232,7 +234,7 @@ class Identities(MultiService):
             await blocking(lived.note)
 
     async def _inherit(self, url: str) -> None:
-        """Take a pypicloud's people over, once; an admin is made only where they have none. Raises
+        """Import pypicloud's users, once; an admin is created only where there is none. Raises
         `CannotStart`.
         """
         from pypid.access.sql.pypicloud_import import inherit
@@ -278,8 +280,8 @@ class Identities(MultiService):
     # --- what is in force ---
 
     async def use(self, config: Config) -> None:
-        """Go on with the people and rules of this configuration. Raises `Unreadable`, and then
-        nothing changes.
+        """Apply the users and rules of this configuration. Raises `Unreadable`, and then nothing
+        changes.
         """
         await self.people.reload(people_of(config, self.places))
         record = await self.world.blocking(read_admin, self.places.state)
@@ -287,7 +289,7 @@ class Identities(MultiService):
         self.config = config
         log_in = any(
             source.people is self.sql_people for source in self.chain.sources
-        )  # as at the start, whatever it says now
+        )  # as at the start, even if the configuration differs now
         hashes = {**config.users, **({first: record.hash} if first and record else {})}
         self._configured = evolve(
             configured_by(config, first), accounts_log_in=log_in, hashes=hashes
@@ -300,7 +302,7 @@ class Identities(MultiService):
         await self.outdated.use(hashes)
 
     def _trust(self, config: Config) -> None:
-        """Go on with the issuers of trusted publishing that are configured now."""
+        """Apply the issuers of trusted publishing that are configured now."""
         if self.publishers is None:
             if not config.issuers:
                 return
@@ -319,15 +321,13 @@ class Identities(MultiService):
             face.publishers = self.publishers
 
     async def _changed(self, roll: AccountsState) -> None:
-        """The accounts database says something else than before; once this has ended, it is in
-        force.
-        """
+        """Apply a change of the accounts database; it is in force once this has ended."""
         if roll.rights is not self._made_of[1]:
             await self._make_rules()
         self._tell()
 
     async def _make_rules(self) -> None:
-        """Put the rules together; many off the reactor thread (ten thousand take a tenth of a
+        """Make the rules; many of them off the reactor thread (ten thousand take a tenth of a
         second).
         """
         current = self.stores.accounts.current
@@ -345,8 +345,8 @@ class Identities(MultiService):
         self._in_force, self._made_of = found, made
 
     def _tell(self) -> None:
-        # as long as a server has never answered nobody knows what is hidden, nor which names are
-        # ours by a right there
+        # until a server has answered once it is unknown what is hidden, and which names are local
+        # by a right there
         self._was_known = self._are_known()
         self.claims.names = (
             self._in_force.claims if self._is_open and self._was_known else EVERY_NAME
@@ -361,7 +361,7 @@ class Identities(MultiService):
                 face.closed = None if self._was_known else PeopleUnknown("the accounts database")
 
     def _heard(self) -> None:
-        """The accounts database has answered, or failed to."""
+        """Handle an answer, or a failure, of the accounts database."""
         if self._is_open and self._are_known() is not self._was_known:
             self._tell()
         until = self._until()
@@ -377,12 +377,12 @@ class Identities(MultiService):
         told_until: Callable[[], float],
         has_missed: Callable[[], bool] = lambda: False,
     ) -> Callable[[], None]:
-        """Have other nodes told of what changes here. `told_until`: until when they would have told
-        us of theirs; what is returned is to be called when that is another time. After it, nobody
-        is believed before it was looked at anew.
+        """Notify other nodes of local changes. `told_until`: until when they would have reported
+        theirs; call the returned function when that time changes. After that time, identities are
+        checked in the database first.
 
-        While it `has_missed` what changed elsewhere nobody is let in: what everybody may read is in
-        the accounts, too.
+        While it `has_missed` a change from elsewhere, no client is admitted: public access is
+        defined in the accounts, too.
         """
         current, clock = self.stores.accounts.current, self.world.clock
         current.on_write.append(tell)
@@ -392,15 +392,15 @@ class Identities(MultiService):
         async def look() -> None:
             try:
                 await current.refresh()
-            except PeopleUnknown:  # administrators of the configuration get in all the same, by nothing that is said there
+            except PeopleUnknown:  # administrators of the configuration still get in; nothing in the accounts counts for them
                 current.doubt()
 
         self.access.freshly = lambda: None if clock.seconds() < told_until() else look()
         return self._heard
 
     def _watch(self) -> Callable[[], Awaitable[bool]]:
-        """What looks whether the accounts are others than now; not where they cannot
-        be looked at.
+        """Return a check whether the accounts have changed since now; False where they cannot be
+        read.
         """
         current = self.stores.accounts.current
         known = current.known
@@ -420,8 +420,8 @@ class Identities(MultiService):
 
     @property
     def can_be_asked(self) -> bool:
-        """Whether the accounts say now who somebody is: not while their server is away, or their
-        file is damaged.
+        """Whether the accounts can identify users now: not while their server is unavailable, or
+        their file is damaged.
         """
         try:
             self.stores.accounts.current.roll()
@@ -438,7 +438,7 @@ class Identities(MultiService):
     # --- the end ---
 
     async def end(self) -> None:
-        """Write down what is only in memory, and let go of everything."""
+        """Write what is only in memory, and release everything."""
         try:
             await self.sql_people.close()
             await self.stores.accounts.close()

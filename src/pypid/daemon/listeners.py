@@ -1,4 +1,4 @@
-"""Where pypid listens: endpoint strings, what speaks on them, and the URLs that people see."""
+"""Listening sockets: endpoint strings, the protocols on them, and the URLs that people see."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from pypid.web.fastpath.tls_wire import quicken
 Factory: TypeAlias = IProtocolFactory
 
 _TLS_KINDS = ("tcp", "tcp6", "systemd")
-"""What speaks TLS when there is a certificate; ``ssl`` brings its own, ``unix`` needs none."""
+"""The endpoints that speak TLS when there is a certificate; ``ssl`` brings its own, ``unix`` needs
+none.
+"""
 _EVERYWHERE = ("", "0.0.0.0", "::")
 _ADVICE = {
     EADDRINUSE: "Stop what uses that address (another pypid?), or choose another in [server] listen.",
@@ -42,8 +44,8 @@ _ADVICE = {
 
 @frozen
 class Listener:
-    """One endpoint: its text as configured, and what speaks on it. `text` is empty for what is not
-    for clients.
+    """One endpoint: its text as configured, and the factory for it. `text` is empty for one that is
+    not for clients.
     """
 
     text: str
@@ -51,12 +53,12 @@ class Listener:
     factory: Factory
     secure: bool = False
     scales: Scales | None = None
-    """Where other workers listen on the same socket."""
+    """Set where other workers listen on the same socket."""
     backlog: int | None = None
     """Connections that may wait to be accepted; None: what the endpoint or systemd says."""
 
     def listen(self) -> IListeningPort:
-        """Begin; at once, as all endpoints that are allowed do. Raises `CannotStart`."""
+        """Begin to listen; at once, as all allowed endpoints do. Raises `CannotStart`."""
         ended: list[Any] = []
         begun: Deferred[IListeningPort] = self.endpoint.listen(self.factory)
         begun.addBoth(ended.append)
@@ -70,7 +72,7 @@ class Listener:
                     self.backlog is not None
                     and (listener := getattr(port, "socket", None)) is not None
                 ):
-                    listener.listen(self.backlog)  # changes it where it listens already
+                    listener.listen(self.backlog)  # changes the backlog of a listening socket
                 if self.scales is not None:
                     endure(port)
                     weighed(port, self.scales)
@@ -89,12 +91,11 @@ def public(
     scales: Scales | None = None,
     backlog: int | None = None,
 ) -> Listener:
-    """An endpoint for clients. With `scales` several workers listen there; `of` is the socket,
-    where it is another one's.
+    """Return an endpoint for clients. With `scales` several workers listen on it; `of` is the
+    socket, if another process opened it.
 
-    `backlog` holds unless the endpoint has one of its own, or systemd made the socket.
-
-    Raises `CannotStart` for a text that Twisted does not understand.
+    `backlog` holds unless the endpoint has one of its own, or systemd made the socket. Raises
+    `CannotStart` for a text that Twisted does not understand.
     """
     kind = text.partition(":")[0]
     parsed = text
@@ -102,7 +103,7 @@ def public(
         reactor, parsed = Adopting(reactor, of.descriptor, of.family), endpoint_text(text)
     try:
         endpoint = serverFromString(reactor, parsed)  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever the parsers trip over: ValueError, TypeError, KeyError, IndexError, ImportError
+    except Exception as error:  # the parsers raise ValueError, TypeError, KeyError, IndexError, ImportError
         advice = (
             "No socket was handed over by systemd: is etc/pypid.socket in use?"
             if kind == "systemd"
@@ -124,8 +125,8 @@ def public(
 
 
 def control(reactor: Any, state: StateFolder, site: Factory) -> Listener:
-    """The control socket. Whoever holds the state's lock may replace it, so it needs no lock file
-    of Twisted's.
+    """Return the control socket. The holder of the state's lock may replace it, so it needs no lock
+    file of Twisted's.
     """
     path = quoteStringArgument(str(state.control_socket))  # type: ignore[no-untyped-call]
     return Listener("", serverFromString(reactor, f"unix:{path}:mode=600:lockfile=0"), site)  # type: ignore[no-untyped-call]
@@ -143,8 +144,8 @@ def _cannot(what: str, error: BaseException) -> CannotStart:
 
 
 def url_of(port: IListeningPort, *, secure: bool) -> str:
-    """Where clients reach what listens on `port`; a socket in the file system is named
-    by its path.
+    """Return the URL where clients reach what listens on `port`; a socket in the file system is
+    named by its path.
     """
     address = port.getHost()
     if isinstance(address, (IPv4Address, IPv6Address)):
@@ -157,7 +158,7 @@ def url_of(port: IListeningPort, *, secure: bool) -> str:
 
 
 def base_url(config: Config) -> str:
-    """The URL to print at a first run: what the configuration says, or the first address that it
+    """Return the URL to print at a first run: the configured one, or the first address that pypid
     listens on.
     """
     if config.server.public_url is not None:
@@ -177,14 +178,14 @@ def base_url(config: Config) -> str:
 
 
 def _inherited(text: str) -> tuple[str, str] | None:
-    """Return the host and the port of a socket that systemd has handed over; None where there is
-    none, or it has no port.
+    """Return the host and the port of a socket that systemd has passed; None if there is none, or
+    it has no port.
     """
     try:
         endpoint: Any = serverFromString(None, text)  # type: ignore[no-untyped-call]
         with socket(fileno=os.dup(endpoint.fileno)) as found:
             address = found.getsockname()
-    except Exception:  # as in `public`, which says what is wrong
+    except Exception:  # as in `public`, which reports what is wrong
         return None
     return (address[0], str(address[1])) if isinstance(address, tuple) else None
 

@@ -1,5 +1,5 @@
-"""Where log lines go: text or JSON lines, from a level upwards, with no secret and no line that
-somebody else wrote.
+"""Log output: text or JSON lines, from a level upwards, without secrets and without forged
+lines.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ from pypid.web.http.request_ids import OF_REQUEST
 _log = Logger()
 
 MESSAGE, TRACEBACK = 16 << 10, 24 << 10
-"""Bytes of each in a line of JSON: journald splits lines of 48 KiB, and half a document is none."""
+"""Bytes of each in a line of JSON: journald splits lines of 48 KiB, and half a document is
+unusable.
+"""
 _OLD_WORLD = "log_legacy"
-"""The namespace of twisted.python.log, in which Twisted tells of ports that open and close; its
+"""The namespace of twisted.python.log, in which Twisted reports ports that open and close; its
 errors are graver than info.
 """
 
 
 class LogStream(Protocol):
-    """What lines are written to: a text file, or twistd's log file."""
+    """The destination of lines: a text file, or twistd's log file."""
 
     def write(self, text: str, /) -> object: ...
 
@@ -46,11 +48,10 @@ class LogStream(Protocol):
 
 
 class Threshold:
-    """From which level on lines are written. It may be changed while pypid runs; that ends with the
-    process.
+    """The level from which on lines are written. It may be changed while pypid runs; that ends with
+    the process.
 
-    `configured` is the level of ``[log] level``, `in_force` that one or the one that somebody asked
-    for since.
+    `configured` is the level of ``[log] level``, `in_force` that one or the one requested since.
     """
 
     def __init__(self, level: str) -> None:
@@ -58,12 +59,12 @@ class Threshold:
         self.configure(level)
 
     def configure(self, level: str) -> None:
-        """The file says `level` now; what somebody asked for before is over."""
+        """Set the level of the file; a level requested before is dropped."""
         self.configured = level
         self.use(None)
 
     def use(self, level: str | None) -> None:
-        """Go on with this level (``warn``, for example); None: with the one of the file."""
+        """Use this level (``warn``, for example); None: the one of the file."""
         self.in_force = level or self.configured
         least = LogLevel.levelWithName(self.in_force)
         self.predicate.defaultLogLevel = least
@@ -73,7 +74,7 @@ class Threshold:
 
 
 def observer(level: str | Threshold, form: str, stream: LogStream) -> ILogObserver:
-    """An observer that writes what is of `level` (``warn``, for example) or graver; `form` is
+    """Return an observer that writes events of `level` (``warn``, for example) or graver; `form` is
     ``text`` or ``json``.
     """
     threshold = Threshold(level) if isinstance(level, str) else level
@@ -94,7 +95,7 @@ _streams: list[LogStream] = []
 
 
 def written(lines: str) -> None:
-    """Write whole lines of another worker's log where our own go; to a log that is twistd's they go
+    """Write whole lines of another worker's log to this process's log; to a log of twistd's they go
     as one message.
     """
     for stream in _streams:
@@ -107,17 +108,15 @@ def written(lines: str) -> None:
 # --- with twistd ----------------------------------------------------------------------------------
 
 FOR_TWISTD = "pypid.daemon.logs.configured"
-"""What twistd's ``--logger`` is set to: it takes the name of a function without arguments, and
-nothing else.
-"""
+"""The value of twistd's ``--logger``: it takes only the name of a function without arguments."""
 
 _configured: list[Callable[[], ILogObserver]] = []
 _file: list[LogFile] = []
 
 
 def heed_twistd(options: Mapping[str, Any], level: str | Threshold, form: str) -> bool:
-    """Make `configured` give an observer that writes where twistd's options say; False where twistd
-    has to do it alone.
+    """Make `configured` return an observer that writes where twistd's options say; return False
+    where twistd has to do it alone.
 
     That is with ``--logger``, with ``--syslog``, and for a daemon that would log to its lost
     standard output.
@@ -134,18 +133,18 @@ def heed_twistd(options: Mapping[str, Any], level: str | Threshold, form: str) -
 
 
 def configured() -> ILogObserver:
-    """The observer for twistd, which asks for it once, before it leaves the terminal."""
+    """Return the observer for twistd, which asks for it once, before it leaves the terminal."""
     return _configured[0]()
 
 
 def rotate() -> None:
-    """Begin a new log file, where twistd was told to write one."""
+    """Begin a new log file, if twistd writes one."""
     for file in _file:
         file.rotate()  # type: ignore[no-untyped-call]
 
 
 def _opened(name: str) -> LogFile:
-    """The log file as twistd makes it, which grows to a megabyte and is then put aside under a
+    """Return the log file as twistd makes it, which grows to a megabyte and is then renamed with a
     number.
     """
     _file[:] = [LogFile.fromFullPath(name)]  # type: ignore[no-untyped-call]
@@ -156,10 +155,10 @@ def _opened(name: str) -> LogFile:
 
 
 def text_line(event: LogEvent) -> str:
-    """One line of an event, or more of a traceback's: what follows a line end is indented, so that
-    nobody forges a line.
+    """Return one line for an event, more with a traceback: text after a line end is indented, so
+    that lines cannot be forged.
 
-    The lines of further workers say which one it was: ``pypid.daemon.daemon[w2]``.
+    The lines of further workers name the worker: ``pypid.daemon.daemon[w2]``.
     """
     worker = "" if prefork.number() == 1 else f"[w{prefork.number()}]"
     begin = (
@@ -182,8 +181,8 @@ def text_line(event: LogEvent) -> str:
 
 
 def _printable(text: str) -> str:
-    r"""Without what moves a terminal's cursor or that readers take for a line's end: ``\x1b`` for
-    an escape.
+    r"""Return the text without what moves a terminal's cursor or ends a line for readers: ``\x1b``
+    for an escape.
     """
     if text.isprintable():
         return text
@@ -202,12 +201,12 @@ def _shown(character: str) -> str:
 
 
 def json_line(event: LogEvent) -> str:
-    """One line of ASCII: a JSON object with ``time``, ``level``, ``source``, ``worker``, and
-    ``message`` or an answer's fields.
+    """Return one line of ASCII: a JSON object with ``time``, ``level``, ``source``, ``worker``, and
+    ``message`` or the fields of an answer.
 
-    Also what is huge or odd: the line is shorter than what journald splits, and any parser of JSON
-    takes it. The fields are described in docs/operating.rst; none of them goes, or means something
-    else, without a word in the changes.
+    Also for huge or odd events: the line is shorter than what journald splits, and valid for any
+    JSON parser. The fields are described in docs/operating.rst; none is removed, or changes its
+    meaning, without a note in the changes.
     """
     answers = event.get("answers")
     if isinstance(answers, Many):
@@ -233,14 +232,14 @@ def json_line(event: LogEvent) -> str:
 
 
 def _bounded(text: str, most: int, *, keep_end: bool = False) -> str:
-    """`text`, of which no more than `most` bytes are written as JSON; the end of a traceback says
-    more than its beginning.
+    """Return `text`, cut to at most `most` bytes of JSON; of a traceback the end is more useful
+    than the beginning.
     """
     left = text[-most:] if keep_end else text[:most]
     while True:
         left = left.encode("utf-16", "surrogatepass").decode(
             "utf-16", "replace"
-        )  # half a character is no character
+        )  # half a surrogate pair is not a character
         if (written := len(json.dumps(left))) <= most:
             break
         kept = len(left) * most // written - 1

@@ -1,9 +1,8 @@
-"""This very index, for one collection: a listener on 127.0.0.1 with a password of its own, which is
-forgotten afterwards.
+"""This index for one collection: a listener on 127.0.0.1 with a one-time password.
 
-It never sends uv to a URL of upstream's: uv would ask it from this machine, without the checks of
-`[upstream] file_hosts`. What asks there has the identity of the person who wants the collection, so
-that it sees what that person may see.
+It never sends uv to an upstream URL: uv would ask it from this machine, without the checks of
+`[upstream] file_hosts`. Requests there have the identity of the user who wants the collection, and
+see what that user may see.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ USER = "collecting"
 
 @frozen
 class OneTime:
-    """Access for one collection: whoever has the password is that person."""
+    """Access for one collection: a client with the password is that user."""
 
     password: str = field(repr=False)
     who: Identity
 
     async def identify(self, credential: Credential) -> Identity:
-        """The person."""
+        """Return the user. Raises `Unauthenticated` for another password."""
         if not compare_digest(credential.password.encode(), self.password.encode()):
             raise Unauthenticated()
         return self.who
@@ -47,8 +46,8 @@ class OneTime:
 
 @frozen
 class _CurrentRules:
-    """Gives the twin the rules of the original with each request: they may have changed since the
-    collection began.
+    """Access that gives the twin the rules of the original with each request: they may have changed
+    since the collection began.
     """
 
     behind: Access
@@ -56,7 +55,7 @@ class _CurrentRules:
     twin: App = field(repr=False)
 
     async def identify(self, credential: Credential) -> Identity:
-        """The person."""
+        """Update the rules of the twin, and return the user."""
         self.twin.rules, self.twin.closed = self.original.rules, self.original.closed
         return await self.behind.identify(credential)
 
@@ -67,14 +66,16 @@ __: type[Access] = _CurrentRules
 
 @frozen
 class Loopback:
-    """Opens resolvers. `reactor` is an `IReactorProcess`, `IReactorTCP` and `IReactorTime`."""
+    """A factory of resolvers. `reactor` is an `IReactorProcess`, `IReactorTCP` and
+    `IReactorTime`.
+    """
 
     reactor: Any
 
     @asynccontextmanager
     async def __call__(self, face: App, who: Identity) -> AsyncIterator[Resolver]:
-        """A resolver that sees the index of `face` as `who` does. Raises `NeedsExtra` where uv is
-        not installed.
+        """Yield a resolver that sees the index of `face` as `who` does. Raises `NeedsExtra` where
+        uv is not installed.
         """
         program = find_uv()
         if program is None:

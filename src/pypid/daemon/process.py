@@ -1,4 +1,4 @@
-"""The daemon as a process: which signals it heeds, and how it ends where it cannot start."""
+"""The daemon as a process: the signals that it handles, and how it ends where it cannot start."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _log = Logger()
 
 
 class ProcessEnded(SystemExit, Exception):
-    """Nothing to run. For an `Exception` twistd tidies up (its pid file, the process that waits for
-    a daemon); for a `SystemExit` Python prints no traceback. The text was logged.
+    """The end of a process that has nothing to run; the text was logged.
+
+    For an `Exception` twistd cleans up (its pid file, the process that waits for a daemon); for a
+    `SystemExit` Python prints no traceback.
     """
 
     def __init__(self, text: str) -> None:
@@ -30,9 +32,9 @@ class ProcessEnded(SystemExit, Exception):
 
 
 class Process(MultiService):
-    """Runs one `Daemon`, and does what signals ask.
+    """A service that runs one `Daemon`, and handles signals.
 
-    SIGTERM and SIGINT: stop, with status 0, since that is what was asked; once more: do not wait
+    SIGTERM and SIGINT: stop, with status 0, since a stop was requested; a second time: do not wait
     for requests under way. SIGHUP: reload. SIGUSR1: `rotate` the log file, if there is one, as
     twistd does.
     """
@@ -49,7 +51,7 @@ class Process(MultiService):
     def startService(self) -> None:
         self._reactor.addSystemEventTrigger("after", "shutdown", self._has_ended)
         # By then the reactor has set its own handlers, which make twistd end itself by the signal.
-        # Before the daemon starts, since from the moment that it says READY a SIGHUP may come.
+        # Before the daemon starts, since a SIGHUP may come as soon as it says READY.
         self._reactor.callWhenRunning(self._heed)
         try:
             super().startService()  # type: ignore[no-untyped-call]
@@ -69,8 +71,8 @@ class Process(MultiService):
             signal.signal(number, lambda *_, job=job: self._reactor.callFromThread(job))
 
     def _has_ended(self) -> None:
-        """What found that it cannot run ends with status 1: neither twistd nor a reactor knows of
-        any but 0.
+        """End with status 1 if the daemon failed: neither twistd nor a reactor knows of any but
+        0.
         """
         if self._daemon.failed:
             atexit.register(_end_with_failure)
@@ -82,7 +84,7 @@ class Process(MultiService):
             self.end()
 
     def end(self) -> None:
-        """Stop, in order."""
+        """Stop in order."""
         try:
             self._reactor.stop()
         except ReactorNotRunning:  # something else has stopped it
@@ -90,8 +92,8 @@ class Process(MultiService):
 
 
 class WorkerProgram(Process):
-    """A further worker. SIGTERM: stop in order, whoever sent it (systemd tells all). All else the
-    first worker tells it.
+    """A further worker. SIGTERM, also from systemd, which signals all processes: stop in order.
+    Everything else comes from the first worker.
     """
 
     def _heed(self) -> None:
@@ -99,7 +101,7 @@ class WorkerProgram(Process):
 
 
 def _end_with_failure() -> None:
-    """At the very end, when the pid file has gone and all is written."""
+    """End the process, after the pid file was removed and all is written."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)

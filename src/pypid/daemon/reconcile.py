@@ -1,5 +1,5 @@
-"""The catalog brought up to the storage when pypid starts, and whenever nodes begin the one that
-they share anew.
+"""The reconciliation of the catalog with the storage when pypid starts, and when nodes restart
+their shared catalog.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 _log = Logger()
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds between two tries to compare with a storage that is away."""
+"""Seconds between two attempts to compare with a storage that is unavailable."""
 
 
 @define(eq=False)
 class Comparing:
-    """`begin` it once the reactor runs, `end` it before the end.
+    """The reconciliation at start: `begin` it once the reactor runs, `end` it before the end.
 
-    `is_prepared` is called when what is of record is there; `failed` where it turns out that pypid
-    cannot go on.
+    `is_prepared` is called when the records of the state folder are there; `failed` where it turns
+    out that pypid cannot go on.
     """
 
     index: Index
@@ -50,20 +50,20 @@ class Comparing:
     _ended: bool = field(default=False, init=False)
 
     def begin(self) -> None:
-        """Compare with the storage, until it worked once: only then is an absence proven."""
+        """Compare with the storage until it has worked once: only then is an absence proven."""
         if self.sharing is not None:
             self.sharing.catalog.following.begun_anew = self.again
         self._running = start(self._begin())
         self._running.addErrback(_trap_cancelled)
 
     def again(self) -> None:
-        """The catalog that several nodes share was begun anew: somebody has to fill it."""
+        """Fill the shared catalog again, after it was reset."""
         if self._running is not None and self._running.called and not self._ended:
             self._running = start(self._compare())
             self._running.addErrback(_trap_cancelled)
 
     def end(self) -> None:
-        """Break it off."""
+        """Cancel the comparison."""
         self._ended = True
         if self._running is not None:
             self._running.cancel()
@@ -84,7 +84,7 @@ class Comparing:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _compared(self, pause: float) -> bool:
-        """Whether it is done."""
+        """Return whether it is done."""
         try:
             if self.throwaway is not None:
                 await self.throwaway.prepare()
@@ -98,7 +98,7 @@ class Comparing:
                 "{error} Comparing with it is tried again in {pause} s.", error=error, pause=pause
             )
             return False
-        except CancelledError:  # pypid stops, and this is no failure
+        except CancelledError:  # pypid stops: not a failure
             raise
         except Exception:
             _log.failure(
@@ -114,7 +114,7 @@ class Comparing:
         return True
 
     async def _reconciled(self) -> Reconciled | None:
-        """What came of it; None where another node has compared, or does."""
+        """Return the result; None if another node has compared, or is comparing."""
         if self.sharing is None:
             return await self.index.reconcile()
         found: list[Reconciled] = []
@@ -122,7 +122,7 @@ class Comparing:
         async def compare() -> None:
             found.append(await self.index.reconcile())
 
-        # that it was compared a while ago says nothing of a catalog that was begun anew since
+        # an earlier comparison says nothing of a catalog that was reset since
         job = (RECONCILE, COMPARE * 0.9) if await self.index.catalog.is_complete() else (FILL, 0.0)
         if not await self.sharing.leases.run(job[0], compare, job[1]):
             return None
@@ -157,8 +157,8 @@ class Comparing:
 
 
 def _settle() -> None:
-    """What is known now lives long: the collector need not look at it again and again (it held up
-    the reactor for 20 ms).
+    """Exclude the known objects, which live long, from garbage collection (it held up the reactor
+    for 20 ms).
     """
     gc.collect()
     gc.freeze()

@@ -1,6 +1,4 @@
-"""What a configuration says of people: who may log in by it, what is in force for all, and which
-names it uses.
-"""
+"""What a configuration says of users: who may log in, the rules in force, and the names it uses."""
 
 from __future__ import annotations
 
@@ -21,14 +19,14 @@ from pypid.web.app.registry import Configured
 
 
 def people_of(config: Config, places: StatePaths) -> config_people.UsersSettings:
-    """``[users]`` and ``[groups]``."""
+    """Return the settings of ``[users]`` and ``[groups]``."""
     groups = {name: frozenset(members) for name, members in config.groups.items()}
     return config_people.UsersSettings(users=config.users, state=places.state, groups=groups)
 
 
 def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
-    """The rules in force, with the `rights` that the accounts database
-    has beside ``[projects]``.
+    """Return the rules in force, with the `rights` of the accounts database in addition to
+    ``[projects]``.
     """
     access = config.access
     return Rules(
@@ -45,7 +43,7 @@ def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
 
 
 def account_settings(config: Config) -> AccountSettings:
-    """Who may make an account, and how long a session lasts."""
+    """Return who may create an account, and how long a session lasts."""
     access = config.access
     return AccountSettings(
         registration=access.registration,
@@ -55,7 +53,7 @@ def account_settings(config: Config) -> AccountSettings:
 
 
 def configured_by(config: Config, first_admin: str | None) -> Configured:
-    """Whom the configuration names, `first_admin` of the first run among them."""
+    """Return the users that the configuration names, `first_admin` of the first run among them."""
     access, rights = config.access, tuple(config.projects.values())
     users = frozenset(config.users) | ({first_admin} if first_admin else frozenset())
     lists = (
@@ -89,7 +87,7 @@ def configured_by(config: Config, first_admin: str | None) -> Configured:
 
 
 def is_administered(config: Config, accounts: Iterable[Account]) -> bool:
-    """Whether somebody of the configuration or of these accounts may administer the index."""
+    """Return whether a user of the configuration or of these accounts may administer the index."""
     able = [account for account in accounts if account.standing is AccountStatus.ACTIVE]
     there = {*config.users, *(account.name for account in able)}
     return any(account.admin for account in able) or not there.isdisjoint(config.access.admins)
@@ -97,21 +95,21 @@ def is_administered(config: Config, accounts: Iterable[Account]) -> bool:
 
 @frozen
 class InForce:
-    """The rules, and the names that are ours by them (`policy.Claims`)."""
+    """The rules, and the names that are local by them (`policy.Claims`)."""
 
     rules: Rules
     claims: frozenset[ProjectName]
 
 
 def in_force(config: Config, rights: Iterable[Right]) -> InForce:
-    """All of it. Takes a tenth of a second for ten thousand rights."""
+    """Return the rules and the names. Takes a tenth of a second for ten thousand rights."""
     rules = rules_of(config, rights)
     return InForce(rules, claimed(rules.projects) | _published_by_workflows(config))
 
 
 def _published_by_workflows(config: Config) -> frozenset[ProjectName]:
-    """The projects that some issuer's workflows may publish, where the name stands there: ours
-    before the first upload.
+    """Return the projects that an issuer's workflows may publish by name: local before the first
+    upload.
     """
     found = set()
     for issuer in config.issuers.values():

@@ -1,8 +1,7 @@
-"""Tell the service manager how we are: systemd's notification protocol, as far as a daemon needs
-it.
+"""systemd's notification protocol, as far as a daemon needs it.
 
 One datagram of ``NAME=value`` lines to the socket named by ``$NOTIFY_SOCKET`` (``sd_notify(3)``).
-This is all that libsystemd would do for us, so we do not ask for its binding.
+This is all that libsystemd would do, so its binding is not required.
 """
 
 import socket
@@ -23,18 +22,19 @@ __all__ = [
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
 WATCHDOG: Final = "WATCHDOG=1"
-"""We are alive: to be said more often than `watchdog` says."""
+"""The sign of life, sent more often than `watchdog` says."""
 
 
 def status(text: str) -> str:
-    """One line for ``systemctl status``. Line ends become spaces: a second line would be a second
-    assignment.
+    """Return one line for ``systemctl status``. Line ends become spaces: a second line would be a
+    second assignment.
     """
     return "STATUS=" + " ".join(text.split())
 
 
 def reloading(monotonic: float) -> str:
-    """A reload begins, `monotonic` seconds on CLOCK_MONOTONIC; send `READY` when it is over.
+    """Return the message that a reload begins, at `monotonic` seconds on CLOCK_MONOTONIC; send
+    `READY` when it is over.
 
     ``Type=notify-reload`` (systemd 253) needs the time to know which reload is meant; older ones
     ignore it.
@@ -43,10 +43,10 @@ def reloading(monotonic: float) -> str:
 
 
 def watchdog(environ: Mapping[str, str], pid: int) -> float | None:
-    """The seconds after which the manager takes the process `pid` for dead, unless it says
+    """Return the seconds after which the manager takes the process `pid` for dead, unless it sends
     `WATCHDOG`.
 
-    As `sd_watchdog_enabled(3)`: None where nobody looks, since the unit has no ``WatchdogSec=`` or
+    As `sd_watchdog_enabled(3)`: None without a watchdog, since the unit has no ``WatchdogSec=`` or
     another process is meant.
     """
     microseconds, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(pid))
@@ -56,11 +56,11 @@ def watchdog(environ: Mapping[str, str], pid: int) -> float | None:
 
 
 def notify(environ: Mapping[str, str], text: str) -> bool:
-    """Send `text`; True when it was handed over, False when nobody asked for it or nobody can be
+    """Send `text`; return True when it was delivered, False without a manager or when it cannot be
     reached.
 
-    Never raises for the world's state and never waits: a daemon that runs by hand, or whose manager
-    is busy, goes on. A leading ``@`` is an abstract socket (Linux). The environment is left as it
+    Never raises for the system's state and never waits: a daemon started by hand, or with a busy
+    manager, goes on. A leading ``@`` is an abstract socket (Linux). The environment is left as it
     is.
     """
     address = environ.get("NOTIFY_SOCKET", "")
@@ -81,9 +81,8 @@ def name_sockets(environ: MutableMapping[str, str]) -> None:
     """Give inherited sockets the name "unknown" where the manager named none, as
     `sd_listen_fds_with_names(3)` does.
 
-    Twisted ignores sockets without names, and ``systemd-socket-activate`` gives none unless it is
-    told to. Twisted looks when `twisted.internet.endpoints` is imported, so this has to be called
-    before that.
+    Twisted ignores sockets without names, and ``systemd-socket-activate`` gives none unless asked
+    to. Twisted looks when `twisted.internet.endpoints` is imported, so call this before that.
     """
     count = environ.get("LISTEN_FDS", "")
     if count.isdecimal():

@@ -1,5 +1,5 @@
-"""The catalog that several nodes share, opened as the configuration wants it, and what else nodes
-are to one another by it.
+"""The catalog that several nodes share, opened as configured, and what else nodes do with one
+another through it.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
 _log = Logger()
 
 ACCOUNTS = "accounts"
-"""The lease of the one state folder that people are written down in, where that is no server's
+"""The lease of the one state folder that has the accounts, where they are not in a server's
 database.
 """
 CLAIM, CLAIMED = 20.0, 60.0
-"""Seconds after which that lease is asked for again, and that it is for."""
+"""Seconds after which that lease is renewed, and for which it is valid."""
 PATIENCE = 90.0
-"""Seconds that another one's claim is waited for: that of a machine that is gone ends by then."""
+"""Seconds to wait for another node's lease: that of a removed machine has expired by then."""
 TIDY = 3600.0
-"""Seconds between two times that the engine is tidied."""
+"""Seconds between two cleanups of the engine."""
 SOON = 1.0
-"""Seconds that a page waits at most for what others have done."""
+"""Seconds that a page waits at most for the changes of other nodes."""
 NODE = "node"
-"""The file below state with the name that this state folder has among others."""
+"""The file below state with the name of this state folder among others."""
 
 
 @define(slots=False, eq=False)
 class Sharing(MultiService):
-    """`catalog` follows an engine once it has begun; `leases` are for jobs that one node does for
-    all.
+    """The shared catalog of several nodes: `catalog` follows an engine once it has begun; `leases`
+    are for jobs that one node does for all.
 
-    `failed` is called where it turns out that this pypid cannot go on beside another one.
+    `failed` is called where it turns out that this pypid cannot go on together with another one.
     """
 
     catalog: SharedCatalog
@@ -63,17 +63,17 @@ class Sharing(MultiService):
     world: World
     failed: Callable[[CannotStart], object] = field(default=lambda error: None, repr=False)
     _identity: str = ""
-    """The storage's."""
+    """The identity of the storage."""
     agreement: Agreement | None = field(default=None, init=False)
-    """Whether other nodes have the same settings and time, once people are served."""
+    """Whether other nodes have the same settings and time; set by `serve`."""
     _accounts: SqlAccounts | None = field(default=None, init=False)
     _claimed_by: str | None = field(default=None, init=False)
     _refused: float | None = field(default=None, init=False)
-    """Since when somebody else has the claim."""
+    """Since when another node has the lease."""
     _rights_changed: float = field(default=float("-inf"), init=False)
-    """When it was heard last, on the clock, that people or rights had changed."""
+    """When a change of users or rights was last reported, on the clock."""
     _unseen: float = field(default=float("inf"), init=False)
-    """When that was heard first of what has not been seen since."""
+    """When the first change was reported that has not been read since."""
     _telling: Deferred[None] | None = field(default=None, init=False)
     _again: bool = field(default=False, init=False)
 
@@ -91,7 +91,7 @@ class Sharing(MultiService):
             await self._claim()
 
     async def end(self) -> None:
-        """When nobody asks any more."""
+        """Close the catalog, after the last request."""
         await self.catalog.close()
 
     def lease_holder(self) -> str | None:
@@ -101,12 +101,12 @@ class Sharing(MultiService):
         return f"catalog {self.catalog.epoch}" if self.catalog.epoch else None
 
     def links(self, signer: str) -> EngineLinks:
-        """The signed URLs that all nodes give; see `EngineLinks`."""
+        """Return the signed URLs that all nodes share; see `EngineLinks`."""
         return EngineLinks(self.catalog.following, signer)
 
     async def catch_up(self) -> None:
-        """Hear of all that others have done until now, if they can be asked within `SOON`: what
-        fails says so elsewhere.
+        """Read all changes of other nodes until now, if that takes at most `SOON`: failures are
+        reported elsewhere.
         """
         asked = [
             self.catalog.following.catch_up(),
@@ -122,8 +122,8 @@ class Sharing(MultiService):
     # --- people -----------------------------------------------------------------------------------
 
     def serve(self, people: Identities, state: Path) -> None:
-        """Have the people here change with those of other nodes. `state`: the state folder. Raises
-        `CannotStart`; blocks.
+        """Keep the users of this node in step with those of other nodes. `state`: the state folder.
+        Raises `CannotStart`; blocks.
         """
         accounts, following = people.stores.accounts, self.catalog.following
         self._accounts = accounts
@@ -140,8 +140,8 @@ class Sharing(MultiService):
             return seen
 
         def told_until() -> float:
-            # what changed is not known before the accounts were looked at, which may be held up, or
-            # away
+            # a change is not known before the accounts were read, which may be delayed, or
+            # impossible
             return following.until if is_seen() else 0.0
 
         def has_missed() -> bool:
@@ -156,7 +156,7 @@ class Sharing(MultiService):
             self._add(CLAIM, self._claim, "claiming the accounts")
 
     def tell(self) -> None:
-        """Let other nodes look at once at people and rights, which have changed; they look each
+        """Have other nodes read users and rights, which have changed, at once; they do it each
         second anyway.
         """
         if self._telling is not None:
@@ -178,8 +178,8 @@ class Sharing(MultiService):
                 self.tell()
 
     async def _claim(self) -> None:
-        """People are written down below this state folder, and so nowhere else: two such would know
-        other people each.
+        """Claim that users are stored below this state folder only: two such folders would have
+        different users.
         """
         assert self._claimed_by is not None
         try:
@@ -210,8 +210,8 @@ _OTHERS = (
 def sharing(
     config: Config, places: StatePaths, identity: str, serial: int, world: World, reactor: Any
 ) -> Sharing | None:
-    """None where the catalog is this process' own. `identity`: the storage's; `serial`: to begin
-    with. Nothing is opened yet.
+    """Return the shared catalog, not yet opened; None where the catalog is this process's own.
+    `identity`: the storage's; `serial`: the first serial.
 
     Raises `CannotStart`.
     """
@@ -242,7 +242,7 @@ def _engine(config: Config, places: StatePaths, world: World, reactor: Any) -> E
 
 
 def name_of_node(state: Path, world: World) -> str:
-    """The name of this state folder, made at the first time. Blocks for a moment. Raises
+    """Return the name of this state folder, created the first time. Blocks briefly. Raises
     `CannotStart`.
     """
     path = state / NODE

@@ -1,6 +1,4 @@
-"""The folder for what pypid itself keeps: lock, spool, snapshot, control socket, first-run admin.
-Mode 0700.
-"""
+"""The state folder: lock, spool, dump, control socket, first-run admin. Mode 0700."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ LONGEST_SOCKET_PATH = 107
 
 
 def default_state(ini: Path, state_directory: str | None) -> Path:
-    """Where state lies when `[server] state` is empty.
+    """Return where state is stored when `[server] state` is empty.
 
     systemd's ``$STATE_DIRECTORY`` if there is one; ``var`` beside the folder of ``etc/pypid.ini``;
     else ``pypid-state`` beside the ini. For the system's own ``/etc`` it is ``/var/lib/pypid``.
@@ -56,17 +54,17 @@ class StatePaths:
     """PEM, `[upstream] ca_certificates`."""
 
     def beside_ini(self, path: str | None) -> str | None:
-        """A path of the configuration, made absolute."""
+        """Return a path of the configuration, made absolute."""
         return None if path is None else str(self.ini.parent / path)
 
     @property
     def their_snapshot(self) -> Path:
-        """What is known of other indexes."""
+        """The dump of what is known of upstream indexes."""
         return self.snapshot / "theirs"
 
 
 def where(config: Config, environ: Mapping[str, str]) -> StatePaths:
-    """Paths in the configuration are relative to its file."""
+    """Return the paths of a configuration; they are relative to its file."""
     ini = Path(config.source).resolve()
 
     def absolute(text: str | None) -> Path | None:
@@ -86,7 +84,9 @@ def where(config: Config, environ: Mapping[str, str]) -> StatePaths:
 
 
 def files_of(config: Config, places: StatePaths) -> str:
-    """Where the files lie, for people: a folder, ``s3://bucket/prefix``, or ``in memory``."""
+    """Return where the files are stored, for display: a folder, ``s3://bucket/prefix``, or ``in
+    memory``.
+    """
     if config.storage.backend is StorageBackend.S3:
         return f"s3://{config.storage.bucket}/{config.storage.prefix or ''}"
     return str(places.storage or "in memory")
@@ -94,8 +94,8 @@ def files_of(config: Config, places: StatePaths) -> str:
 
 @frozen
 class StateFolder:
-    """The state folder, locked for this process until it ends; or, of a further `worker`, for the
-    first one.
+    """The state folder, locked for this process until it ends; for a further `worker`, the first
+    one holds the lock.
     """
 
     folder: Path
@@ -104,21 +104,23 @@ class StateFolder:
 
     @property
     def spool(self) -> Path:
-        """Uploads under way. Cleared at each start of this worker."""
+        """The folder of uploads under way. Cleared at each start of this worker."""
         return _spool(self.folder, self.worker)
 
     @property
     def metrics(self) -> Path:
-        """Where workers write down what they count. Made anew at each start of the first one."""
+        """The folder where workers write their counts. Created again at each start of the first
+        one.
+        """
         return self.folder / "metrics"
 
     @property
     def control_socket(self) -> Path:
-        """Where the running daemon listens for `pypid` commands."""
+        """The socket where the running daemon listens for `pypid` commands."""
         return control_socket(self.folder)
 
     def release(self) -> None:
-        """Give up the lock."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
 
@@ -128,17 +130,17 @@ def _spool(folder: Path, worker: int) -> Path:
 
 
 def control_socket(folder: Path) -> Path:
-    """The control socket of the daemon whose state lies in `folder`."""
+    """Return the control socket of the daemon whose state is in `folder`."""
     return folder / "control.sock"
 
 
 def join_state(folder: Path, worker: int) -> StateFolder:
-    """The folder as a further worker has it, whose first one holds the lock; its spool is empty.
+    """Return the folder for a further worker, whose first one holds the lock; its spool is empty.
     Raises `CannotStart`.
     """
     state = StateFolder(folder, worker=worker)
     try:
-        rmtree(state.spool, ignore_errors=True)  # of the one before it, which has ended
+        rmtree(state.spool, ignore_errors=True)  # of the previous worker, which has ended
         state.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CannotStart(f"The folder {state.spool} cannot be used: {error.strerror}.") from None
@@ -146,9 +148,9 @@ def join_state(folder: Path, worker: int) -> StateFolder:
 
 
 def open_state(folder: Path) -> StateFolder:
-    """Make the folder if need be, lock it, and clear away what a pypid that was killed has left.
+    """Create the folder if needed, lock it, and remove what a killed pypid has left.
 
-    That is its control socket, the spools of its further workers, and what they counted. Raises
+    That is its control socket, the spools of its further workers, and their counts. Raises
     `CannotStart`, with advice.
     """
     if len(os.fsencode(control_socket(folder))) > LONGEST_SOCKET_PATH:
@@ -161,7 +163,7 @@ def open_state(folder: Path) -> StateFolder:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "spool").mkdir(mode=0o700, exist_ok=True)
         lock = (folder / "lock").open("a+")
-        os.fchmod(lock.fileno(), 0o600)  # who may open it may hold it
+        os.fchmod(lock.fileno(), 0o600)  # a user who may open it may hold it
     except OSError as error:
         raise CannotStart(
             f"The state folder {folder} cannot be used: {error.strerror}. {_who_may(folder, error)}"
@@ -183,13 +185,13 @@ def open_state(folder: Path) -> StateFolder:
             state.control_socket.unlink()
     for left in (state.metrics, *state.spool.glob("worker-*")):
         rmtree(left, ignore_errors=True)
-    with suppress(OSError):  # whoever counts finds out
+    with suppress(OSError):  # the writer of counts reports it
         state.metrics.mkdir(mode=0o700, exist_ok=True)
     return state
 
 
 def owner_of(path: Path) -> str | None:
-    """The name of the user whom a file belongs to, where that can be seen."""
+    """Return the name of the user who owns the file; None where that cannot be read."""
     try:
         user = path.stat().st_uid
     except OSError:

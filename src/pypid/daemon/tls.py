@@ -34,9 +34,7 @@ def harden(options: Any) -> None:
 @implementer(IOpenSSLServerConnectionCreator)
 @define(eq=False)
 class Certificate:
-    """The certificate chain and key in force. Connections that are open keep the one they began
-    with.
-    """
+    """The certificate chain and key in force. Open connections keep the one they began with."""
 
     chain: Path
     key: Path
@@ -54,14 +52,14 @@ class Certificate:
         return SSL.Connection(self._context, None)
 
     def wrap(self, factory: IProtocolFactory) -> TLSMemoryBIOFactory:
-        """A factory that speaks TLS and, inside, what `factory` speaks."""
+        """Return a factory that speaks TLS and, inside, what `factory` speaks."""
         wrapped = TLSMemoryBIOFactory(self, False, factory)
         quicken(wrapped)
         return wrapped
 
     def stamp(self) -> tuple[int, ...]:
-        """Changes whenever one of the files does; empty while one of them is missing (in the middle
-        of being replaced).
+        """Return a value that changes whenever one of the files does; empty while one is missing
+        (in the middle of a replacement).
         """
         try:
             stats = [path.stat() for path in (self.chain, self.key)]
@@ -72,9 +70,9 @@ class Certificate:
         )
 
     def reload_if_changed(self) -> None:
-        """Read the files again if they changed, and did not change any more since the last look.
+        """Read the files again if they changed, and did not change any more since the last check.
 
-        Of a pair, one file is replaced before the other: then we wait for the other.
+        Of a pair, one file is replaced before the other: then this waits for the other.
         """
         stamp = self.stamp()
         if stamp and stamp != self._stamp and stamp == self._seen:
@@ -82,8 +80,8 @@ class Certificate:
         self._seen = stamp
 
     def reload(self) -> None:
-        """Read the files again, changed or not; what cannot be used is logged, and the old
-        certificate stays in force.
+        """Read the files again, changed or not; unusable ones are logged, and the old certificate
+        stays in force.
         """
         stamp = self.stamp()
         try:
@@ -102,8 +100,8 @@ class Certificate:
         context.set_cipher_list(CIPHERS.encode("ascii"))
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
         context.set_passwd_cb(lambda *_: b"")  # OpenSSL would ask on the terminal, and wait
-        # The key first: OpenSSL refuses a key that does not fit the certificate in words that say
-        # nothing of that.
+        # The key first: OpenSSL's error for a key that does not fit the certificate does not say
+        # so.
         self._use(context.use_privatekey_file, self.key, "tls_key")
         self._use(context.use_certificate_chain_file, self.chain, "tls_certificate")
         try:
@@ -116,7 +114,7 @@ class Certificate:
         return context
 
     def _warn_of_open_key(self) -> None:
-        """Log a key file that every user of this machine can use."""
+        """Log a key file that every user of this machine can read."""
         if self.key.stat().st_mode & _READABLE_BY_OTHERS:
             self._log.warn(
                 "[server] tls_key can be read by all users of this machine: chmod o= it, and "

@@ -1,3 +1,1 @@
-"""What everything that keeps something in a database shares: where it lies, what it says when it
-fails, threads for it.
-"""
+"""Code shared by everything that uses a database: its location, its errors, its threads."""

@@ -1,4 +1,4 @@
-"""What an exception of SQLAlchemy, of a driver or of the system tells of a database."""
+"""Translation of exceptions of SQLAlchemy, of a driver or of the system into database faults."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pypid.databases.places import Place
 
 NO_DATABASE = "the file is not a database"
 _NO_ROOM = {sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMMAP}
-"""Of the index of the write-ahead log, which each start makes anew: what it says on a full disk, in
-place of `SQLITE_FULL`.
+"""SQLite's extended error codes for the shared-memory index of the write-ahead log, which each
+start creates: a full disk yields these in place of `SQLITE_FULL`.
 """
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Trouble(Enum):
-    """What is wrong."""
+    """The kind of a database error."""
 
     DAMAGED = auto()
     FULL = auto()
     NO_TABLE = auto()
     OTHER_COLUMNS = auto()
     AWAY = auto()
-    """It cannot be reached, does not answer, is locked, or says what nobody expects."""
+    """The database is unreachable, does not answer, is locked, or raises an unexpected error."""
 
 
 _STATES = {
@@ -37,11 +37,11 @@ _STATES = {
     "42703": Trouble.OTHER_COLUMNS,
     "no such column": Trouble.OTHER_COLUMNS,
 }
-"""What PostgreSQL calls it, and how SQLite begins to speak of it."""
+"""Kinds by the SQLSTATE of PostgreSQL, or by the beginning of SQLite's message."""
 
 
 def trouble(error: BaseException) -> Trouble:
-    """What is wrong with the database that raised it."""
+    """Return the kind of error that an exception of a database stands for."""
     cause = _cause(error)
     state = getattr(cause, "sqlstate", None) or ""
     if isinstance(cause, sqlite3.Error):
@@ -56,7 +56,7 @@ def trouble(error: BaseException) -> Trouble:
 
 
 def away(place: Place, error: BaseException) -> DatabaseAway:
-    """That it cannot be asked, in the driver's words, without a secret."""
+    """Return a `DatabaseAway` with the first line of the driver's message, without secrets."""
     cause = _cause(error)
     lines = place.clean(str(cause)).strip().splitlines() or [""]
     return DatabaseAway(f"{type(cause).__name__}: {lines[0][:300]}")
@@ -67,7 +67,7 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """What a database, its driver or the file system may raise."""
+    """Return the exception classes that a database, its driver or the file system may raise."""
     found: list[type[Exception]] = [SQLAlchemyError, sqlite3.Error, OSError]
     with suppress(ImportError):
         import psycopg

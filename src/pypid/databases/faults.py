@@ -1,4 +1,4 @@
-"""How a database says no."""
+"""Errors of databases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from attrs import define
 
 @define
 class DatabaseAway(Exception):
-    """It cannot be asked now. What was to be changed may be changed or not.
+    """The database is unavailable now. A change that was in progress may be stored or not.
 
     `reason` is for the log: without a secret, perhaps with a path.
     """
@@ -20,13 +20,13 @@ class DatabaseAway(Exception):
 
 @define
 class DatabaseFull(DatabaseAway):
-    """There is no room for it, and nothing has changed."""
+    """The disk of the database is full, and nothing has changed."""
 
 
 @define
 class DatabaseUnusable(Exception):
-    """It can be asked, and will not do until somebody has done something about it. `reason` says
-    what; for the log.
+    """The database is reachable, but unusable until an administrator repairs something. `reason`
+    says what; for the log.
     """
 
     reason: str

@@ -1,4 +1,5 @@
-"""Where a database lies: a file of SQLite, or a PostgreSQL server. What is in a URL is a secret."""
+"""Locations of databases: a file of SQLite, or a PostgreSQL server. The parts of a URL are secret.
+"""
 
 from __future__ import annotations
 
@@ -15,40 +16,40 @@ _SERVERS = ("postgresql", "postgres", "postgresql+psycopg")
 
 @frozen
 class SqliteFile:
-    """A file on a disk of this machine: what several processes share cannot lie on a network's file
-    system.
+    """A SQLite database file on a local disk; a file that several processes share cannot be on a
+    network file system.
 
-    One that is `of_record` is written durably, and who keeps accounts in it makes no other one in
-    its place if it goes away.
+    One that is `of_record` is written durably, and the account code does not create another one in
+    its place if it disappears.
     """
 
     path: Path
     of_record: bool = True
 
     def is_there(self) -> bool:
-        """Whether there is something to open. Blocks for a moment (one ``stat``)."""
+        """Return whether the file exists. Blocks briefly (one ``stat``)."""
         return self.path.exists()
 
     def clean(self, text: str) -> str:
-        """A text of the driver, fit for the log."""
+        """Return a text of the driver in a form fit for the log."""
         return text
 
 
 @frozen
 class Server:
-    """A PostgreSQL, which several pypids may share. `url` is as SQLAlchemy wants it, and in no
-    repr.
+    """A PostgreSQL server, which several pypids may share. `url` has SQLAlchemy's format, and is
+    left out of the repr.
     """
 
     url: str = field(repr=False)
 
     def is_there(self) -> bool:
-        """Always: whether it answers is another question."""
+        """Return True: only a connection shows whether the server answers."""
         return True
 
     def clean(self, text: str) -> str:
-        """A text of the driver, fit for the log: without the password, in whatever way it was
-        quoted.
+        """Return a text of the driver in a form fit for the log: without the password, however it
+        is quoted.
         """
         parts = urlsplit(self.url)
         password = parts.password or ""
@@ -68,18 +69,18 @@ Place = SqliteFile | Server
 
 @frozen
 class Named:
-    """What a URL in the configuration is of: ``the accounts database``; and what it may be, for
-    whoever wrote another.
+    """The purpose of a database URL in the configuration (``the accounts database``), and the
+    advice for administrators whose URL is invalid.
     """
 
     what: str
     advice: str
 
     def place(self, url: str, folder: Path | None = None) -> Place:
-        """The place that a URL names. A file is relative to `folder`; without one only an absolute
-        path will do.
+        """Return the place that a URL names. A file is relative to `folder`; without a folder the
+        path must be absolute.
 
-        Raises `CannotStart`, without a word of the URL in it.
+        Raises `CannotStart`, whose message contains no part of the URL.
         """
         scheme, _, rest = url.partition(":")
         if (
@@ -101,8 +102,8 @@ class Named:
 
 
 def _is_sound(rest: str) -> bool:
-    """Whether this can follow the scheme. A password that is not quoted would be taken for a host
-    or a port, and told.
+    """Return whether this can follow the scheme. An unquoted password would be taken for a host or
+    a port, and shown.
     """
     authority = re.split(r"[/?#]", rest[2:], maxsplit=1)[0]
     try:

@@ -1,4 +1,4 @@
-"""The connections to a PostgreSQL. Everything here blocks, but for cutting them."""
+"""Connections to a PostgreSQL server. Everything here blocks, except for cutting connections."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pypid.databases.places import Server
 
 CONNECTIONS = 4
 POOL_WITHIN = 5.0
-"""Seconds that whoever asks for a connection waits for one."""
+"""Seconds that a caller waits for a free connection."""
 CONNECTS_WITHIN = 3
 STATEMENT_WITHIN = 5
-"""Seconds, of a server."""
+"""Seconds that one statement may take on the server."""
 
 
 class PostgresqlConnections:
-    """A few, kept open, none of which waits for long. `setting` is where the URL is written:
-    ``[access] url``.
+    """A pool of a few open connections, all with short timeouts. `setting` names the URL's place in
+    the configuration: ``[access] url``.
     """
 
     def __init__(self, place: Server, setting: str) -> None:
@@ -50,16 +50,16 @@ class PostgresqlConnections:
         self._drivers.discard(driver)
 
     def cut(self) -> None:
-        """Have everybody who waits for the server wait no longer: it keeps connections and does not
-        answer. Does not block.
+        """End all waiting for the server, by cutting every connection, for when it keeps
+        connections open and does not answer. Does not block.
         """
         for driver in list(self._drivers):
             cut(driver)
 
 
 def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
-    """SQLAlchemy's engine for a server; nothing is connected yet. Raises `DatabaseUnusable` without
-    a driver, or for a bad URL.
+    """Return SQLAlchemy's engine for a server; nothing is connected yet. Raises `DatabaseUnusable`
+    if the driver is missing, or for a bad URL.
     """
     try:
         return create_engine(
@@ -85,6 +85,6 @@ def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
 
 
 def cut(driver: Any) -> None:
-    """Have whoever waits on this connection wait no longer. Does not block."""
+    """End all waiting on this connection, by shutting down its socket. Does not block."""
     with suppress(Exception), socket.socket(fileno=os.dup(driver.fileno())) as connection:
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""A file of SQLite in WAL mode. Everything here blocks."""
+"""SQLite database files in WAL mode. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -15,40 +15,42 @@ from pypid.databases.drivers import NO_DATABASE, Trouble, trouble
 
 CONNECTIONS = 4
 BUSY = 5.0
-"""Seconds that a writer waits for another one, and whoever asks for a connection."""
+"""Seconds that a writer waits for another one, and a caller for a connection."""
 BEGINNING = b"SQLite format 3\0"
-"""Of a file of SQLite."""
+"""The first bytes of an SQLite database file."""
 SMALLEST = 512
-"""Bytes of one: a page. (Whether one that is as long is a database SQLite says itself.)"""
+"""Bytes of the smallest database: one page. (SQLite itself rejects longer files that are no
+database.)
+"""
 
 
 class SqliteConnection(sqlite3.Connection):
     """A connection of `sqlite_engine`."""
 
     file: tuple[int, int] = (0, 0)
-    """Which one it has opened, whatever has its name by now: device and inode."""
+    """Device and inode of the file that it has opened, whatever file has that name by now."""
 
 
 class NoRoom(Protocol):
-    """What to do where the disk is too full to open a database. Both are called in threads."""
+    """Callbacks for a disk that is too full to open a database. Both are called in threads."""
 
     def make_room(self) -> bool:
-        """Return whether there is more room now."""
+        """Free space; return whether there is more of it now."""
 
     def note_read_only(self) -> None:
-        """Note that a connection was opened that only reads, and sees no change by others: it is to
-        be used once.
+        """Note that a read-only connection was opened, which does not see changes by others: it
+        must be used once only.
         """
 
 
 def sqlite_engine(
     path: Path, busy: float, pragmas: Mapping[str, str | int], no_room: NoRoom | None = None
 ) -> Engine:
-    """SQLAlchemy's engine for a file that is there; `transact` tells it which transactions write,
-    and those take turns.
+    """Return SQLAlchemy's engine for an existing file; `transact` marks the transactions that
+    write, and those take turns.
 
-    `pragmas` are said to each connection, in their order. With `no_room` a file on a full disk is
-    opened for reading at least.
+    `pragmas` are set on each connection, in their order. With `no_room` a file on a full disk is
+    opened at least for reading.
     """
 
     def connect() -> sqlite3.Connection:
@@ -74,8 +76,8 @@ def sqlite_engine(
     def opened(mode: str, wanted: Mapping[str, str | int] | None = None) -> sqlite3.Connection:
         file = _which(path)
         where = f"{path.absolute().as_uri()}?{mode}"
-        # transactions are begun by us: the module's own way begins none before a SELECT, and never
-        # an IMMEDIATE one
+        # pypid begins transactions itself: the sqlite3 module begins none before a SELECT, and
+        # never an IMMEDIATE one
         made = sqlite3.connect(
             where,
             uri=True,
@@ -123,12 +125,13 @@ def _has_log(path: Path) -> bool:
 
 
 def _which(path: Path) -> tuple[int, int]:
-    """Which file has the name. Raises `OSError`, and where it cannot be a database (SQLite writes
-    over one that is one byte).
+    """Return device and inode of the file with this name. Raises `OSError`, and
+    `sqlite3.DatabaseError` for a file that is too short for a database (SQLite writes over one of a
+    single byte).
 
-    It is not opened for that: whoever closes any descriptor of a file gives up all locks that the
-    process has on it (POSIX). Another process that ends then thinks itself the last one, and takes
-    away the log that we are writing.
+    The file is not opened for that: a process that closes any descriptor of a file gives up all
+    locks that it has on it (POSIX). Another process that ends then takes itself for the last one,
+    and removes the log while this process writes it.
     """
     found = path.stat()
     if 0 < found.st_size < SMALLEST:
@@ -137,8 +140,8 @@ def _which(path: Path) -> tuple[int, int]:
 
 
 def make_file(path: Path) -> None:
-    """An empty database that only we may read; its companions get the same mode. Raises `OSError`,
-    but not if it is there.
+    """Create an empty database file with mode 0600; its companion files get the same mode. Raises
+    `OSError`, but not if the file exists.
     """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

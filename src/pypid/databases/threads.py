@@ -1,4 +1,4 @@
-"""The threads that wait for a database: few, and of its own, so that one that hangs holds up
+"""A small thread pool that waits for a database: separate, so that a database that hangs blocks
 nothing else.
 """
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 
 class Threads:
-    """A `Blocking` with at most `most` threads, made when they are first needed. While no reactor
-    runs: here and now.
+    """A `Blocking` with at most `most` threads, started when they are first needed. While no
+    reactor runs, calls run in the current thread.
     """
 
     def __init__(self, reactor: Any, name: str, most: int = 4) -> None:
@@ -35,16 +35,16 @@ class Threads:
         return deferToThreadPool(self._reactor, self._pool, call, *args)
 
     def stop(self) -> None:
-        """End the threads; waits for what they do, so call it when that is nothing. What is called
-        later runs here and now.
+        """Stop the threads, and wait for their work: call it when there is none. Later calls run in
+        the current thread.
         """
         self._ended = True
         if self._pool.started:
             self._pool.stop()
 
     async def finish(self, blocking: Blocking) -> None:
-        """The same, but waits elsewhere, in a thread of `blocking`: the reactor can cut short what
-        still goes on.
+        """Stop the threads, and wait for their work in a thread of `blocking`, so that the reactor
+        can cut it short.
         """
         self._ended = True
         if self._pool.started:

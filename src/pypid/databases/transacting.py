@@ -1,4 +1,4 @@
-"""One transaction, and no longer than it may take."""
+"""Transactions, and a time limit for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ T = TypeVar("T")
 
 
 def transact(connection: Connection, work: Callable[[Connection], T], writing: bool) -> T:
-    """What `work` returns: it sees one state, or is one change. Blocks."""
+    """Return the result of `work`, run in one transaction: it sees one consistent state, or is one
+    atomic change. Blocks.
+    """
     options: dict[str, Any] = {"writing": writing}
     if (
         connection.dialect.name == "postgresql"
@@ -32,8 +34,8 @@ def transact(connection: Connection, work: Callable[[Connection], T], writing: b
 def no_longer_than(
     seconds: float, place: Place, clock: IReactorTime, cut: Callable[[], None]
 ) -> Iterator[None]:
-    """What goes on within is `cut` after that time, where it is a server that does not answer. (A
-    file always does.)
+    """Call `cut` if the body takes longer than `seconds` and the place is a server. (A file always
+    answers.)
     """
     late = clock.callLater(seconds, cut) if isinstance(place, Server) else None
     try:

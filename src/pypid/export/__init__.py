@@ -1,6 +1,6 @@
-"""What somebody may see of the index, written as files that any web server serves.
+"""Export of what one user, or anonymous, may see of the index as static files for any web server.
 
-`seeing` says what is seen, `pages` makes it into bytes, `places` and `buckets` are where these go,
-`exporter` writes in an order in which no page ever names what is not there, `publishing` keeps a
-place up to date, and `once` writes one.
+`visibility` computes what is seen, `pages` renders it, `targets` and `buckets` are the places it is
+written to, `exporter` writes in an order in which no page ever names a missing file, `publish`
+keeps a place up to date, and `one_pass` writes one once.
 """

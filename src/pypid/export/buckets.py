@@ -1,5 +1,5 @@
-"""A tree in a bucket, or in any other `Blobs`: listed once, and from then on it is known what is
-there.
+"""An export target in a bucket, or in any other `Blobs`. It is listed once; from then on its
+content is known.
 """
 
 from __future__ import annotations
@@ -23,23 +23,25 @@ from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
 
 AT_ONCE = 8
-"""Objects that are written or deleted at the same time."""
+"""Number of objects written or deleted at the same time."""
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 SIMPLE = "application/vnd.pypi.simple.v1+json"
 
 
 class Closing(Blobs, Protocol):
-    """A store that has something open."""
+    """A store that must be closed."""
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close the store."""
 
 
 @frozen
 class _There:
-    """What is known of an object; `digest`: of its bytes, if it is a page that we wrote; `stamp`:
-    as `Copy.stamp`, if it is a copy that we made: its `modified` is another clock's.
+    """What is known of an object.
+
+    `digest`: of its bytes, if it is a page that this process wrote; `stamp`: see `Copy.stamp`, if
+    it is a copy that this process made: its `modified` comes from another clock.
     """
 
     size: int
@@ -50,7 +52,9 @@ class _There:
 
 
 def content_type(key: str) -> str | None:
-    """As pypid itself says it, for pages; None for files, of which the store knows."""
+    """Return the content type that pypid uses for a page; None for files, whose type the store
+    sets.
+    """
     match key.split("/"):
         case ["simple", *_, page] if page == JSON_PAGE:
             return SIMPLE
@@ -68,7 +72,8 @@ def content_type(key: str) -> str | None:
 
 
 class BucketPlace:
-    """A store of its own, or a prefix of one. `opening` is called when it is first needed."""
+    """A store of its own, or a prefix of one. `opening` is called when the store is first needed.
+    """
 
     compressed = False  # nothing in front of a bucket looks for them
 
@@ -77,7 +82,7 @@ class BucketPlace:
         self._opened: Closing | None = None
         self._world = world
         self._have: dict[str, dict[str, _There]] = {}
-        """By project ("" for all that is nobody's), and path."""
+        """Objects by project ("" for paths that no export writes), then by path."""
         self._turns = DeferredSemaphore(AT_ONCE)
 
     async def _blobs(self) -> Closing:

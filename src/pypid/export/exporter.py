@@ -1,7 +1,7 @@
-"""Writes what is seen to a place, in an order in which no page ever names what is not there.
+"""Writes the visible projects to a place, in an order in which no page ever names a missing file.
 
-What comes: files and what lies beside them, the pages of projects, then the lists. What goes: from
-the lists, from the pages, then the files.
+Additions: files and their sidecar files, project pages, then the lists. Removals: from the lists,
+then pages, then files.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from pypid.ports import Body
 _log = Logger()
 
 BATCH = 64
-"""Projects that are rendered and written together."""
+"""Number of projects that are rendered and written together."""
 FILES = 4000
-"""Files of the projects of a batch, after which it is full."""
+"""Number of files after which a batch of projects is full."""
 READ = 8
-"""Core metadata that is read at the same time."""
+"""Number of core metadata files read at the same time."""
 MOST, DESCRIBED = 100_000, 32 << 20
-"""How much of it is remembered, in pieces and bytes."""
+"""How much core metadata is remembered: entries, and bytes."""
 STORED = RequestContext(local=True)
 
 
 @frozen
 class ExportCounts:
-    """What was done. Pages written, and found the same; files copied; paths removed."""
+    """What was done: pages written, pages unchanged, files copied, paths removed."""
 
     written: int = 0
     same: int = 0
@@ -63,7 +63,7 @@ class ExportCounts:
     def plus(
         self, *, written: int = 0, same: int = 0, copied: int = 0, removed: int = 0
     ) -> ExportCounts:
-        """With so many more."""
+        """Return the counts with these added."""
         return ExportCounts(
             self.written + written, self.same + same, self.copied + copied, self.removed + removed
         )
@@ -71,7 +71,7 @@ class ExportCounts:
 
 @define(eq=False)
 class Exporter:
-    """What is known of one tree at one place. `fetch` has files copied: those that it returns are
+    """The state of one tree at one place. `fetch` starts copying files, and returns those that are
     not there yet.
     """
 
@@ -81,35 +81,35 @@ class Exporter:
     wishes: ExportOptions
     fetch: Callable[[Sequence[Copy]], Awaitable[Sequence[Copy]]]
     clears: bool = False
-    """Whether what is not seen any more is removed."""
+    """Whether what is no longer visible is removed."""
     there: set[ProjectName] = field(factory=set)
     """The projects whose pages are there."""
     newest: NewestProjects = field(factory=NewestProjects)
     counts: ExportCounts = field(factory=ExportCounts)
     until: dict[ProjectName, datetime] = field(factory=dict)
-    """When what is seen of a project changes by itself."""
+    """When the view of a project changes by itself."""
     failed: dict[ProjectName, PypidError] = field(factory=dict)
-    """The projects that could not be looked at, or of which something could not be copied."""
+    """Projects that could not be read, or of which something could not be copied."""
     unfinished: set[ProjectName] = field(factory=set)
-    """The projects of which some legacy JSON is missing."""
+    """Projects of which some legacy JSON is missing."""
     _described: Recent[str, bytes] = field(
         factory=lambda: Recent(MOST, DESCRIBED), init=False, repr=False
     )
-    """Metadata that was read, by its hash: it is wanted again with each change of its project."""
+    """Metadata by hash: it is needed again with each change of its project."""
     _turns: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(READ), init=False, repr=False
     )
     _stale: list[str] = field(factory=list, init=False)
-    """What is to be removed once no page names it."""
+    """Paths to remove once no page names them."""
 
     # --- projects ---
 
     async def write(self, names: Iterable[ProjectName], *, light: bool = False) -> None:
-        """The pages of these projects, and their files before; what they have no more is remembered
-        for `tidy`.
+        """Write the pages of these projects, after their files; paths that they no longer need are
+        remembered for `tidy`.
 
-        `light`: their legacy JSON, which takes longest, is left as it is; those of which some of it
-        is missing are noted in `unfinished`. Raises what the place raises.
+        `light`: leave their legacy JSON, which takes longest, as it is; projects of which some of
+        it is missing are added to `unfinished`. Raises what the place raises.
         """
         shown: list[ShownProject] = []
         files = 0
@@ -127,8 +127,8 @@ class Exporter:
         await self._put(shown)
 
     async def _shown(self, name: ProjectName, light: bool) -> ShownProject | None:
-        """The project, with as many of its files as are there; None: it cannot be shown now, or
-        need not.
+        """Return the project with those of its files that are there; None if it cannot be shown
+        now, or need not be.
         """
         self.failed.pop(name, None)
         self.until.pop(name, None)
@@ -147,7 +147,7 @@ class Exporter:
             copies = frozenset(copy.path for file in project.files for copy in copies_of(file))
             lacking = await self._lacking(project)
             if lacking and len(lacking) == len(project.files) and name not in self.there:
-                return None  # there will be a page when there is something on it
+                return None  # the page is written once it has a file to list
             if lacking:
                 project = evolve(
                     project,
@@ -161,7 +161,7 @@ class Exporter:
             return None
 
     async def _lacking(self, project: Project) -> set[str]:
-        """The names of the files of which not all is there yet."""
+        """Return the names of the files that are not completely copied."""
         lacking = {file.filename for file in project.files if not can_be_copied(file)}
         wanted = [
             copy
@@ -249,7 +249,9 @@ class Exporter:
     # --- all together ---
 
     async def write_lists(self, look: ExportView, *, people: bool = True) -> None:
-        """The lists of those projects whose pages are there; with the pages for `people`."""
+        """Write the lists of the projects whose pages are there; with `people` also the HTML start
+        page, the changelog and the feeds.
+        """
         there, compressed = self.there, self.place.compressed
 
         def make() -> list[WrittenPage]:
@@ -266,7 +268,7 @@ class Exporter:
         self.counts = self.counts.plus(written=written, same=same)
 
     def forget(self, names: Iterable[ProjectName]) -> None:
-        """These are not seen any more: they are on no list from now on."""
+        """Leave these projects, which are no longer visible, out of all lists."""
         for name in names:
             self.there.discard(name)
             self.newest.forget(name)
@@ -275,8 +277,8 @@ class Exporter:
             self.unfinished.discard(name)
 
     async def tidy(self, gone: Sequence[ProjectName] = ()) -> None:
-        """Remove what no page names any more, and all that there is of `gone`, which no list names
-        any more.
+        """Remove paths that no page names any more, and all of the projects `gone`, which no list
+        names any more.
         """
         stale, self._stale = self._stale, []
         if not self.clears:
@@ -293,7 +295,9 @@ class Exporter:
             )
 
     async def carry(self, copy: Copy) -> None:
-        """Copy it. Raises `StorageDown`, `NoSuchFile`, `Damaged`, and what the place raises."""
+        """Copy a part of a file. Raises `StorageDown`, `NoSuchFile`, `Damaged`, and what the place
+        raises.
+        """
         await self.place.copy(copy, await self._body(copy))
         self.counts = self.counts.plus(copied=copy.piece is FilePiece.BYTES)
 
@@ -311,7 +315,7 @@ class Exporter:
 
 
 def copies_of(file: File) -> list[Copy]:
-    """All that there is of a file; what lies beside it comes first."""
+    """Return the copies of a file; its sidecar files come first."""
     path = file_path(file)
     found = [Copy(path, FilePiece.BYTES, file)]
     if file.metadata_sha256 or file.metadata_offered:

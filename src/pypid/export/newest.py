@@ -1,4 +1,4 @@
-"""What came last, of all that somebody sees: for the pages for people and the feeds, without
+"""The newest files, releases and projects of a view, for the HTML pages and the feeds, without
 holding every file.
 """
 
@@ -22,8 +22,8 @@ from pypid.static.front import ChangelogEntry, Latest, changelog_page
 from pypid.static.settings import StaticSettings
 
 SHOWN, HELD = 1000, 4000
-"""Files of the changelog, and how many are remembered at least, so that others come up where some
-go.
+"""Number of files in the changelog, and the minimum number remembered, so that others move up when
+some are removed.
 """
 
 
@@ -43,19 +43,19 @@ class _Known(NamedTuple):
 
 @define(eq=False)
 class NewestProjects:
-    """What is remembered of each project; of files and releases those that may be
-    among the newest.
+    """The newest release of each project, and those files and releases that may be among the
+    newest.
     """
 
     made: datetime | None = None
-    """When the tree was made, if pages for people are to say so."""
+    """When the tree was generated, if the HTML pages are to say so; else None."""
     _known: dict[ProjectName, _Known] = field(factory=dict, init=False, repr=False)
     _since: datetime = field(default=BEGINNING, init=False)
-    """Older files are not remembered."""
+    """Files uploaded before this time are not remembered."""
     _held: int = field(default=0, init=False)
 
     def note(self, project: Project) -> None:
-        """This is what is seen of it now."""
+        """Record the project as it is seen now."""
         self.forget(project.name)
         news = news_of(project)
         since = self._since
@@ -72,13 +72,13 @@ class NewestProjects:
             self._trim()
 
     def forget(self, name: ProjectName) -> None:
-        """It is not seen any more."""
+        """Forget a project that is no longer seen."""
         known = self._known.pop(name, None)
         if known is not None:
             self._held -= len(known.lines)
 
     def _trim(self) -> None:
-        """Of files keep the newest, and of releases those that may be among them."""
+        """Keep the newest files, and the releases that may be among the newest."""
         kept = nlargest(HELD, self._lines())
         self._since = since = kept[-1].uploaded
         for name, known in self._known.items():
@@ -91,14 +91,14 @@ class NewestProjects:
         return (line for known in list(self._known.values()) for line in known.lines)
 
     def lines(self, names: Iterable[ProjectName]) -> Iterator[Latest]:
-        """The lines of the first page."""
+        """Return the lines of the HTML start page."""
         for name in names:
             known = self._known.get(name)
             yield Latest(name, None if known is None else known.version)
 
     def changelog(self, settings: StaticSettings) -> bytes:
-        """The page of the files that came last. Each line leads to its project's page, which says
-        where the file is.
+        """Return the page of the newest files. Each line links to its project's page, which has the
+        file's address.
         """
         entries = (
             ChangelogEntry(
@@ -109,17 +109,17 @@ class NewestProjects:
         return changelog_page(entries, settings)
 
     def releases(self, count: int) -> list[News]:
-        """The newest of all."""
+        """Return the newest releases of all projects."""
         found = (news for known in list(self._known.values()) for news in known.releases)
         return nsmallest(count, found, key=newest_first)
 
     def projects(self, count: int) -> list[News]:
-        """The first releases of the newest projects."""
+        """Return the first releases of the newest projects."""
         found = (known.first for known in list(self._known.values()) if known.first is not None)
         return nsmallest(count, found, key=newest_first)
 
     def settings(self, wishes: ExportOptions) -> StaticSettings:
-        """How the pages for people look."""
+        """Return the settings with which the HTML pages are rendered."""
         return StaticSettings(
             packages_url="packages/",
             title=wishes.title,

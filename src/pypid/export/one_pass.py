@@ -1,4 +1,4 @@
-"""An export: one pass over all that is seen."""
+"""A single export: one pass over all visible projects."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from pypid.flow import start
 from pypid.index import Index
 
 AT_ONCE = 4
-"""Files that are copied at the same time."""
+"""Number of files copied at the same time."""
 STEP = 64
-"""Projects after which is said how far it is."""
+"""Number of projects after which progress is reported."""
 
 LOOK, LONGEST = 0.2, 600.0
-"""Seconds between two looks whether the storage has been read, and that it is waited for."""
+"""Seconds between two checks whether the storage has been read, and the longest wait for it."""
 
 Heard = Callable[[int, int], None]
-"""Is told how many projects are done, of how many."""
+"""Progress callback: the number of projects done, and their total."""
 
 
 @frozen
 class ExportOutcome:
-    """What came of it. `hidden`: projects that whoever it is written for may not see; `left`: of
-    which something is still there that nobody sees any more.
+    """The result of an export.
+
+    `hidden`: number of projects that the exported view may not see; `left`: number of projects that
+    are no longer visible but of which files remain in the tree.
     """
 
     projects: int
@@ -43,13 +45,13 @@ class ExportOutcome:
 
 @define(eq=False)
 class Fetching:
-    """Copies files, some at once, and says which could not be."""
+    """Copies files, some at the same time, and returns those that could not be copied."""
 
     exporter: Exporter | None = field(default=None, init=False)
     turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False)
 
     async def __call__(self, copies: Sequence[Copy]) -> Sequence[Copy]:
-        """As `Exporter.fetch`."""
+        """Copy the files and return those that failed (see `Exporter.fetch`)."""
         done = await all_of([self.turns.run(self._begin, copy) for copy in copies])
         return [copy for copy, is_there in zip(copies, done, strict=True) if not is_there]
 
@@ -76,9 +78,9 @@ async def export(
     clears: bool = False,
     heard: Heard = lambda done, of: None,
 ) -> ExportOutcome:
-    """Write all that is seen, as far as it is not there yet.
+    """Write all that is visible and not in the place yet.
 
-    Waits until the catalog has been compared with the storage. Raises `BadRequest` as
+    Waits until the catalog has been reconciled with the storage. Raises `BadRequest` as
     `ExportPlace.claim`, `Busy`, what the place raises, and the first error of a project that could
     not be written.
     """
@@ -111,8 +113,8 @@ async def export(
 
 
 async def _hide(exporter: Exporter, look: ExportView, names: Sequence[ProjectName]) -> None:
-    """First of all have what is not seen any more go, from the lists and then itself: what follows
-    takes long, and may fail.
+    """Remove projects that are no longer visible first, from the lists and then their files: the
+    rest of the export takes long, and may fail.
     """
     there, seen = await exporter.place.projects(), set(names)
     gone = sorted(there.keys() - seen)
@@ -124,8 +126,8 @@ async def _hide(exporter: Exporter, look: ExportView, names: Sequence[ProjectNam
 
 
 async def _compared(index: Index) -> None:
-    """Once the catalog has been compared with the storage: what is not known before may be missing
-    from it.
+    """Wait until the catalog has been reconciled with the storage: before that, projects may be
+    missing from it. Raises `Busy`.
     """
     waited = 0.0
     while not (await index.catalog.is_complete() and index.lists_are_complete):

@@ -1,4 +1,4 @@
-"""What a tree of files is to be like, and which paths there are in one."""
+"""The options of an export and the paths in an exported tree."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.simple_api.render import quoted
 
 MANIFEST = ".pypid-export.json"
-"""At the root of a tree: whose it is."""
+"""The file at the root of a tree that says which index and view it belongs to (see `Stamp`)."""
 PAGE, JSON_PAGE = "index.html", "index.json"
 BESIDE = (".metadata", ".asc")
-"""What may lie beside a file."""
+"""Suffixes of the sidecar files of a file."""
 FOLDERS = ("simple/{}", "pypi/{}", "packages/{}", "integrity/{}", "rss/project/{}")
-"""Where what there is of a project lies."""
+"""The folders of a project."""
 _SEGMENT = r"(?!\.)[^/\0-\x1f\x7f\ud800-\udfff]+"
 fits = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*\Z").match
-"""Whether it can be a path in a tree. Hidden names are nobody's."""
+"""Match a path that is allowed in a tree: no segment begins with a dot."""
 _PLAIN = re.compile(r"(?!\.)[A-Za-z0-9._+!~-]+\Z").match
 _OURS = re.compile(
     r"simple/(?P<simple>[a-z0-9-]+)/index\.(?:html|json)(?:\.gz)?"
@@ -32,22 +32,23 @@ _OURS = re.compile(
     r"|packages/(?P<packages>[a-z0-9-]+)/(?P<file>[^/]+)"
 ).fullmatch
 LONGEST_NAME = 220
-"""Bytes of the name of a file that is copied: file systems take 255, and there is more behind it.
+"""Longest name, in bytes, of a file that is copied: file systems allow 255, and suffixes are added.
 """
 
 
 @frozen(kw_only=True)
 class ExportOptions:
-    """`base_url` is the address of the index itself, without its last slash, or None where nobody
-    knows it.
+    """What an export contains and how its links are formed.
 
-    With `copies` the files lie in the tree. `files_url`: below which absolute URL (with its last
-    slash) they are served; `signed`: each page says signed URLs, good for so long. Without any of
-    that links lead to where the files of a pypid are.
+    `base_url` is the address of the index itself, without its last slash, or None if unknown.
+
+    With `copies` the files are in the tree. `files_url`: the absolute URL (with its last slash)
+    below which they are served; `signed`: pages contain signed URLs of this lifetime. With none of
+    these, links lead to where a pypid serves the files.
     """
 
     user: str | None = None
-    """Whose view it is; None: what anonymous may see."""
+    """The user whose view is exported; None: what anonymous may see."""
     copies: bool = False
     files_url: str | None = None
     signed: timedelta | None = None
@@ -55,21 +56,19 @@ class ExportOptions:
     releases: bool = True
     """Whether each release has its legacy JSON."""
     dated: bool = False
-    """Whether the page for people says when it was made."""
+    """Whether the HTML start page says when it was generated."""
     title: str = "Python packages"
 
     @property
     def stored_only(self) -> bool:
-        """Whether pages name only what is stored here. Where links lead to a pypid, that fetches
-        the rest.
+        """Whether pages name only stored files. Otherwise links lead to a pypid, which fetches the
+        rest.
         """
         return self.copies or self.files_url is not None or self.signed is not None
 
 
 def owner_of(path: str) -> ProjectName | None:
-    """The project of which this is a page or a file that an export wrote; None for what somebody
-    else has put there.
-    """
+    """Return the project of an exported page or file; None for a path that no export writes."""
     match = _OURS(path)
     if match is None:
         return None
@@ -88,7 +87,7 @@ def owner_of(path: str) -> ProjectName | None:
 
 
 def normal(text: str) -> ProjectName | None:
-    """The text, if it is a project's name in its normal form."""
+    """Return the text if it is a project name in normal form, else None."""
     try:
         return name if (name := project_name(text)) == text else None
     except BadName:
@@ -96,27 +95,28 @@ def normal(text: str) -> ProjectName | None:
 
 
 def file_path(file: File) -> str:
-    """Where a copy lies."""
+    """Return the path of the copy of a file."""
     return f"packages/{file.project}/{file.filename}"
 
 
 def provenance_path(file: File) -> str | None:
-    """Where a copy of the provenance object lies; None where no file can be called so."""
+    """Return the path of the copy of the provenance object; None if the version is no valid path.
+    """
     if not _PLAIN(file.version):
         return None
     return f"integrity/{file.project}/{file.version}/{file.filename}/provenance"
 
 
 def release_path(name: ProjectName, version: str) -> str | None:
-    """Where the legacy JSON of a release lies; None where no file can be called so."""
+    """Return the path of a release's legacy JSON; None if the version is no valid path."""
     return f"pypi/{name}/{version}/json" if _PLAIN(version) and version != "json" else None
 
 
 def can_be_copied(file: File) -> bool:
-    """Whether a copy can have the file's name."""
+    """Return whether the file's name is allowed for a copy."""
     return fits(file_path(file)) is not None and len(file.filename.encode()) <= LONGEST_NAME
 
 
 def url_below(files_url: str, file: File) -> str:
-    """The URL of a file."""
+    """Return the URL of a file below `files_url`."""
     return f"{files_url}{file.project}/{quoted(file.filename)}"

@@ -1,5 +1,5 @@
-"""The pages of a tree: what a pypid would answer, byte for byte, as paths and bytes. Pure, and slow
-for much: for a thread.
+"""The pages of an exported tree, as paths and bytes: byte for byte what a pypid would answer. Pure
+functions, slow for large input: call them in a thread.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from pypid.export.options import JSON_PAGE, PAGE, ExportOptions, release_path, u
 from pypid.static.front import FEED, FILTER, first_page
 
 FORMATS = ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML))
-"""What installers read comes last."""
+"""Page names and formats; what installers read comes last."""
 BEST, FAST, LONG = 6, 1, 1 << 18
-"""How hard gzip tries, and from how many bytes on it does not."""
+"""Levels of gzip compression, and the size in bytes above which the fast one is used."""
 SCRIPT = "filter.js"
 NEW_PROJECTS = "rss/packages.xml"
 CHANGELOG = "changelog/page1.html"
 
 
 class WrittenPage(NamedTuple):
-    """A page, and where it goes."""
+    """A page and its path in the tree."""
 
     path: str
     body: bytes
@@ -49,9 +49,11 @@ class WrittenPage(NamedTuple):
 
 @frozen
 class ShownProject:
-    """A project as somebody sees it. `metadata`: what describes each release, by its version, as
-    far as that is stored; `urls`: the signed URLs of its files, by name; `copies`: where copies of
-    its files may lie, also those that are not there yet.
+    """A project as the viewer sees it.
+
+    `metadata`: the core metadata of each release, by version, as far as stored; `urls`: the signed
+    URLs of its files, by name; `copies`: the paths of copies of its files, also of those that are
+    still missing.
     """
 
     project: Project
@@ -65,9 +67,9 @@ class ShownProject:
 def project_pages(
     shown: ShownProject, wishes: ExportOptions, *, compressed: bool
 ) -> Iterator[WrittenPage]:
-    """Each page of the project; the one that installers read comes last."""
+    """Yield each page of the project; the one that installers read comes last."""
     project, urls, files_url = shown.project, shown.urls, wishes.files_url
-    if urls is not None:  # what lies beside a file has no URL that a client could make of these
+    if urls is not None:  # a client could derive no URL of a sidecar file from a signed one
         bare = [
             replace(file, metadata_sha256=None, metadata_offered=False, signed=False)
             for file in project.files
@@ -128,7 +130,7 @@ def _legacy(shown: ShownProject, project: Project, wishes: ExportOptions) -> Ite
 
 
 def legacy_paths(project: Project, wishes: ExportOptions) -> set[str]:
-    """Where the legacy JSON of a project lies."""
+    """Return the paths of a project's legacy JSON."""
     if not project.files:
         return set()
     paths = (
@@ -142,7 +144,7 @@ def legacy_paths(project: Project, wishes: ExportOptions) -> set[str]:
 def list_pages(
     names: Sequence[Summary], serial: int | None, *, compressed: bool
 ) -> Iterator[WrittenPage]:
-    """The list of projects."""
+    """Yield the pages of the project list."""
     for path, format in FORMATS:
         yield from both(
             f"simple/{path}", render_names(names, format, serial=serial).body, compressed=compressed
@@ -152,7 +154,7 @@ def list_pages(
 def pages_for_people(
     names: Iterable[ProjectName], newest: NewestProjects, wishes: ExportOptions, *, compressed: bool
 ) -> Iterator[WrittenPage]:
-    """The first page with its box and script, the changelog, and the feeds."""
+    """Yield the HTML start page with its filter box and script, the changelog, and the feeds."""
     settings = newest.settings(wishes)
     base_url = wishes.base_url or ".."
     yield WrittenPage(CHANGELOG, newest.changelog(settings))
@@ -163,8 +165,8 @@ def pages_for_people(
 
 
 def both(path: str, body: bytes, *, compressed: bool) -> Iterator[WrittenPage]:
-    """A page, and a copy of it in gzip, for nginx (``gzip_static``): the same page makes the same
-    bytes.
+    """Yield a page, and before it a gzip copy for nginx (``gzip_static``), which is the same for
+    the same page.
     """
     if compressed:
         yield WrittenPage(f"{path}.gz", compress(body, FAST if len(body) > LONG else BEST, mtime=0))
@@ -172,7 +174,7 @@ def both(path: str, body: bytes, *, compressed: bool) -> Iterator[WrittenPage]:
 
 
 def described_releases(project: Project, *, all: bool) -> Sequence[str]:
-    """The versions of the releases that the legacy JSON is told by."""
+    """Return the versions of the releases whose metadata the legacy JSON needs."""
     if all:
         return tuple(release.version for release in releases(project))
     newest = choose_release(project)

@@ -1,5 +1,5 @@
-"""`[publish]`: a place where the index lies as files, kept up to date while pypid runs, by one of
-all nodes and workers.
+"""`[publish]`: a static copy of the index that is kept up to date while pypid runs, by one of all
+nodes and workers.
 """
 
 from __future__ import annotations
@@ -25,22 +25,24 @@ _log = Logger()
 
 LEASE = "publish"
 LOOK = 0.25
-"""Seconds between two looks whether something has changed."""
+"""Seconds between two checks for changes."""
 ELSEWHERE = 3.0
-"""Seconds between two looks whether the node that publishes has died."""
+"""Seconds between two checks whether the publishing node has died."""
 FIRST, LONGEST = 1.0, 30.0
-"""Seconds between two tries while the place, or the catalog, is away."""
+"""Seconds between two attempts while the place or the catalog is unreachable: the first, and the
+longest.
+"""
 
 Job = Callable[[], Awaitable[object]]
 
 
 @define(slots=False, eq=False)
 class Publishing(Service):
-    """Keeps the place as it should be, from the start of the service to its end.
+    """The service that keeps the place up to date while it runs.
 
-    `alone` does a job unless another node does it. While the catalog is away, or nobody knows who
-    may see what, nothing is written and nothing removed; nor before the catalog has been compared
-    with the storage.
+    `alone` runs a job unless another node runs it. Nothing is written or removed while the catalog
+    is unreachable or permissions are unknown, nor before the catalog has been reconciled with the
+    storage.
     """
 
     index: Index
@@ -49,14 +51,14 @@ class Publishing(Service):
     wishes: ExportOptions
     stamp: Stamp
     target: str
-    """What the log says of it."""
+    """The name of the place in the log."""
     alone: Callable[[Job], Awaitable[bool]]
     holds: Callable[[], bool] = lambda: True
-    """Whether no other node has taken over: two would break off each other's copies."""
+    """Return whether no other node has taken over: two would interrupt each other's copies."""
     away: str | None = field(default=None, init=False)
-    """Why nothing can be published now."""
+    """Why nothing can be published now, or None."""
     keeping: TreeKeeper | None = field(default=None, init=False)
-    """While it is this node that publishes."""
+    """The tree keeper, while this node publishes."""
     _stopping: bool = field(default=False, init=False)
     _running: Deferred[None] | None = field(default=None, init=False, repr=False)
     _resting: Deferred[None] | None = field(default=None, init=False, repr=False)
@@ -67,7 +69,7 @@ class Publishing(Service):
         self._running = start(self._run())
 
     def stopService(self) -> Deferred[Any] | None:
-        """Ends after the step under way; the next start goes on."""
+        """Stop after the step under way; the next start continues."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stopping = True
         if self._resting is not None:
@@ -86,8 +88,8 @@ class Publishing(Service):
         await self.place.close()
 
     async def _publish(self) -> None:
-        """Until pypid stops, another node does it, or the catalog is away and another node may see
-        more.
+        """Publish until pypid stops, another node takes over, or the catalog is unreachable, in
+        which case another node may see more.
         """
         pause = FIRST
         while not self._stopping and self.holds() and not await self.index.catalog.is_away():
@@ -139,7 +141,7 @@ class Publishing(Service):
             self.keeping = None
 
     def _say(self, error: Exception) -> None:
-        """Once, and not every second."""
+        """Log the error the first time only, not every second."""
         why = _reason(error)
         if self.away is None:
             _log.error(

@@ -1,4 +1,4 @@
-"""Where a tree goes: what any place can do, and one that is a folder. Everything but the copying of
+"""The interface of an export target, and a target that is a folder. Everything but the copying of
 files is quick.
 """
 
@@ -31,18 +31,19 @@ from pypid.static.tree import TreeFolder, digest
 T = TypeVar("T")
 FORMAT = 1
 INCOMING = ".pypid-incoming"
-"""The folder of files that are being copied, in that of the tree."""
+"""The folder, inside that of the tree, of files that are being copied."""
 LAST = 1 << 31
-"""Seconds since 1970: by dates before these all file systems can date a file. Of others some write
-down another date, and what is there would look as if it had changed.
+"""Seconds since 1970: all file systems can store dates before this. Some change later dates, and
+the file would look as if it had changed.
 """
 _names, _mine = count(), token_hex(8)
-"""A run's own: in containers each has the same process id, and finds what the one before it left.
+"""Prefix of this run's incoming files. The process id would not do: in containers each process has
+the same one, and finds the files of the process before it.
 """
 
 
 class FilePiece(Enum):
-    """What there is of a file."""
+    """The parts of a file that are copied."""
 
     BYTES = ""
     METADATA = ".metadata"
@@ -52,7 +53,7 @@ class FilePiece(Enum):
 
 @frozen
 class Copy:
-    """Something of a file that is to lie at `path`; of `size` bytes, if that is known."""
+    """A part of a file, and the `path` where it is to be stored."""
 
     path: str
     piece: FilePiece
@@ -60,13 +61,13 @@ class Copy:
 
     @property
     def size(self) -> int | None:
-        """In bytes, if that is known."""
+        """Its size in bytes, if known."""
         return self.file.size if self.piece is FilePiece.BYTES else None
 
     @property
     def stamp(self) -> int:
-        """Nanoseconds since 1970 that a copy is dated: when the file was uploaded; else what tells
-        it from other bytes.
+        """Nanoseconds since 1970 as the copy's modification time: when the file was uploaded, or
+        else a number from its hash that tells it from other bytes.
         """
         uploaded = self.file.uploaded
         if uploaded is not None and 0 <= (seconds := uploaded.timestamp()) < LAST:
@@ -76,13 +77,13 @@ class Copy:
 
 @frozen
 class Stamp:
-    """Whose tree it is: the index's identity, and whose view."""
+    """The contents of the manifest: the identity of the index, and whose view the tree shows."""
 
     index: str
     audience: str
 
     def text(self) -> bytes:
-        """As it is written down."""
+        """Return the manifest as bytes."""
         return (
             json.dumps({"format": FORMAT, "index": self.index, "audience": self.audience}).encode()
             + b"\n"
@@ -90,53 +91,54 @@ class Stamp:
 
 
 class ExportPlace(Protocol):
-    """Where a tree goes. Paths are relative, with ``/``. Everything raises `OSError` or
-    `StorageDown` where it is away.
+    """Where a tree is written. Paths are relative, with ``/``. Every method raises `OSError` or
+    `StorageDown` when the place is unreachable.
     """
 
     compressed: bool
-    """Whether copies of pages in gzip are of use there."""
+    """Whether gzip copies of pages are of use there."""
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
-        """Make it ours, and look at what is there.
+        """Mark the place as this tree's, and read what is there.
 
-        Raises `BadRequest` for what is another index's, or full of somebody's files, and, unless
-        what is not seen goes (`clears`), for what somebody else's view is in.
+        Raises `BadRequest` if the place holds another index or files of other programs, or, without
+        `clears`, another user's view: what may no longer be seen would stay there.
         """
 
     async def projects(self) -> Mapping[ProjectName, bool]:
-        """The projects of which there may be something; whether their pages for installers are
-        there.
+        """Return the projects of which there may be files; the value: whether their pages for
+        installers exist.
         """
 
     async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
-        """Have them there, one after the other; how many had to be written, and how many were the
-        same.
-        """
+        """Write the pages in order; return how many were written, and how many were unchanged."""
 
     async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
-        """The paths at which something of ours lies, of each project."""
+        """Return the paths that an export wrote, of each project."""
 
     async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
-        """Those that are not there."""
+        """Return the copies that are missing."""
 
     async def copy(self, copy: Copy, body: Body) -> None:
-        """Have it there, whole or not at all; closes the body, and raises what it raises."""
+        """Write the copy, whole or not at all; closes the body, and raises what it raises."""
 
     async def remove(self, paths: Sequence[str]) -> int:
-        """Nothing is there any more; how many went."""
+        """Remove the paths; return how many were removed."""
 
     async def settle(self) -> None:
-        """Return when all of it survives a loss of power."""
+        """Return when everything written survives a loss of power."""
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Release the underlying resource."""
 
 
 def must_be_ours(
     said: bytes | None, is_empty: bool, stamp: Stamp, where: str, *, clears: bool
 ) -> None:
-    """Raise `BadRequest` for a place that says something else of itself."""
+    """Raise `BadRequest` if a place belongs to another tree or holds other files.
+
+    `said` is its manifest, or None.
+    """
     if said is None:
         if not is_empty:
             raise BadRequest(
@@ -168,8 +170,8 @@ def must_be_ours(
 
 
 async def all_of(jobs: Iterable[Deferred[T]]) -> list[T]:
-    """What all of them come to, once all have ended; raises what the first one of those that failed
-    did.
+    """Return the results of all jobs once all have ended; raises the error of the first that
+    failed.
     """
     ended: list[tuple[bool, Any]] = await DeferredList(jobs, consumeErrors=True)
     for went_well, result in ended:
@@ -179,15 +181,15 @@ async def all_of(jobs: Iterable[Deferred[T]]) -> list[T]:
 
 
 class FolderPlace:
-    """A folder on disk, which is made if need be."""
+    """An export target that is a folder on disk, created if missing."""
 
     compressed = True
 
     def __init__(
         self, root: str, world: World, apart: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        """`apart`: the folders, and what each is, of which nothing may be in the tree, not even by
-        a symbolic link.
+        """`apart`: folders, and what each is, that the tree must not overlap, not even through a
+        symbolic link.
         """
         self.root = root
         self._apart = {os.path.realpath(folder): what for folder, what in apart.items()}
@@ -195,15 +197,15 @@ class FolderPlace:
         self._world = world
         self._turn = (
             DeferredLock()
-        )  # who removes an empty folder, and who puts something into it, are not to meet
+        )  # removing an empty folder and writing into it must not overlap
         self._incoming = f"{root}/{INCOMING}"
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         await self._run(self._claim, stamp, clears)
 
     def _must_be_apart(self) -> None:
-        """Who has files served from elsewhere by a link has not asked for them to
-        be removed there.
+        """Raise `BadRequest` if the tree overlaps a folder of `apart`: files that are served
+        through a link must not be removed at its target.
         """
         for word in ("", *sorted({folder.partition("/")[0] for folder in FOLDERS})):
             where = f"{self.root}/{word}".rstrip("/")
@@ -238,7 +240,7 @@ class FolderPlace:
             os.rename(f"{manifest}.new", manifest)
         self._folder = TreeFolder(self.root, fits)
         os.makedirs(self._incoming, exist_ok=True)
-        for name in os.listdir(self._incoming):  # of one that was killed
+        for name in os.listdir(self._incoming):  # left by a killed process
             if not name.startswith(f"{_mine}."):
                 os.unlink(f"{self._incoming}/{name}")
 
@@ -272,7 +274,7 @@ class FolderPlace:
     def _write(self, path: str, body: bytes) -> None:
         try:
             self._folder.write(path, body)
-        except FileNotFoundError:  # somebody has removed the folder
+        except FileNotFoundError:  # another process has removed the folder
             self._folder = TreeFolder(self.root, fits)
             self._folder.write(path, body)
 
@@ -287,7 +289,7 @@ class FolderPlace:
     def _its(self, name: ProjectName) -> Iterator[str]:
         for folder in FOLDERS:
             under = folder.format(name)
-            if not os.path.islink(f"{self.root}/{under}"):  # no export has made that
+            if not os.path.islink(f"{self.root}/{under}"):  # not made by an export
                 yield from (path for path in self._folder.list(under) if owner_of(path) == name)
 
     async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
@@ -350,7 +352,7 @@ class FolderPlace:
 
 @define(slots=False, repr=False)
 class Damaged(PypidError):
-    """What was read is not what was published."""
+    """Raised when the bytes read are not those that were published."""
 
     filename: str
 
@@ -363,8 +365,8 @@ class Damaged(PypidError):
 
 @define
 class VerifiedBody:
-    """A body of a file that ends with `Damaged` where its bytes are not those
-    that were published.
+    """The body of a file that raises `Damaged` at its end if its bytes are not those that were
+    published.
     """
 
     body: Body

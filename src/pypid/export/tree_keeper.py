@@ -1,5 +1,5 @@
-"""Keeps a tree as the index is: step by step, what was changed first, and everything else in the
-order of names.
+"""Keeps an exported tree in line with the index, step by step: changes first, then everything else
+in the order of names.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ from pypid.index import Index
 _log = Logger()
 
 BATCH = 64
-"""Projects that are looked at in one step, at most."""
+"""Maximum number of projects written in one step."""
 LONG = 0.3
-"""Seconds after which a step takes too long."""
+"""Seconds after which a step is too long."""
 EVERY = 1.0
-"""Seconds between two times that the lists are written while a long pass goes on, at least."""
+"""Minimum seconds between two writes of the lists during a long pass."""
 SERIAL_ALONE = 10.0
-"""The same where nothing but the index's serial is another one: what is asked upstream has one,
-too.
+"""Minimum seconds between two writes of the lists if only the serial of the index has changed:
+projects asked for upstream have one, too.
 """
 FULL = 3600.0
-"""Seconds between two passes over everything, which repair what somebody has changed in the tree.
+"""Seconds between two passes over everything, which repair changes made to the tree from outside.
 """
 AGAIN = 10.0
-"""Seconds after which a project that could not be written is looked at again."""
+"""Seconds after which a project that could not be written is tried again."""
 ANEW = 60.0
-"""Seconds after which it is asked anew who somebody is: a directory does not tell of changes."""
+"""Seconds after which the user's identity is looked up again: a directory does not report changes.
+"""
 AT_ONCE = 4
-"""Files that are copied at the same time."""
+"""Number of files copied at the same time."""
 
 
 @define(eq=False)
 class TreeKeeper:
-    """One tree, from `begin` to `end`. `step` is to be called again and again. Both raise what the
-    place raises.
+    """Keeps one tree up to date, from `begin` to `end`; call `step` repeatedly. Both `begin` and
+    `step` raise what the place raises.
     """
 
     index: Index
@@ -55,18 +56,18 @@ class TreeKeeper:
     wishes: ExportOptions
     stamp: Stamp
     is_whole: bool = field(default=False, init=False)
-    """Whether everything has been looked at since `begin`."""
+    """Whether everything has been written since `begin`."""
     exporter: Exporter = field(init=False)
     _seer: ExportViewer = field(init=False)
     _look: ExportView = field(factory=ExportView, init=False, repr=False)
     _names: tuple[ExportView, set[ProjectName]] | None = field(default=None, init=False, repr=False)
     _basis: Hashable = field(default=None, init=False, repr=False)
     _todo: OrderedDict[ProjectName, bool] = field(factory=OrderedDict, init=False, repr=False)
-    """Whether all of it, or all but its legacy JSON."""
+    """Projects to write next; the value: whether with legacy JSON."""
     _later: OrderedDict[ProjectName, bool] = field(factory=OrderedDict, init=False, repr=False)
-    """Whose legacy JSON is to be written when nothing else is."""
+    """Projects whose legacy JSON is written when nothing else is to do."""
     _size: int = field(default=BATCH, init=False)
-    """Projects of the next step: fewer where a step takes long, so that what is urgent does not
+    """Number of projects of the next step: fewer if steps take long, so that urgent changes do not
     wait.
     """
     _again: dict[ProjectName, float] = field(factory=dict, init=False, repr=False)
@@ -75,9 +76,9 @@ class TreeKeeper:
     _landed: set[ProjectName] = field(factory=set, init=False, repr=False)
     _broken: Exception | None = field(default=None, init=False)
     _changed: bool = field(default=True, init=False)
-    """Whether the lists may have to say something else."""
+    """Whether the content of the lists may have changed."""
     _serial: bool = field(default=False, init=False)
-    """Whether they may have to say another serial."""
+    """Whether the serial in the lists may have changed."""
     _listed: float = field(default=0.0, init=False)
     _took: float = field(default=0.0, init=False)
     """Seconds that writing the lists took."""
@@ -93,7 +94,7 @@ class TreeKeeper:
         )
 
     async def begin(self) -> None:
-        """Make the place ours; what nobody sees any more goes from it at once."""
+        """Claim the place, and remove what may no longer be seen at once."""
         await self.place.claim(self.stamp, clears=True)
         self._basis = await self._seer.basis()
         self._look = await self._seer.look()
@@ -106,14 +107,14 @@ class TreeKeeper:
         try:
             if self.exporter.there or gone:
                 await self.exporter.write_lists(self._look, people=bool(gone))
-        finally:  # also where a disk is full: what nobody may see is not to wait until somebody has made room
+        finally:  # also if the disk is full
             await self.exporter.tidy(gone)
         self._todo.update((summary.name, False) for summary in self._look.names)
         self._later.update((summary.name, True) for summary in self._look.names)
         self._full = self._known = self.index.world.clock.seconds()
 
     async def step(self) -> bool:
-        """Do what is most urgent; whether there is more to do at once."""
+        """Do the most urgent work; return whether there is more to do at once."""
         if self._broken is not None:
             raise self._broken
         now = self.index.world.clock.seconds()
@@ -139,9 +140,7 @@ class TreeKeeper:
         return bool(self._todo or self._later)
 
     async def _write_some(self, now: float) -> None:
-        """What is next: changes before everything else, and pages for installers before legacy
-        JSON.
-        """
+        """Write the next projects: changes first, and pages for installers before legacy JSON."""
         queue = self._todo or self._later
         if not queue:
             return
@@ -157,7 +156,7 @@ class TreeKeeper:
         self._size = max(1, self._size // 2) if took > LONG else min(BATCH, self._size * 2)
 
     async def end(self) -> None:
-        """Break off what is being copied."""
+        """Cancel the copies under way."""
         self._wanted.clear()
         for copying in list(self._copying.values()):
             copying.cancel()
@@ -165,9 +164,7 @@ class TreeKeeper:
     # --- what is to be done ---
 
     async def _looked(self, now: float) -> set[ProjectName]:
-        """Look whether something has changed: what has is the first to be written; what is not seen
-        any more is returned.
-        """
+        """Look for changes and queue them first; return the projects that are no longer visible."""
         if self.wishes.user is not None and now - self._known >= ANEW:
             self._known = now
             await self._seer.who(anew=True)
@@ -185,7 +182,9 @@ class TreeKeeper:
         return set(between.gone)
 
     async def _due(self, now: float) -> set[ProjectName]:
-        """What time has changed, what was copied, and what could not be done before."""
+        """Queue projects that time has changed, whose files were copied, or that failed before;
+        return those that are no longer visible.
+        """
         gone: set[ProjectName] = set()
         moment = self.index.world.now()
         due = [name for name, until in self.exporter.until.items() if until <= moment]
@@ -209,7 +208,7 @@ class TreeKeeper:
         return gone
 
     def _seen(self) -> set[ProjectName]:
-        """The names of all that is seen."""
+        """Return the names of all visible projects."""
         if self._names is None or self._names[0] is not self._look:
             self._names = self._look, {summary.name for summary in self._look.names}
         return self._names[1]
@@ -252,7 +251,7 @@ class TreeKeeper:
     # --- files ---
 
     async def _fetch(self, copies: Sequence[Copy]) -> Sequence[Copy]:
-        """Have them copied meanwhile: none is there yet."""
+        """Start copying in the background; all are returned, since none is there yet."""
         for copy in copies:
             if copy.path not in self._copying:
                 self._wanted[copy.path] = copy
@@ -286,7 +285,7 @@ class TreeKeeper:
                     error=error,
                 )
             self._again[name] = self.index.world.clock.seconds() + AGAIN
-        except Exception as error:  # the place: whoever steps hears of it
+        except Exception as error:  # an error of the place: `step` raises it
             self._broken = error
         else:
             self._landed.add(name)

@@ -1,4 +1,4 @@
-"""What somebody sees of the index, looked at without asking anybody else; and what has changed
+"""What one user sees of the index, read from the catalog and storage alone, and what has changed
 since the last look.
 """
 
@@ -18,44 +18,44 @@ from pypid.core.summaries import Run, Sieve, Summaries, differing, in_runs
 from pypid.index import Index
 
 MANY = 4096
-"""Names that are gone through in the reactor thread: in some milliseconds."""
+"""Number of names that are processed in the reactor thread: it takes some milliseconds."""
 FEW_FILES = 1000
-"""Files that are judged there."""
+"""Number of files that are judged in the reactor thread."""
 
 
 @frozen(kw_only=True)
 class Authority:
-    """Who knows who somebody is, and what they may do now."""
+    """The source of identities and permissions."""
 
     rules: Callable[[], Rules]
     closed: Callable[[], PypidError | None]
-    """Why nobody knows that yet."""
+    """Return why these are not known yet, or None."""
     find: Callable[[str], Awaitable[Identity | None]]
-    """Raises `PeopleUnknown`."""
+    """Return the identity of a user name. Raises `PeopleUnknown`."""
     changes: Callable[[], int]
-    """Another number, and somebody may be somebody else."""
+    """Return a number that changes whenever an identity may have changed."""
 
 
 @frozen(eq=False)
 class ExportView:
-    """What was seen at one moment. `serial`: what the list of projects says."""
+    """What was seen at one time. `serial`: the serial of the project list."""
 
     names: Summaries = Summaries()
-    """The projects that are seen, by name."""
+    """The visible projects, by name."""
     hidden: int = 0
-    """How many others there are."""
+    """Number of projects that are not visible."""
     ours: Summaries = field(default=Summaries(), repr=False)
     theirs: Summaries = field(default=Summaries(), repr=False)
     serial: int | None = None
     """None: the highest of `names`."""
     fetches: bool = False
-    """Whether they may make pypid fetch from upstream, and so see what is not stored yet."""
+    """Whether the user may have pypid fetch from upstream, and so sees what is not stored yet."""
 
 
 @frozen
 class Difference:
-    """From one look to the next: what may look otherwise, or is new, and what is not seen any more.
-    `all`: any page may.
+    """The difference between two views: projects that are new or may look different, and projects
+    that are no longer visible. `all`: any page may look different.
     """
 
     changed: frozenset[ProjectName] = frozenset()
@@ -65,8 +65,8 @@ class Difference:
 
 @define(eq=False)
 class ExportViewer:
-    """Looks with the eyes of `user`, or of anonymous. `stored_only`: as ``/local/``, what is not
-    stored is not there.
+    """Looks at the index as `user`, or as anonymous. `stored_only`: see only what is stored, as
+    below ``/local/``.
     """
 
     index: Index
@@ -79,14 +79,15 @@ class ExportViewer:
     _rules: Rules | None = field(default=None, init=False)
     _based_on: Rules | None = field(default=None, init=False, repr=False)
     _turns: int = field(default=0, init=False)
-    """How often there were other rules."""
+    """How often the rules were replaced."""
     _sieve: Sieve | None = field(default=None, init=False, repr=False)
     _fetches: bool = field(default=False, init=False)
 
     async def who(self, *, anew: bool = False) -> Identity:
-        """Whose eyes these are. Raises what `Authority.closed` says, `PeopleUnknown`.
+        """Return the identity of the viewer. Raises what `Authority.closed` returns,
+        `PeopleUnknown`.
 
-        Nobody whom nobody knows sees more than anonymous does.
+        An unknown user sees what anonymous sees. With `anew` the identity is looked up again.
         """
         closed = self.authority.closed()
         if closed is not None:
@@ -99,14 +100,16 @@ class ExportViewer:
         return self._who
 
     async def basis(self) -> Hashable:
-        """Another one, and something may look otherwise. Raises as `who`, and `CatalogDown`."""
+        """Return a value that changes whenever something may look different. Raises as `who`, and
+        `CatalogDown`.
+        """
         rules = self.authority.rules()
-        if rules is not self._based_on:  # held, since another one may come to lie where it lay
+        if rules is not self._based_on:  # held: another object might get the same address
             self._based_on, self._turns = rules, self._turns + 1
         return (await self.index.edition(), self._turns, self.authority.changes(), await self.who())
 
     async def look(self) -> ExportView:
-        """What is seen now. Raises as `basis`."""
+        """Return what is visible now. Raises as `basis`."""
         index, rules = self.index, self.authority.rules()
         who = await self.who()
         if rules is not self._rules:
@@ -136,15 +139,15 @@ class ExportViewer:
         )
 
     async def compared(self, old: ExportView, new: ExportView) -> Difference:
-        """What is between two looks."""
+        """Return the difference between two views."""
         long = len(old.names) + len(new.names) > MANY
         return (
             await self.index.world.thinking(difference, old, new) if long else difference(old, new)
         )
 
     async def project(self, name: ProjectName) -> tuple[Project, datetime | None] | None:
-        """What is seen of the project by who sees it on the list, and when that changes by itself;
-        None: there is none.
+        """Return the project as the viewer sees it, if it is on the project list, and when that
+        changes by itself; None if it does not exist.
 
         Raises `StorageDown`, `NotYetKnown`.
         """
@@ -179,9 +182,9 @@ def _seen_by(by: Visibility) -> Callable[[Run], Run]:
 
 
 def difference(old: ExportView, new: ExportView) -> Difference:
-    """What is between them."""
+    """Return the difference between two views."""
     changed, gone = differing(old.names, new.names)
-    # of what is ours and theirs at once, the list shows one half only
+    # of a project that is both local and upstream, the list shows one half only
     beside = differing(old.ours, new.ours)[0] | differing(old.theirs, new.theirs)[0]
     if beside - changed:
         listed = {summary.name for summary in new.names}

@@ -1,6 +1,4 @@
-"""Twisted plumbing: the outside world as a value, bodies that stream, one flight, locks, periodic
-jobs.
-"""
+"""Twisted plumbing: `World`, streaming bodies, shared flights, locks, periodic jobs."""
 
 from __future__ import annotations
 
@@ -32,28 +30,30 @@ K = TypeVar("K", bound=Hashable)
 
 _AT_ONCE = getattr(os, "RWF_NOWAIT", 0x8)
 PIECE = 1 << 19
-"""What a file gives at a time, as it was read (to cut it again is a copy); `web.http.response_body` lets a
-transport send it in one go.
+"""Bytes in one piece of a file, as it was read (cutting it again is a copy);
+`web.http.response_body` lets a transport send it in one go.
 
 500 MB to one client, on one core: 128 KiB 790 MB/s, 512 KiB 1,580, 1 MiB 1,980, nginx 2,190. Each
 client holds two pieces.
 """
 BATCH = 1 << 20
-"""What one call in a thread writes or hashes: large enough that the hop costs nothing."""
+"""Bytes that one call in a thread writes or hashes: large enough that the thread switch costs
+nothing.
+"""
 
 
 class Blocking(Protocol):
-    """Runs a call that would block, off the reactor thread."""
+    """A runner of blocking calls, off the reactor thread."""
 
     def __call__(self, call: Callable[..., T], *args: Any) -> Deferred[T]: ...
 
 
 @frozen
 class InTurn:
-    """A `Blocking` for what does not wait for anything but only computes: one call after the other.
+    """A `Blocking` for computation: one call after the other.
 
-    Such calls take Python's lock from the reactor, for 5 ms at a time: as long as there is one of
-    them, it gets it back then.
+    Such calls take Python's lock from the reactor, for 5 ms at a time; with only one of them the
+    reactor gets it back then.
     """
 
     blocking: Blocking
@@ -64,33 +64,32 @@ class InTurn:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for their turn."""
+        """The number of calls that wait for their turn."""
         return len(self._turn.waiting)
 
 
 @frozen
 class World:
-    """What factories receive of the outside: nothing else in pypid knows a clock, threads or
-    chance.
+    """The outside world as factories receive it: nothing else in pypid has a clock, threads or
+    randomness.
     """
 
     clock: IReactorTime
     now: Callable[[], datetime]
-    """The time of day, aware, UTC."""
+    """Return the time of day, aware, UTC."""
     blocking: Blocking
     random: Callable[[int], bytes]
-    """That many unpredictable bytes."""
+    """Return that many unpredictable bytes."""
     thinking: Blocking = field(
         default=Factory(lambda world: InTurn(world.blocking), takes_self=True), repr=False
     )
-    """As `blocking`, for what only computes and takes longer than some milliseconds: see `InTurn`.
-    """
+    """A `Blocking` for computation that takes longer than some milliseconds: see `InTurn`."""
     counts: Counts = field(factory=Counts, repr=False, eq=False)
-    """What is counted of all that is done, for `/metrics`."""
+    """The counters of everything, for `/metrics`."""
 
 
 def at_once(call: Callable[..., T], *args: Any) -> Deferred[T]:
-    """A `Blocking` for tests and tools without a reactor: runs the call here and now."""
+    """Run the call here and now: a `Blocking` for tests and tools without a reactor."""
     try:
         return succeed(call(*args))
     except Exception:
@@ -100,22 +99,22 @@ def at_once(call: Callable[..., T], *args: Any) -> Deferred[T]:
 
 
 def start(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
-    """The coroutine, running, as a Deferred (the rim, where Twisted calls us)."""
+    """Run the coroutine and return it as a Deferred (at the boundary, where Twisted calls this
+    code).
+    """
     return Deferred.fromCoroutine(coroutine)
 
 
 is_patient: ContextVar[bool] = ContextVar("is_patient", default=False)
-"""Whether the client of what is being done waits anyway: a storage that fails is then asked again
-for up to a minute.
+"""Whether the client of the current task waits anyway: a storage that fails is then retried for up
+to a minute.
 """
 
 
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine to its end even if whoever awaits it here is cancelled (a client that went
-    away).
+    """Run the coroutine to its end even if its caller is cancelled (a client that disconnected).
 
-    What it then raises nobody hears: it is logged, unless it is one of the refusals that are made
-    for clients.
+    An error that it raises after that is logged, unless it is a refusal made for clients.
     """
     done: Deferred[T] = Deferred(canceller=lambda _: None)
 
@@ -136,7 +135,7 @@ async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
 
 @define
 class BytesBody:
-    """A body of bytes that are in memory."""
+    """A body of bytes in memory."""
 
     data: bytes = field(repr=False)
 
@@ -153,7 +152,7 @@ class BytesBody:
 
 
 def at_hand(descriptor: int, position: int, most: int) -> bytes:
-    """What can be read of a file without waiting for a disk; b"" where that is not known
+    """Return what can be read of a file without waiting for a disk; b"" where that is not known
     (``preadv2(2)``, ``RWF_NOWAIT``).
     """
     buffer = bytearray(most)
@@ -167,15 +166,14 @@ def at_hand(descriptor: int, position: int, most: int) -> bytes:
 
 @define
 class FileBody:
-    """A body out of an open file (which it closes), in pieces of `PIECE` bytes.
+    """A body read from an open file (which it closes), in pieces of `PIECE` bytes.
 
     What the kernel has in memory is read at once, without waiting; all else is read off the reactor
-    thread. (A turn in a thread costs more than the copy of a piece: warm downloads were held back
-    by it.)
+    thread. (A turn in a thread costs more than the copy of a piece: it held back warm downloads.)
 
-    `path` is where the file lies, if it lies anywhere: a store on the same file system may link it
-    instead of copying. So give it only for a file that nobody writes to any more, now or later (its
-    name may go, and its mode may change). Raises `EOFError` if the file turns out shorter than
+    `path` is where the file is stored, if it has a path: a store on the same file system may link
+    it instead of copying. So give it only for a file that is never written to again (its name may
+    be removed, and its mode may change). Raises `EOFError` if the file turns out shorter than
     `span`.
     """
 
@@ -199,10 +197,10 @@ class FileBody:
             yield piece
 
     async def have_at_hand(self, position: int, size: int) -> None:
-        """Have the kernel keep these bytes in memory, for somebody who sends them without reading
+        """Have the kernel keep these bytes in memory, for a caller that sends them without reading
         them (``sendfile``).
 
-        Looks at the first and the last of them: the kernel reads ahead, and lets go, in longer
+        Looks at the first and the last of them: the kernel reads ahead, and evicts, in longer
         stretches than `BATCH`.
         """
         if self._at_hand(position, 1) and self._at_hand(position + size - 1, 1):
@@ -210,8 +208,8 @@ class FileBody:
         await self.blocking(self._fetch, position, size)
 
     def _fetch(self, position: int, size: int) -> None:
-        """By pieces, which are forgotten at once: what is sent from the kernel's memory need not be
-        in ours, too.
+        """Read the bytes by pieces and drop them at once: what is sent from the kernel's memory
+        need not be in this process's memory too.
         """
         end = position + size
         while position < end:
@@ -232,7 +230,7 @@ class FileBody:
 
 
 async def whole(body: Body, limit: int) -> bytes:
-    """All of a small body, closed; raises `ValueError` beyond `limit` bytes."""
+    """Return all of a small body, and close it; raises `ValueError` beyond `limit` bytes."""
     pieces: list[bytes] = []
     size = 0
     try:
@@ -247,7 +245,7 @@ async def whole(body: Body, limit: int) -> bytes:
 
 
 class _Taken(Protocol):
-    """A hash that is being taken."""
+    """A hash that is being computed."""
 
     def update(self, data: bytes, /) -> None: ...
 
@@ -261,7 +259,7 @@ _CHECKSUMS: dict[Checksum, Callable[[], _Taken]] = {
 
 
 class Checksums:
-    """Some of the hashes beside SHA-256. Each takes longer than SHA-256, which processors have
+    """Some of the hashes other than SHA-256. Each takes longer than SHA-256, which processors have
     instructions for.
     """
 
@@ -270,16 +268,16 @@ class Checksums:
 
     @property
     def which(self) -> frozenset[Checksum]:
-        """Those that are taken."""
+        """The checksums that are computed."""
         return frozenset(self._hashes)
 
     def update(self, data: bytes) -> None:
-        """Take in more bytes."""
+        """Add more bytes."""
         for taken in self._hashes.values():
             taken.update(data)
 
     def beside(self, digests: Digests) -> Digests:
-        """`digests`, and with them those of all that came so far."""
+        """Return `digests` together with the checksums of all bytes so far."""
         found = {checksum: taken.hexdigest() for checksum, taken in self._hashes.items()}
         md5, blake2b_256 = (
             found.get(Checksum.MD5, digests.md5),
@@ -289,7 +287,7 @@ class Checksums:
 
 
 class Hashes:
-    """The hashes that the packaging APIs know, taken in one go: SHA-256, and `also` these."""
+    """The hashes that the packaging APIs know, computed in one pass: SHA-256, and `also` these."""
 
     def __init__(self, also: Iterable[Checksum] = tuple(Checksum)) -> None:
         self._sha256 = sha256()
@@ -297,13 +295,13 @@ class Hashes:
         self._size = 0
 
     def update(self, data: bytes) -> None:
-        """Take in more bytes."""
+        """Add more bytes."""
         self._sha256.update(data)
         self._also.update(data)
         self._size += len(data)
 
     def digests(self) -> Digests:
-        """The hashes of all that came so far."""
+        """Return the hashes of all bytes so far."""
         return self._also.beside(
             Digests(sha256=self._sha256.hexdigest(), md5=None, blake2b_256=None, size=self._size)
         )
@@ -313,20 +311,20 @@ class Hashes:
 
 
 class Flights(Generic[K, T]):
-    """One flight: while a job for a key is under way, others who want it wait for the same result.
+    """Shared jobs by key: while a job is under way, other callers wait for the same result.
 
-    The job runs to its end even if everybody who waits goes away.
+    The job runs to its end even if all callers go away.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[K, list[Deferred[T]]] = {}
 
     def __contains__(self, key: K) -> bool:
-        """Whether a flight for this key is under way."""
+        """Return whether a job for this key is under way."""
         return key in self._waiting
 
     async def single(self, key: K, job: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of `job`, or of the flight for `key` that is under way."""
+        """Return the result of `job`, or of the job for `key` that is under way."""
         mine: Deferred[T] = Deferred(canceller=lambda _: None)
         if key in self._waiting:
             self._waiting[key].append(mine)
@@ -346,18 +344,18 @@ class Flights(Generic[K, T]):
 
 
 class Locks(Generic[K]):
-    """A lock for each key, kept only while somebody holds or wants it."""
+    """A lock for each key, which exists only while it is held or wanted."""
 
     def __init__(self) -> None:
         self._locks: dict[K, tuple[DeferredLock, int]] = {}
 
     def held(self, key: K) -> bool:
-        """Whether somebody holds the lock."""
+        """Return whether the lock is held or wanted."""
         return key in self._locks
 
     @asynccontextmanager
     async def hold(self, key: K) -> AsyncIterator[None]:
-        """Hold the key's lock; those who want it get it in the order they asked."""
+        """Hold the key's lock; callers get it in the order they asked."""
         lock, wanted = self._locks.get(key, (DeferredLock(), 0))
         self._locks[key] = (lock, wanted + 1)
         try:
@@ -375,8 +373,8 @@ class Locks(Generic[K]):
 
 
 class Periodic(Service):
-    """Does `job` every `interval` seconds, never twice at once; a job that fails is logged and
-    tried again next time.
+    """A service that runs `job` every `interval` seconds, never twice at once; a job that fails is
+    logged and tried again next time.
 
     `stopService` waits for a job under way.
     """

@@ -18,8 +18,8 @@ _log = Logger()
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TWISTED = ("_newTimedCalls", "_pendingTimedCalls")
-"""The private names of `ReactorBase` that hold its delayed calls; a test asserts that they are
-there.
+"""The private names of `ReactorBase` that hold its delayed calls; a test asserts that they
+exist.
 """
 
 
@@ -36,7 +36,7 @@ def use_monotonic_clock(reactor: Any) -> bool:
     """
     if reactor.seconds is boot_seconds:
         return True
-    if not isinstance(reactor, ReactorBase):  # a clock of a test
+    if not isinstance(reactor, ReactorBase):  # a test clock
         return False
     if not _is_known(reactor):
         _log.warn(
@@ -50,7 +50,7 @@ def use_monotonic_clock(reactor: Any) -> bool:
         return False
     shift = boot_seconds() - reactor.seconds()
     for call in (*reactor._newTimedCalls, *reactor._pendingTimedCalls):
-        call.time += shift  # the same for all: the heap stays one
+        call.time += shift  # equal for all calls: the heap stays a heap
         call.seconds = boot_seconds
     reactor.seconds = boot_seconds
     return True

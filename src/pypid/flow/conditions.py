@@ -1,5 +1,5 @@
-"""In what condition the parts are that pypid works with. It is remembered, so that whoever asks
-never waits for any of them.
+"""The condition of the parts that pypid works with. It is remembered, so that asking for it never
+waits for any of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pypid.ports import Blobs
 _log = Logger()
 
 EVERY = 5.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 PATIENCE = 3.0
-"""Seconds in which an answer has to come."""
+"""Seconds within which an answer must come."""
 
 
 def _always() -> bool:
@@ -33,10 +33,10 @@ def _always() -> bool:
 
 @define(slots=False, eq=False)
 class Condition:
-    """What is known of each part. All of it is asked for often, and says at once what was so last.
+    """The last known condition of each part. Reading it never waits, since it is read often.
 
     `access`: whether the accounts can be asked. `cache`: whether the catalog can be; one in memory
-    always can. `shows`: whether what the catalog held before may be shown still. `storage`: whether
+    always can. `shows`: whether what the catalog held before may still be shown. `storage`: whether
     the files can be reached.
     """
 
@@ -47,12 +47,14 @@ class Condition:
     differs: Callable[[], Collection[str]] = tuple
     """What this node differs in from another node of the same index: ``settings``, ``clock``."""
     watches: tuple[HealthWatch, ...] = ()
-    """What looks after the parts, once it runs."""
+    """The watches of the parts, once they run."""
     stopping: bool = False
-    """Whether pypid has been asked to stop: nobody new should come."""
+    """Whether pypid has been asked to stop: no new clients should come."""
 
     def doubt(self) -> None:
-        """Somebody has found a part away: look at once at those that are taken to be there."""
+        """Check at once the parts that are taken to be well; called after a part was found
+        unavailable.
+        """
         for watch in self.watches:
             if watch.is_well:
                 watch.look()
@@ -60,12 +62,11 @@ class Condition:
 
 @define(slots=False, eq=False)
 class HealthWatch(Service):
-    """Asks a part every now and then whether it is there: one that fails is away, and one that
-    answers is back.
+    """A periodic check of a part: one that fails is unavailable, and one that answers is back.
 
-    `ask` says False, or raises, where it is away. It is never asked twice at once: what hangs (a
-    disk over the network) would take one thread after the other. After `PATIENCE` it counts as
-    away, and its answer as an answer whenever it comes.
+    `ask` returns False, or raises, where the part is unavailable. It is never asked twice at once:
+    a part that hangs (a network disk) would take one thread after the other. After `PATIENCE` it
+    counts as unavailable, and its answer counts whenever it comes.
     """
 
     clock: IReactorTime
@@ -119,12 +120,11 @@ class HealthWatch(Service):
 
 
 def whether_there(blobs: Blobs, key: str, *, never_empty: bool) -> Callable[[], Awaitable[bool]]:
-    """Asks for the blob `key`, of which it does not matter whether there is one, as long as the
-    storage answers.
+    """Return a check that asks for the blob `key`; whether the blob exists does not matter, as long
+    as the storage answers.
 
-    But one that is `never_empty`, since `key` was written into it, and is empty now is the folder
-    of a disk that is not mounted. (One that somebody took only `key` out of can be read all the
-    same.)
+    But a storage that is `never_empty`, since `key` was written into it, and is empty now is the
+    folder of a disk that is not mounted. (One from which only `key` was removed is still readable.)
     """
 
     async def ask() -> bool:
@@ -138,7 +138,7 @@ def whether_there(blobs: Blobs, key: str, *, never_empty: bool) -> Callable[[], 
 
 
 def whether_it_answers(answers: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[bool]]:
-    """Asks a storage that raises `StorageDown` where it is away."""
+    """Return a check of a storage that raises `StorageDown` where it is unavailable."""
 
     async def ask() -> bool:
         await answers()
@@ -165,7 +165,7 @@ class Follows(Protocol):
 
     @property
     def may_be_shown(self) -> bool:
-        """Whether what is held is not too old to be shown."""
+        """Whether the copy is recent enough to be shown."""
 
     async def current(self) -> bool:
         """Ask the engine, if nothing was heard of it; it notes itself whether it is `away`. Raises
@@ -174,7 +174,9 @@ class Follows(Protocol):
 
 
 def asking(follows: Follows) -> Callable[[], Awaitable[bool]]:
-    """Asks it also where nobody else does. What came of that it says itself, also to the log."""
+    """Return a check that asks a catalog copy even when there are no clients. The copy records and
+    logs the result itself.
+    """
 
     async def ask() -> bool:
         with suppress(CatalogDown):

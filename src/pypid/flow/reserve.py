@@ -1,8 +1,8 @@
-"""Space that is kept on a disk for what must work when it is full: deleting, yanking, closing a
-project, reading accounts.
+"""Disk space reserved for what must work on a full disk: deleting, yanking, closing a project,
+reading accounts.
 
-A file of `SIZE` bytes lies in the state folder, and one in the storage folder. What writes little
-and must not fail takes from it. All here blocks.
+There is a file of `SIZE` bytes in the state folder, and one in the storage folder. What writes
+little and must not fail takes from it. All functions block.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _log = Logger()
 
 FILE: Final = "reserve"
 SIZE = 4 << 20
-"""Bytes of each: some thousand records."""
+"""Bytes of each reserve: some thousand records."""
 STEP = 256 << 10
-"""Bytes that are given at a time."""
+"""Bytes that are released at a time."""
 SMALL = 64 << 10
-"""Bytes of the largest document that may take from it."""
+"""Bytes of the largest document that may use the reserve."""
 REFILL = 60.0
-"""Seconds between two looks whether there is room to fill it again."""
+"""Seconds between two attempts to fill the reserve again."""
 
 
 @frozen
 class Reserve:
-    """The file at `path`."""
+    """The reserve file at `path`."""
 
     path: Path
 

@@ -1,5 +1,5 @@
-"""A file that is on its way in: written beside, hashed as it comes, and gone when
-its request ends.
+"""Incoming files: written to a temporary file, hashed as they come, and removed when the request
+ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log = Logger()
 PREFIX = "incoming-"
 COLLECTING = "collect-"
 UNREADABLE = "its folder for incoming files cannot be read."
-"""Before the names of the folders of collections."""
+"""The text of `StorageDown` where the folder cannot be read."""
 
 
 class Spool:
@@ -37,13 +37,13 @@ class Spool:
     however the block ends.
 
     While one batch is hashed and written in a thread the next one fills, so two batches are in
-    memory at most. The file is made when the first batch is written. SHA-256 is taken in the thread
-    that writes; what else is wanted (`also`, `want`), in another one beside it. Raises
-    `StorageFull` and `StorageDown`.
+    memory at most. The file is created when the first batch is written. SHA-256 is computed in the
+    thread that writes, other checksums (`also`, `want`) in a second one. Raises `StorageFull` and
+    `StorageDown`.
 
-    With `written`, which hears how many bytes lie in the file by now, others can read them while
-    more come: then the first are written as soon as they are there, so that all know that this can
-    be done. `make` makes the file before.
+    With `written`, which is called with the number of bytes in the file so far, others can read
+    them while more come: the first bytes are then written as soon as they arrive, which shows that
+    writing works. `make` creates the file before.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class Spool:
         await self.discard()
 
     def make(self) -> None:
-        """Make the file now; the first batch will find out if that fails."""
+        """Create the file now; the first batch will find out if that fails."""
         self._send([])
 
     def want(self, checksums: Iterable[Checksum]) -> None:
-        """Have `finish` give these, too. Best before the first bytes: else it has to read the file
-        again.
+        """Have `finish` return these checksums, too. Best before the first bytes: else it has to
+        read the file again.
         """
         if self._begun:
             self._late.update(checksums)
@@ -95,7 +95,7 @@ class Spool:
             self._checksums = Checksums(*self._checksums.which.union(checksums))
 
     async def write(self, data: bytes) -> None:
-        """Take more bytes; waits while a batch is full and the one before it is not yet written."""
+        """Take more bytes; waits while a batch is full and the previous one is not yet written."""
         self._begun = True
         self._filling.append(data)
         self._filled += len(data)
@@ -105,7 +105,7 @@ class Spool:
             self._send_filled()
 
     async def finish(self) -> Digests:
-        """All has come: write the rest, and give the hashes and the size."""
+        """Write the rest, and return the hashes and the size."""
         await self._turn()
         await self._settle()
         self._digests = await self._blocking(
@@ -114,8 +114,8 @@ class Spool:
         return self._digests
 
     async def body(self) -> FileBody:
-        """Return the finished file as a body, from its beginning; `path` is where the file lies,
-        fit to be hard-linked.
+        """Return the finished file as a body, from its beginning; `path` is where the file is
+        stored, fit to be hard-linked.
 
         Raises `StorageDown` where the system cannot open the file.
         """
@@ -128,10 +128,10 @@ class Spool:
         return FileBody(file, Span(0, self._digests.size), self._blocking, str(self._disk.path))
 
     def open_for_inspection(self) -> BinaryIO:
-        """The file, open for reading; whoever opens it closes it. Blocks: call it in a thread.
+        """Return the file, open for reading; the caller closes it. Blocks: call it in a thread.
 
-        It is the finished one, or one whose first bytes were `written`; a spool that was discarded
-        has none.
+        It is the finished file, or one whose first bytes were `written`; a discarded spool has
+        none.
         """
         path = self._disk.path
         if path is None:
@@ -148,11 +148,11 @@ class Spool:
             raise StorageDown(UNREADABLE) from error
 
     def descriptor_of_its_own(self) -> int:
-        """One more descriptor of a file whose first bytes were `written`, for ``pread`` only: its
-        position is the writer's.
+        """Return another descriptor of a file whose first bytes were `written`, for ``pread`` only:
+        its position is the writer's.
 
-        Whoever asks closes it. Raises `RuntimeError` or `OSError` if there is no file, or none any
-        more.
+        The caller closes it. Raises `RuntimeError` or `OSError` if there is no file, or no longer
+        one.
         """
         return self._disk.duplicate()
 
@@ -169,7 +169,7 @@ class Spool:
         await self._blocking(self._disk.remove)
 
     async def _turn(self) -> None:
-        """Send the batch that is full to the thread, after the one before."""
+        """Send the full batch to the thread, after the one before."""
         await self._settle()
         self._send_filled()
 
@@ -187,8 +187,8 @@ class Spool:
             under_way.addCallback(lambda _: self._landed(under_way, sum(map(len, batch))))
 
     def _landed(self, under_way: Deferred[None], size: int) -> None:
-        """A batch is in the file: say so. The first that came meanwhile go at once, unless somebody
-        waits and will do it.
+        """Report a batch that is in the file. Bytes that came during the first write are sent at
+        once, unless a waiting writer will do it.
         """
         self._written += size
         if self._under_way is under_way:
@@ -208,8 +208,8 @@ class Spool:
 
 
 class _Disk:
-    """The part of a spool that blocks. Its calls come from threads, one after the other even after
-    a cancellation.
+    """The blocking part of a spool. Its calls come from threads, one after the other even after a
+    cancellation.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -229,8 +229,8 @@ class _Disk:
             self._hashes.update(data)
 
     def duplicate(self) -> int:
-        """For the reactor's thread, so without waiting for one that writes; to remove is what it
-        starts itself.
+        """Return a new descriptor. Runs in the reactor thread, so it takes no lock; only that
+        thread starts a removal.
         """
         if self._descriptor < 0 or self._removed:
             raise RuntimeError("the spool has no file")
@@ -263,7 +263,7 @@ class _Disk:
                 return
             try:
                 path.unlink(missing_ok=True)
-            except OSError as error:  # what was received is stored already, or refused: that is what the client hears
+            except OSError as error:  # the request's outcome is already decided
                 _log.warn(
                     "a file on its way in cannot be removed, the next start does it: {error}",
                     error=error,
@@ -278,10 +278,10 @@ class _Disk:
 
 
 def _create(folder: Path) -> tuple[int, Path]:
-    """A new file, locked for as long as it is open: `sweep` lets it live."""
+    """Create a new file, locked for as long as it is open, so that `sweep` leaves it alone."""
     while True:
         descriptor, name = mkstemp(prefix=PREFIX, dir=folder)
-        with suppress(OSError):  # a file system without locks; nobody sweeps while we run, then
+        with suppress(OSError):  # a file system without locks: then nothing sweeps while pypid runs
             flock(descriptor, LOCK_EX | LOCK_NB)
         if os.fstat(descriptor).st_nlink:
             return descriptor, Path(name)
@@ -306,8 +306,8 @@ def _storing(call: Callable[[T], None], data: T) -> None:
 
 
 def sweep(folder: Path) -> int:
-    """Make the folder of the spools (mode 0700) if it is not there, and remove what a crash left in
-    it; blocks.
+    """Create the folder of the spools (mode 0700) if it does not exist, and remove what a crash
+    left in it; blocks.
 
     Files that another process is writing stay. Returns how many files were removed.
     """
@@ -322,6 +322,6 @@ def sweep(folder: Path) -> int:
 
 
 def sweep_collections(folder: Path) -> None:
-    """Remove what a crash left of collections; blocks."""
+    """Remove the folders of collections that a crash left; blocks."""
     for path in folder.glob(f"{COLLECTING}*"):
         rmtree(path, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""The middle: gather, decide, act; nothing else.
+"""The core of the package index: gather data, apply the policy, act.
 
-`Index` is what the web and the commands talk to. It knows the sockets, never the backends; every
-decision is asked of `core.policy`. What changes something lives beside it: `publishing`,
-`managing`, `reconciling`, `adopting`.
+`Index` is what the web app and the commands call. It depends on the ports (`pypid.ports`), never on
+a backend; every decision is made by `core.policy`. Changes are made by the subpackages `local`,
+`store` and `upstream`.
 """
 
 from pypid.index.index import Index

@@ -1,4 +1,4 @@
-"""What is counted of changes: uploads by what became of them, all others by what they are."""
+"""Counters of changes: uploads by outcome, all other changes by operation."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 async def publish_counted(
     counts: Counts, upload: Upload, publishing: Awaitable[PublishOutcome]
 ) -> PublishOutcome:
-    """What came of the upload. Refused is what the rules of publishing refuse; what went wrong here
-    has failed.
+    """Await the upload and count its outcome. "refused" means rejected by the publishing rules;
+    "failed" means an error on the server's side.
     """
     outcome = "failed"
     try:
@@ -37,7 +37,7 @@ async def publish_counted(
 
 
 async def change_counted(counts: Counts, operation: str, changing: Awaitable[T]) -> T:
-    """What it comes to, counted once it is done."""
+    """Await the change, count it under `operation` once it succeeded, and return its result."""
     done = await changing
     counts.add(CHANGES, (operation,))
     return done

@@ -1,9 +1,8 @@
-"""Collecting: all the files that requirements and locks need, on the platforms and Pythons that
-were named, are kept here.
+"""Collecting: cache all files that requirements and lock files need, for the given platforms and
+Python versions.
 
-Which releases are needed the resolver says, by metadata alone; which file of a release is taken
-`core.packaging.install_targets` says; the file comes out of the same view as any download, so that
-every rule holds.
+The resolver selects releases from metadata alone; `core.packaging.install_targets` selects the file
+of a release; the file is opened through the same view as any download, so that every rule applies.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ from pypid.ports import Resolver
 T = TypeVar("T")
 
 AT_ONCE = 4
-"""Projects looked up, and files fetched, at the same time."""
+"""Maximum number of concurrent project lookups and file fetches."""
 STILL = 10.0
-"""Seconds between two signs of life of a resolution."""
+"""Seconds between two progress events of a resolution."""
 
 NEEDS_BUILD = (
     "no wheel of it fits, it has to be built: {filename} is here, but what it depends on is known "
@@ -60,23 +59,23 @@ REDIRECTED = "nothing is kept: clients are sent to the upstream index ([upstream
 
 @define(eq=False)
 class Collector:
-    """One collection. `asked` says on whose behalf a project is looked at (and raises what the
-    person may not).
+    """One collection run. `asked` returns the request context under which a project is read (and
+    raises if the user may not read it).
     """
 
     index: Index
     resolver: Resolver | None
-    """None where there is nothing to resolve."""
+    """None if there is nothing to resolve."""
     asked: Callable[[ProjectName], RequestContext]
     tell: Callable[[Event], None]
     _reasons: Reasons = field(init=False)
     _problems: list[Problem] = field(factory=list, init=False)
     _resolved: list[Resolved] = field(factory=list, init=False)
     _files: dict[tuple[ProjectName, str], tuple[File, FileReport]] = field(factory=dict, init=False)
-    """What is to be kept; what is refused already has its outcome."""
+    """The files to cache; a refused file already has its outcome."""
     _projects: dict[ProjectName, Project | PypidError] = field(factory=dict, init=False)
     _releases: dict[ProjectName, dict[object, list[File]]] = field(factory=dict, init=False)
-    """The files of projects by release."""
+    """The files of each project by release."""
     _began: datetime = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -84,8 +83,8 @@ class Collector:
         self._began = self.index.world.now()
 
     async def collect(self, wishes: CollectOptions) -> Collected:
-        """Do all of it. What cannot be had is told in the result; raises `Busy`, `StorageDown`, and
-        no other refusal.
+        """Run the collection. Files that are not available are reported in the result; raises only
+        `Busy` and `StorageDown`.
         """
         await self._look({line.project for lines in wishes.lines.values() for line in lines})
         for target in wishes.targets:
@@ -120,8 +119,8 @@ class Collector:
     async def _pins_of_lines(
         self, wanted: Sequence[RequirementLine], target: InstallTarget, *, prereleases: bool
     ) -> tuple[Pin, ...]:
-        """What the lines need; lines of which it is certain that they cannot be had do not reach
-        the resolver.
+        """Return the pins that the lines need. Lines of projects that are certainly unavailable do
+        not reach the resolver.
         """
         there: list[RequirementLine] = []
         for line in wanted:
@@ -147,8 +146,8 @@ class Collector:
         return lines.pins
 
     async def _failed(self, line: RequirementLine, problem: Problem, target: InstallTarget) -> None:
-        """A line that cannot be resolved. Is it the project itself that has to be built, its sdist
-        is kept all the same.
+        """Report a line that cannot be resolved. If the project itself has to be built, its sdist
+        is cached anyway.
         """
         project = self._projects[line.project]
         assert isinstance(project, Project)  # else it had not been resolved
@@ -173,7 +172,7 @@ class Collector:
     async def _choose(
         self, pin: Pin, target: InstallTarget, lines: Sequence[RequirementLine]
     ) -> None:
-        """The file of the release that an installer takes there."""
+        """Select the file of the release that an installer takes on the target."""
         text = f"{pin.project}=={pin.version}"
         project = self._projects[pin.project]
         if isinstance(project, PypidError):
@@ -228,8 +227,8 @@ class Collector:
             self._problems.append(Problem(text, reason, target))
 
     def _release(self, project: Project, version: str) -> Sequence[File]:
-        """The files of one release. They are sorted once for each project, since a lock may name
-        hundreds of releases.
+        """Return the files of one release. They are grouped once per project, since a lock file may
+        name hundreds of releases.
         """
         if project.name not in self._releases:
             self._releases[project.name] = by_release(project.files)
@@ -268,7 +267,7 @@ class Collector:
     # --- what is there, and why not ---------------------------------------------------------------
 
     async def _look(self, names: Iterable[ProjectName]) -> None:
-        """Look the projects up that were not looked up yet."""
+        """Look up the projects that were not looked up yet."""
 
         async def look(name: ProjectName) -> None:
             try:
@@ -297,7 +296,7 @@ class Collector:
         return reports
 
     async def _keep(self, file: File, report: FileReport) -> FileReport:
-        """Have the file stored, unless it is."""
+        """Have the file cached unless it already is, and return the report with its outcome."""
         index = self.index
         if file.source is None:
             return evolve(report, outcome=CollectOutcome.HAD)
@@ -329,8 +328,8 @@ class Collector:
         return evolve(report, outcome=CollectOutcome.KEPT)
 
     async def _has_come(self, stored: File) -> bool:
-        """Whether the file came during this collection: what reads metadata out of a small wheel
-        may have it kept at once.
+        """Return whether the file was stored during this collection: reading metadata out of a
+        small wheel may have cached it already.
         """
         try:
             return (await self.index.blobs.stat(stored.key or "")).modified > self._began
@@ -339,7 +338,7 @@ class Collector:
 
 
 async def _several(job: Callable[[T], Coroutine[Any, Any, None]], things: Iterable[T]) -> None:
-    """Do the job for each of them, `AT_ONCE` at a time; if this is cancelled, so are they."""
+    """Run the job for each item, `AT_ONCE` at a time; cancelling this cancels them."""
     turns = DeferredSemaphore(AT_ONCE)
     waiting = [turns.run(_started, job, thing) for thing in things]
     try:

@@ -1,4 +1,4 @@
-"""What all the rooms of the index share: the sockets, the locks, and what is ours of a name."""
+"""What all modules of the index share: storage, catalog, locks, and lookup of local projects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pypid.ports import Blobs, Catalog, Describing
 _log = Logger()
 
 LONGEST_TURN = 0.005
-"""Seconds that a job may keep the reactor's thread to itself."""
+"""Longest time in seconds that a job may occupy the reactor thread."""
 NOTHING = "nothing was changed. Try again soon."
 STANDS = (
     "the change is stored, and shows as soon as it can. To send the same once more does no harm."
@@ -40,37 +40,36 @@ class Refreshed:
     project: Project | None
     strays: tuple[Blob, ...] = field(repr=False)
     changed: bool
-    """Whether the catalog had another one."""
+    """Whether the catalog had a different entry."""
     told: bool = True
-    """Whether the catalog has it so now; not while it cannot be asked (see
+    """Whether the catalog has this state; False while the catalog is unavailable (see
     `IndexContext.unsettled`).
     """
 
 
 class UnderWay(Protocol):
-    """Tells nodes what others are just publishing. It is a hint, and no lock: what is written only
-    if absent decides.
+    """Announces publishes under way to other nodes. It is a hint, not a lock: the write-if-absent
+    decides.
     """
 
     def announced(self, place: str) -> AbstractAsyncContextManager[bool]:
-        """While it lasts other nodes know that somebody publishes at `place`. Whether no other node
-        does that now for certain: then what lies there without a record was left by one that died.
+        """Announce to other nodes, while the context lasts, that a publish at `place` is under way.
+        Yields whether no other node is publishing there for certain: then bytes without a record at
+        `place` were left by a process that died.
         """
 
 
 def without_lease() -> bool:
-    """Return False: where no lease is held, another process may write to the storage
-    at any time.
-    """
+    """Return False: without a lease, another process may write to the storage at any time."""
     return False
 
 
 @frozen
 class IndexContext:
-    """The sockets and the locks. `shared` says that other processes may write to the same storage;
-    `plan` where new bytes go; `describing` is what the storage can do besides, if it can. `is_sole`
-    tells whether this process has a lease by which no other one may write now: bytes without a
-    record were then left by one that died.
+    """Storage, catalog, policy and locks of one index. `shared`: other processes may write to the
+    same storage; `plan`: where new bytes are stored; `describing`: the storage's descriptions of
+    blobs, if it supports them. `is_sole` returns whether this process holds a lease by which no
+    other may write now: bytes without a record were then left by a process that died.
     """
 
     blobs: Blobs
@@ -83,21 +82,24 @@ class IndexContext:
     under_way: UnderWay | None = None
     is_sole: Callable[[], bool] = without_lease
     catalog_is_shared: bool = False
-    """Whether other nodes keep the catalog up to date. `shared` alone, as of a bucket with a lease,
-    says only that others may write to the storage."""
+    """Whether other nodes update the catalog, too. `shared` alone, as for a bucket with a lease,
+    only says that others may write to the storage.
+    """
     locks: Locks[str] = field(factory=Locks, init=False, repr=False)
-    """Held by name of a project while its documents and its catalog entry change together."""
+    """Locks by project name, held while the documents and the catalog entry of a project change
+    together.
+    """
     places: Locks[str] = field(factory=Locks, init=False, repr=False)
-    """Held by ``<project>/<filename>`` while the bytes of a file come or go; taken before the
-    project's lock, never after.
+    """Locks by ``<project>/<filename>``, held while the bytes of a file are written or removed;
+    taken before the project's lock, never after.
     """
     pending: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
-    """Projects of which not all is taken in yet that a pypicloud left: who asked now might get an
+    """Projects whose pypicloud files are not all adopted yet: a client that asked now might get an
     older release.
     """
     unsettled: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
-    """Projects of which the storage may say something that the catalog was not told: the storage
-    counts, meanwhile.
+    """Projects for which the catalog may have missed an update. Until it is applied, the storage is
+    authoritative.
     """
     flights: Flights[ProjectName, Project | Presence] = field(
         factory=Flights, init=False, repr=False
@@ -105,7 +107,7 @@ class IndexContext:
     proofs: Flights[ProjectName, Project | Presence] = field(
         factory=Flights, init=False, repr=False
     )
-    """Those of `ours_now`."""
+    """Flights of `ours_now`."""
     verified: VerifiedEntries = field(
         default=Factory(
             lambda parts: VerifiedEntries(
@@ -118,12 +120,12 @@ class IndexContext:
     )
 
     async def ours(self, name: ProjectName) -> Project | Presence:
-        """The project of ours, or `Presence.ABSENT` once that is proven. Raises `StorageDown` where
-        it cannot be.
+        """Return the local project, or `Presence.ABSENT` once its absence is proven. Raises
+        `StorageDown` if it cannot be.
 
-        Unknown is not absent, and a dump may be old: until the catalog has been compared with the
-        storage, what it does not hold is looked for there, and an entry is compared with its
-        listing before its first use.
+        Unknown is not absent, and a dump may be old: until the catalog has been reconciled with the
+        storage, a project missing from it is looked up in the storage, and an entry is compared
+        with its storage listing before its first use.
         """
         if name in self.pending:
             return Presence.UNKNOWN
@@ -137,8 +139,8 @@ class IndexContext:
         return Presence.UNKNOWN if found is Presence.ABSENT and self.is_taking_over() else found
 
     async def _verify(self, name: ProjectName) -> Project | Presence:
-        """The catalog's entry, if its project's listing has not changed since it was read; else the
-        project read anew.
+        """Return the catalog's entry if the storage listing of the project has not changed since it
+        was read; else read the project again.
         """
         async with self.locks.hold(name):
             if not self.verified.has(name) and await self.verified.matches(name):
@@ -158,17 +160,18 @@ class IndexContext:
             return held
 
     def is_taking_over(self) -> bool:
-        """Whether there may be files of ours that no record names yet: what a pypicloud left is
-        being taken in.
+        """Return whether there may be local files without a record because files of a pypicloud are
+        still being adopted.
         """
         return self.plan.pypicloud and not self.catalog.was_complete
 
     async def ours_now(self, name: ProjectName) -> Project | Presence:
-        """As `ours`, but an absence is proven by the storage itself, now. Raises `StorageDown`.
+        """Return the local project like `ours`, but prove an absence by the storage itself, now.
+        Raises `StorageDown`.
 
-        Another process may have published the name a moment ago, which the catalog of this one does
-        not know yet; or be just publishing it; or somebody has copied private files into the
-        storage, and they are not taken in yet.
+        Another process may have published the name a moment ago, unknown to this process's catalog;
+        or may be publishing it; or an administrator has copied private files into the storage that
+        are not adopted yet.
         """
         held = await self.catalog.ours(name)
         return (
@@ -193,8 +196,8 @@ class IndexContext:
         return Presence.ABSENT if held is None else held
 
     async def look(self, name: ProjectName) -> Project | Presence:
-        """Read the project from the storage, into the catalog where that can be asked;
-        `Presence.ABSENT` where the storage holds none.
+        """Read the project from the storage, and update the catalog if it is available. Return
+        `Presence.ABSENT` if the storage holds none.
         """
         held = (await self._look(name)).project
         return Presence.ABSENT if held is None else held
@@ -204,13 +207,13 @@ class IndexContext:
             return await self.bring(name)
 
     async def bring(self, name: ProjectName) -> Refreshed:
-        """Read the project from the storage into the catalog; the caller holds the project's lock.
+        """Refresh the catalog's entry from the storage; the caller holds the project's lock.
 
-        What another node changed while we read is not undone by what we read before: then it is
-        read once more.
+        If another node changed the entry while the storage was read, the stale result does not
+        overwrite it: the project is read again.
         """
         before = None
-        with suppress(CatalogDown):  # it will say so again
+        with suppress(CatalogDown):  # the next catalog call raises it again
             before = _serial(await self.catalog.ours(name))
         for _ in range(READINGS):
             found = await records.read_project(self.blobs, name)
@@ -230,7 +233,7 @@ class IndexContext:
         return await self._untold(name, found)
 
     async def _untold(self, name: ProjectName, found: records.StoredProject) -> Refreshed:
-        """What the storage says, and the catalog does not hear."""
+        """Return the storage's state while the catalog cannot be updated."""
         try:
             held = await self.catalog.ours(name)
         except CatalogDown:
@@ -244,8 +247,8 @@ class IndexContext:
         return Refreshed(project, found.strays, changed=True, told=False)
 
     async def settle(self, name: ProjectName) -> None:
-        """Bring the catalog in step after a change that broke off half-way; where even that fails,
-        the storage counts meanwhile.
+        """Resync the catalog after a change that broke off half-way; if that fails, too, the
+        storage is authoritative until then.
         """
         try:
             await self.look(name)
@@ -253,7 +256,7 @@ class IndexContext:
             self.unsettled.add(name)
 
     async def known(self, name: ProjectName) -> Project:
-        """The project of ours; raises `NoSuchProject`."""
+        """Return the local project. Raises `NoSuchProject` or `NotYetKnown`."""
         match await self.ours(name):
             case Project() as project:
                 return project
@@ -263,8 +266,8 @@ class IndexContext:
                 raise NotYetKnown(name)
 
     async def held(self, name: ProjectName) -> Project:
-        """The catalog's entry, for a caller that holds the project's lock and has asked `known`
-        before.
+        """Return the catalog's entry, for a caller that holds the project's lock and has called
+        `known` before.
         """
         held = await self.catalog.ours(name)
         if not isinstance(held, Project):
@@ -272,7 +275,7 @@ class IndexContext:
         return held
 
     async def amend(self, name: ProjectName, change: Callable[[Project], Project]) -> Project:
-        """Change the catalog's entry, made if need be; as `edit`."""
+        """Change the catalog's entry, creating it if necessary; see `edit`."""
         held = await self.edit(name, lambda project: change(project or Project(name=name)))
         assert held is not None  # `change` makes a project
         return held
@@ -283,8 +286,8 @@ class IndexContext:
         """Change the catalog's entry, which `ours` has verified before; the caller holds the
         project's lock and has changed the storage.
 
-        Raises `CatalogDown` where the catalog does not hear of it: the change stands all the same,
-        and shows later.
+        Raises `CatalogDown` if the catalog cannot be updated: the change remains in the storage and
+        becomes visible later.
         """
         try:
             held = await self.catalog.edit(name, change)
@@ -296,7 +299,7 @@ class IndexContext:
         return held
 
     async def refuse_while_away(self) -> None:
-        """Raise `CatalogDown` where a change could not be listed: then nothing of it is begun."""
+        """Raise `CatalogDown` if a change could not be listed now, so that none is begun."""
         if await self.catalog.is_away():
             raise CatalogDown(NOTHING)
 
@@ -310,7 +313,7 @@ def _serial(held: Project | Presence | None) -> int | None:
 
 
 async def digests_of(parts: IndexContext, where: str) -> Digests:
-    """The hashes of the bytes under a key. Raises `Missing`, `StorageDown`."""
+    """Return the hashes of the bytes stored under a key. Raises `Missing`, `StorageDown`."""
     body = await parts.blobs.read(where)
     hashes = Hashes()
     try:
@@ -326,7 +329,7 @@ async def digests_of(parts: IndexContext, where: str) -> Digests:
 
 @define
 class Pace:
-    """Lets others have their turn while a long job runs on the reactor's thread."""
+    """Yields the reactor thread regularly during a long job."""
 
     world: World
     _since: float = field(init=False)
@@ -335,20 +338,20 @@ class Pace:
         self._since = self.world.clock.seconds()
 
     async def keep(self) -> None:
-        """Call this often: costs nothing, and pauses where `LONGEST_TURN` is over."""
+        """Call this often: it costs nothing, and yields once `LONGEST_TURN` has passed."""
         if self.world.clock.seconds() - self._since > LONGEST_TURN:
             await self.world.blocking(
                 _nothing
-            )  # a thread and back: whoever waited meanwhile comes first
+            )  # a round trip to a thread lets waiting events run first
             self._since = self.world.clock.seconds()
 
 
 def _nothing() -> None:
-    """What a pause does."""
+    """Do nothing, in a thread, for `Pace.keep`."""
 
 
 def with_files(project: Project, *files: File) -> Project:
-    """`project` with these files, in place of those of the same names."""
+    """Return `project` with these files, replacing files of the same names."""
     names = {file.filename for file in files}
     return evolve(
         project,
@@ -357,14 +360,14 @@ def with_files(project: Project, *files: File) -> Project:
 
 
 def without_files(project: Project, filenames: frozenset[str]) -> Project:
-    """`project` without the files of these names."""
+    """Return `project` without the files of these names."""
     return evolve(
         project, files=tuple(file for file in project.files if file.filename not in filenames)
     )
 
 
 def with_pasts(project: Project, pasts: Iterable[FileHistory]) -> Project:
-    """`project`, to whose files this happened."""
+    """Return `project` with these file events added to its history."""
     return evolve(
         project,
         history=in_bounds((*project.history, *pasts), {file.filename for file in project.files}),

@@ -1,5 +1,5 @@
-"""Why a project looks as it does: what is known of it here and now, put before the rules. Nobody
-else is asked.
+"""Explain why a project is shown as it is, by what is known here now. Nothing is fetched from
+upstream.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from pypid.index.index import Index
 
 
 async def why(index: Index, name: ProjectName) -> Why:
-    """What there is to say of the name. Raises `StorageDown` where not even what is kept of it can
-    be found out.
+    """Return the explanation for the name. Raises `StorageDown` if not even the cached state can be
+    read.
 
-    A question changes nothing: what upstream would say now is not asked for, what it said last is
-    told.
+    A query changes nothing: the last upstream listing is used, and no new one is requested.
     """
     ours = await _ours(index, name)
     theirs = await index.correspondent.standing(name)
@@ -25,7 +24,9 @@ async def why(index: Index, name: ProjectName) -> Why:
 
 
 async def _ours(index: Index, name: ProjectName) -> Project | Presence:
-    """As it is for a client: with the storage away, what the catalog does not hold is not known."""
+    """Return the local project as a client sees it: with the storage unavailable, a project that
+    the catalog does not hold is unknown.
+    """
     try:
         return await index.parts.ours(name)
     except StorageDown:

@@ -1,10 +1,9 @@
-"""What is inside files: their members, and one of them; out of the storage, or from upstream, for
-people who look.
+"""Browse the contents of files: list their members and open one, from the storage or from upstream.
 
-Of a zip (wheels, eggs) only the directory and the member that is wanted are read, by parts; what
-upstream has is not kept for that, and its hash is not proven by it. A tar has to be read from its
-beginning: out of a file on disk where it lies, else out of a spool; upstream's is kept on the way,
-as if it had been downloaded. To look is to download nothing: it is not counted.
+Of a zip (wheels, eggs) only the directory and the wanted member are read, by ranges; upstream bytes
+read so are not cached, and their hash is not verified. A tar has to be read from its beginning:
+from the file on disk if it is stored there, else through a spool; an upstream tar is cached on the
+way, as if it had been downloaded. Browsing does not count as a download.
 """
 
 from __future__ import annotations
@@ -49,15 +48,13 @@ from pypid.index.upstream.file_cache import PATIENCE, SLOWEST
 from pypid.ports import Body
 
 MOST_SPOOLED = 256 << 20
-"""Bytes of a file that are written to a spool to look into it; what lies on a disk here may be
-larger.
-"""
+"""Largest file in bytes that is spooled for browsing; a file on local disk may be larger."""
 AT_ONCE, MOST_WAITING = 4, 100
-"""Files that are looked into at once, each with a spool at most; and those that wait for their
-turn.
-"""
+"""Files browsed at the same time, each with at most one spool; and requests that may wait."""
 _HEADER = 30 + 1024
-"""Bytes before a member's data in a zip, beside its name: extra fields are mostly shorter."""
+"""Bytes read before a member's data in a zip, in addition to its name: extra fields are mostly
+shorter.
+"""
 _TOO_LARGE = f"it is larger than the {MOST_SPOOLED >> 20} MiB that are looked through; download it."
 _SHORTER = "it ends before it should."
 _MOST, _LISTED, _OPENED = 500, 32 << 20, 16 << 20
@@ -69,11 +66,11 @@ Reading = Callable[[BinaryIO], T]
 
 @define(eq=False)
 class Contents:
-    """Looks into files that whoever calls has found visible (`Index.file`). What was seen last is
-    held.
+    """Reads the contents of files that the caller has found visible (`Index.file`). Recent results
+    are cached in memory.
 
-    `looking` is held while a thread goes through a whole archive. Everything raises `Opaque` for a
-    file that cannot be looked into, `Busy` where too many look, and what `Index.open` raises.
+    `looking` is held while a thread reads through a whole archive. Everything raises `Opaque` for a
+    file that cannot be browsed, `Busy` if too many requests wait, and what `Index.open` raises.
     """
 
     index: Index
@@ -97,7 +94,7 @@ class Contents:
     )
 
     async def listing(self, file: File, asked: RequestContext = DIRECT) -> MemberListing:
-        """The members of the file."""
+        """Return the members of the file."""
         key = _key(file)
         held = self._listings.get(key) if _may_have(file, asked) else None
         if held is not None:
@@ -111,12 +108,12 @@ class Contents:
         return found
 
     async def member(self, file: File, path: str, asked: RequestContext = DIRECT) -> OpenedMember:
-        """One member with the first of its bytes. Raises `NoSuchMember`."""
+        """Return one member with its first bytes. Raises `NoSuchMember`."""
         key = _key(file)
         held = self._opened.get((key, path)) if _may_have(file, asked) else None
         if held is not None:
             return held
-        listing = await self.listing(file, asked)  # before its turn, since it takes one, too
+        listing = await self.listing(file, asked)  # before acquiring a slot, since it takes one, too
         flight = (key, path, asked.may_reach_out)
         job = partial(self._open, file, listing, path, asked)
         opened = await self._opening.single(flight, lambda: self._in_turn(file, job))
@@ -125,7 +122,9 @@ class Contents:
         return opened
 
     async def _in_turn(self, file: File, job: Callable[[], Awaitable[T]]) -> T:
-        """Do it when it is its turn. Raises `Opaque` where it finds that it cannot be done."""
+        """Run the job once a slot is free. Raises `Busy` if too many wait, `Opaque` if the archive
+        is unusable.
+        """
         if len(self._turn.waiting) >= MOST_WAITING:
             raise Busy("Too many people look into files just now.")
         await self._turn.acquire()
@@ -186,7 +185,7 @@ class Contents:
             raise StorageDown(f"{file.filename!r} cannot be read.") from None
 
     async def _whole(self, file: File, reading: Reading[T], asked: RequestContext) -> T:
-        """What is read of the whole file, out of where it lies, or out of a spool."""
+        """Read the whole file, in place if it is on disk, else through a spool."""
         if (
             file.size is not None and file.size > MOST_SPOOLED and file.key is None
         ):  # before it is fetched
@@ -199,14 +198,12 @@ class Contents:
                 return await self._go_through(_read_spool, spool, reading)
 
     async def _go_through(self, call: Callable[..., T], *args: object) -> T:
-        """Read an archive in a thread; one here at a time, since uploads want to be looked through,
-        too.
-        """
+        """Read an archive in a thread; only one at a time, since uploads need `looking` as well."""
         async with self._through:
             return await self.looking.run(self.index.world.blocking, call, *args)
 
     async def _receive(self, file: File, body: Body, spool: Spool) -> None:
-        """All of the body, into the spool."""
+        """Write all of the body into the spool. Raises `WrongBytes` if its hash is wrong."""
         came, clock = 0, self.index.world.clock
         began, pieces = clock.seconds(), aiter(body)
         if body.size is not None and body.size > MOST_SPOOLED:
@@ -231,8 +228,8 @@ class Contents:
             )
 
     async def _body(self, file: File, span: Span | None, asked: RequestContext) -> Body:
-        """The bytes; of a file that clients are sent to upstream for they come from there, and are
-        not kept.
+        """Return the bytes. For a file whose downloads are redirected upstream, they come from
+        upstream and are not cached.
         """
         if not isinstance(delivery(self.index.policy, file), PassOn):
             return await self.index.open(file, span, asked)
@@ -245,21 +242,21 @@ class Contents:
 
 
 def _key(file: File) -> Key:
-    """By what a file is known. Its hash alone is not enough: of what upstream has, nobody has
-    proven it.
+    """Return the key of a file in the caches. The hash alone is not enough: an upstream file's hash
+    has not been verified.
     """
     return file.project, file.filename, file.source, file.sha256
 
 
 def _may_have(file: File, asked: RequestContext) -> bool:
-    """Whether they would be given the file itself, too: of what upstream alone has, those who may
-    make us fetch it.
+    """Return whether the client could download the file itself, too: a file that is only upstream
+    requires the right to have it fetched.
     """
     return file.source is None or file.key is not None or asked.may_reach_out
 
 
 def _is_certain(file: File) -> bool:
-    """Whether a file of that key is always the same one."""
+    """Return whether a file with this key always has the same contents."""
     return file.sha256 is not None
 
 

@@ -1,5 +1,5 @@
-"""Gives what is visible: bytes, and what lies beside them; ours out of the storage, theirs out of
-it or from upstream.
+"""Reads visible files and their sidecar documents: local ones from the storage, upstream ones from
+the cache or from upstream.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from pypid.ports import Blobs, Body
 
 @frozen
 class FileReader:
-    """Whoever calls has looked the file up: it is visible to the client (`Index.file`)."""
+    """Reads files that the caller has looked up, and that are visible to the client (`Index.file`).
+    """
 
     blobs: Blobs
     parts: IndexContext
@@ -43,11 +44,11 @@ class FileReader:
     async def elsewhere(
         self, file: File, asked: RequestContext = DIRECT, *, metadata: bool = False
     ) -> str | None:
-        """The URL at the other index that a client is sent to for a visible file, or for its
-        metadata (`[upstream] mode = redirect`); None where we serve it ourselves.
+        """Return the upstream URL to which a client is redirected for a visible file, or for its
+        metadata (`[upstream] mode = redirect`); None if this index serves it.
 
-        To send a client there tells the name as well: raises `NoSuchFile` where the envoy would not
-        go, and as the envoy.
+        A redirect discloses the name as well: raises `NoSuchFile` if the gate would not ask for
+        this name, and what the gate raises.
         """
         match delivery(self.parts.policy, file):
             case PassOn(url):
@@ -60,11 +61,11 @@ class FileReader:
                 return None
 
     async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
-        """The signed URL that a client is sent to for a visible file that is stored; None where we
-        serve it ourselves.
+        """Return the signed URL to which a client is redirected for a visible, stored file; None if
+        this index serves it.
 
-        That is so for what lies in an archive: there, a client would be told "403" until it is
-        restored. `restricted`: not everyone may download it. Raises `StorageDown`.
+        An archived file is never redirected: the client would get a 403 until it is restored.
+        `restricted`: not every client may download it. Raises `StorageDown`.
         """
         if self.links is None or file.key is None or file.archived:
             return None
@@ -80,12 +81,12 @@ class FileReader:
     async def open(
         self, file: File, span: Span | None = None, asked: RequestContext = DIRECT
     ) -> Body:
-        """The bytes of a visible file: out of the storage, or from upstream while they are stored
-        (`FileCache.open`).
+        """Return the bytes of a visible file: from the storage, or from upstream while they are
+        stored (`FileCache.open`).
 
-        Raises `Archived` if they lie in an archive, out of which they are then asked back;
-        `StorageDown` if the storage has lost them, `NoSuchFile` if the file was deleted since it
-        was looked up, `Busy` if it was overwritten, and for files of theirs as `FileCache.open`.
+        Raises `Archived` if they are archived, and requests a restore; `StorageDown` if the storage
+        has lost them, `NoSuchFile` if the file was deleted since it was looked up, `Busy` if it was
+        overwritten, and for upstream files what `FileCache.open` raises.
         """
         try:
             return await (
@@ -115,8 +116,8 @@ class FileReader:
             raise NoSuchFile(file.filename) from None
 
     async def _gone(self, file: File) -> PypidError:
-        """Why the bytes of a file that was visible a moment ago are not there; the catalog learns
-        what else is gone.
+        """Return why the bytes of a file that was visible a moment ago are missing. Refreshes the
+        project's catalog entry.
         """
         await self.parts.look(file.project)
         try:
@@ -130,8 +131,8 @@ class FileReader:
         return StorageDown(f"the bytes of {file.filename!r} are missing.")
 
     async def metadata(self, file: File, asked: RequestContext = DIRECT) -> bytes:
-        """The core metadata of a visible file (PEP 658). Raises `NoSuchFile` where it has none, and
-        for files of theirs as `FileCache.metadata`.
+        """Return the core metadata of a visible file (PEP 658). Raises `NoSuchFile` if it has none,
+        and for upstream files what `FileCache.metadata` raises.
         """
         if file.source is not None:
             return await self._metadata_of_theirs(file, asked)
@@ -151,14 +152,14 @@ class FileReader:
         return data
 
     async def signature(self, file: File) -> bytes:
-        """The PGP signature of a visible file. Raises `NoSuchFile` where it has none."""
+        """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
         return await self._beside(
             file, beside_key(file, ObjectKind.SIGNATURE) if file.signed else None, ".asc"
         )
 
     async def provenance(self, file: File) -> bytes:
-        """The provenance object of a visible file (PEP 740). Raises `NoSuchFile` where
-        it has none.
+        """Return the provenance object of a visible file (PEP 740). Raises `NoSuchFile` if it has
+        none.
         """
         return await self._beside(
             file, beside_key(file, ObjectKind.PROVENANCE) if file.attested else None, ".provenance"

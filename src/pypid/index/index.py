@@ -1,4 +1,4 @@
-"""The front of the middle: what the web and the commands ask of pypid."""
+"""The entry point of the core: the operations that the web app and the commands use."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ if TYPE_CHECKING:  # imported where they are needed, which is rare: they look in
     from pypid.index.local.storage_check import CheckReport
 
 SAME_SIGNER = timedelta(seconds=10)
-"""For so long a finished redirect is sent before it is asked again who signs: keys may be replaced
-at any time.
+"""How long a finished redirect is reused before the signer is asked again: keys may be rotated at
+any time.
 """
 
 
@@ -78,28 +78,28 @@ class Index:
     shared: bool = False
     """Whether other processes share the catalog, and write to the same storage."""
     ttl: timedelta = timedelta(minutes=10)
-    """How long an upstream page is fresh."""
+    """How long an upstream listing is fresh."""
     timeout: timedelta = timedelta(seconds=10)
-    """How long a client waits for a new page where an older one is known."""
+    """How long a client waits for a new upstream listing if an older one is known."""
     spool: Path = Path()
-    """The folder of what is on its way in from upstream."""
+    """The folder for files that are being fetched from upstream."""
     links: Links | None = None
-    """Signed URLs, if clients are sent there for what is stored."""
+    """Signed URLs, if clients are redirected to stored files."""
     bucket: Callable[[], Awaitable[Bucket]] | None = None
-    """What the storage can do besides, if it is a bucket of S3."""
+    """Operations specific to an S3 bucket, if the storage is one."""
     plan: Plan = Plan()
-    """Where new files go in the storage."""
+    """Where new files are stored."""
     describing: Describing | None = None
-    """What the storage can do besides, if it keeps descriptions with its blobs."""
+    """The storage's descriptions of blobs, if it supports them."""
     under_way: UnderWay | None = None
-    """How other nodes are told what is just being published, if there are any."""
+    """Announces publishes under way to other nodes, if there are any."""
     identity: str = "pypid"
-    """Of this process, in the chain of pypids that a request comes through
+    """The name of this process in the chain of pypids that a request passes through
     (`core.simple_api.via.identity`).
     """
     is_sole: Callable[[], bool] | None = None
-    """Whether this process has the lease by which no other one may write to the storage; None for a
-    storage without leases.
+    """Whether this process holds the lease by which no other one may write to the storage; None for
+    a storage without leases.
     """
     parts: IndexContext = field(init=False, repr=False)
     envoy: UpstreamGate = field(init=False, repr=False)
@@ -107,7 +107,7 @@ class Index:
     keeper: FileCache = field(init=False, repr=False)
     _giver: FileReader = field(init=False, repr=False)
     comparing: ReconcileProgress | None = field(default=None, init=False)
-    """How far a comparison of everything is, while there is one."""
+    """Progress of a full reconciliation while one runs."""
     _views: Views = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
     _moments: Moments | None = field(default=None, init=False, repr=False)
@@ -146,14 +146,14 @@ class Index:
     # --- looking ----------------------------------------------------------------------------------
 
     async def names(self) -> Summaries:
-        """The projects of the list, by name. Raises `ListIncomplete` until every
+        """Return the projects of the project list, by name. Raises `ListIncomplete` until every
         project is known.
         """
         self._refuse_parts_of_lists()
         return await self._names.listed()
 
     async def stored_names(self) -> Summaries:
-        """The projects of which files are stored, by name: ours, and those of theirs that no rule
+        """Return the projects with stored files, by name: local ones, and cached ones that no rule
         hides (``/local/``).
 
         Raises `ListIncomplete` until every project is known.
@@ -163,7 +163,7 @@ class Index:
 
     @property
     def lists_are_complete(self) -> bool:
-        """Whether every project is known of which files are stored."""
+        """Whether every project with stored files is known."""
         return self.parts.verified.are_all
 
     def _refuse_parts_of_lists(self) -> None:
@@ -172,41 +172,39 @@ class Index:
 
     @property
     def may_trust_dump(self) -> bool:
-        """Whether a dump that is written now, after the last change, is as new as the storage."""
+        """Whether a dump written now, after the last change, is as new as the storage."""
         return self.lists_are_complete and not self.unsettled
 
     def trust_dump(self) -> None:
-        """The catalog dump was written after the last change (`pypid.jobs.clean_stop`): its entries
-        need no look at the storage.
+        """Trust the catalog dump, which was written after the last change
+        (`pypid.jobs.clean_stop`): its entries need no comparison with the storage.
         """
         self.parts.verified.dump_is_exact = self.keeper.kept.dump_is_exact = True
 
     async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
-        """Return those of `names` that are local projects in quarantine, by what
-        the catalog knows.
+        """Return those of `names` that are local projects in quarantine according to the catalog.
         """
         known = in_runs(await self.catalog.names())
         found = (known.find(name) for name in names)
         return frozenset(each.name for each in found if each and each.status is Status.QUARANTINED)
 
     async def view(self, name: ProjectName, asked: RequestContext = DIRECT) -> View:
-        """What a client may see of the project.
+        """Return what a client may see of the project.
 
-        Raises `NoSuchProject`, `NotYetKnown`, what `asked` says; and, where the other index has to
-        be asked and nothing that is known of the project can be served, `UpstreamDown`,
-        `BadListing`, `Loop`.
+        Raises `NoSuchProject`, `NotYetKnown`, the refusal in `asked`; and, if upstream has to be
+        asked and no cached state can be served, `UpstreamDown`, `BadListing`, `Loop`.
         """
         return (await self.seen(name, asked)).view
 
     async def seen(self, name: ProjectName, asked: RequestContext) -> ViewSources:
-        """The same, with what it was made of."""
+        """Return the view of the project together with its sources. Raises what `view` raises."""
         epoch = (
             self.catalog.epoch
-        )  # first: what is read later may be newer than what it is kept by, and never older
+        )  # first: the data read later may be newer than the epoch it is cached under, never older
         ours = await self.parts.ours(name)
         try:
             theirs = await self._theirs(name, ours, asked)
-        except UnknownOwner:  # it has become ours just now, through another process
+        except UnknownOwner:  # another process has just published it, so it is local now
             ours = await self.parts.ours(name)
             theirs = None
         if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
@@ -222,24 +220,26 @@ class Index:
         return ViewSources(found, ours, theirs)
 
     async def edition(self) -> Hashable:
-        """Another one, and what is seen of all projects may be another. Raises `CatalogDown`."""
+        """Return a value that changes whenever the view of any project may have changed. Raises
+        `CatalogDown`.
+        """
         catalog = self.catalog
         epoch = catalog.epoch
         return epoch, await catalog.serial(), catalog.was_complete, self.policy.claims.names
 
     def seen_until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
-        """When what is seen of theirs changes by itself, as `Views.until` says it."""
+        """Return when the view of an upstream project changes by itself; see `Views.until`."""
         return self._views.until(name, reachable=reachable)
 
     async def project(self, name: ProjectName, asked: RequestContext = DIRECT) -> Project:
-        """As `view`, only the project."""
+        """Return the project as a client may see it. Raises what `view` raises."""
         return (await self.view(name, asked)).project
 
     @property
     def moments(self) -> Moments:
-        """The index as it was."""
+        """The as-of views of the index."""
         if self._moments is None:
-            from pypid.index.history.as_of import Moments  # here: no start needs it
+            from pypid.index.history.as_of import Moments  # imported here: not needed at start-up
 
             self._moments = Moments(self)
         return self._moments
@@ -252,7 +252,9 @@ class Index:
     async def _theirs(
         self, name: ProjectName, ours: Project | Presence, asked: RequestContext
     ) -> UpstreamState | None:
-        """What is known of the project of theirs, asked for only if the name may be told."""
+        """Return the known upstream state of the project; fetch it only if the name may be
+        disclosed.
+        """
         if asked.may_reach_out and asks_upstream(self.policy, name, ours):
             return await self.correspondent.theirs(name, asked.via, spend=asked.spend)
         if may_show_theirs(self.policy, name, ours):
@@ -262,7 +264,7 @@ class Index:
     def _nothing(
         self, name: ProjectName, ours: Project | Presence, asked: RequestContext
     ) -> PypidError:
-        """Why there is no project to show."""
+        """Return the error to raise if there is no project to show."""
         if ours is Presence.UNKNOWN or silence(self.policy, name, ours) is Silence.UNKNOWN:
             return NotYetKnown(name)
         if asked.refusal is not None and asks_upstream(self.policy, name, ours):
@@ -270,8 +272,8 @@ class Index:
         return NoSuchProject(name)
 
     async def file(self, name: ProjectName, filename: str, asked: RequestContext = DIRECT) -> File:
-        """The file, if it is visible: it comes out of the same view as the page. Raises
-        `NoSuchFile`, what `asked` says, and as `view`.
+        """Return the file if it is visible in the same view as the page. Raises `NoSuchFile`, the
+        refusal in `asked`, and what `view` raises.
         """
         try:
             file = (await self._project(name, asked)).file(filename)
@@ -282,8 +284,8 @@ class Index:
         return file
 
     async def _no_file(self, name: ProjectName, filename: str, asked: RequestContext) -> PypidError:
-        """Why there is no such file to show: what is not stored here may be there for somebody who
-        may make us ask.
+        """Return the error for a file that cannot be shown: a file that is not stored here may be
+        available to a user who may have it fetched from upstream.
         """
         if asked.refusal is not None and asks_upstream(
             self.policy, name, await self.parts.ours(name)
@@ -294,15 +296,15 @@ class Index:
     async def elsewhere(
         self, file: File, asked: RequestContext = DIRECT, *, metadata: bool = False
     ) -> str | None:
-        """The URL at the other index that a client is sent to; see `FileReader.elsewhere`."""
+        """Return the upstream URL to which a client is redirected; see `FileReader.elsewhere`."""
         return await self._giver.elsewhere(file, asked, metadata=metadata)
 
     async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
-        """The signed URL that a client is sent to; see `FileReader.link`."""
+        """Return the signed URL to which a client is redirected; see `FileReader.link`."""
         return await self._giver.link(file, restricted=restricted)
 
     def given_until(self, link: SignedUrl) -> datetime | None:
-        """When clients are sent to another URL than this one."""
+        """Return until when clients are redirected to this URL; None without signed URLs."""
         if self.links is None:
             return None
         return min(link.expires - self.links.buffer, self.world.now() + SAME_SIGNER)
@@ -310,20 +312,20 @@ class Index:
     async def open(
         self, file: File, span: Span | None = None, asked: RequestContext = DIRECT
     ) -> Body:
-        """The bytes of a visible file; see `FileReader.open`."""
+        """Return the bytes of a visible file; see `FileReader.open`."""
         return await self._giver.open(file, span, asked)
 
     async def metadata(self, file: File, asked: RequestContext = DIRECT) -> bytes:
-        """The core metadata of a visible file (PEP 658); see `FileReader.metadata`."""
+        """Return the core metadata of a visible file (PEP 658); see `FileReader.metadata`."""
         return await self._giver.metadata(file, asked)
 
     async def signature(self, file: File) -> bytes:
-        """The PGP signature of a visible file. Raises `NoSuchFile` where it has none."""
+        """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
         return await self._giver.signature(file)
 
     async def provenance(self, file: File) -> bytes:
-        """The provenance object of a visible file (PEP 740). Raises `NoSuchFile` where
-        it has none.
+        """Return the provenance object of a visible file (PEP 740). Raises `NoSuchFile` if it has
+        none.
         """
         return await self._giver.provenance(file)
 
@@ -343,7 +345,7 @@ class Index:
         )
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
-        """Take the yank off files."""
+        """Remove the yank from files."""
         return await change_counted(
             self.world.counts, "unyank", Manager(self.parts).unyank(name, filenames)
         )
@@ -355,25 +357,25 @@ class Index:
         )
 
     async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
-        """Delete files; their names stay used."""
+        """Delete files; their names stay reserved."""
         return await change_counted(
             self.world.counts, "delete", Manager(self.parts).delete(name, filenames, by)
         )
 
     async def delete_project(self, name: ProjectName, by: str) -> Project:
-        """Delete all files of a project; the name stays ours."""
+        """Delete all files of a project; the name stays local."""
         return await change_counted(
             self.world.counts, "delete_project", Manager(self.parts).delete_project(name, by)
         )
 
     async def release_name(self, name: ProjectName) -> None:
-        """Give the name of an empty project back."""
+        """Release the name of an empty project."""
         await change_counted(
             self.world.counts, "release_name", Manager(self.parts).release_name(name)
         )
 
     async def release(self, name: ProjectName, version: str) -> frozenset[str]:
-        """The names of a release's files, hidden ones included. Raises `NoSuchProject`,
+        """Return the names of a release's files, hidden ones included. Raises `NoSuchProject`,
         `NoSuchFile`.
         """
         return files_of_release(await self.parts.known(name), version)
@@ -381,8 +383,8 @@ class Index:
     # --- keeping in step with the storage ---------------------------------------------------------
 
     async def reconcile(self) -> Reconciled:
-        """Compare the catalog with the storage, also what is kept of theirs. At first what a
-        pypicloud left there is taken in if it is laid out so.
+        """Reconcile the catalog with the storage, including cached files. Files left by a pypicloud
+        are adopted first if the storage has its layout.
         """
         found = await self._compared()
         if self.plan.pypicloud:
@@ -391,14 +393,14 @@ class Index:
 
     @property
     def unsettled(self) -> int:
-        """Of how many projects a shared catalog could not be told what the storage says by now."""
+        """The number of projects with an update that a shared catalog is still missing."""
         return len(self.parts.unsettled) + len(self.keeper.kept.unsettled)
 
     async def settle(self) -> int:
-        """Tell the shared catalog what it could not be told, now that it can be asked; how many
-        projects are left.
+        """Send pending updates to the shared catalog if it is available; return how many projects
+        are left.
 
-        For a job that runs every few seconds: it costs nothing where there is nothing. Raises
+        For a job that runs every few seconds: it costs nothing if nothing is pending. Raises
         `StorageDown`.
         """
         for name in list(self.parts.unsettled):
@@ -409,7 +411,9 @@ class Index:
         return self.unsettled
 
     async def _taken_over(self, found: Reconciled) -> Reconciled:
-        """What of it is left to be taken in later; an absence is proven now."""
+        """Adopt pypicloud's files; return what is left to adopt later. Absences are proven from
+        then on.
+        """
         taking = self._takeover(None)
         if await self.catalog.is_complete():
             return evolve(found, strays=await taking.fresh(found.strays))
@@ -426,7 +430,7 @@ class Index:
         counted = self.comparing = ReconcileProgress()
         self.catalog.begin_comparison()
         try:
-            await self.keeper.kept.compare()  # first: "complete" is said of these files, too
+            await self.keeper.kept.compare()  # first: completeness covers these files, too
             return await Reconciler(self.parts, tell, counted).reconcile()
         finally:
             if self.comparing is counted:
@@ -435,8 +439,8 @@ class Index:
     async def rebuild(
         self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None
     ) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Compare everything, or one project, and make files without a record ours; `tell` hears
-        how far it is.
+        """Reconcile everything, or one project, and adopt files without a record; `tell` is
+        notified of the progress.
         """
         if project is None:
             found = await self._compared(tell)
@@ -447,8 +451,8 @@ class Index:
     async def adopt(
         self, prefix: str, by: str, *, tell: Tell | None = None
     ) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Make the distributions without a record below `prefix` (empty, or ending in a slash)
-        ours, where they lie.
+        """Adopt the distributions without a record below `prefix` (empty, or ending in a slash), in
+        place.
         """
         found = await self._compared(tell)
         strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
@@ -456,7 +460,7 @@ class Index:
         return found, await self._take_in(strays, foreign, by, tell)
 
     async def take_in(self, strays: Sequence[Blob], by: str) -> Sequence[Adopted]:
-        """Make these distributions without a record ours, where they lie."""
+        """Adopt these distributions without a record, in place."""
         return await self._take_in(strays, (), by, None)
 
     async def _take_in(
@@ -471,8 +475,7 @@ class Index:
     async def check(
         self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
     ) -> CheckReport:
-        """Look for what is wrong in the storage; see `Checker.check`, and `Auditor.check` for what
-        is kept of theirs.
+        """Check the storage for damage; see `Checker.check`, and `Auditor.check` for cached files.
         """
         from pypid.index.local.storage_check import Checker
         from pypid.index.local.unfinished_uploads import Remnants

@@ -1,7 +1,7 @@
-"""The index as static files: a list of file names in, a tree of pages out, with no server, no
-configuration and no packages.
+"""The index as static files: reads a list of file names and writes a tree of pages, without server,
+configuration or packages.
 
-`naming` knows where a file belongs, `reading` makes values of lists, `pages` and `front` render (by
-`core.simple_api.render`, as the server does), `tree` writes what has changed, and `building` does
+`naming` finds the project of a file, `reading` parses lists, `pages` and `front` render (with
+`core.simple_api.render`, as the server does), `tree` writes what has changed, and `building` runs
 these in order.
 """

@@ -1,8 +1,8 @@
-"""A list becomes a tree, in an order in which no page ever names one that is not there.
+"""Builds a tree from a list of files, in an order in which no page ever names a missing one.
 
-Projects first, then what lists them, then what is gone goes, and last ``packages.json``: it is the
-list that the tree was made of, for the next run to compare with, so it is only there when all that
-it says has survived.
+Projects first, then the lists of them, then removals, and last ``packages.json``: the list that the
+tree was made of, which the next run compares with, so it is written only once all that it says is
+durable.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from pypid.static.tree import TreeTarget, clear, put
 
 THE_LIST = "packages.json"
 _BATCH = 32
-"""Projects after which is said how far it is."""
+"""Number of projects after which progress is reported."""
 _WORTH_A_PROCESS = 2000
-"""Projects; below, another process costs more than it gains."""
+"""Number of projects below which another process costs more than it gains."""
 
 
 @frozen
 class BuildOutcome:
-    """What a run did. `gone` counts projects of the previous list that this one has not, and whose
-    pages were left.
+    """What a run did. `gone` counts projects of the previous list that are missing from this one
+    and whose pages were left.
     """
 
     projects: int
@@ -59,9 +59,9 @@ def build(
     processes: int = 1,
     heard: Callable[[int, int], None] = lambda done, of: None,
 ) -> BuildOutcome:
-    """Write what differs: with `previous`, the list that the tree was made of, only projects that
-    the lists differ in are looked at. With `delete` pages go that are none any more. `heard` is
-    told how many projects are done, of how many.
+    """Write the pages that differ. With `previous`, the list that the tree was made of, only
+    projects that differ between the lists are looked at. With `delete` obsolete pages are removed.
+    `heard` is called with the number of projects done, and their total.
     """
     projects = listed.projects
     before = None if previous is None else previous.projects
@@ -82,7 +82,7 @@ def build(
     def work(share: Sequence[ProjectName]) -> Iterator[Done]:
         return _write_projects(share, listed, partial(lay, target), settings)
 
-    # Of an empty place nobody need ask 100,000 times what is there.
+    # In an empty target, 100,000 checks for existing pages would be wasted.
     lay = put if any(True for folder in ("simple", "pypi") for _ in target.list(folder)) else _write
     heard(0, len(changed))
     shared_out(changed, work, min(processes, 1 + len(changed) // _WORTH_A_PROCESS), add)
@@ -99,10 +99,10 @@ def build(
 
 
 def the_list(files: Iterable[PackageListEntry]) -> bytes:
-    """The list itself, one object in each line; in ASCII, since dumb-pypi takes U+2028, for one,
-    for the end of a line.
+    """Return the contents of ``packages.json``: one object per line, in ASCII, since dumb-pypi
+    takes U+2028, for one, for the end of a line.
     """
-    body = BytesIO()  # of a million lines joining would hold each twice
+    body = BytesIO()  # joining a million lines would hold each twice
     for one in files:
         line = _encoder.encode(one)
         body.write(line if line.isascii() else json.dumps(msgspec.json.decode(line)).encode())
@@ -146,8 +146,8 @@ def _pages_of_all(
     settings: StaticSettings,
     in_order: list[PackageListEntry],
 ) -> Iterator[tuple[str, bytes]]:
-    """The pages about all projects; `in_order` becomes the files, by project and version, each
-    once.
+    """Yield the pages about all projects; `in_order` is filled with the files, by project and
+    version, each once.
     """
     yield from list_pages(names)
     lines = []
@@ -162,9 +162,7 @@ def _pages_of_all(
 
 
 def _clear(listed: PackageList, target: TreeTarget, settings: StaticSettings) -> int:
-    """Remove the pages of what is no longer listed; other files that somebody has
-    put there stay.
-    """
+    """Remove the pages of projects that are no longer listed; other files in the folder stay."""
     keep = {
         path
         for name, files in listed.projects.items()

@@ -1,8 +1,7 @@
-"""Pages for people: the first page with its filter box, the changelog, and a feed of what came
-last.
+"""HTML pages: the start page with its filter box, the changelog, and a feed of the newest files.
 
-They lie where dumb-pypi has them and have its links. Everything out of a list is escaped; the one
-script is ours.
+Paths and links are those of dumb-pypi. Everything out of a list is escaped; the only script is
+`FILTER`.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from pypid.static.reading import PackageListEntry, moment_of
 from pypid.static.settings import StaticSettings
 
 PER_PAGE = 5000
-"""Lines of a page of the changelog."""
+"""Number of lines on a page of the changelog."""
 IN_FEED = 100
 FEED = "rss/updates.xml"
-"""Where the public index has its feed of releases."""
+"""The path at which PyPI has its feed of releases."""
 
 _STYLE = """body { margin: 0; font: 16px/1.5 Helvetica, Arial, sans-serif; color: #111 }
 header { position: sticky; top: 0; display: flex; align-items: center; gap: 1em; padding: .7em 1em; background: #e6f8ff;
@@ -54,7 +53,7 @@ FILTER = """(function () {
   if (search.value) filter();
 })();
 """
-"""The script of the first page, for a file of its own where none may stand in a page
+"""The script of the start page, also for a file of its own where inline scripts are forbidden
 (Content-Security-Policy).
 """
 _FILTER = f"<script>\n{FILTER}</script>\n"
@@ -62,7 +61,7 @@ _FILTER = f"<script>\n{FILTER}</script>\n"
 
 @frozen
 class Latest:
-    """A line of the first page."""
+    """A line of the start page."""
 
     project: ProjectName
     version: str | None
@@ -71,8 +70,8 @@ class Latest:
 def first_page(
     projects: Iterable[Latest], settings: StaticSettings, script: str | None = None
 ) -> bytes:
-    """All projects, with a box to filter them. `script`: where `FILTER` lies; None: in the page
-    itself.
+    """Return the start page: all projects, with a box to filter them. `script`: the URL of
+    `FILTER`; None: in the page itself.
     """
     lines = "".join(
         [
@@ -98,7 +97,7 @@ def first_page(
 def changelog(
     newest_first: Sequence[PackageListEntry], settings: StaticSettings
 ) -> Iterator[tuple[str, bytes]]:
-    """The pages of all files, what was uploaded last first."""
+    """Yield the pages of the changelog of all files, newest first."""
     count = -(-len(newest_first) // PER_PAGE)
     for page in range(1, count + 1):
         files = newest_first[(page - 1) * PER_PAGE : page * PER_PAGE]
@@ -107,8 +106,7 @@ def changelog(
 
 @frozen
 class ChangelogEntry:
-    """A line of the changelog: `href` leads to the file, or to what says more of it; `uploaded` is
-    aware.
+    """A line of the changelog: `href` leads to the file, or to more about it; `uploaded` is aware.
     """
 
     href: str
@@ -126,7 +124,7 @@ def _changelog_page(
 def changelog_page(
     entries: Iterable[ChangelogEntry], settings: StaticSettings, page: int = 1, count: int = 1
 ) -> bytes:
-    """One page of it, of so many."""
+    """Return page `page` of the `count` pages of the changelog."""
     lines = "".join([_line(entry) for entry in entries])
     turn = _turn(page, count)
     table = (
@@ -165,8 +163,8 @@ def _turn(page: int, count: int) -> str:
 
 
 def feed(newest_first: Iterable[PackageListEntry], settings: StaticSettings) -> bytes:
-    """RSS 2.0 of the files that were uploaded last; of those that say when. It says no time of its
-    own.
+    """Return the RSS 2.0 feed of the newest files that have an upload time. The feed has no time of
+    its own.
     """
     site = escape(settings.site_url.rstrip("/") + "/" if settings.site_url else "../index.html")
     last = islice((listed for listed in newest_first if listed.upload_timestamp), IN_FEED)

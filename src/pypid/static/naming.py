@@ -1,8 +1,8 @@
-"""Where a file of a list belongs: project and version by its name alone, as dumb-pypi guesses and
-as the specifications say.
+"""The project and version of a file of a list by its name alone, as dumb-pypi guesses and as the
+specifications say.
 
-Whoever replaces dumb-pypi keeps each link at its place; so its guess comes first, and what the
-specifications say comes in where it has none, or one without a version. (dumb-pypi 1.15;
+An administrator who replaces dumb-pypi keeps each link at its place; so dumb-pypi's guess comes
+first, and the specifications are used if it has none, or one without a version. (dumb-pypi 1.15;
 packaging.python.org, "Binary distribution format" and "Source distribution format".)
 """
 
@@ -18,7 +18,7 @@ from pypid.core.errors import BadFilename, BadName
 from pypid.core.packaging.names import LONGEST_NAME, ProjectName, project_and_version, project_name
 
 LONGEST = 255
-"""Characters of a file name; versions out of it become names of folders."""
+"""Maximum characters of a file name; versions out of it become names of folders."""
 _SAFE = re.compile(r"[A-Za-z0-9_.+-]+\Z").match
 _DASHED = re.compile(
     r"([A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*)-([0-9]+(?:\.[A-Za-z0-9]+)+)\.tar\.gz\Z"
@@ -32,8 +32,7 @@ _USUAL_SDIST = re.compile(r"[A-Za-z0-9_.]+-([A-Za-z0-9.!+_]+)\.tar\.gz\Z").match
 
 @frozen
 class PagePlace:
-    """A project's page on which a file stands. `version` is spelled as PEP 440 wants it, "" where
-    nobody knows it.
+    """A project's page that lists a file. `version` is normalized (PEP 440), "" if unknown.
 
     `spelled` is the version as the file name has it, or None: the legacy JSON API goes by it, as
     dumb-pypi's does.
@@ -45,7 +44,8 @@ class PagePlace:
 
 
 def places(filename: str) -> tuple[PagePlace, ...]:
-    """Where the file stands: at least one place, dumb-pypi's first. Raises `BadFilename`."""
+    """Return where the file is listed: at least one place, dumb-pypi's first. Raises `BadFilename`.
+    """
     dashed = _DASHED(filename)
     if dashed is not None and len(filename) < LONGEST_NAME:
         version = _spelled(dashed[2])
@@ -88,10 +88,10 @@ def _odd(filename: str) -> tuple[PagePlace, ...]:
     if guessed is None:
         return (told,)
     if guessed.project == project:
-        # of foo-1.0.tgz it guesses version 1
+        # of foo-1.0.tgz dumb-pypi guesses version 1
         return (guessed if guessed.version == version else told,)
-    # python-foo-1.tar.gz is a project named python-foo-1 to dumb-pypi; who wants python-foo is to
-    # find it, too
+    # python-foo-1.tar.gz is a project named python-foo-1 to dumb-pypi; clients that look for
+    # python-foo must find it, too
     return (guessed,) if guessed.version else (guessed, told)
 
 
@@ -111,8 +111,8 @@ def _of_wheel(filename: str) -> tuple[str, str | None]:
 
 
 def _of_other(filename: str) -> tuple[str, str | None]:
-    """The version begins at the first part, but one, that has a dot and a digit; of two parts it is
-    the second.
+    """Return name and version: the version begins at the first part after the name that has a dot
+    and a digit; of two parts it is the second.
     """
     stem = filename.rpartition(".")[0] if filename.endswith(("gz", "bz2")) else filename
     stem = stem.rpartition(".")[0]

@@ -28,7 +28,9 @@ _OURS = re.compile(r"simple/[a-z0-9-]+/index\.(html|json)|pypi/[a-z0-9-]+/([^/]+
 
 @frozen
 class PlacedFile:
-    """A file at a place; `first`: it has no other, or this is the one that dumb-pypi knows."""
+    """A file on a project's page; `first`: it has no other place, or this is the one that dumb-pypi
+    knows.
+    """
 
     listed: PackageListEntry
     place: PagePlace
@@ -36,9 +38,7 @@ class PlacedFile:
 
 
 def standing(project: ProjectName, listed: Iterable[PackageListEntry]) -> list[PlacedFile]:
-    """The files of a project, where they stand on its page, in dumb-pypi's order: the newest is
-    last.
-    """
+    """Return the files of a project's page in dumb-pypi's order: the newest is last."""
     found = [
         PlacedFile(one, place, number == 0)
         for one in listed
@@ -49,7 +49,7 @@ def standing(project: ProjectName, listed: Iterable[PackageListEntry]) -> list[P
         return found
     versions: dict[
         str, list[PlacedFile]
-    ] = {}  # of many files there are few versions, and those are slow to compare
+    ] = {}  # many files have few versions, which are slow to compare
     for one in found:
         versions.setdefault(one.place.version, []).append(one)
     keyed = sorted(
@@ -73,14 +73,14 @@ def _order(one: PlacedFile) -> tuple[Any, ...]:
 
 
 def is_project_page(path: str) -> bool:
-    """Whether it is where `project_pages` may put a page."""
+    """Return whether `project_pages` may put a page at this path."""
     return _OURS(path) is not None
 
 
 def project_paths(
     project: ProjectName, files: Iterable[PackageListEntry], settings: StaticSettings
 ) -> Iterator[str]:
-    """Where `project_pages` puts pages."""
+    """Yield the paths of `project_pages`."""
     yield f"simple/{project}/{PAGE}"
     yield f"simple/{project}/{JSON_PAGE}"
     yield f"pypi/{project}/json"
@@ -97,7 +97,7 @@ def project_paths(
 def project_pages(
     project: ProjectName, files: Iterable[PackageListEntry], settings: StaticSettings
 ) -> Iterator[tuple[str, bytes]]:
-    """Each page of the project: path and bytes. The one that installers read comes last."""
+    """Yield each page of the project: path and bytes. The one that installers read comes last."""
     found = standing(project, files)
     yield from _legacy_pages(project, found, settings)
     value = Project(name=project, files=in_order(tuple(map(file_of, found))))
@@ -107,14 +107,14 @@ def project_pages(
 
 
 def list_pages(names: Iterable[ProjectName]) -> Iterator[tuple[str, bytes]]:
-    """The list of projects."""
+    """Yield the pages of the project list."""
     summaries = [Summary(name, 0) for name in names]
     for name, format in ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML)):
         yield f"simple/{name}", render_names(summaries, format, serial=0, page=PAGE).body
 
 
 def file_of(one: PlacedFile) -> File:
-    """What the renderer is to say of the file."""
+    """Return the file as the renderer needs it."""
     listed, place = one.listed, one.place
     algorithm, value = _hash(listed.hash)
     offered, sha256 = _metadata(listed.core_metadata)
@@ -140,8 +140,8 @@ def _hash(text: str | None) -> tuple[str, str]:
 
 
 def _metadata(said: str | bool | None) -> tuple[bool, str | None]:
-    """Whether core metadata is offered, and its sha256 (PEP 714 knows others, too; a mere ``true``
-    stands for these).
+    """Return whether core metadata is offered, and its sha256 (PEP 714 allows other hashes, too; a
+    mere ``true`` stands for these).
     """
     if not said or said == "false":
         return False, None
@@ -149,8 +149,7 @@ def _metadata(said: str | bool | None) -> tuple[bool, str | None]:
     return True, value if algorithm == "sha256" else None
 
 
-# The legacy JSON API. All that dumb-pypi says is said as it says it, with the null of what it does
-# not know.
+# The legacy JSON API, as dumb-pypi writes it, with null for what dumb-pypi does not know.
 
 
 class _Info(msgspec.Struct, gc=False):
@@ -214,7 +213,7 @@ def _legacy_pages(
 
 
 def _info(project: ProjectName, version: str | None, files: Sequence[PackageListEntry]) -> _Info:
-    """As the file of these says that has the most to say."""
+    """Return the info of a release, from the file that has the most metadata."""
     told = (
         max(files, key=lambda listed: sum(map(bool, _ANSWERED(listed))))
         if len(files) > 1
@@ -257,5 +256,5 @@ def _packagetype(filename: str) -> str:
 
 
 def latest(found: Sequence[PlacedFile]) -> str | None:
-    """The newest version of files in the order of `standing`, as its file name spells it."""
+    """Return the newest version of files in the order of `standing`, as its file name spells it."""
     return found[-1].place.spelled

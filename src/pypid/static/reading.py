@@ -1,9 +1,9 @@
-"""A list of files, read: one name in each line, or one JSON object in each line with the keys of
+"""Parses a list of files: one name per line, or one JSON object per line with the keys of
 dumb-pypi.
 
-A file whose name or hash cannot be one is left out and noted, as dumb-pypi does. A line that is no
-such object at all, of a list that was cut off for example, spoils the list (`BadPackageList`): what
-is missing is what nobody could install.
+A file with an invalid name or hash is left out and noted, as dumb-pypi does. A line that is no such
+object at all, for example because the list was cut off, invalidates the list (`BadPackageList`):
+files would be missing and could not be installed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pypid.static.naming import places
 LONGEST_LINE = 1 << 20
 """Bytes; a line of JSON with some thousand requirements is shorter."""
 MOST_NOTES = 100
-"""Remarks that are kept with their text; of more there is a count."""
+"""Number of remarks whose text is kept."""
 _HASH = re.compile(r"([A-Za-z0-9_]+)=([0-9A-Fa-f]+)\Z").match
 
 
 class PackageListEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a list says of one file; keys and order are those of dumb-pypi, `size` (bytes) is ours
-    (PEP 700).
+    """The entry of one file in a list; keys and order are those of dumb-pypi, `size` (bytes) is an
+    addition (PEP 700).
     """
 
     filename: str
@@ -41,26 +41,26 @@ class PackageListEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True
     """Seconds since 1970."""
     uploaded_by: str | None = None
     yanked_reason: str | None = None
-    """Without one it is not yanked."""
+    """None or empty: the file is not yanked."""
     core_metadata: str | bool | None = None
-    """``true`` or ``algorithm=hex``: ``<url>.metadata`` is there."""
+    """``true`` or ``algorithm=hex``: ``<url>.metadata`` exists."""
     size: int | None = None
 
 
 class _Strict(PackageListEntry, frozen=True, gc=False, forbid_unknown_fields=True):
-    """The same, to find keys that nobody knows."""
+    """An entry without unknown keys, to find those."""
 
 
 @define(slots=False, repr=False)
 class BadPackageList(PypidError):
-    """A list that cannot be used."""
+    """Raised for a list that cannot be used."""
 
     where: str
     problems: tuple[str, ...]
     more: int = 0
 
     def text(self) -> str:
-        """Each problem with its line."""
+        """Return each problem with its line."""
         rest = (f"... and {self.more} more.",) if self.more else ()
         return "\n  ".join(
             (f"{self.where} is no list of files; nothing was written:", *self.problems, *rest)
@@ -69,23 +69,22 @@ class BadPackageList(PypidError):
 
 @define
 class PackageList:
-    """The files of a list by project: file name to what is said of it. `notes` say what was left
-    out, and why.
+    """The files of a list by project: file name to entry. `notes` say what was left out, and why.
     """
 
     projects: dict[ProjectName, dict[str, PackageListEntry]] = field(factory=dict)
     notes: list[str] = field(factory=list)
     left_out: int = 0
-    """Lines whose file is on no page."""
+    """Number of lines whose file is on no page."""
     lines: int = 0
 
     @property
     def files(self) -> int:
-        """On how many places of pages files stand."""
+        """Number of files on all pages; a file on two pages counts twice."""
         return sum(map(len, self.projects.values()))
 
     def take(self, listed: PackageListEntry, number: int) -> None:
-        """One more file, of this line. Of a file that is named twice the later line counts."""
+        """Add the file of a line. If a file is named twice, the later line counts."""
         try:
             found = places(listed.filename)
             _check(listed)
@@ -115,7 +114,7 @@ class PackageList:
                 )
 
     def note(self, number: int, text: str) -> None:
-        """Something to tell about a line."""
+        """Add a remark about a line."""
         if len(self.notes) < MOST_NOTES:
             self.notes.append(f"line {number}: {text}")
         elif len(self.notes) == MOST_NOTES:
@@ -123,7 +122,7 @@ class PackageList:
 
 
 def _check(listed: PackageListEntry) -> None:
-    """Raise `ValueError`, with what is wrong, for values that no page can say."""
+    """Raise `ValueError`, with what is wrong, for values that no page can contain."""
     if listed.hash and not _HASH(listed.hash):
         raise ValueError(f"hash is algorithm=hex, and not {shortened(listed.hash)!r}.")
     metadata = listed.core_metadata
@@ -138,7 +137,7 @@ def _check(listed: PackageListEntry) -> None:
 
 
 def moment_of(timestamp: float) -> datetime:
-    """Aware, UTC; raises `ValueError` for what no calendar has."""
+    """Return the time, aware, in UTC. Raises `ValueError` for timestamps outside the calendar."""
     try:
         return datetime.fromtimestamp(timestamp, UTC)
     except (ValueError, OverflowError, OSError):
@@ -148,7 +147,7 @@ def moment_of(timestamp: float) -> datetime:
 
 
 def read_names(lines: Iterable[bytes], where: str) -> PackageList:
-    """A list with one file name in each line. Raises `BadPackageList` if it is no text."""
+    """Parse a list with one file name per line. Raises `BadPackageList` if it is no text."""
     read = PackageList()
     spoilt = _Spoilt(where)
     for number, line in enumerate(lines, 1):
@@ -167,7 +166,7 @@ def read_names(lines: Iterable[bytes], where: str) -> PackageList:
 
 
 def read_json(lines: Iterable[bytes], where: str) -> PackageList:
-    """A list with one JSON object in each line. Raises `BadPackageList` if a line is none, or has
+    """Parse a list with one JSON object per line. Raises `BadPackageList` if a line is none, or has
     values of other types.
     """
     read = PackageList()
@@ -199,7 +198,7 @@ def read_json(lines: Iterable[bytes], where: str) -> PackageList:
 
 
 def _thrifty(listed: PackageListEntry, texts: dict[str, str]) -> PackageListEntry:
-    """The same without texts of its own that many lines have."""
+    """Return an equal entry that shares texts that many lines have."""
     requires, by = listed.requires_python, listed.uploaded_by
     return PackageListEntry(
         listed.filename,
@@ -215,9 +214,7 @@ def _thrifty(listed: PackageListEntry, texts: dict[str, str]) -> PackageListEntr
 
 
 def lines_of(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines of a list; of one that is far too long only the beginning, and its
-    rest as others.
-    """
+    """Yield the lines of a list; a line that is too long is split."""
     while line := stream.readline(LONGEST_LINE + 1):
         yield line
 

@@ -1,4 +1,4 @@
-"""What the pages of a list are made with."""
+"""The settings with which static pages are rendered."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pypid.core.simple_api.render import quoted
 
 @frozen(kw_only=True)
 class StaticSettings:
-    """`packages_url` is where all files lie, absolute or relative to a project's page, as dumb-pypi
-    has it.
+    """Settings of the pages. `packages_url` is the URL of the folder of all files, absolute or
+    relative to a project's page, as in dumb-pypi.
     """
 
     packages_url: str
     title: str = "My Private PyPI"
     logo: str | None = None
     logo_width: int = 0
-    """Pixels; 0: as wide as it is."""
+    """Pixels; 0: the image's own width."""
     site_url: str | None = None
-    """Where the tree will be served, absolute; only the feed needs to know."""
+    """The absolute URL at which the tree will be served; only the feed needs it."""
     generated: datetime | None = None
-    """Said on pages for people (aware, UTC); None: nothing depends on when they were made."""
+    """Shown on HTML pages (aware, UTC); None: no page depends on when it was generated."""
     per_release_json: bool = True
 
     @property
     def files_url(self) -> str:
-        """With its last ``/``."""
+        """`packages_url` with exactly one ``/`` at its end."""
         return self.packages_url.rstrip("/") + "/"
 
     def url(self, filename: str) -> str:
-        """Where a file lies."""
+        """Return the URL of a file."""
         return self.files_url + quoted(filename)

@@ -1,5 +1,5 @@
-"""Work on many projects, shared out between processes: forked, so that none has to be told what all
-know already.
+"""Work on many projects, split between processes: forked, so that they share what is in memory
+already.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was done since the last time: so many of the things, and so many pages of them, written
-    or the same as before.
+    """Progress since the last report: number of things done, and of their pages written or
+    unchanged.
     """
 
     things: int = 0
@@ -35,8 +35,7 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Said(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line that a process says to the one that forked it; `failed` is the arguments of an
-    `OSError`.
+    """A line that a child process sends to its parent; `failed` is the arguments of an `OSError`.
     """
 
     done: Done = Done()
@@ -45,12 +44,12 @@ class _Said(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @define(slots=False, repr=False)
 class Died(PypidError):
-    """A process that did a share of the work ended early."""
+    """Raised when a process that did a share of the work ended early."""
 
     status: int
 
     def text(self) -> str:
-        """How it ended."""
+        """Return how the process ended, and what to do."""
         how = f"by signal {-self.status}" if self.status < 0 else f"with status {self.status}"
         return (
             f"a process that wrote pages was ended {how} (too little memory?); run it again, with "
@@ -59,7 +58,7 @@ class Died(PypidError):
 
 
 Work = Callable[[Sequence[T]], Iterator[Done]]
-"""Does a share, and says now and then what it has done. It raises `OSError`, if anything."""
+"""Does a share of the work, and yields progress now and then. Raises only `OSError`."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Said)
@@ -68,10 +67,10 @@ _decoder = msgspec.json.Decoder(_Said)
 def shared_out(
     things: Sequence[T], work: Work[T], processes: int, heard: Callable[[Done], None]
 ) -> None:
-    """Have all of it done by so many processes; `heard` is told how far they are. Raises what
+    """Do all of the work in so many processes; `heard` is called with their progress. Raises what
     `work` raises, or `Died`.
 
-    Whoever calls this with more than one has no other threads, and no event loop.
+    With more than one process, the caller must have no other threads and no event loop.
     """
     if processes <= 1:
         for done in work(things):
@@ -95,7 +94,9 @@ class _Child:
     ended: bool = False
 
     def hear(self) -> list[_Said] | None:
-        """What it says, or None at its end. Raises what it says that it failed with, and `Died`."""
+        """Return what the child reports, or None at its end. Raises the error that it reports, and
+        `Died`.
+        """
         some = os.read(self.pipe, 1 << 16)
         if not some:
             self.ended = True
@@ -111,13 +112,13 @@ class _Child:
         return said
 
     def end(self) -> None:
-        """It runs no more."""
+        """End the child, and close its pipe."""
         os.close(self.pipe)
         if not self.ended:
             with suppress(ProcessLookupError):
                 os.kill(
                     self.pid, signal.SIGKILL
-                )  # what it was writing is not in place yet, and is swept up later
+                )  # the file it was writing is not in place yet, and is removed later
             os.waitpid(self.pid, 0)
 
 
@@ -145,12 +146,12 @@ def _fork(things: Sequence[T], work: Work[T]) -> _Child:
 
 
 def _do(things: Sequence[T], work: Work[T], pipe: int) -> NoReturn:
-    """In the child, which never returns into what its parent was doing."""
+    """Do the work in the child, and exit: it must never return into its parent's code."""
     status = 1
     try:
         signal.signal(
             signal.SIGINT, signal.SIG_IGN
-        )  # Ctrl-C reaches all at once: the parent ends us
+        )  # Ctrl-C reaches all at once: the parent ends the children
         for done in work(things):
             os.write(pipe, _encoder.encode(_Said(done)) + b"\n")
         status = 0

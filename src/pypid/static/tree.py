@@ -1,7 +1,7 @@
-"""A tree of pages somewhere: what is there already is left alone, what has changed is replaced at
-once, what is gone can go.
+"""A tree of pages: existing pages are left alone, changed ones are replaced atomically, and
+obsolete ones can be removed.
 
-`TreeTarget` is all that a place must be able to do; `TreeFolder` is one on disk.
+`TreeTarget` is the interface of a place; `TreeFolder` is one on disk.
 """
 
 from __future__ import annotations
@@ -20,41 +20,40 @@ from typing import Protocol
 from attrs import define, field
 
 PATH = re.compile(r"(?!\.)[A-Za-z0-9._+~!-]+(/(?!\.)[A-Za-z0-9._+~!-]+)*\Z").match
-"""A path in a tree: segments that no file system, server or shell reads as anything but a name.
-Hidden names are ours.
+"""Match a path in a tree: segments that no file system, server or shell reads as anything but a
+name. Hidden names are reserved for pypid.
 """
 
 
 class TreeTarget(Protocol):
-    """Where pages go. Paths are relative (`PATH`), with ``/``; other paths are a `ValueError`."""
+    """Where pages are written. Paths are relative (`PATH`), with ``/``; others raise `ValueError`.
+    """
 
     def have(self, path: str) -> bytes | None:
-        """The `digest` of what lies there; None where there is nothing, or nobody knows."""
+        """Return the `digest` of what is stored there; None if nothing is, or it is unknown."""
 
     def write(self, path: str, body: bytes) -> None:
-        """Put it there, in place of what was there before: readers see the one or
-        the other, whole.
-        """
+        """Write the page atomically: readers see the old one or the new one, whole."""
 
     def remove(self, path: str) -> None:
-        """Nothing is there any more; no error where nothing was."""
+        """Remove what is there; no error if nothing is."""
 
     def list(self, under: str) -> Iterator[str]:
-        """All paths below this folder at which something lies, in no order; what is no `PATH` is
-        not ours, and left out.
+        """Yield all paths of files below this folder, in no order; files whose path does not match
+        `PATH` are left out.
         """
 
     def settle(self) -> None:
-        """Return when all that was done so far survives a loss of power."""
+        """Return when everything done so far survives a loss of power."""
 
 
 def digest(body: bytes) -> bytes:
-    """What `TreeTarget.have` compares by."""
+    """Return the hash by which `TreeTarget.have` compares."""
     return sha256(body).digest()
 
 
 def put(target: TreeTarget, path: str, body: bytes) -> bool:
-    """Have it there; whether it had to be written."""
+    """Write the page if it differs; return whether it was written."""
     have = target.have(path)
     if have is not None and have == digest(body):
         return False
@@ -65,7 +64,7 @@ def put(target: TreeTarget, path: str, body: bytes) -> bool:
 def clear(
     target: TreeTarget, folders: Iterable[str], keep: Container[str], ours: Callable[[str], object]
 ) -> int:
-    """Remove what lies below these folders and is `ours`, but what is to be kept; how many were
+    """Remove the files below these folders that are `ours` and not in `keep`; return how many were
     removed.
     """
     gone = [
@@ -81,23 +80,23 @@ def clear(
 
 @define
 class TreeFolder:
-    """A tree below a folder, which is made if need be. For one process, or several that write
+    """A tree below a folder, which is created if missing. For one process, or several that write
     different files.
 
-    Nothing is written outside it, unless somebody who may write in it has put symbolic links to
-    folders there.
+    Nothing is written outside it, unless another process that may write in it has put symbolic
+    links to folders there.
     """
 
     root: str
     fits: Callable[[str], object] = PATH
-    """Which paths there may be."""
+    """Match the paths that are allowed."""
     _known: set[str] = field(factory=set, init=False, repr=False)
-    """Some of the folders that are there; what belongs together is written together."""
+    """Some of the existing folders: files of one folder are written together."""
 
     def have(self, path: str) -> bytes | None:
-        """As `TreeTarget` has it."""
+        """Return the digest of the file, or None if there is no regular file at the path."""
         try:
-            # a named pipe that somebody has put there is not waited for
+            # a named pipe at the path must not block
             handle = os.open(
                 self._where(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             )
@@ -114,7 +113,7 @@ class TreeFolder:
             return digest(file.read())
 
     def write(self, path: str, body: bytes) -> None:
-        """As `TreeTarget` has it; durable only after `settle`."""
+        """Write the page atomically; it is durable only after `settle`."""
         where = self._where(path)
         folder, _, name = where.rpartition("/")
         if folder not in self._known:
@@ -141,7 +140,7 @@ class TreeFolder:
             raise
 
     def remove(self, path: str) -> None:
-        """As `TreeTarget` has it; folders that are empty then go, too."""
+        """Remove the file, and the folders that are empty then."""
         where = self._where(path)
         with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(where)
@@ -155,7 +154,9 @@ class TreeFolder:
             folder = folder.rpartition("/")[0]
 
     def list(self, under: str) -> Iterator[str]:
-        """As `TreeTarget` has it; what a run that was killed left half written goes on the way."""
+        """Yield all paths of files below the folder; half-written files of a killed run are
+        removed.
+        """
         folders = [self._where(under)]
         while folders:
             folder = folders.pop()
@@ -176,7 +177,7 @@ class TreeFolder:
                     yield path
 
     def settle(self) -> None:
-        """As `TreeTarget` has it: one call for the whole file system, since one for each of 100,000
+        """Make everything durable with one call for the whole file system: one for each of 100,000
         files takes minutes.
         """
         handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -188,7 +189,7 @@ class TreeFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """No other process is in here at the same time; waits until that is so."""
+        """Hold the lock of the folder; waits until no other process has it."""
         os.makedirs(self.root, exist_ok=True)
         handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -205,8 +206,9 @@ class TreeFolder:
 
 
 def _date(handle: int, where: str) -> None:
-    """Another second than that of what it replaces: web servers make entity tags of a file's size
-    and second, and a client would keep a page of the same size that changed twice in one.
+    """Set a later second than that of the file it replaces: web servers make entity tags of a
+    file's size and second, and a client would keep a page of the same size that changed twice in
+    one.
     """
     try:
         before = os.stat(where, follow_symlinks=False).st_mtime_ns // 10**9
@@ -218,7 +220,7 @@ def _date(handle: int, where: str) -> None:
 
 
 def _make(folder: str) -> None:
-    """Twice as fast as `os.makedirs`, where at most the last one is missing."""
+    """Create a folder: twice as fast as `os.makedirs` if at most the last one is missing."""
     try:
         os.mkdir(folder)
     except FileExistsError:
@@ -232,7 +234,7 @@ _HALF = re.compile(r"\..+\.[0-9]+\.new\Z").match
 
 
 def list_of(folder: str) -> list[os.DirEntry[str]]:
-    """What lies in a folder."""
+    """Return the entries of a folder."""
     with os.scandir(folder) as entries:
         return list(entries)
 

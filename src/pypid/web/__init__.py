@@ -1,1 +1,1 @@
-"""The HTTP face: routes, the guard, answers, errors, bodies that stream."""
+"""The HTTP app: routes, the guard, responses, errors, streamed bodies."""

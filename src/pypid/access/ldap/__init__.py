@@ -1,8 +1,8 @@
-"""Users and groups out of a directory: OpenLDAP, FreeIPA, Active Directory. Needs python-ldap
+"""Users and groups from a directory: OpenLDAP, FreeIPA, Active Directory. Needs python-ldap
 (``pypid[ldap]``).
 
-Each question has a connection of its own, which ends with it: nothing has to be found broken first
-when the directory comes back after a restart, or a firewall has forgotten an idle connection.
+Each question opens and closes a connection of its own: so no broken connection has to be detected
+when the directory restarts, or when a firewall has dropped an idle connection.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class LdapSourceSettings:
 
 
 def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople:
-    """The source; the directory itself is not asked yet. Reads a file: call it in a thread, or
-    before the reactor runs.
+    """Return the source; the directory itself is not contacted yet. Reads a file: call it in a
+    thread, or before the reactor runs.
 
-    Raises `CannotStart` where python-ldap is missing, and for certificates that cannot be read.
+    Raises `CannotStart` if python-ldap is missing, and for certificates that cannot be read.
     """
     try:
         import ldap  # noqa: F401  # looked for before its users are imported, so that what is missing is said in words

@@ -1,4 +1,5 @@
-"""One connection to the directory, for one question. All of it blocks: it runs in a thread."""
+"""One connection to the directory, for one question. Everything here blocks: it runs in a thread.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from pypid.access.ldap import LdapSourceSettings
 from pypid.access.ldap.entries import DirectoryEntry
 
 _NOWHERE = "ldapi://%2Fdev%2Fnull%2Fnowhere"
-"""What libldap would connect to if it lost the connection that it is given."""
+"""An address that fails, which libldap would connect to if it lost the connection that it is given.
+"""
 _MEANT_FOR_THE_USER = (
     ldap.INVALID_CREDENTIALS,
     ldap.INAPPROPRIATE_AUTH,  # the entry has no password
@@ -23,9 +25,7 @@ _MEANT_FOR_THE_USER = (
     ldap.CONSTRAINT_VIOLATION,  # 389 Directory Server: too many wrong passwords
     ldap.UNWILLING_TO_PERFORM,  # 389 Directory Server: the account is not active
 )
-"""What a bind fails with when the fault is in the user's password or account, and not in the
-directory.
-"""
+"""Errors of a bind that are caused by the user's password or account, and not by the directory."""
 
 
 @define
@@ -37,18 +37,18 @@ class DirectoryConnection:
     _link: Any
     _step: float
     _left: Callable[[], float]
-    """The seconds that are left for all that is asked."""
+    """Returns the seconds that are left for the whole question."""
 
     def log_in(self, dn: str, password: str) -> None:
-        """Be somebody from here on."""
+        """Bind as this entry."""
         self._limit()
         self._link.simple_bind_s(dn, password)
 
     def proves(self, dn: str, password: str) -> bool:
-        """Whether it is the user's password.
+        """Return whether it is the user's password.
 
-        Neither may be empty: a server takes a bind without a password, or without a name, for one
-        of nobody, and says yes (RFC 4513, 5.1.2).
+        An empty name or password is never right: a server accepts such a bind as anonymous (RFC
+        4513, 5.1.2).
         """
         if not dn or not password:
             return False
@@ -59,11 +59,11 @@ class DirectoryConnection:
         return True
 
     def search(self, base: str, filter: str, attribute: str, most: int) -> Sequence[DirectoryEntry]:
-        """The entries below `base`, with this one attribute. More than `most` are
-        `ldap.SIZELIMIT_EXCEEDED`.
+        """Return the entries below `base`, with this one attribute. Raises
+        `ldap.SIZELIMIT_EXCEEDED` for more than `most`.
 
-        Other servers that might know more (search result references: Active Directory always has
-        some) are not asked.
+        Search result references to other servers (Active Directory always has some) are not
+        followed.
         """
         seconds = self._limit()
         try:
@@ -89,8 +89,8 @@ class DirectoryConnection:
 def connected(
     descriptor: int, settings: LdapSourceSettings, left: Callable[[], float]
 ) -> Iterator[DirectoryConnection]:
-    """The connection that `descriptor` is the end of, for as long as `left` (seconds) says, logged
-    in as `bind_dn` if there is one. Closes it.
+    """Yield the connection on `descriptor`, bound as `bind_dn` if there is one; `left` returns the
+    seconds that remain. Closes it.
     """
     try:
         link = ldap.initialize(_NOWHERE, fileno=descriptor)

@@ -1,6 +1,4 @@
-"""What the directory says, read: entries, their one name, the groups that they are in. Nothing is
-asked here.
-"""
+"""Entries of the directory, their names, and the groups that they are in. No I/O here."""
 
 from __future__ import annotations
 
@@ -13,19 +11,19 @@ from attrs import field, frozen
 from pypid.core.accounts.ldap_filters import filled
 
 Key = tuple[tuple[tuple[str, str], ...], ...]
-"""A distinguished name such that two that mean the same are equal."""
+"""A distinguished name in a form in which equivalent names are equal."""
 
 DEEPEST = 8
-"""Levels of groups in groups."""
+"""Levels of nested groups that are followed."""
 AT_ONCE = 50
-"""Groups whose groups one search is for."""
+"""Groups whose parent groups one search looks up."""
 MOST_GROUPS = 1000
-"""Of one user; Active Directory gives no more in one answer either."""
+"""Maximum number of groups of one user; Active Directory returns no more in one answer either."""
 
 
 def key_of(dn: str) -> Key:
-    """The name in lower case, and without what is written in more than one way. Raises
-    `ldap.LDAPError` for what is none.
+    """Return the normalized name: lower case, and without variations of spelling. Raises
+    `ldap.LDAPError` for an invalid name.
     """
     return tuple(
         tuple(
@@ -51,10 +49,10 @@ class DirectoryEntry:
         return cls(dn, {attribute.lower(): given for attribute, given in values.items()})
 
     def only(self, attribute: str) -> str | None:
-        """The one value of the attribute, as the directory spells it; of several the one that its
-        name begins with.
+        """Return the one value of the attribute, as the directory spells it; of several the one in
+        the first part of its distinguished name.
 
-        None: there is none, or it cannot be said which.
+        None if there is no value, or if it is ambiguous.
         """
         try:
             given = [value.decode() for value in self.values.get(attribute.lower(), ())]
@@ -73,10 +71,11 @@ class DirectoryEntry:
 def groups_of(
     search: Callable[[str], Sequence[DirectoryEntry]], group_filter: str, dn: str, user: str
 ) -> Sequence[DirectoryEntry]:
-    """The groups that the user is in, and those that these are in, and so on; each once, also where
-    they go in a circle.
+    """Return the groups that the user is in, directly or through other groups; each once, also in
+    cycles.
 
-    `search` gives the entries for a filter. Raises `ldap.SIZELIMIT_EXCEEDED` beyond `MOST_GROUPS`.
+    `search` returns the entries for a filter. Raises `ldap.SIZELIMIT_EXCEEDED` beyond
+    `MOST_GROUPS`.
     """
     known: dict[Key, DirectoryEntry] = {}
     members = [dn]

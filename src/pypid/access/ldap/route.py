@@ -1,12 +1,10 @@
-"""The way to the directory: a connection of Twisted's, of which libldap gets the end of a pair of
-sockets.
+"""The connection to the directory: Twisted makes it, and libldap gets one end of a socket pair.
 
-libldap could connect by itself, but not all of it would end: looking for an address is not bounded,
-and in a TLS handshake with somebody who says nothing it turns in circles for ever (2.5 with GnuTLS,
-which is Debian's). Whom it trusts depends on what it was built with, on ldap.conf and on the
-environment. And what it opens anew by itself, it opens without StartTLS. Here all is as with every
-other server that pypid asks; and whatever libldap waits for ends when the connection is ended
-(decision 0017).
+libldap could connect by itself, but without time limits: its address lookup is unbounded, and its
+TLS handshake loops forever with a server that sends nothing (2.5 with GnuTLS, which is Debian's).
+Which certificates it trusts depends on its build, on ldap.conf and on the environment. And it
+reconnects without StartTLS. Here the rules are those of every other server that pypid connects to,
+and ending the connection ends whatever libldap waits for (decision 0017).
 """
 
 # Twisted's endpoints and transports are not annotated
@@ -33,11 +31,13 @@ from pypid.http_client.trust import Trust
 
 _PORTS = {"ldap": 389, "ldaps": 636}
 _FAREWELL = 1.0
-"""Seconds that the directory has to take leave."""
+"""Seconds that the directory has to close the connection."""
 
 
 class _Side(Protocol):
-    """One of two connections; what comes here goes out there, and no faster than it can."""
+    """One of two joined connections: it forwards what it receives to the other, no faster than that
+    one can send.
+    """
 
     transport: Any
 
@@ -47,7 +47,7 @@ class _Side(Protocol):
         self.lost: Failure | None = None
 
     def join(self, other: _Side) -> None:
-        """Send everything on to the other side."""
+        """Forward everything to the other side."""
         self.other = other
         if other.lost is None:
             other.transport.registerProducer(self.transport, True)
@@ -77,7 +77,7 @@ class _Far(_Side):
         self._answered: Deferred[None] | None = None
 
     async def start_tls(self, creator: Any) -> None:
-        """Begin encryption. Raises `Fault` where the directory does not want to."""
+        """Begin encryption. Raises `Fault` if the directory refuses."""
         self._answered = Deferred()
         self.transport.write(REQUEST)
         await self._answered
@@ -102,7 +102,9 @@ class _Far(_Side):
 
 @frozen
 class Pipe:
-    """A connection, and `descriptor`: libldap's end of it, in clear, which libldap closes."""
+    """A connection to the directory, and `descriptor`: libldap's unencrypted end of it, which
+    libldap closes.
+    """
 
     descriptor: int
     _clock: Any
@@ -110,13 +112,15 @@ class Pipe:
     _near: _Side
 
     def abort(self) -> None:
-        """End it now: whoever waits at the other end hears so."""
+        """End the connection now; the reader at the other end sees the end."""
         for side in (self._far, self._near):
             if side.lost is None:
                 side.transport.abortConnection()
 
     async def closed(self) -> None:
-        """Wait until it is closed, libldap having closed its end; not for long."""
+        """Wait until it is closed, after libldap has closed its end; abort it after `_FAREWELL`
+        seconds.
+        """
         late = self._clock.callLater(_FAREWELL, self.abort)
         await self._near.closed
         await self._far.closed
@@ -124,7 +128,7 @@ class Pipe:
             late.cancel()
 
     def fault(self) -> Exception | None:
-        """Why the directory's end was lost, if it was not closed in order."""
+        """Return why the directory's end was lost, or None if it was closed in order."""
         lost = self._far.lost
         if lost is None or not isinstance(lost.value, Exception):
             return None
@@ -132,7 +136,7 @@ class Pipe:
 
 
 class DirectoryRoute:
-    """How the directory is reached. `url` is that of the configuration."""
+    """Opens connections to the directory. `url` is that of the configuration."""
 
     def __init__(
         self, url: str, trust: Trust, step: float, reactor: Any, *, start_tls: bool
@@ -150,8 +154,8 @@ class DirectoryRoute:
             self._endpoint = wrapClientTLS(self._creator, self._endpoint)
 
     async def open(self, within: float) -> Pipe:
-        """A new connection. Raises `Fault`, and Twisted's `TimeoutError` when it took longer than
-        `within` seconds.
+        """Return a new connection. Raises `Fault`, and Twisted's `TimeoutError` when it takes
+        longer than `within` seconds.
         """
         far: _Far = await start(self._connected()).addTimeout(within, self._reactor)
         try:
@@ -189,7 +193,9 @@ class DirectoryRoute:
 
 
 class _Quiet(Factory):
-    """Makes one connection, and logs neither its start nor its end: each look-up has one."""
+    """A factory that makes one connection and logs neither its start nor its end, since each lookup
+    has one.
+    """
 
     noisy = False
 
@@ -199,10 +205,10 @@ def _once(protocol: Protocol) -> Factory:
 
 
 def is_encrypted_first(url: str, certificates_are_named: bool) -> bool:
-    """Whether StartTLS has to succeed before anything is said: with ``ldap://``, unless it stays on
-    this machine.
+    """Return whether StartTLS has to succeed before anything is sent: with ``ldap://``, unless it
+    stays on this machine.
 
-    There, too, if certificates are named to check it by.
+    Also on this machine, if certificates are configured to check it by.
     """
     return urlsplit(url).scheme == "ldap" and (
         certificates_are_named or is_readable_on_the_way(url)

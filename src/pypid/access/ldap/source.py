@@ -1,4 +1,5 @@
-"""The source of people that asks the directory: who is this, is that the password, which groups."""
+"""The source of users that asks the directory: it finds users, checks passwords and reads groups.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ from pypid.http_client.faults import Fault
 from pypid.ports import People
 
 AT_ONCE = 4
-"""Threads, and so connections. The daemon has more of them, and other uses for them."""
+"""Threads, and so connections. The daemon has more threads, and other uses for them."""
 MOST_WAITING = 64
 TOO_LONG = "it takes too long to answer"
 _SAY_AGAIN = 60.0
-"""Seconds after which the log says again that the directory is away."""
+"""Seconds after which the log repeats that the directory is unavailable."""
 _MOST_TOLD = 1000
 
 
@@ -53,15 +54,15 @@ class LdapPeople:
     """Users and groups of a directory. Names are compared exactly: as the directory spells them, in
     `name_attribute`.
 
-    (To the directory ``Alice`` is ``alice``. Here she would be somebody else, with other rights;
-    or, made ``alice``, somebody whom another source knows by that name.)
+    (The directory takes ``Alice`` for ``alice``. Here she would be another user, with other rights;
+    or, changed to ``alice``, the user whom another source knows by that name.)
     """
 
     _log = Logger()
 
     def __init__(self, settings: LdapSourceSettings, world: World, way: DirectoryRoute) -> None:
-        """Raises `CannotStart` for an `admin_group` that is meant for a distinguished name, and is
-        none.
+        """Raises `CannotStart` for an `admin_group` that looks like a distinguished name and is not
+        valid.
         """
         self._world = world
         self._patience = settings.patience
@@ -73,19 +74,23 @@ class LdapPeople:
         self._trouble_told = 0.0
 
     async def check(self, credential: Credential) -> Identity | None:
-        """As `People.check`."""
+        """Return the identity that the credential proves, or None if the directory does not know
+        the user (see `People.check`).
+        """
         answer = await self._ask(credential.user, credential.password)
         if isinstance(answer, _Refused):
             raise Unauthenticated(WRONG)
         return None if answer is None else answer.identity
 
     async def find(self, user: str) -> Identity | None:
-        """As `People.find`."""
+        """Return the user's identity without any proof, or None for a user who is unknown or may
+        not log in.
+        """
         answer = await self._ask(user, None)
         return None if answer is None or isinstance(answer, _Refused) else answer.identity
 
     async def groups(self, user: str) -> frozenset[str]:
-        """None: it knows its own people only."""
+        """Return no groups: the directory knows those of its own users only."""
         return frozenset()
 
     async def _ask(self, user: str, password: str | None) -> _Person | _Refused | None:
@@ -109,7 +114,7 @@ class LdapPeople:
     async def _in_turn(self, user: str, password: str | None) -> _Person | _Refused | None:
         until = self._world.clock.seconds() + self._patience
         await self._turns.acquire()
-        # the turn is over when the thread is done, and not when nobody waits for it any more
+        # release the turn when the thread is done, and not when its caller has given up
         return await shielded(self._asked(user, password, until))
 
     async def _asked(
@@ -142,8 +147,8 @@ class LdapPeople:
     async def _by(
         self, pipe: Pipe, ask: Callable[[], _Person | _Refused | None], left: float
     ) -> _Person | _Refused | None:
-        """What is asked over the connection; when the time is up, the connection ends, and so does
-        the thread.
+        """Return the answer to the question over the connection; at the timeout, end the
+        connection, and with it the thread.
         """
         late = self._world.clock.callLater(max(left, 0), pipe.abort)
         try:
@@ -197,7 +202,7 @@ class LdapPeople:
 
 @frozen
 class _Question:
-    """What is asked of the directory to know one user. Blocks."""
+    """The searches in the directory that identify one user. Blocks."""
 
     settings: LdapSourceSettings
     admins: Key | str | None
@@ -205,10 +210,10 @@ class _Question:
     def ask(
         self, user: str, password: str | None, left: Callable[[], float], descriptor: int
     ) -> _Person | _Refused | None:
-        """Who the user is, within the seconds that are `left`; with a password, only if it is the
-        right one.
+        """Return who the user is, within the seconds that are `left`; with a password, only if it
+        is right.
 
-        `descriptor` is the connection, which is closed.
+        `descriptor` is the connection, which gets closed.
         """
         with connected(descriptor, self.settings, left) as connection:
             entry = self._entry(connection, user)
@@ -268,7 +273,7 @@ class _Question:
 
 
 def _admins(group: str | None) -> Key | str | None:
-    """A distinguished name if it looks like one, else the name of a group."""
+    """Return a key if the text looks like a distinguished name, else the name of a group."""
     if group is None or "=" not in group:
         return group
     try:
@@ -293,7 +298,7 @@ def _away() -> PeopleUnknown:
 
 
 def _said(error: ldap.LDAPError) -> str:
-    """What libldap and the server say of it, in a line."""
+    """Return the messages of libldap and the server in one line."""
     told = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
     texts = [str(told[part]) for part in ("desc", "info") if told.get(part)] or [
         type(error).__name__

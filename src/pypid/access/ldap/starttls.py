@@ -1,21 +1,21 @@
-"""Asking for encryption (StartTLS, RFC 4511, 4.14), as bytes: it is done before libldap has the
+"""The StartTLS request (RFC 4511, 4.14) and its answer, as bytes: it is done before libldap has the
 connection.
 """
 
 from __future__ import annotations
 
 REQUEST = bytes.fromhex("301d02010177188016") + b"1.3.6.1.4.1.1466.20037"
-"""The extended request with the name of StartTLS, as message 1."""
+"""The extended request with the OID of StartTLS, as message 1."""
 
 _MOST = 4096
 """Bytes of an answer."""
 
 
 def answer(heard: bytes) -> bool:
-    """Whether what was `heard` is the yes, whole; False: there is more to come.
+    """Return whether `heard` is the complete positive answer; False: there is more to come.
 
-    Raises `ValueError` with the reason for a no, for what is no answer, and for anything behind it:
-    that would be taken for what was said under encryption.
+    Raises `ValueError` with the reason for a refusal, for an invalid answer, and for any bytes
+    after it: they would be taken for encrypted content.
     """
     whole = _element(heard, 0x30)
     if whole is None:
@@ -38,8 +38,8 @@ def answer(heard: bytes) -> bool:
 
 
 def _element(data: bytes, tag: int) -> tuple[bytes, bytes] | None:
-    """The content of the element that `data` begins with, and what is behind it; None: it is not
-    whole yet.
+    """Return the content of the element that `data` begins with, and the bytes after it; None if it
+    is incomplete.
     """
     if data[:1] != bytes([tag])[: len(data)]:
         raise ValueError("its answer to StartTLS is no LDAP.")

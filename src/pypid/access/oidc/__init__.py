@@ -1,5 +1,5 @@
-"""Trusted publishing: issuers of identity tokens (OIDC), their keys, and the tokens of ours that
-they are exchanged for.
+"""Trusted publishing: issuers of identity tokens (OIDC), their keys, and the pypid tokens that they
+are exchanged for.
 
-Why so: decision 0018.
+Rationale: decision 0018.
 """

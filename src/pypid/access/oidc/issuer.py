@@ -1,4 +1,6 @@
-"""One issuer: where its keys are (OpenID Connect Discovery 1.0), and the keys, kept for a while."""
+"""An issuer of identity tokens: its keys, found by OpenID Connect Discovery 1.0, and cached for a
+while.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,13 @@ LARGEST = 1 << 18
 PATIENCE = 10.0
 """Seconds that one document may take, from the question to the last byte."""
 FRESH = 3600.0
-"""Seconds that keys are good for: then a key that the issuer has withdrawn is known no more."""
+"""Seconds for which keys are valid: after that a key that the issuer has withdrawn is unknown."""
 AGAIN = 60.0
-"""Seconds between two questions for keys that are not known. Whoever makes up a key's name makes us
-ask no more often.
+"""Seconds between two requests for unknown keys. A client that invents names of keys causes no more
+requests than that.
 """
 AFTER_FAILURE = 10.0
-"""Seconds until an issuer that was away is asked again."""
+"""Seconds until an unavailable issuer is asked again."""
 
 
 @frozen(kw_only=True)
@@ -74,10 +76,10 @@ class Keyring:
     _flights: Flights[str, _Known] = field(factory=Flights, init=False, repr=False)
 
     async def keys_for(self, token: Unproven) -> tuple[str, tuple[IssuerKey, ...]]:
-        """How the issuer spells itself, and the keys that the token may have been signed with, at
-        least one.
+        """Return the issuer's own spelling of its URL, and the keys that may have signed the token,
+        at least one.
 
-        Raises `MintRefused` where it has no such key, `PeopleUnknown` where it cannot be asked.
+        Raises `MintRefused` if it has no such key, `PeopleUnknown` if the issuer is unavailable.
         """
         known = self._known
         is_new = (
@@ -138,8 +140,8 @@ class Keyring:
 
 
 def _can_be_asked(url: str, issuer: str) -> bool:
-    """Whether it is a URL, and as safe as the issuer's. Raises `ValueError` for what only looks
-    like one.
+    """Return whether it is a URL, and as safe as the issuer's. Raises `ValueError` for a malformed
+    URL.
     """
     parts = urlsplit(url)
     if (
@@ -157,8 +159,8 @@ def _can_be_asked(url: str, issuer: str) -> bool:
 
 
 async def fetch(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
-    """The bytes at the URL; redirects are not followed. Raises `Fault`, also where it is too long
-    or takes too long.
+    """Return the body at the URL; redirects are not followed. Raises `Fault`, also if it is too
+    long or takes too long.
     """
     late: list[bool] = []
     asked = Deferred.fromCoroutine(_get(agent, clock, url))

@@ -1,4 +1,4 @@
-"""The keys of an issuer (JWKS, RFC 7517), and whether one of them made a signature. Blocks: not for
+"""The keys of an issuer (JWKS, RFC 7517), and the check of a signature with them. Blocks: not for
 the reactor thread.
 """
 
@@ -13,7 +13,7 @@ from pypid.core.accounts.identity_tokens import ALGORITHMS, Unproven, read_objec
 from pypid.core.errors import shortened
 
 MOST = 100
-"""Keys of one issuer that are looked at; they have two to five."""
+"""Keys of one issuer that are looked at; issuers have two to five."""
 SHORTEST_RSA = 2048
 """Bits."""
 
@@ -31,8 +31,8 @@ class IssuerKey:
 
 
 def read_keys(data: bytes) -> tuple[IssuerKey, ...]:
-    """The keys of a JWKS that signatures can be checked with; all others are passed over. Raises
-    `ValueError` if it is none.
+    """Return the keys of a JWKS that can verify signatures; all others are ignored. Raises
+    `ValueError` if it is not a JWKS.
     """
     listed = read_object(data).get("keys")
     if not isinstance(listed, list):
@@ -51,7 +51,7 @@ def _keys(listed: Sequence[object]) -> Iterator[IssuerKey]:
 
 
 def _algorithms(described: Mapping[str, Any]) -> frozenset[str]:
-    """What the key may be used with: by its kind, never by what a token says (RFC 8725, 3.1)."""
+    """Return the algorithms of the key: by its kind, never by what a token says (RFC 8725, 3.1)."""
     if described.get("use", "sig") != "sig" or "d" in described:
         return frozenset()
     match described:
@@ -89,7 +89,7 @@ def _public(described: Mapping[str, Any], algorithm: str) -> Any:
 
 
 def fitting(keys: Sequence[IssuerKey], token: Unproven) -> tuple[IssuerKey, ...]:
-    """Those keys that the token may have been signed with; if it names none, the only one there is
+    """Return the keys that may have signed the token; if it names none, the only candidate there is
     (OIDC Core, 10.1).
     """
     suited = tuple(key for key in keys if token.algorithm in key.algorithms)
@@ -99,7 +99,7 @@ def fitting(keys: Sequence[IssuerKey], token: Unproven) -> tuple[IssuerKey, ...]
 
 
 def proven_claims(token: Unproven, keys: Sequence[IssuerKey]) -> dict[str, Any]:
-    """The claims, signed with one of the keys. Raises `MintRefused`."""
+    """Return the claims, if one of the keys has signed them. Raises `MintRefused`."""
     import jwt
 
     assert token.algorithm in ALGORITHMS

@@ -1,5 +1,5 @@
-"""Identity tokens in exchange for tokens of ours: what a workflow shows once, and publishes with
-for a quarter of an hour.
+"""Exchange of identity tokens for pypid tokens: a workflow shows an identity token once, and
+publishes with the pypid token for a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from pypid.http_client.trust import Trust
 from pypid.ports import Accounts, Journal, Publishers
 
 LIFETIME = timedelta(minutes=15)
-"""Of a token; no draft or client wants less (PEP 807: 900 to 21,600 seconds)."""
+"""Lifetime of a token; no draft or client asks for less (PEP 807: 900 to 21,600 seconds)."""
 AT_ONCE = 4
-"""Identity tokens that are looked at at once."""
+"""Identity tokens that are checked at once."""
 WAITING = 64
-"""How many others may wait for their turn."""
+"""Further requests that may wait for their turn."""
 USED = "jti"
-"""What `Accounts.once` is asked about."""
+"""The kind of value for `Accounts.once`."""
 
 _SCOPE = frozenset({Action.READ, Action.WRITE})
 
@@ -62,20 +62,22 @@ class TrustedPublishing:
     )
 
     def trust(self, trusted: Sequence[Trusted]) -> None:
-        """Go on with these issuers; what is known of the keys of those that stay is kept."""
+        """Trust these issuers from now on; the cached keys of those that stay remain valid."""
         self._trusted = tuple(trusted)
         new = ((each.url, Keyring(each.url, self.world, self.agent)) for each in trusted)
         self._keyrings = {url: self._keyrings.get(url, keyring) for url, keyring in new}
 
     @property
     def audience(self) -> str | None:
-        """As `Publishers.audience`. Clients do not say whose token they are going to get: the first
-        issuer's audience it is.
+        """The audience that clients put into identity tokens: that of the first issuer, since
+        clients do not say which issuer they are going to use.
         """
         return self._trusted[0].audience if self._trusted else None
 
     async def mint(self, jwt: str, address: str) -> Minted:
-        """As `Publishers.mint`."""
+        """Return a pypid token for the identity token. Raises `MintRefused`, and `Busy` if too many
+        requests wait.
+        """
         if not self._trusted:
             raise refused(
                 "No issuer is trusted here: an administrator can name one ([issuer:github]).",
@@ -98,9 +100,7 @@ class TrustedPublishing:
     async def _give(
         self, trusted: Trusted, proven: Proven, projects: tuple[str, ...], address: str
     ) -> Minted:
-        """To its end, even if the client is gone by then: no token is given that the audit log does
-        not know.
-        """
+        """Issue the token, also if the client has disconnected: every token is in the audit log."""
         await self._use_up(trusted, proven)
         now = self.world.now()
         user = publisher_of(trusted.name, proven.subject)
@@ -134,8 +134,8 @@ class TrustedPublishing:
         )
 
     async def _use_up(self, trusted: Trusted, proven: Proven) -> None:
-        """Last of all, so that a token that was refused for a mistake in the configuration can be
-        shown again.
+        """Mark the identity token as used; last of all, so that a token that was refused for a
+        mistake in the configuration can be shown again.
         """
         value = sha256(f"{trusted.url}\n{proven.id}".encode()).hexdigest()
         if not await self.accounts.once(USED, value, proven.expires + LEEWAY):
@@ -176,15 +176,15 @@ def _deed(trusted: Trusted, proven: Proven, token: Token, address: str) -> Audit
 
 
 def connected(reactor: Any) -> HttpConnections:
-    """How issuers are reached: verified by the system's authorities (OpenSSL's SSL_CERT_FILE names
-    others).
+    """Return the HTTP connections to issuers: verified by the system's authorities (OpenSSL's
+    SSL_CERT_FILE names others).
     """
     return connections(reactor, Trust(), 10.0, idle=2, idle_time=30, again=True)
 
 
 def trusted_by(issuers: Mapping[str, IssuerSettings]) -> tuple[Trusted, ...]:
-    """The issuers of a configuration (`Config.issuers`), which was checked; those without a url are
-    none.
+    """Return the issuers of a checked configuration (`Config.issuers`); those without a url are
+    left out.
     """
     return tuple(
         Trusted(
@@ -207,11 +207,11 @@ def open(
     world: World,
     reached: HttpConnections,
 ) -> TrustedPublishing:
-    """What goes into `face.publishers`; `reached` is `connected(reactor)`, whoever made it closes
-    it at the end.
+    """Return the app's `publishers`; `reached` is `connected(reactor)`, and the caller closes it at
+    the end.
 
-    On a reload: ``publishers.trust(trusted_by(config.issuers))``. Without any issuer it answers
-    ``not-enabled``, so that it may always be there.
+    On a reload call ``publishers.trust(trusted_by(config.issuers))``. Without any issuer it answers
+    ``not-enabled``, so that it can always be in place.
     """
     publishing = TrustedPublishing(accounts, journal, world, reached.agent)
     publishing.trust(trusted_by(issuers))

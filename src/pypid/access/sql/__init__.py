@@ -1,7 +1,6 @@
-"""The accounts database: people, groups, rights, tokens, sessions, the audit log and downloads, in
-sqlite or PostgreSQL.
+"""The accounts database: users, groups, rights, tokens, sessions, the audit log and downloads, in
+SQLite or PostgreSQL.
 
-Nothing here imports SQLAlchemy before a database is opened: `place`, `roll`, `threads`, `database`,
-`accounts`, `people`, `journal` and `downloads` are without it, and those that need it are imported
-in the thread that does the work. Why these are three databases: decision 0016.
+Nothing here imports SQLAlchemy before a database is opened: modules that need it are imported in
+the thread that does the work. Why these are three databases: decision 0016.
 """

@@ -1,4 +1,6 @@
-"""People, groups, rights, tokens and sessions: changed in the database, then read out of memory."""
+"""`SqlAccounts`: users, groups, rights, tokens and sessions, written to the database and read from
+memory.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,13 @@ T = TypeVar("T")
 
 
 class SqlAccounts:
-    """`Accounts` out of a database. Beside what the socket says, a bad name is `BadRequest`, and a
-    full disk `StorageFull`.
+    """`Accounts` in a database. Besides the errors of that protocol it raises `BadRequest` for a
+    bad name, and `StorageFull` for a full disk.
     """
 
     def __init__(self, database: Database, world: World) -> None:
-        """`current` is what it says now: its `on_change` tells of every change, its `known` holds
-        the rights.
+        """`current` is the state in force: its `on_change` is called at every change, its `known`
+        holds the rights.
         """
         self.current = Current(database, world)
         self._world = world
@@ -81,8 +83,8 @@ class SqlAccounts:
         await self._change(lambda writing: writing.remove_user(name))
 
     async def rehash(self, name: str, old: str, new: str) -> None:
-        """Put another hash of the same password in place of the `old` one, if that is still there;
-        no session ends by it.
+        """Replace the `old` hash by another one of the same password, if it is still stored; no
+        session ends by it.
         """
         await self._change(lambda writing: writing.rehash(name, old, new))
 
@@ -132,13 +134,13 @@ class SqlAccounts:
         return await self._change(lambda writing: writing.merge(dump))
 
     async def inherit(self, dump: Dump) -> Merged | None:
-        """As `merge`, where nobody is there and nobody was ever inherited; else None, and nothing
-        is done.
+        """Merge the dump (see `merge`) if there are no users yet and nothing was ever inherited;
+        else return None, and change nothing.
         """
         return await self._change(lambda writing: writing.inherit(dump, _INHERITED))
 
     async def may_inherit(self) -> bool:
-        """Whether that is so. Raises `PeopleUnknown`."""
+        """Return whether `inherit` would merge. Raises `PeopleUnknown`."""
         if not self.current.is_there():
             return True
         try:
@@ -147,7 +149,7 @@ class SqlAccounts:
             raise PeopleUnknown(NAME) from None
 
     async def has_inherited(self) -> bool:
-        """Whether it was done, once. Raises `PeopleUnknown`."""
+        """Return whether `inherit` has merged a dump at some time. Raises `PeopleUnknown`."""
         if not self.current.is_there():
             return False
         try:
@@ -219,16 +221,14 @@ class SqlAccounts:
         await self.current.open()
 
     async def poll(self) -> None:
-        """See whether another node has changed something: call it every `current.POLL` seconds.
-        Never fails.
-        """
+        """Look for changes by other nodes: call it every `current.POLL` seconds. Never fails."""
         await self.current.poll()
 
     async def tend(self) -> None:
-        """Write down which tokens were used, and remove what has ended long enough ago. Call it
-        each minute.
+        """Store which tokens were used, and remove what has ended long enough ago. Call it each
+        minute.
 
-        What cannot be done now is done the next time.
+        What fails is done the next time.
         """
         await shielded(self._tend())
 
@@ -251,7 +251,7 @@ class SqlAccounts:
         await self.current.forget()
 
     async def close(self) -> None:
-        """Write down what is only in memory. (The database is closed by whoever has made it.)"""
+        """Store what is only in memory. (The database is closed by the code that opened it.)"""
         if self._uses:
             await self.tend()
 
@@ -261,7 +261,7 @@ def _digest(kind: str, value: str) -> str:
 
 
 _INHERITED = _digest("inherited", "pypicloud")
-"""The mark in the database: it goes wherever the database goes."""
+"""The mark in the database, which stays with the database when it is moved."""
 
 
 def _may_inherit(connection: Connection) -> bool:
@@ -277,7 +277,7 @@ def _has_inherited(connection: Connection) -> bool:
 
 
 def _has_ended(roll: AccountsState, now: datetime) -> bool:
-    """Whether a sweep would find something, about."""
+    """Return whether a sweep would probably find something."""
     if any(session.expires <= now for session in roll.sessions.values()):
         return True
     ends = (

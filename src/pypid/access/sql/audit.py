@@ -1,6 +1,4 @@
-"""The audit log in a database. What cannot be written waits, in order, and is written once it can
-be.
-"""
+"""The audit log in a database. Entries that cannot be written wait, in order, until they can be."""
 
 from __future__ import annotations
 
@@ -26,10 +24,10 @@ if TYPE_CHECKING:
 PART = "journal"
 NAME = "the audit log's database"
 MOST_WAITING = 10_000
-"""Deeds that wait for the database; those that come then are only told in the log."""
+"""Entries that wait for the database; further ones are written to the daemon's log only."""
 AT_ONCE = 200
 MOST = 1000
-"""Deeds in one answer."""
+"""Entries in one answer."""
 _MOST_DETAILS = 50
 
 
@@ -41,8 +39,7 @@ class _Failed:
 
 
 class SqlJournal:
-    """`Journal` in a database, which may be that of the accounts. Call `retry`
-    every few seconds.
+    """`Journal` in a database, which may be that of the accounts. Call `retry` every few seconds.
     """
 
     _log = Logger()
@@ -63,13 +60,13 @@ class SqlJournal:
             await shielded(self._written())
 
     async def _written(self) -> None:
-        """Once all that waits now is written, or cannot be."""
+        """Wait until all entries that wait now are written, or writing fails."""
         last = self._waiting[-1]
         while self._failed is None and last in self._waiting:
             await self.retry()
 
     async def retry(self) -> None:
-        """Write what waits. What fails is logged, once."""
+        """Write the entries that wait. Failures are logged, each reason once."""
         if self._waiting:
             await self._flights.single(None, self._write)
 
@@ -134,7 +131,7 @@ class SqlJournal:
             raise PeopleUnknown(NAME) from None
 
     async def has_any(self, what: Sequence[str]) -> bool:
-        """Return whether there is a line of any of these kinds, as far as the audit log can be
+        """Return whether there is an entry of any of these kinds, as far as the audit log can be
         read.
         """
         if not self._database.is_there():
@@ -146,7 +143,7 @@ class SqlJournal:
             return False
 
     async def close(self) -> None:
-        """Try a last time to write what waits; the log then has what could not be written."""
+        """Try a last time to write the entries that wait; the rest goes to the daemon's log."""
         await self.retry()
         while self._waiting:
             self._tell(self._waiting.popleft())

@@ -1,8 +1,8 @@
-"""pypicloud's dump of its people (``ppc-export``, ``/admin/acl.json.gz``): read, with all that is
-odd in it, and written. Pure.
+"""Read and write pypicloud's dump of users, groups and rights (``ppc-export``,
+``/admin/acl.json.gz``). Pure.
 
-Source: ``dump`` and ``load`` in pypicloud 1.3.12's ``access/base.py``. What cannot be said here as
-it was said there becomes less, never more; where that is a right that somebody loses, the oddity is
+Source: ``dump`` and ``load`` in pypicloud 1.3.12's ``access/base.py``. A rule that pypid cannot
+express grants less here than there, never more; if a user loses a right by that, the oddity is
 `grave`.
 """
 
@@ -23,22 +23,23 @@ from pypid.core.errors import BadRequest, shortened
 from pypid.core.permissions import account_name
 
 LARGEST = 64 << 20
-"""Bytes of JSON, packed or not: that of some hundred thousand rights."""
+"""Maximum bytes of JSON, packed or not: enough for some hundred thousand rights."""
 MOST = 200_000
-"""Users, groups, members and rights, all together."""
+"""Maximum number of users, groups, members and rights together."""
 LONGEST_NAME = 200
-"""Characters of a user's or group's name, as the accounts database has them."""
+"""Maximum characters of a user's or group's name, as in the accounts database."""
 LONGEST_HASH = 1000
 KNOWN_HASHES = (
     *("$argon2id$", "$argon2i$", "$argon2d$", "$2a$", "$2b$", "$2y$"),
     *("$6$", "$5$", "$pbkdf2-sha512$", "$pbkdf2-sha256$", "$apr1$"),
 )
-"""How the hashes begin that somebody can log in by here (`access.passwords` verifies them)."""
+"""Prefixes of the password hashes that work for logging in here (`access.passwords` verifies them).
+"""
 OURS = "pypid "
-"""What the version begins with in dumps of pypid's own."""
+"""Prefix of the version in dumps that pypid wrote."""
 MANY = frozenset({Whom.EVERYONE, Whom.AUTHENTICATED})
 TAKEN = frozenset({"anonymous", "operator"})
-"""What the audit log calls others by."""
+"""Names that the audit log uses for actors without an account."""
 _GZIP = b"\x1f\x8b"
 
 
@@ -47,30 +48,30 @@ _GZIP = b"\x1f\x8b"
 
 @frozen(kw_only=True)
 class DumpedPerson:
-    """A user of the dump. The password's hash is in no repr."""
+    """A user in the dump. The password hash does not appear in the repr."""
 
     name: str
     hash: str = field(repr=False)
     admin: bool = False
     pending: bool = False
-    """Has registered, and was not approved yet."""
+    """Whether the user has registered and is not approved yet."""
 
 
 @frozen(kw_only=True)
 class Dump:
-    """All of it, in our words. Users and rights are sorted."""
+    """A dump in pypid's terms. Users and rights are sorted."""
 
     users: tuple[DumpedPerson, ...] = ()
     groups: Mapping[str, frozenset[str]] = MappingProxyType({})
-    """The members, of whom not each has to be one of `users`."""
+    """The members of each group; not every member needs to be in `users`."""
     rights: tuple[Right, ...] = ()
     allow_register: bool = False
 
 
 @frozen
 class Oddity:
-    """Something in the dump that is not taken as it stands. `grave`: somebody loses a right by it;
-    `wider`: somebody gets one that he had neither there nor here.
+    """Something in the dump that is not taken over unchanged. `grave`: a user loses a right by it;
+    `wider`: a user gets a right that they had neither there nor here.
     """
 
     what: str
@@ -80,13 +81,13 @@ class Oddity:
 
     @property
     def text(self) -> str:
-        """In one line."""
+        """Return the oddity in one line."""
         return f"{self.what}: {self.done}"
 
 
 @frozen
 class ParsedAcl:
-    """A dump, and what was odd about it, each thing once."""
+    """A dump and its oddities, each listed once."""
 
     dump: Dump
     oddities: tuple[Oddity, ...] = ()
@@ -96,7 +97,7 @@ class ParsedAcl:
 
 
 class DumpedUser(msgspec.Struct):
-    """A user, as the format has them. Who is known by a directory has no password there."""
+    """A user in the format. Users who authenticate with a directory have no password there."""
 
     username: str
     password: str | None = None
@@ -111,7 +112,7 @@ class DumpedPackages(msgspec.Struct):
 
 
 class AclDocument(msgspec.Struct):
-    """The whole document; what else stands in it is passed over, as pypicloud does."""
+    """The whole document; unknown fields are ignored, as in pypicloud."""
 
     users: list[DumpedUser]
     groups: dict[str, list[str]] = {}
@@ -122,11 +123,10 @@ class AclDocument(msgspec.Struct):
 
 
 def read_dump(data: bytes) -> ParsedAcl:
-    """The dump in `data`, gzipped or plain. Raises `BadRequest` for what is none, or beyond the
-    bounds.
+    """Return the dump in `data`, gzipped or plain. Raises `BadRequest` if it is not a dump or
+    exceeds the limits.
 
-    What it does not say is said in a plain text without a value of the dump: there are hashes in
-    it.
+    The error never quotes a value of the dump, because a dump contains password hashes.
     """
     try:
         document = msgspec.json.decode(unpacked(data), type=AclDocument)
@@ -143,8 +143,8 @@ def read_dump(data: bytes) -> ParsedAcl:
 
 
 def unpacked(data: bytes) -> bytes:
-    """The JSON in `data`, gzipped or plain. Raises `BadRequest` for a damaged file, and for one
-    larger than `LARGEST`.
+    """Return the JSON in `data`, gzipped or plain. Raises `BadRequest` for a damaged file and for
+    one larger than `LARGEST`.
     """
     text = _unpacked(data) if data.startswith(_GZIP) else data
     if len(text) > LARGEST:
@@ -153,7 +153,7 @@ def unpacked(data: bytes) -> bytes:
 
 
 def _unpacked(data: bytes) -> bytes:
-    """No more of it than `LARGEST` and a byte."""
+    """Return at most `LARGEST` + 1 bytes of the unpacked data."""
     reader = zlib.decompressobj(wbits=31)
     try:
         text = reader.decompress(data, LARGEST + 1)
@@ -179,8 +179,8 @@ def _too_large() -> BadRequest:
 
 
 def taken(document: AclDocument) -> ParsedAcl:
-    """What the document says, as far as it can be said here. Raises `BadRequest`
-    beyond the bounds.
+    """Return the document in pypid's terms, as far as they can express it. Raises `BadRequest`
+    beyond the limits.
     """
     if _count(document) > MOST:
         raise _too_large()
@@ -234,16 +234,16 @@ def _count(document: AclDocument) -> int:
 
 @define
 class _Judge:
-    """Takes what can be held, and notes the rest."""
+    """Takes over what can be represented here and records the rest as oddities."""
 
     oddities: dict[str, Oddity] = field(factory=dict)
 
     def odd(self, what: str, done: str, *, grave: bool = False) -> None:
-        """Note it, once."""
+        """Record an oddity, once."""
         self.oddities.setdefault(what, Oddity(what, done, grave))
 
     def named(self, kind: str, name: str) -> bool:
-        """Whether a user or a group (`kind`) can be called so here."""
+        """Return whether a user or a group (`kind`) can have this name here."""
         try:
             account_name(name)
             if len(name) > LONGEST_NAME:
@@ -334,9 +334,10 @@ class _Judge:
 
 
 def document_of(dump: Dump, version: str) -> Mapping[str, Any]:
-    """The document that says it, for ``ppc-import`` and for `read_dump`; `version` is pypid's.
+    """Return the document for a dump, readable by ``ppc-import`` and by `read_dump`; `version` is
+    pypid's.
 
-    Whoever waits for approval has no admin's flag there.
+    Users who wait for approval have no admin flag there.
     """
     packages: dict[str, dict[str, dict[str, list[str]]]] = {"users": {}, "groups": {}}
     for right in dump.rights:
@@ -365,15 +366,15 @@ def document_of(dump: Dump, version: str) -> Mapping[str, Any]:
 
 
 def write_dump(document: Mapping[str, Any]) -> bytes:
-    """The document, gzipped: the same bytes for the same document."""
+    """Return the document gzipped: the same bytes for the same document."""
     return gzip.compress(msgspec.json.encode(document), mtime=0)
 
 
 def words_of(*, write: bool) -> list[str]:
-    """A right in pypicloud's words."""
+    """Return a right in pypicloud's words."""
     return ["read", "write"] if write else ["read"]
 
 
 def sorted_rights(rights: Iterable[Right]) -> tuple[Right, ...]:
-    """By project, kind and name."""
+    """Return the rights sorted by project, kind and name."""
     return tuple(sorted(rights, key=lambda right: (right.project, right.whom.value, right.name)))

@@ -1,6 +1,4 @@
-"""What became of a dump of pypicloud's people that was taken over beside people who were here.
-Pure.
-"""
+"""The result of merging a dump of pypicloud's users into existing accounts. Pure."""
 
 from __future__ import annotations
 
@@ -12,36 +10,38 @@ from pypid.core.accounts.acl_dump import Oddity
 from pypid.core.accounts.rights import Right
 
 MOST_NAMED = 20
-"""Members in one line."""
+"""Maximum number of members named in one line."""
 
 
 @frozen(kw_only=True)
 class Merged:
-    """What became of a dump that was taken over: how much of it was new."""
+    """The result of taking over a dump: how much of it was new."""
 
     users: tuple[str, ...] = ()
-    """Those who had no account here."""
+    """Users of the dump who had no account here."""
     there: int = 0
-    """How many had one, which stays as it is."""
+    """Number of users who had an account, which is unchanged."""
     groups: int = 0
     members: int = 0
     rights: int = 0
     weaker: tuple[str, ...] = ()
-    """Users who are administrators or can log in by the dump, and not here."""
+    """Users who are administrators or can log in according to the dump, but not here."""
     other: tuple[str, ...] = ()
-    """Users who are more here than in the dump."""
+    """Users who can do more here than in the dump."""
     stronger: tuple[Right, ...] = ()
-    """Rights of the dump that here are greater."""
+    """Rights of the dump that are greater here."""
     wider: tuple[Oddity, ...] = ()
-    """Who gets something because a name here and a name there are one now."""
+    """Oddities for users or groups that gain rights because a name here and a name in the dump are
+    now one.
+    """
 
     @property
     def changed(self) -> bool:
-        """Whether anything was."""
+        """Whether the merge changed anything."""
         return bool(self.users or self.groups or self.members or self.rights)
 
     def oddities(self) -> Iterator[Oddity]:
-        """What stays otherwise than the dump has it."""
+        """Yield an oddity for each thing that differs from the dump after the merge."""
         for name in self.weaker:
             done = (
                 "the account that is here stays as it is: it waits, is disabled, or is no "
@@ -63,7 +63,9 @@ class Merged:
 
 
 def grown(group: str, members: Iterable[str]) -> Oddity:
-    """That these are in the group here, and not by the dump, which gives something to it."""
+    """Return the oddity for users who are in the group here but not in the dump, which grants the
+    group rights.
+    """
     done = (
         "they may do here what the dump gives to the group; take them out of it if that is not "
         "meant"
@@ -74,8 +76,8 @@ def grown(group: str, members: Iterable[str]) -> Oddity:
 
 
 def entered(group: str, members: Iterable[str]) -> Oddity:
-    """That these come into the group, which has been given something here that the dump does not
-    give to it.
+    """Return the oddity for users whom the dump adds to a group that has rights here which the dump
+    does not grant.
     """
     done = (
         "they may do now what is given to the group here; take them out of it if that is not meant"
@@ -86,7 +88,7 @@ def entered(group: str, members: Iterable[str]) -> Oddity:
 
 
 def taken_up(name: str) -> Oddity:
-    """That an account was made under a name to which something was given here before."""
+    """Return the oddity for a new account whose name had rights here before the account existed."""
     done = "the account has that now, too; take it away if it was meant for somebody else"
     return Oddity(
         f"the name {name!r} was given something here before it had an account", done, wider=True

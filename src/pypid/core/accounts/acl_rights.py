@@ -1,8 +1,8 @@
-"""The rights of a pypicloud dump as rights of ours. Pure.
+"""Convert the rights of a pypicloud dump to pypid's rights. Pure.
 
-Two things are said there that cannot be said here: that somebody may write a package and not read
-it, and that a package has rules of its own which let nobody in. Nobody gets more than he had by
-that: see `rights_in`.
+Two of pypicloud's rules cannot be expressed here: that a user may write a package but not read it,
+and that a package has rules of its own which grant access to no user. The conversion never grants
+more than pypicloud did: see `rights_in`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from pypid.core.errors import BadName, shortened
 from pypid.core.packaging.names import ProjectName, project_name
 
 KEPT_CLOSED = "kept-closed"
-"""The group without members that keeps a project from taking the defaults."""
+"""The group without members that keeps the defaults from applying to a project."""
 
 Whose = tuple[Whom, str]
 Spelled = Mapping[Whose, frozenset[str]]
-"""Who may do what in a package under one spelling of its name."""
+"""The rights on a package under one spelling of its name."""
 
 
 def group_or_word(name: str) -> Whom:
-    """What pypicloud means by the name of a group: ``everyone`` and ``authenticated`` stand for
-    many.
+    """Return what pypicloud means by the name of a group: ``everyone`` and ``authenticated`` stand
+    for many users.
     """
     return {"everyone": Whom.EVERYONE, "authenticated": Whom.AUTHENTICATED}.get(name, Whom.GROUP)
 
 
 @frozen
 class AclRights:
-    """The rights, sorted; the name of the empty group that they need, if they do; and what was odd:
-    what, what was done, and whether somebody loses a right.
+    """The converted rights, sorted; the name of the empty group that they need, if any; and the
+    oddities: what, what was done, and whether a user loses a right.
     """
 
     rights: tuple[Right, ...]
@@ -48,13 +48,14 @@ def rights_in(
     named: Callable[[str, str], bool],
     taken: frozenset[str],
 ) -> AclRights:
-    """The rights of all packages. `named` says whether a ``user`` or a ``group`` can be called so;
-    `taken`: groups there are.
+    """Return the rights of all packages. `named` tells whether a ``user`` or a ``group`` can have a
+    name; `taken` are the existing groups.
 
-    Whoever may write but not read gets nothing, unless all may read who are logged in. A package
-    none of whose rules can be said is given to a group without members, so that it does not take
-    the defaults. Of a package in several spellings the rules of the normalised one hold, which is
-    what installers ask; or what all of them say.
+    A user or group that may write but not read gets nothing, unless all users who are logged in may
+    read. If none of a package's rules can be expressed, the package is granted to a group without
+    members, so that the defaults do not apply. For a package in several spellings, the rules of the
+    normalised spelling apply, which is what installers request; without one, what all spellings
+    grant.
     """
     judge = _Judge(named)
     by_project: dict[ProjectName, dict[str, dict[Whose, frozenset[str]]]] = {}
@@ -99,7 +100,7 @@ def rights_in(
 
 @define
 class _Judge:
-    """Takes what can be said, and notes the rest."""
+    """Takes over what can be expressed and records the rest as oddities."""
 
     named: Callable[[str, str], bool]
     oddities: list[tuple[str, str, bool]] = field(factory=list)
@@ -127,7 +128,7 @@ class _Judge:
         return frozenset(words) & {"read", "write"}
 
     def chosen(self, project: ProjectName, spellings: Mapping[str, Spelled]) -> Spelled:
-        """The rules that hold, of those under each spelling of the project's name."""
+        """Return the rules that apply, out of those under each spelling of the project's name."""
         shown = ", ".join(shortened(repr(spelling)) for spelling in sorted(spellings))
         match list(spellings.values()):
             case []:

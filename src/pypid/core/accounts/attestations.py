@@ -1,7 +1,7 @@
-"""Attestations (PEP 740) as they come with an upload: their form, and whether they are about the
-file that came with them.
+"""Check the attestations (PEP 740) of an upload: their form, and whether they are about the
+uploaded file.
 
-Who signed them is not seen here: `pypid.attestations.verification`. Source: "Index hosted
+Signatures are verified elsewhere: `pypid.attestations.verification`. Source: "Index hosted
 attestations" (packaging.python.org).
 """
 
@@ -20,8 +20,8 @@ from pypid.core.errors import shortened
 
 
 class Predicate(Enum):
-    """What attestations say of a file; the values are their predicate types. Others are refused, as
-    the public index does.
+    """What attestations state about a file; the values are their predicate types. Others are
+    refused, as on the public index.
     """
 
     PUBLISH = "https://docs.pypi.org/attestations/publish/v1"
@@ -39,7 +39,7 @@ class _Envelope(msgspec.Struct):
 
 
 class _Attestation(msgspec.Struct):
-    """PEP 740, "Attestation objects"."""
+    """An attestation object (PEP 740, "Attestation objects")."""
 
     version: Literal[1]
     verification_material: _VerificationMaterial
@@ -52,7 +52,7 @@ class _Subject(msgspec.Struct):
 
 
 class _Statement(msgspec.Struct):
-    """in-toto Attestation Framework, "Statement" v1."""
+    """A statement (in-toto Attestation Framework, "Statement" v1)."""
 
     kind: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(name="_type")
     subjects: list[_Subject] = msgspec.field(name="subject")
@@ -61,7 +61,7 @@ class _Statement(msgspec.Struct):
 
 @frozen
 class AttestationSubject:
-    """The file that attestations have to be about; `sha256` in lower-case hex."""
+    """The file that attestations must be about; `sha256` in lower-case hex."""
 
     filename: str
     sha256: str
@@ -69,8 +69,8 @@ class AttestationSubject:
 
 @frozen
 class Attestations:
-    """The attestation `objects` of an upload, each the exact JSON that came, or the `problems` with
-    them.
+    """The attestation `objects` of an upload, each as the exact JSON received, or the `problems`
+    with them.
     """
 
     objects: tuple[bytes, ...] = field(default=(), repr=False)
@@ -78,8 +78,8 @@ class Attestations:
 
 
 def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attestations:
-    """Read the form field ``attestations``: a JSON array of attestation objects. Never raises; no
-    field, no attestations.
+    """Read the form field ``attestations``: a JSON array of attestation objects. Never raises;
+    without the field there are no attestations.
     """
     if not texts:
         return Attestations()
@@ -133,8 +133,8 @@ def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attest
 
 
 def check_statement(statement: bytes, about: AttestationSubject) -> Predicate:
-    """What kind of attestation this in-toto statement makes; raises `ValueError` with all the
-    reasons why it is none for the file.
+    """Return the kind of attestation that this in-toto statement makes. Raises `ValueError` with
+    all the reasons why it is not valid for the file.
     """
     try:
         said = msgspec.json.decode(statement, type=_Statement)
@@ -156,7 +156,7 @@ def check_statement(statement: bytes, about: AttestationSubject) -> Predicate:
 
 
 def _statement_in(attestation: bytes) -> bytes:
-    """The statement, as it was signed; raises `ValueError`."""
+    """Return the statement as it was signed. Raises `ValueError`."""
     try:
         read = msgspec.json.decode(attestation, type=_Attestation)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
@@ -173,8 +173,7 @@ def _statement_in(attestation: bytes) -> bytes:
     statement = b""
     for name, text in said.items():
         try:
-            # pydantic before 2.10 broke the lines of base64, and so did the attestations that were
-            # made with it
+            # pydantic before 2.10 wrapped base64 in lines, and so did the attestations made with it
             statement = b64decode(text.replace("\n", ""), validate=True)
         except ValueError:
             raise ValueError(f"its {name} is not base64.") from None
@@ -208,8 +207,8 @@ def _subject_problems(subjects: Sequence[_Subject], about: AttestationSubject) -
 
 
 def parsed_filename(filename: str) -> tuple[Any, ...]:
-    """What `pypi_attestations` compares of file names: equal for two spellings of one name. Raises
-    `ValueError`.
+    """Return the parts of a filename that `pypi_attestations` compares: equal for two spellings of
+    one name. Raises `ValueError`.
     """
     parse: Callable[[str], tuple[Any, ...]]
     if filename.endswith(".whl"):

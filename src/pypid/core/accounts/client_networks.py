@@ -1,4 +1,4 @@
-"""Where somebody comes from, as far as it counts: what one customer of a network has is one place.
+"""Group client addresses into places: the addresses of one customer of a network count as one.
 Pure.
 """
 
@@ -12,8 +12,8 @@ LONGEST = 64
 
 @lru_cache(maxsize=4096)
 def place_of(address: str) -> str:
-    """What is counted as one place: an IPv4 address, the /64 of an IPv6 address; anything else as
-    it is, cut.
+    """Return the place of an address: an IPv4 address, the /64 of an IPv6 address, or any other
+    text unchanged, truncated.
     """
     try:
         found = ip_address(address)

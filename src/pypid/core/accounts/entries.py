@@ -1,4 +1,4 @@
-"""What is written down about people: accounts, tokens, sessions, and what they did. Values only."""
+"""Records about users: accounts, tokens, sessions, audit entries and downloads. Values only."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pypid.core.permissions import Scope
 TOKEN_USER = "__token__"
 """The user of a `Credential` whose password is a token (as on the public index)."""
 SESSION_USER = "__session__"
-"""The user of a `Credential` whose password is what a session's cookie holds: made by the guard,
-never out of a header.
+"""The user of a `Credential` whose password is the value of a session cookie: made by the guard,
+never read from a header.
 """
 
 
@@ -24,14 +24,14 @@ class AccountStatus(Enum):
 
     ACTIVE = "active"
     PENDING = "pending"
-    """Registered, and an administrator has not approved it yet."""
+    """Registered, and not yet approved by an administrator."""
     DISABLED = "disabled"
 
 
 @frozen(kw_only=True)
 class Account:
-    """A user in the accounts database. The password's hash is in no repr; empty: nobody can log in
-    with a password.
+    """A user in the accounts database. The password hash does not appear in the repr; empty means
+    that the user cannot log in with a password.
     """
 
     name: str
@@ -40,8 +40,8 @@ class Account:
     standing: AccountStatus = AccountStatus.ACTIVE
     created: datetime
     changed: datetime
-    """When the password, the admin flag or the standing changed last: sessions begun before a new
-    password end by it.
+    """When the password, the admin flag or the status last changed: a new password ends the
+    sessions begun before it.
     """
 
 
@@ -50,12 +50,12 @@ class Token:
     """A token as it is stored: never the secret, only its digest (BLAKE2b of 256 random bits needs
     no slow hash).
 
-    `user` is whose it is; for a `publisher` (trusted publishing) the text that stands for the
-    workflow, which is no account's name.
+    `user` is the owner; for a `publisher` (trusted publishing) it is the text that identifies the
+    workflow, which is not an account name.
     """
 
     id: str
-    """Public: in lists, in the audit log. 16 letters and digits."""
+    """Public identifier, shown in lists and in the audit log. 16 letters and digits."""
     digest: str = field(repr=False)
     name: str
     user: str
@@ -63,7 +63,7 @@ class Token:
     created: datetime
     expires: datetime | None = None
     used: datetime | None = None
-    """When it was used last, within a minute."""
+    """When the token was last used, accurate to a minute."""
     used_from: str = ""
     revoked: datetime | None = None
     publisher: bool = False
@@ -71,8 +71,8 @@ class Token:
 
 @frozen
 class Minted:
-    """A token that was made for a workflow (trusted publishing), as it is given to it. The secret
-    is in no repr.
+    """A new token for a workflow (trusted publishing), as it is sent to it. The secret does not
+    appear in the repr.
     """
 
     secret: str = field(repr=False)
@@ -80,14 +80,14 @@ class Minted:
 
 
 MOST_SESSIONS = 50
-"""Of one user at a time: more than anybody has browsers, and few enough that nobody fills the
-memory by logging in.
+"""Maximum sessions of one user at a time: more than a user has browsers, and few enough that
+logging in repeatedly cannot fill the memory.
 """
 
 
 @frozen(kw_only=True)
 class Session:
-    """A login in a browser. The cookie's value is a secret of which only the digest is kept."""
+    """A login in a browser. The cookie's value is a secret of which only the digest is stored."""
 
     digest: str = field(repr=False)
     user: str
@@ -98,7 +98,7 @@ class Session:
 
 @frozen(kw_only=True)
 class AuditEntry:
-    """Something that somebody changed: one line of the audit log."""
+    """An action of a user that changed something: one line of the audit log."""
 
     when: datetime
     who: str
@@ -107,27 +107,27 @@ class AuditEntry:
     ``reload-settings``.
     """
     subject: str
-    """What it was done to: a project, ``project/filename``, a user, a token's id."""
+    """The object of the action: a project, ``project/filename``, a user, a token's id."""
     where: str = ""
     """The address that the request came from; empty for the control socket."""
     token: str | None = None
-    """The id of the token that was used, if it was one."""
+    """The id of the token, if the request used one."""
     details: Mapping[str, str] = MappingProxyType({})
-    """Never a secret."""
+    """Additional data; never a secret."""
     serial: int = 0
-    """Its place in the log; 0 before it stands there."""
+    """Position in the log; 0 before the entry is written."""
 
 
 @frozen(kw_only=True)
 class DownloadEntry:
-    """That somebody was given a file."""
+    """A download of a file by a client."""
 
     when: datetime
     sha256: str
     project: str
     filename: str
     who: str
-    """The user; ``anonymous`` for somebody unknown."""
+    """The user; ``anonymous`` for a client without credentials."""
     where: str = ""
     token: str | None = None
     serial: int = field(default=0, eq=False)

@@ -1,7 +1,7 @@
-"""Identity tokens of OIDC issuers (JWT, RFC 7519): taken apart without believing a word, and judged
-once they are proven.
+"""Identity tokens of OIDC issuers (JWT, RFC 7519): parsed without trust, and judged once they are
+proven.
 
-The signature is checked in between, by who has the issuer's keys (`pypid.access.oidc`).
+In between, the holder of the issuer's keys checks the signature (`pypid.access.oidc`).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pypid.core.configuration.ini import printable
 from pypid.core.errors import MintRefused, shortened
 
 LONGEST = 16 << 10
-"""Characters of a token; GitHub's and GitLab's have some 2,000."""
+"""Maximum characters of a token; GitHub's and GitLab's have some 2,000."""
 ALGORITHMS = frozenset(
     {"EdDSA", *(f"{family}{size}" for family in ("RS", "PS", "ES") for size in (256, 384, 512))}
 )
-"""Those that need the issuer's private key. With HS* its public key would do as the secret, and
-``none`` needs nothing.
+"""Algorithms that need the issuer's private key. With HS* the issuer's public key would serve as
+the secret, and ``none`` needs no key.
 """
 LEEWAY = timedelta(seconds=60)
-"""How far clocks may be apart."""
+"""Tolerated difference between clocks."""
 LONGEST_LIFE = timedelta(days=1)
-"""GitHub's live for minutes, GitLab's for as long as a job may take."""
+"""Maximum lifetime. GitHub's tokens live for minutes, GitLab's for as long as a job may take."""
 LONGEST_ID = 512
-"""Characters of a key's or a token's id."""
+"""Maximum characters of a key's or a token's id."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+\Z")
 _LAST_DATE = 253_402_300_799
@@ -39,7 +39,7 @@ _LAST_DATE = 253_402_300_799
 
 
 def refused(description: str, code: str = "invalid-token") -> MintRefused:
-    """What is raised for a token that is not good; the codes are the public index's."""
+    """Return the error for a token that is not valid; the codes are the public index's."""
     return MintRefused(code, description)
 
 
@@ -56,10 +56,11 @@ class Unproven:
 
 
 def take_apart(token: str) -> Unproven:
-    """Read it. Raises `MintRefused` for what is no token, or no token that can be checked safely.
+    """Parse a token. Raises `MintRefused` for text that is not a token, or not one that can be
+    checked safely.
 
-    What a token says of where its key is (``jku``, ``jwk``, ``x5u``, ``x5c``) is not looked at:
-    keys come from the issuer.
+    The token's own statements about its key (``jku``, ``jwk``, ``x5u``, ``x5c``) are ignored: keys
+    come from the issuer.
     """
     if len(token) > LONGEST:
         raise refused(f"The token is longer than {LONGEST} characters.")
@@ -105,7 +106,7 @@ def _object(segment: str) -> dict[str, Any]:
 
 
 def read_object(data: bytes) -> dict[str, Any]:
-    """The JSON object. Raises `ValueError` for anything else."""
+    """Return the JSON object in `data`. Raises `ValueError` for anything else."""
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -118,8 +119,8 @@ def _is_id(value: object) -> bool:
 
 @frozen
 class Proven:
-    """What the issuer says, and said for us, now. `id` was given to this token alone (``jti``);
-    `claims` are all.
+    """The claims of a token that the issuer made for this index and that is valid now. `id` is
+    unique to this token (``jti``); `claims` are all claims.
     """
 
     id: str
@@ -129,8 +130,8 @@ class Proven:
 
 
 def judge(claims: Mapping[str, Any], *, issuer: str, audience: str, now: datetime) -> Proven:
-    """The claims of a token with a good signature. Raises `MintRefused` unless `issuer` made them,
-    for us, and for now.
+    """Return the claims of a token with a valid signature. Raises `MintRefused` unless `issuer`
+    made them, for this index, and they are valid now.
     """
     if claims.get("iss") != issuer:
         raise refused("The token is of another issuer.")

@@ -1,5 +1,5 @@
-"""Search filters of LDAP (RFC 4515) with places for who is looked for, as ``[ldap]`` has them.
-Nothing is searched here.
+"""Parse LDAP search filters (RFC 4515) with placeholders for the user, as in ``[ldap]``. No
+directory is searched here.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 
 USER_FILTER = "(&(objectClass=person)(uid={user}))"
-"""Which entry is the user, where ``[ldap] user_filter`` is empty."""
+"""Finds the user's entry if ``[ldap] user_filter`` is empty."""
 GROUP_FILTER = "(|(member={dn})(uniqueMember={dn})(memberUid={user}))"
-"""Which entries are groups of the user's, where ``[ldap] group_filter`` is empty."""
+"""Finds the entries of the user's groups if ``[ldap] group_filter`` is empty."""
 
 _ITEM = re.compile(
     r"\((?:[A-Za-z0-9][\w.;-]*(?:=|~=|>=|<=)|(?:[A-Za-z0-9][\w.;-]*)?(?::dn)?(?::[\w.]+)?:=)[^()\0]*\)",
@@ -23,7 +23,7 @@ _LINE_END = re.compile(r"\s*\n\s*")
 
 
 def user_filter(text: str) -> str:
-    """`text`, in one line, if it can find users; raises `ValueError` with the reason."""
+    """Return `text` in one line if it can find users. Raises `ValueError` with the reason."""
     text = _whole(text)
     attributes = _NAMED.findall(text)
     if not attributes:
@@ -45,7 +45,9 @@ def user_filter(text: str) -> str:
 
 
 def group_filter(text: str) -> str:
-    """`text`, in one line, if it can find a user's groups; raises `ValueError` with the reason."""
+    """Return `text` in one line if it can find a user's groups. Raises `ValueError` with the
+    reason.
+    """
     text = _whole(text)
     if not _PLACE.search(text):
         raise ValueError("it has to hold {dn} or {user}, as in (member={dn}) or (memberUid={user})")
@@ -53,7 +55,7 @@ def group_filter(text: str) -> str:
 
 
 def name_attribute(text: str) -> str:
-    """The attribute that holds the user's name, by a `user_filter`."""
+    """Return the attribute that holds the user's name, according to a `user_filter`."""
     match = _NAMED.search(text)
     if match is None:
         raise ValueError("no user_filter")
@@ -61,8 +63,8 @@ def name_attribute(text: str) -> str:
 
 
 def filled(text: str, escape: Callable[[str], str], *, user: str, dn: str = "") -> str:
-    """The filter with what is looked for in its places, once escaped (so that a ``{dn}`` in a name
-    is no place).
+    """Return the filter with its placeholders filled in, each value escaped once (a ``{dn}`` in a
+    name is not a placeholder).
     """
     values = {"user": escape(user), "dn": escape(dn)}
     return _PLACE.sub(lambda place: values[place[1]], text)

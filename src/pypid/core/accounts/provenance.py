@@ -1,8 +1,8 @@
-"""Provenance objects (PEP 740): attestations, and who signed them in the words that clients know.
+"""Provenance objects (PEP 740): attestations and their publishers, in the terms that clients know.
 
-The identities are those that `pypi_attestations` has models for; what it cannot verify again is not
-made here. Sources: "Index hosted attestations" (packaging.python.org); Fulcio's
-``docs/oid-info.md`` for what certificates say.
+The identities are those that `pypi_attestations` has models for; an identity that it cannot verify
+again is not written here. Sources: "Index hosted attestations" (packaging.python.org); Fulcio's
+``docs/oid-info.md`` for the contents of certificates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 
 class CertificateClaim(Enum):
-    """What a certificate of Fulcio says of the job that it was given to; the values are object
+    """Claims of a Fulcio certificate about the job that received it; the values are object
     identifiers.
     """
 
@@ -29,8 +29,8 @@ class CertificateClaim(Enum):
 
 
 class GitHub(msgspec.Struct, tag_field="kind", tag="GitHub", frozen=True):
-    """A job of GitHub Actions. The environment is not in the certificate, so it is
-    not known here.
+    """A job of GitHub Actions. The environment is unknown because the certificate does not contain
+    it.
     """
 
     repository: str
@@ -72,14 +72,15 @@ _CIRCLECI_SIGNER = re.compile(
 
 @frozen
 class Signed:
-    """An attestation (its JSON) whose signature was verified, and who signed it."""
+    """An attestation (its JSON) whose signature was verified, and its publisher."""
 
     publisher: Publisher
     attestation: bytes = field(repr=False)
 
 
 def publisher_of(claims: Mapping[CertificateClaim, str], email: str | None) -> Publisher | None:
-    """Who a certificate is of; None for an identity that a provenance object has no words for.
+    """Return the publisher that a certificate identifies; None for an identity that a provenance
+    object cannot express.
 
     `email` is the certificate's subject alternative name, if it is an address.
     """
@@ -105,7 +106,7 @@ def _github(claims: Mapping[CertificateClaim, str]) -> Publisher | None:
 def _gitlab(claims: Mapping[CertificateClaim, str]) -> Publisher | None:
     repository = _repository(claims, _GITLAB)
     path = _build_config(claims, f"{_GITLAB}{repository}//")
-    # clients look at both, so a certificate without one of them could never be verified again
+    # clients check both, so a certificate without one of them could never be verified again
     complete = (
         CertificateClaim.SOURCE_REPOSITORY_DIGEST in claims
         and CertificateClaim.SOURCE_REPOSITORY_REF in claims
@@ -130,8 +131,8 @@ def _repository(claims: Mapping[CertificateClaim, str], host: str) -> str:
 
 
 def _build_config(claims: Mapping[CertificateClaim, str], before: str) -> str:
-    """The path of the file that says how to build, between `before` and the revision; empty if it
-    is of another project.
+    """Return the path of the build configuration, between `before` and the revision; empty if it
+    belongs to another project.
     """
     said = claims.get(CertificateClaim.BUILD_CONFIG_URI, "")
     for claim in (
@@ -150,7 +151,7 @@ def _build_config(claims: Mapping[CertificateClaim, str], before: str) -> str:
 
 
 def provenance_object(signed: Sequence[Signed]) -> bytes:
-    """The provenance object to serve, as JSON: one bundle for each publisher."""
+    """Return the provenance object to serve, as JSON: one bundle for each publisher."""
     bundles = [
         {
             "publisher": publisher,

@@ -1,4 +1,4 @@
-"""Who may make an account for oneself, under which name, and by which invitation. Pure."""
+"""Rules of self-registration: who may register, under which name, and by which invitation. Pure."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ LONGEST_INVITATION = timedelta(days=30)
 USUAL_INVITATION = timedelta(days=7)
 MOST_FROM_A_PLACE = 10
 WHILE = 3600.0
-"""Seconds in which so many may register from one place: that also bounds how many names are tried,
-to learn which exist.
+"""Seconds in which `MOST_FROM_A_PLACE` registrations are allowed from one place: this also bounds
+how many names a client can probe for existence.
 """
 
 RESERVED = WORDS | {"admin", "administrator", "anonymous", "operator", "pypid", "root"}
-"""Names that people would take for somebody else."""
+"""Names that users would mistake for another actor."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*\Z", re.ASCII)
 
 
 @frozen(kw_only=True)
 class AccountSettings:
-    """What ``[access]`` says of accounts and of sessions."""
+    """The keys of ``[access]`` about accounts and sessions."""
 
     registration: Registration = Registration.CLOSED
     captcha: bool = False
@@ -42,15 +42,15 @@ class AccountSettings:
 
 
 def standing_of(mode: Registration) -> AccountStatus:
-    """How an account begins that somebody made for oneself."""
+    """Return the initial status of a self-registered account."""
     return AccountStatus.PENDING if mode is Registration.APPROVAL else AccountStatus.ACTIVE
 
 
 def registrable(name: str) -> str:
-    """`name`, if somebody may choose it for oneself; raises `BadRequest` with the reason.
+    """Return `name` if a user may choose it when registering. Raises `BadRequest` with the reason.
 
-    ASCII, unlike the names that administrators give: letters of other scripts look like those of
-    somebody else's name.
+    ASCII only, unlike the names that administrators assign: letters of other scripts can imitate
+    the name of another user.
     """
     if not _NAME.match(name) or len(name) > LONGEST_NAME:
         raise BadRequest(
@@ -62,10 +62,10 @@ def registrable(name: str) -> str:
 
 
 def refuse_taken(name: str, taken: Iterable[str]) -> None:
-    """Raise `NameTaken` where the name is one of these, or `RESERVED`, capital letters or not.
+    """Raise `NameTaken` if the name is in `taken` or `RESERVED`, ignoring case.
 
-    `taken` has whoever has an account, and every name that a rule, right, group or token mentions:
-    what was granted to somebody is inherited by nobody who comes and takes the name.
+    `taken` contains every account and every name that a rule, right, group or token mentions, so
+    that a new user cannot inherit what was granted to another.
     """
     folded = name.casefold()
     if folded in RESERVED or any(folded == other.casefold() for other in taken):
@@ -73,7 +73,7 @@ def refuse_taken(name: str, taken: Iterable[str]) -> None:
 
 
 def proper_password(password: str) -> str:
-    """`password`, if it is long enough; raises `BadRequest`."""
+    """Return `password` if it is long enough. Raises `BadRequest`."""
     if len(password) < SHORTEST_PASSWORD:
         raise BadRequest(
             f"The password is too short: it takes at least {SHORTEST_PASSWORD} characters. "
@@ -86,7 +86,7 @@ def proper_password(password: str) -> str:
 # --- invitations ----------------------------------------------------------------------------------
 
 INVITATION = "pypid-invitation-"
-"""What an invitation begins with, so that people and scanners of secrets know what it is."""
+"""Prefix of an invitation, so that people and secret scanners recognise it."""
 _ID, _TIME, _SIGNATURE = 12, 5, 32
 _NOT_ONE = (
     "This is no invitation that is good here: it is damaged, used up, too old, or of another "
@@ -101,17 +101,17 @@ class Invitation:
     """
 
     id: str
-    """Public: in the audit log. 24 hexadecimal digits."""
+    """Public identifier, shown in the audit log. 24 hexadecimal digits."""
     expires: datetime
     secret: str = field(repr=False)
-    """What is handed to the person."""
+    """The text that is given to the person."""
 
 
 def invite(
     key: bytes, now: datetime, lifetime: timedelta, random: Callable[[int], bytes]
 ) -> Invitation:
-    """A new one. Raises `BadRequest` for a lifetime that is none,
-    or beyond `LONGEST_INVITATION`.
+    """Return a new invitation. Raises `BadRequest` if the lifetime is not positive or exceeds
+    `LONGEST_INVITATION`.
     """
     if not timedelta(0) < lifetime <= LONGEST_INVITATION:
         raise BadRequest(
@@ -126,8 +126,8 @@ def invite(
 
 
 def read_invitation(secret: str, key: bytes, now: datetime) -> Invitation:
-    """The invitation that was handed over, if it is ours and in time (whether it was used,
-    `Accounts.once` knows).
+    """Return the invitation in `secret`, if this index made it and it has not expired.
+    `Accounts.once` checks whether it was used.
 
     Raises `BadRequest`.
     """
@@ -148,7 +148,7 @@ def read_invitation(secret: str, key: bytes, now: datetime) -> Invitation:
 
 
 def used_up() -> BadRequest:
-    """For an invitation that somebody has used, or that was taken back."""
+    """Return the error for an invitation that was used or withdrawn."""
     return BadRequest(_NOT_ONE)
 
 

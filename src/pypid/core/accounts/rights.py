@@ -1,5 +1,5 @@
-"""Rights on single projects, as the configuration and the accounts database hold them, and the
-rules that they make.
+"""Rights on single projects, as the configuration and the accounts database store them, and the
+rules that follow from them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pypid.core.permissions import NOBODY, Grants, Principals, account_name
 
 
 class Whom(Enum):
-    """What a right names; the values are pypicloud's words."""
+    """The kind of principal that a right names; the values are pypicloud's words."""
 
     USER = "user"
     GROUP = "group"
@@ -24,13 +24,13 @@ class Whom(Enum):
 
 
 NAMED = frozenset({Whom.USER, Whom.GROUP})
-"""Those of which there are many, told apart by a name."""
+"""The kinds that need a name."""
 
 
 @frozen
 class Right:
-    """That somebody may read a project, or read and `write` it. `name` is the user's or the
-    group's, else empty.
+    """The right to read a project, or to read and `write` it. `name` is the user's or the group's,
+    else empty.
     """
 
     project: ProjectName
@@ -45,7 +45,7 @@ class Right:
 
 
 def grants_of(rights: Iterable[Right]) -> Mapping[ProjectName, Grants]:
-    """The rules of each project that has any: all its rights together."""
+    """Return the rules of each project that has rights, from all its rights together."""
     readers: dict[ProjectName, list[Right]] = {}
     for right in rights:
         readers.setdefault(right.project, []).append(right)
@@ -59,7 +59,7 @@ def grants_of(rights: Iterable[Right]) -> Mapping[ProjectName, Grants]:
 def _principals(rights: Iterable[Right]) -> Principals:
     everyone = authenticated = False
     users, groups = [], []
-    for right in rights:  # ten thousand projects have some: no more is made for each than has to be
+    for right in rights:  # ten thousand projects may have rights: allocate no more for each than necessary
         match right.whom:
             case Whom.USER:
                 users.append(right.name)
@@ -73,11 +73,11 @@ def _principals(rights: Iterable[Right]) -> Principals:
 
 
 def parse_right(key: str, value: str) -> Right:
-    """One line of ``[projects]``. Raises `ValueError`, `BadName` with the reason.
+    """Parse one line of ``[projects]``. Raises `ValueError` or `BadName` with the reason.
 
     ``<project>.user.<name> = r``: cut at the first ``.user.`` or ``.group.``, else at the last
-    ``.everyone`` or ``.authenticated``; what is left of it is the project's name, what is right the
-    user's or group's, dots and all.
+    ``.everyone`` or ``.authenticated``; to the left is the project's name, to the right the user's
+    or group's, dots included.
     """
     if value not in ("r", "rw"):
         raise ValueError(f"{value[:80]!r} was read; allowed: r, rw")
@@ -102,11 +102,11 @@ def _cut(key: str) -> tuple[str, Whom, str]:
 
 
 def repeated(rights: Mapping[str, Right]) -> Mapping[str, str]:
-    """The keys whose rule stands under an earlier key already, in another spelling of the project's
-    name; and that key.
+    """Return the keys whose rule repeats an earlier key in another spelling of the project's name,
+    each with that earlier key.
 
-    Of two such rules the weaker one would do nothing, and whoever takes a right away would have to
-    find both.
+    Of two such rules the weaker one would have no effect, and removing the right would mean finding
+    both.
     """
     first: dict[Right, str] = {}
     earlier = {
@@ -116,7 +116,7 @@ def repeated(rights: Mapping[str, Right]) -> Mapping[str, str]:
 
 
 def claimed(projects: Mapping[ProjectName, Grants]) -> frozenset[ProjectName]:
-    """The projects that are ours by their rules, though perhaps nothing of them was published yet:
-    somebody may write them.
+    """Return the projects that are local by their rules, even if nothing is published yet: a user
+    may write them.
     """
     return frozenset(name for name, grants in projects.items() if grants.write != NOBODY)

@@ -1,6 +1,6 @@
-"""Who signed a file, out of its provenance object (PEP 740), in words.
+"""The signers of a file, read from its provenance object (PEP 740).
 
-Only of objects that are stored here: pypid makes one of attestations whose signatures it has
+Only for objects that are stored here: pypid makes them from attestations whose signatures it has
 verified (`core.accounts.provenance`).
 """
 
@@ -15,7 +15,7 @@ from attrs import frozen
 from pypid.core.presentation.release_facts import line
 
 MOST = 4
-"""Publishers of one file that are shown."""
+"""Maximum number of publishers of one file that are shown."""
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+\Z")
 _FORGES = {
     "GitHub": ("GitHub Actions", "https://github.com/"),
@@ -32,7 +32,7 @@ class Signer:
     service: str
     source: str
     url: str | None = None
-    """Where the repository is."""
+    """URL of the repository."""
     workflow: str = ""
 
 
@@ -55,7 +55,7 @@ class _Provenance(msgspec.Struct):
 
 
 def signers_in(provenance: bytes) -> tuple[Signer, ...]:
-    """Those whom a provenance object names; none where it cannot be understood."""
+    """Return the signers that a provenance object names; none if it cannot be parsed."""
     try:
         read = msgspec.json.decode(provenance, type=_Provenance)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

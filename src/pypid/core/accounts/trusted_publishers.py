@@ -1,9 +1,9 @@
-"""Trusted publishing: the rules of ``[issuer:*] allow``, and which projects the claims of an
+"""Trusted publishing: the rules of ``[issuer:*] allow``, and the projects that the claims of an
 identity token may publish.
 
-A rule is ``<project glob> <claim>=<value glob> <claim>=<value glob> ...``: all its claims must fit.
-A rule that lets strangers publish is refused: anybody can have a token from GitHub, so one must say
-at least whose repository it is.
+A rule is ``<project glob> <claim>=<value glob> <claim>=<value glob> ...``: all its claims must
+match. A rule that lets strangers publish is refused: any user can get a token from GitHub, so a
+rule must at least name the owner of the repository.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pypid.core.configuration.value_kinds import GLOB
 from pypid.core.errors import shortened
 
 LONGEST_USER = 200
-"""Characters of the text that stands for a workflow in lists and in the audit log."""
+"""Maximum characters of the text that identifies a workflow in lists and in the audit log."""
 TOLD = (
     "repository",
     "ref",
@@ -35,8 +35,8 @@ TOLD = (
     "pipeline_id",
     "job_id",
 )
-"""The claims that are written down with each token, and told to somebody whose token fits no rule:
-where it came from.
+"""The claims that are stored with each token, and reported to a client whose token matches no rule:
+they show where it came from.
 """
 
 _WILD = re.compile(r"[*?\[]")
@@ -44,7 +44,7 @@ _CLAIM = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*\Z")
 
 
 class Forge(Enum):
-    """Issuers whose claims are known. The value names it in messages."""
+    """Issuers whose claims are known. The value is the name in messages."""
 
     GITHUB = "GitHub"
     GITLAB = "GitLab"
@@ -55,18 +55,18 @@ _OWNERS = {
     Forge.GITHUB: ("repository", "repository_owner", "sub", "repository_id", "repository_owner_id"),
     Forge.GITLAB: ("project_path", "namespace_path", "sub", "project_id", "namespace_id"),
 }
-"""The claims that say whose workflow it is."""
+"""The claims that identify the owner of the workflow."""
 _SUBJECTS = ("repo:", "repository:", "project_path:")
-"""How a ``sub`` begins that says it: GitHub makes it of other claims for whoever wants that,
-perhaps the environment alone.
+"""Prefixes of a ``sub`` that identifies the owner: on request GitHub makes it of other claims,
+perhaps of the environment alone.
 """
 _EVERYBODYS = frozenset({"aud", "iss", "exp", "nbf", "iat", "jti"})
-"""The claims that say nothing of who it is; they are checked anyway."""
+"""The claims that say nothing about the owner; they are checked anyway."""
 
 
 def forge_of(name: str, url: str) -> Forge:
-    """Which forge the issuer of the section ``[issuer:<name>]`` is; what cannot be known is
-    `Forge.OTHER`.
+    """Return the forge of the issuer in the section ``[issuer:<name>]``; `Forge.OTHER` if it is
+    unknown.
     """
     parts = urlsplit(url)
     for forge in (Forge.GITHUB, Forge.GITLAB):
@@ -78,26 +78,26 @@ def forge_of(name: str, url: str) -> Forge:
 
 @frozen
 class ClaimCondition:
-    """What one claim must be."""
+    """The condition on one claim."""
 
     claim: str
     glob: str
 
     @property
     def is_firm(self) -> bool:
-        """Whether strangers cannot choose a name that fits: all up to the first ``/`` is said
-        (``acme/*``, not ``acme*``).
+        """Whether strangers cannot choose a matching name: everything up to the first ``/`` is
+        given (``acme/*``, not ``acme*``).
         """
         wild = _WILD.search(self.glob)
         return wild is None or "/" in self.glob[: wild.start()]
 
     @property
     def says_nothing(self) -> bool:
-        """Whether every value fits."""
+        """Whether every value matches."""
         return not self.glob.strip("*?")
 
     def fits(self, value: object) -> bool:
-        """Whether a claim's value fits; of a list one item must."""
+        """Return whether a claim's value matches; for a list, whether one item does."""
         if isinstance(value, list | tuple):
             return any(self.fits(item) for item in value if not isinstance(item, list | tuple))
         text = _text(value)
@@ -118,20 +118,22 @@ def _text(value: object) -> str | None:
 
 @frozen
 class Allowance:
-    """One rule: who fits all the conditions may publish the projects that fit the glob."""
+    """One rule: a token that meets all the conditions may publish the projects that match the glob.
+    """
 
     projects: str
     conditions: tuple[ClaimCondition, ...]
 
     def fits(self, claims: Mapping[str, Any]) -> bool:
-        """Whether these are the claims of somebody whom the rule means."""
+        """Return whether the claims meet all the conditions."""
         return all(
             each.claim in claims and each.fits(claims[each.claim]) for each in self.conditions
         )
 
 
 def parse_allowance(text: str, forge: Forge) -> Allowance:
-    """One line of ``allow``. Raises `ValueError` with the reason and what to write instead."""
+    """Parse one line of ``allow``. Raises `ValueError` with the reason and what to write instead.
+    """
     projects, *rest = text.split() or [""]
     if "=" in projects:
         shown = shortened(printable(projects))
@@ -191,8 +193,8 @@ def _demand_owner(conditions: Sequence[ClaimCondition], forge: Forge) -> None:
 
 
 def issuer_problems(name: str, url: str | None, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What is wrong with a section ``[issuer:<name>]``: the key, and why. `lines` are the rules of
-    ``allow``.
+    """Yield the problems of a section ``[issuer:<name>]``: the key and the reason. `lines` are the
+    rules of ``allow``.
     """
     if url is None:
         if lines:
@@ -214,7 +216,9 @@ def issuer_problems(name: str, url: str | None, lines: Sequence[str]) -> Iterato
 
 
 def is_safe(url: str) -> bool:
-    """Whether it is certain who answers there: by https, or because it is this machine."""
+    """Return whether the server behind the URL is authenticated: by https, or because it is this
+    machine.
+    """
     parts = urlsplit(url)
     return parts.scheme == "https" or (
         parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
@@ -222,20 +226,20 @@ def is_safe(url: str) -> bool:
 
 
 def allowed_projects(allowances: Iterable[Allowance], claims: Mapping[str, Any]) -> tuple[str, ...]:
-    """The globs of projects that somebody with these (proven) claims may publish, in the rules'
-    order; empty: none.
+    """Return the globs of projects that a client with these (proven) claims may publish, in the
+    rules' order; empty: none.
     """
     return tuple(dict.fromkeys(each.projects for each in allowances if each.fits(claims)))
 
 
 def publisher_of(issuer: str, subject: str) -> str:
-    """The text that stands for a workflow: the issuer's name in the configuration, and its ``sub``.
-    It is no account's name.
+    """Return the text that identifies a workflow: the issuer's name in the configuration, and its
+    ``sub``. It is not an account name.
     """
     return printable(f"{issuer}:{subject}", LONGEST_USER)[:LONGEST_USER]
 
 
 def told(claims: Mapping[str, Any]) -> dict[str, str]:
-    """Those of `TOLD` that are among the claims, fit to be shown."""
+    """Return the claims that are in `TOLD`, sanitised for display."""
     found = ((name, _text(claims.get(name))) for name in TOLD)
     return {name: printable(text, LONGEST_USER)[:LONGEST_USER] for name, text in found if text}

@@ -1,5 +1,5 @@
-"""The index as of a moment: the rules of today, over what was
-there then (`core.records.history`).
+"""The index as of a time: the rules of today applied to the files that were available then
+(`core.records.history`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pypid.index.views import ViewSources
 
 _Known = dict[ProjectName, tuple[Summary, str, Spans]]
 FEW = 1000
-"""Files that are looked at in the reactor thread: in some milliseconds."""
+"""Largest number of files processed on the reactor thread: it takes some milliseconds."""
 
 
 @frozen
@@ -74,26 +74,26 @@ class Moments:
         self._spanned = Spanned(self.index)
 
     async def look(self, name: ProjectName, asked: RequestContext) -> Looked:
-        """The project, of which `tell` tells how it was before `asked.before`. Raises as
-        `Index.view`.
+        """Return the project's current view, which `tell` turns into its state before
+        `asked.before`. Raises what `Index.view` raises.
         """
         return await _look(self.index, name, asked, await self._recorded.since(self.index))
 
     async def tell(self, looked: Looked) -> AsOfState:
-        """How it was."""
+        """Return the state of the project before `looked.before`."""
         return await _told(self.index, looked)
 
     async def then(self, name: ProjectName, asked: RequestContext) -> ThenSeen:
-        """As `then_of`."""
+        """Return what a client could see of the project before `asked.before`; see `then_of`."""
         return await then_of(self.index, name, asked, await self._recorded.since(self.index))
 
     async def names(self, before: datetime) -> Sequence[Summary]:
-        """The projects of which files are stored that were there, by name."""
+        """Return the projects with stored files that existed before this time, by name."""
         return await self._spanned.names(await self.index.stored_names(), before)
 
     async def needed(self, projects: Iterable[ProjectName]) -> Set[tuple[ProjectName, str]]:
-        """The kept files of these projects that snapshots show: project and file name. Raises
-        `StorageDown`.
+        """Return the cached files of these projects that snapshots show, as project and file name.
+        Raises `StorageDown`.
         """
         moments = [snapshot.moment for snapshot in (await self.snapshots.all()).values()]
         if not moments:
@@ -112,10 +112,10 @@ class Moments:
 async def then_of(
     index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None = None
 ) -> ThenSeen:
-    """What was to be seen of the project before `asked.before`.
+    """Return what a client could see of the project before `asked.before`.
 
-    There is one if there is one now, whether or not it had files then: a name that is ours must not
-    be looked for elsewhere. Raises as `Index.view`. `recorded`: see `Recorded`.
+    The project exists if it exists now, whether or not it had files then: a local name must not be
+    looked up elsewhere. Raises what `Index.view` raises. `recorded`: see `Recorded`.
     """
     looked = await _look(index, name, asked, recorded)
     return ThenSeen(await _told(index, looked), looked.edition)
@@ -146,7 +146,7 @@ async def _told(index: Index, looked: Looked) -> AsOfState:
 
 
 def _to_be_had(then: AsOfState, now: Project) -> AsOfState:
-    """Without the files that are hidden today."""
+    """Return the state without the files that are hidden today."""
     names = {file.filename for file in now.files} | then.apart
     files = tuple(file for file in then.project.files if file.filename in names)
     return (
@@ -162,15 +162,15 @@ def _files_of(*sides: object) -> int:
 
 @define(eq=False)
 class Recorded:
-    """Since when changes of files of ours are noted in this storage, where that is not for ever."""
+    """Since when changes of local files are recorded in this storage, if not from its beginning."""
 
     _known: tuple[datetime | None] | None = field(default=None, init=False)
 
     async def since(self, index: Index) -> datetime | None:
-        """It is asked of the storage once. In one that is older than this is noted, it is written
-        down that we begin now.
+        """Return since when changes are recorded. Reads the storage once; in a storage older than
+        this feature, writes down that recording begins now.
 
-        None: nobody knows, or the storage is away and cannot be asked now.
+        Return None if it is unknown, or if the storage is unavailable now.
         """
         if self._known is None:
             with suppress(StorageDown, StorageFull):
@@ -180,11 +180,11 @@ class Recorded:
     async def _read(self, index: Index) -> datetime | None:
         with suppress(Unreadable):
             identity = await records.read_document(index.blobs, StorageIdentity, STORAGE_IDENTITY)
-            if identity is None:  # in tests
+            if identity is None:  # only in tests
                 return None
             found = await records.read_document(
                 index.blobs, Recording, RECORDING
-            )  # of an older storage, or of a copy
+            )  # document of an older storage, or of a copy
             if found is None and identity.recorded is UNSET:
                 found = Recording(index.world.now())
                 with suppress(Exists):
@@ -203,21 +203,21 @@ class Spanned:
     index: Index
     _known: _Known = field(factory=dict, init=False, repr=False)
     _made_of: tuple[Sequence[Summary], str] | None = field(default=None, init=False, repr=False)
-    """The names, and the catalog's epoch, that `_known` is of."""
+    """The names, and the catalog's epoch, from which `_known` was computed."""
     _flights: Flights[Hashable, _Known] = field(factory=Flights, init=False, repr=False)
 
     async def names(self, names: Sequence[Summary], before: datetime) -> Sequence[Summary]:
-        """Those of the `names` (all that are stored) of which a file that is stored
-        now was there.
+        """Return those of `names` (all stored projects) that had a currently stored file before
+        this time.
         """
         return await self.index.world.thinking(_there, await self._all(names), before)
 
     async def _all(self, names: Sequence[Summary]) -> _Known:
-        """Of all `names`: as it is known, as long as they are the same object; looked up once for
-        all who wait for it.
+        """Return the spans of all `names`: those already computed if it is the same object, else
+        computed once for all waiting callers.
         """
         epoch, made_of = self.index.catalog.epoch, self._made_of
-        # of one that is blended the summary says nothing of theirs
+        # the summary of a project that allows mixing ([upstream] blend) has nothing of upstream
         if (
             made_of is not None
             and made_of[0] is names

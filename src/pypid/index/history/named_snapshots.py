@@ -1,5 +1,5 @@
-"""Snapshots: names for moments. Each is a small document in the storage: all nodes know it, and a
-rebuild loses none.
+"""Snapshots: named points in time. Each is a small document in the storage, so all nodes know it
+and a rebuild loses none.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from pypid.ports import Blobs
 _log = Logger()
 
 MOST = 1000
-"""How many there may be."""
+"""Maximum number of snapshots."""
 FRESH = 3.0
-"""Seconds for which nobody looks again whether another node has made or deleted one."""
+"""Seconds for which the list is not read again to find snapshots made or deleted by other nodes."""
 AGAIN = 0.1
-"""Seconds for which that holds of a name that is not known."""
+"""Seconds between two reads because of an unknown name."""
 LONGEST_NOTE = 500
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _SUFFIX = ".json"
 
 
 def snapshot_name(text: str) -> str:
-    """`text`, if a snapshot may be called so. Raises `BadRequest`."""
+    """Return `text` if it is a valid snapshot name. Raises `BadRequest`."""
     if not _NAME.fullmatch(text):
         raise BadRequest(
             "A snapshot's name has 1 to 64 characters: small letters, digits, '.', '_' and '-', "
@@ -53,12 +53,12 @@ class NamedSnapshots:
     _known: Mapping[str, tuple[str, SnapshotDocument | None]] = field(
         factory=dict, init=False, repr=False
     )
-    """By name: the blob's ETag, and what it says; None for one that cannot be read."""
+    """By name: the blob's ETag, and the document; None for one that cannot be read."""
     _looked: float | None = field(default=None, init=False)
     _flights: Flights[None, None] = field(factory=Flights, init=False, repr=False)
 
     async def all(self) -> Mapping[str, SnapshotDocument]:
-        """All, by name; what another node did is seen within `FRESH` seconds."""
+        """Return all snapshots by name; changes by other nodes are seen within `FRESH` seconds."""
         now = self.world.clock.seconds()
         if self._looked is None or now - self._looked >= FRESH:
             try:
@@ -69,10 +69,10 @@ class NamedSnapshots:
         return {name: said for name, (_, said) in self._known.items() if said is not None}
 
     async def find(self, name: str) -> SnapshotDocument:
-        """One. Raises `NoSuchSnapshot`.
+        """Return one snapshot. Raises `NoSuchSnapshot`.
 
-        One that another worker or node has just made is found at once: what is not known is looked
-        for, though not more often than every `AGAIN` seconds, whoever makes up names.
+        One that another worker or node has just made is found at once: the storage is read for an
+        unknown name, but at most every `AGAIN` seconds, so that made-up names cost little.
         """
         found = (await self.all()).get(name)
         if (
@@ -88,7 +88,7 @@ class NamedSnapshots:
         return found
 
     async def make(self, snapshot: SnapshotDocument) -> None:
-        """A new one. Raises `NameTaken`, `BadRequest`."""
+        """Store a new snapshot. Raises `NameTaken`, `BadRequest`."""
         snapshot_name(snapshot.name)
         if len(snapshot.note) > LONGEST_NOTE or not snapshot.note.replace("\n", " ").isprintable():
             raise BadRequest(
@@ -103,7 +103,7 @@ class NamedSnapshots:
         await self._look()
 
     async def delete(self, name: str) -> SnapshotDocument:
-        """Take it away; what it was. Raises `NoSuchSnapshot`."""
+        """Delete the snapshot and return it. Raises `NoSuchSnapshot`."""
         await self._look()
         found = await self.find(name)
         await self.blobs.delete(_key(name))
@@ -111,7 +111,7 @@ class NamedSnapshots:
         return found
 
     async def _look(self) -> None:
-        """Read what is new."""
+        """Read new and changed snapshots from the storage."""
         begun = self.world.clock.seconds()
         known: dict[str, tuple[str, SnapshotDocument | None]] = {}
         async with aclosing(self.blobs.list(SNAPSHOTS)) as listing:

@@ -1,6 +1,6 @@
-"""What is of record and lies below `state`: sealed copies of it in the bucket, so that the machine
-can be thrown away.
+"""Backup of the state folder's records: encrypted copies in the bucket, so that the machine is
+disposable.
 
-`records` names what is of record, `sealing` encrypts it, `marker` remembers what the bucket has,
-`keeping` does the work.
+`records` names the records, `sealing` encrypts them, `marker` remembers what the bucket has,
+`copies` does the work.
 """

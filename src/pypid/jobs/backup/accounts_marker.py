@@ -1,8 +1,8 @@
-"""Whether accounts have existed: an accounts database that is empty or gone must not open the
-projects that it closed.
+"""The marker that accounts have existed: an accounts database that is empty or missing must not
+open the projects that it closed.
 
-A file in the state folder, `FILE`, says ``yes`` from the moment that the database has tables.
-Everything here blocks.
+A file in the state folder, `FILE`, says ``yes`` as soon as the database has tables. Everything here
+blocks.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ CHANGES = (
     "make-token", "mint-token", "register-user", "remove-group", "remove-right", "remove-user", "revoke-token", "set-password",
     "set-right",
 )  # fmt: skip
-"""What the audit log says of a change of the accounts."""
+"""The actions in the audit log that change the accounts."""
 
 
 @frozen
 class AccountsMarker:
-    """What the state folder says of its accounts database, which lies at `path`."""
+    """What the state folder says of its accounts database, which is stored at `path`."""
 
     state: Path
     path: Path
@@ -45,7 +45,7 @@ class AccountsMarker:
 
     def refuse_loss(self) -> None:
         """Raise `DatabaseUnusable`, with advice, if accounts have existed. Call it where the
-        database is empty or not there.
+        database is empty or missing.
         """
         if not self._says_so():
             return
@@ -63,7 +63,7 @@ class AccountsMarker:
         return False
 
     def is_lost(self) -> bool:
-        """Return whether there is no database, or an empty file in its place."""
+        """Return whether the database is missing, or an empty file."""
         return not self.path.exists() or not self.path.stat().st_size
 
     def was_copied(self) -> bool:

@@ -1,5 +1,5 @@
-"""Copying what is of record to the bucket, soon after each change, and back into a state folder
-that is new.
+"""Copying the state folder's records to the bucket, soon after each change, and back into a new
+state folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pypid.ports import Blobs
 _log = Logger()
 
 EVERY = 4.0
-"""Seconds between two looks at what has changed: it is in the bucket within 10 s."""
+"""Seconds between two checks for changes: a change is in the bucket within 10 s."""
 _SEALED = records.LARGEST + 2000
 _BEGIN_ANEW = (
     f"Or, if that cannot be had, remove {COPIES} from the bucket: then pypid begins anew, without "
@@ -37,7 +37,7 @@ _BEGIN_ANEW = (
 
 @frozen
 class _Changed:
-    """A record that differs from its copy. Without `sealed` it has gone."""
+    """A record that differs from its copy. Without `sealed` it was removed."""
 
     record: Record
     signature: Signature | None
@@ -47,10 +47,9 @@ class _Changed:
 
 @define(eq=False)
 class Backup:
-    """Keeps the copies of what is of record below `state`. `storage` is the bucket's identity.
+    """The copies of the records below `state`. `storage` is the bucket's identity.
 
-    Without a `secret` nothing is copied; that a new state folder would need one is told all the
-    same.
+    Without a `secret` nothing is copied; a new state folder that would need one is still reported.
     """
 
     blobs: Blobs
@@ -61,17 +60,17 @@ class Backup:
     kept: Sequence[Record] = OF_RECORD
     _marker: Marker | None = field(default=None, init=False, repr=False)
     _seen: dict[str, Signature | None] = field(factory=dict, init=False, repr=False)
-    """As they were when they were the same as their copies."""
+    """The signatures of the records when they were last equal to their copies."""
     _failing: bool = field(default=False, init=False)
     _turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
 
     # --- a new machine ---
 
     async def restore(self) -> list[str]:
-        """Fetch the copies into a state folder that is new (`marker.is_new`); their names.
+        """Fetch the copies into a new state folder (`marker.is_new`); return their names.
 
-        Raises `CannotStart` where the secret is not theirs or is missing, `StorageDown`, `OSError`.
-        Broken off at any point it begins again at the next start.
+        Raises `CannotStart` where the secret is wrong or missing, `StorageDown`, `OSError`. An
+        interrupted restore begins again at the next start.
         """
         if self.secret is None:
             await self._must_be_none()
@@ -125,8 +124,8 @@ class Backup:
     # --- keeping copies ---
 
     async def copy(self) -> bool:
-        """Copy what has changed since the last time; whether all copies are up to date. What fails
-        is logged, once.
+        """Copy what has changed since the last time; return whether all copies are up to date. A
+        failure is logged, once.
         """
         if self.secret is None:
             return False
@@ -159,7 +158,7 @@ class Backup:
                 OSError,
                 sqlite3.Error,
                 ValueError,
-            ) as error:  # one that cannot be read keeps no other from being copied
+            ) as error:  # an unreadable record must not keep others from being copied
                 failed = failed or error
                 continue
             if changed is not None:
@@ -168,7 +167,7 @@ class Backup:
             raise failed
 
     async def _replace(self, changed: _Changed, marker: Marker) -> Marker:
-        """Have the bucket hold this in place of what it has of the record; what it holds then."""
+        """Replace the bucket's copy of the record; return what the bucket holds then."""
         name = changed.record.name
         copied = {other: digest for other, digest in marker.copied.items() if other != name}
         if changed.sealed is None:
@@ -183,8 +182,8 @@ class Backup:
         return marker
 
     async def _known(self, secret: str) -> Marker:
-        """What the bucket has of ours; nothing, if the last time it was another bucket or another
-        secret.
+        """Return what the bucket has of this folder; nothing, if it was another bucket or another
+        secret before.
         """
         if self._marker is None:
             marker = await self.world.blocking(read_marker, self.state)
@@ -200,15 +199,15 @@ class Backup:
         self._marker = marker
 
     def _look(self, record: Record, secret: str, copied: Mapping[str, str]) -> _Changed | None:
-        """What has changed, sealed. Blocks."""
+        """Return what has changed, sealed. Blocks."""
         if not (
             self.state / FILE
-        ).exists():  # somebody removes the folder: that is no reason to remove the copies
+        ).exists():  # the folder is being removed: no reason to remove the copies
             raise ValueError(f"{self.state / FILE} is gone; start pypid again")
         name = record.name
         now = records.signature(self.state, record)
         if name in self._seen and self._seen[name] == now:
-            if now is None and name in copied:  # it has been gone for a while
+            if now is None and name in copied:  # it has been missing for a while
                 return _Changed(record, None)
             return None
         if now is None:

@@ -1,5 +1,5 @@
-"""What a state folder remembers of its copies in the bucket. That it is there makes the folder no
-new one. All here blocks.
+"""The state folder's note on its copies in the bucket. A folder that has it is not new. All
+functions block.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ FILE = "of-record.json"
 
 
 class Marker(msgspec.Struct, frozen=True):
-    """`storage` and `key` name the bucket and the secret of the copies; `copied` has the SHA-256 of
-    each.
+    """The note: `storage` and `key` name the bucket and the secret of the copies; `copied` has the
+    SHA-256 of each.
 
-    `restoring`: the copies are being fetched; what is here may be a part of them.
+    `restoring`: the copies are being fetched; the folder may have only a part of them.
     """
 
     storage: str
@@ -31,10 +31,11 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 def read_marker(state: Path) -> Marker | None:
-    """The marker, or None where there is none; one that is torn says that there were copies, of
+    """Return the marker, or None if there is none; a torn one means that there were copies, of
     which nothing is known.
 
-    Raises `OSError`."""
+    Raises `OSError`.
+    """
     try:
         return load(Marker, (state / FILE).read_bytes(), FILE)
     except FileNotFoundError:
@@ -44,7 +45,7 @@ def read_marker(state: Path) -> Marker | None:
 
 
 def is_new(state: Path, kept: Sequence[Record] = OF_RECORD) -> bool:
-    """Whether the folder has nothing of record, and never had: then the copies have to be fetched.
+    """Return whether the folder has no records, and never had: then the copies have to be fetched.
     Raises `OSError`.
     """
     marker = read_marker(state)
@@ -54,10 +55,10 @@ def is_new(state: Path, kept: Sequence[Record] = OF_RECORD) -> bool:
 
 
 def present(state: Path, kept: Sequence[Record] = OF_RECORD) -> list[str]:
-    """The names of what is of record in the folder."""
+    """Return the names of the records in the folder."""
     return [record.name for record in kept if (state / record.name).exists()]
 
 
 def write_marker(state: Path, marker: Marker) -> None:
-    """Put it in place. Raises `OSError`."""
+    """Write the marker. Raises `OSError`."""
     put(state, FILE, dump(marker))

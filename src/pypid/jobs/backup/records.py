@@ -1,5 +1,5 @@
-"""What is of record below `state`: a file for each thing. Another one is another line here. All
-here blocks.
+"""The records below `state`: one file for each; a new record is a new line here. All functions
+block.
 """
 
 from __future__ import annotations
@@ -15,33 +15,31 @@ from attrs import frozen
 from pypid.access.firstrun import RECORD as ADMIN
 
 ACCOUNTS = "accounts.db"
-"""People, groups, rights, tokens and sessions, where they are not in a database server."""
+"""Users, groups, rights, tokens and sessions, where they are not in a database server."""
 JOURNAL = "journal.db"
-"""The audit log, which is longer than all that: what changes with each upload need not be copied
-with every account.
+"""The audit log, a separate file since it is longer than the accounts: what changes with each
+upload need not be copied with every account.
 """
 LARGEST = 256 << 20
-"""Bytes that one may have: it is sealed in memory."""
+"""Bytes that a record may have: it is sealed in memory."""
 BUSY = 5.0
-"""Seconds that a copy of a database waits for whoever is writing to it."""
+"""Seconds that a copy of a database waits for its writers."""
 
 
 class RecordForm(Enum):
-    """How a file is read so that what was read is one state of it."""
+    """How a file is read so that the result is one state of it."""
 
     PLAIN = "plain"
-    """It is only ever replaced whole."""
+    """A file that is only ever replaced whole."""
     SQLITE = "sqlite"
-    """It is written to while it is read: SQLite's backup gives one state of it, its write-ahead log
-    included.
+    """A file that is written to while it is read: SQLite's backup gives one state of it, its
+    write-ahead log included.
     """
 
 
 @frozen
 class Record:
-    """One file of record; `name` is its path below `state`, and its copy's below
-    `layout.OF_RECORD`.
-    """
+    """One file; `name` is its path below `state`, and its copy's below `layout.OF_RECORD`."""
 
     name: str
     form: RecordForm = RecordForm.PLAIN
@@ -52,14 +50,14 @@ OF_RECORD: tuple[Record, ...] = (
     Record(ACCOUNTS, RecordForm.SQLITE),
     Record(JOURNAL, RecordForm.SQLITE),
 )
-"""All that is of record. (What is derived can be lost: see docs/state.)"""
+"""All records. (What is derived can be lost: see docs/state.)"""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
-"""Of a file: another one, as soon as somebody has written to it."""
+"""The signature of a file: it differs as soon as the file was written to."""
 
 
 def signature(state: Path, record: Record) -> Signature | None:
-    """As it is now; None where there is no such file. Raises `OSError`."""
+    """Return the current signature; None if there is no such file. Raises `OSError`."""
     files = (
         (record.name,)
         if record.form is RecordForm.PLAIN
@@ -77,7 +75,9 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def read(state: Path, record: Record) -> bytes:
-    """One state of it. Raises `OSError`, `sqlite3.Error`, `ValueError` beyond `LARGEST`."""
+    """Return one state of the record. Raises `OSError`, `sqlite3.Error`, `ValueError` beyond
+    `LARGEST`.
+    """
     path = state / record.name
     match record.form:
         case RecordForm.PLAIN:
@@ -101,7 +101,7 @@ def _backup(path: Path) -> bytes:
 
 
 def put(folder: Path, name: str, data: bytes) -> None:
-    """The file with these bytes, durably, in one step; mode 0600. Raises `OSError`."""
+    """Write the file with these bytes, durably, in one step; mode 0600. Raises `OSError`."""
     path = folder / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
@@ -122,7 +122,7 @@ def put(folder: Path, name: str, data: bytes) -> None:
 
 
 def restore(state: Path, record: Record, data: bytes) -> None:
-    """Put what was `read` in place. Raises `OSError`."""
+    """Write the data that `read` returned. Raises `OSError`."""
     if record.form is RecordForm.SQLITE:
         for beside in ("-wal", "-shm", "-journal"):  # of another database
             (state / f"{record.name}{beside}").unlink(missing_ok=True)

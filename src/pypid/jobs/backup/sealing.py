@@ -1,9 +1,9 @@
-"""Bytes sealed with `[server] secret`: AES-256-GCM, its key by HKDF-SHA256 (RFC 5869) from the
-secret and a salt.
+"""Encryption with `[server] secret`: AES-256-GCM, its key by HKDF-SHA256 (RFC 5869) from the secret
+and a salt.
 
 A sealed document is a line of JSON, which says how, and the ciphertext. That line and the
-document's name are authenticated: nobody who has no secret can read it, change it, or put it in
-another's place.
+document's name are authenticated: without the secret it can be neither read, nor changed, nor put
+in another's place.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class WrongSecret(PypidError):
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """All but the version in lower-case hex. `key` names the secret without telling it."""
+    """The header; all but the version in lower-case hex. `key` names the secret without revealing
+    it.
+    """
 
     key: str
     salt: str
@@ -41,16 +43,18 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 def name_of(secret: str, salt: bytes = b"") -> str:
-    """Return what a secret is called, so that another one can be told from it.
+    """Return a name of the secret, by which secrets can be told apart.
 
-    What lies in a bucket has a salt: else one table of guessed secrets would do for every copy.
-    Older copies have none.
+    Names in a bucket have a salt: else one table of guessed secrets would do for every copy. Older
+    copies have none.
     """
     return _derived(secret, salt, b"pypid: the name of a secret", _NAME).hex()
 
 
 def seal(secret: str, name: str, data: bytes, random: Callable[[int], bytes]) -> bytes:
-    """The document, readable with the secret alone. `name` has to be told again."""
+    """Return the sealed document, readable with the secret alone. `unseal` needs the same
+    `name`.
+    """
     from cryptography.hazmat.primitives.ciphers.aead import (
         AESGCM,
     )  # here, since only what lies in a bucket is sealed
@@ -61,8 +65,8 @@ def seal(secret: str, name: str, data: bytes, random: Callable[[int], bytes]) ->
 
 
 def unseal(secret: str, name: str, sealed: bytes) -> bytes:
-    """What was sealed. Raises `WrongSecret`, and `Unreadable` for what is torn or was changed by
-    somebody.
+    """Return what was sealed. Raises `WrongSecret`, and `Unreadable` for a torn or modified
+    document.
     """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -1,5 +1,5 @@
-"""Which names an account can be made under: none that is anybody's, and none that has been given
-something already.
+"""Validation of names for new accounts: refused are names that are in use, and names that have
+already been granted something.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from pypid.core.permissions import account_name
 from pypid.web.app.app import App
 
 LONGEST = 100
-"""Characters of a name that is made here; a directory may have longer ones."""
+"""Maximum length of a new name in characters; names in a directory may be longer."""
 NewName = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": LONGEST})]
-"""Before `new_name` has looked at it, which refuses others, too."""
+"""A name in a request body, not yet checked by `new_name`, which also refuses other names."""
 TAKEN = frozenset({"anonymous", "operator"})
-"""What the log calls others by."""
+"""Names that the log uses for other actors."""
 
 
 def new_name(text: str) -> str:
-    """`text`, if an account or a group can be made under it. Raises `BadRequest` with the reason.
+    """Return `text` if a new account or group can have this name. Raises `BadRequest` with the
+    reason.
 
-    Stricter than what is understood of others' names: it is part of addresses and of lines of the
-    log.
+    Stricter than the rules for names from other sources: a new name becomes part of URLs and log
+    lines.
     """
     try:
         name = account_name(text)
@@ -48,11 +49,11 @@ def new_name(text: str) -> str:
 
 
 async def demand_free(face: App, text: str, *, inherit: bool = False) -> None:
-    """Raise `BadRequest` or `NameTaken` unless an account can be made under this name.
+    """Raise `BadRequest` or `NameTaken` unless an account can be created under this name.
 
-    A name that has rights, or is in a group, already is somebody's, so nobody may take it for
-    himself (registration); an administrator may make an account with all that (`inherit`). Raises
-    `PeopleUnknown` where a source cannot be asked.
+    A name that has rights, or is in a group, counts as taken, so that self-registration cannot take
+    it over; an administrator may create an account with all that (`inherit`). Raises
+    `PeopleUnknown` if a source of users is unavailable.
     """
     name = new_name(text)
     known = {
@@ -73,7 +74,7 @@ async def demand_free(face: App, text: str, *, inherit: bool = False) -> None:
 
 
 async def _mentioned(face: App, name: str) -> str | None:
-    """Where something is given to the name, though nobody has it."""
+    """Return where the name is granted something although no account has it, or None."""
     if name in face.known.configured().mentioned:
         return "the configuration"
     if any(

@@ -1,5 +1,4 @@
-"""What is done to accounts: listing, making, changing and removing them, for whoever asks (the JSON
-API, a page).
+"""Operations on accounts: list, create, change and remove them, for the JSON API and the web pages.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from pypid.web.http.request import Request
 
 NOT_CURRENT = "The field 'current' does not hold your current password: nothing was changed."
 SECRET = 18
-"""Bytes of chance in a password that pypid makes."""
+"""Random bytes in a generated password."""
 ELSEWHERE = "a directory or another service knows that user, and is where it is changed"
 IN_THE_FILE = (
     "it stands in [users] of the configuration, or is the administrator of the first run "
@@ -42,8 +41,8 @@ IN_THE_FILE = (
 
 
 class NewUser(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a new account. Without a `password` pypid makes one. `inherit`: take over rights
-    that the name has.
+    """The request body for a new account. Without a `password` one is generated. `inherit`: take
+    over rights that were already granted to the name.
     """
 
     name: NewName
@@ -53,27 +52,27 @@ class NewUser(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a change: what is left out stays as it is."""
+    """The request body for a change; omitted fields stay unchanged."""
 
     admin: bool | msgspec.UnsetType = msgspec.UNSET
     standing: Literal["active", "disabled"] | msgspec.UnsetType = msgspec.UNSET
 
 
 class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a new password. Without a `password` pypid makes one. `current` is what people
-    say to change their own.
+    """The request body for a new password. Without a `password` one is generated. `current`: the
+    current password, which users send to change their own.
     """
 
     password: str | None = None
     current: str | None = None
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 async def listed(face: App) -> Users:
-    """The accounts, and the users of the configuration, by name. (Nobody lists those of a
-    directory.)
+    """Return the accounts and the users of the configuration, sorted by name. Users of a directory
+    are not listed.
     """
     configured = face.known.configured()
     accounts = [_document(face, account) for account in await face.accounts.users()]
@@ -93,7 +92,7 @@ def _warnings(face: App) -> list[str]:
 
 
 async def told(face: App, name: str) -> WholeUser:
-    """One user, whoever knows them, with their groups. Raises `NoSuchUser`."""
+    """Return one user from any source, with their groups. Raises `NoSuchUser`."""
     found = await face.known.find(name)
     configured = face.known.configured()
     if name in configured.users:
@@ -142,7 +141,7 @@ def _document(face: App, account: Account) -> UserDocument:
         "changed": utc_text(account.changed),
         "from": "database",
         "hidden": account.name
-        in configured.users,  # the configuration has somebody of that name, and is asked first
+        in configured.users,  # the configuration has a user of that name, and is asked first
     }
 
 
@@ -150,11 +149,13 @@ def _configured(name: str, admin: bool) -> UserDocument:
     return {"name": name, "admin": admin, "standing": AccountStatus.ACTIVE, "from": "configuration"}
 
 
-# --- making and changing --------------------------------------------------------------------------
+# --- creating and changing ------------------------------------------------------------------------
 
 
 async def added(face: App, request: Request, who: Identity, wanted: NewUser) -> str | None:
-    """Make the account; the password, if pypid made it. Raises `BadRequest`, `NameTaken`."""
+    """Create the account; return the password if it was generated. Raises `BadRequest`,
+    `NameTaken`.
+    """
     await demand_free(face, wanted.name, inherit=wanted.inherit)
     password = wanted.password if wanted.password is not None else made_password(face)
     now = face.world.now()
@@ -174,8 +175,9 @@ async def added(face: App, request: Request, who: Identity, wanted: NewUser) -> 
 
 
 async def changed(face: App, request: Request, who: Identity, name: str, wanted: Change) -> None:
-    """Make somebody an administrator, or no longer; disable an account, or open it. Raises
-    `LastAdmin`, `ChangedElsewhere`.
+    """Grant or remove administrator rights of a user; disable or enable an account.
+
+    Raises `BadRequest`, `LastAdmin`, `ChangedElsewhere`.
     """
     if wanted.admin is msgspec.UNSET and wanted.standing is msgspec.UNSET:
         raise BadRequest(
@@ -204,7 +206,7 @@ async def changed(face: App, request: Request, who: Identity, name: str, wanted:
 
 
 async def removed(face: App, request: Request, who: Identity, name: str) -> None:
-    """Take an account away, with its tokens, sessions, rights and memberships. Raises `LastAdmin`,
+    """Remove an account with its tokens, sessions, rights and memberships. Raises `LastAdmin`,
     `ChangedElsewhere`.
     """
     await changeable_account(face, name)
@@ -213,7 +215,9 @@ async def removed(face: App, request: Request, who: Identity, name: str) -> None
 
 
 def demand_may_set_password(face: App, who: Identity, name: str) -> bool:
-    """Raise unless they may set this user's password; whether they do it as an administrator."""
+    """Return whether the caller sets this user's password as an administrator. Raises `NotByToken`
+    or `Forbidden` if they may not set it.
+    """
     is_admin = may(face.rules, who, Action.ADMIN)
     if not is_admin and who.scope is not None:
         raise NotByToken()
@@ -225,7 +229,7 @@ def demand_may_set_password(face: App, who: Identity, name: str) -> bool:
 async def password_set(
     face: App, request: Request, who: Identity, name: str, wanted: NewPassword
 ) -> str | None:
-    """Give somebody a new password; it, if pypid made it. Raises `BadRequest`, and as
+    """Set a user's password; return it if it was generated. Raises `BadRequest`, and the errors of
     `demand_may_set_password`.
     """
     is_admin = demand_may_set_password(face, who, name)
@@ -240,7 +244,7 @@ async def password_set(
     def edited(account: Account) -> Account:
         if (
             not is_admin and account.changed != before.changed
-        ):  # who has only the old one must not undo a new one
+        ):  # a client that knows only the old password must not undo a new one
             raise BadRequest(NOT_CURRENT)
         return evolve(account, hash=hashed, changed=face.world.now())
 
@@ -252,8 +256,8 @@ async def password_set(
 async def set_own_password(
     face: App, request: Request, who: Identity, before: Account, password: str
 ) -> None:
-    """The same for whoever has just shown the password that the account `before` has. Raises
-    `BadRequest`.
+    """Set the password of a user who has just proved the current password of the account `before`.
+    Raises `BadRequest`, also if the account has changed since.
     """
     proper_password(password)
     hashed = await face.known.hash_password(password)
@@ -275,15 +279,15 @@ async def demand_current(face: App, request: Request, name: str, current: str | 
         found = await face.access.identify(
             Credential(name, current, request.client_address() or UNIX)
         )
-    except Unauthenticated:  # 401 would make a browser ask for another login
+    except Unauthenticated:  # a 401 would make a browser ask for another login
         found = None
     if found is None or found.user != name:
         raise BadRequest(NOT_CURRENT)
 
 
 async def changeable_account(face: App, name: str) -> Account:
-    """The account. Raises `ChangedElsewhere` for somebody who has none here, `NoSuchUser` for
-    nobody.
+    """Return the account. Raises `ChangedElsewhere` if another source holds the user, `NoSuchUser`
+    if the user is unknown.
     """
     try:
         return await face.accounts.user(name)
@@ -296,7 +300,7 @@ async def changeable_account(face: App, name: str) -> Account:
 
 
 def made_password(face: App) -> str:
-    """A password that nobody guesses."""
+    """Return a new random password."""
     return urlsafe_b64encode(face.world.random(SECRET)).decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""All the routes together. A start does not need this module: see `web.app.root`."""
+"""Imports all route modules. Startup does not need this module: see `web.app.root`."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ ROOMS = (
     token_page,
     audit_page,
 )
-"""The modules whose routes make up the face; importing them is what registers the routes."""
+"""The modules whose routes make up the app; importing them registers the routes."""
 
 
 __all__ = ["ROOMS", "App", "FaceSettings", "app", "resource"]

@@ -1,5 +1,6 @@
-"""The HTTP face: what every route is given. The routes stand in the modules
-that `web.app.all_routes` names.
+"""The `App`, which every route receives as its first argument.
+
+The routes are in the modules that `web.app.all_routes` names.
 """
 
 from __future__ import annotations
@@ -50,18 +51,21 @@ if TYPE_CHECKING:
     from pypid.web.ui.project_page_cache import ProjectPageCache
 
 LOOKING = 2
-"""Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz);
-others need threads, too.
+"""Maximum number of archives inspected at once: each may take a thread for minutes, and 256 MiB
+(xz); other work needs threads, too.
 """
 
 COLLECTIONS = 2
-"""Collections at once: each may run a resolver, and fetches four files at a time."""
+"""Maximum number of collections at once: each may run a resolver, and fetches four files at a time.
+"""
 
 COLLECTION_BODIES = 64 << 20
-"""Bytes of requests for collections that are read at once: room for three of the largest."""
+"""Bytes of collection requests that are read at once: enough for three of the largest."""
 
 app = Klein()
-"""All routes. They are functions whose first argument is the `App`; see `web.app.guard.guarded`."""
+"""Klein's app with all routes. Routes are functions whose first argument is the `App`; see
+`web.app.guard.guarded`.
+"""
 app.url_map.strict_slashes = False  # each route says itself what it does without its slash
 app.url_map.merge_slashes = False
 without_builders(app.url_map)
@@ -69,31 +73,31 @@ without_builders(app.url_map)
 
 @frozen(kw_only=True)
 class FaceSettings:
-    """What the routes know of the configuration. `max_upload` in bytes; `spool` is the folder of
-    uploads under way.
+    """The part of the configuration that routes need. `max_upload` is in bytes; `spool` is the
+    folder of uploads in progress.
     """
 
     spool: Path
     max_upload: int
     public_url: str | None = None
     storage_folder: Path | None = None
-    """The folder that is the storage, if it is one: what may be adopted lies in it."""
+    """The storage folder, if the storage is a folder; files that can be adopted are in it."""
     max_cache: int | None = None
-    """Bytes of theirs that may be kept."""
+    """Maximum size of the cache of upstream files, in bytes."""
     people: AccountSettings = AccountSettings()
-    """Who may make an account, and how long a session lasts."""
+    """Who may create an account, and how long a session lasts."""
     certificate: Path | None = None
-    """The chain that TLS is spoken with."""
+    """The TLS certificate chain."""
     place: str = "in memory"
-    """Where the files lie, for people: a folder, ``s3://bucket/prefix``; no secret."""
+    """Where the files are stored, for display: a folder or ``s3://bucket/prefix``; no secret."""
     unknown_names: NameBudget = NameBudget()
-    """How many names that were never asked upstream an address may ask for, without a login."""
+    """How many names that were never asked upstream an address may ask for without a login."""
     redirects_upstream: bool = True
-    """Whether clients may be sent to upstream's URLs (`[upstream] mode = redirect`); not a client
-    that runs on this machine.
+    """Whether clients may be redirected to upstream URLs (`[upstream] mode = redirect`), unless a
+    client runs on this machine.
     """
     indexes: tuple[str, ...] = ()
-    """The URLs of the other indexes, without anybody's name and password."""
+    """The URLs of the other indexes, without user names and passwords."""
 
 
 class Resolvers(Protocol):
@@ -105,32 +109,28 @@ class Resolvers(Protocol):
 
 
 LOUDNESS = "log-level"
-"""The kind of the message that tells all workers which level of the log is wanted: ``level``, None
-for the one of the file.
+"""The kind of the message that tells all workers the log level: ``level``, None for the configured
+one.
 """
 
 
 class LogLevelControl(Protocol):
-    """From which level on lines of the log are written: the one that the file says, and the one
-    `in_force`.
-    """
+    """The log level: the `configured` one and the one `in_force`."""
 
     configured: str
     in_force: str
 
     def use(self, level: str | None) -> None:
-        """Go on with this level; None: with the one of the file."""
+        """Set the log level; None restores the configured one."""
 
 
 async def nobody_else() -> None:
-    """There is no other process that does anything."""
+    """Do nothing: the default of `App.catch_up`, for a process without others to catch up with."""
 
 
 @define(slots=False, eq=False)
 class App:
-    """Everything that a route needs. `rules` and `access` are looked at by the guard, for every
-    route.
-    """
+    """Everything that a route needs. The guard checks `access` and `rules` for every route."""
 
     index: Index
     access: Access
@@ -140,54 +140,56 @@ class App:
     attesting: Attesting = field(factory=Attesting)
     resolvers: Resolvers | None = None
     registry: Registry | None = None
-    """Where people, tokens and what they did are written down."""
+    """The registry of accounts and tokens, with the audit log and the download log."""
     exports: Callable[[ExportWanted, Callable[[int, int], None]], Awaitable[Exported]] | None = None
-    """Writes an export; hears meanwhile how many projects are done, of how many."""
+    """Writes an export; calls back with the number of projects done and the total."""
     searching: Callable[[], Search] | None = None
-    """Gives the search index; None: one in memory is made where somebody searches."""
+    """Returns the search index; None: one in memory is created for the first search."""
     publishers: Publishers | None = None
-    """Trusted publishing; None, and one that knows no issuer, are the same."""
+    """Trusted publishing; None is equivalent to publishers without an issuer."""
     closed: PypidError | None = None
-    """Why nobody but administrators can be let in: it is not known yet who may do what."""
+    """Why only administrators are let in: the access rules are not known yet."""
     epoch: AuthGeneration = field(factory=AuthGeneration)
-    """For whoever keeps what somebody may see."""
+    """The generation that cached identities and views belong to."""
     condition: Condition = field(factory=Condition)
-    """For whoever sends clients here, or somewhere else."""
+    """The readiness of the parts, for health checks and load balancers."""
     configuration: Callable[[], Sequence[SettingSection]] = field(default=tuple, repr=False)
-    """The configuration in force, without secrets; takes a tenth of a second where it is long."""
+    """Returns the configuration in force, without secrets; takes 0.1 s if it is long."""
     loudness: LogLevelControl | None = None
-    """None where the log is somebody else's (twistd's, with ``--syslog``)."""
+    """The control of the log level; None if the log is not pypid's own (twistd's, with
+    ``--syslog``).
+    """
     siblings: Siblings = field(factory=Siblings)
-    """The other workers: what one of them is told by its client, all may have to know."""
+    """The other workers, which are notified of what one worker learns from its client."""
     catch_up: Callable[[], Awaitable[None]] = field(default=nobody_else, repr=False)
-    """Hears of what other processes and machines have done until now, which they tell a moment
-    later anyway.
+    """Catches up with what other processes and machines have done until now, which they would
+    report a little later anyway.
     """
     readmes: Readmes = field(factory=Readmes)
-    """Shows READMEs; as they were written, unless it is given a reactor to start its process with.
+    """Renders READMEs; shows their source unless it is given a reactor to start its process with.
     """
     since: datetime = field(init=False)
-    """When this process was put together."""
+    """When this process was assembled."""
     pages: ProjectPages = field(init=False)
     sights: VisibilityCache = field(init=False)
     stock: StoredProjects = field(init=False)
     newest: NewsCache = field(init=False)
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
-    """Held while an archive is looked through."""
+    """Held while an archive is inspected."""
     parser: CollectionParser = field(factory=CollectionParser)
-    """Parses what is to be collected; in this process, unless it is given a reactor to start its
-    own with.
+    """Parses collection requests; in this process, unless it is given a reactor to start its own
+    process with.
     """
     collecting_bodies: BodyBudget = field(factory=lambda: BodyBudget(COLLECTION_BODIES), init=False)
-    """Counts the requests for collections that are being read."""
+    """Counts the bytes of the collection requests that are being read."""
     collecting: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(COLLECTIONS), init=False
     )
-    """Held while something is collected."""
+    """Held while a collection runs."""
     measured: Callable[[], Awaitable[tuple[str, Sequence[WorkerMetrics]]]] = field(
         default=Factory(lambda face: partial(alone, face.world.counts), takes_self=True), repr=False
     )
-    """The number of this worker, and what all workers have counted; raises `OSError`."""
+    """Returns the number of this worker and what all workers have counted. Raises `OSError`."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
     _then: ThenPages | None = field(default=None, init=False, repr=False)
     _search: Search | None = field(default=None, init=False, repr=False)
@@ -195,7 +197,7 @@ class App:
     _measures: Measures | None = field(default=None, init=False, repr=False)
     _contents: Contents | None = field(default=None, init=False, repr=False)
     turnstile: RateLimit = field(factory=RateLimit, init=False)
-    """Whoever registers comes through it."""
+    """Limits how often accounts are registered."""
     unknown_names: UnknownNames = field(init=False)
     app = app
 
@@ -208,11 +210,11 @@ class App:
         self.unknown_names = UnknownNames(self.settings.unknown_names, self.world.clock)
 
     async def sight(self, who: Identity) -> Visibility:
-        """Which projects they see on a list."""
+        """Return which projects the user sees on a list."""
         return await self.sights.of(self.rules, who)
 
     async def names(self, who: Identity) -> Sequence[Summary]:
-        """The projects of the list, as far as they see them."""
+        """Return the project list, as far as the user sees it."""
         names, by = await self.index.names(), await self.sight(who)
         if by.sees_all:
             return names
@@ -223,27 +225,27 @@ class App:
 
     @property
     def then(self) -> ThenPages:
-        """The pages of the index as of a moment."""
+        """The pages of the as-of views."""
         if self._then is None:
-            from pypid.web.installers.as_of_pages import ThenPages  # here: no start needs it
+            from pypid.web.installers.as_of_pages import ThenPages  # not needed at startup
 
             self._then = ThenPages(self.index, self.world)
         return self._then
 
     @property
     def contents(self) -> Contents:
-        """What is inside files."""
+        """The contents of files."""
         if self._contents is None:
-            from pypid.index.file_contents import Contents  # here: no start needs it
+            from pypid.index.file_contents import Contents  # not needed at startup
 
             self._contents = Contents(self.index, self.settings.spool, self.looking)
         return self._contents
 
     @property
     def measures(self) -> Measures:
-        """What projects take, and what room is left."""
+        """The disk usage of projects and the free disk space."""
         if self._measures is None:
-            from pypid.web.app.measures import Measures  # here: no start needs it
+            from pypid.web.app.measures import Measures  # not needed at startup
 
             folders = {"state": self.settings.spool, "storage": self.settings.storage_folder}
             self._measures = Measures(self.index.catalog, self.world, folders)
@@ -251,29 +253,27 @@ class App:
 
     @property
     def exhibits(self) -> ProjectPageCache:
-        """What the pages of projects are made of."""
+        """The cache of the data of project pages."""
         if self._exhibits is None:
-            from pypid.web.ui.project_page_cache import ProjectPageCache  # here: no start needs it
+            from pypid.web.ui.project_page_cache import ProjectPageCache  # not needed at startup
 
             self._exhibits = ProjectPageCache(self.index, self.world)
         return self._exhibits
 
     @property
     def search(self) -> Search:
-        """What answers whoever searches."""
+        """The search service."""
         if self.searching is not None:
             return self.searching()
         if self._search is None:
-            from pypid.search.search import Search  # here: no start needs it
+            from pypid.search.search import Search  # not needed at startup
 
             self._search = Search(self.index, promptly=True)
         return self._search
 
     @property
     def known(self) -> Registry:
-        """Where people are written down. Raises `NotAvailable` where this pypid keeps no such
-        thing.
-        """
+        """The registry of users. Raises `NotAvailable` if this pypid has none."""
         if self.registry is None:
             raise NotAvailable("accounts")
         return self.registry
@@ -290,27 +290,27 @@ class App:
 
     @property
     def downloads(self) -> Downloads:
-        """Who was given which file."""
+        """The download log."""
         return self.known.downloads
 
     @property
     def restricted(self) -> bool:
-        """Whether not everyone sees the same, or nobody knows yet who does: then answers are for
-        nobody else's cache.
+        """Whether responses depend on the viewer, or the access rules are not known yet: then
+        shared caches must not store them.
         """
         known_to_all = self.rules.read == EVERYONE == self.rules.fetch and not self.rules.projects
         return self.closed is not None or not known_to_all
 
     @property
     def lasting(self) -> bool:
-        """Whether a published file never changes: then caches need not ask again. Not while
-        somebody may overwrite.
+        """Whether a published file never changes, so that caches need not revalidate; false while
+        any user may overwrite.
         """
         return self.rules.overwrite == NOBODY
 
     def base_url(self, request: Request) -> str | None:
-        """The absolute base of generated URLs, without its last slash; None where the Host may not
-        be believed.
+        """Return the absolute base of generated URLs, without a trailing slash; None if the Host is
+        not trusted.
         """
         if self.settings.public_url is not None:
             return self.settings.public_url.rstrip("/")
@@ -319,5 +319,5 @@ class App:
 
 
 def user_of(who: Identity) -> str:
-    """The name that is written down for what somebody did."""
+    """Return the name under which actions of this identity are recorded."""
     return who.user or "anonymous"

@@ -1,5 +1,5 @@
-"""The audit log: what a route changed is written down before it is answered, even if the client is
-gone by then.
+"""The audit log: what a route changes is recorded before it is answered, even if the client has
+disconnected by then.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ T = TypeVar("T")
 Details = Mapping[str, str]
 
 MOST_LISTED = 20
-"""Names that a line of the log lists; of more it tells how many there are."""
+"""Maximum number of names in a log line; of more it says how many there are."""
 LONGEST = 500
-"""Characters of one detail."""
+"""Maximum length of one detail in characters."""
 
 
 async def recorded(
@@ -34,11 +34,11 @@ async def recorded(
     doing: Coroutine[Any, Any, T],
     told: Callable[[T], Details | None] = lambda _: {},
 ) -> T:
-    """Do it and write down that it was done, to the end: nobody escapes the log by closing the
-    connection.
+    """Run `doing` to the end and record it in the audit log, so that a client cannot escape the log
+    by closing the connection.
 
-    `told` says more of what came of it; None: nothing has changed, so nothing is written down. What
-    broke off in the storage is written down as well, for a part of it may have been done.
+    `told` returns details of the result; None: nothing has changed, so nothing is recorded. A
+    failure of the storage is recorded as well, since part of the work may have been done.
     """
     return await shielded(attempted(face, request, who, what, subject, doing, told))
 
@@ -52,8 +52,8 @@ async def attempted(
     doing: Coroutine[Any, Any, T],
     told: Callable[[T], Details | None] = lambda _: {},
 ) -> T:
-    """As `recorded`, for what takes long and may be broken off by whoever asked for it: that is
-    written down, too.
+    """Run `doing` and record it in the audit log, also when its client cancels it: for operations
+    that take long. See `recorded`.
     """
     try:
         result = await doing
@@ -75,7 +75,7 @@ async def note(
     subject: str,
     details: Details | None = None,
 ) -> None:
-    """Write down what was done. For what is `shielded` already; all else is `recorded`."""
+    """Record what was done. For code that is already `shielded`; other code uses `recorded`."""
     if face.registry is None:
         return
     deed = AuditEntry(
@@ -91,7 +91,7 @@ async def note(
 
 
 def listed(names: Collection[str]) -> str:
-    """The names, or the first of them and how many more there are."""
+    """Return the names, or the first of them and the number of the others."""
     first = sorted(names)[:MOST_LISTED]
     more = len(names) - len(first)
     return " ".join(first) + (f" and {more} more" if more else "")

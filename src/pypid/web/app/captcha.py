@@ -1,9 +1,9 @@
-"""Riddles that keep robots from making accounts: ALTCHA's proof of work, version 2, which its
-widget solves in the browser.
+"""Captchas against automated registration: ALTCHA's proof of work, version 2, which its widget
+solves in the browser.
 
-Nothing is asked of anybody else, and nothing is kept of a riddle before it is solved: it is signed,
-and ends by itself. By the library of ALTCHA's makers, which takes chance, and the time at which a
-riddle ends, from the system.
+No third party is contacted, and nothing is stored of a captcha before it is solved: it is signed,
+and expires by itself. Made with ALTCHA's own library, which takes randomness, and the expiry time,
+from the system.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pypid.core.errors import BadRequest
 LIFETIME = timedelta(minutes=10)
 ALGORITHM = "PBKDF2/SHA-256"
 COST = 1000
-"""Iterations of one try. To make a riddle is one try, to see whether it was solved another: 0.35
-ms, on the reactor thread.
+"""Iterations of one try. Creating a captcha takes one try, and so does verifying a solution: 0.35
+ms on the reactor thread.
 """
 FEWEST, MOST = 2000, 4000
-"""Tries until a riddle is solved: a second of one core, which a widget spreads over several."""
+"""Tries until a captcha is solved: a second of one core, which a widget spreads over several."""
 LONGEST = 4096
-"""Characters of a solution; the widget's have some 700."""
+"""Maximum length of a solution in characters; the widget's have some 700."""
 
 _WRONG = (
     "The riddle is not solved. Fetch a new one (GET /api/captcha), solve it, and send the "
@@ -35,7 +35,7 @@ _WRONG = (
 
 
 class RiddleParameters(TypedDict):
-    """What is to be solved, in ALTCHA's words. `expiresAt`: seconds since 1970."""
+    """The captcha's parameters, in ALTCHA's terms. `expiresAt`: seconds since 1970."""
 
     algorithm: str
     cost: int
@@ -47,7 +47,7 @@ class RiddleParameters(TypedDict):
 
 
 class Captcha(TypedDict):
-    """A riddle of ALTCHA's proof of work, version 2, as its widget takes it."""
+    """A captcha of ALTCHA's proof of work, version 2, as its widget takes it."""
 
     parameters: RiddleParameters
     signature: str
@@ -55,21 +55,19 @@ class Captcha(TypedDict):
 
 @frozen
 class Solved:
-    """A riddle that was solved. Whoever takes it has to see to it that nobody else is let in by the
-    same `nonce`.
-    """
+    """A solved captcha. The caller must ensure that each `nonce` is accepted only once."""
 
     nonce: str
     expires: datetime
 
 
 def riddle(key: bytes, now: datetime, random: Callable[[int], bytes]) -> Captcha:
-    """A new one, as ALTCHA's widget takes it from its URL: ``parameters`` and ``signature``. `key`:
-    32 bytes.
+    """Return a new captcha, as ALTCHA's widget takes it from its URL: ``parameters`` and
+    ``signature``. `key`: 32 bytes.
     """
     from altcha import (
         create_challenge,
-    )  # it takes a while to import, which nobody need wait for who asks no riddles
+    )  # takes a while to import; only servers that use captchas pay for it
 
     tries = FEWEST + int.from_bytes(random(8)) % (MOST - FEWEST)
     made = create_challenge(
@@ -79,8 +77,8 @@ def riddle(key: bytes, now: datetime, random: Callable[[int], bytes]) -> Captcha
 
 
 def solved(key: bytes, solution: str | None) -> Solved:
-    """What the widget gives back: JSON in base64, with the riddle in it. Raises `BadRequest`, with
-    advice.
+    """Return the solved captcha in the widget's answer: JSON in base64 that contains the captcha.
+    Raises `BadRequest`, with advice.
     """
     from altcha import Payload, verify_solution
 

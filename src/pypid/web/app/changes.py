@@ -1,8 +1,8 @@
-"""Deeds on what is published, each done and written down in the audit log, for whichever route was
-asked: yank, delete ...
+"""Changes to published files and projects, each recorded in the audit log, for all routes: yank,
+delete ...
 
-Whether somebody may do them the guard has found out, by the route's right. All raise what
-`index.local.manage.Manager` does, and then nothing is written down but what broke off half-way.
+The guard has already authorized the client, by the route's right. All raise the errors of
+`index.local.manage.Manager`; then only a change that failed half-way is recorded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ async def yank(
     filenames: frozenset[str],
     reason: str,
 ) -> Project:
-    """Yank the files (PEP 592). `subject`: the file, or the release, that was named."""
+    """Yank the files (PEP 592). `subject`: the file or release that the client named."""
     said = {"files": listed(filenames), "reason": reason}
     yanking = face.index.yank(name, filenames, reason)
     return await recorded(face, request, who, "yank", f"{name}/{subject}", yanking, lambda _: said)
@@ -38,7 +38,7 @@ async def unyank(
     subject: str,
     filenames: frozenset[str],
 ) -> Project:
-    """Take the yank off the files."""
+    """Remove the yank from the files."""
     said = {"files": listed(filenames)}
     unyanking = face.index.unyank(name, filenames)
     return await recorded(
@@ -64,8 +64,8 @@ async def delete(
     subject: str,
     filenames: frozenset[str],
 ) -> Project:
-    """Delete the files for good; `what` (``delete-file``, ``delete-release``) and `subject` say it
-    in the audit log.
+    """Delete the files permanently; `what` (``delete-file``, ``delete-release``) and `subject`
+    appear in the audit log.
     """
     said = {"files": listed(filenames)}
     deleting = face.index.delete(name, filenames, user_of(who))
@@ -75,8 +75,8 @@ async def delete(
 async def delete_all(
     face: App, request: Request, who: Identity, name: ProjectName
 ) -> tuple[Project, frozenset[str]]:
-    """Delete all files of the project, whose name stays ours; the project as it is then, and what
-    they were called.
+    """Delete all files of the project, whose name stays local; return the project as it is then,
+    and the filenames.
     """
     before = await face.index.parts.known(name)
     filenames = frozenset(file.filename for file in before.files)
@@ -88,5 +88,5 @@ async def delete_all(
 
 
 async def give_back(face: App, request: Request, who: Identity, name: ProjectName) -> None:
-    """Give the name of an empty project back: it may then belong to somebody else again."""
+    """Release the name of an empty project, which any other user may then take."""
     await recorded(face, request, who, "release-name", name, face.index.release_name(name))

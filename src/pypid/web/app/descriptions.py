@@ -1,7 +1,8 @@
-"""What a route takes and answers, said at the route itself; `web.api.openapi` makes a document of it.
+"""Declarations of what a route takes and returns, made at the route; `web.api.openapi` builds a
+document of them.
 
-The shapes of answers are TypedDicts: mypy holds every dict that a route makes of them against them,
-and nothing is paid for it while pypid runs.
+The shapes of responses are TypedDicts: mypy checks the dicts that routes return against them, at no
+cost at run time.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Duration = Annotated[
     str, Meta(extra_json_schema={"pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]})
 ]
-"""As `core.configuration.value_kinds.parse_duration` reads it, which is what refuses others."""
+"""A duration in the format of `core.configuration.value_kinds.parse_duration`, which refuses
+others.
+"""
 
 
 FILE_BYTES = "the bytes of a file"
-"""What a route gives that answers with a file, or a part of it, or where it is to be had."""
+"""The response of a route that sends a file, a part of it, or a redirect to it."""
 
 
 class Removed(TypedDict):
-    """What is there no more."""
+    """A removed object."""
 
     name: str
     removed: bool
@@ -40,23 +43,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @frozen
 class Described:
-    """A decorator, which stands below `guarded`. Shapes are types that msgspec knows."""
+    """Decorator that describes a route; stands below `guarded`. Shapes are types that msgspec
+    knows.
+    """
 
     gives: Any
-    """The shape of the answer's document; or `FILE_BYTES`."""
+    """The shape of the response document; or `FILE_BYTES`."""
     status: int = field(default=200, kw_only=True)
     takes: Any = field(default=None, kw_only=True)
-    """The shape of the request's document; None: there is none."""
+    """The shape of the request document; None: there is none."""
     form: Any = field(default=None, kw_only=True)
-    """The shape of the form (multipart/form-data) that the request is; None: it is none."""
+    """The shape of the form (multipart/form-data) that the route takes; None: it takes none."""
     asks: tuple[Parameter, ...] = field(default=(), kw_only=True)
-    """The parameters behind the question mark."""
+    """The query parameters."""
     refuses: tuple[type[PypidError], ...] = field(default=(), kw_only=True)
-    """The errors of this route, beside those that all routes of its kind may raise (see
+    """The errors of this route, in addition to those that all routes of its kind may raise (see
     `web.api.openapi`).
     """
     streams: bool = field(default=False, kw_only=True)
-    """Whether events are sent to those who accept them (`web.http.event_stream`)."""
+    """Whether clients that accept events get them (`web.http.event_stream`)."""
 
     def __call__(self, route: F) -> F:
         route.__pypid_described__ = self  # type: ignore[attr-defined]  # the guard's wrapper, and Klein's, inherit it

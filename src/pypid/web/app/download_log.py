@@ -1,4 +1,4 @@
-"""What is remembered of who was given which file; `web.api.downloads` tells it."""
+"""Recording of downloads; `web.api.downloads` reports them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from pypid.web.http.request import Request
 
 
 def given(face: App, request: Request, who: Identity, file: File) -> None:
-    """Remember that the file, or some part of it, is given to somebody now, or an address where
-    they get it.
+    """Record that the client gets the file, a part of it, or a URL to get it from.
 
-    Also a part, and what breaks off: who has all bytes but one has the file. Not what HEAD asks,
-    which gives nothing; not a file of theirs of which nobody knows the digest.
+    Parts and interrupted downloads count: a client with all bytes but one has the file. HEAD
+    requests do not count, nor does an upstream file without a known digest.
     """
     if request.method == b"GET":
         note_given(face, who, request.client_address(), file)
 
 
 def note_given(face: App, who: Identity, client: str | None, file: File) -> None:
-    """As `given`, to somebody at this address."""
+    """Record a download by a client at this address; see `given`."""
     if face.registry is None or file.sha256 is None:
         return
     face.downloads.note(

@@ -1,4 +1,4 @@
-"""Errors as answers: the one table from error classes to HTTP statuses, and the answer itself.
+"""Error responses: the one table from error classes to HTTP statuses, and the response itself.
 
 Clients print different parts of it: twine and poetry the reason phrase, uv, flit and pdm the body
 (pdm's "skip existing" reads nothing else), uv the ``code`` of a JSON body. So all of them carry the
@@ -35,14 +35,17 @@ from pypid.web.http.responses import header_of, set_head
 _log = Logger()
 
 REALM = b'Basic realm="pypi", charset="UTF-8"'
-"""distutils' ``register`` sends its password only to the realm that ``.pypirc`` names, by default
-"pypi".
+"""The authentication challenge. distutils' ``register`` sends its password only to the realm that
+``.pypirc`` names, by default "pypi".
 """
 LONGEST_REASON = 200
-"""Characters of the reason phrase; clients and proxies have small limits for the first line."""
+"""Maximum length of the reason phrase in characters; clients and proxies have small limits for the
+first line.
+"""
 
 INTERNAL = 0
-"""In the table: never meant for clients. They get a 500 with a number, and the log gets the rest.
+"""Marks errors in the table that are never meant for clients: they get a 500 with a number, and the
+details are logged.
 """
 
 STATUSES: dict[type[PypidError], int] = {
@@ -103,7 +106,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.Archived: 503,
     errors.StorageInUse: 503,
     errors.StorageFull: 507,
-    ClientGone: 400,  # nobody reads it
+    ClientGone: 400,  # the client has disconnected and does not see it
     errors.Missing: INTERNAL,
     errors.Exists: INTERNAL,
     errors.Unresolvable: INTERNAL,
@@ -113,16 +116,13 @@ STATUSES: dict[type[PypidError], int] = {
 }
 
 _LOGGED_ELSEWHERE = (errors.UpstreamDown, errors.ListIncomplete)
-"""What is in the log already: the question to upstream that failed, and how far a start has come.
-"""
+"""Errors that are logged already: the failed request to upstream, and the progress of a start."""
 
 OF_PYPICLOUD = re.compile(rb"/(?:api/(?:package|user)|admin)(?:/|\Z)")
-"""What the addresses of pypicloud's API begin with: its scripts read JSON there, whatever they
-accept.
-"""
+"""Path prefixes of pypicloud's API: its scripts read JSON there, whatever they accept."""
 
 FORMS_OF_PYPICLOUD = b"/acct/"
-"""Where people come by a form in a browser, too."""
+"""Path prefix of pypicloud's API that browser forms also post to."""
 _NAMES_IN_THE_PATH = (errors.BadName, errors.BadFilename)
 _WITH_A_FORM = (b"POST", b"PUT", b"PATCH")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -130,8 +130,8 @@ POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Content-Security-Policy of pages: our own script, style and icon, and nothing that anybody has
-stored or sent.
+"""Content-Security-Policy of pages: only local scripts, styles and icons, and nothing that users
+have stored or sent.
 """
 _NOTHING = b"default-src 'none'"
 _OF_ANOTHER_ANSWER = (
@@ -149,7 +149,7 @@ class Refused(TypedDict):
     """An error in JSON. `code`: the status and its phrase, on one line; `message`: what happened,
     and what to do about it.
 
-    `error` is the title once more, at the addresses of pypicloud's API.
+    `error` repeats the title, at the addresses of pypicloud's API.
     """
 
     code: str
@@ -160,7 +160,7 @@ class Refused(TypedDict):
 
 @frozen
 class ErrorResponse:
-    """An error as it is answered: the status, the text for people, and header fields of its own."""
+    """An error response: the status, the text for people, and its own header fields."""
 
     status: int
     text: str
@@ -182,10 +182,10 @@ class ErrorResponse:
 
 
 def refusal_of(error: BaseException | None, method: bytes = b"GET") -> ErrorResponse | None:
-    """What the error is to the client, or None for one that is not meant for it.
+    """Return the response for the error, or None for an error that is not meant for clients.
 
-    A name that cannot be is 404 where it comes in the path (C20), and 400 where it comes in a form
-    (`method` POST or PUT).
+    An invalid name is 404 if it is in the path (C20), and 400 if it is in a form (`method` POST,
+    PUT or PATCH).
     """
     match error:
         case PypidError():
@@ -207,7 +207,9 @@ def refusal_of(error: BaseException | None, method: bytes = b"GET") -> ErrorResp
 
 
 def status_of(kind: type[BaseException], method: bytes = b"GET") -> int:
-    """The status of errors of this class; `INTERNAL` for those that are not meant for clients."""
+    """Return the status of errors of this class; `INTERNAL` for those that are not meant for
+    clients.
+    """
     if issubclass(kind, _NAMES_IN_THE_PATH) and method not in _WITH_A_FORM:
         return 404
     return next((STATUSES[known] for known in kind.__mro__ if known in STATUSES), INTERNAL)
@@ -227,7 +229,7 @@ def _of_ours(error: PypidError, method: bytes) -> ErrorResponse | None:
 
 
 PageOf = Callable[[ErrorResponse, BaseException], bytes]
-"""Makes the page that a browser gets."""
+"""Renders the error page for a browser."""
 
 
 async def respond_error(
@@ -239,11 +241,11 @@ async def respond_error(
 ) -> None:
     """Answer with the error: in plain text, JSON or HTML (`page_of`), as the request accepts.
 
-    One that is not meant for clients is logged with its traceback, and only the id of the request
-    is sent (500). Where an answer has begun already the connection is closed at once, and
-    `CancelledError` raised when that is done; where the client has gone nothing happens. The
-    request is not finished here. `random` gives that many unpredictable bytes, for requests that
-    have no id.
+    An error that is not meant for clients is logged with its traceback, and only the id of the
+    request is sent (500). If a response has already begun, the connection is closed at once, and
+    `CancelledError` is raised when that is done; if the client has disconnected, nothing happens.
+    The request is not finished here. `random` returns that many unpredictable bytes, for requests
+    that have no id.
     """
     failure = error if isinstance(error, Failure) else Failure(error)  # type: ignore[no-untyped-call]
     if request.channel is None:
@@ -251,7 +253,7 @@ async def respond_error(
     if request.startedWriting:
         if isinstance(
             failure.value, PypidError
-        ):  # of the other index, mostly: nothing that a traceback tells more of
+        ):  # mostly of the other index; a traceback would add nothing
             _log.warn(
                 "an answer broke off in the middle, and its connection was closed: {error}",
                 error=failure.value,
@@ -290,7 +292,7 @@ async def respond_error(
 
 
 def error_format(request: Request) -> ErrorFormat:
-    """How the request wants an error told."""
+    """Return the error format that the request accepts."""
     chosen = choose_error_format(header_of(request, "accept"))
     return ErrorFormat.JSON if _as_pypicloud(request, chosen) else chosen
 
@@ -302,8 +304,8 @@ def _as_pypicloud(request: Request, chosen: ErrorFormat) -> bool:
 
 
 def send_refusal(request: Request, refusal: ErrorResponse, page: bytes | None = None) -> None:
-    """Write the refusal, whole, in the format that the request accepts; as this `page`, if it is
-    given.
+    """Write the complete error response in the format that the request accepts; as this `page`, if
+    it is given.
     """
     chosen = error_format(request)
     asked = choose_error_format(header_of(request, "accept"))
@@ -349,5 +351,7 @@ def _html(refusal: ErrorResponse) -> str:
 
 
 def _path_and_query(url: str) -> str:
-    """Of the absolute URL that werkzeug makes, what does not depend on the Host header."""
+    """Return the path and query of the absolute URL that werkzeug makes: the part that does not
+    depend on the Host header.
+    """
     return "/" + url.partition("://")[2].partition("/")[2]

@@ -1,9 +1,7 @@
-"""The guard: a route and who may use it are declared in one place, so that no route can be without
-one.
+"""The guard: a route and its required right are declared together, so that no route can lack one.
 
-After Tahoe-LAFS's ``storage/http_server.py``. Who is asking is found out, and what they may do is
-decided, before the route's method is called: a request that is refused has had nothing of its body
-read.
+After Tahoe-LAFS's ``storage/http_server.py``. The client is identified and authorized before the
+route's function is called: nothing is read of the body of a refused request.
 """
 
 from __future__ import annotations
@@ -27,51 +25,50 @@ from pypid.web.http.request import Request
 
 
 class OpenAction(Enum):
-    """For routes that ask for no right; a wrong password is refused there too."""
+    """For routes that need no right; a wrong password is refused there too."""
 
     ANYBODY = "anybody"
     """For what shows nothing of the index (health, style sheets)."""
     SOMEBODY = "somebody"
-    """For what is everybody's own (passwords, tokens): whoever is logged in."""
+    """For what belongs to each user (passwords, tokens): requires a login."""
 
 
 ANYBODY, SOMEBODY = OpenAction.ANYBODY, OpenAction.SOMEBODY
 UNIX = "unix"
-"""The address of those who come through a unix socket, and of whom no trusted proxy says more: one
-place, for the throttle.
+"""The address of clients of a unix socket for which no trusted proxy names another; the throttle
+counts them as one place.
 """
 
 
 LONGEST_ORIGIN = 200
-"""Characters of it that an answer repeats."""
+"""Maximum number of characters of an origin that a response repeats."""
 
 
 class Guards(Protocol):
-    """What a class of routes has."""
+    """What a route container must provide."""
 
     @property
     def access(self) -> Access:
-        """Who somebody is."""
+        """Identifies clients."""
 
     @property
     def rules(self) -> Rules:
-        """What they may do."""
+        """What each user may do."""
 
     @property
     def closed(self) -> PypidError | None:
-        """Why it is not known yet what they may do; then nobody but administrators
-        may do anything.
+        """Why the access rules are not known yet; None once they are. Until then only
+        administrators are let in.
         """
 
     @property
     def catch_up(self) -> Callable[[], Awaitable[None]]:
-        """Hears of what other processes and machines have done until now."""
+        """Catches up with what other processes and machines have done until now."""
 
 
 @frozen
 class GuardedRoute:
-    """One route: its rule as Klein spells it, its methods (HEAD with GET), and what
-    is asked for.
+    """A route: its rule as Klein spells it, its methods (HEAD with GET), and the right it requires.
     """
 
     rule: str
@@ -80,9 +77,11 @@ class GuardedRoute:
     entrance: bool = False
     page: bool = False
     form: bool = False
-    """Whether it takes a form of ours, with the token against CSRF in it."""
+    """Whether it takes one of pypid's forms, with the CSRF token in it."""
     does: Callable[..., Any] | None = field(default=None, eq=False, repr=False)
-    """What is called, with the docstring and the attributes of the function that was registered."""
+    """The function that is called, with the docstring and the attributes of the registered
+    function.
+    """
 
 
 G = TypeVar("G", bound=Guards)
@@ -104,21 +103,21 @@ def guarded(
     multipart: bool = False,
     **options: Any,
 ) -> Callable[[Route[G, P, R]], Route[G, P, R]]:
-    """Register ``async def route(self, request, who, **values)`` for `rule`, to be used by those
-    who may do `may`.
+    """Register ``async def route(self, request, who, **values)`` for `rule`, for clients with the
+    right `may`.
 
-    The value ``project`` of the rule, if any, is the project that is asked about; the method gets
-    it as it was written. At an `entrance` people log in or register: the cookie of a session that
-    may be going on is not looked at, and pages of other sites lead nobody through. `instead`:
-    another right of requests of which this is so, where one address takes two kinds of them. A
-    `page` is for people: somebody unknown is sent to log in, and errors are pages. A `form`
-    (urlencoded) is read before anything is asked, for the token against CSRF stands in it; the
-    route finds it in ``request.form``. Of a `multipart` form the route takes the token itself,
-    before anything else (`demand_csrf_token` with ``request.session``). `options` go to Klein
+    The value ``project`` of the rule, if any, is the project that the right is checked for; the
+    function gets it as it was written. At an `entrance` users log in or register: the cookie of an
+    existing session is ignored, and requests from pages of other sites are refused. `instead`:
+    another right for requests that match the predicate, where one address takes two kinds of them.
+    A `page` is for people: an anonymous browser is sent to the login page, and errors are pages. A
+    `form` (urlencoded) is read before access is checked, since it contains the CSRF token; the
+    route finds it in ``request.form``. A route of a `multipart` form takes the token itself, before
+    anything else (`demand_csrf_token` with ``request.session``). `options` go to Klein
     (``strict_slashes``, ``branch``, ...). The guard raises `Unauthenticated`, `Forbidden`, `Busy`,
     `BadName` and, for what changes something, `OtherSite` and `NoCsrfToken`; it sets
-    ``request.identity`` and ``request.session``. Several may stand above one method, each with its
-    own right.
+    ``request.identity`` and ``request.session``. Several may stand above one function, each with
+    its own right.
     """
     if not isinstance(may, (Action, OpenAction)):
         raise TypeError(
@@ -144,7 +143,7 @@ def guarded(
             who = await _admit(
                 self, request, right, values.get("project"), entrance=entrance, later=multipart
             )
-            if form and request.form is None:  # whoever may not do it is told so first
+            if form and request.form is None:  # checked here: a missing right is reported first
                 raise BadRequest(NO_FORM)
             return await method(self, request, who, *args, **values)
 
@@ -160,8 +159,8 @@ def guarded(
 
 
 def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
-    """All the routes, in the order of their rules. Raises `TypeError` if one was registered past
-    the guard.
+    """Return all routes, sorted by rule. Raises `TypeError` if one was registered without the
+    guard.
     """
     routes = []
     for rule in app.url_map.iter_rules():
@@ -180,8 +179,8 @@ def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
 
 
 async def _read_form(request: Request) -> None:
-    """The fields, if what is sent is a small form. Raises `OtherSite` before that, `BadRequest`,
-    `TooLarge`.
+    """Read the fields into ``request.form`` if the body is a small form. Raises `OtherSite` before
+    that, `BadRequest`, `TooLarge`.
     """
     request.identity = ANONYMOUS
     _demand_own_page(request)
@@ -199,7 +198,9 @@ async def _admit(
     entrance: bool,
     later: bool = False,
 ) -> Identity:
-    """`later`: the route looks for the token against CSRF itself."""
+    """Return the client's identity if the route admits it. `later`: the route checks the CSRF token
+    itself.
+    """
     request.identity = ANONYMOUS
     if entrance or may not in (Action.READ, ANYBODY):
         _demand_own_page(request)
@@ -212,21 +213,21 @@ async def _admit(
     if isinstance(may, Action):
         if guards.closed is not None and not (
             who.admin and who.scope is None
-        ):  # what a token may besides hangs on the rules
+        ):  # the other rights of a token depend on the rules
             raise guards.closed
         demand(guards.rules, who, may, project_name(project) if isinstance(project, str) else None)
     return who
 
 
 def _comes_of_a_form(request: Request) -> bool:
-    """Whether it is the page that tells what a form has done, perhaps to another process than the
-    one that is asked now.
+    """Return whether this is the page that reports the result of a form, which another process may
+    have handled.
     """
     return request.page and b"done=" in request.uri.partition(b"?")[2]
 
 
 def _demand_own_page(request: Request) -> None:
-    """Raise `OtherSite` where a browser sends this on behalf of a page that is not ours.
+    """Raise `OtherSite` if a browser sends this request on behalf of a page of another site.
 
     A browser that has once logged in to look at the index sends its password with any form that any
     page makes it post here. All browsers name the page's origin then (``null``, where they may
@@ -241,13 +242,13 @@ def _demand_own_page(request: Request) -> None:
 async def identity_of(
     access: Access, request: Request, *, cookies: bool = True, later: bool = False
 ) -> Identity:
-    """Who sends the request: ANONYMOUS without an Authorization header and a session's cookie; then
-    nothing is verified.
+    """Return who sends the request: ANONYMOUS, without verification, if there is neither an
+    Authorization header nor a session cookie.
 
-    The header comes first. Raises `Unauthenticated` for a wrong or damaged one, also where nobody
-    needs one (so that a typing error is noticed). The cookie of a session that has ended is as
-    none: nobody has typed it, and who may read without being logged in still may. Raises
-    `OtherSite` and `NoCsrfToken` where something would be changed by the cookie alone.
+    The header comes first. Raises `Unauthenticated` for a wrong or damaged one, even where none is
+    needed (so that a typing error is noticed). The cookie of an ended session is ignored: the user
+    has not typed it, and may still read where anonymous users may. Raises `OtherSite` and
+    `NoCsrfToken` if a request would change something by the cookie alone.
     """
     values = request.requestHeaders.getRawHeaders(b"authorization") or ()
     if len(values) > 1:

@@ -1,5 +1,5 @@
-"""That somebody is left who may administer the index, whoever is removed, disabled or made no
-administrator any more.
+"""Protection of the last administrator: at least one must remain when users are removed, disabled
+or lose administrator rights.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ T = TypeVar("T")
 
 
 async def keeping_an_admin(face: App, without: str | None, change: Coroutine[Any, Any, T]) -> T:
-    """Do the change after which `without` is no administrator any more (None: it takes nothing
-    away).
+    """Run the change after which `without` is no longer an administrator (None: no administrator is
+    removed).
 
-    One such change at a time, so that two administrators cannot remove each other. Raises
-    `LastAdmin`, and `PeopleUnknown` where it cannot be told; then nothing is changed.
+    One such change runs at a time, so that two administrators cannot remove each other. Raises
+    `LastAdmin`, and `PeopleUnknown` if the remaining administrators cannot be determined; then
+    nothing is changed.
     """
     try:
         async with face.known.turns:
@@ -35,7 +36,7 @@ async def keeping_an_admin(face: App, without: str | None, change: Coroutine[Any
 
 
 async def _is_admin(face: App, user: str) -> bool:
-    """Whether somebody who can log in as `user` is an administrator."""
+    """Return whether a user of this name can log in and is an administrator."""
     found = await face.known.find(user)
     return found is not None and found.admin
 

@@ -1,6 +1,4 @@
-"""What there is to measure for an administrator: what projects take, and what room is left on the
-disks.
-"""
+"""Measurements for administrators: the disk usage of projects, and the free space on the disks."""
 
 from __future__ import annotations
 
@@ -17,34 +15,36 @@ from pypid.index.usage import Usage
 from pypid.ports import Catalog
 
 PATIENCE = 1.0
-"""Seconds in which a disk has to say how full it is."""
+"""Timeout in seconds for a disk to report its free space."""
 
 
 @frozen
 class Disk:
-    """The disk (partition) that a folder lies on. Bytes; `free` for whoever is not root."""
+    """Size of the disk (partition) that a folder is on, in bytes; `free` is for users other than
+    root.
+    """
 
     total: int
     free: int
 
     @property
     def is_short(self) -> bool:
-        """Whether it is time to make room: less than a twentieth of it is left, or than 1 GiB."""
+        """Whether the disk is nearly full: less than a twentieth of it is left, or than 1 GiB."""
         return self.free < max(self.total // 20, 1 << 30)
 
 
 @define(eq=False)
 class Disks:
-    """Asked in a thread; one that hangs (over a network) takes one thread, and not one for each who
-    asks.
+    """Free space of disks, queried in a thread; one that hangs (over a network) takes one thread,
+    not one for each query.
     """
 
     world: World
     _asking: dict[Path, Deferred[Disk | None]] = field(factory=dict, init=False, repr=False)
 
     async def of(self, folder: Path | None) -> Disk | None:
-        """Of the disk that the folder lies on; None where there is no folder, or where the disk
-        does not say it soon.
+        """Return the disk that the folder is on; None if there is no folder, or if the disk does
+        not answer in time.
         """
         if folder is None:
             return None
@@ -82,12 +82,12 @@ def _asked(folder: Path) -> Disk | None:
 
 @define(eq=False)
 class Measures:
-    """All that is measured."""
+    """All measurements."""
 
     catalog: Catalog
     world: World
     folders: Mapping[str, Path | None]
-    """``state`` and ``storage``; None for what is no folder."""
+    """``state`` and ``storage``; None for one that is not a folder."""
     usage: Usage = field(init=False)
     _disks: Disks = field(init=False, repr=False)
 
@@ -96,5 +96,5 @@ class Measures:
         self._disks = Disks(self.world)
 
     async def disk(self, which: str) -> Disk | None:
-        """That of the folder."""
+        """Return the disk of the folder."""
         return await self._disks.of(self.folders[which])

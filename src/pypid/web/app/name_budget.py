@@ -1,8 +1,8 @@
 """A budget for names that were never asked upstream, for each address of clients that have not
 logged in.
 
-Each such name is a question to the upstream index, and an entry that is remembered: without a bound
-one client could have both without an end. An ordinary client asks for names that others have asked
+Each such name causes a request to the upstream index, and an entry that is stored: without a limit
+one client could cause both without end. An ordinary client asks for names that others have asked
 for before, or for the few hundred of a new lock file.
 """
 
@@ -18,11 +18,11 @@ from pypid.core.errors import Busy
 from pypid.core.lru import Recent
 
 ADDRESSES = 16384
-"""Addresses that are remembered, least recently used first out: a forgotten one has its whole
+"""Maximum number of stored addresses, least recently used first out: a forgotten one has its whole
 budget again.
 """
 SHORTEST_WAIT = 5
-"""Seconds of ``Retry-After`` at least, so that many clients behind one address get their turns: pip
+"""Minimum ``Retry-After`` in seconds, so that many clients behind one address get their turns: pip
 comes back five times.
 """
 
@@ -53,7 +53,7 @@ class UnknownNames:
     )
 
     def spend(self, address: str) -> None:
-        """Take one name out of the budget of the address. Raises `Busy` where nothing is left (503:
+        """Take one name out of the budget of the address. Raises `Busy` if nothing is left (503:
         pip does not retry 429).
         """
         if not self.budget.burst:

@@ -1,6 +1,4 @@
-"""How many accounts may be asked for from one place, and one at a time; and how often somebody may
-log in.
-"""
+"""Rate limits: how many accounts are registered from one address, and how often a user logs in."""
 
 from __future__ import annotations
 
@@ -15,16 +13,16 @@ from pypid.core.errors import TooManyAttempts, TooManyRegistrations
 from pypid.core.lru import Recent
 
 PLACES = 16384
-"""That are remembered; the one that was not seen for longest is forgotten first."""
+"""Maximum number of stored addresses and users; the least recently seen is forgotten first."""
 MOST_LOGINS = 300
-"""Of one user in `WHILE`: each is a line in the audit log, and a change of the accounts that others
-wait for.
+"""Maximum number of logins of one user in `WHILE`: each is a line in the audit log, and a change of
+the accounts that others wait for.
 """
 
 
 @define
 class TooManyLogins(TooManyAttempts):
-    """Somebody begins one session after the other: HTTP 429."""
+    """A user begins one session after the other: HTTP 429."""
 
     def text(self) -> str:
         return (
@@ -36,14 +34,14 @@ class TooManyLogins(TooManyAttempts):
 
 @frozen
 class _Seen:
-    """When somebody came from there, the oldest first."""
+    """The times of the attempts, the oldest first."""
 
     times: tuple[float, ...] = ()
 
 
 @define(eq=False)
 class RateLimit:
-    """Counts who comes. `turn` is held while a name is looked at and taken."""
+    """Counts registrations and logins. `turn` is held while a name is checked and taken."""
 
     turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
     _seen: Recent[str, _Seen] = field(
@@ -54,16 +52,16 @@ class RateLimit:
     )
 
     def let_in(self, address: str, now: float) -> None:
-        """Count an attempt at `now` (seconds of any clock). Raises `TooManyRegistrations`, and then
-        it does not count.
+        """Count a registration at `now` (seconds of any clock). Raises `TooManyRegistrations`, and
+        then it does not count.
         """
         wait = _count(self._seen, place_of(address), MOST_FROM_A_PLACE, now)
         if wait:
             raise TooManyRegistrations(wait)
 
     def log_in(self, user: str, now: float) -> None:
-        """Count a login of somebody who has shown the right password. Raises `TooManyLogins`, and
-        then it does not count.
+        """Count a login of a user who has sent the right password. Raises `TooManyLogins`, and then
+        it does not count.
         """
         wait = _count(self._logins, user, MOST_LOGINS, now)
         if wait:
@@ -71,8 +69,8 @@ class RateLimit:
 
 
 def _count(of_all: Recent[str, _Seen], whose: str, most: int, now: float) -> int:
-    """Count it; or, where there were so many already, how many seconds are left until
-    the next one.
+    """Count an attempt and return 0; or, if there were already `most`, return the seconds until the
+    next one is allowed.
     """
     seen = of_all.get(whose) or _Seen()
     times = tuple(time for time in seen.times if now - time < WHILE)

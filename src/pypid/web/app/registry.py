@@ -1,4 +1,4 @@
-"""Where people are written down, and what they do: what the routes for people are given."""
+"""The registry: accounts, audit log and download log, for the routes that manage users."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pypid.ports import Accounts, Downloads, Journal
 
 
 class TokenFactory(Protocol):
-    """Makes a token, and writes nothing down: its secret, to be shown once, and what is to be
-    stored.
+    """Makes a token without storing it: returns its secret, to be shown once, and the token to
+    store.
     """
 
     def __call__(
@@ -34,29 +34,31 @@ class TokenFactory(Protocol):
 
 @frozen(kw_only=True)
 class Registry:
-    """All that the routes for people need beside `Access`."""
+    """Everything that the routes for users need in addition to `Access`."""
 
     accounts: Accounts
     journal: Journal
     downloads: Downloads
     find: Callable[[str], Awaitable[Identity | None]]
-    """Who a user is, whichever source knows them. Raises `PeopleUnknown`."""
+    """Returns the identity of a user from any source. Raises `PeopleUnknown`."""
     hash_password: Callable[[str], Awaitable[str]]
-    """Off the reactor thread. Raises `BadRequest` for what cannot be a password, `Busy`."""
+    """Hashes a password off the reactor thread. Raises `BadRequest` for an invalid password,
+    `Busy`.
+    """
     new_token: TokenFactory
     configured: Callable[[], Configured]
-    """What the configuration says of people now."""
+    """Returns what the configuration currently says of users."""
     session_key: bytes = field(repr=False)
-    """32 bytes, for digests of cookies, CSRF tokens and riddles."""
+    """32 bytes, for digests of cookies, CSRF tokens and captchas."""
     turns: DeferredLock = field(factory=DeferredLock, eq=False, repr=False)
-    """Held while somebody may cease to be an administrator: one at a time, so that one is left."""
+    """Held while a user may lose administrator rights: one change at a time, so that one
+    administrator remains.
+    """
 
 
 @frozen(kw_only=True)
 class Configured:
-    """People whom the configuration names: they are changed there, and nobody else may take their
-    names.
-    """
+    """Users whom the configuration names: they are changed there, and their names are reserved."""
 
     users: frozenset[str] = frozenset()
     """Of ``[users]``, and the first-run administrator."""
@@ -64,11 +66,11 @@ class Configured:
     admins: frozenset[str] = frozenset()
     rights: tuple[Right, ...] = ()
     mentioned: frozenset[str] = frozenset()
-    """All names of users that stand anywhere: in users, groups, admins, rules and rights."""
+    """All user names that occur anywhere: in users, groups, admins, rules and rights."""
     members: Mapping[str, frozenset[str]] = field(factory=dict)
-    """Of `groups`."""
+    """The members of each of the `groups`."""
     hashes: Mapping[str, str] = field(factory=dict, repr=False)
-    """Of the passwords of `users`."""
+    """The password hashes of `users`."""
     accounts_log_in: bool = True
     """Whether ``sql`` is listed in ``[access] backend``: else the users of the accounts database
     cannot log in.

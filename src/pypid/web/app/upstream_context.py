@@ -1,4 +1,5 @@
-"""What a request may cause upstream: who sends it, and which pypids it has come through."""
+"""What a request may cause upstream: who sends it, and which pypid instances it has come through.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +19,18 @@ from pypid.web.http.request import Request
 
 
 def provenance_below(face: App, request: Request) -> str | None:
-    """The URL below which the provenance objects are, as the client reaches them."""
+    """Return the URL prefix of the provenance objects, as the client reaches them."""
     base = face.base_url(request)
     return None if base is None else f"{base}/integrity/"
 
 
 def absolute_below(face: App, request: Request, format: Format, relative: str) -> str:
-    """The URL that `relative` is on this page: absolute in JSON for clients that do not resolve
+    """Return the URL of `relative` on this page: absolute in JSON for clients that do not resolve
     URLs.
 
     micropip takes the URLs of a JSON page as they are (PEP 691 lets them be relative). It runs in
-    browsers, whose requests for other origins say so, or is pointed at `public_url`. Who asks by
-    another name of this index gets relative URLs, since its password is for that name.
+    browsers, whose requests for other origins say so, or is pointed at `public_url`. A client that
+    uses another name of this index gets relative URLs, since its password is for that name.
     """
     is_from_a_page = request.requestHeaders.hasHeader(b"origin")
     if format is not Format.JSON or not (is_from_a_page or request.is_for_public_url):
@@ -43,7 +44,7 @@ def absolute_below(face: App, request: Request, format: Format, relative: str) -
 def asked_of(
     face: App, request: Request, who: Identity, project: str | None = None, *, local: bool = False
 ) -> RequestContext:
-    """On whose behalf the index looks for the project. Raises `BadName`."""
+    """Return the context in which the index looks for the project. Raises `BadName`."""
     refusal: PypidError | None = None
     try:
         demand(face.rules, who, Action.FETCH, None if project is None else project_name(project))
@@ -55,7 +56,7 @@ def asked_of(
 
 
 def _spend(face: App, request: Request, who: Identity) -> Callable[[], None] | None:
-    """The budget for unknown names of a client that has not logged in."""
+    """Return the budget for unknown names of a client that has not logged in, else None."""
     if who.user is not None or who.publisher or who.admin:
         return None
     return partial(face.unknown_names.spend, request.client_address() or UNIX)

@@ -1,4 +1,5 @@
-"""The map of Klein's routes, without what nobody here asks of it."""
+"""A change to the map of Klein's routes: URL builders, which pypid does not use, are not compiled.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +10,15 @@ from werkzeug.routing import Map
 
 
 def without_builders(routes: Map) -> None:
-    """Have werkzeug compile the two functions that make a URL of a rule when somebody wants one:
-    half of what a route costs.
+    """Have werkzeug compile the two functions that build a URL of a rule only on first use: they
+    are half of what a route costs.
     """
     add: Callable[[Any], None] = routes.add
 
     def add_rule(rule: Any) -> None:
         write = (
             rule._compile_builder
-        )  # a name of werkzeug's own: where it is another one some day, nothing is saved here
+        )  # a private name of werkzeug's: if it is renamed, nothing is saved here
         rule._compile_builder = lambda unknown=True: (
             lambda self, **values: write(unknown)(self, **values)
         )

@@ -1,5 +1,5 @@
-"""Who sees which projects on a list, found out once for each person and change of the rules, not
-for each request.
+"""The visibility of projects on lists, computed once for each user and change of the rules, not for
+each request.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from pypid.core.summaries import Run, Sieve, Summaries
 from pypid.flow import World
 
 MANY = 2000
-"""Projects with rules of their own that are gone through in the reactor thread: in a millisecond or
-two.
+"""Number of projects with their own rules that are processed in the reactor thread: in a
+millisecond or two.
 """
 PEOPLE = 1000
-"""For so many it is kept."""
+"""Maximum number of identities in the cache."""
 NAMES = 1_000_000
-"""Names in what is kept, all together."""
+"""Maximum number of names in the cache in total."""
 REMEMBERED = 4_000_000
-"""Names in the lists of which it is remembered who sees what of them; 8 bytes for each, where
+"""Maximum number of names in the lists whose filtered runs are cached; 8 bytes for each, where
 anything is hidden near it.
 """
 
 
 @define(eq=False)
 class VisibilityCache:
-    """What is known for one state of the rules."""
+    """The visibility of each identity, for one state of the rules."""
 
     world: World
     _rules: Rules | None = field(default=None, init=False)
     _known: Recent[Identity, Visibility] = field(factory=lambda: Recent(PEOPLE, NAMES), init=False)
     _same: dict[Visibility, Visibility] = field(factory=dict, init=False)
-    """So that those who see the same have the same object: to compare two takes long."""
+    """Makes identities with equal visibility share one object: comparing two takes long."""
 
     async def of(self, rules: Rules, who: Identity) -> Visibility:
-        """What they see by these rules."""
+        """Return what the identity sees by these rules."""
         if rules is not self._rules:
             self._rules, self._known, self._same = rules, Recent(PEOPLE, NAMES), {}
         whose = evolve(who, token=None) if who.scope is not None else who
@@ -52,15 +52,14 @@ class VisibilityCache:
         if rules is self._rules:
             found = self._same.setdefault(found, found)
             self._known.put(whose, found, 1 + len(found.others))
-            if len(self._same) > len(self._known):  # of people that are not kept any more
+            if len(self._same) > len(self._known):  # of people that are no longer cached
                 self._same.clear()
         return found
 
 
 @define(eq=False)
 class Lists:
-    """One list as each sees it: of runs of it that did not change it is remembered
-    what they see.
+    """One list as each viewer sees it: for unchanged runs of the list, the visible part is cached.
     """
 
     _sieves: Recent[Visibility, Sieve] = field(
@@ -68,8 +67,8 @@ class Lists:
     )
 
     def sieve(self, by: Visibility, names: Summaries) -> Callable[[Summaries], Summaries]:
-        """What makes of the list, of about so many `names`, those that they see; any thread may
-        call it.
+        """Return the function that reduces the list, of about so many `names`, to the visible ones;
+        any thread may call it.
         """
         if by.sees_all:
             return _all
@@ -88,7 +87,7 @@ def _run_seen(by: Visibility, run: Run) -> Run:
 
 
 def seen(names: Sequence[Summary], by: Visibility) -> Sequence[Summary]:
-    """Those of a list that they see; the same object where nothing is hidden."""
+    """Return the visible projects of a list; the same object if nothing is hidden."""
     if by.sees_all:
         return names
     if by.within is None:

@@ -1,6 +1,6 @@
-"""The access log: one line for each answer, as text or JSON, through twisted.logger.
+"""The access log: one line for each response, as text or JSON, through twisted.logger.
 
-What may be secret is not there: no query, no Authorization, no user name or password of a URL, no
+Possible secrets are left out: no query, no Authorization, no user name or password of a URL, no
 Referer.
 """
 
@@ -20,9 +20,9 @@ from pypid.core.permissions import Identity
 from pypid.web.http.request_ids import Ids, blocks
 
 LONGEST = 200
-"""Characters of a field that the client makes."""
+"""Maximum length in characters of a field that the client sends."""
 PROBES = frozenset({"/health", "/ready"})
-"""What load balancers ask every other second."""
+"""Paths that load balancers request every other second."""
 
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))} | {
@@ -33,10 +33,10 @@ _TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x1
 
 @frozen(kw_only=True)
 class AccessLogEntry:
-    """One answer. `size` is in bytes of the body as sent; `milliseconds` is None where nobody noted
-    the beginning.
+    """One response. `size` is in bytes of the body as sent; `milliseconds` is None if the start of
+    the request was not recorded.
 
-    `id` is the request's (`pypid.web.http.request_ids`). Text and JSON say the same.
+    `id` is the request's (`pypid.web.http.request_ids`). Text and JSON contain the same.
     """
 
     time: str
@@ -52,8 +52,8 @@ class AccessLogEntry:
     id: str | None = None
 
     def text(self) -> str:
-        """As the combined log format has it and never a Referer; at the end the milliseconds, and
-        the id.
+        """Return the line in the combined log format, never with a Referer, followed by the
+        milliseconds and the id.
         """
         took = "-" if self.milliseconds is None else f"{self.milliseconds:.1f}"
         said = _said_text(self.method, self.path, self.protocol, self.status, self.size)
@@ -61,26 +61,26 @@ class AccessLogEntry:
         return f'{begin} {said} "{escaped(self.agent) or "-"}" {took} {self.id or "-"}'
 
     def fields(self) -> dict[str, object]:
-        """For logs in JSON, where each line has its time already."""
+        """Return the fields for logs in JSON, where each line already has its time."""
         return {name: value for name, value in asdict(self).items() if name != "time"}
 
     def json(self) -> str:
-        """As one line of ASCII."""
+        """Return the entry as one line of JSON in ASCII."""
         return dumps(asdict(self), separators=(",", ":"))
 
 
 @frozen(eq=False)
 class LogClient:
-    """What many lines have in common that one client causes. The user name and the agent as
-    `AccessLogEntry` has them.
+    """The fields shared by the log lines of one client: user name and agent, as in
+    `AccessLogEntry`.
     """
 
     user: str | None
     agent: str
     _before: str = field(init=False, repr=False)
-    """What stands between the client and the time."""
+    """The text between the client and the time."""
     _behind: str = field(init=False, repr=False)
-    """What stands behind what was said."""
+    """The text after the shared fields of the response."""
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_before", f" - {_user_text(self.user)} [")
@@ -89,8 +89,8 @@ class LogClient:
 
 @frozen(eq=False)
 class SharedLogFields:
-    """What the lines of one answer that is given many times have in common, as `AccessLogEntry` has
-    it.
+    """The fields shared by the log lines of one response that is sent many times, as in
+    `AccessLogEntry`.
     """
 
     method: str
@@ -99,7 +99,7 @@ class SharedLogFields:
     status: int
     size: int
     kind: tuple[str, str, str] = ("", "", "")
-    """As what it is counted (`web.http.response_counts.kind_of`)."""
+    """How the response is counted (`web.http.response_counts.kind_of`)."""
     _text: str = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -112,10 +112,10 @@ class SharedLogFields:
 
 @frozen(eq=False, slots=False)
 class Many:
-    """Answers that were given at once and so took no time worth telling: when, to which client, who
-    asked, what was said.
+    """Responses that were sent in negligible time: each with its time, client address, `LogClient`
+    and `SharedLogFields`.
 
-    Their ids are what begins with `prefix`, counted on from `first`.
+    Their ids are `prefix` followed by a number, counted from `first`.
     """
 
     answers: Sequence[tuple[str, str | None, LogClient, SharedLogFields]]
@@ -123,14 +123,14 @@ class Many:
     first: int = 1
 
     def texts(self) -> list[str]:
-        """Their lines, as `AccessLogEntry.text`: of what is printable, since all that is not was
-        escaped or is an address.
+        """Return their lines, as `AccessLogEntry.text` formats them. All are printable: other
+        characters were escaped, or are not in addresses.
         """
         return self.lines("")
 
     def lines(self, begin: str, end: str = "") -> list[str]:
-        """The same, each behind this beginning and with this end."""
-        # in one go: this is done for each answer that the front door gives
+        """Return their lines, each with `begin` before it and `end` after it."""
+        # in one go: this is done for each response of the fast path
         written: list[str] = []
         for block, lasts in blocks(self.prefix, self.first, len(self.answers)):
             answers = self.answers[len(written) : len(written) + len(lasts)]
@@ -144,7 +144,7 @@ class Many:
         return written
 
     def entries(self) -> Iterator[AccessLogEntry]:
-        """As `AccessLog` makes them of requests."""
+        """Return an entry for each response, as `AccessLog` makes them of requests."""
         for number, (time, client, asker, said) in enumerate(self.answers, self.first):
             yield entry_of(time, client, asker, said, said.size, 0.0, f"{self.prefix}{number:06x}")
 
@@ -153,10 +153,10 @@ class Many:
 
 
 class AccessLog:
-    """Writes an entry for each request that is finished: give it to a `Site` as its `log`.
+    """Writes an entry for each finished request: pass it to a `Site` as its `log`.
 
-    The event's text is the line; its field ``access`` is the `AccessLogEntry`, for observers that
-    write events as they like.
+    The event's text is the line; its field ``access`` is the `AccessLogEntry`, for observers with
+    their own format.
     """
 
     _log = Logger(namespace="access")
@@ -170,24 +170,24 @@ class AccessLog:
         ids: Ids | None = None,
     ) -> None:
         self.ids = Ids() if ids is None else ids
-        """Where the ids of answers come from that no `Request` was made for."""
+        """The source of the ids of responses without a `Request`."""
         self._now = now
         self._seconds = seconds
         self._json = json
         self._second: datetime | None = None
         self._time = ""
-        """As the last line had it."""
+        """The formatted time of the last line."""
 
     def __call__(self, request: Request) -> None:
         self.write(self.entry(request))
 
     def write(self, entry: AccessLogEntry) -> None:
-        """Write this entry; one that only tells a monitor that all is well at the level debug."""
+        """Write this entry; a successful health check is written at level debug."""
         write = self._log.debug if entry.status == OK and entry.path in PROBES else self._log.info
         write("{line}", line=entry.json() if self._json else entry.text(), access=entry)
 
     def many(self, answers: Sequence[tuple[str, str | None, LogClient, SharedLogFields]]) -> None:
-        """Write an entry for each of these answers; the event's field ``answers`` is `Many`."""
+        """Write an entry for each of these responses; the event's field ``answers`` is `Many`."""
         many = Many(answers, self.ids.prefix, self.ids.take(len(answers)))
         if self._json:
             for entry in many.entries():
@@ -196,7 +196,7 @@ class AccessLog:
             self._log.info("{answers}", answers=many)
 
     def time(self) -> str:
-        """The time of day, as `AccessLogEntry.time` has it."""
+        """Return the current time, formatted as in `AccessLogEntry.time`."""
         moment = self._now()
         if (second := moment.replace(microsecond=0)) != self._second:
             self._second, self._time = second, self._written(moment)
@@ -210,11 +210,11 @@ class AccessLog:
         )
 
     def entry(self, request: Request) -> AccessLogEntry:
-        """What is logged of the request, whose answer is complete (or broken off)."""
+        """Return the log entry of the request, whose response is complete (or was broken off)."""
         identity = getattr(request, "identity", None)  # set by the guard
         begun = getattr(
             request, "begun_at", None
-        )  # set by whoever makes the request, on the same clock
+        )  # set by the channel that makes the request, on the same clock
         return AccessLogEntry(
             time=self.time(),
             client=_client(request),
@@ -239,7 +239,9 @@ def entry_of(
     milliseconds: float,
     id: str | None = None,
 ) -> AccessLogEntry:
-    """An answer that was given to one of many in this time, or `size` bytes of it."""
+    """Return the entry of a response that is sent to many clients; here it took this time, and
+    `size` bytes were sent.
+    """
     return AccessLogEntry(
         time=time,
         client=client,
@@ -264,8 +266,8 @@ def _said_text(method: str, path: str, protocol: str, status: int, size: int) ->
 
 
 def path_of(target: bytes) -> str:
-    """The path of a request's target, without what may be secret: its query, and the user name and
-    password of a whole URL.
+    """Return the path of a request target, without possible secrets: its query, and the user name
+    and password of an absolute URL.
     """
     path = (
         _AUTHORITY.sub("", target.decode("latin-1"), count=1)
@@ -276,8 +278,8 @@ def path_of(target: bytes) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""`text` in printable ASCII, without quotes: ``\x0a`` for a line's end, so that nobody forges
-    lines.
+    r"""Return `text` in printable ASCII, without quotes: ``\x0a`` for a line's end, so that clients
+    cannot forge lines.
     """
     return text.translate(_TO_ESCAPE).encode("ascii", "backslashreplace").decode("ascii")
 

@@ -1,15 +1,16 @@
-"""HTTP/1.1 as twisted.web speaks it, but handlers run when the headers are in, and bodies stream
-with back-pressure.
+"""HTTP/1.1 on top of twisted.web: handlers run when the headers are in, and bodies stream with
+back-pressure.
 
-Three things may be true of the request at hand; the rest is `http.HTTPChannel`:
+The current request is in one of three states; the rest is `http.HTTPChannel`:
 
-- its body is coming (`_receiving` is set); its handler runs, its answer may have begun;
-- its body is in, its answer is not finished: twisted.web's own state (`_handlingRequest`);
-- its answer is finished, its body is not in: the channel lingers, so that the answer is not lost.
+- its body is coming (`_receiving` is set); its handler runs, its response may have begun;
+- its body is in, its response is not finished: twisted.web's own state (`_handlingRequest`);
+- its response is finished, its body is not in: the channel lingers, so that the response is not
+  lost.
 
 The parser never runs a handler of a request with a body: `dataReceived` lets it finish with all
-that came, and then delivers. So no handler ends a request beneath the parser's feet, and an answer
-to a small request, whose body came along with its headers, leaves the connection open.
+that came, and then delivers. So no handler ends a request while the parser is working on it, and a
+response to a small request, whose body came along with its headers, leaves the connection open.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ if TYPE_CHECKING:
     from pypid.web.fastpath.open_files import Passing
 
 READ = 1 << 20
-"""Bytes that we ask the kernel for at once while a body comes (Twisted asks for 64 KiB)."""
+"""Bytes requested from the kernel at once while a body comes (Twisted requests 64 KiB)."""
 
 GOOD_BYE = 1.0
-"""Seconds that an idle TLS client gets to answer our good-bye when pypid stops."""
+"""Seconds that an idle TLS client gets to answer the close_notify when pypid stops."""
 
 BROKEN_CHUNKS = (
     "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a "
@@ -58,11 +59,11 @@ NOT_HTTP = "This is not a request that HTTP/1.1 knows (RFC 9112), or its headers
 TOO_SLOW = "The head of the request took longer than [server] header_timeout allows. Send it again."
 TOO_MANY = "Too many connections are open. Try again soon."
 RETRY_AFTER = 5
-"""Seconds after which a client that was refused for want of room may try again."""
+"""Seconds after which a client that was refused because of the connection limit may try again."""
 RESERVE_TIMEOUT = 5.0
-"""Seconds that a connection in reserve has for its request."""
+"""Seconds that a reserved connection has for its request."""
 HEALTH_PATHS = (b"/health", b"/ready")
-"""What a connection in reserve may ask for."""
+"""Paths that a reserved connection may request."""
 ONE_HOST = (
     "A request needs exactly one Host header, with a host and perhaps a port (RFC 9112, 3.2)."
 )
@@ -76,8 +77,8 @@ _TWISTED = (
     "_respondToBadRequestAndDisconnect", "_send100Continue", "_command", "_path", "_version", "_buffer",
     "_HTTPChannel__first_line",
 )  # fmt: skip
-"""The private names of `http.HTTPChannel` that this module lives on; a test asserts that they are
-there.
+"""The private names of `http.HTTPChannel` that this module depends on; a test asserts that they
+exist.
 """
 
 
@@ -95,31 +96,31 @@ class Channel(TimedChannel):
     _due: Request | None = None
     """The request that has something new for its handler."""
     _answered: Request | None = None
-    """The request whose answer is finished and still on its way out; the next one waits."""
+    """The request whose response is finished but still being sent; the next one waits."""
     _delivering = False
     _continue_due = False
     """The client waits for 100 Continue before it sends the body."""
     _kept = 0
-    """Bytes of further requests that wait for the answer to this one."""
+    """Bytes of further requests that wait for the response to this one."""
     _draining = False
-    """This connection is to end, after the answer that is under way."""
+    """The connection is to be closed after the current response."""
     _paused = False
-    """We have stopped reading, because too much of a body waits unread."""
+    """Reading is paused, because too much of a body waits unread."""
     doorway: CachedChannel | None = None
-    """Where requests go by that were answered before; None: all are read."""
+    """The cache that answers repeated requests; None: all requests are parsed."""
     idle = False
-    """With a `doorway`: nothing has come of the next request, and nothing has to be done before it
+    """With a `doorway`: no byte of the next request has come, and nothing has to be done before it
     is answered.
     """
     _parsing = False
     _question: RequestKey | None = None
-    """What the request that is about to be read asks, if the answer may be kept."""
+    """The cache key of the request that is about to be parsed, if its response may be cached."""
     known: Known | None = None
-    """Whose words came last on this connection, where they had to be looked at more closely. (Never
-    the words.)
+    """The client of the last request on this connection, if its credentials had to be checked.
+    (Never the credentials.)
     """
     _leave: Callable[[], object] | None = None
-    """Where the reactor's turn is shortened for this connection: to be called when it is lost."""
+    """Called when the connection is lost, if it is registered with the `ReactorHook`."""
     client: str | None = None
     """The address of the peer; None on a unix socket."""
     strict_host = False
@@ -127,17 +128,19 @@ class Channel(TimedChannel):
     proxied = False
     """Whether the peer is a trusted proxy."""
     direct = False
-    """Whether the transport is one that what is to be sent may go past, straight to the socket."""
+    """Whether data may bypass the transport and go straight to the socket."""
     send: Send
-    """How the doorway sends what is short."""
+    """How the fast path sends short responses."""
     out = 0
-    """How much of a long body the doorway has sent at once."""
+    """How many bytes of a long body the fast path has sent at once."""
     heard = 0.0
-    """When the last answer was complete, or the connection was opened, on the reactor's clock. The
-    doorway sets this alone: `resetTimeout` for each request would cost a tenth of it.
+    """When the last response was complete, or the connection was opened, on the reactor's clock.
+    The fast path sets only this: `resetTimeout` for each request would cost a tenth of it.
     """
     reserved = False
-    """Whether there was no room for it, so that it may only ask for the health of the service."""
+    """Whether the connection exceeds the limits, so that it may only request the health of the
+    service.
+    """
     _claimed = False
     """Whether it counts for the client that a trusted proxy names, while its request is answered.
     """
@@ -171,15 +174,15 @@ class Channel(TimedChannel):
         super().connectionLost(reason)
 
     def drain(self) -> None:
-        """Close the connection now, or, where a request is under way, after its answer."""
+        """Close the connection now, or, if a request is in progress, after its response."""
         self._draining, self.idle = True, False
         if self.requests:
             self.persistent = False
         elif not self._lingering:
             self.loseConnection()
             if not self._is_socket and not self._waitingForTransport:
-                # TLS waits for the peer's good-bye, and a client that only keeps the connection for
-                # later reads nothing
+                # TLS waits for the peer's close_notify, and a client that only keeps the connection
+                # for later reads nothing
                 self._abortingCall = self.callLater(GOOD_BYE, self.forceAbortClient)
 
     @property
@@ -194,7 +197,7 @@ class Channel(TimedChannel):
         else:
             self.drain()
 
-    # --- what comes in ---
+    # --- input ---
 
     def dataReceived(self, data: bytes) -> None:
         if self.idle and self.doorway is not None and self.doorway.answer(self, data):
@@ -202,14 +205,14 @@ class Channel(TimedChannel):
         self.read_on(data)
 
     def read_on(self, data: bytes) -> None:
-        """Read what the doorway has no answer for."""
+        """Parse data that the fast path does not answer."""
         if self.doorway is None:
             self._read(data)
         else:
             self._read_beside(self.doorway, data)
 
     def _read_beside(self, doorway: CachedChannel, data: bytes) -> None:
-        """Read what the doorway has no answer for, and be ready for the next one if this is
+        """Parse data that the fast path does not answer, and become idle again if the request is
         answered already.
         """
         if self.idle:
@@ -222,7 +225,8 @@ class Channel(TimedChannel):
             self.idle = self._is_idle()
 
     def _is_idle(self) -> bool:
-        """Whether the next byte is the first one of a request that the doorway may answer."""
+        """Return whether the next byte is the first one of a request that the fast path may answer.
+        """
         return not (
             self.requests
             or self._handlingRequest
@@ -265,7 +269,7 @@ class Channel(TimedChannel):
             self._delivering = False
 
     def _watch_head(self) -> None:
-        """Have the head of a request that has begun end in time."""
+        """Set the deadline for the head of a request that has begun."""
         if (
             self.line_mode
             and not self._lingering
@@ -286,7 +290,7 @@ class Channel(TimedChannel):
         return self._paused or self._continue_due
 
     def _is_crowded_out(self, request: Request) -> bool:
-        """Whether there is no room for this request: on a connection in reserve, or of a client
+        """Return whether the limits refuse this request: on a reserved connection, or of a client
         behind a proxy.
         """
         if self.reserved:
@@ -329,13 +333,13 @@ class Channel(TimedChannel):
         if expect and expect[0].lower() == b"100-continue" and self._version == b"HTTP/1.1":
             self._continue_due = True
             self._excuse_body()
-            self.setTimeout(None)  # it waits for us, not we for it
+            self.setTimeout(None)  # the client waits for the server, not the server for the client
 
     def _take_absolute_form(self, request: Request) -> bool:
-        """Take a target like ``http://host/path`` for the path, and its host for the Host (RFC
+        """Replace a target like ``http://host/path`` by its path, and the Host by its host (RFC
         9112, 3.2.2).
 
-        False: its host cannot be one.
+        False: the host is invalid.
         """
         match = ABSOLUTE.match(self._path)
         if match is None:
@@ -353,9 +357,9 @@ class Channel(TimedChannel):
         return len(hosts) == 1 and HOST.fullmatch(hosts[0].decode("latin-1")) is not None
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
-        # int() raises for digits without end, and Twisted does not expect that of it
+        # int() raises for digits without end, which Twisted does not catch
         is_too_long = header.lower() == b"content-length" and len(data) > 18
-        # RFC 9112, 7: "identity" is no transfer coding any more; a proxy may take such a body for a
+        # RFC 9112, 7: "identity" is no longer a transfer coding; a proxy may take such a body for a
         # request
         is_identity = header.lower() == b"transfer-encoding" and data.lower() == b"identity"
         if is_too_long or is_identity:
@@ -386,11 +390,11 @@ class Channel(TimedChannel):
                 self._transferDecoder.dataReceived(data)
             except http._MalformedChunkedDataError:
                 self._break_off()
-        # else the rest of something that was refused
+        # else the rest of a refused request
 
     def _keep_for_later(self, data: bytes) -> None:
         """Hold the beginning of a pipelined request; Twisted would hold any amount while the
-        answer's way is blocked.
+        response is blocked.
         """
         self._count_kept(data)
         self._dataBuffer.append(data)
@@ -398,14 +402,14 @@ class Channel(TimedChannel):
             self._networkProducer.pauseProducing()
 
     def _count_kept(self, data: bytes) -> None:
-        """Count what waits in Twisted's buffer. To add up its pieces for each new one takes
+        """Count the bytes in Twisted's buffer: adding up its pieces for each new one would take
         quadratic time.
         """
         self._kept = len(data) if not self._dataBuffer else self._kept + len(data)
 
     def _break_off(self) -> None:
-        """The framing is broken: nobody knows any more where what begins. Whoever reads the body
-        says so.
+        """Stop parsing after broken framing, which hides where the next request begins. The reader
+        of the body gets the error.
         """
         self._transferDecoder = None
         self.persistent = False
@@ -419,7 +423,7 @@ class Channel(TimedChannel):
             self._transferDecoder = None
             if (
                 self._is_socket and not data
-            ):  # else more is on its way, and closing now could destroy the answer
+            ):  # else more is on its way, and closing now could destroy the response
                 self.transport.loseConnection()
             return
         self._count_kept(data)
@@ -434,12 +438,12 @@ class Channel(TimedChannel):
             self._body_is_in()
             self.setTimeout(
                 self._patience
-            )  # what twisted.web puts back when the answer is finished
+            )  # twisted.web restores it when the response is finished
             self._read_at_once(None)
         super().allContentReceived()
 
     def _read_at_once(self, most: int | None) -> None:
-        """Ask the kernel for up to `most` bytes a read; None: as many as the transport likes."""
+        """Request up to `most` bytes per read from the kernel; None: the transport's default."""
         transport = self.transport
         if not self._is_socket:
             return
@@ -448,7 +452,7 @@ class Channel(TimedChannel):
         elif "bufferSize" in vars(transport):
             del transport.bufferSize
 
-    # --- what the body asks for (`pypid.web.http.request_body.Tap`) ---
+    # --- requests of the body (`pypid.web.http.request_body.Tap`) ---
 
     def bodyAsked(self) -> None:
         if self._continue_due:
@@ -468,24 +472,23 @@ class Channel(TimedChannel):
         self._paused = True
         self._excuse_body()
         self._networkProducer.pauseProducing()
-        self.setTimeout(None)  # nothing comes, but that is our doing
+        self.setTimeout(None)  # nothing comes, because reading is paused
 
-    # --- what goes out ---
+    # --- output ---
 
     def pauseProducing(self) -> None:
         self.idle = False
         if self._receiving is None:
             super().pauseProducing()
             return
-        # A client that first sends everything and then reads would wait for us as we for it: go on
+        # A client that sends everything before it reads would deadlock with a paused server: go on
         # reading.
         self._waitingForTransport = True
         if self._requestProducer is not None:
             self._requestProducer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        # first, since a download that ends while it is resumed is an answer that is finished as
-        # well
+        # first, since a download that ends while it is resumed is a finished response as well
         answered, self._answered = self._answered, None
         super().resumeProducing()
         if answered is not None:
@@ -495,24 +498,22 @@ class Channel(TimedChannel):
         self._settle()
 
     def occupy(self, passing: Passing) -> None:
-        """The doorway's answer takes longer: until it is done what comes waits, as behind any
-        request.
-        """
+        """Hold further input while the fast path sends a long response, as behind any request."""
         self.idle = False
         self._savedTimeOut = self.setTimeout(None)
         self._handlingRequest = True
         self.setRawMode()  # no line is read before `requestDone`
-        self.requests.append(passing)  # type: ignore[arg-type]  # it is what twisted.web needs of one
+        self.requests.append(passing)  # type: ignore[arg-type]  # it has what twisted.web needs of a request
 
     def _settle(self) -> None:
-        """Something has ended: perhaps the doorway may answer again."""
+        """Check, after something has ended, whether the fast path may answer again."""
         if self.doorway is not None and not self._parsing:
             self.idle = self._is_idle()
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         if self._receiving is not None:
-            # Whether all of the body will have come when the answer is finished cannot be known any
-            # more.
+            # It is now unknowable whether all of the body will have come when the response is
+            # finished.
             self.persistent = False
         if self.site.hsts is not None and self._is_to_stay_secure(self.site.hsts[0]):
             headers.setRawHeaders(b"Strict-Transport-Security", [self.site.hsts[1]])
@@ -523,13 +524,13 @@ class Channel(TimedChannel):
                 (name, value) for name, values in headers.getAllRawHeaders() for value in values
             )
             request.head = SentHead(b"%s %s %s\r\n" % (version, code, reason), fields)
-        if self.site.tells_ids:  # behind what is kept, since the next answer is to another request
+        if self.site.tells_ids:  # after what is cached, since the next response is to another request
             headers.setRawHeaders(HEADER, [self.requests[0].id.encode("ascii")])
         super().writeHeaders(version, code, reason, headers)
 
     def _is_to_stay_secure(self, name: str) -> bool:
-        """Whether the client came by https for the host of this name (RFC 6797, 7.2: never say it
-        over http).
+        """Return whether the client came by https for the host of this name (RFC 6797, 7.2: HSTS is
+        never sent over http).
         """
         request = self.requests[0]
         return request.isSecure() and host_name(request.base_host) == name
@@ -547,8 +548,8 @@ class Channel(TimedChannel):
     def _done(self, request: Request) -> None:
         if request is not self._receiving:
             if self._waitingForTransport and self.persistent:
-                # Who pipelines and does not read gets no further answer: one packet may hold a
-                # thousand requests.
+                # A client that pipelines and does not read gets no further response: one packet may
+                # hold a thousand requests.
                 self._answered = request
                 self.setTimeout(self._patience)
             else:
@@ -559,13 +560,13 @@ class Channel(TimedChannel):
         request.discardBody()
         self._linger()
 
-    # --- no ---
+    # --- refusals ---
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         self._refuse(NOT_HTTP)
 
     def _refuse(self, reason: str, status: bytes = b"400 Bad Request", fields: bytes = b"") -> None:
-        """Answer what will never be a request, or gets no further than here."""
+        """Answer invalid requests, and requests that are refused before routing."""
         if self._lingering:
             return
         text = reason.encode("ascii") + b"\n"
@@ -581,17 +582,17 @@ class Channel(TimedChannel):
 class Site(server.Site):
     """A web site that speaks HTTP/1.1 through `Channel`.
 
-    `timeout`: seconds that a silent client is waited for. `trusted_proxies`: whose forwarding
-    headers are believed. `public_url`: where browsers find us, if that is known. `limits`: what one
-    client may hold, and how slowly it may send. `hosts`: which values of Host are accepted. `cors`:
-    origins whose scripts may read; see `web.http.cors`. `hsts`: how long browsers use https alone for
-    the host of an https `public_url`. `access_log`: called with each request that was answered,
-    also in part. `front_door`: answers what was answered before; it writes to the access log
-    itself. `ids`: what requests are called, as in the access log; each answer of a route says it
-    then.
+    `timeout`: seconds until a silent client is disconnected. `trusted_proxies`: the proxies whose
+    forwarding headers are trusted. `public_url`: the URL that browsers use, if known. `limits`:
+    what one client may hold, and how slowly it may send. `hosts`: which values of Host are
+    accepted. `cors`: origins whose scripts may read; see `web.http.cors`. `hsts`: how long browsers
+    use only https for the host of an https `public_url`. `access_log`: called with each request
+    that was answered, also in part. `front_door`: the fast path, which answers repeated requests
+    and writes to the access log itself. `ids`: the request ids, as in the access log; if given,
+    each response of a route carries its id.
     """
 
-    protocol = Channel  # without the proxy that Twisted puts around it, which is for HTTP/2 only
+    protocol = Channel  # without Twisted's wrapping protocol, which is for HTTP/2 only
     requestFactory = Request
     noisy = False
 
@@ -617,21 +618,20 @@ class Site(server.Site):
         self.hosts = HostPolicy() if hosts is None else hosts
         self.cors = cors
         self.hsts = hsts_of(public_url, hsts)
-        """The name of the host that is to be reached by https alone, and the header that says so.
-        """
+        """The name of the host that is to be reached only by https, and the header that says so."""
         self.limits = ConnectionLimits(limits)
         self.seconds = reactor.seconds
         self._access_log = access_log
         self.counts: Counts | None = None
-        """What its answers are counted in, but for those of the front door."""
+        """Counts its responses, except those of the fast path."""
         self.ids = Ids() if ids is None else ids
-        """Where requests get theirs."""
+        """The source of request ids."""
         self.tells_ids = ids is not None
         self.front_door = front_door
         self.turn: ReactorHook | None = None
-        """The reactor's turn, as long as it is shortened for the front door."""
+        """The hook that shortens the reactor's turn for the fast path, while the site runs."""
         self.channels: set[Channel] = set()
-        """The connections that are open."""
+        """The open connections."""
 
     def startFactory(self) -> None:
         super().startFactory()
@@ -649,21 +649,23 @@ class Site(server.Site):
         """
 
     def log(self, request: Request) -> None:  # type: ignore[override]  # ours are the only requests
-        """Called for each answer that is complete, and for each that broke off."""
+        """Log and count a response that is complete or was broken off."""
         if self.front_door is not None:
-            self.front_door.flush()  # the lines come in the order of the answers
+            self.front_door.flush()  # keeps the lines in the order of the responses
         if self.counts is not None:
             count_answer(self.counts, request, self.seconds())
         if self._access_log is not None:
             self._access_log(request)
 
     def note_received(self, size: int) -> None:
-        """Called with each piece of a request's body: how many bytes it has."""
+        """Count the bytes of a piece of a request's body."""
         if self.counts is not None:
             count_received(self.counts, size)
 
     def note_refused(self, size: int, status: str) -> None:
-        """Called for each answer that no route gives: how many bytes its body has."""
+        """Count a response that does not come from a route; `size` is the number of bytes of its
+        body.
+        """
         if self.counts is not None:
             count_refused(self.counts, size, status)
 
@@ -673,8 +675,7 @@ class Site(server.Site):
         return bool(self.channels)
 
     def drain(self) -> None:
-        """Close what is idle; a connection with a request under way is closed when that is
-        answered.
+        """Close idle connections; those with a request in progress are closed after its response.
         """
         for channel in tuple(self.channels):
             channel.drain()
@@ -682,12 +683,12 @@ class Site(server.Site):
             self.front_door.close()
 
     def abort(self) -> None:
-        """Cut off every connection that is left."""
+        """Abort all remaining connections."""
         for channel in tuple(self.channels):
             channel.forceAbortClient()
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What is offered to TLS clients: never HTTP/2, even where the library for
-        it is installed.
+        """Return the ALPN protocols for TLS clients: never HTTP/2, even if the library for it is
+        installed.
         """
         return [b"http/1.1"]

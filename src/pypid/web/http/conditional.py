@@ -1,5 +1,5 @@
-"""Conditional requests: entity tags, dates, and whether the client has it already. Pure; nothing a
-client sends makes it raise.
+"""Conditional requests: entity tags, dates, and whether the client already has the response. Pure;
+no request header makes it raise.
 
 Source: RFC 9110, sections 8.8 (validators) and 13 (conditional requests).
 """
@@ -28,7 +28,7 @@ class EntityTag:
 
 
 class ConditionalVerdict(Enum):
-    """What the conditions of a request come to."""
+    """The result of a request's conditions, as an HTTP status."""
 
     SEND = 200
     NOT_MODIFIED = 304
@@ -46,8 +46,8 @@ class Validators:
 
 
 def entity_tags(header: str) -> tuple[EntityTag, ...]:
-    """The tags of a list such as ``"a", W/"b"``; what comes behind the first thing that is no tag
-    is not read.
+    """Return the tags of a list such as ``"a", W/"b"``; reading stops at the first element that is
+    not a tag.
     """
     tags: list[EntityTag] = []
     start = _GAP.match(header)
@@ -62,12 +62,13 @@ def entity_tags(header: str) -> tuple[EntityTag, ...]:
 
 
 def http_date(moment: datetime) -> str:
-    """`moment` (aware) as HTTP writes it: ``Sun, 06 Nov 1994 08:49:37 GMT``."""
+    """Return `moment` (aware) as an HTTP date: ``Sun, 06 Nov 1994 08:49:37 GMT``."""
     return format_datetime(moment.astimezone(UTC), usegmt=True)
 
 
 def parse_http_date(text: str) -> datetime | None:
-    """The moment that an HTTP-date names (all three forms), aware, UTC; None if it is none."""
+    """Return the time that an HTTP date names (all three forms), aware, UTC; None if it is invalid.
+    """
     try:
         moment = parsedate_to_datetime(text.strip())
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -76,8 +77,8 @@ def parse_http_date(text: str) -> datetime | None:
 
 
 def names(header: str, etag: str | None, *, weakly: bool) -> bool:
-    """Whether the list in `header` (or ``*``) names our strong `etag`; a weak tag of theirs counts
-    only if `weakly`.
+    """Return whether the list in `header` (or ``*``) names the strong `etag`; weak tags in the list
+    match only if `weakly`.
     """
     if header.strip() == "*":
         return True
@@ -89,10 +90,10 @@ def names(header: str, etag: str | None, *, weakly: bool) -> bool:
 
 
 def judge(headers: Mapping[str, str], validators: Validators) -> ConditionalVerdict:
-    """What to do about the conditions of a GET or HEAD, in the order of RFC 9110, section 13.2.2.
+    """Evaluate the conditions of a GET or HEAD, in the order of RFC 9110, section 13.2.2.
 
     `headers` are those of the request, by lower-case name, several of one name joined by commas.
-    Range and If-Range are not judged here (`ranges`).
+    Range and If-Range are not evaluated here (`ranges`).
     """
     if (match := headers.get("if-match")) is not None:
         if not names(match, validators.etag, weakly=False):
@@ -115,8 +116,8 @@ def judge(headers: Mapping[str, str], validators: Validators) -> ConditionalVerd
 
 
 def _changed(modified: datetime | None, since: str) -> bool | None:
-    """Whether it changed after the date; None if there is nothing to compare. HTTP knows whole
-    seconds only.
+    """Return whether it changed after the date; None if there is nothing to compare. HTTP dates
+    have whole seconds only.
     """
     date = parse_http_date(since)
     if modified is None or date is None:

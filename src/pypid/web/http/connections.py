@@ -1,9 +1,9 @@
-"""Limits on open connections: how many one client may hold, and how many fit into the descriptors
-of the process.
+"""Limits on open connections: how many one client may hold, and how many the descriptors of the
+process allow.
 
-A connection that waits for its next request costs its client nothing to open again, so the oldest
-of those makes room for a new one. Where all are at work, a few more are let in to ask for the
-health of the service, and anything else is 503.
+Reopening an idle connection costs its client nothing, so the oldest of those is closed for a new
+one. If all are busy, a few more are accepted for requests about the health of the service, and
+anything else is 503.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pypid.core.accounts.client_networks import place_of
 RESERVED = 16
 """Descriptors in reserve for requests about the health of the service."""
 SAMPLE = 64
-"""Connections among which the oldest idle one is looked for, so that the work for each new
-connection is bounded.
+"""Connections among which the oldest idle one is searched, so that the work for each new connection
+is bounded.
 """
 _OWN_SHARE, _OWN_LEAST = 8, 64
 """The part of the descriptors, and the least number, that files, databases and other servers need.
@@ -31,7 +31,7 @@ _OWN_SHARE, _OWN_LEAST = 8, 64
 class ConnectionSettings:
     """Limits on clients. `header_timeout` in seconds, `min_body_rate` in bytes a second (0: none).
 
-    `descriptors` is how many the process may open; 0 means that this is no limit.
+    `descriptors` is how many the process may open; 0 means no limit.
     """
 
     header_timeout: float = 20.0
@@ -41,14 +41,15 @@ class ConnectionSettings:
 
     @property
     def total(self) -> int | None:
-        """The number of connections that may be open; None for no limit."""
+        """The maximum number of open connections; None for no limit."""
         if not self.descriptors:
             return None
         return max(1, self.descriptors - RESERVED - max(_OWN_LEAST, self.descriptors // _OWN_SHARE))
 
     @property
     def for_one_client(self) -> int:
-        """The number of connections of one client, which leaves a quarter of all to others."""
+        """The maximum number of connections of one client, which leaves a quarter of all to others.
+        """
         return (
             self.per_client
             if self.total is None
@@ -57,7 +58,7 @@ class ConnectionSettings:
 
 
 class LimitedConnection(Protocol):
-    """A connection as the limits see it."""
+    """The interface of a connection to the limits."""
 
     heard: float
     """When the last request on it was answered, or it was opened."""
@@ -67,7 +68,7 @@ class LimitedConnection(Protocol):
         """Whether a request is being answered, or its body is coming."""
 
     def evict(self) -> None:
-        """Close it now."""
+        """Close the connection now."""
 
 
 @define(eq=False)
@@ -76,17 +77,17 @@ class ConnectionLimits:
 
     settings: ConnectionSettings
     _all: dict[LimitedConnection, str | None] = field(factory=dict, init=False, repr=False)
-    """Each with its client; None where the client is not limited."""
+    """Each with its client; None if the client is not limited."""
     _by_client: dict[str, dict[LimitedConnection, None]] = field(
         factory=dict, init=False, repr=False
     )
     _reserved: dict[LimitedConnection, None] = field(factory=dict, init=False, repr=False)
 
     def admit(self, connection: LimitedConnection, client: str | None) -> bool:
-        """Take in a new connection, in the place of the oldest idle one where there are too many.
+        """Accept a new connection, in the place of the oldest idle one if there are too many.
 
-        `client` is its address; None for peers without a limit of their own. False: there is no
-        room, and the connection is one of those in reserve.
+        `client` is its address; None for peers without a limit of their own. False: the limits are
+        exhausted, and the connection is one of those in reserve.
         """
         client = None if client is None else place_of(client)
         if not (self._make_room_for(client) and self._make_room()):
@@ -113,13 +114,13 @@ class ConnectionLimits:
         return True
 
     def release(self, connection: LimitedConnection) -> None:
-        """The request that `claim` was called for is answered."""
+        """Stop counting the connection for the client of `claim`, after its request is answered."""
         if connection in self._all:
             self._leave(connection, self._all[connection])
             self._all[connection] = None
 
     def discard(self, connection: LimitedConnection) -> None:
-        """The connection is closed."""
+        """Remove a closed connection."""
         self._reserved.pop(connection, None)
         self._leave(connection, self._all.pop(connection, None))
 
@@ -139,7 +140,7 @@ class ConnectionLimits:
         return total is None or len(self._all) < total or self._evict(_oldest_idle(self._all))
 
     def _evict(self, connection: LimitedConnection | None) -> bool:
-        """Close it; False where there is none."""
+        """Close the connection; return False if there is none."""
         if connection is None:
             return False
         self.discard(connection)
@@ -150,8 +151,8 @@ class ConnectionLimits:
 def _oldest_idle(
     among: dict[LimitedConnection, str | None] | dict[LimitedConnection, None],
 ) -> LimitedConnection | None:
-    """The connection that has been idle for longest, of the first few, which go to the end of the
-    line.
+    """Return the connection that has been idle for longest, of the first few, which are moved to
+    the end.
     """
     first = list(islice(among, SAMPLE))
     _move_to_end(among, first)

@@ -1,8 +1,8 @@
-"""The cookie of a browser's session, and what a page of ours has to say beside it: read off
-requests, written into answers.
+"""The session cookie of browsers and the CSRF token of pages: reading them from requests, setting
+the cookie.
 
-Why both: the cookie comes with whatever any page of the same site makes a browser send (SameSite
-knows no ports and no subdomains), and only our own pages can read the token.
+Both are needed: the cookie comes with any request that a page of the same site makes a browser send
+(SameSite knows no ports and no subdomains), and only pypid's own pages can read the token.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pypid.web.http.responses import header_of
 
 HEADER = "x-csrf-token"
 FIELD = "csrf_token"
-"""The same in a form."""
+"""The form field of the CSRF token."""
 HARMLESS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1): a link anywhere leads to them."""
 
 
 def credential_of_cookie(request: Request) -> Credential | None:
-    """What the session's cookie says of who sends it; None without one. Whether the session goes
-    on, `Access` knows.
+    """Return the credential in the session cookie; None without one. `Access` checks whether the
+    session is still valid.
     """
     values = request.requestHeaders.getRawHeaders(b"cookie")
     if values is None:
@@ -37,10 +37,10 @@ def credential_of_cookie(request: Request) -> Credential | None:
 
 
 def demand_csrf_token(request: Request, secret: str, said: str | None = None) -> None:
-    """Raise `NoCsrfToken` where a request that changes something does not say the token of the
-    session with this secret.
+    """Raise `NoCsrfToken` if a request that changes something lacks the CSRF token of the session
+    with this secret.
 
-    It is said in the header ``X-CSRF-Token``, or in a form's field (`said`).
+    The token is in the header ``X-CSRF-Token``, or in a form field (`said`).
     """
     if request.method not in HARMLESS and not is_csrf_token(
         said or header_of(request, HEADER) or "", secret
@@ -49,12 +49,12 @@ def demand_csrf_token(request: Request, secret: str, said: str | None = None) ->
 
 
 def begin_session(request: Request, secret: str, seconds: int) -> None:
-    """Have the browser keep the cookie."""
+    """Set the session cookie for this many `seconds`."""
     _set(request, set_cookie(secret, secure=_is_secure(request), seconds=seconds))
 
 
 def end_session(request: Request) -> None:
-    """Have the browser forget it."""
+    """Delete the session cookie."""
     _set(request, set_cookie("", secure=_is_secure(request), seconds=0))
 
 

@@ -1,7 +1,7 @@
-"""Cross-origin resource sharing: which web pages may read answers (`[server] cors`).
+"""Cross-origin resource sharing: which web pages may read responses (`[server] cors`).
 
-Only answers that everyone may read are ever shared. Off by default: whoever opens a web page
-inside a company's network would otherwise let that page read the company's index.
+Only responses that everyone may read are shared. Off by default: otherwise any web page that a user
+opens inside a company's network could read the company's index.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PREFLIGHT: Head = (
 
 
 def share(request: Request, head: Head, *, restricted: bool) -> Head:
-    """Add to `head` what lets scripts of the allowed origins read the answer.
+    """Add to `head` the fields that let scripts of the allowed origins read the response.
 
     `restricted`: not everyone may read it, so no other site's script may.
     """
@@ -35,7 +35,7 @@ def share(request: Request, head: Head, *, restricted: bool) -> Head:
         return head
     if ANY in origins:
         return (*head, (b"Access-Control-Allow-Origin", b"*"), *_EXPOSED)
-    head = _varying(head)  # also for other origins: a cache must not give them this one's answer
+    head = _varying(head)  # also for other origins: a cache must not give them this one's response
     for value in request.requestHeaders.getRawHeaders(b"origin") or ():
         if value.decode("latin-1").lower() in origins:
             return (*head, (b"Access-Control-Allow-Origin", value), *_EXPOSED)
@@ -43,7 +43,7 @@ def share(request: Request, head: Head, *, restricted: bool) -> Head:
 
 
 def share_preflight(request: Request, *, restricted: bool) -> Head:
-    """The header fields of the answer to OPTIONS."""
+    """Return the header fields of the response to OPTIONS."""
     allow: Head = ((b"Allow", b"GET, HEAD, OPTIONS"),)
     shared = share(request, allow, restricted=restricted)
     is_allowed = any(name == b"Access-Control-Allow-Origin" for name, _ in shared)

@@ -1,4 +1,4 @@
-"""What an ``Authorization`` header says. Pure. Sources: RFC 7617 (Basic), RFC 6750 (Bearer)."""
+"""Parsing of the ``Authorization`` header. Pure. Sources: RFC 7617 (Basic), RFC 6750 (Bearer)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential
 
 LONGEST_HEADER = 8192
-"""Bytes; a user name and a password of the longest fit."""
+"""Maximum length in bytes; a user name and a password of maximum length fit."""
 LONGEST_USER = 200
 TOKEN_USER = "__token__"
 """The user name that stands for a token (as on the public index)."""
@@ -21,10 +21,10 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def credential_of(authorization: bytes | None) -> Credential | None:
-    """The credential that the header's value carries; None without a header.
+    """Return the credential in the header's value; None without a header.
 
-    Basic is read as UTF-8 (RFC 7617), and as Latin-1 where it is none: what requests, and so pip
-    and twine, sends. Bearer gives the token to the user ``__token__``. Raises `Unauthenticated` for
+    Basic is read as UTF-8 (RFC 7617), and as Latin-1 if it is not UTF-8: requests, and so pip and
+    twine, send that. Bearer gives the token to the user ``__token__``. Raises `Unauthenticated` for
     anything else; its text quotes nothing of it.
     """
     if authorization is None:

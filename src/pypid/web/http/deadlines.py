@@ -1,5 +1,5 @@
-"""Deadlines of what a client sends: the head of a request has so many seconds, and a body a least
-rate.
+"""Deadlines for what a client sends: a time limit for the head of a request, and a minimum rate for
+its body.
 
 A timeout of silence alone is renewed by each byte, so a client that sends a byte a minute would
 hold a connection for ever.
@@ -23,7 +23,7 @@ WINDOW = 30.0
 
 
 class TimedChannel(LingeringChannel):
-    """A `LingeringChannel` that ends connections which send too slowly."""
+    """A `LingeringChannel` that closes connections of clients that send too slowly."""
 
     deadlines: ConnectionSettings
     _head_deadline: IDelayedCall | None = None
@@ -31,7 +31,7 @@ class TimedChannel(LingeringChannel):
     _body_bytes = 0
     """Bytes of the body that came since the last check of its rate."""
     _body_excused = False
-    """Whether the body stood still on our side since then."""
+    """Whether the server held up the body since then."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._head_is_in()
@@ -41,13 +41,13 @@ class TimedChannel(LingeringChannel):
     # --- the head ---
 
     def _head_begins(self, seconds: float | None = None) -> None:
-        """The first bytes of a request are here."""
+        """Start the deadline of a head whose first bytes have come."""
         if self._head_deadline is None:
             patience = self.deadlines.header_timeout if seconds is None else seconds
             self._head_deadline = self.callLater(patience, self._head_is_late)
 
     def _head_is_in(self) -> None:
-        """The head is complete, or will never be."""
+        """Stop the deadline of a head that is complete or will never be."""
         if self._head_deadline is not None:
             deadline, self._head_deadline = self._head_deadline, None
             if deadline.active():
@@ -61,7 +61,7 @@ class TimedChannel(LingeringChannel):
     # --- the body ---
 
     def _body_begins(self, *, excused: bool) -> None:
-        """The head of a request with a body is in. `excused`: the client waits for us before it
+        """Start the rate checks of a body. `excused`: the client waits for the server before it
         sends the body.
         """
         if self.deadlines.min_body_rate:
@@ -69,11 +69,11 @@ class TimedChannel(LingeringChannel):
             self._body_check = self.callLater(WINDOW, self._check_body)
 
     def _excuse_body(self) -> None:
-        """We have stopped reading."""
+        """Skip the next rate check, since reading is paused."""
         self._body_excused = True
 
     def _body_is_in(self) -> None:
-        """The body is complete, or read no further."""
+        """Stop the rate checks of a body that is complete or read no further."""
         if self._body_check is not None:
             check, self._body_check = self._body_check, None
             if check.active():
@@ -89,5 +89,7 @@ class TimedChannel(LingeringChannel):
 
     @property
     def _body_stands(self) -> bool:
-        """Whether it is our turn: nothing is read, or the client waits for 100 Continue."""
+        """Whether the server holds up the body: reading is paused, or the client waits for 100
+        Continue.
+        """
         raise NotImplementedError

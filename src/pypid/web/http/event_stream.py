@@ -1,6 +1,4 @@
-"""An answer that is written while things happen: events, as server-sent ones or as
-lines of JSON.
-"""
+"""Responses that report events as they happen: as server-sent events or as lines of JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +17,8 @@ EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 
 
 def stream_of(request: Request) -> str | None:
-    """The kind of stream that the request accepts; None where it wants one document at the end."""
+    """Return the kind of stream that the request accepts; None if it wants one document at the end.
+    """
     wishes = qualities(header_of(request, "accept") or "")
     wanted = max((EVENTS, LINES), key=lambda kind: wishes.get(kind, 0.0))
     return wanted if wishes.get(wanted, 0.0) > 0 else None
@@ -27,7 +26,7 @@ def stream_of(request: Request) -> str | None:
 
 @frozen
 class EventStream:
-    """The answer. Whoever listens has heard all when ``result`` or ``error`` has come."""
+    """A response of events. It is complete after ``result`` or ``error``."""
 
     request: Request
     kind: str
@@ -43,7 +42,7 @@ class EventStream:
         set_head(self.request, 200, head)
 
     def say(self, event: str, document: Mapping[str, Any]) -> None:
-        """One event, unless the client has gone."""
+        """Send one event, unless the client has disconnected."""
         if self.request.channel is None:
             return
         if self.kind == EVENTS:

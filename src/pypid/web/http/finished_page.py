@@ -1,6 +1,4 @@
-"""Pages that are made once and sent often: plain and gzipped, each with an entity tag
-of its own.
-"""
+"""Pages that are rendered once and sent often: plain and gzipped, each with its own entity tag."""
 
 from __future__ import annotations
 
@@ -16,20 +14,20 @@ from pypid.web.http.negotiation import Encoding
 SMALLEST = 1024
 """Bytes; a smaller page fits in one packet either way, so it is not gzipped."""
 LEVEL = 3
-"""Where more time brings little, and whoever asks first waits for it: the pages of numpy, boto3,
+"""The gzip level. Higher levels gain little, and the first client waits: the pages of numpy, boto3,
 requests and five others (9.6 MB) take 77 ms and leave 2,050 kB at level 1, 82 ms and 1,954 kB at 3,
 130 ms and 1,860 kB at 4, 186 ms and 1,778 kB at 6.
 """
 AT_ONCE = 1 << 15
-"""Bytes; a page up to here is gzipped in the reactor thread (under a millisecond), a larger one off
-it.
+"""Bytes; a page up to this size is gzipped in the reactor thread (under a millisecond), a larger
+one off it.
 """
 
 
 @define
 class FinishedPage:
-    """A `RenderedPage`, and its gzipped form, made when somebody first asks for it, once. `gzip`
-    makes it, where not all do.
+    """A `RenderedPage` and its gzipped form, which is made once, on the first request for it.
+    `gzip` makes it, if the default does not fit.
     """
 
     page: RenderedPage
@@ -41,12 +39,14 @@ class FinishedPage:
     _flights: Flights[None, RenderedPage] = field(factory=Flights, init=False, repr=False)
 
     def encoding_for(self, wish: Encoding) -> Encoding:
-        """How the page travels to a client that wishes this: a small page is never gzipped."""
+        """Return the encoding of the page for a client that wishes this one: a small page is never
+        gzipped.
+        """
         return wish if len(self.page.body) >= SMALLEST else Encoding.IDENTITY
 
     def etag_in(self, encoding: Encoding) -> str:
-        """The entity tag of one form; a strong tag names bytes, so each has its own (RFC 9110,
-        8.8.3.3).
+        """Return the entity tag of one form; a strong tag names bytes, so each form has its own
+        (RFC 9110, 8.8.3.3).
         """
         match encoding:
             case Encoding.IDENTITY:
@@ -55,7 +55,7 @@ class FinishedPage:
                 return gzipped_etag(self.page.etag)
 
     async def in_encoding(self, encoding: Encoding) -> RenderedPage:
-        """The page in one form."""
+        """Return the page in one form."""
         match encoding:
             case Encoding.IDENTITY:
                 return self.page
@@ -63,7 +63,7 @@ class FinishedPage:
                 return await self.gzipped()
 
     async def gzipped(self) -> RenderedPage:
-        """The gzipped form. Many may wait for one that is being made."""
+        """Return the gzipped form. Many callers may wait for one that is being made."""
         if self._gzipped is None:
             if len(self.page.body) <= AT_ONCE:
                 self._gzipped = self._gzip(self.page)
@@ -76,11 +76,11 @@ class FinishedPage:
 
 
 def gzipped(page: RenderedPage) -> RenderedPage:
-    """`page`, gzipped; the same in, the same out (no time is written into it)."""
+    """Return `page` gzipped; the result depends on the page only (no time is written into it)."""
     made = zlib.compressobj(LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return evolve(page, body=made.compress(page.body) + made.flush(), etag=gzipped_etag(page.etag))
 
 
 def gzipped_etag(etag: str) -> str:
-    """``"abc-gzip"`` for ``"abc"``."""
+    """Return the tag of the gzipped form: ``"abc-gzip"`` for ``"abc"``."""
     return f'{etag[:-1]}-gzip"'

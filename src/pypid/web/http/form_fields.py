@@ -1,5 +1,4 @@
-"""Names and texts: of a form of ours, which the guard reads before it knows who sends it, and
-behind a question mark.
+"""Form fields and query parameters as text. The guard reads forms before it identifies the client.
 """
 
 from __future__ import annotations
@@ -18,43 +17,43 @@ if TYPE_CHECKING:
     from pypid.web.http.request import Request
 
 LARGEST = 64 << 10
-"""Bytes of a form without a file."""
+"""Maximum size in bytes of a form without a file."""
 MOST = 500
-"""Fields of a form."""
+"""Maximum number of fields of a form."""
 PARAMETERS, LONGEST = 50, 300
-"""Behind a question mark: so many are looked at, and so many characters of one."""
+"""Limits on the query: number of parameters, and characters of one."""
 KIND = "application/x-www-form-urlencoded"
 NO_FORM = f"This address takes a form ({KIND}), as its page sends it. Programs use the JSON API."
 
 
 @frozen
 class Fields:
-    """The fields of a form, each name with its texts in their order; in no repr, for there are
-    passwords among them.
+    """The fields of a form, each name with its texts in order; not in the repr, since passwords are
+    among them.
     """
 
     texts: Mapping[str, Sequence[str]] = field(factory=dict, repr=False)
 
     def text(self, name: str, default: str = "") -> str:
-        """The last text of this name."""
+        """Return the last text of this name."""
         return self.all(name)[-1] if self.all(name) else default
 
     def all(self, name: str) -> Sequence[str]:
-        """All texts of this name: of ticked boxes, of a list of which several are chosen."""
+        """Return all texts of this name: of ticked boxes, of a list of which several are chosen."""
         return self.texts.get(name, ())
 
     def flag(self, name: str) -> bool:
-        """Whether a box is ticked: browsers send nothing of one that is not."""
+        """Return whether a box is ticked: browsers send nothing for one that is not."""
         return bool(self.all(name))
 
 
 def is_form(content_type: str) -> bool:
-    """Whether such a body is a form that `read_fields` reads."""
+    """Return whether a body of this type is a form that `read_fields` reads."""
     return content_type.partition(";")[0].strip().lower() == KIND
 
 
 async def read_fields(body: Body) -> Fields:
-    """The form in the body (WHATWG URL, 5: ``application/x-www-form-urlencoded``). Raises
+    """Return the form in the body (WHATWG URL, 5: ``application/x-www-form-urlencoded``). Raises
     `BadRequest`, `TooLarge`.
     """
     data = await read_small(body, LARGEST)
@@ -62,7 +61,7 @@ async def read_fields(body: Body) -> Fields:
         pairs = parse_qsl(
             data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST
         )
-    except ValueError:  # also what is no UTF-8
+    except ValueError:  # also for bytes that are not UTF-8
         raise BadRequest(
             f"The form cannot be read: it is text in UTF-8, %-encoded, of at most {MOST} fields."
         ) from None
@@ -73,7 +72,7 @@ async def read_fields(body: Body) -> Fields:
 
 
 def asked(request: Request) -> Fields:
-    """What stands behind the question mark. What is too long, or no text, is as not said."""
+    """Return the query parameters. Values that are too long or not printable are ignored."""
     query = request.uri.partition(b"?")[2].decode("latin-1")
     try:
         pairs = parse_qsl(query, max_num_fields=PARAMETERS)

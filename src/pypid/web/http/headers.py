@@ -1,4 +1,4 @@
-"""The header fields of answers, as pairs: one list for the routes and for the front door."""
+"""The header fields of responses, as pairs: one list for the routes and for the fast path."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pypid.web.http.conditional import http_date
 from pypid.web.http.negotiation import Encoding
 
 Head = tuple[tuple[bytes, bytes], ...]
-"""Names as they are sent, and values."""
+"""Pairs of name and value, as they are sent."""
 
 BYTES = "application/octet-stream"
-"""For wheels, zips and tarballs alike, as the public index sends them. Never a type, and never a
-Content-Encoding, that makes a client unpack what it is going to hash: poetry's downloads gunzip a
-``.tar.gz`` that is marked as gzip (checklist, C48).
+"""The type of wheels, zips and tarballs alike, as the public index sends them. Never a type, and
+never a Content-Encoding, that makes a client unpack what it is going to hash: poetry's downloads
+gunzip a ``.tar.gz`` that is marked as gzip (checklist, C48).
 """
 TEXT = "text/plain; charset=utf-8"
-"""For core metadata: UTF-8 by PEP 566, and readable in a browser."""
+"""The type of core metadata: UTF-8 by PEP 566, and readable in a browser."""
 
 _ONE_YEAR = 365 * 24 * 3600
 _INERT = (
@@ -32,8 +32,8 @@ _NOTHING_BUT_LINKS = (
     b"Content-Security-Policy",
     b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 )
-"""Our pages for people have text and links: whatever else gets into one (a yank's reason, a name),
-it does nothing.
+"""The policy for pages of text and links: anything else that gets into one (a yank's reason, a
+name) has no effect.
 """
 
 
@@ -41,7 +41,7 @@ it does nothing.
 class DownloadHead:
     """What is known of bytes before they are read. `etag` is with its quotes; `size` in bytes.
 
-    `lasting`: what lies at this URL never changes, so that caches need not ask again. Not where
+    `lasting`: the bytes at this URL never change, so that caches need not revalidate. Not if
     overwriting is granted.
     """
 
@@ -53,8 +53,10 @@ class DownloadHead:
 
     @classmethod
     def of(cls, file: File, *, lasting: bool = True) -> DownloadHead:
-        """A file of which the `size` is known. The list of a release's variants may change under
-        its name (C37).
+        """Return the head of a file. The list of a release's variants may change under its name
+        (C37).
+
+        Raises `ValueError` if the file's `size` is unknown.
         """
         if file.size is None:
             raise ValueError(f"the size of {file.filename} is not known")
@@ -64,8 +66,8 @@ class DownloadHead:
 
 
 def download_head(what: DownloadHead, *, restricted: bool) -> Head:
-    """Of a file, or of a 304 for it. `restricted`: not everyone may read it, so that shared caches
-    keep nothing.
+    """Return the header fields of a file, or of a 304 for it. `restricted`: not everyone may read
+    it, so shared caches must not store it.
     """
     caching = _lasting(restricted) if what.lasting else _asking(restricted)
     head = [(b"Accept-Ranges", b"bytes"), (b"Cache-Control", caching), *_INERT]
@@ -81,18 +83,18 @@ def _lasting(restricted: bool) -> bytes:
 
 
 def _asking(restricted: bool) -> bytes:
-    """Kept, but asked about every time."""
+    """Return the Cache-Control value of responses that are stored but revalidated every time."""
     return b"private, no-cache" if restricted else b"no-cache"
 
 
 @lru_cache(maxsize=512)
 def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
-    """Of a page, or of a 304 for it.
+    """Return the header fields of a page, or of a 304 for it.
 
-    Pages are revalidated every time: a file is to be found by the next request after its upload
-    (pip keeps pages since 26.2). A `restricted` one is `private`, and so for nobody else's cache.
-    That it varies by Authorization is not said: pip's cache writes the headers that an answer
-    varies by into its files, and there would be the password.
+    Pages are revalidated every time: the next request after an upload must find the file (pip
+    caches pages since 26.2). A `restricted` page is `private`, so shared caches do not store it.
+    Vary does not name Authorization: pip's cache writes the headers that a response varies by into
+    its files, and there would be the password.
     """
     head = [
         (b"ETag", etag.encode("latin-1")),
@@ -106,7 +108,8 @@ def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
 
 
 def body_head(page: RenderedPage, encoding: Encoding) -> Head:
-    """What a page's 200 has beside `page_head`; `page` is in `encoding`."""
+    """Return the header fields of a page's 200 in addition to `page_head`; `page` is in `encoding`.
+    """
     head: Head = (
         (b"Content-Type", page.content_type.encode("latin-1")),
         (b"Content-Length", b"%d" % len(page.body)),

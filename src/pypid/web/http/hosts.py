@@ -1,8 +1,8 @@
-"""Which values of Host are accepted: the defence against DNS rebinding.
+"""The policy for accepted values of Host: the defence against DNS rebinding.
 
 A web page may have its own host name resolve to an address of the visitor's network. The browser
 then sends requests to pypid that look as if pypid had that name, and lets the page read the
-answers. The Host header is all that tells such a request from an ordinary one.
+responses. The Host header is all that tells such a request from an ordinary one.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _log = Logger()
 
 ANY = "*"
 MOST_REMEMBERED = 1024
-"""Values of Host whose verdict is remembered; others are judged each time."""
+"""Number of values of Host whose verdict is cached; others are judged each time."""
 MOST_WARNINGS = 20
-"""Unknown hosts that are logged in the life of a process."""
+"""Maximum number of unknown hosts that a process logs."""
 LONGEST_LOGGED = 100
 ETC_HOSTS = Path("/etc/hosts")
 
@@ -51,14 +51,14 @@ class HostPolicy:
     _logged: set[str] = field(factory=set, init=False, repr=False)
 
     def is_strict(self, local: IAddress) -> bool:
-        """Whether unknown hosts are refused on connections to this local address."""
+        """Return whether unknown hosts are refused on connections to this local address."""
         if self.allowed:
             return ANY not in self.allowed
         port, host = getattr(local, "port", None), getattr(local, "host", None)
         return port in self.loopback_ports and isinstance(host, str) and _is_loopback(host)
 
     def accepts(self, host: str) -> bool:
-        """Whether it is a literal address, a name of this machine, or a configured host."""
+        """Return whether the host is a literal address, a name of this machine, or configured."""
         verdict = self._verdicts.get(host)
         if verdict is None:
             verdict = self._judge(host)
@@ -67,7 +67,7 @@ class HostPolicy:
         return verdict
 
     def is_configured(self, host: str) -> bool:
-        """Whether the configuration names this host."""
+        """Return whether the configuration names this host."""
         full, name = host.lower(), host_name(host)
         configured = {host_name((self.public_url or "").partition("://")[2].partition("/")[0])}
         patterns = [pattern.lower() for pattern in self.allowed]
@@ -75,7 +75,7 @@ class HostPolicy:
         return name in configured - {""} or any(matches)
 
     def may_name_urls(self, host: str) -> bool:
-        """Whether generated URLs may begin with this host, which the client asked for."""
+        """Return whether generated URLs may begin with this host, which the client asked for."""
         return not self.allowed or self.accepts(host)
 
     def _judge(self, host: str) -> bool:
@@ -84,7 +84,9 @@ class HostPolicy:
         return not name or is_own or _is_address(name) or self.is_configured(host)
 
     def admits(self, host: str, *, strict: bool) -> bool:
-        """Whether a request for this host is answered. An unknown one that is, is logged once."""
+        """Return whether a request for this host is answered. An accepted unknown host is logged
+        once.
+        """
         if self.accepts(host):
             return True
         if not strict and len(self._logged) < MOST_WARNINGS and host not in self._logged:
@@ -98,18 +100,19 @@ class HostPolicy:
 
 
 def host_name(host: str) -> str:
-    """The host without port and final dot, in lower case; an IPv6 address without brackets."""
+    """Return the host without port and final dot, in lower case; an IPv6 address without brackets.
+    """
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].removesuffix(".").lower()
 
 
 def hsts_of(public_url: str | None, lasts: timedelta) -> tuple[str, bytes] | None:
-    """The host to be reached by https alone, and the value of Strict-Transport-Security; None for
-    none.
+    """Return the host to be reached only by https, and the value of Strict-Transport-Security; None
+    for none.
 
-    The header holds for all ports of a host, so a `public_url` with a port of its own, beside which
-    others may serve plain http, does not make one. Subdomains are never included.
+    The header holds for all ports of a host, so it is not sent for a `public_url` with a port of
+    its own, since other ports may serve plain http. Subdomains are never included.
     """
     parts = urlsplit(public_url or "")
     if parts.scheme != "https" or parts.port not in (None, 443) or not lasts:
@@ -118,7 +121,8 @@ def hsts_of(public_url: str | None, lasts: timedelta) -> tuple[str, bytes] | Non
 
 
 def loopback_ports(endpoints: Iterable[str]) -> frozenset[int]:
-    """The ports of the listeners, given as endpoint strings, that only this machine reaches."""
+    """Return the ports of the listeners, given as endpoint strings, that only this machine reaches.
+    """
     found = set()
     for text in endpoints:
         endpoint = _ENDPOINT.fullmatch(text)
@@ -131,9 +135,11 @@ def loopback_ports(endpoints: Iterable[str]) -> frozenset[int]:
 
 
 def machine_names(file: Path = ETC_HOSTS) -> frozenset[str]:
-    """The names of this machine: its host name, also in `.local`, and what the hosts file says.
+    """Return the names of this machine: its host name, also in `.local`, and its names in the hosts
+    file.
 
-    DNS is not asked, since the start would wait for it. Blocks for as long as reading a file takes.
+    DNS is not queried, since the start would wait for it. Blocks for as long as reading a file
+    takes.
     """
     own = socket.gethostname().lower()
     short = own.partition(".")[0]

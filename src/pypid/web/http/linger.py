@@ -1,8 +1,8 @@
-"""How a connection ends when its client is still sending: patiently, so that the answer is not
-lost.
+"""Lingering close of connections whose client is still sending, so that the response is not lost.
 
-Data that nobody reads makes the kernel send a RST when the socket is closed, and a RST destroys
-what the client has not read yet (RFC 9112, 9.6). So we stop writing, and go on reading for a while.
+Unread data makes the kernel send a RST when the socket is closed, and a RST destroys what the
+client has not read yet (RFC 9112, 9.6). So the channel closes for writing, and goes on reading for
+a while.
 """
 
 from __future__ import annotations
@@ -19,19 +19,17 @@ else:
     from twisted.web.http import HTTPChannel
 
 LINGER = 30.0
-"""Seconds that a client gets for the rest of a body that nobody wants."""
+"""Seconds that a client gets for the rest of a body that is discarded."""
 LINGER_IDLE = 5.0
-"""Seconds of silence after which such a client has had enough time to read its answer."""
+"""Seconds of silence after which such a client has had enough time to read its response."""
 
 
 class LingeringChannel(HTTPChannel):  # type: ignore[misc]
-    """An `HTTPChannel` that can linger; whoever extends it throws away what comes while
-    `_lingering`.
-    """
+    """An `HTTPChannel` that can linger; subclasses discard what comes while `_lingering`."""
 
     _lingering = False
     _patience: float | None = None
-    """Seconds that a silent client is waited for, or None."""
+    """Seconds until a silent client is disconnected, or None."""
     _total: IDelayedCall | None = None
     _silence: IDelayedCall | None = None
 
@@ -54,8 +52,8 @@ class LingeringChannel(HTTPChannel):  # type: ignore[misc]
             self._half_close()
 
     def _linger(self) -> None:
-        """The answer is given: close for writing when it is out, and altogether when the client had
-        time to read it.
+        """Close for writing when the response has been sent, and fully when the client had time to
+        read it.
         """
         self._lingering = True
         self.persistent = False
@@ -64,7 +62,7 @@ class LingeringChannel(HTTPChannel):  # type: ignore[misc]
         if self._waitingForTransport:
             self._total = self.callLater(
                 self._patience or LINGER, self._give_up
-            )  # to take in the answer
+            )  # to take in the response
         else:
             self._half_close()
 
@@ -74,7 +72,7 @@ class LingeringChannel(HTTPChannel):  # type: ignore[misc]
         if self._is_socket:
             self.transport.loseWriteConnection()
         else:
-            # TLS says good bye and then reads on until the peer has said it too
+            # TLS sends close_notify and then reads on until the peer has sent it too
             self.transport.loseConnection()
         self._total = self.callLater(LINGER, self._give_up)
         self._silence = self.callLater(LINGER_IDLE, self._give_up)
@@ -90,7 +88,7 @@ class LingeringChannel(HTTPChannel):  # type: ignore[misc]
     @property
     def _is_socket(self) -> bool:
         """Whether the transport is a plain socket, which can be closed for writing only. (TLS
-        claims what its socket can.)
+        transports provide the interface of their socket.)
         """
         return IHalfCloseableDescriptor.providedBy(self.transport) and not ISSLTransport.providedBy(
             self.transport
